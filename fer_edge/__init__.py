@@ -1,0 +1,49 @@
+"""Facial-expression recognition on edge chips: one bundle, the same answers everywhere."""
+
+from fer_edge.bundle import Bundle, Variant, open_bundle
+from fer_edge.errors import (
+    BundleError,
+    CheckpointError,
+    ConversionError,
+    DataError,
+    EngineError,
+    FerEdgeError,
+    InputError,
+    LabelError,
+    MissingDependencyError,
+    ParityError,
+    RecipeError,
+    TargetError,
+    TrainingError,
+)
+from fer_edge.labels import EMOTIONS
+from fer_edge.predictor import Choice, Predictor
+from fer_edge.preprocess import read_image
+from fer_edge.results import Prediction, Times
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "EMOTIONS",
+    "Bundle",
+    "BundleError",
+    "CheckpointError",
+    "Choice",
+    "ConversionError",
+    "DataError",
+    "EngineError",
+    "FerEdgeError",
+    "InputError",
+    "LabelError",
+    "MissingDependencyError",
+    "ParityError",
+    "Prediction",
+    "Predictor",
+    "RecipeError",
+    "TargetError",
+    "Times",
+    "TrainingError",
+    "Variant",
+    "open_bundle",
+    "read_image",
+]

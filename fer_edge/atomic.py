@@ -1,0 +1,67 @@
+"""Folders that appear whole or not at all, also when the process is killed halfway."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+_AT_FDCWD = -100 if sys.platform != "darwin" else -2
+_RENAME_EXCHANGE = 2  # linux/fs.h RENAME_EXCHANGE and macOS sys/stdio.h RENAME_SWAP agree
+
+
+def write_folder(final: Path, fill: Callable[[Path], None]) -> None:
+    """Let ``fill`` write into a temporary neighbour, sync it, and put it at ``final`` in one step.
+
+    A folder that stands there already is exchanged in the same step and then removed. Whatever
+    ``fill`` raises leaves everything as it was.
+    """
+    final.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{final.name}.", suffix=".tmp", dir=final.parent))
+    try:
+        temporary.chmod(0o755)
+        fill(temporary)
+        _sync(temporary)
+        if final.exists():
+            _exchange(temporary, final)
+        else:
+            temporary.rename(final)
+        _sync_one(final.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    name = "renameatx_np" if sys.platform == "darwin" else "renameat2"
+    call = getattr(libc, name, None)
+    if call is not None:
+        done = call(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE)
+        if done == 0:
+            return
+    # No exchange on this system or file system: two renames, with a moment in between in which
+    # the older folder stands under its retired name.
+    retired = other.with_name(f".{other.name}.{os.getpid()}.old")
+    other.rename(retired)
+    one.rename(other)
+    shutil.rmtree(retired, ignore_errors=True)
+
+
+def _sync(folder: Path) -> None:
+    for entry in [*folder.rglob("*"), folder]:
+        _sync_one(entry)
+
+
+def _sync_one(path: Path) -> None:
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except PermissionError:  # Windows opens no folders
+        return
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

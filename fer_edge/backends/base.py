@@ -1,0 +1,75 @@
+"""The seam between the Predictor and an engine: two functions and a session.
+
+A backend is a module ``fer_edge/backends/TARGET.py`` with
+
+``preflight(variant, options) -> str | None``
+    None if the variant can run here, or the sentence that says why not. Loads no model.
+``load(variant, files, options) -> Session``
+    The session that runs it. ``files`` holds the verified bytes by path.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from fer_edge.bundle import Variant
+from fer_edge.errors import TargetError
+
+Batch = npt.NDArray[np.uint8]
+"""uint8 ``[N, S, S, 3]`` BGR, contiguous."""
+Outputs = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
+"""probabilities float32 ``[N, C]``, embedding float32 ``[N, D]``; the caller owns both."""
+
+_NOT_TARGETS = {"base"}
+
+
+@dataclass(frozen=True)
+class Options:
+    """How an engine shall use the machine.
+
+    device: the engine's own name for it (``cpu``; OpenVINO also ``gpu``, ``npu``).
+    threads: CPU threads per inference; None leaves it to the engine: all cores.
+    hint: ``latency`` runs one request on all threads; ``throughput`` splits a batch over streams.
+    cache_dir: where compiled models may be kept; None writes nothing.
+    """
+
+    device: str = "cpu"
+    threads: int | None = None
+    hint: Literal["latency", "throughput"] = "latency"
+    cache_dir: Path | None = None
+
+
+class Session(Protocol):
+    """A loaded network. ``run`` may be called from several threads at once."""
+
+    def run(self, batch: Batch) -> Outputs: ...
+
+    def close(self) -> None: ...
+
+
+class Backend(Protocol):
+    def preflight(self, variant: Variant, options: Options) -> str | None: ...
+
+    def load(self, variant: Variant, files: Mapping[str, bytes], options: Options) -> Session: ...
+
+
+def targets() -> tuple[str, ...]:
+    """Names of the targets that this version has a backend for."""
+    package = importlib.import_module("fer_edge.backends")
+    found = (module.name for module in pkgutil.iter_modules(package.__path__))
+    return tuple(sorted(set(found) - _NOT_TARGETS))
+
+
+def backend(target: str) -> Backend:
+    """The backend module for a target. Raises TargetError for one that does not exist."""
+    if target not in targets():
+        raise TargetError(f"unknown target {target!r}. Known: {', '.join(targets())}")
+    return cast(Backend, importlib.import_module(f"fer_edge.backends.{target}"))

@@ -1,0 +1,89 @@
+"""An engine without a network, so that an application can be tested with no model and no chip.
+
+``write_fake_bundle`` makes a real bundle, checked and hashed like any other, whose only variant
+answers what it was told to, as slowly as it was told to, and breaks when it was told to.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fer_edge.backends.base import Batch, Options, Outputs
+from fer_edge.bundle import Bundle, Variant, listed, write_bundle
+from fer_edge.errors import EngineError, InputError
+from fer_edge.labels import EMOTIONS
+from fer_edge.preprocess import CropRule
+
+_EMBEDDING_DIM = 4
+
+
+def write_fake_bundle(
+    path: str | Path,
+    answers: Mapping[str, float] | None = None,
+    *,
+    latency_ms: float = 0.0,
+    fail_after: int | None = None,
+    abstain_below: float = 0.0,
+) -> Path:
+    """Write a bundle that gives the same probabilities to every face.
+
+    answers: probability by canonical name; missing ones share what is left. latency_ms: time each
+    call takes. fail_after: calls that succeed before every further one raises EngineError.
+    """
+    answers = dict(answers or {"neutral": 0.9})
+    missing = [name for name in EMOTIONS if name not in answers]
+    left = 1.0 - sum(answers.values())
+    if set(answers) - set(EMOTIONS) or left < -1e-6 or min(answers.values()) < 0:
+        raise InputError(f"expected probabilities by canonical name, 1 in all, got {answers}")
+    row = [answers.get(name, left / max(len(missing), 1)) for name in EMOTIONS]
+    data = json.dumps({"row": row, "latency_ms": latency_ms, "fail_after": fail_after}).encode()
+    file = listed("fake-fp32/answers.json", data)
+    bundle = Bundle(
+        path=Path(path),
+        labels=EMOTIONS,
+        crop=CropRule(48),
+        temperature=1.0,
+        abstain_below=abstain_below,
+        embedding_dim=_EMBEDDING_DIM,
+        provenance={"made_by": "fer_edge.backends.fake"},
+        variants=(Variant("fake", "fp32", file.path, (file,)),),
+    )
+    write_bundle(bundle, {file.path: data})
+    return bundle.path
+
+
+def preflight(variant: Variant, options: Options) -> str | None:
+    return None
+
+
+def load(variant: Variant, files: Mapping[str, bytes], options: Options) -> FakeSession:
+    return FakeSession(json.loads(files[variant.entry]))
+
+
+class FakeSession:
+    def __init__(self, plan: Mapping[str, Any]) -> None:
+        self._row = np.array(plan["row"], np.float32)
+        self._latency_s = plan["latency_ms"] / 1e3
+        self._left = plan["fail_after"]
+        self._lock = threading.Lock()
+
+    def run(self, batch: Batch) -> Outputs:
+        with self._lock:
+            if self._left is not None:
+                if self._left == 0:
+                    raise EngineError("the fake engine was told to fail by now")
+                self._left -= 1
+        if self._latency_s:
+            time.sleep(self._latency_s)
+        count = len(batch)
+        return np.tile(self._row, (count, 1)), np.zeros((count, _EMBEDDING_DIM), np.float32)
+
+    def close(self) -> None:
+        pass

@@ -1,0 +1,55 @@
+"""ONNX Runtime, on the CPU: the portable floor that every installation has."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+
+import numpy as np
+
+from fer_edge.backends.base import Batch, Options, Outputs
+from fer_edge.bundle import Variant
+from fer_edge.errors import EngineError
+
+
+def preflight(variant: Variant, options: Options) -> str | None:
+    if importlib.util.find_spec("onnxruntime") is None:
+        return "onnxruntime is not installed. Run: pip install fer-edge"
+    if options.device != "cpu":
+        return f"this backend runs on device 'cpu', not {options.device!r}"
+    return None
+
+
+def load(variant: Variant, files: Mapping[str, bytes], options: Options) -> OnnxRuntimeSession:
+    return OnnxRuntimeSession(files[variant.entry], options)
+
+
+class OnnxRuntimeSession:
+    """``InferenceSession.run`` is safe to call from several threads; nothing here adds state."""
+
+    def __init__(self, model: bytes, options: Options) -> None:
+        import onnxruntime as ort
+
+        settings = ort.SessionOptions()
+        settings.log_severity_level = 3  # errors only; they come back as exceptions
+        if options.threads:
+            settings.intra_op_num_threads = options.threads
+        # A car's computer has other work: idle threads sleep instead of spinning.
+        settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            self._session = ort.InferenceSession(
+                model, settings, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnxruntime raises a class per status code
+            raise EngineError(f"onnxruntime cannot load this model: {error}") from error
+        self._input = self._session.get_inputs()[0].name
+
+    def run(self, batch: Batch) -> Outputs:
+        try:
+            probabilities, embedding = self._session.run(None, {self._input: batch})
+        except Exception as error:
+            raise EngineError(f"onnxruntime failed on a batch {batch.shape}: {error}") from error
+        return np.asarray(probabilities), np.asarray(embedding)
+
+    def close(self) -> None:
+        del self._session

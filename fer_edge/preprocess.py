@@ -1,0 +1,236 @@
+"""From anybody's image to the network's input: check, crop, resize. One way, for every backend.
+
+Everything else (colour order, scaling, mean and std, layout) is inside the exported graph.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from fer_edge.errors import InputError
+
+Image = npt.NDArray[np.uint8]
+"""uint8 ``[H, W, 3]``, BGR, as OpenCV reads it."""
+
+Colour = Literal["bgr", "rgb", "grey"]
+Box = tuple[int, int, int, int]
+"""``(x, y, width, height)`` in pixels of the image, as OpenCV's detectors give it."""
+
+MIN_SIDE_PX = 8
+"""Below this a face holds no expression; FER2013's own faces are 48 px."""
+MAX_SIDE_PX = 16_384
+MAX_PIXELS = 64_000_000
+"""Larger than any in-car camera; the guard against decompression bombs."""
+MAX_FILE_BYTES = 128 * 1024 * 1024
+
+_COLOURS: dict[str, int | None] = {
+    "bgr": None,
+    "rgb": cv2.COLOR_RGB2BGR,
+    "grey": cv2.COLOR_GRAY2BGR,
+}
+
+
+@dataclass(frozen=True)
+class CropRule:
+    """How a face becomes a network input. Stored in the bundle, the same for every variant.
+
+    size_px: side of the square input. margin: added to each side of a detected box, as a share of
+    the box's longer side. kernel: the resize kernel; ``area`` is ``cv2.INTER_AREA``, which
+    averages when it shrinks, so that a 400 px face and a 100 px face look alike at 48 px.
+    """
+
+    size_px: int
+    margin: float = 0.0
+    kernel: Literal["area"] = "area"
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def as_bgr(image: object, colour: Colour = "bgr") -> Image:
+    """Check an image array and give it as uint8 BGR ``[H, W, 3]``; no copy where none is needed.
+
+    image: uint8 ``[H, W, 3]`` in the stated colour order, or ``[H, W]`` / ``[H, W, 1]`` grey.
+    Raises InputError for anything else; nothing is guessed or rescaled.
+    """
+    if not isinstance(image, np.ndarray):
+        raise InputError(
+            f"expected an image as a numpy array, got {type(image).__name__}. "
+            "Pass uint8 [H, W, 3] BGR, or a file path"
+        )
+    if image.dtype != np.uint8:
+        raise InputError(
+            f"expected an image of dtype uint8 in 0..255, got {image.dtype}. "
+            "Scale and convert it first; 16-bit and float images have no agreed range"
+        )
+    if colour not in _COLOURS:
+        raise InputError(f"expected colour 'bgr', 'rgb' or 'grey', got {colour!r}")
+    if image.ndim == 3 and image.shape[2] == 4:
+        raise InputError(
+            f"expected 3 channels, got an image with alpha, shape {image.shape}. "
+            "Drop or blend the alpha channel first: image[:, :, :3]"
+        )
+    is_grey = image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 1)
+    if not is_grey and not (image.ndim == 3 and image.shape[2] == 3):
+        raise InputError(
+            f"expected an image of shape [H, W, 3] or [H, W], got {image.shape}. "
+            "For several faces call predict_batch"
+        )
+    height, width = image.shape[:2]
+    if min(height, width) < MIN_SIDE_PX:
+        raise InputError(
+            f"expected a face of at least {MIN_SIDE_PX}x{MIN_SIDE_PX} pixels, got "
+            f"{width}x{height}. Nothing can be read from so few pixels"
+        )
+    if max(height, width) > MAX_SIDE_PX or height * width > MAX_PIXELS:
+        raise InputError(
+            f"expected at most {MAX_SIDE_PX} pixels a side and {MAX_PIXELS:,} in all, got "
+            f"{width}x{height}. Crop or shrink the image first"
+        )
+    if is_grey:
+        return _convert(image, cv2.COLOR_GRAY2BGR)
+    code = _COLOURS[colour]
+    if colour == "grey":
+        raise InputError(f"expected a grey image of shape [H, W], got {image.shape}")
+    return image if code is None else _convert(image, code)
+
+
+def _convert(image: Image, code: int) -> Image:
+    return np.asarray(cv2.cvtColor(np.ascontiguousarray(image), code), dtype=np.uint8)
+
+
+def crop(image: Image, box: Box, margin: float = 0.0) -> Image:
+    """Cut a face box, widened to a square with a margin, out of an image; edges are replicated.
+
+    Raises InputError if the box has no area, is not finite or lies outside the image.
+    """
+    try:
+        x, y, w, h = (float(v) for v in box)
+    except (TypeError, ValueError):
+        raise InputError(f"expected a box (x, y, width, height), got {box!r}") from None
+    if not all(np.isfinite(v) and abs(v) <= 4 * MAX_SIDE_PX for v in (x, y, w, h)):
+        raise InputError(f"expected a box of finite pixel numbers, got {box!r}")
+    height, width = image.shape[:2]
+    if w < 1 or h < 1 or x >= width or y >= height or x + w <= 0 or y + h <= 0:
+        raise InputError(
+            f"expected a box with area inside the {width}x{height} image, got {box!r}"
+        )
+    side = max(w, h) * (1 + 2 * margin)
+    left, top = round(x + w / 2 - side / 2), round(y + h / 2 - side / 2)
+    right, bottom = left + max(round(side), 1), top + max(round(side), 1)
+    inside = image[max(top, 0) : min(bottom, height), max(left, 0) : min(right, width)]
+    pads = (max(-top, 0), max(bottom - height, 0), max(-left, 0), max(right - width, 0))
+    if any(pads):
+        inside = np.asarray(
+            cv2.copyMakeBorder(np.ascontiguousarray(inside), *pads, cv2.BORDER_REPLICATE),
+            dtype=np.uint8,
+        )
+    return inside
+
+
+def resize_into(face: Image, out: Image) -> None:
+    """Resize one BGR face into ``out`` (uint8 ``[S, S, 3]``) with the one kernel, INTER_AREA."""
+    size = out.shape[0]
+    if face.shape == out.shape:
+        out[...] = face
+    else:
+        cv2.resize(face, (size, size), dst=out, interpolation=cv2.INTER_AREA)
+
+
+def to_batch(faces: list[Image], rule: CropRule) -> npt.NDArray[np.uint8]:
+    """Resize checked BGR faces into one contiguous uint8 ``[N, S, S, 3]`` array."""
+    batch = np.empty((len(faces), rule.size_px, rule.size_px, 3), np.uint8)
+    for face, out in zip(faces, batch, strict=True):
+        resize_into(face, out)
+    return batch
+
+
+def read_image(path: str | Path) -> Image:
+    """Read an image file as uint8 BGR ``[H, W, 3]``; alpha is dropped, grey is repeated.
+
+    The header is looked at before anything is decoded, so that a small file cannot ask for
+    gigabytes. Raises InputError for a missing, truncated, oversized or foreign file.
+    """
+    path = Path(path)
+    try:
+        size = path.stat().st_size
+        if not path.is_file() or size > MAX_FILE_BYTES:
+            raise InputError(
+                f"expected an image file of at most {MAX_FILE_BYTES >> 20} MiB, got {path}"
+            )
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read image {path}: {error.strerror}") from error
+    return decode_image(data, str(path))
+
+
+def decode_image(data: bytes, name: str = "image") -> Image:
+    """Decode JPEG, PNG, BMP or WebP bytes to uint8 BGR ``[H, W, 3]``; same promises as read_image.
+
+    EXIF orientation is applied, as viewers do.
+    """
+    width, height = _header_size(data, name)
+    if max(height, width) > MAX_SIDE_PX or height * width > MAX_PIXELS:
+        raise InputError(
+            f"expected at most {MAX_SIDE_PX} pixels a side and {MAX_PIXELS:,} in all, but {name} "
+            f"says {width}x{height}. Shrink it first"
+        )
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error as error:
+        raise InputError(f"{name} cannot be decoded: {error.err}") from error
+    if image is None:
+        raise InputError(f"{name} is damaged and cannot be decoded. Export it again")
+    return np.asarray(image, dtype=np.uint8)
+
+
+def _header_size(data: bytes, name: str) -> tuple[int, int]:
+    """Width and height as the file's header states them, and a check that the file has an end."""
+    if data[:8] == b"\x89PNG\r\n\x1a\n" and len(data) >= 24:
+        if b"IEND" not in data[-64:]:
+            raise InputError(f"{name} is a PNG that was cut off. Copy or export it again")
+        width, height = struct.unpack(">II", data[16:24])
+        return width, height
+    if data[:2] == b"\xff\xd8":
+        if b"\xff\xd9" not in data[-1024:]:
+            raise InputError(f"{name} is a JPEG that was cut off. Copy or export it again")
+        return _jpeg_size(data, name)
+    if data[:2] == b"BM" and len(data) >= 26:
+        width, height = struct.unpack("<ii", data[18:26])
+        return abs(width), abs(height)
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP" and len(data) >= 30:
+        return _webp_size(data)
+    raise InputError(f"expected a JPEG, PNG, BMP or WebP image, but {name} is none of them")
+
+
+def _jpeg_size(data: bytes, name: str) -> tuple[int, int]:
+    at = 2
+    while at + 9 < len(data) and data[at] == 0xFF:
+        marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
+        # SOF0..SOF15 hold the size; C4, C8 and CC in that range are other tables.
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            height, width = struct.unpack(">HH", data[at + 5 : at + 9])
+            return width, height
+        at += 2 + length
+    raise InputError(f"{name} is a JPEG without a frame header. Export it again")
+
+
+def _webp_size(data: bytes) -> tuple[int, int]:
+    kind = data[12:16]
+    if kind == b"VP8X":
+        return (
+            1 + int.from_bytes(data[24:27], "little"),
+            1 + int.from_bytes(data[27:30], "little"),
+        )
+    if kind == b"VP8L":
+        bits = int.from_bytes(data[21:25], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    width, height = struct.unpack("<HH", data[26:30])
+    return width & 0x3FFF, height & 0x3FFF

@@ -1,0 +1,38 @@
+"""Temperature and abstention threshold, fitted on faces that training did not see."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+ABSTAIN_TARGET_ACCURACY = 0.8
+"""The accuracy that answers above the abstention threshold shall reach on the held-out faces."""
+
+
+def fit_temperature(logits: Tensor, truth: Tensor) -> float:
+    """The T > 0 that minimises the cross entropy of softmax(logits / T) (Guo et al., 2017)."""
+    log_t = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([log_t], lr=0.1, max_iter=200, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(logits.double() / log_t.exp(), truth)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    return float(log_t.exp().clamp(0.05, 20.0))
+
+
+def abstention_threshold(probabilities: Tensor, truth: Tensor) -> float:
+    """The lowest confidence above which answers are right ABSTAIN_TARGET_ACCURACY of the time.
+
+    Never withholds more than half of the faces: a network that weak needs training, not silence.
+    """
+    confidence, answer = probabilities.max(1)
+    order = confidence.argsort(descending=True)
+    right = (answer == truth)[order].double().cumsum(0)
+    accuracy = right / torch.arange(1, len(order) + 1)
+    good = (accuracy >= ABSTAIN_TARGET_ACCURACY).nonzero()
+    last = max(int(good[-1]) if len(good) else 0, len(order) // 2)
+    return round(float(confidence[order[last]]), 4)

@@ -1,0 +1,114 @@
+"""The checkpoint folder: model.safetensors and card.json. No pickles."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+
+from fer_edge.errors import CheckpointError
+from fer_edge.training.model import FaceNet, ModelSpec
+
+SCHEMA = 1
+WEIGHTS, CARD = "model.safetensors", "card.json"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained network and all that is known about it.
+
+    temperature: divides the logits before the softmax (Guo et al., 2017).
+    abstain_below: a top probability under this is reported as uncertain.
+    facts: recipe, seed, data fingerprint, metrics, licences; carried along, never interpreted.
+    """
+
+    model: FaceNet
+    temperature: float = 1.0
+    abstain_below: float = 0.0
+    facts: dict[str, Any] = field(default_factory=dict)
+    sha256: str = ""
+
+    @property
+    def spec(self) -> ModelSpec:
+        return self.model.spec
+
+    def with_calibration(self, temperature: float, abstain_below: float) -> Checkpoint:
+        return replace(self, temperature=temperature, abstain_below=abstain_below)
+
+
+def save_checkpoint(checkpoint: Checkpoint, folder: str | Path) -> None:
+    """Write the folder whole or not at all; an older one at that place is replaced."""
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        state = {k: v.contiguous().cpu() for k, v in checkpoint.model.state_dict().items()}
+        data = safetensors.torch.save(state)
+        (temporary / WEIGHTS).write_bytes(data)
+        card = {
+            "schema": SCHEMA,
+            "model": checkpoint.spec.as_dict(),
+            "embedding_dim": checkpoint.model.embedding_dim,
+            "temperature": checkpoint.temperature,
+            "abstain_below": checkpoint.abstain_below,
+            "weights": {"file": WEIGHTS, "sha256": hashlib.sha256(data).hexdigest()},
+            **checkpoint.facts,
+        }
+        (temporary / CARD).write_text(json.dumps(card, indent=2) + "\n", "utf-8")
+        for file in temporary.iterdir():
+            with file.open("rb") as handle:
+                os.fsync(handle.fileno())
+        temporary.chmod(0o755)
+        if folder.exists():
+            retired = folder.with_name(f".{folder.name}-old-{os.getpid()}")
+            folder.rename(retired)
+            temporary.rename(folder)
+            shutil.rmtree(retired)
+        else:
+            temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def load_checkpoint(folder: str | Path) -> Checkpoint:
+    """Read a checkpoint, on the CPU, in eval mode. Raises CheckpointError with what is wrong."""
+    folder = Path(folder)
+    try:
+        card = json.loads((folder / CARD).read_text("utf-8"))
+        data = (folder / WEIGHTS).read_bytes()
+    except OSError as error:
+        raise CheckpointError(
+            f"expected a checkpoint folder with {WEIGHTS} and {CARD} at {folder}: {error.strerror}"
+        ) from error
+    except ValueError as error:
+        raise CheckpointError(f"{folder / CARD} is not JSON: {error}") from error
+    if not isinstance(card, dict) or card.get("schema") != SCHEMA:
+        raise CheckpointError(f"expected a card of schema {SCHEMA} in {folder}")
+    sha256 = hashlib.sha256(data).hexdigest()
+    if card.get("weights", {}).get("sha256") != sha256:
+        raise CheckpointError(f"{folder / WEIGHTS} is not the file that its card describes")
+    model = FaceNet(ModelSpec.from_dict(card.get("model", {}))).eval()
+    try:
+        state = safetensors.torch.load(data)
+        model.load_state_dict(state, strict=True)
+    except (SafetensorError, RuntimeError) as error:
+        raise CheckpointError(f"{folder / WEIGHTS} does not fit its card: {error}") from error
+    if not all(torch.isfinite(p).all() for p in model.state_dict().values()):
+        raise CheckpointError(f"{folder / WEIGHTS} holds values that are not finite")
+    known = {"schema", "model", "embedding_dim", "temperature", "abstain_below", "weights"}
+    return Checkpoint(
+        model=model,
+        temperature=float(card["temperature"]),
+        abstain_below=float(card["abstain_below"]),
+        facts={k: v for k, v in card.items() if k not in known},
+        sha256=sha256,
+    )

@@ -1,0 +1,367 @@
+"""One recipe, one data set, one run folder: the training loop, and all that surrounds it."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from fer_edge.errors import DataError, TrainingError
+from fer_edge.preprocess import CropRule, to_batch
+from fer_edge.training import data as faces_of
+from fer_edge.training.augment import augmentation
+from fer_edge.training.calibrate import abstention_threshold, fit_temperature
+from fer_edge.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from fer_edge.training.data import Face
+from fer_edge.training.metrics import metrics
+from fer_edge.training.model import (
+    FaceNet,
+    InputSpec,
+    ModelSpec,
+    Normalise,
+    decay_groups,
+    parameter_count,
+)
+from fer_edge.training.recipe import Recipe
+
+from timm.utils import ModelEmaV3  # isort: skip  (after the torchvision shim)
+from torchvision.transforms import v2  # isort: skip
+
+Say = Callable[[str], None]
+Step = Callable[[str, int, int], None]
+"""Progress: what is running, how far it is, how far it goes."""
+
+BEST, STATE, METRICS = "best", "state.pt", "metrics.jsonl"
+
+
+class FaceDataset(Dataset[tuple[Tensor, Tensor]]):
+    """Faces as the network's uint8 ``[C, S, S]``, with soft targets ``[classes]``."""
+
+    def __init__(self, faces: list[Face], targets: Tensor, spec: InputSpec, change: v2.Compose | None):
+        self.faces, self.targets, self.spec, self.change = faces, targets, spec, change
+        self.rule = CropRule(spec.size_px)
+
+    def __len__(self) -> int:
+        return len(self.faces)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        image = to_batch([self.faces[index].read()], self.rule)[0]
+        if self.spec.colour == "grey":
+            pixels = torch.from_numpy(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY))[None]
+        else:
+            pixels = torch.from_numpy(image[:, :, ::-1].copy()).permute(2, 0, 1)
+        return (self.change(pixels) if self.change else pixels), self.targets[index]
+
+
+@dataclass(frozen=True)
+class Split:
+    """The training rows after twins of the validation pictures were dropped, and the held-out."""
+
+    train: list[Face]
+    held: list[Face]
+    dropped: int
+    fingerprint: str
+
+
+def split_data(recipe: Recipe, source: str | Path, step: Step) -> Split:
+    """Load ``train``, drop twins of ``val`` where the source has one, and hold a part out."""
+    faces = faces_of.load_faces(source, "train", recipe.labels)
+    try:
+        exam = faces_of.load_faces(source, "val", recipe.labels)
+    except DataError:
+        exam = []  # a source without a val part: nothing to keep out
+    hashes = []
+    for i, face in enumerate([*faces, *exam]):
+        hashes.append(faces_of.pixel_hash(face))
+        if i % 500 == 0:
+            step("reading faces", i, len(faces) + len(exam))
+    kept, kept_hashes = faces_of.without_twins(faces, hashes[: len(faces)], hashes[len(faces) :])
+    held = set(
+        faces_of.hold_out(kept_hashes, [f.label for f in kept], recipe.data.holdout, recipe.seed)
+    )
+    return Split(
+        train=[f for i, f in enumerate(kept) if i not in held],
+        held=[f for i, f in enumerate(kept) if i in held],
+        dropped=len(faces) - len(kept),
+        fingerprint=faces_of.fingerprint(kept, kept_hashes),
+    )
+
+
+def soft_targets(faces: list[Face], recipe: Recipe, say: Say) -> Tensor:
+    """One-hot labels, mixed with what the FER+ votes make likely where the recipe wants it."""
+    labels = list(recipe.labels)
+    onehot = torch.eye(len(labels))[[labels.index(face.label) for face in faces]]
+    weight = recipe.data.vote_weight
+    if not weight:
+        return onehot
+    votes = faces_of.vote_targets(faces, labels)
+    if votes is None:
+        say("This source has no FER+ votes: the targets are its labels alone.")
+        return onehot
+    return (1 - weight) * onehot + weight * torch.from_numpy(votes)
+
+
+def train(
+    recipe: Recipe,
+    source: str | Path,
+    run: str | Path,
+    *,
+    resume: bool = False,
+    say: Say = print,
+    step: Step = lambda what, done, total: None,
+) -> Path:
+    """Train, choose the best epoch on held-out faces, calibrate; gives the checkpoint folder.
+
+    run: a folder for everything of this run: recipe, environment, metrics per epoch, curves,
+    state to resume from, and ``best/``, the checkpoint. With ``resume`` a killed run goes on from
+    its last whole epoch and ends with the weights that an unbroken one would have.
+
+    Raises DataError, RecipeError, or TrainingError; the best checkpoint so far is kept.
+    """
+    run = Path(run)
+    if (run / STATE).exists() and not resume:
+        raise TrainingError(f"{run} holds a run already. Add --resume to go on, or choose another")
+    run.mkdir(parents=True, exist_ok=True)
+    spec = model_spec(recipe)
+    split = split_data(recipe, source, step)
+    say(
+        f"{len(split.train):,} faces to train on, {len(split.held):,} held out, "
+        f"{split.dropped} dropped as twins of validation pictures"
+    )
+    accelerator = Accelerator(mixed_precision={"fp32": "no"}.get(recipe.fit.precision, recipe.fit.precision))
+    set_seed(recipe.seed)
+    net = FaceNet(spec).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    change = augmentation(recipe.augment)
+    order = torch.Generator()
+    loader: Any = DataLoader(
+        FaceDataset(split.train, soft_targets(split.train, recipe, say), spec.input, change),
+        batch_size=recipe.fit.batch,
+        shuffle=True,
+        drop_last=len(split.train) >= recipe.fit.batch,
+        num_workers=recipe.fit.workers,
+        generator=order,
+    )
+    held = FaceDataset(split.held, soft_targets(split.held, recipe, lambda _: None), spec.input, None)
+    optimizer, schedule = optimisers(recipe, net, len(loader))
+    average = ModelEmaV3(net, decay=recipe.fit.ema, use_warmup=True) if recipe.fit.ema else None
+    normalise = Normalise(spec.input).to(accelerator.device)
+    mix = v2.MixUp(alpha=recipe.augment.mixup, num_classes=len(spec.labels)) if recipe.augment.mixup else None
+    net, optimizer, loader, schedule = accelerator.prepare(net, optimizer, loader, schedule)
+    forward = torch.compile(net) if recipe.fit.compile else net
+
+    first, best, best_epoch = 0, (-1.0, 0.0), -1
+    if resume and (run / STATE).exists():
+        state = torch.load(run / STATE, map_location="cpu", weights_only=True)
+        if state["recipe"] != json.dumps(recipe.as_dict()) or state["data"] != split.fingerprint:
+            raise TrainingError(f"{run} was started with another recipe or other data")
+        accelerator.unwrap_model(net).load_state_dict(state["net"])
+        if average:
+            average.module.load_state_dict(state["average"])
+        optimizer.load_state_dict(state["optimizer"])
+        schedule.load_state_dict(state["schedule"])
+        first, best, best_epoch = state["epoch"], tuple(state["best"]), state["best_epoch"]
+        say(f"Going on after epoch {first}")
+    _keep_metrics_before(run / METRICS, first)
+    _write_facts(run, recipe, split)
+
+    for epoch in range(first, recipe.fit.epochs):
+        if epoch - best_epoch > recipe.fit.patience:
+            say(f"No better epoch for {recipe.fit.patience}: stopping early")
+            break
+        started = time.monotonic()
+        # Each epoch has a seed of its own, so that a resumed run draws what an unbroken one would.
+        set_seed(recipe.seed * 100_003 + epoch)
+        order.manual_seed(recipe.seed * 100_003 + epoch)
+        net.train()
+        total = torch.zeros((), device=accelerator.device)
+        with _sentences_for(recipe, run):
+            for i, (images, targets) in enumerate(loader):
+                x = normalise(images.float())
+                if mix:
+                    x, targets = mix(x, targets)
+                with accelerator.autocast():
+                    logits, _ = forward(x)
+                    loss = nn.functional.cross_entropy(
+                        logits.float(), targets, label_smoothing=recipe.fit.label_smoothing
+                    )
+                accelerator.backward(loss)
+                if recipe.fit.grad_clip:
+                    accelerator.clip_grad_norm_(net.parameters(), recipe.fit.grad_clip)
+                optimizer.step()
+                schedule.step()
+                optimizer.zero_grad()
+                if average:
+                    average.update(accelerator.unwrap_model(net))
+                total += loss.detach()
+                step(f"epoch {epoch + 1}/{recipe.fit.epochs}", i + 1, len(loader))
+        train_loss = float(total) / len(loader)
+        if not np.isfinite(train_loss):
+            raise TrainingError(
+                f"the loss is not finite in epoch {epoch + 1}. Lower fit.lr or use fit.precision "
+                f"fp32. The best epoch so far is in {run / BEST}"
+            )
+        chosen = average.module if average else accelerator.unwrap_model(net)
+        held_logits = predict_logits(chosen, held, recipe.fit.batch, accelerator.device)
+        scores = metrics(
+            held_logits.softmax(1).numpy(), [f.label for f in split.held], spec.labels
+        )
+        score = (scores["accuracy"], -scores["nll"])
+        if score > best:
+            best, best_epoch = score, epoch
+            facts = {"recipe": recipe.as_dict(), "data": split_facts(split), "epoch": epoch + 1}
+            save_checkpoint(Checkpoint(chosen, facts=facts), run / BEST)
+        row = {
+            "epoch": epoch + 1,
+            "train_loss": train_loss,
+            "held_accuracy": scores["accuracy"],
+            "held_balanced_accuracy": scores["balanced_accuracy"],
+            "held_nll": scores["nll"],
+            "lr": schedule.get_last_lr()[0],
+            "seconds": time.monotonic() - started,
+        }
+        with (run / METRICS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        _save_state(
+            run / STATE,
+            {
+                "recipe": json.dumps(recipe.as_dict()),
+                "data": split.fingerprint,
+                "net": accelerator.unwrap_model(net).state_dict(),
+                "average": average.module.state_dict() if average else {},
+                "optimizer": optimizer.state_dict(),
+                "schedule": schedule.state_dict(),
+                "epoch": epoch + 1,
+                "best": list(best),
+                "best_epoch": best_epoch,
+            },
+        )
+        say(
+            f"epoch {epoch + 1:3d}/{recipe.fit.epochs}  loss {train_loss:.4f}  "
+            f"held-out accuracy {scores['accuracy']:.4f}  balanced "
+            f"{scores['balanced_accuracy']:.4f}  nll {scores['nll']:.4f}  {row['seconds']:.0f} s"
+            + ("  best" if best_epoch == epoch else "")
+        )
+    return finish(run, held, recipe, say)
+
+
+def finish(run: Path, held: FaceDataset, recipe: Recipe, say: Say) -> Path:
+    """Fit temperature and threshold for the best epoch, and draw the curves."""
+    from fer_edge.training.report import draw_curves
+
+    checkpoint = load_checkpoint(run / BEST)
+    logits = predict_logits(checkpoint.model, held, recipe.fit.batch, torch.device("cpu"))
+    truth = torch.tensor([recipe.labels.index(face.label) for face in held.faces])
+    temperature = fit_temperature(logits, truth)
+    threshold = abstention_threshold((logits / temperature).softmax(1), truth)
+    save_checkpoint(checkpoint.with_calibration(temperature, threshold), run / BEST)
+    draw_curves(run / METRICS, run / "curves.png")
+    say(
+        f"Best epoch {checkpoint.facts['epoch']}, {parameter_count(checkpoint.model):,} parameters, "
+        f"temperature {temperature:.3f}, uncertain below {threshold:.2f}: {run / BEST}"
+    )
+    return run / BEST
+
+
+def model_spec(recipe: Recipe) -> ModelSpec:
+    i = recipe.input
+    return ModelSpec(
+        backbone=recipe.model.backbone,
+        labels=recipe.labels,
+        input=InputSpec(i.size_px, i.colour, i.mean, i.std),
+        dropout=recipe.model.dropout,
+        backbone_args=recipe.model.backbone_args or {},
+    )
+
+
+def optimisers(recipe: Recipe, net: nn.Module, steps: int) -> tuple[Any, Any]:
+    """The optimiser, and a one-cycle cosine schedule over the whole run."""
+    fit = recipe.fit
+    groups = decay_groups(net, fit.weight_decay)
+    optimizer: torch.optim.Optimizer
+    if fit.optimizer == "sgd":
+        optimizer = torch.optim.SGD(groups, lr=fit.lr, momentum=0.9, nesterov=True)
+    else:
+        optimizer = torch.optim.AdamW(groups, lr=fit.lr)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, fit.lr, total_steps=fit.epochs * steps, pct_start=fit.warmup, cycle_momentum=False
+    )
+    return optimizer, schedule
+
+
+@torch.no_grad()
+def predict_logits(net: nn.Module, faces: FaceDataset, batch: int, device: torch.device) -> Tensor:
+    """Logits float32 ``[N, classes]`` on the CPU, in fp32 and eval mode."""
+    net.eval()
+    normalise = Normalise(faces.spec).to(device)
+    loader = DataLoader(faces, batch_size=batch)
+    return torch.cat([net(normalise(x.to(device).float()))[0].float().cpu() for x, _ in loader])
+
+
+def split_facts(split: Split) -> dict[str, Any]:
+    return {
+        "fingerprint": split.fingerprint,
+        "train_faces": len(split.train),
+        "held_out_faces": len(split.held),
+        "dropped_twins": split.dropped,
+    }
+
+
+def _write_facts(run: Path, recipe: Recipe, split: Split) -> None:
+    from importlib.metadata import version
+
+    facts = {
+        "recipe": recipe.as_dict(),
+        "data": split_facts(split),
+        "environment": {
+            "python": platform.python_version(),
+            "machine": platform.machine(),
+            "cpus": os.cpu_count(),
+            **{name: version(name) for name in ("torch", "torchvision", "timm", "accelerate")},
+        },
+    }
+    (run / "run.json").write_text(json.dumps(facts, indent=2) + "\n", "utf-8")
+
+
+def _save_state(path: Path, state: dict[str, Any]) -> None:
+    temporary = path.with_suffix(".tmp")
+    try:
+        with temporary.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise TrainingError(
+            f"cannot write {path}: {error.strerror}. Make room and go on with --resume"
+        ) from error
+
+
+def _keep_metrics_before(path: Path, epochs: int) -> None:
+    """Drop rows of epochs that a resumed run is about to do again."""
+    lines = path.read_text("utf-8").splitlines()[:epochs] if path.exists() and epochs else []
+    path.write_text("".join(line + "\n" for line in lines), "utf-8")
+
+
+@contextmanager
+def _sentences_for(recipe: Recipe, run: Path) -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise TrainingError(
+            f"out of memory at batch {recipe.fit.batch}. Lower fit.batch "
+            f"(--set fit.batch={recipe.fit.batch // 2}). The best epoch so far is in {run / BEST}"
+        ) from error
