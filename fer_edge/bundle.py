@@ -124,8 +124,10 @@ def open_bundle(path: str | Path) -> Bundle:
     manifest = root / MANIFEST
     try:
         if not root.is_dir():
-            raise BundleError(f"expected a bundle folder at {root}, found none. Build one: "
-                              "fer-edge convert CHECKPOINT --target openvino -o NAME.fer")
+            raise BundleError(
+                f"expected a bundle folder at {root}, found none. Build one: "
+                "fer-edge convert CHECKPOINT --target openvino -o NAME.fer"
+            )
         if manifest.is_symlink() or manifest.stat().st_size > _MAX_MANIFEST_BYTES:
             raise BundleError(f"expected a plain {MANIFEST} of at most 4 MiB in {root}")
         data = manifest.read_bytes()

@@ -58,6 +58,9 @@ class Predictor:
     Raises BundleError (damaged or hostile bundle), TargetError (nothing that fits can run here).
     """
 
+    variant: Variant
+    """The variant that runs."""
+
     def __init__(
         self,
         bundle: str | Path | None = None,
@@ -229,7 +232,9 @@ class Predictor:
             )
         tops = probabilities.argmax(1).tolist()
         rows = probabilities.tolist()
-        verdicts = [self._doubt(face, row[top]) for face, row, top in zip(batch, rows, tops, strict=True)]
+        verdicts = [
+            self._doubt(face, row[top]) for face, row, top in zip(batch, rows, tops, strict=True)
+        ]
         times = Times(
             (prepared - start_ns) / 1e6,
             (inferred - prepared) / 1e6,

@@ -119,9 +119,7 @@ def crop(image: Image, box: Box, margin: float = 0.0) -> Image:
         raise InputError(f"expected a box of finite pixel numbers, got {box!r}")
     height, width = image.shape[:2]
     if w < 1 or h < 1 or x >= width or y >= height or x + w <= 0 or y + h <= 0:
-        raise InputError(
-            f"expected a box with area inside the {width}x{height} image, got {box!r}"
-        )
+        raise InputError(f"expected a box with area inside the {width}x{height} image, got {box!r}")
     side = max(w, h) * (1 + 2 * margin)
     left, top = round(x + w / 2 - side / 2), round(y + h / 2 - side / 2)
     right, bottom = left + max(round(side), 1), top + max(round(side), 1)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from timm.models import register_model
+from timm.models import generate_default_cfgs, register_model
 from timm.models._builder import build_model_with_cfg
 from timm.models.byobnet import ByoBlockCfg, ByobNet, ByoModelCfg
 
@@ -25,10 +25,24 @@ _FER_RESNET = ByoModelCfg(
     stem_pool="",
 )
 
+# timm wants a configuration for every name; this one has no weights to point at.
+default_cfgs = generate_default_cfgs(
+    {
+        "fer_resnet.untrained": {
+            "input_size": (1, 48, 48),
+            "first_conv": "stem.conv",
+            "classifier": "head.fc",
+        }
+    }
+)
 
-@register_model
+
+@register_model  # type: ignore[untyped-decorator]
 def fer_resnet(pretrained: bool = False, **kwargs: Any) -> ByobNet:
     """2.7 M parameters, 185 MMAC at 48x48, 256 features. No pretrained weights exist."""
+    # Residual branches that start at zero leave only linear shortcuts at first, and on faces that
+    # network sits on the class prior: 30 % against 46 % after 100 steps of 128.
+    kwargs.setdefault("zero_init_last", False)
     model: ByobNet = build_model_with_cfg(
         ByobNet, "fer_resnet", pretrained, model_cfg=_FER_RESNET, **kwargs
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from fer_edge.training import torchvision_compat  # noqa: F401  (before torchvision)
 from fer_edge.training.recipe import Augment
 

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-import tempfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +12,7 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
+from fer_edge.atomic import write_folder
 from fer_edge.errors import CheckpointError
 from fer_edge.training.model import FaceNet, ModelSpec
 
@@ -46,37 +44,33 @@ class Checkpoint:
 
 
 def save_checkpoint(checkpoint: Checkpoint, folder: str | Path) -> None:
-    """Write the folder whole or not at all; an older one at that place is replaced."""
-    folder = Path(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        state = {k: v.contiguous().cpu() for k, v in checkpoint.model.state_dict().items()}
-        data = safetensors.torch.save(state)
+    """Write the folder whole or not at all; an older one at that place is replaced.
+
+    Weight matrices are stored in half precision (biases and statistics are not). The rounding is
+    part of the checkpoint: everything measured on it, or converted from it, already has it.
+    """
+    state = {
+        name: (value.half() if value.is_floating_point() and value.ndim > 1 else value)
+        .cpu()
+        .contiguous()
+        for name, value in checkpoint.model.state_dict().items()
+    }
+    data = safetensors.torch.save(state)
+    card = {
+        "schema": SCHEMA,
+        "model": checkpoint.spec.as_dict(),
+        "embedding_dim": checkpoint.model.embedding_dim,
+        "temperature": checkpoint.temperature,
+        "abstain_below": checkpoint.abstain_below,
+        "weights": {"file": WEIGHTS, "sha256": hashlib.sha256(data).hexdigest()},
+        **checkpoint.facts,
+    }
+
+    def fill(temporary: Path) -> None:
         (temporary / WEIGHTS).write_bytes(data)
-        card = {
-            "schema": SCHEMA,
-            "model": checkpoint.spec.as_dict(),
-            "embedding_dim": checkpoint.model.embedding_dim,
-            "temperature": checkpoint.temperature,
-            "abstain_below": checkpoint.abstain_below,
-            "weights": {"file": WEIGHTS, "sha256": hashlib.sha256(data).hexdigest()},
-            **checkpoint.facts,
-        }
         (temporary / CARD).write_text(json.dumps(card, indent=2) + "\n", "utf-8")
-        for file in temporary.iterdir():
-            with file.open("rb") as handle:
-                os.fsync(handle.fileno())
-        temporary.chmod(0o755)
-        if folder.exists():
-            retired = folder.with_name(f".{folder.name}-old-{os.getpid()}")
-            folder.rename(retired)
-            temporary.rename(folder)
-            shutil.rmtree(retired)
-        else:
-            temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+
+    write_folder(Path(folder), fill)
 
 
 def load_checkpoint(folder: str | Path) -> Checkpoint:

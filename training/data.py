@@ -150,7 +150,9 @@ def _read_parquet(path: Path) -> Iterator[Face]:
         table["image"].to_pylist(), table[label_column].to_pylist(), names, votes, strict=True
     ):
         if not isinstance(label, str):
-            raise LabelError(f"expected label names in {path}, got {label!r}: indices have no order")
+            raise LabelError(
+                f"expected label names in {path}, got {label!r}: indices have no order"
+            )
         yield Face(image["bytes"], canonical(label), str(name), vote)
 
 
@@ -249,7 +251,9 @@ def stratified(faces: Sequence[Face], count: int, seed: int) -> list[Face]:
     by_label: dict[str, list[Face]] = {}
     for face in sorted(faces, key=lambda f: f.name):
         by_label.setdefault(face.label, []).append(face)
-    queues = [[group[i] for i in rng.permutation(len(group))] for _, group in sorted(by_label.items())]
+    queues = [
+        [group[i] for i in rng.permutation(len(group))] for _, group in sorted(by_label.items())
+    ]
     picked: list[Face] = []
     while len(picked) < count and any(queues):
         for queue in queues:

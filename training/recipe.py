@@ -171,7 +171,7 @@ def _build(cls: type, data: Any, where: str) -> Any:
 def _value(hint: Any, value: Any, where: str) -> Any:
     if is_dataclass(hint):
         return _build(hint, value, where)  # type: ignore[arg-type]
-    choices = getattr(hint, "__args__", ())
+    choices: Any = getattr(hint, "__args__", ())
     origin = getattr(hint, "__origin__", None)
     if origin is Literal:
         good = value in choices

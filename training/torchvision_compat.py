@@ -29,13 +29,13 @@ def declare_missing_operators() -> bool:
         return bool(_declared)
     for binary in Path(spec.origin).parent.glob("_C*"):
         try:
-            torch.ops.load_library(str(binary))
+            torch.ops.load_library(str(binary))  # type: ignore[no-untyped-call]
             return False
         except OSError:
             continue
-    library = torch.library.Library("torchvision", "DEF")
+    library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
     for schema in _SCHEMAS:
-        library.define(schema)
+        library.define(schema)  # type: ignore[no-untyped-call]
     _declared.append(library)  # the declarations live as long as this object
     return True
 

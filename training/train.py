@@ -51,7 +51,9 @@ BEST, STATE, METRICS = "best", "state.pt", "metrics.jsonl"
 class FaceDataset(Dataset[tuple[Tensor, Tensor]]):
     """Faces as the network's uint8 ``[C, S, S]``, with soft targets ``[classes]``."""
 
-    def __init__(self, faces: list[Face], targets: Tensor, spec: InputSpec, change: v2.Compose | None):
+    def __init__(
+        self, faces: list[Face], targets: Tensor, spec: InputSpec, change: v2.Compose | None
+    ):
         self.faces, self.targets, self.spec, self.change = faces, targets, spec, change
         self.rule = CropRule(spec.size_px)
 
@@ -142,7 +144,9 @@ def train(
         f"{len(split.train):,} faces to train on, {len(split.held):,} held out, "
         f"{split.dropped} dropped as twins of validation pictures"
     )
-    accelerator = Accelerator(mixed_precision={"fp32": "no"}.get(recipe.fit.precision, recipe.fit.precision))
+    accelerator = Accelerator(
+        mixed_precision={"fp32": "no"}.get(recipe.fit.precision, recipe.fit.precision)
+    )
     set_seed(recipe.seed)
     net = FaceNet(spec).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     change = augmentation(recipe.augment)
@@ -155,11 +159,17 @@ def train(
         num_workers=recipe.fit.workers,
         generator=order,
     )
-    held = FaceDataset(split.held, soft_targets(split.held, recipe, lambda _: None), spec.input, None)
+    held = FaceDataset(
+        split.held, soft_targets(split.held, recipe, lambda _: None), spec.input, None
+    )
     optimizer, schedule = optimisers(recipe, net, len(loader))
-    average = ModelEmaV3(net, decay=recipe.fit.ema, use_warmup=True) if recipe.fit.ema else None
+    average = ModelEmaV3(net, decay=recipe.fit.ema) if recipe.fit.ema else None
     normalise = Normalise(spec.input).to(accelerator.device)
-    mix = v2.MixUp(alpha=recipe.augment.mixup, num_classes=len(spec.labels)) if recipe.augment.mixup else None
+    mix = (
+        v2.MixUp(alpha=recipe.augment.mixup, num_classes=len(spec.labels))
+        if recipe.augment.mixup
+        else None
+    )
     net, optimizer, loader, schedule = accelerator.prepare(net, optimizer, loader, schedule)
     forward = torch.compile(net) if recipe.fit.compile else net
 
@@ -216,9 +226,7 @@ def train(
             )
         chosen = average.module if average else accelerator.unwrap_model(net)
         held_logits = predict_logits(chosen, held, recipe.fit.batch, accelerator.device)
-        scores = metrics(
-            held_logits.softmax(1).numpy(), [f.label for f in split.held], spec.labels
-        )
+        scores = metrics(held_logits.softmax(1).numpy(), [f.label for f in split.held], spec.labels)
         score = (scores["accuracy"], -scores["nll"])
         if score > best:
             best, best_epoch = score, epoch
@@ -270,8 +278,8 @@ def finish(run: Path, held: FaceDataset, recipe: Recipe, say: Say) -> Path:
     save_checkpoint(checkpoint.with_calibration(temperature, threshold), run / BEST)
     draw_curves(run / METRICS, run / "curves.png")
     say(
-        f"Best epoch {checkpoint.facts['epoch']}, {parameter_count(checkpoint.model):,} parameters, "
-        f"temperature {temperature:.3f}, uncertain below {threshold:.2f}: {run / BEST}"
+        f"Best epoch {checkpoint.facts['epoch']}, {parameter_count(checkpoint.model):,} "
+        f"parameters, temperature {temperature:.3f}, uncertain below {threshold:.2f}: {run / BEST}"
     )
     return run / BEST
 
@@ -297,7 +305,11 @@ def optimisers(recipe: Recipe, net: nn.Module, steps: int) -> tuple[Any, Any]:
     else:
         optimizer = torch.optim.AdamW(groups, lr=fit.lr)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, fit.lr, total_steps=fit.epochs * steps, pct_start=fit.warmup, cycle_momentum=False
+        optimizer,
+        fit.lr,
+        total_steps=fit.epochs * steps,
+        pct_start=fit.warmup,
+        cycle_momentum=False,
     )
     return optimizer, schedule
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 from collections import deque
 from collections.abc import Mapping
@@ -18,14 +19,20 @@ from fer_edge.errors import EngineError
 _ARITHMETIC = {"fp32": "f32", "int8": "f32", "bf16": "bf16", "fp16": "f16"}
 
 
+@functools.cache
+def _core() -> Any:
+    """Making a Core loads the device plugins; once is enough."""
+    import openvino
+
+    return openvino.Core()
+
+
 def preflight(variant: Variant, options: Options) -> str | None:
     if importlib.util.find_spec("openvino") is None:
         return "openvino is not installed. Run: pip install 'fer-edge[openvino]'"
     if variant.precision not in _ARITHMETIC:
         return f"this backend does not know the precision {variant.precision!r}"
-    import openvino
-
-    core = openvino.Core()
+    core = _core()
     device = options.device.upper()
     if device.split(".")[0] not in {name.split(".")[0] for name in core.available_devices}:
         return f"OpenVINO finds no device {device} here, only {', '.join(core.available_devices)}"
@@ -50,7 +57,7 @@ class OpenVinoSession:
         import openvino
 
         self._tensor = openvino.Tensor
-        core = openvino.Core()
+        core = _core()
         settings: dict[str, Any] = {
             "PERFORMANCE_HINT": options.hint.upper(),
             "INFERENCE_PRECISION_HINT": _ARITHMETIC[precision],

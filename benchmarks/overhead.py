@@ -1,0 +1,147 @@
+"""What the Predictor costs on top of the engine: printed as ratios of one run.
+
+    python -m fer_edge.benchmarks.overhead [BUNDLE]
+
+For each OpenVINO and ONNX Runtime variant: p50 of ``predictor(crop)`` for a 200x200 BGR crop
+against p50 of the bare engine given a ready tensor, at batch 1; and, for OpenVINO, images per
+second of ``predict_batch`` against ``benchmark_app`` on the same model file.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fer_edge import DEFAULT_BUNDLE, Predictor, TargetError, Variant, open_bundle
+from fer_edge.benchmarks.environment import environment, noise_note
+from fer_edge.benchmarks.timing import interleaved
+
+_SAMPLES = 3000
+_BATCH = 32
+_ALLOWED_RATIO, _ALLOWED_US = 1.15, 40.0
+_MIN_THROUGHPUT_RATIO = 0.95
+_ARITHMETIC = {"fp32": "f32", "int8": "f32", "bf16": "bf16", "fp16": "f16"}
+
+
+def bare_engine(variant: Variant, files: dict[str, bytes], tensor: npt.NDArray[np.uint8]) -> Any:
+    """The engine's own inference call on a tensor that is ready, as its documentation has it."""
+    if variant.target == "onnxruntime":
+        import onnxruntime as ort
+
+        session = ort.InferenceSession(files[variant.entry], providers=["CPUExecutionProvider"])
+        name = session.get_inputs()[0].name
+        return lambda: session.run(None, {name: tensor})
+    import openvino
+
+    core = openvino.Core()
+    weights = next((data for path, data in files.items() if path.endswith(".bin")), b"")
+    compiled = core.compile_model(
+        core.read_model(model=files[variant.entry], weights=weights),
+        "CPU",
+        {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": _ARITHMETIC[variant.precision],
+        },
+    )
+    request = compiled.create_infer_request()
+    request.set_input_tensor(openvino.Tensor(tensor, shared_memory=True))
+    return request.infer
+
+
+def benchmark_app_hz(bundle: Path, variant: Variant, hint: str) -> float:
+    """Images per second that OpenVINO's own benchmark_app reports for the same file and batch."""
+    size = open_bundle(bundle).crop.size_px
+    done = subprocess.run(
+        [
+            str(Path(sys.executable).with_name("benchmark_app")),
+            *("-m", str(bundle / variant.entry), "-d", "CPU", "-t", "5"),
+            *("-shape", f"images[{_BATCH},{size},{size},3]", "-data_shape", ""),
+            *("-hint", hint, "-infer_precision", _ARITHMETIC[variant.precision]),
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tempfile.gettempdir(),
+    )
+    found = re.search(r"Throughput:\s*([0-9.]+)\s*FPS", done.stdout)
+    if found is None:
+        raise TargetError(f"benchmark_app printed no throughput: {done.stdout[-500:]}")
+    return float(found[1])
+
+
+def main() -> int:
+    bundle = Path(sys.argv[1]) if len(sys.argv) > 1 else DEFAULT_BUNDLE
+    content = open_bundle(bundle)
+    env = environment()
+    print(f"{env['cpu']}, {env['cores']} cores, {env['time']}, {env['libraries']}")
+    print(noise_note(env) or "The machine was quiet.")
+    rng = np.random.default_rng(0)
+    crop = rng.integers(0, 256, (200, 200, 3), np.uint8)
+    size = content.crop.size_px
+    good = True
+    print("\nBatch 1: predictor(200x200 BGR crop) against the bare engine on a ready tensor")
+    for variant in content.variants:
+        try:
+            predictor = Predictor(bundle, variant.target, variant.precision)
+        except TargetError as error:
+            print(f"  {variant.name:18s} not here: {error}")
+            continue
+        with predictor:
+            ready = rng.integers(0, 256, (1, size, size, 3), np.uint8)
+            bare = bare_engine(variant, content.read(variant), ready)
+            taken = interleaved(
+                {"ours": partial(predictor, crop), "bare": bare}, _SAMPLES, warm_up=100
+            )
+        ours, theirs = (taken[k].percentile_ms(50) or 0.0 for k in ("ours", "bare"))
+        extra_us = 1000 * (ours - theirs)
+        passed = ours <= max(_ALLOWED_RATIO * theirs, theirs + _ALLOWED_US / 1000)
+        good &= passed
+        print(
+            f"  {variant.name:18s} {ours:.3f} ms / {theirs:.3f} ms = {ours / theirs:.3f}x, "
+            f"+{extra_us:.0f} us  {'ok' if passed else 'MISSED'}"
+        )
+    print(f"\nBatch {_BATCH}: predict_batch against benchmark_app, images per second")
+    for variant in content.variants:
+        if variant.target != "openvino":
+            continue
+        try:
+            predictor = Predictor(bundle, variant.target, variant.precision, hint="throughput")
+        except TargetError:
+            continue
+        app_hz = benchmark_app_hz(bundle, variant, "throughput")
+        with predictor:
+            shapes = {"ready crops": size, "200 px crops": 200}
+            faces = {
+                name: list(rng.integers(0, 256, (_BATCH, px, px, 3), np.uint8))
+                for name, px in shapes.items()
+            }
+            taken = interleaved(
+                {name: partial(predictor.predict_batch, f) for name, f in faces.items()},
+                1000,
+                budget_s=10,
+            )
+        again_hz = benchmark_app_hz(bundle, variant, "throughput")
+        best_app_hz = max(app_hz, again_hz)
+        for name, samples in taken.items():
+            hz = samples.throughput_hz(_BATCH)
+            judged = name == "ready crops"
+            passed = hz >= _MIN_THROUGHPUT_RATIO * best_app_hz
+            good &= passed or not judged
+            verdict = ("ok" if passed else "MISSED") if judged else "with resizing, for information"
+            print(
+                f"  {variant.name:18s} {name:12s} {hz:7.0f} / {best_app_hz:.0f} "
+                f"= {hz / best_app_hz:.3f}x  {verdict}"
+            )
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

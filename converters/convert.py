@@ -1,0 +1,266 @@
+"""One checkpoint to one bundle: export, build each variant, judge it, write all or nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fer_edge.backends.base import Options, Outputs, Session, backend
+from fer_edge.bundle import Bundle, Variant, listed, open_bundle, write_bundle
+from fer_edge.converters.base import Artifact, converter
+from fer_edge.converters.export import export_onnx
+from fer_edge.converters.faces import FaceSet, calibration_faces, gate_faces
+from fer_edge.converters.parity import Limits, compare, failures, prove_batches, run_all
+from fer_edge.converters.speed import single_face_p50_ms, slower_than_more_accurate
+from fer_edge.errors import BundleError, ConversionError, ParityError, TargetError
+from fer_edge.machine import cpu_name
+from fer_edge.preprocess import CropRule
+from fer_edge.training.checkpoint import Checkpoint, load_checkpoint
+from fer_edge.training.deploy import DeployModule
+
+Say = Callable[[str], None]
+
+ALL, AUTO = "all", "auto"
+"""Precisions that mean: what this target has and this machine can run. ``all`` keeps what passes
+its gate, ``auto`` only those that no faster and at least as accurate one beats."""
+
+CROP_MARGIN = 0.1
+"""FER2013's faces show a little more than a detector's box; a tenth on each side restores it."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A variant that is built and running, but not yet judged or written."""
+
+    variant: Variant
+    artifact: Artifact
+    session: Session
+
+
+def convert(
+    checkpoint: str | Path,
+    targets: Sequence[str],
+    out: str | Path,
+    precisions: Sequence[str] = (AUTO,),
+    *,
+    data: str | Path | None = None,
+    calibrate: str | Path | None = None,
+    allow_drop: float | None = None,
+    seed: int = 2026,
+    say: Say = print,
+) -> Bundle:
+    """Convert a checkpoint folder into the bundle ``out``, or add variants to the one there.
+
+    targets: names of converters (``onnxruntime``, ``openvino``). precisions: names, or ``all`` or
+    ``auto`` (see above); with these a variant that cannot run here or fails its gate is left out
+    and said to be, with names it is an error.
+    data: labelled faces; its ``val`` part judges, its ``train`` part calibrates int8. None uses
+    the composite faces that ship with the package. calibrate: other faces for int8.
+    allow_drop: accuracy, as a share, that reduced precisions may lose; recorded in the bundle.
+
+    Raises ParityError, saying by how much, if a variant fails its gate (nothing is written then),
+    ConversionError, DataError, CheckpointError, TargetError, or BundleError if ``out`` holds
+    another checkpoint.
+    """
+    out = Path(out)
+    source = load_checkpoint(checkpoint)
+    spec = source.spec
+    existing = _existing(out, source)
+    rule = CropRule(spec.input.size_px, CROP_MARGIN)
+    if data is None:
+        say("No --data given: parity is judged on the composite faces that ship with fer_edge.")
+    gate = gate_faces(_path(data), spec.labels, rule)
+    calibration = calibration_faces(_path(calibrate) or _path(data), spec.labels, rule, gate, seed)
+    say(f"{len(gate.images):,} faces judge, {len(calibration.images)} others calibrate")
+    say(f"Exporting {spec.backbone}")
+    graph = export_onnx(source)
+    reference = torch_outputs(source, gate)
+    lenient = bool({ALL, AUTO} & set(precisions))
+    judged = []
+    for target, precision in _wanted(targets, precisions):
+        candidate = _built(target, precision, graph, calibration, lenient, say)
+        if candidate is not None:
+            variant = _judged(candidate, reference, gate, calibration, spec.labels, allow_drop, say)
+            judged.append(replace(candidate, variant=variant))
+    broken = [c for c in judged if c.variant.parity["failures"]]
+    if broken and not lenient:
+        raise ParityError(
+            "nothing was written: "
+            + "; ".join(
+                f"{c.variant.name}: {', '.join(c.variant.parity['failures'])}" for c in broken
+            )
+            + ". --allow-drop POINTS accepts a loss on purpose"
+        )
+    timed = _timed([c for c in judged if c not in broken], gate, say)
+    if AUTO in precisions:
+        timed = [c for c in timed if "beaten_by" not in c.variant.speed]
+    for c in judged:
+        c.session.close()
+    if not timed:
+        raise ParityError("nothing was written: no variant passed its gate")
+    bundle, contents = _merged(out, source, rule, timed, existing)
+    write_bundle(bundle, contents)
+    return open_bundle(out)
+
+
+def _path(value: str | Path | None) -> Path | None:
+    return None if value is None else Path(value)
+
+
+def _existing(out: Path, source: Checkpoint) -> Bundle | None:
+    if out.suffix != ".fer":
+        raise BundleError(f"expected a bundle name that ends in .fer, got {out}")
+    if not out.exists():
+        return None
+    bundle = open_bundle(out)
+    if bundle.provenance.get("checkpoint_sha256") != source.sha256:
+        raise BundleError(
+            f"{out} was made from another checkpoint. Choose another name, or remove it first"
+        )
+    return bundle
+
+
+def _wanted(targets: Sequence[str], precisions: Sequence[str]) -> list[tuple[str, str]]:
+    """Target and precision pairs; raises TargetError for one that its target does not have."""
+    wanted = []
+    for target in dict.fromkeys(targets):
+        offered = converter(target).PRECISIONS
+        chosen = (
+            offered if {ALL, AUTO} & set(precisions) else [p for p in precisions if p in offered]
+        )
+        wanted += [(target, precision) for precision in dict.fromkeys(chosen)]
+    missing = [p for p in precisions if p not in (ALL, AUTO) and p not in {q for _, q in wanted}]
+    if missing or not wanted:
+        offers = "; ".join(f"{t}: {', '.join(converter(t).PRECISIONS)}" for t in targets)
+        raise TargetError(f"no target asked for has {', '.join(missing)}. Offered: {offers}")
+    return wanted
+
+
+def torch_outputs(checkpoint: Checkpoint, faces: FaceSet) -> Outputs:
+    """The reference: the deploy graph in torch, fp32, on the CPU."""
+    module = DeployModule(checkpoint)
+    with torch.inference_mode():
+        parts = [module(part) for part in torch.split(torch.from_numpy(faces.images), 64)]
+    return (
+        np.concatenate([p.numpy() for p, _ in parts]),
+        np.concatenate([e.numpy() for _, e in parts]),
+    )
+
+
+def _built(
+    target: str, precision: str, graph: bytes, calibration: FaceSet, lenient: bool, say: Say
+) -> Candidate | None:
+    """A running variant; None, with a word, if it cannot run here and that may be."""
+    started = time.monotonic()
+    artifact = converter(target).build(graph, precision, calibration.images)
+    variant = Variant(
+        target=target,
+        precision=precision,
+        entry=artifact.entry,
+        files=tuple(listed(path, data) for path, data in artifact.files.items()),
+        needs=artifact.needs,
+        batch=artifact.batch,
+        tools=artifact.tools,
+    )
+    engine = backend(target)
+    if reason := engine.preflight(variant, Options()):
+        sentence = f"{variant.name} cannot run on this machine, so it cannot be judged: {reason}"
+        if not lenient:
+            raise ConversionError(sentence)
+        say(f"Left out: {sentence}")
+        return None
+    session = engine.load(variant, artifact.files, Options())
+    say(f"Built {variant.name} in {time.monotonic() - started:.1f} s")
+    return Candidate(variant, artifact, session)
+
+
+def _judged(
+    candidate: Candidate,
+    reference: Outputs,
+    gate: FaceSet,
+    calibration: FaceSet,
+    labels: Sequence[str],
+    allow_drop: float | None,
+    say: Say,
+) -> Variant:
+    variant = candidate.variant
+    outputs = run_all(candidate.session, gate.images)
+    report: dict[str, Any] = compare(reference, outputs, gate.truth, labels)
+    broken = failures(report, variant.precision, Limits(), allow_drop)
+    report |= {
+        "faces": gate.as_dict(),
+        "batch_sizes": prove_batches(candidate.session, gate.images, outputs),
+        "allowed_drop": allow_drop,
+        "failures": broken,
+        "machine": cpu_name(),
+    }
+    if variant.precision == "int8":
+        report["calibration"] = calibration.as_dict()
+    say(
+        f"  {variant.name}: accuracy {100 * report['accuracy']:.2f} % "
+        f"({100 * report['accuracy_change']:+.2f} points), agreement "
+        f"{100 * report['agreement']:.2f} %, max |dp| {report['max_abs_dp']:.1e}"
+        + (f"  FAILED: {', '.join(broken)}" if broken else "")
+    )
+    return replace(variant, parity=report)
+
+
+def _timed(candidates: list[Candidate], gate: FaceSet, say: Say) -> list[Candidate]:
+    """Fastest first, each with its latency here and the variant that makes it pointless, if any."""
+    sessions = {c.variant.name: c.session for c in candidates}
+    p50_ms = single_face_p50_ms(sessions, gate.images[:1])
+    accuracy = {c.variant.name: float(c.variant.parity["accuracy"]) for c in candidates}
+    beaten = slower_than_more_accurate(p50_ms, accuracy)
+    timed = []
+    for c in sorted(candidates, key=lambda c: p50_ms[c.variant.name]):
+        name = c.variant.name
+        speed: dict[str, Any] = {"batch_1_p50_ms": p50_ms[name], "machine": cpu_name()}
+        note = ""
+        if name in beaten:
+            speed["beaten_by"] = beaten[name]
+            note = f"  not worth it here: {beaten[name]} is faster and at least as accurate"
+        say(f"  {name}: {p50_ms[name]:.3f} ms a face{note}")
+        timed.append(replace(c, variant=replace(c.variant, speed=speed)))
+    return timed
+
+
+def _merged(
+    out: Path, source: Checkpoint, rule: CropRule, new: list[Candidate], existing: Bundle | None
+) -> tuple[Bundle, dict[str, bytes]]:
+    """The bundle to write: new variants replace those of the same name, the others stay."""
+    contents: dict[str, bytes] = {}
+    variants = [c.variant for c in new]
+    for c in new:
+        contents |= c.artifact.files
+    names = {variant.name for variant in variants}
+    for variant in existing.variants if existing else ():
+        if existing and variant.name not in names:
+            contents = {**existing.read(variant), **contents}
+            variants.append(variant)
+    variants.sort(key=lambda v: v.speed.get("batch_1_p50_ms", float("inf")))
+    facts = source.facts
+    provenance = {
+        "checkpoint_sha256": source.sha256,
+        "backbone": source.spec.backbone,
+        "recipe": facts.get("recipe", {}).get("name"),
+        "seed": facts.get("recipe", {}).get("seed"),
+        "data": facts.get("data", {}),
+        "licences": facts.get("licences", {}),
+    }
+    bundle = Bundle(
+        path=out,
+        labels=source.spec.labels,
+        crop=rule,
+        temperature=source.temperature,
+        abstain_below=source.abstain_below,
+        embedding_dim=source.model.embedding_dim,
+        provenance=provenance,
+        variants=tuple(variants),
+    )
+    return bundle, contents

@@ -1,0 +1,87 @@
+"""The one export: a checkpoint's deploy graph as ONNX with a dynamic batch."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+
+import numpy as np
+import onnx
+import onnxscript.optimizer
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+from fer_edge.errors import ConversionError
+from fer_edge.training.checkpoint import Checkpoint
+from fer_edge.training.deploy import DeployModule
+
+INPUT, PROBABILITIES, EMBEDDING = "images", "probabilities", "embedding"
+OPSET = 18
+
+
+def export_onnx(checkpoint: Checkpoint) -> bytes:
+    """uint8 ``images [N, S, S, 3]`` BGR to ``probabilities [N, C]`` and ``embedding [N, D]``.
+
+    Raises ConversionError if torch cannot export the network or the graph is not valid.
+    """
+    module = DeployModule(checkpoint)
+    size = checkpoint.spec.input.size_px
+    example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                module,
+                (example,),
+                dynamo=True,
+                dynamic_shapes={"images": {0: torch.export.Dim("batch", min=1)}},
+                input_names=[INPUT],
+                output_names=[PROBABILITIES, EMBEDDING],
+                opset_version=OPSET,
+                optimize=False,  # its rewriting folds batch norm, and the weights are others then
+                verbose=False,
+            )
+            assert program is not None
+            model = program.model_proto
+            onnxscript.optimizer.inline(model)
+            onnxscript.optimizer.fold_constants(model)
+            onnxscript.optimizer.remove_unused_nodes(model)
+    except Exception as error:  # the exporter raises many kinds, none of them ours
+        raise ConversionError(
+            f"torch could not export {checkpoint.spec.backbone}: {error}"
+        ) from error
+    _strip(model)
+    _store_weights_in_half(model)
+    onnx.checker.check_model(model, full_check=True)
+    data: bytes = model.SerializeToString()
+    return data
+
+
+def _strip(model: onnx.ModelProto) -> None:
+    """Leave nothing of this machine in the file: the exporter stores stack traces with paths."""
+    del model.metadata_props[:]
+    model.doc_string = model.graph.doc_string = ""
+    del model.graph.metadata_props[:]
+    for item in [*model.graph.node, *model.graph.value_info, *model.graph.initializer]:
+        item.doc_string = ""
+        del item.metadata_props[:]
+
+
+def _store_weights_in_half(model: onnx.ModelProto) -> None:
+    """Halve the file without changing a bit of the arithmetic: a checkpoint's weight matrices are
+    half-precision numbers, so they are stored as such, with a Cast that every engine folds."""
+    casts = []
+    for weight in model.graph.initializer:
+        values = numpy_helper.to_array(weight)
+        if weight.data_type != TensorProto.FLOAT or values.ndim < 2:
+            continue
+        half = values.astype(np.float16)
+        if not np.array_equal(half.astype(np.float32), values):
+            continue
+        name = weight.name
+        weight.CopyFrom(numpy_helper.from_array(half, f"{name}.half"))
+        casts.append(helper.make_node("Cast", [f"{name}.half"], [name], f"{name}.cast", to=1))
+    rest = list(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend([*casts, *rest])

@@ -1,0 +1,50 @@
+"""A quick look at which variant is faster here; fer-edge bench is the real measurement."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from fer_edge.backends.base import Session
+
+_ROUNDS = 300
+
+
+def single_face_p50_ms(
+    sessions: Mapping[str, Session], face: npt.NDArray[np.uint8]
+) -> dict[str, float]:
+    """Median latency at batch 1 of each session, interleaved so that drift hits all alike.
+
+    face: uint8 ``[1, S, S, 3]``.
+    """
+    for session in sessions.values():
+        for _ in range(20):
+            session.run(face)
+    times: dict[str, list[int]] = {name: [] for name in sessions}
+    for _ in range(_ROUNDS):
+        for name, session in sessions.items():
+            start = time.perf_counter_ns()
+            session.run(face)
+            times[name].append(time.perf_counter_ns() - start)
+    return {name: statistics.median(values) / 1e6 for name, values in times.items()}
+
+
+def slower_than_more_accurate(
+    p50_ms: Mapping[str, float], accuracy: Mapping[str, float]
+) -> dict[str, str]:
+    """For each variant that a faster and at least as accurate one beats: that one's name."""
+
+    def beaten_by(name: str, others: Sequence[str]) -> str | None:
+        better = [
+            other
+            for other in others
+            if other != name and accuracy[other] >= accuracy[name] and p50_ms[other] < p50_ms[name]
+        ]
+        return min(better, key=lambda other: p50_ms[other], default=None)
+
+    names = list(p50_ms)
+    return {name: other for name in names if (other := beaten_by(name, names)) is not None}

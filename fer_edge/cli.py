@@ -1,0 +1,354 @@
+"""The command line. Each command imports its work inside, so that --help needs no torch.
+
+Exit codes: 0 done; 1 an error of our own making; 2 wrong usage; 3 input, data, labels or recipe
+that cannot be used; 4 a damaged checkpoint or bundle; 5 a target, device or library that is not
+here; 6 training, conversion or an engine failed; 7 a variant failed its parity gate.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+import fer_edge
+from fer_edge.errors import FerEdgeError, InputError, MissingDependencyError
+
+_MODELS = Path(__file__).parent / "models"
+DEFAULT_CHECKPOINT = _MODELS / "default-checkpoint"
+_EXTRA_OF = {
+    **dict.fromkeys(("torch", "torchvision", "timm", "accelerate", "torchmetrics"), "train"),
+    **dict.fromkeys(("pyarrow", "matplotlib", "yaml", "safetensors"), "train"),
+    **dict.fromkeys(("onnx", "onnxscript", "nncf"), "convert"),
+    **dict.fromkeys(("psutil", "rich"), "bench"),
+    "openvino": "openvino",
+}
+
+
+class _Group(click.Group):
+    """Turns our errors into one sentence and their exit code, and missing libraries into a hint."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except FerEdgeError as error:
+            click.echo(f"fer-edge: {error}", err=True)
+            ctx.exit(error.exit_code)
+        except ModuleNotFoundError as error:
+            name = (error.name or "").split(".")[0]
+            if name not in _EXTRA_OF:
+                raise
+            missing = MissingDependencyError(name, _EXTRA_OF[name])
+            click.echo(f"fer-edge: {missing}", err=True)
+            ctx.exit(missing.exit_code)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(fer_edge.__version__, prog_name="fer-edge")
+def main() -> None:
+    """Train a face-expression model once, run it on any edge chip with the same answers.
+
+    \b
+    Exit codes: 0 done, 2 usage, 3 unusable input, data or recipe, 4 damaged checkpoint or
+    bundle, 5 target or library not here, 6 training, conversion or engine failed,
+    7 parity gate failed, 1 anything else.
+    Shell completion: eval "$(_FER_EDGE_COMPLETE=bash_source fer-edge)"
+    """
+
+
+def _print_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=1, allow_nan=False))
+
+
+@main.command()
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--bundle", type=click.Path(path_type=Path), help="A .fer folder [shipped model].")
+@click.option("--target", help="Run this target and no other.")
+@click.option("--precision", help="Run this precision and no other.")
+@click.option("--box", nargs=4, type=int, help="x y width height of the face in each image.")
+@click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
+def predict(
+    images: tuple[Path, ...],
+    bundle: Path | None,
+    target: str | None,
+    precision: str | None,
+    box: tuple[int, int, int, int] | None,
+    as_json: bool,
+) -> None:
+    """Say the expression of each face crop. Example: fer-edge predict driver.png"""
+    failed: FerEdgeError | None = None
+    rows: list[dict[str, Any]] = []
+    with fer_edge.Predictor(bundle, target, precision) as predictor:
+        for path in images:
+            try:
+                answer = predictor(path, box)
+            except InputError as error:
+                failed = error
+                rows.append({"image": str(path), "error": str(error)})
+                if not as_json:
+                    click.echo(f"{path}: {error}", err=True)
+                continue
+            rows.append({"image": str(path), **answer.as_dict()})
+            if not as_json:
+                doubt = f"  uncertain: {answer.reason}" if answer.uncertain else ""
+                click.echo(f"{path}: {answer.label} {answer.confidence:.2f}{doubt}")
+                for name, share in sorted(answer.probabilities.items(), key=lambda kv: -kv[1]):
+                    click.echo(f"    {name:10s} {share:6.1%} {'█' * round(30 * share)}")
+    if as_json:
+        _print_json(rows)
+    if failed is not None:
+        sys.exit(failed.exit_code)
+
+
+@main.command()
+@click.argument("recipe")
+@click.option("--data", required=True, type=click.Path(path_type=Path), help="Labelled faces.")
+@click.option("-o", "--run", type=click.Path(path_type=Path), help="Run folder [runs/RECIPE].")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="E.g. fit.epochs=3.")
+@click.option("--resume", is_flag=True, help="Go on from the last whole epoch.")
+def train(
+    recipe: str, data: Path, run: Path | None, overrides: tuple[str, ...], resume: bool
+) -> None:
+    """Train a recipe (a file, or the name of a shipped one) on labelled faces.
+
+    \b
+    Example: fer-edge train training/recipes/edge-default.yaml --data fer2013/
+    DATA is parquet, the FER2013 CSV, or folders named by emotion. The checkpoint is RUN/best.
+    """
+    from fer_edge.progress import progress
+    from fer_edge.training.recipe import load_recipe
+    from fer_edge.training.train import train as work
+
+    loaded = load_recipe(recipe, overrides)
+    with progress() as (say, step):
+        best = work(
+            loaded, data, run or Path("runs") / loaded.name, resume=resume, say=say, step=step
+        )
+    click.echo(best)
+
+
+@main.command()
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option("--data", required=True, type=click.Path(path_type=Path), help="Labelled faces.")
+@click.option("--split", default="val", show_default=True, help="train, val, test, or none.")
+@click.option("--target", help="Which target of a bundle.")
+@click.option("--precision", help="Which precision of a bundle.")
+@click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
+def evaluate(
+    source: Path,
+    data: Path,
+    split: str,
+    target: str | None,
+    precision: str | None,
+    as_json: bool,
+) -> None:
+    """Accuracy, per-class figures and calibration of a checkpoint or bundle.
+
+    \b
+    Example: fer-edge evaluate runs/edge-default/best --data fer2013/
+    """
+    from fer_edge.progress import progress
+    from fer_edge.training.evaluate import evaluate as work
+
+    with progress() as (_, step):
+        report = work(
+            source,
+            data,
+            None if split == "none" else split,
+            target=target,
+            precision=precision,
+            step=step,
+        )
+    if as_json:
+        _print_json(report)
+        return
+    for key in ("all", "deduplicated"):
+        m = report[key]
+        click.echo(
+            f"{key:13s} {m['faces']:6,} faces  accuracy {m['accuracy']:.4f}  balanced "
+            f"{m['balanced_accuracy']:.4f}  macro F1 {m['macro_f1']:.4f}  ECE {m['ece']:.4f}"
+        )
+    for name, row in report["all"]["per_class"].items():
+        click.echo(
+            f"    {name:10s} recall {row['recall']:.3f}  precision {row['precision']:.3f}  "
+            f"F1 {row['f1']:.3f}  n {row['support']}"
+        )
+    a = report["abstention"]
+    click.echo(
+        f"Answers with confidence of at least {a['threshold']:.2f}: {a['coverage']:.1%} of the "
+        f"faces, {a['accuracy'] or 0:.1%} of them right"
+    )
+
+
+@main.command()
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option("--target", "targets", multiple=True, required=True, help="openvino, onnxruntime.")
+@click.option(
+    "--precision",
+    "precisions",
+    multiple=True,
+    default=("auto",),
+    help="fp32, fp16, bf16, int8, all, or auto: only what is worth it here.",
+)
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="NAME.fer")
+@click.option("--data", type=click.Path(path_type=Path),
+              help="Labelled faces: val judges, train calibrates [composites].")  # fmt: skip
+@click.option("--calibrate", type=click.Path(path_type=Path), help="Other faces for int8.")
+@click.option("--allow-drop", type=click.FloatRange(0, 100), metavar="POINTS",
+              help="Accuracy points a reduced precision may lose; recorded.")  # fmt: skip
+@click.option("--seed", default=2026, show_default=True, help="Of the calibration sample.")
+@click.option("--json", "as_json", is_flag=True, help="The manifest as JSON on standard output.")
+def convert(
+    checkpoint: Path,
+    targets: tuple[str, ...],
+    precisions: tuple[str, ...],
+    out: Path,
+    data: Path | None,
+    calibrate: Path | None,
+    allow_drop: float | None,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Convert a checkpoint folder into a bundle, or add variants to one.
+
+    \b
+    Example: fer-edge convert runs/edge-default/best --target openvino --target onnxruntime \\
+                 --precision fp32 --precision int8 --data fer2013/ -o driver.fer
+    Each variant has to agree with the checkpoint on real faces, or nothing is written.
+    """
+    from fer_edge.converters.convert import convert as work
+    from fer_edge.progress import progress
+
+    with progress() as (say, _):
+        bundle = work(
+            checkpoint,
+            targets,
+            out,
+            precisions,
+            data=data,
+            calibrate=calibrate,
+            allow_drop=None if allow_drop is None else allow_drop / 100,
+            seed=seed,
+            say=say,
+        )
+    if as_json:
+        _print_json(bundle.as_dict())
+    else:
+        click.echo(f"{bundle.path}: {', '.join(v.name for v in bundle.variants)}")
+
+
+@main.command()
+@click.argument("bundle", type=click.Path(path_type=Path), required=False)
+@click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
+def inspect(bundle: Path | None, as_json: bool) -> None:
+    """Check a bundle's files and show what is in it, and what of it runs here.
+
+    Example: fer-edge inspect driver.fer
+    """
+    from fer_edge.predictor import DEFAULT_BUNDLE
+
+    opened = fer_edge.open_bundle(bundle or DEFAULT_BUNDLE)
+    if as_json:
+        _print_json({"path": str(opened.path), "sha256": opened.sha256, **opened.as_dict()})
+        return
+    click.echo(f"{opened.path}  (all hashes match)")
+    click.echo(f"labels       {', '.join(opened.labels)}")
+    click.echo(f"input        uint8 [N, {opened.crop.size_px}, {opened.crop.size_px}, 3] BGR")
+    click.echo(f"temperature  {opened.temperature:.3f}, uncertain below {opened.abstain_below:.2f}")
+    click.echo(f"made from    {opened.provenance.get('backbone')}, recipe "
+               f"{opened.provenance.get('recipe')}")  # fmt: skip
+    for v in opened.variants:
+        p, size = v.parity, sum(f.bytes for f in v.files) / 1e6
+        judged = (
+            f"agreement {p['agreement']:.2%}, accuracy {p['accuracy']:.2%} "
+            f"({100 * p['accuracy_change']:+.2f}) on {p['faces']['faces']} faces"
+            if p else "no parity report"
+        )  # fmt: skip
+        click.echo(f"  {v.name:18s} {size:5.1f} MB  {judged}")
+    with fer_edge.Predictor(opened.path) as predictor:
+        click.echo("Here:")
+        for choice in predictor.explain():
+            click.echo(f"  {choice}")
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
+def doctor(as_json: bool) -> None:
+    """Say what can run here, what is missing, and the line that installs it."""
+    from fer_edge.doctor import diagnose
+
+    report = diagnose()
+    if as_json:
+        _print_json(report)
+        return
+    for part, finding in report["parts"].items():
+        mark = "ok " if finding["ok"] else "-- "
+        click.echo(f"{mark}{part:24s} {finding['says']}")
+    click.echo("\nThe shipped model here:")
+    for line in report["default_model"]:
+        click.echo(f"  {line}")
+
+
+@main.command()
+@click.argument("bundle", type=click.Path(path_type=Path), required=False)
+@click.option("--batch-sizes", default="1,8,16,32,64", show_default=True, metavar="N,N,…")
+@click.option("--checkpoint", type=click.Path(path_type=Path),
+              help="Run in torch eager beside it [shipped].")  # fmt: skip
+@click.option("--budget-s", default=20.0, show_default=True, help="Seconds per batch size.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="Write the JSON report here.")
+@click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
+def bench(
+    bundle: Path | None,
+    batch_sizes: str,
+    checkpoint: Path | None,
+    budget_s: float,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Latency and throughput of every variant that runs here, by batch size.
+
+    Example: fer-edge bench driver.fer --batch-sizes 1,8,32
+    """
+    from fer_edge.benchmarks.bench import bench as work
+    from fer_edge.benchmarks.report import print_table
+    from fer_edge.progress import progress
+
+    try:
+        sizes = [int(part) for part in batch_sizes.split(",")]
+    except ValueError:
+        raise click.BadParameter(f"expected numbers like 1,8,32, got {batch_sizes!r}") from None
+    if bundle is None and checkpoint is None and _has_torch():
+        checkpoint = DEFAULT_CHECKPOINT
+    with progress() as (_, step):
+        report = work(bundle, sizes, checkpoint=checkpoint, budget_s=budget_s, step=step)
+    if out is not None:
+        out.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
+    if as_json:
+        _print_json(report)
+    else:
+        print_table(report)
+
+
+@main.command()
+@click.option("-o", "--out", default="demo-out", show_default=True, type=click.Path(path_type=Path))
+def demo(out: Path) -> None:
+    """Recognise the shipped faces, convert the shipped model for this CPU, and time it.
+
+    Everything is real and stays on this machine; about two minutes. Example: fer-edge demo
+    """
+    from fer_edge.demo import run
+
+    run(out, _MODELS)
+
+
+def _has_torch() -> bool:
+    import importlib.util
+
+    return importlib.util.find_spec("torch") is not None
+
+
+if __name__ == "__main__":
+    main()

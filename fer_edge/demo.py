@@ -1,0 +1,44 @@
+"""The README's main job: a face in, a proven answer out, in about two minutes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from fer_edge.benchmarks.bench import bench
+from fer_edge.benchmarks.report import print_table
+from fer_edge.converters.convert import ALL, convert
+from fer_edge.labels import EMOTIONS
+from fer_edge.predictor import Predictor
+from fer_edge.progress import progress
+
+
+def run(out: Path, models: Path) -> None:
+    """Predict the shipped class means, convert the shipped checkpoint, print the bench table."""
+    click.secho("1. Expressions, by the model that ships with the package", bold=True)
+    with Predictor() as predictor:
+        click.echo(f"   running {predictor.variant.name}")
+        for name in EMOTIONS:
+            answer = predictor(models / "faces" / f"{name}.png")
+            bar = "█" * round(20 * answer.confidence)
+            doubt = "  (uncertain)" if answer.uncertain else ""
+            click.echo(
+                f"   mean face of {name:10s} -> {answer.label:10s} "
+                f"{answer.confidence:5.1%} {bar}{doubt}"
+            )
+    click.secho("\n2. The same checkpoint, converted for this CPU and judged", bold=True)
+    bundle = out / "demo.fer"
+    with progress() as (say, _):
+        convert(models / "default-checkpoint", ["onnxruntime", "openvino"], bundle, [ALL], say=say)
+    click.echo(f"   {bundle}: parity reports are in its bundle.json (fer-edge inspect {bundle})")
+    click.secho("\n3. Latency and throughput here", bold=True)
+    with progress() as (_, step):
+        report = bench(
+            bundle,
+            (1, 8, 32),
+            checkpoint=models / "default-checkpoint",
+            budget_s=15,
+            step=step,
+        )
+    print_table(report)

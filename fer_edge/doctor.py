@@ -1,0 +1,38 @@
+"""What can run here: libraries, engines, the shipped model."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from fer_edge.errors import TargetError
+from fer_edge.predictor import Predictor
+
+# part: (distribution, what it is for, extra)
+_PARTS = {
+    "onnxruntime": ("onnxruntime", "runs bundles on any CPU", None),
+    "openvino": ("openvino", "runs bundles on Intel CPUs, faster", "openvino"),
+    "torch": ("torch", "trains and exports", "train"),
+    "timm": ("timm", "has the backbones", "train"),
+    "onnx": ("onnx", "carries the graph to the converters", "convert"),
+    "nncf": ("nncf", "quantises for OpenVINO", "convert"),
+    "psutil": ("psutil", "measures memory in bench", "bench"),
+    "rich": ("rich", "draws progress and tables", "bench"),
+}
+
+
+def diagnose() -> dict[str, Any]:
+    """``parts``: what is installed and what for; ``default_model``: each variant, here."""
+    parts = {}
+    for part, (distribution, purpose, extra) in _PARTS.items():
+        try:
+            parts[part] = {"ok": True, "says": f"{version(distribution)}, {purpose}"}
+        except PackageNotFoundError:
+            line = f"pip install 'fer-edge[{extra}]'" if extra else "pip install fer-edge"
+            parts[part] = {"ok": False, "says": f"not installed; {purpose}. Run: {line}"}
+    try:
+        with Predictor() as predictor:
+            model = [str(choice) for choice in predictor.explain()]
+    except TargetError as error:
+        model = [str(error)]
+    return {"parts": parts, "default_model": model}

@@ -1,0 +1,45 @@
+"""Fixtures that every test module may use. Nothing here needs a model, a chip or the network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+from fer_edge.backends.fake import write_fake_bundle
+from fer_edge.preprocess import Image
+
+ROOT = Path(__file__).parents[1]
+
+# Derandomised: the same examples in every run. No deadline: a busy machine is not a bug.
+settings.register_profile("fer_edge", deadline=None, derandomize=True, max_examples=60)
+settings.load_profile("fer_edge")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "slow: takes several seconds")
+
+
+@pytest.fixture
+def fake_bundle(tmp_path: Path) -> Path:
+    """A real bundle whose engine answers "neutral" with 0.9 to every face."""
+    return write_fake_bundle(tmp_path / "fake.fer")
+
+
+@pytest.fixture
+def shared() -> Path:
+    """The folder with test data beside the checkout; users of the package do not have it."""
+    folder = ROOT.parent / "shared"
+    if not (folder / "data").is_dir():
+        pytest.skip("no test data: the folder ../shared/data beside the checkout is missing")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def face() -> Image:
+    """A uint8 BGR crop of 80x60 with contrast: a gradient under coarse noise, always the same."""
+    noise = np.random.default_rng(7).integers(0, 64, (60, 80, 3))
+    ramp = np.linspace(0, 190, 80)[None, :, None] * np.array([1.0, 0.7, 0.4])
+    return np.asarray(ramp + noise, dtype=np.uint8)

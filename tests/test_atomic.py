@@ -1,0 +1,134 @@
+"""A folder appears whole or not at all, also when the process is killed halfway."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fer_edge.atomic import write_folder
+from fer_edge.bundle import open_bundle
+
+
+def put(**files: str) -> Callable[[Path], None]:
+    def fill(folder: Path) -> None:
+        for name, text in files.items():
+            (folder / name).write_text(text)
+
+    return fill
+
+
+def content(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in folder.iterdir()}
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_new_folder_appears_with_its_parents(tmp_path: Path) -> None:
+    final = tmp_path / "a" / "b" / "final"
+    write_folder(final, put(one="1"))
+    assert content(final) == {"one": "1"}
+    assert names(final.parent) == ["final"]
+
+
+def test_the_folder_is_readable_by_others(tmp_path: Path) -> None:
+    write_folder(tmp_path / "final", put(one="1"))
+    assert (tmp_path / "final").stat().st_mode & 0o777 == 0o755
+
+
+def test_an_existing_folder_is_exchanged_whole(tmp_path: Path) -> None:
+    final = tmp_path / "final"
+    write_folder(final, put(old="old", both="old"))
+    write_folder(final, put(new="new", both="new"))
+    assert content(final) == {"new": "new", "both": "new"}
+    assert names(tmp_path) == ["final"]
+
+
+def test_a_system_without_exchange_gets_the_new_folder_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    final = tmp_path / "final"
+    write_folder(final, put(old="old"))
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: object())
+    write_folder(final, put(new="new"))
+    assert content(final) == {"new": "new"}
+    assert names(tmp_path) == ["final"]
+
+
+@pytest.mark.parametrize("failure", [RuntimeError, OSError, KeyboardInterrupt])
+@pytest.mark.parametrize("existing", [True, False])
+def test_a_failing_fill_leaves_everything_as_it_was(
+    tmp_path: Path, failure: type[BaseException], existing: bool
+) -> None:
+    final = tmp_path / "final"
+    if existing:
+        write_folder(final, put(old="old"))
+
+    def fill(folder: Path) -> None:
+        (folder / "half").write_text("half")
+        raise failure("stop")
+
+    with pytest.raises(failure, match="stop"):
+        write_folder(final, fill)
+    assert names(tmp_path) == (["final"] if existing else [])
+    assert not existing or content(final) == {"old": "old"}
+
+
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_something_else_in_the_folders_place_leaves_no_temporary(tmp_path: Path, kind: str) -> None:
+    """Refused or replaced, both are fine; a hidden leftover beside it is not."""
+    final, elsewhere = tmp_path / "final", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    if kind == "file":
+        final.write_text("a file")
+    else:
+        final.symlink_to(elsewhere)
+    try:
+        write_folder(final, put(one="1"))
+    except OSError:
+        assert not final.is_dir() or final.is_symlink()
+    else:
+        assert content(final) == {"one": "1"}
+    assert names(tmp_path) == ["elsewhere", "final"]
+
+
+REWRITE = """
+import sys
+from fer_edge.backends.fake import write_fake_bundle
+while True:
+    for answers in ({"fear": 0.75, "anger": 0.25}, {"neutral": 1.0}):
+        write_fake_bundle(sys.argv[1], answers)
+    print("round", flush=True)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+def test_a_writer_killed_at_any_moment_leaves_an_old_or_a_new_bundle(tmp_path: Path) -> None:
+    path = tmp_path / "rewritten.fer"
+    moments = random.Random(3)
+    for _ in range(6):
+        writer = subprocess.Popen(
+            [sys.executable, "-c", REWRITE, str(path)], stdout=subprocess.PIPE, text=True
+        )
+        try:
+            assert writer.stdout is not None
+            assert writer.stdout.readline() == "round\n"
+            time.sleep(moments.uniform(0, 0.1))
+            assert writer.poll() is None, "the writer ended by itself"
+        finally:
+            writer.kill()
+            writer.communicate()
+        bundle = open_bundle(path)
+        (data,) = bundle.read(bundle.variants[0]).values()
+        row = json.loads(data)["row"]
+        assert row in ([0.25, 0, 0.75, 0, 0, 0, 0], [0, 0, 0, 0, 1.0, 0, 0])

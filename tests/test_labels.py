@@ -1,0 +1,132 @@
+"""Labels are matched by name, whatever the source calls them and in whatever order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fer_edge.errors import LabelError
+from fer_edge.labels import EMOTIONS, EMOTIONS_8, SOURCE_ORDERS, canonical, canonical_all
+
+SPELLINGS = {
+    "anger": ["angry", "Anger", "MAD"],
+    "contempt": ["contempt", "Contemptuous"],
+    "disgust": ["disgust", "Disgusted"],
+    "fear": ["fear", "Fearful", "afraid", "scared"],
+    "happiness": ["Happy", "happiness", "joy"],
+    "neutral": ["neutral", "Neutrality", "calm"],
+    "sadness": ["sad", "Sadness"],
+    "surprise": ["surprise", "Surprised"],
+}
+PAIRS = [(spelling, name) for name, all_ in SPELLINGS.items() for spelling in all_]
+
+# What the sources themselves print for 0, 1, 2, ... (RAF-DB: for 1, 2, 3, ...).
+PRINTED = {
+    "fer2013-csv": "Angry Disgust Fear Happy Sad Surprise Neutral",
+    "fer2013-folders": "angry disgust fear happy neutral sad surprise",
+    "ferplus": "neutral happiness surprise sadness anger disgust fear contempt",
+    "affectnet-8": "Neutral Happy Sad Surprise Fear Disgust Anger Contempt",
+    "raf-db": "Surprise Fear Disgust Happiness Sadness Anger Neutral",
+}
+
+spelled = st.sampled_from(PAIRS)
+padding = st.text(" \t\n", max_size=3)
+
+
+def test_the_canonical_names_are_the_seven_in_alphabetical_order() -> None:
+    assert EMOTIONS == (
+        "anger",
+        "disgust",
+        "fear",
+        "happiness",
+        "neutral",
+        "sadness",
+        "surprise",
+    )
+    assert sorted({*EMOTIONS, "contempt"}) == list(EMOTIONS_8)
+
+
+@pytest.mark.parametrize(("spelling", "name"), PAIRS)
+def test_each_known_spelling_has_its_canonical_name(spelling: str, name: str) -> None:
+    assert canonical(spelling) == name
+
+
+@given(spelled, padding, padding, st.sampled_from([str.lower, str.upper, str.title]))
+def test_case_and_surrounding_space_do_not_matter(
+    pair: tuple[str, str], before: str, after: str, case: Callable[[str], str]
+) -> None:
+    assert canonical(before + case(pair[0]) + after) == pair[1]
+
+
+@given(st.text())
+def test_any_text_is_a_canonical_name_or_a_label_error(text: str) -> None:
+    try:
+        name = canonical(text)
+    except LabelError as error:
+        assert repr(text) in str(error)
+    else:
+        assert name in EMOTIONS_8
+        assert canonical(name) == name
+
+
+@pytest.mark.parametrize("source", SOURCE_ORDERS)
+def test_each_source_order_is_the_order_that_the_source_prints(source: str) -> None:
+    printed = canonical_all(PRINTED[source].split())
+    assert SOURCE_ORDERS[source][: len(printed)] == printed
+
+
+@pytest.mark.parametrize("source", SOURCE_ORDERS)
+def test_each_source_order_holds_all_seven_and_no_name_twice(source: str) -> None:
+    order = SOURCE_ORDERS[source]
+    assert set(order) >= set(EMOTIONS)
+    assert len(set(order)) == len(order)
+
+
+def test_only_ferplus_has_columns_that_are_no_emotion() -> None:
+    foreign = {
+        source: [name for name in order if name not in EMOTIONS_8]
+        for source, order in SOURCE_ORDERS.items()
+    }
+    assert {source: names for source, names in foreign.items() if names} == {
+        "ferplus": ["unknown", "not a face"]
+    }
+
+
+@given(st.permutations(sorted(SPELLINGS)), st.data())
+def test_a_label_list_keeps_its_own_order(names: list[str], data: st.DataObject) -> None:
+    names = names[: data.draw(st.integers(0, len(names)))]
+    as_spelled = [data.draw(st.sampled_from(SPELLINGS[name])) for name in names]
+    assert canonical_all(as_spelled) == tuple(names)
+    assert canonical_all(iter(as_spelled)) == tuple(names)
+
+
+def test_every_unknown_label_is_listed_with_all_that_were_found() -> None:
+    with pytest.raises(LabelError) as caught:
+        canonical_all(["happy", "hungry", "sad", "0", ""])
+    unknown, found = str(caught.value).split("All found:")
+    assert all(repr(name) in unknown for name in ("hungry", "0", ""))
+    assert "'happy'" not in unknown
+    assert all(repr(name) in found for name in ("happy", "hungry", "sad", "0", ""))
+    assert "surprise" in found  # what would have been understood
+
+
+@given(spelled, spelled, st.lists(st.sampled_from(EMOTIONS_8), max_size=3))
+def test_two_labels_of_one_emotion_are_refused_and_listed(
+    one: tuple[str, str], other: tuple[str, str], more: list[str]
+) -> None:
+    names = [one[0], *more, other[0]]
+    meant = [one[1], *more, other[1]]
+    if len(set(meant)) == len(meant):
+        assert canonical_all(names) == tuple(meant)
+        return
+    with pytest.raises(LabelError) as caught:
+        canonical_all(names)
+    assert all(repr(name) in str(caught.value) for name in names)
+
+
+def test_one_word_is_not_taken_for_a_list_of_labels() -> None:
+    with pytest.raises(LabelError):
+        canonical_all("happy")

@@ -1,0 +1,520 @@
+"""One way from anybody's picture to the network's input; whatever else comes is refused."""
+
+from __future__ import annotations
+
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from fer_edge import preprocess
+from fer_edge.errors import InputError
+from fer_edge.preprocess import (
+    MAX_PIXELS,
+    MAX_SIDE_PX,
+    MIN_SIDE_PX,
+    CropRule,
+    Image,
+    as_bgr,
+    crop,
+    decode_image,
+    read_image,
+    resize_into,
+    to_batch,
+)
+
+FORMATS = (".jpg", ".png", ".bmp", ".webp")
+
+
+def picture(height: int = 60, width: int = 80) -> Image:
+    noise = np.random.default_rng(1).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return np.asarray(cv2.GaussianBlur(noise, (9, 9), 0), dtype=np.uint8)
+
+
+def encoded(ending: str, image: npt.NDArray[Any] | None = None) -> bytes:
+    done, data = cv2.imencode(ending, picture() if image is None else image)
+    assert done
+    return data.tobytes()
+
+
+def png_chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png_that_claims(width: int, height: int) -> bytes:
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+        + png_chunk(b"IDAT", zlib.compress(b"\0" * 1000))
+        + png_chunk(b"IEND", b"")
+    )
+
+
+def exif(orientation: int) -> bytes:
+    entry = struct.pack("<HHIHH", 0x112, 3, 1, orientation, 0)
+    tiff = b"II*\0" + struct.pack("<IH", 8, 1) + entry + struct.pack("<I", 0)
+    return b"\xff\xe1" + struct.pack(">H", 8 + len(tiff)) + b"Exif\0\0" + tiff
+
+
+# Arrays
+
+
+def test_bgr_is_taken_as_it_is_without_a_copy(face: Image) -> None:
+    assert as_bgr(face) is face
+
+
+def test_rgb_and_bgr_of_one_picture_give_the_same_batch(face: Image) -> None:
+    rgb = np.ascontiguousarray(face[:, :, ::-1])
+    batch = to_batch([as_bgr(face), as_bgr(rgb, "rgb")], CropRule(48))
+    assert not np.array_equal(face, rgb)
+    np.testing.assert_array_equal(batch[0], batch[1])
+
+
+@pytest.mark.parametrize("colour", ["bgr", "rgb", "grey"])
+@pytest.mark.parametrize("dims", [2, 3])
+def test_grey_is_repeated_over_the_channels(face: Image, colour: Any, dims: int) -> None:
+    grey = face[:, :, 0] if dims == 2 else face[:, :, :1]
+    expected = np.repeat(face[:, :, :1], 3, axis=2)
+    np.testing.assert_array_equal(as_bgr(grey, colour), expected)
+
+
+def views(face: Image) -> dict[str, Image]:
+    read_only = face.copy()
+    read_only.flags.writeable = False
+    return {
+        "every other pixel": face[::2, ::2],
+        "mirrored": face[:, ::-1],
+        "upside down": face[::-1],
+        "channels reversed": face[:, :, ::-1],
+        "transposed": face.transpose(1, 0, 2),
+        "Fortran order": np.asfortranarray(face),
+        "read-only": read_only,
+        "broadcast": np.broadcast_to(face[:1], face.shape),
+    }
+
+
+@pytest.mark.parametrize("colour", ["bgr", "rgb"])
+@pytest.mark.parametrize("kind", views(np.zeros((8, 8, 3), np.uint8)))
+def test_any_memory_layout_gives_what_a_plain_copy_gives(
+    face: Image, kind: str, colour: Any
+) -> None:
+    view = views(face)[kind]
+    before = view.copy()
+    batch = to_batch([as_bgr(view, colour), as_bgr(before.copy(), colour)], CropRule(32))
+    np.testing.assert_array_equal(batch[0], batch[1])
+    np.testing.assert_array_equal(view, before)
+
+
+def broadcast(*shape: int) -> Image:
+    """An array of any size that takes one byte of memory."""
+    return np.broadcast_to(np.uint8(0), shape)
+
+
+NAN = np.full((48, 48, 3), np.nan, np.float32)
+REFUSED: dict[str, tuple[object, str]] = {
+    "None": (None, "NoneType"),
+    "list": ([[0] * 48] * 48, "list"),
+    "bytes": (b"abc", "bytes"),
+    "float": (np.zeros((48, 48, 3)), "float64"),
+    "float NaN": (NAN, "float32"),
+    "uint16": (np.zeros((48, 48, 3), np.uint16), "uint16"),
+    "int8": (np.zeros((48, 48, 3), np.int8), "int8"),
+    "bool": (np.zeros((48, 48), bool), "bool"),
+    "object": (np.full((48, 48, 3), None), "object"),
+    "scalar": (np.array(3, np.uint8), "()"),
+    "one dimension": (np.zeros(48, np.uint8), "(48,)"),
+    "batch": (np.zeros((2, 48, 48, 3), np.uint8), "(2, 48, 48, 3)"),
+    "two channels": (np.zeros((48, 48, 2), np.uint8), "(48, 48, 2)"),
+    "channels first": (np.zeros((3, 48, 48), np.uint8), "(3, 48, 48)"),
+    "no channels": (np.zeros((48, 48, 0), np.uint8), "(48, 48, 0)"),
+    "BGRA": (np.zeros((48, 48, 4), np.uint8), "(48, 48, 4)"),
+    "empty": (np.zeros((0, 0, 3), np.uint8), "0x0"),
+    "no height": (np.zeros((0, 48, 3), np.uint8), "48x0"),
+    "1x1": (np.zeros((1, 1, 3), np.uint8), "1x1"),
+    "too narrow": (np.zeros((48, MIN_SIDE_PX - 1), np.uint8), f"{MIN_SIDE_PX - 1}x48"),
+    "20,000 squared": (broadcast(20_000, 20_000, 3), "20000x20000"),
+    "20,000 squared grey": (broadcast(20_000, 20_000), "20000x20000"),
+    "too long": (broadcast(8, MAX_SIDE_PX + 1, 3), f"{MAX_SIDE_PX + 1}x8"),
+    "too many pixels": (broadcast(8001, 8000, 3), "8000x8001"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_a_refused_array_is_told_what_was_expected_and_what_came(kind: str) -> None:
+    image, got = REFUSED[kind]
+    with pytest.raises(InputError, match="(?s)^expected .*, got ") as caught:
+        as_bgr(image)
+    assert f"got {got}" in str(caught.value) or f"shape {got}" in str(caught.value)
+
+
+def test_the_smallest_and_the_largest_allowed_sizes_are_taken() -> None:
+    assert as_bgr(np.zeros((MIN_SIDE_PX, MIN_SIDE_PX, 3), np.uint8)).shape[0] == MIN_SIDE_PX
+    largest = broadcast(8000, MAX_PIXELS // 8000, 3)
+    assert as_bgr(largest) is largest
+
+
+@pytest.mark.parametrize("colour", ["BGR", "gray", "", None])
+def test_an_unknown_colour_order_is_refused(face: Image, colour: Any) -> None:
+    with pytest.raises(InputError, match="expected colour"):
+        as_bgr(face, colour)
+
+
+def test_a_colour_picture_is_not_taken_for_grey(face: Image) -> None:
+    with pytest.raises(InputError, match="expected a grey image"):
+        as_bgr(face, "grey")
+
+
+# Resizing
+
+
+def test_a_face_of_the_right_size_is_not_changed() -> None:
+    face = picture(48, 48)
+    np.testing.assert_array_equal(to_batch([face], CropRule(48))[0], face)
+
+
+@pytest.mark.parametrize("shape", [(96, 96), (100, 70), (20, 20), (48, 200), (401, 401)])
+def test_the_kernel_is_opencvs_area(shape: tuple[int, int]) -> None:
+    face = picture(*shape)
+    expected = cv2.resize(face, (48, 48), interpolation=cv2.INTER_AREA)
+    out = np.zeros((48, 48, 3), np.uint8)
+    resize_into(face, out)
+    np.testing.assert_array_equal(out, expected)
+    np.testing.assert_array_equal(to_batch([face], CropRule(48))[0], expected)
+
+
+def test_a_batch_is_contiguous_and_in_order() -> None:
+    faces = [np.full((20 + i, 30, 3), i * 50, np.uint8) for i in range(4)]
+    batch = to_batch(faces, CropRule(16))
+    assert batch.shape == (4, 16, 16, 3)
+    assert batch.dtype == np.uint8
+    assert batch.flags.c_contiguous
+    assert [int(face.max()) for face in batch] == [0, 50, 100, 150]
+    assert to_batch([], CropRule(16)).shape == (0, 16, 16, 3)
+
+
+# Boxes
+
+
+def padded(image: Image, by: int = 100) -> Image:
+    return np.pad(image, ((by, by), (by, by), (0, 0)), mode="edge")
+
+
+@pytest.mark.parametrize(
+    "box",
+    [(10, 10, 20, 20), (-10, 5, 30, 30), (70, 50, 30, 30), (-5, -5, 90, 90), (79, 59, 40, 40)],
+)
+def test_a_square_box_is_cut_out_and_edges_are_replicated(box: tuple[int, int, int, int]) -> None:
+    x, y, w, h = box
+    expected = padded(picture())[100 + y : 100 + y + h, 100 + x : 100 + x + w]
+    np.testing.assert_array_equal(crop(picture(), box), expected)
+
+
+def test_a_long_box_is_widened_to_a_square_around_its_middle() -> None:
+    expected = padded(picture())[100 + 10 : 100 + 40, 100 + 15 : 100 + 45]
+    np.testing.assert_array_equal(crop(picture(), (25, 10, 10, 30)), expected)
+    expected = padded(picture())[100 + 0 : 100 + 30, 100 + 10 : 100 + 40]
+    np.testing.assert_array_equal(crop(picture(), (10, 10, 30, 10)), expected)
+
+
+def test_the_margin_is_added_on_each_side() -> None:
+    expected = padded(picture())[100 + 15 : 100 + 45, 100 + 15 : 100 + 45]
+    np.testing.assert_array_equal(crop(picture(), (20, 20, 20, 20), margin=0.25), expected)
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        (80, 0, 10, 10),
+        (0, 60, 10, 10),
+        (-10, 0, 10, 10),
+        (0, -10, 10, 10),
+        (500, 500, 10, 10),
+        (10, 10, 0, 10),
+        (10, 10, 10, 0),
+        (30, 30, -10, -10),
+        (float("nan"), 0, 10, 10),
+        (0, 0, float("nan"), 10),
+        (0, 0, float("inf"), 10),
+        (0, 0, 10, float("-inf")),
+        (0, 0, 1e300, 1e300),
+        (10**400, 0, 10, 10),
+        (0, 0, 10, 10**400),
+        (0, 0, 10),
+        (0, 0, 10, 10, 10),
+        (),
+        None,
+        7,
+        "face",
+        (0, 0, None, 10),
+        (0, 0, "wide", 10),
+    ],
+    ids=lambda box: str(box)[:24],
+)
+def test_a_box_that_holds_nothing_is_refused(box: Any) -> None:
+    with pytest.raises(InputError, match="expected a box"):
+        crop(picture(), box)
+
+
+edge = st.integers(-120, 120)
+length = st.integers(-2, 150)
+margins = st.floats(0, 2)
+
+
+@given(edge, edge, length, length, margins)
+def test_a_crop_is_always_square_and_never_empty(
+    x: int, y: int, w: int, h: int, margin: float
+) -> None:
+    overlaps = w > 0 and h > 0 and -w < x < 80 and -h < y < 60
+    try:
+        face = crop(picture(), (x, y, w, h), margin)
+    except InputError:
+        assert not overlaps or max(w, h) < MIN_SIDE_PX
+        return
+    assert overlaps
+    assert face.shape[0] == face.shape[1] >= max(w, h)
+    assert face.shape[2] == 3
+    assert face.dtype == np.uint8
+
+
+@given(st.floats(-120, 120), st.floats(-120, 120), st.floats(-2, 150), st.floats(-2, 150), margins)
+@example(79.6, 0, 50, 50, 0)
+@example(-49.8, 0, 50, 50, 0)
+@example(0, 59.7, 50, 50, 0)
+def test_a_box_between_pixels_shows_only_pixels_of_the_image(
+    x: float, y: float, w: float, h: float, margin: float
+) -> None:
+    image = np.full((60, 80, 3), 200, np.uint8)
+    try:
+        face = crop(image, (x, y, w, h), margin)  # type: ignore[arg-type]
+    except InputError:
+        return
+    assert face.shape[0] == face.shape[1] > 0
+    assert (face == 200).all()
+
+
+HUGE_BOX = """
+import resource
+import numpy as np
+from fer_edge.errors import InputError
+from fer_edge.preprocess import crop
+resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
+try:
+    crop(np.zeros((60, 80, 3), np.uint8), {box}, {margin})
+except InputError:
+    print("refused")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on memory")
+@pytest.mark.parametrize(("box", "margin"), [((0, 0, 65_000, 65_000), 0), ((0, 0, 30_000, 1), 2)])
+def test_a_box_cannot_ask_for_gigabytes(box: tuple[int, ...], margin: int) -> None:
+    script = HUGE_BOX.format(box=box, margin=margin)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout == "refused\n", done.stderr[-500:]
+
+
+# Files
+
+
+@pytest.mark.parametrize("ending", [".png", ".bmp"])
+@pytest.mark.parametrize("as_type", [str, Path])
+def test_a_lossless_file_is_read_as_it_was_written(
+    tmp_path: Path, ending: str, as_type: type[str] | type[Path]
+) -> None:
+    path = tmp_path / f"face{ending}"
+    path.write_bytes(encoded(ending))
+    np.testing.assert_array_equal(read_image(as_type(path)), picture())
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+def test_each_format_is_recognised_by_its_content(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / "face.dat"
+    path.write_bytes(encoded(ending))
+    image = read_image(path)
+    assert image.dtype == np.uint8
+    assert image.shape == (60, 80, 3)
+    assert np.abs(image.astype(int) - picture()).mean() < 8
+
+
+def test_alpha_is_dropped_and_grey_is_repeated() -> None:
+    alpha = np.dstack([picture(), np.full((60, 80), 77, np.uint8)])
+    np.testing.assert_array_equal(decode_image(encoded(".png", alpha)), picture())
+    grey = picture()[:, :, 0]
+    expected = np.repeat(grey[:, :, None], 3, axis=2)
+    np.testing.assert_array_equal(decode_image(encoded(".png", grey)), expected)
+
+
+def test_the_orientation_that_a_camera_wrote_down_is_applied() -> None:
+    data = encoded(".jpg")
+    turned = decode_image(data[:2] + exif(6) + data[2:])
+    np.testing.assert_array_equal(turned, np.rot90(decode_image(data), -1))
+
+
+def test_a_jpeg_with_fill_bytes_between_its_markers_is_read() -> None:
+    """Any marker may be preceded by any number of FF bytes (ITU T.81, B.1.1.2)."""
+    data = encoded(".jpg")
+    filled = data[:2] + b"\xff\xff\xff" + data[2:]
+    np.testing.assert_array_equal(decode_image(filled), decode_image(data))
+
+
+JPEG, PNG = encoded(".jpg"), encoded(".png")
+THUMBNAIL = b"\xff\xe1" + struct.pack(">H", 22) + b"Exif\0\0\xff\xd8 thumbnail\xff\xd9\0"
+BAD_FILES: dict[str, bytes] = {
+    "empty.jpg": b"",
+    "text.jpg": b"this is no picture, whatever its name says\n" * 20,
+    "cut.jpg": JPEG[: len(JPEG) // 2],
+    "cut early.jpg": JPEG[:20],
+    "cut after its thumbnail.jpg": (JPEG[:2] + THUMBNAIL + JPEG[2:])[:1000],
+    "only a start.jpg": b"\xff\xd8",
+    "start and end.jpg": b"\xff\xd8\xff\xd9",
+    "cut.png": PNG[: len(PNG) // 2],
+    "cut at the end.png": PNG[:-12],
+    "only a start.png": PNG[:8],
+    "no pixels.png": png_that_claims(0, 0),
+    "no data.png": png_that_claims(60, 80),
+    "cut.bmp": encoded(".bmp")[:5000],
+    "cut.webp": encoded(".webp")[:700],
+    "only a start.webp": b"RIFF\0\0\0\0WEBP",
+    "gif.jpg": b"GIF89a" + b"\0" * 100,
+    "noise.png": PNG[:60] + bytes(range(256)) + PNG[-12:],
+}
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_a_damaged_or_foreign_file_is_refused_by_name(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(BAD_FILES[name])
+    with pytest.raises(InputError, match=name):
+        read_image(tmp_path / name)
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"face\.jpg: No such file"):
+        read_image(tmp_path / "face.jpg")
+
+
+def test_a_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="expected an image file"):
+        read_image(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["nul\0byte.png", "x" * 5000])
+def test_a_name_that_no_file_can_have_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError):
+        read_image(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        png_that_claims(60_000, 60_000),
+        png_that_claims(MAX_SIDE_PX + 1, 1),
+        png_that_claims(8000, 8001),
+        png_that_claims(2**31 - 1, 2**31 - 1),
+        JPEG.replace(struct.pack(">HH", 60, 80), struct.pack(">HH", 60_000, 60_000), 1),
+        encoded(".bmp")[:18] + struct.pack("<ii", 60_000, -60_000) + encoded(".bmp")[26:],
+        b"RIFF\x1e\0\0\0WEBPVP8X\x0a\0\0\0" + b"\0" * 4 + b"\xff" * 6,
+        b"RIFF\x1e\0\0\0WEBPVP8L\x0a\0\0\0\x2f" + b"\xff" * 9,
+    ],
+    ids=["png", "png-long", "png-area", "png-2^31", "jpeg", "bmp", "webp-vp8x", "webp-vp8l"],
+)
+def test_a_decompression_bomb_is_refused_from_its_header(
+    data: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def decode(*args: object) -> None:
+        raise AssertionError("the decoder was called")
+
+    monkeypatch.setattr(cv2, "imdecode", decode)
+    with pytest.raises(InputError, match="(?s)expected at most .* says [0-9]+x[0-9]+"):
+        decode_image(data)
+
+
+def test_a_jpeg_cannot_hide_its_size_behind_a_second_header(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A fill byte before a comment must not lead us to a frame header inside that comment."""
+    data, size = encoded(".jpg", picture(200, 200)), 65_533
+    frame = b"\xff\xc0\0\x11\x08" + struct.pack(">HH", 8, 8) + b"\3\1\x11\0\2\x11\1\3\x11\1"
+    misread = 2 + 2 + (0xFE00 | size >> 8)  # where a reader lands that takes FE for a length
+    comment = (b"\0" * (misread - 7) + frame).ljust(size - 2, b"\0")
+    hidden = data[:2] + b"\xff\xff\xfe" + struct.pack(">H", size) + comment + data[2:]
+    seen = cv2.imdecode(np.frombuffer(hidden, np.uint8), cv2.IMREAD_COLOR)
+    assert seen is not None
+    assert seen.shape == (200, 200, 3)
+    monkeypatch.setattr(preprocess, "MAX_PIXELS", 100 * 100)
+    with pytest.raises(InputError, match="200x200"):
+        decode_image(hidden)
+
+
+def decode_or_refuse(data: bytes) -> None:
+    """decode_image gives a picture within the limit, or InputError, and nothing else."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(preprocess, "MAX_PIXELS", 10_000)
+        try:
+            image = decode_image(data)
+        except InputError:
+            return
+    assert image.dtype == np.uint8
+    assert image.ndim == 3
+    assert image.shape[2] == 3
+    assert 0 < image.shape[0] * image.shape[1] <= 10_000
+
+
+MAGIC = [
+    b"",
+    b"\x89PNG\r\n\x1a\n",
+    b"\xff\xd8",
+    b"BM",
+    b"RIFF\0\0\0\0WEBP",
+    b"RIFF\0\0\0\0WEBPVP8X",
+]
+
+
+@given(
+    st.sampled_from(MAGIC), st.binary(max_size=300), st.sampled_from([b"", b"IEND", b"\xff\xd9"])
+)
+def test_random_bytes_are_a_picture_or_refused(start: bytes, middle: bytes, end: bytes) -> None:
+    decode_or_refuse(start + middle + end)
+
+
+VALID = {ending: encoded(ending) for ending in FORMATS}
+
+
+@given(
+    st.sampled_from(FORMATS),
+    st.lists(st.tuples(st.integers(0, 400) | st.integers(0), st.integers(0, 255)), max_size=6),
+    st.floats(0.3, 1),
+)
+def test_mutated_pictures_are_a_picture_or_refused(
+    ending: str, edits: list[tuple[int, int]], share: float
+) -> None:
+    data = bytearray(VALID[ending])
+    for at, value in edits:
+        data[at % len(data)] = value
+    decode_or_refuse(bytes(data))
+    decode_or_refuse(bytes(data[: int(len(data) * share)]))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "single_face.jpg",
+        "multi_face.jpg",
+        "BWPictureHuman.jpg",
+        "Image_with_alpha.png",
+        "coral_face.jpg",
+    ],
+)
+def test_real_photographs_are_read_as_opencv_reads_them(shared: Path, name: str) -> None:
+    path = shared / "data" / "images" / name
+    if not path.is_file():
+        pytest.skip(f"the photograph ../shared/data/images/{name} is missing")
+    np.testing.assert_array_equal(read_image(path), cv2.imread(str(path)))
