@@ -180,7 +180,7 @@ def _parse(root: Path, content: Any) -> Bundle:
         if labels != tuple(content["labels"]):
             raise BundleError(f"labels in {root} are not canonical: {content['labels']}")
         size = _number(content["crop"]["size_px"], 8, 4096)
-        if content["crop"]["kernel"] != "area":
+        if content["crop"]["kernel"] != "halve-bilinear":
             raise BundleError(f"{root} asks for an unknown resize kernel")
         classes = content["outputs"]["probabilities"]["shape"]
         if classes != [None, len(labels)]:

@@ -257,7 +257,7 @@ class Predictor:
         """Why an answer should not be acted on, or None."""
         if not confidence >= 0.0:  # also catches NaN
             raise EngineError("the engine gave probabilities that are not numbers")
-        if cv2.meanStdDev(face)[1].max() < FLAT_BELOW:
+        if max(cv2.meanStdDev(face)[1].ravel().tolist()) < FLAT_BELOW:
             return "no contrast: the picture is dark, saturated or covered"
         if confidence < self._bundle.abstain_below:
             return (

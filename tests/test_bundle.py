@@ -404,7 +404,8 @@ def test_a_path_that_leads_anywhere_else_is_refused(
         path = path.format(out=tmp_path)
     put(fake_bundle, "variants.0.files.0.path", path)
     put(fake_bundle, "variants.0.entry", path)
-    refusal(fake_bundle)
+    message = refusal(fake_bundle)
+    assert "Expected folder/name" in message or not isinstance(path, str)
 
 
 @pytest.mark.parametrize("schema", [0, SCHEMA + 1, -1, "1", None, [1], {}, 1.5])

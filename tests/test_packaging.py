@@ -93,7 +93,8 @@ def test_the_wheel_is_below_15_mb(wheel: Path) -> None:
 def test_the_wheel_alone_can_be_imported(wheel: Path) -> None:
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); "
-        "import fer_edge.converters, fer_edge.training; print(fer_edge.__file__, fer_edge.training.__file__)"
+        "import fer_edge.converters, fer_edge.training; "
+        "print(fer_edge.__file__, fer_edge.training.__file__)"
     )
     done = subprocess.run(
         [sys.executable, "-I", "-B", "-c", code, str(wheel)],

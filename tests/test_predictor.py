@@ -317,6 +317,12 @@ def test_only_the_flat_faces_of_a_batch_are_uncertain(predictor: Predictor, face
     assert (flat.uncertain, full.uncertain) == (True, False)
 
 
+def test_contrast_in_one_colour_alone_is_enough(predictor: Predictor, face: Image) -> None:
+    blue = face.copy()
+    blue[:, :, 1:] = 0
+    assert not predictor(blue).uncertain
+
+
 def test_contrast_just_above_the_limit_is_enough(predictor: Predictor) -> None:
     half = int(FLAT_BELOW) + 1
     image = np.full((48, 48), 100, np.uint8)

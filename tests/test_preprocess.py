@@ -40,8 +40,8 @@ def picture(height: int = 60, width: int = 80) -> Image:
     return np.asarray(cv2.GaussianBlur(noise, (9, 9), 0), dtype=np.uint8)
 
 
-def encoded(ending: str, image: npt.NDArray[Any] | None = None) -> bytes:
-    done, data = cv2.imencode(ending, picture() if image is None else image)
+def encoded(ending: str, image: npt.NDArray[Any] | None = None, *options: int) -> bytes:
+    done, data = cv2.imencode(ending, picture() if image is None else image, list(options))
     assert done
     return data.tobytes()
 
@@ -433,7 +433,27 @@ def test_a_decompression_bomb_is_refused_from_its_header(
         raise AssertionError("the decoder was called")
 
     monkeypatch.setattr(cv2, "imdecode", decode)
-    with pytest.raises(InputError, match="(?s)expected at most .* says [0-9]+x[0-9]+"):
+    with pytest.raises(InputError, match=r"(?s)expected at most .* says [0-9]+x[0-9]+"):
+        decode_image(data)
+
+
+@pytest.mark.parametrize("kind", ["jpg", "progressive", "png", "bmp", "webp", "lossless", "alpha"])
+def test_the_size_that_a_header_states_is_the_pictures(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alpha = np.dstack([picture(), picture()[:, :, 0]])
+    data = {
+        "jpg": encoded(".jpg"),
+        "progressive": encoded(".jpg", None, cv2.IMWRITE_JPEG_PROGRESSIVE, 1),
+        "png": encoded(".png"),
+        "bmp": encoded(".bmp"),
+        "webp": encoded(".webp", None, cv2.IMWRITE_WEBP_QUALITY, 80),
+        "lossless": encoded(".webp", None, cv2.IMWRITE_WEBP_QUALITY, 101),
+        "alpha": encoded(".webp", alpha, cv2.IMWRITE_WEBP_QUALITY, 80),
+    }[kind]
+    assert decode_image(data).shape == (60, 80, 3)
+    monkeypatch.setattr(preprocess, "MAX_PIXELS", 100)
+    with pytest.raises(InputError, match="says 80x60"):
         decode_image(data)
 
 

@@ -49,6 +49,7 @@ def metrics(
         },
         "confusion": confusion.tolist(),
         "coverage": coverage_curve(probabilities, t.numpy()),
+        "reliability": reliability(probabilities, t.numpy()),
     }
 
 
@@ -67,6 +68,26 @@ def coverage_curve(
                 "coverage": kept / len(order),
                 "accuracy": float(running[kept - 1]),
                 "threshold": float(confidence[order[kept - 1]]),
+            }
+        )
+    return rows
+
+
+def reliability(
+    probabilities: npt.NDArray[np.floating[Any]], truth: npt.NDArray[np.integer[Any]]
+) -> list[dict[str, float]]:
+    """Mean confidence and accuracy in each of the ECE's bins, for the calibration diagram."""
+    confidence, correct = probabilities.max(1), probabilities.argmax(1) == truth
+    bins = np.minimum((confidence * ECE_BINS).astype(int), ECE_BINS - 1)
+    rows = []
+    for i in range(ECE_BINS):
+        inside = bins == i
+        count = int(inside.sum())
+        rows.append(
+            {
+                "faces": count,
+                "confidence": float(confidence[inside].mean()) if count else (i + 0.5) / ECE_BINS,
+                "accuracy": float(correct[inside].mean()) if count else 0.0,
             }
         )
     return rows
