@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 from fer_edge.errors import DataError
 from fer_edge.preprocess import CropRule, to_batch
+from fer_edge.shipped import FACES
 from fer_edge.training.data import Face, load_faces, pixel_hash, stratified
 
-SHIPPED = Path(__file__).resolve().parent.parent / "models" / "faces"
 CALIBRATION_FACES = 300
 """NNCF's and the vendors' usual number; more changed nothing in their own regressions."""
 MIN_GATE_FACES = 100
@@ -38,7 +38,7 @@ def gate_faces(source: Path | None, labels: tuple[str, ...], rule: CropRule) -> 
 
     Raises DataError if there are too few for a verdict.
     """
-    faces = _load(source or SHIPPED, "val", labels)
+    faces = _load(source or FACES, "val", labels)
     if len(faces) < MIN_GATE_FACES:
         raise DataError(
             f"expected at least {MIN_GATE_FACES} faces to judge variants on, got {len(faces)}"
@@ -53,7 +53,7 @@ def calibration_faces(
 
     Raises DataError if that leaves none: a network calibrated on its exam proves nothing.
     """
-    candidates = stratified(_load(source or SHIPPED, "train", labels), 2 * CALIBRATION_FACES, seed)
+    candidates = stratified(_load(source or FACES, "train", labels), 2 * CALIBRATION_FACES, seed)
     exam = {hashlib.sha256(image.tobytes()).digest() for image in gate.images}
     faces = _resized(candidates, source, rule)
     keep = [

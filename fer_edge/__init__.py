@@ -17,9 +17,10 @@ from fer_edge.errors import (
     TrainingError,
 )
 from fer_edge.labels import EMOTIONS
-from fer_edge.predictor import DEFAULT_BUNDLE, Choice, Predictor
+from fer_edge.predictor import Choice, Predictor
 from fer_edge.preprocess import read_image
 from fer_edge.results import Prediction, Times
+from fer_edge.shipped import DEFAULT_BUNDLE
 
 __version__ = "0.1.0"
 

@@ -16,9 +16,8 @@ import click
 
 import fer_edge
 from fer_edge.errors import FerEdgeError, InputError, MissingDependencyError
+from fer_edge.shipped import DEFAULT_BUNDLE, DEFAULT_CHECKPOINT
 
-_MODELS = Path(__file__).parent / "models"
-DEFAULT_CHECKPOINT = _MODELS / "default-checkpoint"
 _EXTRA_OF = {
     **dict.fromkeys(("torch", "torchvision", "timm", "accelerate", "torchmetrics"), "train"),
     **dict.fromkeys(("pyarrow", "matplotlib", "yaml", "safetensors"), "train"),
@@ -248,8 +247,6 @@ def inspect(bundle: Path | None, as_json: bool) -> None:
 
     Example: fer-edge inspect driver.fer
     """
-    from fer_edge.predictor import DEFAULT_BUNDLE
-
     opened = fer_edge.open_bundle(bundle or DEFAULT_BUNDLE)
     if as_json:
         _print_json({"path": str(opened.path), "sha256": opened.sha256, **opened.as_dict()})
@@ -341,7 +338,7 @@ def demo(out: Path) -> None:
     """
     from fer_edge.demo import run
 
-    run(out, _MODELS)
+    run(out)
 
 
 def _has_torch() -> bool:

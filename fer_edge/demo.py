@@ -12,15 +12,16 @@ from fer_edge.converters.convert import ALL, convert
 from fer_edge.labels import EMOTIONS
 from fer_edge.predictor import Predictor
 from fer_edge.progress import progress
+from fer_edge.shipped import DEFAULT_CHECKPOINT, FACES
 
 
-def run(out: Path, models: Path) -> None:
+def run(out: Path) -> None:
     """Predict the shipped class means, convert the shipped checkpoint, print the bench table."""
     click.secho("1. Expressions, by the model that ships with the package", bold=True)
     with Predictor() as predictor:
         click.echo(f"   running {predictor.variant.name}")
         for name in EMOTIONS:
-            answer = predictor(models / "faces" / f"{name}.png")
+            answer = predictor(FACES / f"{name}.png")
             bar = "█" * round(20 * answer.confidence)
             doubt = "  (uncertain)" if answer.uncertain else ""
             click.echo(
@@ -30,14 +31,14 @@ def run(out: Path, models: Path) -> None:
     click.secho("\n2. The same checkpoint, converted for this CPU and judged", bold=True)
     bundle = out / "demo.fer"
     with progress() as (say, _):
-        convert(models / "default-checkpoint", ["onnxruntime", "openvino"], bundle, [ALL], say=say)
+        convert(DEFAULT_CHECKPOINT, ["onnxruntime", "openvino"], bundle, [ALL], say=say)
     click.echo(f"   {bundle}: parity reports are in its bundle.json (fer-edge inspect {bundle})")
     click.secho("\n3. Latency and throughput here", bold=True)
     with progress() as (_, step):
         report = bench(
             bundle,
             (1, 8, 32),
-            checkpoint=models / "default-checkpoint",
+            checkpoint=DEFAULT_CHECKPOINT,
             budget_s=15,
             step=step,
         )

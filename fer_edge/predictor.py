@@ -19,8 +19,7 @@ from fer_edge.bundle import Bundle, Variant, open_bundle
 from fer_edge.errors import EngineError, InputError, TargetError
 from fer_edge.preprocess import Box, Colour, Image, as_bgr, crop, read_image, to_batch
 from fer_edge.results import Prediction, Times
-
-DEFAULT_BUNDLE = Path(__file__).parent / "models" / "default.fer"
+from fer_edge.shipped import DEFAULT_BUNDLE
 
 FLAT_BELOW = 4.0
 """Standard deviation of the brightness (0..255) under which a crop shows no face: an unlit,

@@ -18,10 +18,6 @@ settings.register_profile("fer_edge", deadline=None, derandomize=True, max_examp
 settings.load_profile("fer_edge")
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "slow: takes several seconds")
-
-
 @pytest.fixture
 def fake_bundle(tmp_path: Path) -> Path:
     """A real bundle whose engine answers "neutral" with 0.9 to every face."""

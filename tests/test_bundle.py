@@ -346,7 +346,7 @@ def test_a_named_pipe_is_refused_and_not_waited_for(fake_bundle: Path, name: str
         [sys.executable, "-c", script, str(fake_bundle)],
         capture_output=True,
         text=True,
-        timeout=10,
+        timeout=30,
         check=False,
     )
     assert "fer_edge.errors.BundleError" in done.stderr

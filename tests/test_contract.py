@@ -82,6 +82,7 @@ def test_the_public_names_are_these() -> None:
         "CheckpointError",
         "Choice",
         "ConversionError",
+        "DEFAULT_BUNDLE",
         "DataError",
         "EMOTIONS",
         "EngineError",

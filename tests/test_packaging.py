@@ -81,9 +81,15 @@ def test_type_marker_recipes_licence_and_command_are_in_the_wheel(
         assert b"fer-edge = fer_edge.cli:main" in archive.read(commands)
 
 
+def test_each_file_that_ships_with_the_package_is_in_the_wheel(
+    names: set[str], tracked: list[str]
+) -> None:
+    assert {name for name in tracked if name.startswith("fer_edge/models/")} <= names
+
+
 def test_no_test_data_or_byte_code_is_in_the_wheel(names: set[str]) -> None:
-    assert not [name for name in names if name.endswith((".pyc", ".parquet", ".log"))]
-    assert not [name for name in names if "tests/" in name]
+    assert not [name for name in names if name.endswith((".pyc", ".log"))]
+    assert not [name for name in names if {"tests", "docs", "data"} & set(name.split("/"))]
 
 
 def test_the_wheel_is_below_15_mb(wheel: Path) -> None:

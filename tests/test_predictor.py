@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
-import pickle
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -451,13 +451,12 @@ def test_an_impossible_option_is_refused(fake_bundle: Path, options: dict[str, A
 
 
 @pytest.mark.parametrize("target", targets())
-def test_asking_for_each_target_runs_it_or_says_why_not(fake_bundle: Path, target: str) -> None:
-    try:
-        predictor = Predictor(fake_bundle, target)
-    except TargetError as error:
-        assert target in str(error)
-    else:
-        assert predictor.variant.target == target
+def test_asking_for_each_target_runs_it_or_nothing(fake_bundle: Path, target: str) -> None:
+    if target == "fake":
+        assert Predictor(fake_bundle, target).variant.target == target
+        return
+    with pytest.raises(TargetError, match=f"not the target asked for, {target}"):
+        Predictor(fake_bundle, target)
 
 
 # Errors
@@ -480,7 +479,7 @@ BAD: dict[str, object] = {
 def test_a_bad_picture_in_a_batch_is_named_by_position_and_harms_nothing(
     predictor: Predictor, face: Image, kind: str
 ) -> None:
-    with pytest.raises(InputError, match="^image 2: "):
+    with pytest.raises(InputError, match=r"^image 2: "):
         predictor.predict_batch([face, face, BAD[kind], face])  # type: ignore[list-item]
     assert labels(predictor.predict_batch([face, face])) == ["neutral"] * 2
 
@@ -574,8 +573,11 @@ def test_a_closed_predictor_answers_with_an_engine_error(fake_bundle: Path, face
 def test_leaving_the_with_block_closes_it_also_after_an_error(
     fake_bundle: Path, face: Image
 ) -> None:
-    with pytest.raises(KeyError), Predictor(fake_bundle) as predictor:
+    with Predictor(fake_bundle) as predictor:
         assert predictor(face).label == "neutral"
+    with pytest.raises(EngineError, match="closed"):
+        predictor(face)
+    with suppress(KeyError), Predictor(fake_bundle) as predictor:
         raise KeyError
     with pytest.raises(EngineError, match="closed"):
         predictor(face)
@@ -675,9 +677,9 @@ def test_a_prediction_cannot_be_changed(predictor: Predictor, face: Image) -> No
         found.mood = "good"  # type: ignore[attr-defined]
 
 
-def test_predictions_can_be_compared_and_pickled(seeing: Predictor) -> None:
+def test_predictions_can_be_copied_and_compared(seeing: Predictor) -> None:
     one, other = seeing(TINTED[0]), seeing(TINTED[1])
-    again = pickle.loads(pickle.dumps(one))
+    again = copy.deepcopy(one)
     np.testing.assert_array_equal(again.embedding, one.embedding)
     assert again == one
     assert one != other

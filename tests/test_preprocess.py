@@ -151,7 +151,7 @@ REFUSED: dict[str, tuple[object, str]] = {
 @pytest.mark.parametrize("kind", REFUSED)
 def test_a_refused_array_is_told_what_was_expected_and_what_came(kind: str) -> None:
     image, got = REFUSED[kind]
-    with pytest.raises(InputError, match="(?s)^expected .*, got ") as caught:
+    with pytest.raises(InputError, match=r"(?s)^expected .*, got ") as caught:
         as_bgr(image)
     assert f"got {got}" in str(caught.value) or f"shape {got}" in str(caught.value)
 
@@ -181,14 +181,52 @@ def test_a_face_of_the_right_size_is_not_changed() -> None:
     np.testing.assert_array_equal(to_batch([face], CropRule(48))[0], face)
 
 
-@pytest.mark.parametrize("shape", [(96, 96), (100, 70), (20, 20), (48, 200), (401, 401)])
-def test_the_kernel_is_opencvs_area(shape: tuple[int, int]) -> None:
+def reference(face: Image, size: int) -> Image:
+    """The kernel as documented: halve while a side is twice too long, then fit, all bilinear."""
+    height, width = face.shape[:2]
+    while max(height, width) >= 2 * size:
+        height //= 2 if height >= 2 * size else 1
+        width //= 2 if width >= 2 * size else 1
+        face = np.asarray(cv2.resize(face, (width, height)), dtype=np.uint8)
+    return np.asarray(cv2.resize(face, (size, size)), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    "shape", [(96, 96), (100, 70), (20, 20), (47, 49), (48, 200), (401, 401), (97, 190), (8, 3000)]
+)
+def test_the_kernel_halves_and_then_fits(shape: tuple[int, int]) -> None:
     face = picture(*shape)
-    expected = cv2.resize(face, (48, 48), interpolation=cv2.INTER_AREA)
     out = np.zeros((48, 48, 3), np.uint8)
     resize_into(face, out)
-    np.testing.assert_array_equal(out, expected)
+    np.testing.assert_array_equal(out, reference(face, 48))
+    np.testing.assert_array_equal(to_batch([face], CropRule(48))[0], out)
+
+
+@pytest.mark.parametrize("halvings", [1, 2, 3])
+def test_a_halving_is_the_mean_of_four_pixels(halvings: int) -> None:
+    face = picture(48 << halvings, 48 << halvings)
+    expected = face.astype(np.uint16)
+    for _ in range(halvings):
+        rows = expected[::2] + expected[1::2]
+        expected = (rows[:, ::2] + rows[:, 1::2] + 2) // 4
     np.testing.assert_array_equal(to_batch([face], CropRule(48))[0], expected)
+
+
+@pytest.mark.parametrize("size", [96, 97, 130, 191, 192, 333, 384, 1000])
+def test_no_pixel_is_skipped_when_a_large_face_shrinks(size: int) -> None:
+    """Stripes of one pixel become grey; a kernel that skips would leave them black and white."""
+    rows = np.zeros((size, size, 3), np.uint8)
+    rows[::2] = 255
+    for face in (rows, rows.transpose(1, 0, 2)):
+        shrunk = to_batch([face], CropRule(24))[0].astype(int)
+        assert abs(shrunk - 128).max() < 48
+
+
+def test_one_face_looks_alike_from_near_and_from_far() -> None:
+    scene = np.asarray(cv2.GaussianBlur(picture(400, 400), (0, 0), 12), dtype=np.uint8)
+    far = np.asarray(cv2.resize(scene, (100, 100), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    near, away = to_batch([scene, far], CropRule(48)).astype(int)
+    assert abs(near - away).max() <= 3
 
 
 def test_a_batch_is_contiguous_and_in_order() -> None:

@@ -33,14 +33,14 @@ parity and latency; a starting point for a network trained on your own, licensed
   expression*, not about what somebody feels.
 - Inferring emotions at work or in education, which the EU AI Act prohibits (Art. 5(1)(f)) except
   for medical or safety reasons; identification; surveillance.
-- A safety function on its own. FER2013 is licensed for research use: a product needs its own data.
+- A safety function on its own. FER2013 is for research use: a product needs its own data.
 
 ## Known weaknesses
 
 - FER2013's labels are one annotator's and noisy; people agree with them about 65 % of the time, so
   a large part of the remaining error is the labels' own.
 - Few faces of disgust, and fear is mistaken for sadness and surprise: see the recall column.
-- Web pictures of posed or strong expressions; no near-infrared, night, sunglasses or steering wheel.
+- Web pictures of posed or strong expressions; no near-infrared, night, sunglasses or driving.
   Age, gender and skin tone are not annotated, so bias between groups **has not been measured**.
 - Crops are frontal and centred. A shifted, turned or partly covered face is not detected as such.
 - Confidence is calibrated on FER2013; on other cameras it has to be calibrated again.

@@ -176,7 +176,7 @@ def _read_csv(path: Path, split: str | None) -> Iterator[Face]:
     """The Kaggle form: emotion (0-6), pixels (48x48 numbers), Usage."""
     order = SOURCE_ORDERS["fer2013-csv"]
     with path.open(newline="", encoding="utf-8") as file:
-        rows = csv.DictReader(file)
+        rows = csv.DictReader(file, skipinitialspace=True)  # one of Kaggle's files has " pixels"
         if not {"emotion", "pixels"} <= set(rows.fieldnames or ()):
             raise DataError(
                 f"expected columns emotion, pixels, Usage in {path}, got {rows.fieldnames}"

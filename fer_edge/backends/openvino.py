@@ -113,7 +113,10 @@ class OpenVinoSession:
         try:
             return self._idle.pop()
         except IndexError:
-            return self._compiled.create_infer_request()
+            compiled = self._compiled
+        if compiled is None:
+            raise EngineError("this session was closed")
+        return compiled.create_infer_request()
 
     @staticmethod
     def _outputs(request: Any) -> Outputs:
@@ -124,5 +127,5 @@ class OpenVinoSession:
         )
 
     def close(self) -> None:
+        self._compiled = None
         self._idle.clear()
-        del self._compiled
