@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fer_edge.backends.fake import write_fake_bundle
@@ -155,6 +155,7 @@ def bundles(draw: st.DrawFn) -> tuple[Bundle, dict[str, bytes]]:
     return bundle, contents
 
 
+@settings(max_examples=25)
 @given(bundles())
 def test_a_bundle_is_read_as_it_was_written(pair: tuple[Bundle, dict[str, bytes]]) -> None:
     bundle, contents = pair
