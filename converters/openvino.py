@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
-import os
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +13,7 @@ import numpy.typing as npt
 from fer_edge.converters.base import Artifact
 from fer_edge.converters.onnxruntime import graph_path
 from fer_edge.errors import ConversionError
+from fer_edge.telemetry import import_without_telemetry
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 
@@ -34,9 +32,9 @@ def build(graph: bytes, precision: str, calibration: npt.NDArray[np.uint8]) -> A
 
 
 def _quantised(graph: bytes, calibration: npt.NDArray[np.uint8]) -> dict[str, bytes]:
-    import openvino
-
-    nncf = _nncf_without_telemetry()
+    openvino = import_without_telemetry("openvino")
+    logging.getLogger("nncf").setLevel(logging.ERROR)
+    nncf = import_without_telemetry("nncf")
     model = openvino.Core().read_model(model=graph, weights=b"")
     try:
         quantised = nncf.quantize(
@@ -56,21 +54,6 @@ def _quantised(graph: bytes, calibration: npt.NDArray[np.uint8]) -> dict[str, by
             "openvino-int8/model.xml": path.read_bytes(),
             "openvino-int8/model.bin": path.with_suffix(".bin").read_bytes(),
         }
-
-
-def _nncf_without_telemetry() -> Any:
-    """NNCF reports each quantisation to its makers unless a file in the home folder forbids it;
-    it asks once, as it is imported, and takes a CI job for a no."""
-    logging.getLogger("nncf").setLevel(logging.ERROR)
-    before = os.environ.get("CI")
-    os.environ["CI"] = "true"
-    try:
-        return importlib.import_module("nncf")
-    finally:
-        if before is None:
-            del os.environ["CI"]
-        else:
-            os.environ["CI"] = before
 
 
 def _input_side(model: object) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import shutil
 import sys
@@ -20,6 +21,8 @@ def write_folder(final: Path, fill: Callable[[Path], None]) -> None:
     A folder that stands there already is exchanged in the same step and then removed. Whatever
     ``fill`` raises leaves everything as it was.
     """
+    if final.is_symlink() or (final.exists() and not final.is_dir()):
+        raise FileExistsError(errno.EEXIST, "expected a folder there or nothing", str(final))
     final.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{final.name}.", suffix=".tmp", dir=final.parent))
     try:
@@ -47,7 +50,11 @@ def _exchange(one: Path, other: Path) -> None:
     # the older folder stands under its retired name.
     retired = other.with_name(f".{other.name}.{os.getpid()}.old")
     other.rename(retired)
-    one.rename(other)
+    try:
+        one.rename(other)
+    except OSError:
+        retired.rename(other)
+        raise
     shutil.rmtree(retired, ignore_errors=True)
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -128,7 +127,8 @@ def open_bundle(path: str | Path) -> Bundle:
                 f"expected a bundle folder at {root}, found none. Build one: "
                 "fer-edge convert CHECKPOINT --target openvino -o NAME.fer"
             )
-        if manifest.is_symlink() or manifest.stat().st_size > _MAX_MANIFEST_BYTES:
+        size = manifest.lstat().st_size
+        if manifest.is_symlink() or not manifest.is_file() or size > _MAX_MANIFEST_BYTES:
             raise BundleError(f"expected a plain {MANIFEST} of at most 4 MiB in {root}")
         data = manifest.read_bytes()
         content = json.loads(data)
@@ -148,6 +148,10 @@ def write_bundle(bundle: Bundle, contents: Mapping[str, bytes]) -> None:
 
     contents: bytes by path for every file that the variants list.
     """
+
+    wanted = {file.path for variant in bundle.variants for file in variant.files}
+    if set(contents) != wanted:
+        raise BundleError(f"expected contents for {sorted(wanted)}, got {sorted(contents)}")
 
     def fill(folder: Path) -> None:
         for name, data in contents.items():
@@ -177,6 +181,8 @@ def _parse(root: Path, content: Any) -> Bundle:
         )
     try:
         labels = canonical_all(_strings(content["labels"]))
+        if not labels:
+            raise ValueError("expected at least one label")
         if labels != tuple(content["labels"]):
             raise BundleError(f"labels in {root} are not canonical: {content['labels']}")
         size = _number(content["crop"]["size_px"], 8, 4096)
@@ -204,6 +210,11 @@ def _parse(root: Path, content: Any) -> Bundle:
         raise BundleError(f"{root / MANIFEST}: {error}") from error
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise BundleError(f"{root / MANIFEST} is incomplete or malformed: {error!r}") from error
+    for key in ("input", "outputs"):
+        if content.get(key) != (expected := bundle.as_dict()[key]):
+            raise BundleError(
+                f"expected the {key} contract of {root} to be {expected}, got {content.get(key)}"
+            )
     names = [variant.name for variant in bundle.variants]
     if not names or len(set(names)) != len(names):
         raise BundleError(f"expected different variants in {root}, got {names}")
@@ -228,6 +239,8 @@ def _parse_variant(root: Path, entry: Any) -> Variant:
     if entry["entry"] not in [file.path for file in files]:
         raise BundleError(f"{root}: variant {target}/{precision} starts at an unlisted file")
     lowest, highest = entry["batch"]["min"], entry["batch"]["max"]
+    if highest is not None and lowest > highest:
+        raise ValueError(f"expected a batch range, got {lowest} to {highest}")
     return Variant(
         target=target,
         precision=precision,
@@ -278,7 +291,7 @@ def _read_checked(root: Path, file: BundleFile) -> bytes:
 def _number(value: Any, low: float, high: float) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"expected a number, got {value!r}")
-    if not (math.isfinite(value) and low <= value <= high):
+    if not low <= value <= high:  # NaN fails both
         raise ValueError(f"expected a number between {low} and {high}, got {value!r}")
     return float(value)
 

@@ -74,7 +74,7 @@ def canonical(name: str) -> str:
 
     Raises LabelError for a name that is none of the known spellings.
     """
-    found = _CANONICAL.get(name.strip().lower())
+    found = _CANONICAL.get(str(name).strip().lower())
     if found is None:
         raise LabelError(
             f"expected the name of an emotion, got {name!r}. "

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from fer_edge.backends.base import Options, Session, backend, targets
 from fer_edge.bundle import Bundle, Variant, open_bundle
 from fer_edge.errors import EngineError, InputError, TargetError
-from fer_edge.preprocess import Box, Colour, Image, as_bgr, crop, read_image, to_batch
+from fer_edge.preprocess import Box, Colour, Image, as_bgr, check_colour, crop, read_image, to_batch
 from fer_edge.results import Prediction, Times
 from fer_edge.shipped import DEFAULT_BUNDLE
 
@@ -173,7 +173,12 @@ class Predictor:
         """One Prediction per box ``(x, y, width, height)`` in one image; no boxes, no answers."""
         start = time.perf_counter_ns()
         whole = self._image(image, colour)
-        faces = [crop(whole, box, self._bundle.crop.margin) for box in boxes]
+        faces = []
+        try:
+            for box in boxes:
+                faces.append(crop(whole, box, self._bundle.crop.margin))
+        except InputError as error:
+            raise InputError(f"box {len(faces)}: {error}") from error
         return self._predict(faces, start) if faces else []
 
     def warm_up(self, batch_sizes: Sequence[int] = (1,)) -> None:
@@ -204,7 +209,8 @@ class Predictor:
 
     def _image(self, image: Source, colour: Colour) -> Image:
         if isinstance(image, str | Path):
-            return read_image(image)
+            check_colour(colour)
+            return as_bgr(read_image(image))
         return as_bgr(image, colour)
 
     def _face(self, image: Source, box: Box | None, colour: Colour) -> Image:
@@ -254,7 +260,7 @@ class Predictor:
 
     def _doubt(self, face: npt.NDArray[np.uint8], confidence: float) -> str | None:
         """Why an answer should not be acted on, or None."""
-        if not confidence >= 0.0:  # also catches NaN
+        if not 0.0 <= confidence <= 1.001:  # also catches NaN
             raise EngineError("the engine gave probabilities that are not numbers")
         if max(cv2.meanStdDev(face)[1].ravel().tolist()) < FLAT_BELOW:
             return "no contrast: the picture is dark, saturated or covered"

@@ -53,6 +53,12 @@ class CropRule:
         return asdict(self)
 
 
+def check_colour(colour: str) -> None:
+    """Raises InputError for a colour order that does not exist."""
+    if colour not in _COLOURS:
+        raise InputError(f"expected colour 'bgr', 'rgb' or 'grey', got {colour!r}")
+
+
 def as_bgr(image: object, colour: Colour = "bgr") -> Image:
     """Check an image array and give it as uint8 BGR ``[H, W, 3]``; no copy where none is needed.
 
@@ -69,8 +75,7 @@ def as_bgr(image: object, colour: Colour = "bgr") -> Image:
             f"expected an image of dtype uint8 in 0..255, got {image.dtype}. "
             "Scale and convert it first; 16-bit and float images have no agreed range"
         )
-    if colour not in _COLOURS:
-        raise InputError(f"expected colour 'bgr', 'rgb' or 'grey', got {colour!r}")
+    check_colour(colour)
     if image.ndim == 3 and image.shape[2] == 4:
         raise InputError(
             f"expected 3 channels, got an image with alpha, shape {image.shape}. "
@@ -112,7 +117,7 @@ def crop(image: Image, box: Box, margin: float = 0.0) -> Image:
     """
     try:
         x, y, w, h = (float(v) for v in box)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InputError(f"expected a box (x, y, width, height), got {box!r}") from None
     if not all(np.isfinite(v) and abs(v) <= 4 * MAX_SIDE_PX for v in (x, y, w, h)):
         raise InputError(f"expected a box of finite pixel numbers, got {box!r}")
@@ -122,6 +127,13 @@ def crop(image: Image, box: Box, margin: float = 0.0) -> Image:
     side = max(w, h) * (1 + 2 * margin)
     left, top = round(x + w / 2 - side / 2), round(y + h / 2 - side / 2)
     right, bottom = left + max(round(side), 1), top + max(round(side), 1)
+    if max(w, h) < MIN_SIDE_PX or side * side > MAX_PIXELS:
+        raise InputError(
+            f"expected a box of {MIN_SIDE_PX} pixels a side to {MAX_PIXELS:,} in all with its "
+            f"margin, got {box!r}"
+        )
+    if left >= width or top >= height or right <= 0 or bottom <= 0:  # a box between pixels
+        raise InputError(f"expected a box with area inside the {width}x{height} image, got {box!r}")
     inside = image[max(top, 0) : min(bottom, height), max(left, 0) : min(right, width)]
     pads = (max(-top, 0), max(bottom - height, 0), max(-left, 0), max(right - width, 0))
     if any(pads):
@@ -145,9 +157,11 @@ def resize_into(face: Image, out: Image) -> None:
     size = out.shape[0]
     height, width = face.shape[:2]
     while height >= 2 * size or width >= 2 * size:
-        height = height // 2 if height >= 2 * size else height
-        width = width // 2 if width >= 2 * size else width
-        face = cv2.resize(face, (width, height), interpolation=cv2.INTER_LINEAR)
+        halves_y, halves_x = 1 + (height >= 2 * size), 1 + (width >= 2 * size)
+        height, width = height // halves_y, width // halves_x
+        # An odd last row or column is cut off: at exactly 2 every pixel enters a mean.
+        even = face[: height * halves_y, : width * halves_x]
+        face = cv2.resize(even, (width, height), interpolation=cv2.INTER_LINEAR)
     cv2.resize(face, (size, size), dst=out, interpolation=cv2.INTER_LINEAR)
 
 
@@ -166,6 +180,8 @@ def read_image(path: str | Path) -> Image:
     gigabytes. Raises InputError for a missing, truncated, oversized or foreign file.
     """
     path = Path(path)
+    if "\0" in str(path):
+        raise InputError(f"expected an image file, got the impossible path {str(path)!r}")
     try:
         size = path.stat().st_size
         if not path.is_file() or size > MAX_FILE_BYTES:
@@ -203,11 +219,15 @@ def _header_size(data: bytes, name: str) -> tuple[int, int]:
     if data[:8] == b"\x89PNG\r\n\x1a\n" and len(data) >= 24:
         if b"IEND" not in data[-64:]:
             raise InputError(f"{name} is a PNG that was cut off. Copy or export it again")
+        if len(data) > 24 and data[24] == 16:
+            raise InputError(f"expected 8 bits a channel, but {name} has 16. Scale it to 8 first")
         width, height = struct.unpack(">II", data[16:24])
         return width, height
     if data[:2] == b"\xff\xd8":
         if b"\xff\xd9" not in data[-1024:]:
-            raise InputError(f"{name} is a JPEG that was cut off. Copy or export it again")
+            raise InputError(
+            raise InputError(f"{name} is a JPEG cut off, or with data after its end. Export it again")
+            )
         return _jpeg_size(data, name)
     if data[:2] == b"BM" and len(data) >= 26:
         width, height = struct.unpack("<ii", data[18:26])
@@ -220,7 +240,13 @@ def _header_size(data: bytes, name: str) -> tuple[int, int]:
 def _jpeg_size(data: bytes, name: str) -> tuple[int, int]:
     at = 2
     while at + 9 < len(data) and data[at] == 0xFF:
+        if data[at + 1] == 0xFF:  # fill byte
+            at += 1
+            continue
         marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
+        if marker == 0x01 or 0xD0 <= marker <= 0xD9:  # markers without a length
+            at += 2
+            continue
         # SOF0..SOF15 hold the size; C4, C8 and CC in that range are other tables.
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             height, width = struct.unpack(">HH", data[at + 5 : at + 9])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,7 @@ class Prediction:
     label: str
     confidence: float
     probabilities: Mapping[str, float]
-    embedding: npt.NDArray[np.float32]
+    embedding: npt.NDArray[np.float32] = field(compare=False)
     uncertain: bool
     reason: str | None
     times: Times

@@ -64,7 +64,10 @@ def preflight(variant: Variant, options: Options) -> str | None:
 
 
 def load(variant: Variant, files: Mapping[str, bytes], options: Options) -> FakeSession:
-    return FakeSession(json.loads(files[variant.entry]))
+    try:
+        return FakeSession(json.loads(files[variant.entry]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise EngineError(f"the fake engine cannot read its answers: {error!r}") from error
 
 
 class FakeSession:

@@ -13,6 +13,7 @@ import numpy as np
 from fer_edge.backends.base import Batch, Options, Outputs
 from fer_edge.bundle import Variant
 from fer_edge.errors import EngineError
+from fer_edge.telemetry import import_without_telemetry
 
 # What the arithmetic between the layers is done in. Left alone, OpenVINO takes bf16 wherever the
 # CPU has it, and an "fp32" variant would not be one.
@@ -22,9 +23,7 @@ _ARITHMETIC = {"fp32": "f32", "int8": "f32", "bf16": "bf16", "fp16": "f16"}
 @functools.cache
 def _core() -> Any:
     """Making a Core loads the device plugins; once is enough."""
-    import openvino
-
-    return openvino.Core()
+    return import_without_telemetry("openvino").Core()
 
 
 def preflight(variant: Variant, options: Options) -> str | None:
@@ -54,9 +53,7 @@ class OpenVinoSession:
     """Requests are kept in a pool: each caller takes one, so that threads never share buffers."""
 
     def __init__(self, model: bytes, weights: bytes, precision: str, options: Options) -> None:
-        import openvino
-
-        self._tensor = openvino.Tensor
+        self._tensor = import_without_telemetry("openvino").Tensor
         core = _core()
         settings: dict[str, Any] = {
             "PERFORMANCE_HINT": options.hint.upper(),

@@ -59,9 +59,7 @@ def csv_row(emotion: object, seed: int = 0, usage: str = "Training") -> tuple[ob
 
 def write_parquet(path: Path, labels: list[Any], first: int = 0, **columns: Any) -> Path:
     images = [{"bytes": png(first + i), "path": None} for i in range(len(labels))]
-    pyarrow.parquet.write_table(
-        pyarrow.table({"image": images, "label": labels, **columns}), path
-    )
+    pyarrow.parquet.write_table(pyarrow.table({"image": images, "label": labels, **columns}), path)
     return path
 
 
@@ -135,6 +133,17 @@ def test_a_folder_of_parquet_files_is_split_by_their_names(tmp_path: Path) -> No
     write_parquet(tmp_path / "fer2013-val.parquet", ["sad"] * 2)
     assert [f.label for f in load_faces(tmp_path, "train")] == ["happiness"] * 3
     assert [f.label for f in load_faces(tmp_path, "val")] == ["sadness"] * 2
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [("faces-train", "train"), ("faces-val", "val"), ("faces", "train"), ("faces-val", None)],
+)
+def test_one_parquet_file_is_what_its_name_says_or_train(
+    tmp_path: Path, name: str, split: str | None
+) -> None:
+    path = write_parquet(tmp_path / f"{name}.parquet", ["happy", "sad"])
+    assert [f.label for f in load_faces(path, split)] == ["happiness", "sadness"]
 
 
 def test_parquet_names_are_canonical_and_fer2013_label_wins(tmp_path: Path) -> None:
@@ -389,16 +398,14 @@ def test_hold_out_depends_on_the_seed() -> None:
 
 
 @given(st.lists(st.integers(0, 12), min_size=7, max_size=7), st.integers(0, 60), st.integers(0, 99))
-def test_stratified_is_as_even_as_the_data_allow(
-    sizes: list[int], count: int, seed: int
-) -> None:
+def test_stratified_is_as_even_as_the_data_allow(sizes: list[int], count: int, seed: int) -> None:
     faces = [
         Face(b"", name, f"{name}-{i}")
         for name, size in zip(EMOTIONS, sizes, strict=True)
         for i in range(size)
     ]
     picked = stratified(faces, count, seed)
-    assert len(picked) == len(set(f.name for f in picked)) == min(count, len(faces))
+    assert len(picked) == len({f.name for f in picked}) == min(count, len(faces))
     counts = Counter(f.label for f in picked)
     for name, size in zip(EMOTIONS, sizes, strict=True):
         assert counts[name] == size or counts[name] >= max(counts.values(), default=0) - 1
