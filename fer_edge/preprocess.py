@@ -226,7 +226,7 @@ def _header_size(data: bytes, name: str) -> tuple[int, int]:
     if data[:2] == b"\xff\xd8":
         if b"\xff\xd9" not in data[-1024:]:
             raise InputError(
-            raise InputError(f"{name} is a JPEG cut off, or with data after its end. Export it again")
+                f"{name} is a JPEG that was cut off, or has data after its end. Export it again"
             )
         return _jpeg_size(data, name)
     if data[:2] == b"BM" and len(data) >= 26:

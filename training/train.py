@@ -6,27 +6,22 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
-from fer_edge.errors import DataError, TrainingError
-from fer_edge.preprocess import CropRule, to_batch
-from fer_edge.training import data as faces_of
+from fer_edge.errors import TrainingError
 from fer_edge.training.augment import augmentation
 from fer_edge.training.calibrate import abstention_threshold, fit_temperature
 from fer_edge.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from fer_edge.training.data import Face
 from fer_edge.training.metrics import metrics
 from fer_edge.training.model import (
     FaceNet,
@@ -37,84 +32,12 @@ from fer_edge.training.model import (
     parameter_count,
 )
 from fer_edge.training.recipe import Recipe
+from fer_edge.training.split import FaceDataset, Say, Split, Step, soft_targets, split_data
 
 from timm.utils import ModelEmaV3  # isort: skip  (after the torchvision shim)
 from torchvision.transforms import v2  # isort: skip
 
-Say = Callable[[str], None]
-Step = Callable[[str, int, int], None]
-"""Progress: what is running, how far it is, how far it goes."""
-
 BEST, STATE, METRICS = "best", "state.pt", "metrics.jsonl"
-
-
-class FaceDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Faces as the network's uint8 ``[C, S, S]``, with soft targets ``[classes]``."""
-
-    def __init__(
-        self, faces: list[Face], targets: Tensor, spec: InputSpec, change: v2.Compose | None
-    ):
-        self.faces, self.targets, self.spec, self.change = faces, targets, spec, change
-        self.rule = CropRule(spec.size_px)
-
-    def __len__(self) -> int:
-        return len(self.faces)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        image = to_batch([self.faces[index].read()], self.rule)[0]
-        if self.spec.colour == "grey":
-            pixels = torch.from_numpy(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY))[None]
-        else:
-            pixels = torch.from_numpy(image[:, :, ::-1].copy()).permute(2, 0, 1)
-        return (self.change(pixels) if self.change else pixels), self.targets[index]
-
-
-@dataclass(frozen=True)
-class Split:
-    """The training rows after twins of the validation pictures were dropped, and the held-out."""
-
-    train: list[Face]
-    held: list[Face]
-    dropped: int
-    fingerprint: str
-
-
-def split_data(recipe: Recipe, source: str | Path, step: Step) -> Split:
-    """Load ``train``, drop twins of ``val`` where the source has one, and hold a part out."""
-    faces = faces_of.load_faces(source, "train", recipe.labels)
-    try:
-        exam = faces_of.load_faces(source, "val", recipe.labels)
-    except DataError:
-        exam = []  # a source without a val part: nothing to keep out
-    hashes = []
-    for i, face in enumerate([*faces, *exam]):
-        hashes.append(faces_of.pixel_hash(face))
-        if i % 500 == 0:
-            step("reading faces", i, len(faces) + len(exam))
-    kept, kept_hashes = faces_of.without_twins(faces, hashes[: len(faces)], hashes[len(faces) :])
-    held = set(
-        faces_of.hold_out(kept_hashes, [f.label for f in kept], recipe.data.holdout, recipe.seed)
-    )
-    return Split(
-        train=[f for i, f in enumerate(kept) if i not in held],
-        held=[f for i, f in enumerate(kept) if i in held],
-        dropped=len(faces) - len(kept),
-        fingerprint=faces_of.fingerprint(kept, kept_hashes),
-    )
-
-
-def soft_targets(faces: list[Face], recipe: Recipe, say: Say) -> Tensor:
-    """One-hot labels, mixed with what the FER+ votes make likely where the recipe wants it."""
-    labels = list(recipe.labels)
-    onehot = torch.eye(len(labels))[[labels.index(face.label) for face in faces]]
-    weight = recipe.data.vote_weight
-    if not weight:
-        return onehot
-    votes = faces_of.vote_targets(faces, labels)
-    if votes is None:
-        say("This source has no FER+ votes: the targets are its labels alone.")
-        return onehot
-    return (1 - weight) * onehot + weight * torch.from_numpy(votes)
 
 
 def train(
@@ -230,7 +153,7 @@ def train(
         score = (scores["accuracy"], -scores["nll"])
         if score > best:
             best, best_epoch = score, epoch
-            facts = {"recipe": recipe.as_dict(), "data": split_facts(split), "epoch": epoch + 1}
+            facts = {"recipe": recipe.as_dict(), "data": split.facts(), "epoch": epoch + 1}
             save_checkpoint(Checkpoint(chosen, facts=facts), run / BEST)
         row = {
             "epoch": epoch + 1,
@@ -323,21 +246,12 @@ def predict_logits(net: nn.Module, faces: FaceDataset, batch: int, device: torch
     return torch.cat([net(normalise(x.to(device).float()))[0].float().cpu() for x, _ in loader])
 
 
-def split_facts(split: Split) -> dict[str, Any]:
-    return {
-        "fingerprint": split.fingerprint,
-        "train_faces": len(split.train),
-        "held_out_faces": len(split.held),
-        "dropped_twins": split.dropped,
-    }
-
-
 def _write_facts(run: Path, recipe: Recipe, split: Split) -> None:
     from importlib.metadata import version
 
     facts = {
         "recipe": recipe.as_dict(),
-        "data": split_facts(split),
+        "data": split.facts(),
         "environment": {
             "python": platform.python_version(),
             "machine": platform.machine(),
