@@ -17,7 +17,7 @@ from fer_edge.converters.base import Artifact, converter
 from fer_edge.converters.export import export_onnx
 from fer_edge.converters.faces import FaceSet, calibration_faces, gate_faces
 from fer_edge.converters.parity import Limits, compare, failures, prove_batches, run_all
-from fer_edge.converters.speed import single_face_p50_ms, slower_than_more_accurate
+from fer_edge.converters.speed import beaten, single_face_p50_ms
 from fer_edge.errors import BundleError, ConversionError, ParityError, TargetError
 from fer_edge.machine import cpu_name
 from fer_edge.preprocess import CropRule
@@ -28,7 +28,7 @@ Say = Callable[[str], None]
 
 ALL, AUTO = "all", "auto"
 """Precisions that mean: what this target has and this machine can run. ``all`` keeps what passes
-its gate, ``auto`` only those that no faster and at least as accurate one beats."""
+its gate, ``auto`` only those that no faster one beats that agrees with the checkpoint as often."""
 
 CROP_MARGIN = 0.1
 """FER2013's faces show a little more than a detector's box; a tenth on each side restores it."""
@@ -215,16 +215,16 @@ def _timed(candidates: list[Candidate], gate: FaceSet, say: Say) -> list[Candida
     """Fastest first, each with its latency here and the variant that makes it pointless, if any."""
     sessions = {c.variant.name: c.session for c in candidates}
     p50_ms = single_face_p50_ms(sessions, gate.images[:1])
-    accuracy = {c.variant.name: float(c.variant.parity["accuracy"]) for c in candidates}
-    beaten = slower_than_more_accurate(p50_ms, accuracy)
+    agreement = {c.variant.name: float(c.variant.parity["agreement"]) for c in candidates}
+    pointless = beaten(p50_ms, agreement)
     timed = []
     for c in sorted(candidates, key=lambda c: p50_ms[c.variant.name]):
         name = c.variant.name
         speed: dict[str, Any] = {"batch_1_p50_ms": p50_ms[name], "machine": cpu_name()}
         note = ""
-        if name in beaten:
-            speed["beaten_by"] = beaten[name]
-            note = f"  not worth it here: {beaten[name]} is faster and at least as accurate"
+        if name in pointless:
+            speed["beaten_by"] = pointless[name]
+            note = f"  not worth it here: {pointless[name]} is faster and agrees as often"
         say(f"  {name}: {p50_ms[name]:.3f} ms a face{note}")
         timed.append(replace(c, variant=replace(c.variant, speed=speed)))
     return timed

@@ -33,8 +33,8 @@ def build(graph: bytes, precision: str, calibration: npt.NDArray[np.uint8]) -> A
 
 def _quantised(graph: bytes, calibration: npt.NDArray[np.uint8]) -> dict[str, bytes]:
     openvino = import_without_telemetry("openvino")
-    logging.getLogger("nncf").setLevel(logging.ERROR)
     nncf = import_without_telemetry("nncf")
+    nncf.set_log_level(logging.ERROR)
     model = openvino.Core().read_model(model=graph, weights=b"")
     try:
         quantised = nncf.quantize(

@@ -33,16 +33,20 @@ def single_face_p50_ms(
     return {name: statistics.median(values) / 1e6 for name, values in times.items()}
 
 
-def slower_than_more_accurate(
-    p50_ms: Mapping[str, float], accuracy: Mapping[str, float]
-) -> dict[str, str]:
-    """For each variant that a faster and at least as accurate one beats: that one's name."""
+def beaten(p50_ms: Mapping[str, float], agreement: Mapping[str, float]) -> dict[str, str]:
+    """For each variant that a faster and at least as faithful one beats: that one's name.
+
+    agreement: share of faces decided as the checkpoint decides them. Accuracy is no measure here:
+    a rounded network that gains a tenth of a point has had luck, not insight.
+    """
 
     def beaten_by(name: str, others: Sequence[str]) -> str | None:
         better = [
             other
             for other in others
-            if other != name and accuracy[other] >= accuracy[name] and p50_ms[other] < p50_ms[name]
+            if other != name
+            and agreement[other] >= agreement[name]
+            and p50_ms[other] < p50_ms[name]
         ]
         return min(better, key=lambda other: p50_ms[other], default=None)
 
