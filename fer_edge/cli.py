@@ -108,8 +108,14 @@ def predict(
 @click.option("-o", "--run", type=click.Path(path_type=Path), help="Run folder [runs/RECIPE].")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="E.g. fit.epochs=3.")
 @click.option("--resume", is_flag=True, help="Go on from the last whole epoch.")
+@click.option("--licence", help="What the data may be used for; goes into the card.")
 def train(
-    recipe: str, data: Path, run: Path | None, overrides: tuple[str, ...], resume: bool
+    recipe: str,
+    data: Path,
+    run: Path | None,
+    overrides: tuple[str, ...],
+    resume: bool,
+    licence: str | None,
 ) -> None:
     """Train a recipe (a file, or the name of a shipped one) on labelled faces.
 
@@ -124,7 +130,13 @@ def train(
     loaded = load_recipe(recipe, overrides)
     with progress() as (say, step):
         best = work(
-            loaded, data, run or Path("runs") / loaded.name, resume=resume, say=say, step=step
+            loaded,
+            data,
+            run or Path("runs") / loaded.name,
+            resume=resume,
+            licence=licence,
+            say=say,
+            step=step,
         )
     click.echo(best)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +38,6 @@ class Checkpoint:
     @property
     def spec(self) -> ModelSpec:
         return self.model.spec
-
-    def with_calibration(self, temperature: float, abstain_below: float) -> Checkpoint:
-        return replace(self, temperature=temperature, abstain_below=abstain_below)
 
 
 def save_checkpoint(checkpoint: Checkpoint, folder: str | Path) -> None:

@@ -8,6 +8,7 @@ import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ def train(
     run: str | Path,
     *,
     resume: bool = False,
+    licence: str | None = None,
     say: Say = print,
     step: Step = lambda what, done, total: None,
 ) -> Path:
@@ -54,6 +56,7 @@ def train(
     run: a folder for everything of this run: recipe, environment, metrics per epoch, curves,
     state to resume from, and ``best/``, the checkpoint. With ``resume`` a killed run goes on from
     its last whole epoch and ends with the weights that an unbroken one would have.
+    licence: what the data may be used for, in words; goes into the card and every bundle.
 
     Raises DataError, RecipeError, or TrainingError; the best checkpoint so far is kept.
     """
@@ -186,10 +189,10 @@ def train(
             f"{scores['balanced_accuracy']:.4f}  nll {scores['nll']:.4f}  {row['seconds']:.0f} s"
             + ("  best" if best_epoch == epoch else "")
         )
-    return finish(run, held, recipe, say)
+    return finish(run, held, recipe, licence, say)
 
 
-def finish(run: Path, held: FaceDataset, recipe: Recipe, say: Say) -> Path:
+def finish(run: Path, held: FaceDataset, recipe: Recipe, licence: str | None, say: Say) -> Path:
     """Fit temperature and threshold for the best epoch, and draw the curves."""
     from fer_edge.training.report import draw_curves
 
@@ -197,12 +200,25 @@ def finish(run: Path, held: FaceDataset, recipe: Recipe, say: Say) -> Path:
     logits = predict_logits(checkpoint.model, held, recipe.fit.batch, torch.device("cpu"))
     truth = torch.tensor([recipe.labels.index(face.label) for face in held.faces])
     temperature = fit_temperature(logits, truth)
-    threshold = abstention_threshold((logits / temperature).softmax(1), truth)
-    save_checkpoint(checkpoint.with_calibration(temperature, threshold), run / BEST)
+    calibrated = (logits / temperature).softmax(1)
+    scores = metrics(calibrated.numpy(), [face.label for face in held.faces], recipe.labels)
+    facts = checkpoint.facts | {
+        "held_out": {k: scores[k] for k in ("accuracy", "balanced_accuracy", "macro_f1", "ece")},
+        "licences": {"data": licence or "not stated"},
+    }
+    save_checkpoint(
+        replace(
+            checkpoint,
+            temperature=temperature,
+            abstain_below=abstention_threshold(calibrated, truth),
+            facts=facts,
+        ),
+        run / BEST,
+    )
     draw_curves(run / METRICS, run / "curves.png")
     say(
         f"Best epoch {checkpoint.facts['epoch']}, {parameter_count(checkpoint.model):,} "
-        f"parameters, temperature {temperature:.3f}, uncertain below {threshold:.2f}: {run / BEST}"
+        f"parameters, temperature {temperature:.3f}: {run / BEST}"
     )
     return run / BEST
 

@@ -103,6 +103,16 @@ def test_the_folder_holds_json_and_safetensors_and_no_pickle(folder: Path) -> No
     assert len(data) == 8 + length + end  # tensors and nothing behind them
 
 
+def test_what_could_not_be_loaded_again_is_not_saved(untrained: Any, folder: Path) -> None:
+    """65,520 is infinity in half precision."""
+    too_large = untrained()
+    with torch.no_grad():
+        too_large.model.head[1].weight[0, 0] = 65_520
+    with pytest.raises(CheckpointError):
+        save_checkpoint(too_large, folder)
+    assert load_checkpoint(folder).temperature == 1.3
+
+
 # --- damage --------------------------------------------------------------------------------------
 
 

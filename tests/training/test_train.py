@@ -22,7 +22,7 @@ from fer_edge.training.recipe import Augment, Fit, Input, Model, Recipe
 from fer_edge.training.train import FaceDataset, train
 
 
-class Killed(Exception):
+class KillError(Exception):
     """What a step callback raises in the middle of a run."""
 
 
@@ -53,7 +53,7 @@ def stop_in(epoch: int) -> Callable[[str, int, int], None]:
 
     def step(what: str, done: int, total: int) -> None:
         if what.startswith(f"epoch {epoch}/") and done == 2:
-            raise Killed
+            raise KillError
 
     return step
 
@@ -145,7 +145,7 @@ def test_twins_of_validation_pictures_are_not_trained_on(
     recipe: Recipe, few_faces: Path, tmp_path: Path
 ) -> None:
     source = write_parts(tmp_path, few_rows(few_faces), few_rows(few_faces)[::12])
-    with pytest.raises(Killed):
+    with pytest.raises(KillError):
         train(recipe, source, tmp_path / "run", say=quiet, step=stop_in(1))
     data = json.loads((tmp_path / "run" / "run.json").read_text("utf-8"))["data"]
     assert data["dropped_twins"] == 7
@@ -164,7 +164,7 @@ def test_a_damaged_validation_part_is_not_passed_over(
 
 
 def test_one_parquet_file_is_enough(recipe: Recipe, few_faces: Path, tmp_path: Path) -> None:
-    with pytest.raises(Killed):  # it got as far as training
+    with pytest.raises(KillError):  # it got as far as training
         train(
             recipe,
             few_faces / "faces-train.parquet",
@@ -206,7 +206,7 @@ def test_a_killed_and_resumed_run_ends_with_the_very_weights_of_an_unbroken_one(
         train(recipe, few_faces, unbroken, say=quiet)
     run = tmp_path / "run"
     for epoch in killed_in:
-        with pytest.raises(Killed):
+        with pytest.raises(KillError):
             train(recipe, few_faces, run, resume=True, say=quiet, step=stop_in(epoch))
         assert len(rows(run)) == epoch - 1
         torch.rand(7)  # what happens between the two is no matter
@@ -298,12 +298,26 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_best(
 
 
 def test_no_best_epoch_is_promised_where_there_is_none(
-    recipe: Recipe, few_faces: Path, tmp_path: Path
+    recipe: Recipe, few_faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = replace(recipe, fit=replace(recipe.fit, lr=100, grad_clip=None, optimizer="sgd"))
+    plain = FaceDataset.__getitem__
+    nan = float("nan")
+    monkeypatch.setattr(
+        FaceDataset, "__getitem__", lambda s, i: (plain(s, i)[0], s.targets[i] * nan)
+    )
     with pytest.raises(TrainingError, match="not finite in epoch 1") as caught:
         train(recipe, few_faces, tmp_path / "run", say=quiet)
-    assert "best epoch so far" not in str(caught.value) or (tmp_path / "run" / "best").exists()
+    assert "best epoch so far" not in str(caught.value)
+    assert not (tmp_path / "run" / "best").exists()
+
+
+def test_weights_that_grow_beyond_half_precision_are_a_training_error(
+    recipe: Recipe, few_faces: Path, tmp_path: Path
+) -> None:
+    """With this rate the loss stays finite, and the weights become too large to be stored."""
+    fit = Fit(epochs=2, batch=16, lr=100, workers=0)
+    with pytest.raises(TrainingError, match=r"fit\.lr"):
+        train(replace(recipe, fit=fit), few_faces, tmp_path / "run", say=quiet)
 
 
 @pytest.mark.slow
