@@ -16,7 +16,7 @@ from fer_edge.training.checkpoint import Checkpoint
 from fer_edge.training.data import load_faces
 from fer_edge.training.deploy import DeployModule
 from fer_edge.training.model import Normalise
-from fer_edge.training.train import FaceDataset
+from fer_edge.training.split import FaceDataset
 
 
 @pytest.fixture(scope="module")

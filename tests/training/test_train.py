@@ -19,7 +19,8 @@ from fer_edge.shipped import FACES
 from fer_edge.training.checkpoint import CARD, WEIGHTS, load_checkpoint
 from fer_edge.training.evaluate import evaluate
 from fer_edge.training.recipe import Augment, Fit, Input, Model, Recipe
-from fer_edge.training.train import FaceDataset, train
+from fer_edge.training.split import FaceDataset
+from fer_edge.training.train import train
 
 
 class KillError(Exception):

@@ -1,0 +1,62 @@
+"""A tiny network that was trained a little, and what every test of a conversion needs of it.
+
+Random weights would not do: their answers hardly differ between faces, and a gate that compares
+them would see nothing. A few epochs on the shipped composites (seconds) give seven classes with
+most answers right, and others unsure, as a real network's are.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fer_edge.backends.base import Outputs
+from fer_edge.converters.convert import CROP_MARGIN, torch_outputs
+from fer_edge.converters.export import export_onnx
+from fer_edge.converters.faces import FaceSet, calibration_faces, gate_faces
+from fer_edge.labels import EMOTIONS
+from fer_edge.preprocess import CropRule
+from fer_edge.shipped import FACES
+from fer_edge.training.checkpoint import load_checkpoint
+from fer_edge.training.recipe import Augment, Data, Fit, Input, Model, Recipe
+from fer_edge.training.train import train
+
+RULE = CropRule(48, CROP_MARGIN)
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint folder."""
+    recipe = Recipe(
+        name="tiny",
+        seed=1,
+        model=Model("test_efficientnet"),
+        input=Input(48, "grey", (0.508,), (0.255,)),
+        data=Data(holdout=0.1),
+        augment=Augment(),
+        fit=Fit(epochs=4, batch=32, lr=1e-2, optimizer="adamw", workers=0),
+    )
+    return train(recipe, FACES, tmp_path_factory.mktemp("runs") / "tiny", say=lambda _: None)
+
+
+@pytest.fixture(scope="session")
+def gate() -> FaceSet:
+    return gate_faces(None, EMOTIONS, RULE)
+
+
+@pytest.fixture(scope="session")
+def calibration(gate: FaceSet) -> FaceSet:
+    return calibration_faces(None, EMOTIONS, RULE, gate, seed=2026)
+
+
+@pytest.fixture(scope="session")
+def graph(checkpoint: Path) -> bytes:
+    """The exported ONNX."""
+    return export_onnx(load_checkpoint(checkpoint))
+
+
+@pytest.fixture(scope="session")
+def reference(checkpoint: Path, gate: FaceSet) -> Outputs:
+    """What torch answers to the gate's faces."""
+    return torch_outputs(load_checkpoint(checkpoint), gate)

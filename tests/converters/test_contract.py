@@ -1,0 +1,147 @@
+"""What every converter and its backend promise together, for each target and precision there is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fer_edge.backends import base as backends
+from fer_edge.backends.base import Options, Outputs, Session
+from fer_edge.bundle import Variant, listed
+from fer_edge.converters.base import Artifact, converter, targets
+from fer_edge.converters.faces import FaceSet
+from fer_edge.converters.parity import BATCHES, compare, run_all
+from fer_edge.errors import TargetError
+from fer_edge.labels import EMOTIONS
+
+PAIRS = [(target, precision) for target in targets() for precision in converter(target).PRECISIONS]
+SAME_DP = {"fp32": 1e-5}
+"""By how much one face's probabilities may differ from batch to batch, where not 0.02."""
+
+
+@dataclass(frozen=True)
+class Built:
+    variant: Variant
+    artifact: Artifact
+    session: Session
+    outputs: Outputs
+
+    @property
+    def same_dp(self) -> float:
+        return SAME_DP.get(self.variant.precision, 0.02)
+
+
+@pytest.fixture(scope="module", params=PAIRS, ids="/".join)
+def built(
+    request: pytest.FixtureRequest, graph: bytes, gate: FaceSet, calibration: FaceSet
+) -> Iterator[Built]:
+    target, precision = request.param
+    artifact = converter(target).build(graph, precision, calibration.images[:70])
+    files = tuple(listed(path, data) for path, data in artifact.files.items())
+    variant = Variant(target, precision, artifact.entry, files, needs=artifact.needs)
+    engine = backends.backend(target)
+    if reason := engine.preflight(variant, Options()):
+        pytest.skip(f"{variant.name} cannot run here: {reason}")
+    session = engine.load(variant, artifact.files, Options(threads=2))
+    yield Built(variant, artifact, session, run_all(session, gate.images))
+    session.close()
+
+
+def test_the_artifact_is_what_a_bundle_takes(built: Built) -> None:
+    assert built.artifact.entry in built.artifact.files
+    for path, data in built.artifact.files.items():
+        assert re.fullmatch(r"[a-z0-9-]+/[a-z0-9.]+", path)
+        assert data
+    assert built.variant.target in built.artifact.tools
+    assert all(re.match(r"\d+\.\d+", version) for version in built.artifact.tools.values())
+
+
+def test_outputs_are_probabilities_and_an_embedding(
+    built: Built, gate: FaceSet, reference: Outputs
+) -> None:
+    for ours, wanted in zip(built.outputs, reference, strict=True):
+        assert ours.dtype == np.float32
+        assert ours.shape == wanted.shape
+        assert np.isfinite(ours).all()
+    assert built.outputs[0].sum(1) == pytest.approx(1, abs=2e-2)
+    assert built.outputs[0].min() >= 0
+
+
+def test_answers_differ_between_faces(built: Built, gate: FaceSet) -> None:
+    """Without this, all the agreement below would prove nothing."""
+    probabilities = built.outputs[0]
+    assert set(probabilities.argmax(1)) == set(range(len(EMOTIONS)))
+    assert probabilities.std(0).min() > 0.1
+
+
+def test_it_agrees_with_torch(built: Built, gate: FaceSet, reference: Outputs) -> None:
+    report = compare(reference, built.outputs, gate.truth, EMOTIONS)
+    if built.variant.precision == "fp32":
+        assert report["max_abs_dp"] <= 1e-4
+        assert report["embedding_cosine_min"] > 0.99999
+    assert report["agreement"] >= 0.95
+    assert abs(report["accuracy_change"]) <= 0.03
+    assert report["embedding_cosine_min"] > 0.9
+
+
+@pytest.mark.parametrize("count", BATCHES)
+def test_every_batch_size_gives_the_same_answers(built: Built, gate: FaceSet, count: int) -> None:
+    for start in (0, 100):
+        probabilities, embedding = built.session.run(gate.images[start : start + count])
+        assert (len(probabilities), len(embedding)) == (count, count)
+        wanted = built.outputs[0][start : start + count]
+        assert np.abs(probabilities - wanted).max() <= built.same_dp
+
+
+def test_the_caller_owns_the_outputs(built: Built, gate: FaceSet) -> None:
+    first = built.session.run(gate.images[:5])
+    kept = [output.copy() for output in first]
+    built.session.run(gate.images[200:205])
+    for output, copy in zip(first, kept, strict=True):
+        assert np.array_equal(output, copy)
+        assert output.flags.writeable
+
+
+def test_four_threads_get_the_answers_to_their_own_faces(built: Built, gate: FaceSet) -> None:
+    def work(thread: int) -> float:
+        worst = 0.0
+        for i in range(12):
+            start = (84 * thread + 7 * i) % 300
+            count = 1 + (thread + i) % 5
+            probabilities, _ = built.session.run(gate.images[start : start + count])
+            wanted = built.outputs[0][start : start + count]
+            worst = max(worst, float(np.abs(probabilities - wanted).max()))
+        return worst
+
+    with ThreadPoolExecutor(4) as pool:
+        assert max(pool.map(work, range(4))) <= built.same_dp
+
+
+def test_nothing_of_this_machine_is_in_the_files(built: Built) -> None:
+    root = Path(__file__).parents[2]
+    traces = [b"Traceback", b'File "', b"site-packages", b"/tmp/"]
+    traces += [str(folder).encode() for folder in (root, Path.home())]
+    for path, data in built.artifact.files.items():
+        assert [trace for trace in traces if trace in data] == [], path
+
+
+def test_every_target_that_is_converted_to_has_a_backend() -> None:
+    assert targets()
+    assert set(targets()) <= set(backends.targets())
+
+
+@pytest.mark.parametrize("name", ["tensorflow", "base", "convert", "speed", "__init__", ""])
+def test_an_unknown_target_is_named_with_those_there_are(name: str) -> None:
+    with pytest.raises(TargetError, match="onnxruntime"):
+        converter(name)
+
+
+@pytest.mark.parametrize("target", targets())
+def test_the_most_accurate_precision_comes_first(target: str) -> None:
+    assert converter(target).PRECISIONS[0] == "fp32"
