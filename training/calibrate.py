@@ -21,7 +21,7 @@ def fit_temperature(logits: Tensor, truth: Tensor) -> float:
         return loss
 
     optimizer.step(closure)  # type: ignore[no-untyped-call]
-    return float(log_t.exp().clamp(0.05, 20.0))
+    return float(log_t.detach().exp().clamp(0.05, 20.0))
 
 
 def abstention_threshold(probabilities: Tensor, truth: Tensor) -> float:

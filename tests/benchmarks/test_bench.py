@@ -1,57 +1,99 @@
-"""The bench report, on an engine whose latency is planted."""
+"""A bench report: one row per variant and batch size, and nothing claimed without samples."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from fer_edge.backends.fake import write_fake_bundle
-from fer_edge.benchmarks.bench import bench, cold_start
-from fer_edge.errors import BundleError, InputError
+from fer_edge.benchmarks.bench import BASELINES, bench, cold_start
+from fer_edge.benchmarks.report import print_table
+from fer_edge.benchmarks.timing import MIN_SAMPLES
+from fer_edge.errors import BundleError, FerEdgeError, InputError
+from fer_edge.labels import EMOTIONS
+from fer_edge.training.checkpoint import Checkpoint, save_checkpoint
+from fer_edge.training.model import FaceNet, InputSpec, ModelSpec
 
 
-@pytest.fixture
-def slow_bundle(tmp_path: Path) -> Path:
-    return write_fake_bundle(tmp_path / "slow.fer", latency_ms=5)
-
-
-def test_each_variant_and_batch_size_has_a_row(slow_bundle: Path) -> None:
-    report = bench(slow_bundle, (1, 4), budget_s=0.3)
+def test_there_is_a_row_for_each_batch_size_and_it_is_plain_json(fake_bundle: Path) -> None:
+    steps: set[str] = set()
+    report = bench(fake_bundle, (1, 3), budget_s=30, step=lambda what, done, total: steps.add(what))
+    assert json.loads(json.dumps(report, allow_nan=False)) == report
     assert [(row["variant"], row["batch"]) for row in report["rows"]] == [
         ("fake/fp32", 1),
-        ("fake/fp32", 4),
+        ("fake/fp32", 3),
     ]
-    assert json.loads(json.dumps(report, allow_nan=False)) == report
+    for row in report["rows"]:
+        assert row["samples"] >= MIN_SAMPLES[99]
+        assert 0 < row["p50_ms"] <= row["p90_ms"] <= row["p99_ms"]
+        assert row["throughput_hz"] > 0
+        assert set(row["split_ms"]) == {"preprocess", "infer", "postprocess"}
+    assert steps == {"batch 1", "batch 3", "cold start"}
+    assert set(report["cold_start"]) == {"fake/fp32"}
+    assert report["refused"] == []
 
 
-def test_the_planted_latency_is_found_and_lies_in_inference(slow_bundle: Path) -> None:
-    (row,) = bench(slow_bundle, (4,), budget_s=0.5)["rows"]
-    assert row["p50_ms"] >= 5
-    assert row["split_ms"]["infer"] >= 5
-    assert row["throughput_hz"] <= 4 / 0.005
+def test_too_few_samples_give_no_percentile(tmp_path: Path) -> None:
+    """Calls of 30 ms in 0.3 s: eleven at most."""
+    slow = write_fake_bundle(tmp_path / "slow.fer", latency_ms=30)
+    report = bench(slow, (2,), budget_s=0.3)
+    (row,) = report["rows"]
+    assert 1 <= row["samples"] <= 11
+    assert (row["p50_ms"], row["p90_ms"], row["p99_ms"]) == (None, None, None)
+    assert 0 < row["throughput_hz"] < 67
+    print_table(report)
 
 
-def test_a_percentile_that_the_samples_do_not_carry_is_left_empty(slow_bundle: Path) -> None:
-    (row,) = bench(slow_bundle, (1,), budget_s=0.3)["rows"]
-    assert row["samples"] < 662
-    assert row["p99_ms"] is None
+def test_a_variant_that_cannot_run_here_is_said_to_be_refused(
+    fake_bundle: Path, with_foreign_variant: Callable[[Path], Path]
+) -> None:
+    report = bench(with_foreign_variant(fake_bundle), (1,), budget_s=0.1)
+    assert {row["variant"] for row in report["rows"]} == {"fake/fp32"}
+    (refused,) = report["refused"]
+    assert refused["variant"] == "somechip/fp32"
+    assert "somechip" in refused["reason"]
 
 
-def test_a_cold_start_adds_up(slow_bundle: Path) -> None:
-    start = cold_start(slow_bundle, "fake/fp32")
-    parts = start["import_s"] + start["load_s"] + start["first_answer_s"]
-    assert 0 < parts <= start["total_s"]
-    assert start["rss_bytes"] > 10_000_000
+def test_a_checkpoint_is_the_baseline_that_variants_are_compared_with(
+    fake_bundle: Path, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    spec = ModelSpec("test_byobnet", EMOTIONS, InputSpec(48, "grey", (0.5,), (0.25,)))
+    save_checkpoint(Checkpoint(FaceNet(spec).eval()), tmp_path / "best")
+    report = bench(fake_bundle, (1,), checkpoint=tmp_path / "best", budget_s=1)
+    rows = {row["variant"]: row for row in report["rows"]}
+    assert set(rows) == {"fake/fp32", BASELINES[0]}
+    speedup = rows["fake/fp32"]["speedup"][BASELINES[0]]
+    assert speedup["low"] <= speedup["ratio"] <= speedup["high"]
+    assert "speedup" not in rows[BASELINES[0]]
+    json.dumps(report, allow_nan=False)
 
 
-@pytest.mark.parametrize("sizes", [(), (0,), (1, -2)])
-def test_impossible_batch_sizes_are_refused(slow_bundle: Path, sizes: tuple[int, ...]) -> None:
-    with pytest.raises(InputError, match="batch sizes"):
-        bench(slow_bundle, sizes)
+@pytest.mark.parametrize("sizes", [(), (0,), (1, -8)])
+def test_batch_sizes_have_to_be_positive(fake_bundle: Path, sizes: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match="at least 1"):
+        bench(fake_bundle, sizes)
 
 
-def test_a_bundle_that_is_not_there_is_said_to_be(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="expected a bundle"):
-        bench(tmp_path / "no.fer")
+def test_a_damaged_bundle_is_not_measured(fake_bundle: Path) -> None:
+    (fake_bundle / "fake-fp32" / "answers.json").write_bytes(b"{}")
+    with pytest.raises(BundleError):
+        bench(fake_bundle, (1,), budget_s=0.1)
+
+
+def test_a_cold_start_tells_its_parts(fake_bundle: Path) -> None:
+    start = cold_start(fake_bundle, "fake/fp32")
+    assert set(start) == {"total_s", "import_s", "load_s", "first_answer_s", "rss_bytes"}
+    assert all(value > 0 for value in start.values())
+    assert start["total_s"] > start["import_s"] + start["load_s"] + start["first_answer_s"]
+
+
+def test_a_cold_start_that_fails_says_why(tmp_path: Path) -> None:
+    """The engine breaks in the fresh process: its sentence, not a dump of the command line."""
+    broken = write_fake_bundle(tmp_path / "broken.fer", fail_after=0)
+    with pytest.raises(FerEdgeError, match="told to fail"):
+        cold_start(broken, "fake/fp32")
