@@ -13,6 +13,9 @@ import numpy.typing as npt
 # 1/20 of the tail (MLPerf Inference rules, "Number of queries"); p50 carries itself much earlier.
 MIN_SAMPLES: Mapping[float, int] = {50: 24, 90: 64, 95: 130, 99: 662, 99.9: 6636}
 
+SETTLE = 3
+"""Uncounted calls at the start of a block, while the engine before goes to sleep."""
+
 Call = Callable[[], object]
 
 
@@ -38,25 +41,32 @@ def interleaved(
     samples: int,
     *,
     warm_up: int = 10,
+    block: int = 20,
     budget_s: float = 60.0,
     step: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Samples]:
-    """Time each callable in turn, A B C A B C, so that drift of the machine hits all alike.
+    """Time each callable in turn, in blocks, so that drift of the machine hits all alike.
 
-    samples: calls of each that are counted, after warm_up uncounted ones. budget_s: no further
-    round starts after this; percentiles that then lack samples are not given.
+    samples: calls of each that are counted at least, after warm_up uncounted ones. block: calls in
+    a row, after SETTLE uncounted ones: engines keep threads spinning for a while after a call, and
+    would steal the cores from the next one (torch took 60 times its time when they took turns call
+    by call). budget_s: no further round starts after this; percentiles that then lack samples are
+    not given.
     """
     for call in calls.values():
         for _ in range(warm_up):
             call()
     taken: dict[str, list[int]] = {name: [] for name in calls}
     deadline = time.monotonic() + budget_s
-    for done in range(samples):
+    for done in range(0, samples, block):
         for name, call in calls.items():
-            start = time.perf_counter_ns()
-            call()
-            taken[name].append(time.perf_counter_ns() - start)
-        step(done + 1, samples)
+            for _ in range(SETTLE):
+                call()
+            for _ in range(block):
+                start = time.perf_counter_ns()
+                call()
+                taken[name].append(time.perf_counter_ns() - start)
+        step(min(done + block, samples), samples)
         if time.monotonic() > deadline:
             break
     return {name: Samples(np.array(values, np.int64)) for name, values in taken.items()}

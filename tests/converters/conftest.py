@@ -31,11 +31,11 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     recipe = Recipe(
         name="tiny",
         seed=1,
-        model=Model("test_efficientnet"),
+        model=Model("test_byobnet"),
         input=Input(48, "grey", (0.508,), (0.255,)),
         data=Data(holdout=0.1),
         augment=Augment(),
-        fit=Fit(epochs=4, batch=32, lr=1e-2, optimizer="adamw", workers=0),
+        fit=Fit(epochs=6, batch=16, lr=3e-3, optimizer="adamw", workers=0),
     )
     return train(recipe, FACES, tmp_path_factory.mktemp("runs") / "tiny", say=lambda _: None)
 

@@ -81,6 +81,7 @@ def test_the_checkpoint_knows_its_recipe_data_and_epoch(finished: Any) -> None:
     facts = json.loads((finished.folder / "run.json").read_text("utf-8"))
     assert best.facts["recipe"] == facts["recipe"]
     assert best.facts["data"] == facts["data"]
+    assert best.facts["licences"] == {"data": "not stated"}
     scores = [(r["held_accuracy"], -r["held_nll"]) for r in rows(finished.folder)]
     assert best.facts["epoch"] == 1 + scores.index(max(scores))
     assert 0.05 <= best.temperature <= 20
