@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge import DEFAULT_BUNDLE, InputError, Predictor, TargetError, open_bundle
+from fer_edge import DEFAULT_BUNDLE, EngineError, InputError, Predictor, TargetError, open_bundle
 from fer_edge.benchmarks.environment import environment, noise_note
 from fer_edge.benchmarks.timing import Call, Samples, interleaved, ratio_interval
 
@@ -62,6 +62,8 @@ def bench(
                 refused.append({"variant": variant.name, "reason": str(error)})
                 continue
             predictors[variant.name] = stack.enter_context(predictor)
+        if not predictors:
+            raise TargetError("; ".join(item["reason"] for item in refused))
         reference = _torch_eager(checkpoint) if checkpoint is not None else None
         for batch in batch_sizes:
             crops = list(rng.integers(0, 256, (batch, _CROP_PX, _CROP_PX, 3), np.uint8))
@@ -135,8 +137,11 @@ def cold_start(bundle: str | Path, variant: str) -> dict[str, float]:
         [sys.executable, "-m", "fer_edge.benchmarks.coldstart", str(bundle), target, precision],
         capture_output=True,
         text=True,
-        check=True,
+        check=False,
     )
+    if done.returncode != 0:
+        said = done.stderr.strip().splitlines() or ["it said nothing"]
+        raise EngineError(f"a fresh process could not run {variant}: {said[-1]}")
     total = time.perf_counter() - began
     return {"total_s": total, **json.loads(done.stdout)}
 

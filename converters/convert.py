@@ -71,6 +71,7 @@ def convert(
     out = Path(out)
     source = load_checkpoint(checkpoint)
     spec = source.spec
+    wanted = _wanted(targets, precisions)
     existing = _existing(out, source)
     rule = CropRule(spec.input.size_px, CROP_MARGIN)
     if data is None:
@@ -83,7 +84,7 @@ def convert(
     reference = torch_outputs(source, gate)
     lenient = bool({ALL, AUTO} & set(precisions))
     judged = []
-    for target, precision in _wanted(targets, precisions):
+    for target, precision in wanted:
         candidate = _built(target, precision, graph, calibration, lenient, say)
         if candidate is not None:
             variant = _judged(candidate, reference, gate, calibration, spec.labels, allow_drop, say)
@@ -119,7 +120,14 @@ def _existing(out: Path, source: Checkpoint) -> Bundle | None:
     if not out.exists():
         return None
     bundle = open_bundle(out)
-    if bundle.provenance.get("checkpoint_sha256") != source.sha256:
+    # Temperature and labels are built into the variants that are there.
+    same = (
+        bundle.provenance.get("checkpoint_sha256") == source.sha256
+        and bundle.labels == source.spec.labels
+        and bundle.temperature == source.temperature
+        and bundle.abstain_below == source.abstain_below
+    )
+    if not same:
         raise BundleError(
             f"{out} was made from another checkpoint. Choose another name, or remove it first"
         )

@@ -72,8 +72,11 @@ def calibration_faces(
 def _load(source: Path, split: str, labels: tuple[str, ...]) -> list[Face]:
     try:
         return load_faces(source, split, labels)
-    except DataError:
-        return load_faces(source, None, labels)
+    except DataError as error:
+        try:
+            return load_faces(source, None, labels)
+        except DataError:
+            raise DataError(f"expected a {split} part in {source}: {error}") from error
 
 
 def _resized(faces: list[Face], source: Path | None, rule: CropRule) -> FaceSet:

@@ -22,6 +22,7 @@ class Limits:
     """What a variant may differ by. fp32 is held to probabilities, the others to decisions."""
 
     fp32_max_abs_dp: float = 1e-4
+    fp32_embedding_cosine: float = 0.9999
     agreement: float = 0.98
     accuracy_drop: float = 0.005
 
@@ -48,7 +49,7 @@ def prove_batches(session: Session, images: npt.NDArray[np.uint8], expected: Out
         if shapes != wanted:
             raise ConversionError(f"expected outputs {wanted} at batch {count}, got {shapes}")
         # Another batch may take another kernel: rounding may differ, decisions may not.
-        if float(np.abs(probabilities - expected[0][:count]).max()) > 0.02:
+        if not float(np.abs(probabilities - expected[0][:count]).max()) <= 0.02:
             raise ConversionError(f"the variant's answers change with the batch size, at {count}")
     return list(BATCHES)
 
@@ -89,12 +90,16 @@ def failures(
     """
     # NaN passes no comparison, so each limit is written as what must hold.
     broken = []
+    if not np.isfinite(report["max_abs_dp"]):
+        return ["some answers are not numbers"]
     if precision == "fp32":
         if not report["max_abs_dp"] <= limits.fp32_max_abs_dp:
             broken.append(
                 f"probabilities differ by up to {report['max_abs_dp']:.2e}, "
                 f"{limits.fp32_max_abs_dp:.0e} is allowed"
             )
+        if not report["embedding_cosine_min"] >= limits.fp32_embedding_cosine:
+            broken.append(f"an embedding points elsewhere: {report['embedding_cosine_min']:.4f}")
         return broken
     if allow_drop is None and not report["agreement"] >= limits.agreement:
         broken.append(

@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 import fer_edge
-from fer_edge.errors import FerEdgeError, InputError, MissingDependencyError
+from fer_edge.errors import FerEdgeError, InputError, MissingDependencyError, TargetError
 from fer_edge.shipped import DEFAULT_BUNDLE, DEFAULT_CHECKPOINT
 
 _EXTRA_OF = {
@@ -277,16 +277,22 @@ def inspect(bundle: Path | None, as_json: bool) -> None:
             if p else "no parity report"
         )  # fmt: skip
         click.echo(f"  {v.name:18s} {size:5.1f} MB  {judged}")
-    with fer_edge.Predictor(opened.path) as predictor:
-        click.echo("Here:")
-        for choice in predictor.explain():
-            click.echo(f"  {choice}")
+    click.echo("Here:")
+    try:
+        with fer_edge.Predictor(opened.path) as predictor:
+            for choice in predictor.explain():
+                click.echo(f"  {choice}")
+    except TargetError as error:
+        click.echo(f"  {error}")
 
 
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
 def doctor(as_json: bool) -> None:
-    """Say what can run here, what is missing, and the line that installs it."""
+    """Say what can run here, what is missing, and the line that installs it.
+
+    Example: fer-edge doctor
+    """
     from fer_edge.doctor import diagnose
 
     report = diagnose()
@@ -334,7 +340,10 @@ def bench(
     with progress() as (_, step):
         report = work(bundle, sizes, checkpoint=checkpoint, budget_s=budget_s, step=step)
     if out is not None:
-        out.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
+        try:
+            out.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
+        except OSError as error:
+            raise InputError(f"cannot write {out}: {error.strerror}") from error
     if as_json:
         _print_json(report)
     else:
@@ -346,7 +355,9 @@ def bench(
 def demo(out: Path) -> None:
     """Recognise the shipped faces, convert the shipped model for this CPU, and time it.
 
-    Everything is real and stays on this machine; about two minutes. Example: fer-edge demo
+    Everything is real and stays on this machine; about two minutes.
+
+    Example: fer-edge demo
     """
     from fer_edge.demo import run
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from fer_edge.errors import TargetError
+from fer_edge.errors import FerEdgeError
 from fer_edge.predictor import Predictor
 
 # part: (distribution, what it is for, extra)
@@ -33,6 +33,6 @@ def diagnose() -> dict[str, Any]:
     try:
         with Predictor() as predictor:
             model = [str(choice) for choice in predictor.explain()]
-    except TargetError as error:
+    except FerEdgeError as error:
         model = [str(error)]
     return {"parts": parts, "default_model": model}

@@ -316,7 +316,13 @@ def test_bench_prints_a_table(run: Any, fake_bundle: Path) -> None:
     result = run("bench", fake_bundle, "--batch-sizes", "1", "--budget-s", "0.2")
     assert result.exit_code == 0
     assert "fake/fp32" in result.stdout
-    assert "cold start" in result.stdout
+    assert "fresh process" in result.stdout
+
+
+def test_bench_says_that_nothing_of_a_bundle_runs_here(run: Any, fake_bundle: Path) -> None:
+    result = run("bench", retarget(fake_bundle, "somechip"), "--budget-s", "0.1")
+    assert result.exit_code in (0, 5)
+    assert "somechip" in result.output
 
 
 def test_bench_says_that_it_cannot_write_its_report(run: Any, fake_bundle: Path) -> None:
@@ -346,6 +352,8 @@ def test_evaluate_gives_the_figures_of_a_bundle(run: Any, fake_bundle: Path) -> 
 def test_train_prints_where_the_checkpoint_is_and_evaluate_takes_it(
     run: Any, tmp_path: Path
 ) -> None:
+    torch = pytest.importorskip("torch")
+    torch.set_num_threads(1)  # of a tiny network, more would only wait for each other
     tiny = ["model.backbone=test_byobnet", "fit.epochs=1", "fit.batch=32", "fit.precision=fp32"]
     settings = [part for override in tiny for part in ("--set", override)]
     settings += ["--licence", "research use"]

@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 
 from fer_edge.atomic import write_folder
-from fer_edge.errors import CheckpointError
+from fer_edge.errors import CheckpointError, FerEdgeError
 from fer_edge.training.model import FaceNet, ModelSpec
 
 SCHEMA = 1
@@ -52,6 +52,8 @@ def save_checkpoint(checkpoint: Checkpoint, folder: str | Path) -> None:
         .contiguous()
         for name, value in checkpoint.model.state_dict().items()
     }
+    if not all(torch.isfinite(value).all() for value in state.values()):
+        raise CheckpointError("the weights hold values that half precision cannot: not saved")
     data = safetensors.torch.save(state)
     card = {
         "schema": SCHEMA,
@@ -85,9 +87,21 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
     if not isinstance(card, dict) or card.get("schema") != SCHEMA:
         raise CheckpointError(f"expected a card of schema {SCHEMA} in {folder}")
     sha256 = hashlib.sha256(data).hexdigest()
-    if card.get("weights", {}).get("sha256") != sha256:
+    weights = card.get("weights")
+    if not isinstance(weights, dict) or weights.get("sha256") != sha256:
         raise CheckpointError(f"{folder / WEIGHTS} is not the file that its card describes")
-    model = FaceNet(ModelSpec.from_dict(card.get("model", {}))).eval()
+    for key, low, high in (("temperature", 1e-3, 1e3), ("abstain_below", 0, 1)):
+        value = card.get(key)
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not low <= value <= high
+        ):
+            raise CheckpointError(f"{folder / CARD} holds an impossible {key}: {value!r}")
+    try:
+        model = FaceNet(ModelSpec.from_dict(card.get("model", {}))).eval()
+    except FerEdgeError as error:
+        raise CheckpointError(f"{folder / CARD}: {error}") from error
     try:
         state = safetensors.torch.load(data)
         model.load_state_dict(state, strict=True)

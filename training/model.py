@@ -95,6 +95,8 @@ class FaceNet(nn.Module):
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
         self.spec = spec
+        if not timm.is_model(spec.backbone):  # timm would look on a hub for "hf-hub:…"
+            raise RecipeError(f"timm has no backbone named {spec.backbone!r}")
         try:
             self.backbone = timm.create_model(
                 spec.backbone,
@@ -103,7 +105,7 @@ class FaceNet(nn.Module):
                 in_chans=spec.input.channels,
                 **spec.backbone_args,
             )
-        except (RuntimeError, TypeError) as error:
+        except (RuntimeError, TypeError, ValueError) as error:
             raise RecipeError(f"timm cannot build backbone {spec.backbone!r}: {error}") from error
         self.embedding_dim = int(self.backbone.num_features)
         self.head = nn.Sequential(

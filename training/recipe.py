@@ -148,7 +148,10 @@ def _override(data: dict[str, Any], override: str) -> None:
         data = data.setdefault(section, {})
         if not isinstance(data, dict):
             raise RecipeError(f"{section!r} in {override!r} is not a section of the recipe")
-    data[last] = yaml.safe_load(value)
+    try:
+        data[last] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"the value in {override!r} is not YAML") from error
 
 
 def _build(cls: type, data: Any, where: str) -> Any:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from fer_edge.backends.base import Outputs
 from fer_edge.converters.convert import CROP_MARGIN, torch_outputs
@@ -21,6 +22,9 @@ from fer_edge.shipped import FACES
 from fer_edge.training.checkpoint import load_checkpoint
 from fer_edge.training.recipe import Augment, Data, Fit, Input, Model, Recipe
 from fer_edge.training.train import train
+
+# The network is tiny: two threads would wait for each other longer than they work.
+torch.set_num_threads(1)
 
 RULE = CropRule(48, CROP_MARGIN)
 

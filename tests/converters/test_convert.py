@@ -433,7 +433,12 @@ def test_a_kill_leaves_a_bundle_that_can_be_read(
     before = content(bundle)
     command = [sys.executable, "-m", "fer_edge.cli", "convert", str(checkpoint), "-o", str(bundle)]
     command += ["--target", "onnxruntime", "--precision", "fp32"]
-    running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    running = subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
     assert running.stderr is not None
     try:
         for line in running.stderr:

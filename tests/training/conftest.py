@@ -18,6 +18,9 @@ from fer_edge.training.model import FaceNet, InputSpec, ModelSpec
 from fer_edge.training.recipe import Augment, Data, Fit, Input, Model, Recipe
 from fer_edge.training.train import train
 
+# The networks are tiny: two threads would wait for each other longer than they work.
+torch.set_num_threads(1)
+
 GREY = InputSpec(48, "grey", (0.508,), (0.255,))
 RGB = InputSpec(48, "rgb", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
