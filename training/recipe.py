@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
@@ -103,6 +104,15 @@ class Recipe:
             ("fit.batch", self.fit.batch, 2, 65_536),
             ("fit.lr", self.fit.lr, 1e-9, 100),
             ("fit.ema", self.fit.ema, 0, 0.99999),
+            ("fit.patience", self.fit.patience, 1, 100_000),
+            ("fit.workers", self.fit.workers, 0, 256),
+            ("fit.warmup", self.fit.warmup, 0, 1),
+            ("fit.label_smoothing", self.fit.label_smoothing, 0, 1),
+            ("fit.weight_decay", self.fit.weight_decay, 0, 100),
+            ("model.dropout", self.model.dropout, 0, 0.99),
+            ("augment.flip", self.augment.flip, 0, 1),
+            ("augment.erase", self.augment.erase, 0, 1),
+            ("augment.crop_px", self.augment.crop_px or self.input.size_px, 8, self.input.size_px),
             ("input.size_px", self.input.size_px, 16, 1024),
         ):
             if not low <= value <= high:
@@ -119,7 +129,7 @@ def load_recipe(path_or_name: str | Path, overrides: tuple[str, ...] = ()) -> Re
     missing file, an unknown key or a value of the wrong type, and says which.
     """
     path = Path(path_or_name)
-    if not path.exists() and (RECIPE_DIR / f"{path_or_name}.yaml").exists():
+    if not path.is_file() and (RECIPE_DIR / f"{path_or_name}.yaml").exists():
         path = RECIPE_DIR / f"{path_or_name}.yaml"
     try:
         data = yaml.safe_load(path.read_text("utf-8"))
@@ -188,6 +198,9 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     elif origin is dict:
         good = isinstance(value, dict)
     elif hint is float:
+        if isinstance(value, str):  # YAML 1.1 reads 1e-3, without a dot, as text
+            with contextlib.suppress(ValueError):
+                value = float(value)
         good = isinstance(value, int | float) and not isinstance(value, bool)
         value = float(value) if good else value
     else:

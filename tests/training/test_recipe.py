@@ -114,6 +114,7 @@ WRONG_TYPES = [
 ]
 
 OUT_OF_RANGE = [
+    ("seed", -1),
     ("data.holdout", 0.0),
     ("data.holdout", 0.9),
     ("data.vote_weight", -0.1),
