@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 
 def print_table(report: dict[str, Any]) -> None:
@@ -18,7 +18,14 @@ def print_table(report: dict[str, Any]) -> None:
     )
     if report["note"]:
         console.print(report["note"], style="yellow")
-    table = Table("variant", "batch", "p50 ms", "p90 ms", "p99 ms", "faces/s")
+    table = Table(
+        Column("variant", no_wrap=True, min_width=18),
+        "batch",
+        "p50 ms",
+        "p90 ms",
+        "p99 ms",
+        "faces/s",
+    )
     baselines = sorted({name for row in report["rows"] for name in row.get("speedup", {})})
     for name in baselines:
         table.add_column(f"against\n{name}")
@@ -34,7 +41,15 @@ def print_table(report: dict[str, Any]) -> None:
             cells.append(f"{ratio['ratio']:.2f}x" if ratio else "")
         table.add_row(*cells)
     console.print(table)
-    starts = Table("fresh process", "total s", "import s", "load s", "answer s", "MB", "split")
+    starts = Table(
+        Column("fresh process", no_wrap=True, min_width=18),
+        "total s",
+        "import s",
+        "load s",
+        "answer s",
+        "MB",
+        "split",
+    )
     first = {row["variant"]: row.get("split_ms") for row in reversed(report["rows"])}
     for name, start in report["cold_start"].items():
         keys = ("total_s", "import_s", "load_s", "first_answer_s")
