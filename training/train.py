@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -70,6 +71,8 @@ def train(
         f"{len(split.train):,} faces to train on, {len(split.held):,} held out, "
         f"{split.dropped} dropped as twins of validation pictures"
     )
+    # A second run in one process may want another precision than Accelerate remembers.
+    AcceleratorState._reset_state(reset_partial_state=True)
     accelerator = Accelerator(
         mixed_precision={"fp32": "no"}.get(recipe.fit.precision, recipe.fit.precision)
     )
