@@ -30,6 +30,10 @@ class DataError(FerEdgeError):
     exit_code = 3
 
 
+class MissingPartError(DataError):
+    """A sound data set without the part (train, val or test) that was asked for."""
+
+
 class RecipeError(FerEdgeError, ValueError):
     """A training recipe with an unknown key or an impossible value."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -34,5 +36,7 @@ def abstention_threshold(probabilities: Tensor, truth: Tensor) -> float:
     right = (answer == truth)[order].double().cumsum(0)
     accuracy = right / torch.arange(1, len(order) + 1)
     good = (accuracy >= ABSTAIN_TARGET_ACCURACY).nonzero()
-    last = max(int(good[-1]) if len(good) else 0, len(order) // 2)
-    return round(float(confidence[order[last]]), 4)
+    fewest = (len(order) + 1) // 2 - 1
+    last = max(int(good[-1]) if len(good) else 0, fewest)
+    # Rounded down: a threshold above the face that set it would withhold that face.
+    return math.floor(1e4 * float(confidence[order[last]])) / 1e4

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from fer_edge.errors import DataError, InputError, LabelError
+from fer_edge.errors import DataError, InputError, LabelError, MissingPartError
 from fer_edge.labels import SOURCE_ORDERS, canonical
 from fer_edge.preprocess import Image, decode_image, read_image
 
@@ -64,7 +63,8 @@ def load_faces(
     split: ``train``, ``val`` or ``test``; None takes a source that has no splits, whole.
     labels: the canonical names wanted; a face with another one is an error.
 
-    Raises DataError (missing, empty, unreadable), LabelError (a name that is not an emotion).
+    Raises MissingPartError (no such split), DataError (missing, empty, unreadable), LabelError (a
+    name that is not an emotion).
     """
     path = Path(source)
     if not path.exists():
@@ -89,6 +89,9 @@ def _read(path: Path, split: str | None) -> Iterator[Face]:
     if path.is_dir():
         yield from _read_folder(path, split)
     elif path.suffix == ".parquet":
+        part = _part(path)
+        if split not in (None, part or "train"):
+            raise MissingPartError(f"{path} is one file, and not the {split!r} part of a data set")
         yield from _read_parquet(path)
     elif path.suffix == ".csv":
         yield from _read_csv(path, split)
@@ -99,14 +102,15 @@ def _read(path: Path, split: str | None) -> Iterator[Face]:
 def _read_folder(path: Path, split: str | None) -> Iterator[Face]:
     by_split: dict[str, list[Path]] = {}
     for entry in sorted(path.iterdir()):
-        stem = entry.stem.lower().replace("_", "-").split("-")[-1]
         if entry.is_dir() or entry.suffix == ".parquet":
-            by_split.setdefault(_SPLIT_NAMES.get(stem, ""), []).append(entry)
+            by_split.setdefault(_part(entry), []).append(entry)
     splits = sorted(set(by_split) - {""})
     if splits:
         if split is None:
             raise DataError(f"{path} holds {', '.join(splits)}: say which with --split")
-        for entry in by_split.get(split, []):
+        if split not in by_split:
+            raise MissingPartError(f"{path} has no {split!r} part, only {', '.join(splits)}")
+        for entry in by_split[split]:
             yield from _read(entry, None)
         return
     csvs = sorted(path.glob("*.csv"))
@@ -114,7 +118,7 @@ def _read_folder(path: Path, split: str | None) -> Iterator[Face]:
         yield from _read_csv(csvs[0], split)
         return
     if split not in (None, "train"):
-        raise DataError(f"{path} has no {split!r} part; it is one set of class folders")
+        raise MissingPartError(f"{path} has no {split!r} part; it is one set of class folders")
     for folder in by_split.get("", []):
         if folder.suffix == ".parquet":
             yield from _read_parquet(folder)
@@ -123,6 +127,11 @@ def _read_folder(path: Path, split: str | None) -> Iterator[Face]:
         for file in sorted(folder.iterdir()):
             if file.suffix.lower() in _IMAGE_SUFFIXES:
                 yield Face(file, label, str(file))
+
+
+def _part(path: Path) -> str:
+    """train, val or test, by the last word of a file's or folder's name; "" if it says none."""
+    return _SPLIT_NAMES.get(path.stem.lower().replace("_", "-").split("-")[-1], "")
 
 
 def _read_parquet(path: Path) -> Iterator[Face]:
@@ -153,6 +162,11 @@ def _read_parquet(path: Path) -> Iterator[Face]:
             raise LabelError(
                 f"expected label names in {path}, got {label!r}: indices have no order"
             )
+        if not isinstance(image, dict) or not isinstance(image.get("bytes"), bytes):
+            raise DataError(
+                f"expected column image of {path} to hold the encoded picture as bytes, in a "
+                f"struct of bytes and path; row {name} holds {type(image).__name__}"
+            )
         yield Face(image["bytes"], canonical(label), str(name), vote)
 
 
@@ -175,14 +189,16 @@ def _vote_column(name: str, columns: list[str], path: Path) -> str:
 def _read_csv(path: Path, split: str | None) -> Iterator[Face]:
     """The Kaggle form: emotion (0-6), pixels (48x48 numbers), Usage."""
     order = SOURCE_ORDERS["fer2013-csv"]
-    with path.open(newline="", encoding="utf-8") as file:
+    found = set()
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
         rows = csv.DictReader(file, skipinitialspace=True)  # one of Kaggle's files has " pixels"
         if not {"emotion", "pixels"} <= set(rows.fieldnames or ()):
             raise DataError(
                 f"expected columns emotion, pixels, Usage in {path}, got {rows.fieldnames}"
             )
         for line, row in enumerate(rows, start=2):
-            usage = _SPLIT_NAMES.get((row.get("Usage") or "train").lower())
+            usage = _SPLIT_NAMES.get((row.get("Usage") or "train").lower(), "")
+            found.add(usage)
             if split is not None and usage != split:
                 continue
             try:
@@ -193,6 +209,8 @@ def _read_csv(path: Path, split: str | None) -> Iterator[Face]:
             except (ValueError, OverflowError, IndexError, AttributeError) as error:
                 raise DataError(f"{path}, line {line}: not a FER2013 row: {error}") from error
             yield Face(cv2.imencode(".png", image)[1].tobytes(), label, f"{path.stem}:{line}")
+    if found and split is not None and split not in found:
+        raise MissingPartError(f"{path} has no {split!r} rows, only {', '.join(sorted(found))}")
 
 
 def pixel_hash(face: Face) -> str:
@@ -226,23 +244,6 @@ def hold_out(hashes: Sequence[str], labels: Sequence[str], share: float, seed: i
         count = max(1, round(share * len(pictures)))
         held.update(rng.choice(np.array(pictures), size=count, replace=False).tolist())
     return [i for i, h in enumerate(hashes) if h in held]
-
-
-def vote_targets(faces: Sequence[Face], labels: Sequence[str]) -> npt.NDArray[np.float32] | None:
-    """For each face, P(original label | FER+ votes), float32 ``[N, classes]``; None without votes.
-
-    Ten people looked again at each FER2013 picture (Barsoum et al., 2016), with names that mean
-    slightly other things than the original single annotator's. The table that translates one into
-    the other is counted on these same faces: M[k, c] = sum of votes for k where the label is c.
-    """
-    if any(face.votes is None for face in faces):
-        return None
-    votes = np.array([face.votes for face in faces], np.float64) + 1e-9
-    votes /= votes.sum(1, keepdims=True)
-    onehot = np.eye(len(labels))[[list(labels).index(face.label) for face in faces]]
-    table = votes.T @ onehot
-    table /= table.sum(1, keepdims=True)
-    return np.asarray(votes @ table, np.float32)
 
 
 def stratified(faces: Sequence[Face], count: int, seed: int) -> list[Face]:

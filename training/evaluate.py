@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from fer_edge.errors import DataError
+from fer_edge.errors import DataError, MissingPartError
 from fer_edge.predictor import Predictor
 from fer_edge.preprocess import CropRule, to_batch
 from fer_edge.training.checkpoint import load_checkpoint
@@ -115,7 +115,7 @@ def _distinct(
     own = [pixel_hash(face) for face in faces]
     try:
         others = load_faces(data, "train", labels) if split not in (None, "train") else []
-    except DataError:
+    except MissingPartError:
         others = []  # a source without a train part: no twins to look for
     trained = set()
     for i, face in enumerate(others):
@@ -128,4 +128,6 @@ def _distinct(
         first[digest] += 1
         if first[digest] == 1 and digest not in trained:
             kept.append(i)
+    if not kept:
+        raise DataError(f"every picture of {data} is in its train part: nothing to evaluate on")
     return kept

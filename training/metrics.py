@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torchmetrics.functional import classification as tm
+
+from fer_edge.training import torchvision_compat  # noqa: F401  (before torchmetrics)
+
+from torchmetrics.functional import classification as tm  # isort: skip
 
 ECE_BINS = 15
 """Equal-width confidence bins of the expected calibration error (Guo et al., 2017)."""
@@ -22,7 +25,8 @@ def metrics(
     probabilities: ``[N, C]``, columns in the order of labels. truth: N canonical names.
     Rates are shares (0..1); ``confusion[i][j]`` counts faces of class i that were called j.
     """
-    p = torch.from_numpy(np.ascontiguousarray(probabilities, np.float64))
+    # Engines round a sure answer to 1.0000001, which torchmetrics would take for a logit.
+    p = torch.from_numpy(np.ascontiguousarray(probabilities, np.float64)).clamp(0, 1)
     t = torch.tensor([list(labels).index(name) for name in truth])
     c = len(labels)
     recall = tm.multiclass_recall(p, t, c, average="none")

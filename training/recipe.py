@@ -36,12 +36,15 @@ class Input:
 class Data:
     """holdout: share of train kept back for choosing the best epoch and for the temperature.
 
-    vote_weight: share of each target that comes from the FER+ votes where the source has them,
-    translated into the original label names (see training.data.vote_targets). 0 turns it off.
+    soft_weight: share of each target that comes from opinions other than the label: the FER+
+    ``votes``, where the source has them, and the ``teacher``, a checkpoint folder (see
+    training.targets).
     """
 
     holdout: float = 0.05
-    vote_weight: float = 0.0
+    soft_weight: float = 0.5
+    votes: bool = False
+    teacher: str | None = None
 
 
 @dataclass(frozen=True)
@@ -98,8 +101,9 @@ class Recipe:
         if canonical_all(self.labels) != self.labels:
             raise RecipeError(f"expected canonical label names, got {', '.join(self.labels)}")
         for name, value, low, high in (
+            ("seed", self.seed, 0, 2**63),
             ("data.holdout", self.data.holdout, 0.01, 0.5),
-            ("data.vote_weight", self.data.vote_weight, 0, 1),
+            ("data.soft_weight", self.data.soft_weight, 0, 1),
             ("fit.epochs", self.fit.epochs, 1, 100_000),
             ("fit.batch", self.fit.batch, 2, 65_536),
             ("fit.lr", self.fit.lr, 1e-9, 100),
@@ -190,7 +194,8 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         good = value in choices
     elif origin is tuple:
         good = isinstance(value, list) and len(value) > 0
-        value = tuple(choices[0](v) for v in value) if good else value
+        if good:
+            return tuple(_value(choices[0], v, where) for v in value)
     elif choices and type(None) in choices:
         if value is None:
             return None

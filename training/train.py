@@ -17,13 +17,14 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader
 
-from fer_edge.errors import TrainingError
+from fer_edge.errors import CheckpointError, TrainingError
 from fer_edge.training.augment import augmentation
 from fer_edge.training.calibrate import abstention_threshold, fit_temperature
 from fer_edge.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from fer_edge.training.dataset import FaceDataset, predict_logits
 from fer_edge.training.metrics import metrics
 from fer_edge.training.model import (
     FaceNet,
@@ -34,7 +35,8 @@ from fer_edge.training.model import (
     parameter_count,
 )
 from fer_edge.training.recipe import Recipe
-from fer_edge.training.split import FaceDataset, Say, Split, Step, soft_targets, split_data
+from fer_edge.training.split import Say, Split, Step, split_data
+from fer_edge.training.targets import train_targets
 
 from timm.utils import ModelEmaV3  # isort: skip  (after the torchvision shim)
 from torchvision.transforms import v2  # isort: skip
@@ -64,7 +66,10 @@ def train(
     run = Path(run)
     if (run / STATE).exists() and not resume:
         raise TrainingError(f"{run} holds a run already. Add --resume to go on, or choose another")
-    run.mkdir(parents=True, exist_ok=True)
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainingError(f"cannot make the run folder {run}: {error.strerror}") from error
     spec = model_spec(recipe)
     split = split_data(recipe, source, step)
     say(
@@ -76,21 +81,19 @@ def train(
     accelerator = Accelerator(
         mixed_precision={"fp32": "no"}.get(recipe.fit.precision, recipe.fit.precision)
     )
-    set_seed(recipe.seed)
+    set_seed(recipe.seed % 2**32)
     net = FaceNet(spec).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     change = augmentation(recipe.augment)
     order = torch.Generator()
     loader: Any = DataLoader(
-        FaceDataset(split.train, soft_targets(split.train, recipe, say), spec.input, change),
+        FaceDataset(split.train, train_targets(split, recipe, say), spec.input, change),
         batch_size=recipe.fit.batch,
         shuffle=True,
         drop_last=len(split.train) >= recipe.fit.batch,
         num_workers=recipe.fit.workers,
         generator=order,
     )
-    held = FaceDataset(
-        split.held, soft_targets(split.held, recipe, lambda _: None), spec.input, None
-    )
+    held = FaceDataset(split.held, None, spec.input)
     optimizer, schedule = optimisers(recipe, net, len(loader))
     average = ModelEmaV3(net, decay=recipe.fit.ema) if recipe.fit.ema else None
     normalise = Normalise(spec.input).to(accelerator.device)
@@ -104,7 +107,7 @@ def train(
 
     first, best, best_epoch = 0, (-1.0, 0.0), -1
     if resume and (run / STATE).exists():
-        state = torch.load(run / STATE, map_location="cpu", weights_only=True)
+        state = _load_state(run / STATE)
         if state["recipe"] != json.dumps(recipe.as_dict()) or state["data"] != split.fingerprint:
             raise TrainingError(f"{run} was started with another recipe or other data")
         accelerator.unwrap_model(net).load_state_dict(state["net"])
@@ -123,8 +126,9 @@ def train(
             break
         started = time.monotonic()
         # Each epoch has a seed of its own, so that a resumed run draws what an unbroken one would.
-        set_seed(recipe.seed * 100_003 + epoch)
-        order.manual_seed(recipe.seed * 100_003 + epoch)
+        seed = (recipe.seed * 100_003 + epoch) % 2**32
+        set_seed(seed)
+        order.manual_seed(seed)
         net.train()
         total = torch.zeros((), device=accelerator.device)
         with _sentences_for(recipe, run):
@@ -151,7 +155,7 @@ def train(
         if not np.isfinite(train_loss):
             raise TrainingError(
                 f"the loss is not finite in epoch {epoch + 1}. Lower fit.lr or use fit.precision "
-                f"fp32. The best epoch so far is in {run / BEST}"
+                f"fp32.{_best_so_far(run)}"
             )
         chosen = average.module if average else accelerator.unwrap_model(net)
         held_logits = predict_logits(chosen, held, recipe.fit.batch, accelerator.device)
@@ -160,7 +164,12 @@ def train(
         if score > best:
             best, best_epoch = score, epoch
             facts = {"recipe": recipe.as_dict(), "data": split.facts(), "epoch": epoch + 1}
-            save_checkpoint(Checkpoint(chosen, facts=facts), run / BEST)
+            try:
+                save_checkpoint(Checkpoint(chosen, facts=facts), run / BEST)
+            except CheckpointError as error:
+                raise TrainingError(
+                    f"epoch {epoch + 1}: {error}. Lower fit.lr.{_best_so_far(run)}"
+                ) from error
         row = {
             "epoch": epoch + 1,
             "train_loss": train_loss,
@@ -256,15 +265,6 @@ def optimisers(recipe: Recipe, net: nn.Module, steps: int) -> tuple[Any, Any]:
     return optimizer, schedule
 
 
-@torch.no_grad()
-def predict_logits(net: nn.Module, faces: FaceDataset, batch: int, device: torch.device) -> Tensor:
-    """Logits float32 ``[N, classes]`` on the CPU, in fp32 and eval mode."""
-    net.eval()
-    normalise = Normalise(faces.spec).to(device)
-    loader = DataLoader(faces, batch_size=batch)
-    return torch.cat([net(normalise(x.to(device).float()))[0].float().cpu() for x, _ in loader])
-
-
 def _write_facts(run: Path, recipe: Recipe, split: Split) -> None:
     from importlib.metadata import version
 
@@ -295,6 +295,22 @@ def _save_state(path: Path, state: dict[str, Any]) -> None:
         ) from error
 
 
+def _load_state(path: Path) -> dict[str, Any]:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(state, dict):
+            raise ValueError("it holds no state")
+    except Exception as error:  # whatever a damaged archive makes torch raise
+        raise TrainingError(
+            f"{path} cannot be read: {error}. Train into another folder.{_best_so_far(path.parent)}"
+        ) from error
+    return state
+
+
+def _best_so_far(run: Path) -> str:
+    return f" The best epoch so far is in {run / BEST}" if (run / BEST).exists() else ""
+
+
 def _keep_metrics_before(path: Path, epochs: int) -> None:
     """Drop rows of epochs that a resumed run is about to do again."""
     lines = path.read_text("utf-8").splitlines()[:epochs] if path.exists() and epochs else []
@@ -308,5 +324,5 @@ def _sentences_for(recipe: Recipe, run: Path) -> Iterator[None]:
     except torch.OutOfMemoryError as error:
         raise TrainingError(
             f"out of memory at batch {recipe.fit.batch}. Lower fit.batch "
-            f"(--set fit.batch={recipe.fit.batch // 2}). The best epoch so far is in {run / BEST}"
+            f"(--set fit.batch={recipe.fit.batch // 2}).{_best_so_far(run)}"
         ) from error

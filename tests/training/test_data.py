@@ -25,7 +25,6 @@ from fer_edge.training.data import (
     load_faces,
     pixel_hash,
     stratified,
-    vote_targets,
     without_twins,
 )
 
@@ -184,30 +183,6 @@ def test_a_missing_vote_column_is_named(tmp_path: Path) -> None:
     votes = {f"ferplus_{n}": [1] for n in SOURCE_ORDERS["ferplus"] if n != "disgust"}
     with pytest.raises(DataError, match="disgust"):
         load_faces(write_parquet(tmp_path / "f.parquet", ["happy"], **votes))
-
-
-def voted(label: str, seed: int = 0, **votes: int) -> Face:
-    return face(seed, label, votes=tuple(votes.get(n, 0) for n in SOURCE_ORDERS["ferplus"]))
-
-
-def test_vote_targets_are_distributions_that_prefer_the_voted_class() -> None:
-    faces = [voted(name, **{name: 9, "neutral": 1}) for name in EMOTIONS for _ in range(3)]
-    targets = vote_targets(faces, EMOTIONS)
-    assert targets is not None
-    assert targets.sum(1) == pytest.approx(1, abs=1e-6)
-    assert [EMOTIONS[i] for i in targets.argmax(1)] == [f.label for f in faces]
-
-
-def test_vote_targets_translate_votes_into_what_the_labels_call_them() -> None:
-    """Where every face that is voted contempt is labelled anger, contempt means anger."""
-    faces = [voted("anger", contempt=10), voted("anger", anger=10), voted("fear", fear=10)]
-    targets = vote_targets(faces, EMOTIONS)
-    assert targets is not None
-    assert targets[0, EMOTIONS.index("anger")] == pytest.approx(1, abs=1e-6)
-
-
-def test_there_are_no_vote_targets_where_a_face_has_no_votes() -> None:
-    assert vote_targets([voted("anger", anger=10), face(1)], EMOTIONS) is None
 
 
 # --- what is wrong is said -----------------------------------------------------------------------

@@ -14,9 +14,9 @@ from fer_edge.preprocess import CropRule, to_batch
 from fer_edge.shipped import FACES
 from fer_edge.training.checkpoint import Checkpoint
 from fer_edge.training.data import load_faces
+from fer_edge.training.dataset import FaceDataset
 from fer_edge.training.deploy import DeployModule
 from fer_edge.training.model import Normalise
-from fer_edge.training.split import FaceDataset
 
 
 @pytest.fixture(scope="module")

@@ -17,9 +17,9 @@ import torch
 from fer_edge.errors import DataError, RecipeError, TrainingError
 from fer_edge.shipped import FACES
 from fer_edge.training.checkpoint import load_checkpoint
+from fer_edge.training.dataset import FaceDataset
 from fer_edge.training.evaluate import evaluate
 from fer_edge.training.recipe import Augment, Fit, Input, Model, Recipe
-from fer_edge.training.split import FaceDataset
 from fer_edge.training.train import train
 
 
