@@ -10,6 +10,7 @@ second of ``predict_batch`` against ``benchmark_app`` on the same model file.
 from __future__ import annotations
 
 import re
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -25,6 +26,7 @@ from fer_edge.benchmarks.environment import environment, noise_note
 from fer_edge.benchmarks.timing import interleaved
 
 _SAMPLES = 3000
+_ROUNDS, _ROUND_S = 5, 3.0
 _BATCH = 32
 _ALLOWED_RATIO, _ALLOWED_US = 1.15, 40.0
 _MIN_THROUGHPUT_RATIO = 0.95
@@ -67,7 +69,7 @@ def benchmark_app_hz(bundle: Path, variant: Variant, hint: str) -> float:
     done = subprocess.run(
         [
             str(Path(sys.executable).with_name("benchmark_app")),
-            *("-m", str(bundle / variant.entry), "-d", "CPU", "-t", "5"),
+            *("-m", str(bundle / variant.entry), "-d", "CPU", "-t", f"{_ROUND_S:.0f}"),
             *("-shape", f"[{_BATCH},{size},{size},3]"),
             *("-hint", hint, "-infer_precision", _ARITHMETIC[variant.precision]),
         ],
@@ -121,29 +123,33 @@ def main() -> int:
             predictor = Predictor(bundle, variant.target, variant.precision, hint="throughput")
         except TargetError:
             continue
-        app_hz = benchmark_app_hz(bundle, variant, "throughput")
-        with predictor:
-            shapes = {"ready crops": size, "200 px crops": 200}
-            faces = {
-                name: list(rng.integers(0, 256, (_BATCH, px, px, 3), np.uint8))
-                for name, px in shapes.items()
-            }
-            taken = interleaved(
-                {name: partial(predictor.predict_batch, f) for name, f in faces.items()},
-                1000,
-                budget_s=10,
-            )
-        again_hz = benchmark_app_hz(bundle, variant, "throughput")
-        best_app_hz = max(app_hz, again_hz)
-        for name, samples in taken.items():
-            hz = samples.throughput_hz(_BATCH)
+        shapes = {"ready crops": size, "200 px crops": 200}
+        faces = {
+            name: list(rng.integers(0, 256, (_BATCH, px, px, 3), np.uint8))
+            for name, px in shapes.items()
+        }
+        ratios: dict[str, list[float]] = {name: [] for name in faces}
+        rates: dict[str, list[float]] = {name: [] for name in (*faces, "app")}
+        # In turns: a shared machine is faster in one minute than in the next.
+        for _ in range(_ROUNDS):
+            rates["app"].append(benchmark_app_hz(bundle, variant, "throughput"))
+            for name, some in faces.items():
+                taken = interleaved(
+                    {name: partial(predictor.predict_batch, some)}, 100_000, budget_s=_ROUND_S
+                )
+                rates[name].append(taken[name].throughput_hz(_BATCH))
+                ratios[name].append(rates[name][-1] / rates["app"][-1])
+        predictor.close()
+        for name, each in ratios.items():
+            ratio = statistics.median(each)
             judged = name == "ready crops"
-            passed = hz >= _MIN_THROUGHPUT_RATIO * best_app_hz
+            passed = ratio >= _MIN_THROUGHPUT_RATIO
             good &= passed or not judged
             verdict = ("ok" if passed else "MISSED") if judged else "with resizing, for information"
             print(
-                f"  {variant.name:18s} {name:12s} {hz:7.0f} / {best_app_hz:.0f} "
-                f"= {hz / best_app_hz:.3f}x  {verdict}"
+                f"  {variant.name:18s} {name:12s} {statistics.median(rates[name]):6.0f} / "
+                f"{statistics.median(rates['app']):.0f}, median of {_ROUNDS} ratios {ratio:.3f}x "
+                f"({min(each):.2f} to {max(each):.2f})  {verdict}"
             )
     return 0 if good else 1
 

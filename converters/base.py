@@ -4,43 +4,64 @@ A converter is a module ``converters/TARGET.py`` with
 
 ``PRECISIONS: tuple[str, ...]``
     The precisions it can build, the most accurate first.
-``build(graph, precision, calibration) -> Artifact``
-    The files of one variant. Raises ConversionError.
+``build(source, precision) -> Artifact``
+    The files of one variant. Raises ConversionError, and MissingDependencyError without its tools.
 """
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from fer_edge.backends.base import Session
 from fer_edge.errors import TargetError
+from fer_edge.training.checkpoint import Checkpoint
 
 _NOT_TARGETS = {"base", "convert", "export", "faces", "parity", "speed"}
 
 
 @dataclass(frozen=True)
+class Source:
+    """What every variant of a bundle is built from.
+
+    graph: the checkpoint's deploy graph as ONNX. calibration: uint8 ``[N, S, S, 3]`` BGR faces.
+    batch_sizes: those that will be asked for; engines with fixed shapes are built for them.
+    gpus: compute capabilities (``sm_86``) to compile for ahead of time.
+    """
+
+    checkpoint: Checkpoint
+    graph: bytes
+    calibration: npt.NDArray[np.uint8]
+    batch_sizes: tuple[int, ...] = (1,)
+    gpus: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Artifact:
-    """The files of one variant, by ``folder/name``; fields as in fer_edge.bundle.Variant."""
+    """The files of one variant, by ``folder/name``; fields as in fer_edge.bundle.Variant.
+
+    stand_in: computes what the files say, for machines where their engine cannot run: it judges
+    the variant in the engine's place. None where nothing but the engine can.
+    """
 
     entry: str
     files: Mapping[str, bytes]
     tools: Mapping[str, str]
     needs: Mapping[str, Any] = field(default_factory=dict)
     batch: Mapping[str, int | None] = field(default_factory=lambda: {"min": 1, "max": None})
+    stand_in: Callable[[], Session] | None = None
 
 
 class Converter(Protocol):
     PRECISIONS: tuple[str, ...]
 
-    def build(self, graph: bytes, precision: str, calibration: npt.NDArray[np.uint8]) -> Artifact:
-        """graph: the exported ONNX. calibration: uint8 ``[N, S, S, 3]`` BGR faces."""
-        ...
+    def build(self, source: Source, precision: str) -> Artifact: ...
 
 
 def targets() -> tuple[str, ...]:

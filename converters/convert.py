@@ -13,7 +13,8 @@ import torch
 
 from fer_edge.backends.base import Options, Outputs, Session, backend
 from fer_edge.bundle import Bundle, Variant, listed, open_bundle, write_bundle
-from fer_edge.converters.base import Artifact, converter
+from fer_edge.converters.base import Artifact, Source, converter
+from fer_edge.converters.base import targets as known_targets
 from fer_edge.converters.export import export_onnx
 from fer_edge.converters.faces import FaceSet, calibration_faces, gate_faces
 from fer_edge.converters.parity import Limits, compare, failures, prove_batches, run_all
@@ -36,11 +37,16 @@ CROP_MARGIN = 0.1
 
 @dataclass(frozen=True)
 class Candidate:
-    """A variant that is built and running, but not yet judged or written."""
+    """A variant that is built, but not yet written.
+
+    session: what judges it: its engine, or a stand-in where ``unable`` says why that cannot run
+    here; None where there is no stand-in either.
+    """
 
     variant: Variant
     artifact: Artifact
-    session: Session
+    session: Session | None
+    unable: str | None = None
 
 
 def convert(
@@ -52,17 +58,22 @@ def convert(
     data: str | Path | None = None,
     calibrate: str | Path | None = None,
     allow_drop: float | None = None,
+    allow_unproven: bool = False,
+    batch_sizes: Sequence[int] = (1,),
+    gpus: Sequence[str] = (),
     seed: int = 2026,
     say: Say = print,
 ) -> Bundle:
     """Convert a checkpoint folder into the bundle ``out``, or add variants to the one there.
 
-    targets: names of converters (``onnxruntime``, ``openvino``). precisions: names, or ``all`` or
-    ``auto`` (see above); with these a variant that cannot run here or fails its gate is left out
-    and said to be, with names it is an error.
+    targets: names of converters (``onnxruntime``, ``openvino``), or ``all``. precisions: names, or
+    ``all`` or ``auto`` (see above); with these a variant that cannot run here or fails its gate is
+    left out and said to be, with names it is an error.
     data: labelled faces; its ``val`` part judges, its ``train`` part calibrates int8. None uses
     the composite faces that ship with the package. calibrate: other faces for int8.
     allow_drop: accuracy, as a share, that reduced precisions may lose; recorded in the bundle.
+    allow_unproven: write variants that nothing here can judge, marked so in the bundle.
+    batch_sizes, gpus: see converters.base.Source.
 
     Raises ParityError, saying by how much, if a variant fails its gate (nothing is written then),
     ConversionError, DataError, CheckpointError, TargetError, or BundleError if ``out`` holds
@@ -83,13 +94,26 @@ def convert(
     graph = export_onnx(source)
     reference = torch_outputs(source, gate)
     lenient = bool({ALL, AUTO} & set(precisions))
+    work = Source(source, graph, calibration.images, tuple(batch_sizes), tuple(gpus))
     judged = []
     for target, precision in wanted:
-        candidate = _built(target, precision, graph, calibration, lenient, say)
-        if candidate is not None:
+        candidate = _built(target, precision, work, say)
+        if candidate.session is not None:
             variant = _judged(candidate, reference, gate, calibration, spec.labels, allow_drop, say)
             judged.append(replace(candidate, variant=variant))
-    broken = [c for c in judged if c.variant.parity["failures"]]
+        elif allow_unproven:
+            say(f"  {candidate.variant.name}: NOT PROVEN, {candidate.unable}")
+            variant = replace(candidate.variant, parity={"unproven": candidate.unable})
+            judged.append(replace(candidate, variant=variant))
+        else:
+            sentence = (
+                f"{candidate.variant.name} cannot run on this machine, so it cannot be judged: "
+                f"{candidate.unable}. --allow-unproven writes it all the same"
+            )
+            if not lenient:
+                raise ConversionError(sentence)
+            say(f"Left out: {sentence}")
+    broken = [c for c in judged if c.variant.parity.get("failures")]
     if broken and not lenient:
         raise ParityError(
             "nothing was written: "
@@ -102,7 +126,8 @@ def convert(
     if AUTO in precisions:
         timed = [c for c in timed if "beaten_by" not in c.variant.speed]
     for c in judged:
-        c.session.close()
+        if c.session is not None:
+            c.session.close()
     if not timed:
         raise ParityError("nothing was written: no variant passed its gate")
     bundle, contents = _merged(out, source, rule, timed, existing)
@@ -137,6 +162,8 @@ def _existing(out: Path, source: Checkpoint) -> Bundle | None:
 def _wanted(targets: Sequence[str], precisions: Sequence[str]) -> list[tuple[str, str]]:
     """Target and precision pairs; raises TargetError for one that its target does not have."""
     wanted = []
+    if ALL in targets:
+        targets = known_targets()
     for target in dict.fromkeys(targets):
         offered = converter(target).PRECISIONS
         chosen = (
@@ -161,12 +188,9 @@ def torch_outputs(checkpoint: Checkpoint, faces: FaceSet) -> Outputs:
     )
 
 
-def _built(
-    target: str, precision: str, graph: bytes, calibration: FaceSet, lenient: bool, say: Say
-) -> Candidate | None:
-    """A running variant; None, with a word, if it cannot run here and that may be."""
+def _built(target: str, precision: str, source: Source, say: Say) -> Candidate:
     started = time.monotonic()
-    artifact = converter(target).build(graph, precision, calibration.images)
+    artifact = converter(target).build(source, precision)
     variant = Variant(
         target=target,
         precision=precision,
@@ -177,15 +201,14 @@ def _built(
         tools=artifact.tools,
     )
     engine = backend(target)
-    if reason := engine.preflight(variant, Options()):
-        sentence = f"{variant.name} cannot run on this machine, so it cannot be judged: {reason}"
-        if not lenient:
-            raise ConversionError(sentence)
-        say(f"Left out: {sentence}")
-        return None
-    session = engine.load(variant, artifact.files, Options())
+    unable = engine.preflight(variant, Options())
+    session = None
+    if unable is None:
+        session = engine.load(variant, artifact.files, Options())
+    elif artifact.stand_in is not None:
+        session = artifact.stand_in()
     say(f"Built {variant.name} in {time.monotonic() - started:.1f} s")
-    return Candidate(variant, artifact, session)
+    return Candidate(variant, artifact, session, unable)
 
 
 def _judged(
@@ -198,6 +221,7 @@ def _judged(
     say: Say,
 ) -> Variant:
     variant = candidate.variant
+    assert candidate.session is not None
     outputs = run_all(candidate.session, gate.images)
     report: dict[str, Any] = compare(reference, outputs, gate.truth, labels)
     broken = failures(report, variant.precision, Limits(), allow_drop)
@@ -208,6 +232,8 @@ def _judged(
         "failures": broken,
         "machine": cpu_name(),
     }
+    if candidate.unable is not None:
+        report["judged_by"] = f"a stand-in for the engine: {candidate.unable}"
     if variant.precision == "int8":
         report["calibration"] = calibration.as_dict()
     say(
@@ -220,8 +246,11 @@ def _judged(
 
 
 def _timed(candidates: list[Candidate], gate: FaceSet, say: Say) -> list[Candidate]:
-    """Fastest first, each with its latency here and the variant that makes it pointless, if any."""
-    sessions = {c.variant.name: c.session for c in candidates}
+    """Fastest first, each with its latency here and the variant that makes it pointless, if any;
+    last those whose engine cannot run here."""
+    others = [c for c in candidates if c.unable is not None]
+    candidates = [c for c in candidates if c.unable is None]
+    sessions = {c.variant.name: c.session for c in candidates if c.session is not None}
     p50_ms = single_face_p50_ms(sessions, gate.images[:1])
     agreement = {c.variant.name: float(c.variant.parity["agreement"]) for c in candidates}
     pointless = beaten(p50_ms, agreement)
@@ -235,7 +264,7 @@ def _timed(candidates: list[Candidate], gate: FaceSet, say: Say) -> list[Candida
             note = f"  not worth it here: {pointless[name]} is faster and agrees as often"
         say(f"  {name}: {p50_ms[name]:.3f} ms a face{note}")
         timed.append(replace(c, variant=replace(c.variant, speed=speed)))
-    return timed
+    return timed + others
 
 
 def _merged(

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from fer_edge.converters.base import Artifact
+from fer_edge.converters.base import Artifact, Source
 from fer_edge.converters.export import INPUT
 from fer_edge.errors import ConversionError
 
@@ -29,12 +29,13 @@ def graph_path(graph: bytes) -> str:
     return f"graph-{hashlib.sha256(graph).hexdigest()[:12]}/model.onnx"
 
 
-def build(graph: bytes, precision: str, calibration: npt.NDArray[np.uint8]) -> Artifact:
+def build(source: Source, precision: str) -> Artifact:
     tools = {name: version(name) for name in ("onnx", "onnxruntime", "torch")}
     if precision == "fp32":
-        return Artifact(graph_path(graph), {graph_path(graph): graph}, tools)
+        entry = graph_path(source.graph)
+        return Artifact(entry, {entry: source.graph}, tools)
     entry = "onnxruntime-int8/model.onnx"
-    return Artifact(entry, {entry: _quantised(graph, calibration)}, tools)
+    return Artifact(entry, {entry: _quantised(source.graph, source.calibration)}, tools)
 
 
 def _quantised(graph: bytes, calibration: npt.NDArray[np.uint8]) -> bytes:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.converters.base import Artifact
+from fer_edge.converters.base import Artifact, Source
 from fer_edge.converters.onnxruntime import graph_path
 from fer_edge.errors import ConversionError
 from fer_edge.telemetry import import_without_telemetry
@@ -20,14 +20,14 @@ PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 _NEEDS = {"fp16": {"capability": "FP16"}, "bf16": {"capability": "BF16"}}
 
 
-def build(graph: bytes, precision: str, calibration: npt.NDArray[np.uint8]) -> Artifact:
+def build(source: Source, precision: str) -> Artifact:
     """The float precisions are one graph, the exported one: OpenVINO reads ONNX, and rounds to
     bf16 or f16 as it compiles. Only int8 is another network, and so another file."""
     tools = {name: version(name) for name in ("openvino", "torch", "onnx")}
     if precision != "int8":
-        entry = graph_path(graph)
-        return Artifact(entry, {entry: graph}, tools, needs=_NEEDS.get(precision, {}))
-    files = _quantised(graph, calibration)
+        entry = graph_path(source.graph)
+        return Artifact(entry, {entry: source.graph}, tools, needs=_NEEDS.get(precision, {}))
+    files = _quantised(source.graph, source.calibration)
     return Artifact(next(iter(files)), files, {**tools, "nncf": version("nncf")})
 
 

@@ -196,7 +196,8 @@ def evaluate(
 
 @main.command()
 @click.argument("checkpoint", type=click.Path(path_type=Path))
-@click.option("--target", "targets", multiple=True, required=True, help="openvino, onnxruntime.")
+@click.option("--target", "targets", multiple=True, required=True,
+              help="onnxruntime, openvino, or all.")  # fmt: skip
 @click.option(
     "--precision",
     "precisions",
@@ -210,6 +211,11 @@ def evaluate(
 @click.option("--calibrate", type=click.Path(path_type=Path), help="Other faces for int8.")
 @click.option("--allow-drop", type=click.FloatRange(0, 100), metavar="POINTS",
               help="Accuracy points a reduced precision may lose; recorded.")  # fmt: skip
+@click.option("--allow-unproven", is_flag=True,
+              help="Also write what no engine here can judge; recorded.")  # fmt: skip
+@click.option("--batch-sizes", default="1", show_default=True, metavar="N,N,…",
+              help="Those that engines with fixed shapes are built for.")  # fmt: skip
+@click.option("--gpu", "gpus", multiple=True, metavar="sm_NN", help="GPUs to compile for.")
 @click.option("--seed", default=2026, show_default=True, help="Of the calibration sample.")
 @click.option("--json", "as_json", is_flag=True, help="The manifest as JSON on standard output.")
 def convert(
@@ -220,6 +226,9 @@ def convert(
     data: Path | None,
     calibrate: Path | None,
     allow_drop: float | None,
+    allow_unproven: bool,
+    batch_sizes: str,
+    gpus: tuple[str, ...],
     seed: int,
     as_json: bool,
 ) -> None:
@@ -242,6 +251,9 @@ def convert(
             data=data,
             calibrate=calibrate,
             allow_drop=None if allow_drop is None else allow_drop / 100,
+            allow_unproven=allow_unproven,
+            batch_sizes=_numbers(batch_sizes),
+            gpus=gpus,
             seed=seed,
             say=say,
         )
@@ -274,7 +286,7 @@ def inspect(bundle: Path | None, as_json: bool) -> None:
         judged = (
             f"agreement {p['agreement']:.2%}, accuracy {p['accuracy']:.2%} "
             f"({100 * p['accuracy_change']:+.2f}) on {p['faces']['faces']} faces"
-            if p else "no parity report"
+            if "agreement" in p else f"not proven: {p.get('unproven', 'no parity report')}"
         )  # fmt: skip
         click.echo(f"  {v.name:18s} {size:5.1f} MB  {judged}")
     click.echo("Here:")
@@ -331,10 +343,7 @@ def bench(
     from fer_edge.benchmarks.report import print_table
     from fer_edge.progress import progress
 
-    try:
-        sizes = [int(part) for part in batch_sizes.split(",")]
-    except ValueError:
-        raise click.BadParameter(f"expected numbers like 1,8,32, got {batch_sizes!r}") from None
+    sizes = _numbers(batch_sizes)
     if bundle is None and checkpoint is None and _has_torch():
         checkpoint = DEFAULT_CHECKPOINT
     with progress() as (_, step):
@@ -362,6 +371,13 @@ def demo(out: Path) -> None:
     from fer_edge.demo import run
 
     run(out)
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise click.BadParameter(f"expected numbers like 1,8,32, got {text!r}") from None
 
 
 def _has_torch() -> bool:

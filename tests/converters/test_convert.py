@@ -12,26 +12,28 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import pytest
 from click.testing import CliRunner
 from onnx import numpy_helper
 
 from fer_edge import Predictor, open_bundle
+from fer_edge.backends import onnxruntime as engine
+from fer_edge.backends.base import Options
 from fer_edge.cli import main
 from fer_edge.converters import convert as module
 from fer_edge.converters import onnxruntime as converter
-from fer_edge.converters.base import Artifact
+from fer_edge.converters.base import Artifact, Source
 from fer_edge.converters.convert import convert
 from fer_edge.converters.export import export_onnx
 from fer_edge.converters.faces import FaceSet, calibration_faces, gate_faces
 from fer_edge.converters.parity import Limits
-from fer_edge.errors import BundleError, DataError, ParityError, TargetError
+from fer_edge.errors import BundleError, ConversionError, DataError, ParityError, TargetError
 from fer_edge.labels import EMOTIONS
 from fer_edge.preprocess import CropRule
 from fer_edge.shipped import FACES
@@ -304,13 +306,13 @@ def test_a_damaged_bundle_is_not_added_to(checkpoint: Path, bundle: Path) -> Non
 def damaging(build: Callable[..., Artifact]) -> Callable[..., Artifact]:
     """A converter that makes one weight another number, whatever it is given."""
 
-    def damaged(graph: bytes, precision: str, calibration: npt.NDArray[np.uint8]) -> Artifact:
-        proto = onnx.load_from_string(graph)
+    def damaged(source: Source, precision: str) -> Artifact:
+        proto = onnx.load_from_string(source.graph)
         weight = max(proto.graph.initializer, key=lambda w: np.prod(w.dims))
         values = numpy_helper.to_array(weight).copy()
         values.flat[0] += 1
         weight.CopyFrom(numpy_helper.from_array(values, weight.name))
-        return build(proto.SerializeToString(), precision, calibration)
+        return build(replace(source, graph=proto.SerializeToString()), precision)
 
     return damaged
 
@@ -459,3 +461,58 @@ def test_a_kill_leaves_a_bundle_that_can_be_read(
     assert content(bundle) == before or moment == "writing"
     with Predictor(bundle) as predictor:
         assert predictor(FACES / "happiness.png").label in EMOTIONS
+
+
+# --- engines that cannot run here ----------------------------------------------------------------
+
+
+@pytest.fixture
+def no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "preflight", lambda variant, options: "there is no such chip here")
+
+
+@pytest.mark.usefixtures("no_engine")
+@pytest.mark.parametrize("precisions", [["fp32"], ["auto"]])
+def test_what_nothing_here_can_judge_is_not_written(
+    checkpoint: Path, tmp_path: Path, precisions: list[str]
+) -> None:
+    with pytest.raises((ConversionError, ParityError), match=r"nothing|--allow-unproven"):
+        convert(checkpoint, ["onnxruntime"], tmp_path / "x.fer", precisions, say=quiet)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("no_engine")
+def test_what_was_not_proven_is_marked_so_and_comes_last(
+    checkpoint: Path, bundle: Path, tmp_path: Path
+) -> None:
+    out = Path(shutil.copytree(bundle, tmp_path / "x.fer"))
+    convert(checkpoint, ["onnxruntime"], out, ["int8"], allow_unproven=True, say=quiet)
+    last = open_bundle(out).variants[-1]
+    assert last.name == "onnxruntime/int8"
+    assert last.parity == {"unproven": "there is no such chip here"}
+    assert last.speed == {}
+    shown = CliRunner().invoke(main, ["inspect", str(out)])
+    assert "not proven: there is no such chip here" in shown.output
+
+
+@pytest.mark.usefixtures("no_engine")
+def test_a_stand_in_judges_in_the_engines_place(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build = converter.build
+
+    def standing_in(source: Source, precision: str) -> Artifact:
+        artifact = build(source, precision)
+        model = artifact.files[artifact.entry]
+        return replace(artifact, stand_in=lambda: engine.OnnxRuntimeSession(model, Options()))
+
+    monkeypatch.setattr(converter, "build", standing_in)
+    made = convert(checkpoint, ["onnxruntime"], tmp_path / "x.fer", ["fp32"], say=quiet)
+    (variant,) = made.variants
+    assert variant.parity["agreement"] == 1
+    assert "there is no such chip here" in variant.parity["judged_by"]
+    assert variant.speed == {}
+
+    monkeypatch.setattr(converter, "build", damaging(standing_in))
+    with pytest.raises(ParityError):
+        convert(checkpoint, ["onnxruntime"], tmp_path / "y.fer", ["fp32"], say=quiet)

@@ -13,13 +13,15 @@ seen = []
 sys.addaudithook(lambda event, args: seen.append(event) if event == "socket.connect" else None)
 import numpy as np
 from pathlib import Path
+from fer_edge.converters.base import Source
 from fer_edge.converters.export import export_onnx
 from fer_edge.converters.openvino import build
 from fer_edge.training.checkpoint import Checkpoint
 from fer_edge.training.model import FaceNet, InputSpec, ModelSpec
 spec = ModelSpec("test_resnet", ("anger", "fear"), InputSpec(48, "grey", (0.5,), (0.25,)))
 faces = np.random.default_rng(0).integers(0, 256, (8, 48, 48, 3), np.uint8)
-build(export_onnx(Checkpoint(FaceNet(spec).eval())), "int8", faces)
+checkpoint = Checkpoint(FaceNet(spec).eval())
+build(Source(checkpoint, export_onnx(checkpoint), faces), "int8")
 assert not seen, seen
 """
 
