@@ -115,6 +115,8 @@ def train(
             average.module.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["schedule"])
+        if accelerator.scaler:
+            accelerator.scaler.load_state_dict(state["scaler"])
         first, best, best_epoch = state["epoch"], tuple(state["best"]), state["best_epoch"]
         say(f"Going on after epoch {first}")
     _keep_metrics_before(run / METRICS, first)
@@ -190,6 +192,7 @@ def train(
                 "average": average.module.state_dict() if average else {},
                 "optimizer": optimizer.state_dict(),
                 "schedule": schedule.state_dict(),
+                "scaler": accelerator.scaler.state_dict() if accelerator.scaler else {},
                 "epoch": epoch + 1,
                 "best": list(best),
                 "best_epoch": best_epoch,
