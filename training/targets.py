@@ -113,6 +113,14 @@ def teacher_opinion(split: Split, recipe: Recipe, say: Callable[[str], None]) ->
     return nn.functional.log_softmax((views[0] + views[1]) / 2, 1)
 
 
+def teacher_facts(recipe: Recipe) -> dict[str, Any]:
+    """Who taught, for the card: the weights' SHA-256 and the recipe; empty without a teacher."""
+    if not recipe.data.teacher:
+        return {}
+    teacher = load_checkpoint(recipe.data.teacher)
+    return {"sha256": teacher.sha256, "recipe": teacher.facts.get("recipe", {})}
+
+
 def _held_out(facts: dict[str, Any]) -> tuple[Any, Any, Any]:
     """What decides which faces a checkpoint's run held out."""
     data, recipe = facts.get("data", {}), facts.get("recipe", {})

@@ -36,7 +36,7 @@ from fer_edge.training.model import (
 )
 from fer_edge.training.recipe import Recipe
 from fer_edge.training.split import Say, Split, Step, split_data
-from fer_edge.training.targets import train_targets
+from fer_edge.training.targets import teacher_facts, train_targets
 
 from timm.utils import ModelEmaV3  # isort: skip  (after the torchvision shim)
 from torchvision.transforms import v2  # isort: skip
@@ -94,6 +94,7 @@ def train(
         generator=order,
     )
     held = FaceDataset(split.held, None, spec.input)
+    teacher = teacher_facts(recipe)
     optimizer, schedule = optimisers(recipe, net, len(loader))
     average = ModelEmaV3(net, decay=recipe.fit.ema) if recipe.fit.ema else None
     normalise = Normalise(spec.input).to(accelerator.device)
@@ -165,7 +166,12 @@ def train(
         score = (scores["accuracy"], -scores["nll"])
         if score > best:
             best, best_epoch = score, epoch
-            facts = {"recipe": recipe.as_dict(), "data": split.facts(), "epoch": epoch + 1}
+            facts = {
+                "recipe": recipe.as_dict(),
+                "teacher": teacher,
+                "data": split.facts(),
+                "epoch": epoch + 1,
+            }
             try:
                 save_checkpoint(Checkpoint(chosen, facts=facts), run / BEST)
             except CheckpointError as error:
