@@ -252,6 +252,7 @@ def model_spec(recipe: Recipe) -> ModelSpec:
         input=InputSpec(i.size_px, i.colour, i.mean, i.std),
         dropout=recipe.model.dropout,
         backbone_args=recipe.model.backbone_args or {},
+        neck=recipe.model.neck,
     )
 
 
