@@ -23,7 +23,7 @@ from fer_edge.backends.base import Session
 from fer_edge.errors import TargetError
 from fer_edge.training.checkpoint import Checkpoint
 
-_NOT_TARGETS = {"base", "convert", "export", "faces", "parity", "probe", "speed"}
+_NOT_TARGETS = {"base", "convert", "export", "faces", "matrix", "parity", "probe", "speed"}
 
 
 @dataclass(frozen=True)

@@ -98,9 +98,11 @@ def convert(
     work = Source(source, graph, calibration.images, tuple(batch_sizes), tuple(gpus))
     judged = []
     for target, precision in wanted:
-        candidate = _built(target, precision, work, rule, say)
+        candidate = build_variant(target, precision, work, rule, say)
         if candidate.session is not None:
-            variant = _judged(candidate, reference, gate, calibration, spec.labels, allow_drop, say)
+            variant = judge_variant(
+                candidate, reference, gate, calibration, spec.labels, allow_drop, say
+            )
             judged.append(replace(candidate, variant=variant))
         elif allow_unproven:
             say(f"  {candidate.variant.name}: NOT PROVEN, {candidate.unable}")
@@ -189,7 +191,13 @@ def torch_outputs(checkpoint: Checkpoint, faces: FaceSet) -> Outputs:
     )
 
 
-def _built(target: str, precision: str, source: Source, rule: CropRule, say: Say) -> Candidate:
+def build_variant(
+    target: str, precision: str, source: Source, rule: CropRule, say: Say
+) -> Candidate:
+    """One variant, loaded by its engine if that is here and survives it; see Candidate.
+
+    Raises ConversionError, TargetError, EngineError.
+    """
     started = time.monotonic()
     artifact = converter(target).build(source, precision)
     variant = Variant(
@@ -215,7 +223,7 @@ def _built(target: str, precision: str, source: Source, rule: CropRule, say: Say
     return Candidate(variant, artifact, session, unable)
 
 
-def _judged(
+def judge_variant(
     candidate: Candidate,
     reference: Outputs,
     gate: FaceSet,
@@ -224,6 +232,7 @@ def _judged(
     allow_drop: float | None,
     say: Say,
 ) -> Variant:
+    """The variant with its parity report; ``parity["failures"]`` is empty if it passed."""
     variant = candidate.variant
     assert candidate.session is not None
     outputs = run_all(candidate.session, gate.images)
