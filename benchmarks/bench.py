@@ -11,11 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge import DEFAULT_BUNDLE, InputError, Predictor, TargetError, open_bundle
-from fer_edge.benchmarks.environment import environment, noise_note
+from fer_edge.benchmarks.environment import cpu_seconds, environment, noise, noise_note
 from fer_edge.benchmarks.job import CROP_PX, Job, Ready, Step
 from fer_edge.benchmarks.scenarios import BASELINES, SCENARIOS, TORCH_EAGER, cold_start
-from fer_edge.benchmarks.steady import METHOD
-from fer_edge.benchmarks.stream import POLICY
 
 __all__ = ["BASELINES", "SCENARIOS", "SCHEMA", "bench", "cold_start"]
 
@@ -62,17 +60,19 @@ def bench(
         if checkpoint is not None and scenario in ("batch", "single"):
             references[TORCH_EAGER] = _torch_eager(checkpoint)
         size_px = content.crop.size_px
+        before = cpu_seconds()
         parts = work(
             Job(path, size_px, predictors, sizes, budget_s, step, hz, deadline_ms, references)
         )
+        disturbed = noise(before, cpu_seconds(), parts["rows"])
     return {
         "schema": SCHEMA,
         "scenario": scenario,
         "bundle": {"path": str(path), "sha256": content.sha256},
         "environment": env,
-        "note": noise_note(env),
+        "noise": disturbed,
+        "note": noise_note(env, disturbed),
         "crop_px": CROP_PX,
-        "method": POLICY if "stream" in scenario else METHOD,
         "refused": refused,
         **parts,
     }

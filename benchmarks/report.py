@@ -28,6 +28,8 @@ def print_table(report: dict[str, Any]) -> None:
     console.print(report["method"], style="dim")
     if "cold_start" in report:
         _print_starts(console, report)
+    for item in report.get("budget", []):
+        console.print(item["sentence"], style="green" if item["held"] else "red")
     for item in report["refused"]:
         console.print(f"not here: {item['variant']}: {item['reason']}")
 

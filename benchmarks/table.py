@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 Row = dict[str, Any]
@@ -33,6 +34,28 @@ def _settled(row: Row) -> str:
     return f"after {row['discarded']:,}" if row["steady"] else "NOT steady"
 
 
+def _seconds(key: str, row: Row) -> str:
+    return f"{row[key]:.3f}"
+
+
+def _ratio(found: dict[str, float]) -> str:
+    return f"{found['ratio']:.3f}x ({found['low']:.3f} to {found['high']:.3f})"
+
+
+def _slower(row: Row, percentile: str) -> str:
+    found = row["slower_by"].get(percentile)
+    return _ratio(found) if found and row["state"] == "contended" else ""
+
+
+def _ends(row: Row, key: str) -> str:
+    first, last = (row["timeline"][i][key] for i in (0, -1))
+    return "not told" if first is None or last is None else f"{first:.0f} to {last:.0f}"
+
+
+def _growth(value: float | None) -> str:
+    return "too few calls" if value is None else f"{value / 1e6:+.2f}"
+
+
 _PERCENTILES: dict[str, Cell] = {
     "p50 ms": _ms("p50_ms"),
     "p90 ms": _ms("p90_ms"),
@@ -60,6 +83,50 @@ _COLUMNS: dict[str, dict[str, Cell]] = {
     "single": {**_PERCENTILES, "faces/s": _faces, "steady": _settled},
     "stream": _STREAM,
     "multistream": _STREAM,
+    "offline": {
+        "faces": lambda row: f"{row['faces']:,}",
+        "in flight": lambda row: str(row["in_flight"]),
+        "faces/s": _faces,
+        "p50 ms": _ms("p50_ms"),
+        "p99 ms": _ms("p99_ms"),
+    },
+    "sustained": {
+        "minutes": lambda row: f"{row['duration_s'] / 60:.1f}",
+        "first p50 ms": lambda row: f"{row['first_p50_ms']:.3f}",
+        "last p50 ms": lambda row: f"{row['last_p50_ms']:.3f}",
+        "last/first": lambda row: _ratio(row["last_over_first"]),
+        "p99 ms": _ms("p99_ms"),
+        "MHz": lambda row: _ends(row, "clock_mhz"),
+        "C": lambda row: _ends(row, "temperature_c"),
+    },
+    "contended": {
+        "": lambda row: str(row["state"]),
+        "p50 ms": _ms("p50_ms"),
+        "p90 ms": _ms("p90_ms"),
+        "p99 ms": _ms("p99_ms"),
+        "p50 slower by": lambda row: _slower(row, "p50"),
+        "p99 slower by": lambda row: _slower(row, "p99"),
+    },
+    "memory": {
+        "calls": lambda row: f"{row['calls']:,}",
+        "resident MB": lambda row: f"{row['rss_bytes'] / 1e6:.1f}",
+        "peak MB": lambda row: f"{row['peak_rss_bytes'] / 1e6:.1f}",
+        "MB per 100,000 calls": lambda row: _growth(row["growth_bytes_per_100k_calls"]),
+    },
+    "coldstart": {
+        "starts": lambda row: str(row["starts"]),
+        **{
+            name: partial(_seconds, key)
+            for name, key in (
+                ("total s", "total_s"),
+                ("import s", "import_s"),
+                ("load s", "load_s"),
+                ("answer s", "first_answer_s"),
+                ("longest s", "longest_s"),
+            )
+        },
+        "resident MB": lambda row: f"{row['rss_bytes'] / 1e6:.1f}",
+    },
 }
 
 

@@ -2,7 +2,8 @@
 
 Exit codes: 0 done; 1 an error of our own making; 2 wrong usage; 3 input, data, labels or recipe
 that cannot be used; 4 a damaged checkpoint or bundle; 5 a target, device or library that is not
-here; 6 training, conversion or an engine failed; 7 a variant failed its parity gate.
+here; 6 training, conversion or an engine failed; 7 a variant failed its parity gate;
+8 a measurement broke a limit that was set for it (bench --budget, bench compare --fail-if).
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def main() -> None:
     \b
     Exit codes: 0 done, 2 usage, 3 unusable input, data or recipe, 4 damaged checkpoint or
     bundle, 5 target or library not here, 6 training, conversion or engine failed,
-    7 parity gate failed, 1 anything else.
+    7 parity gate failed, 8 a benchmark broke its limit, 1 anything else.
     Shell completion: eval "$(_FER_EDGE_COMPLETE=bash_source fer-edge)"
     """
 

@@ -9,10 +9,13 @@ from typing import Any
 import click
 
 from fer_edge.cli_common import numbers, print_json
-from fer_edge.errors import InputError
+from fer_edge.errors import DataError, InputError, LimitError
 from fer_edge.shipped import DEFAULT_CHECKPOINT
 
-SCENARIOS = ("batch", "single", "stream", "multistream")
+SCENARIOS = (
+    *("batch", "single", "stream", "multistream", "offline"),
+    *("sustained", "contended", "memory", "coldstart"),
+)
 
 
 class _Bench(click.Group):
@@ -36,7 +39,9 @@ def bench() -> None:
 @bench.command()
 @click.argument("bundle", type=click.Path(path_type=Path), required=False)
 @click.option("--scenario", type=click.Choice(SCENARIOS), default="batch", show_default=True)
-@click.option("--batch-sizes", metavar="N,N,…", help="Faces per call [1,8,16,32,64; 1; 8 cameras].")
+@click.option(
+    "--batch-sizes", metavar="N,N,…", help="Faces per call, or cameras; else the scenario's own."
+)
 @click.option("--target", default="all", show_default=True, help="Only this target.")
 @click.option("--precision", default="all", show_default=True, help="Only this precision.")
 @click.option("--hz", default=30.0, show_default=True, help="Frames per second of a stream.")
@@ -44,6 +49,9 @@ def bench() -> None:
 @click.option("--checkpoint", type=click.Path(path_type=Path),
               help="Run in torch eager beside it [shipped].")  # fmt: skip
 @click.option("--budget-s", default=20.0, show_default=True, help="Seconds per batch size.")
+@click.option(
+    "--budget", metavar="LIMITS", help="E.g. 'p99<10ms,rss<200MB'; exit code 8 if broken."
+)
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Write the JSON report here.")
 @click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
 def run(
@@ -56,6 +64,7 @@ def run(
     deadline_ms: float | None,
     checkpoint: Path | None,
     budget_s: float,
+    budget: str | None,
     out: Path | None,
     as_json: bool,
 ) -> None:
@@ -65,11 +74,14 @@ def run(
     Example: fer-edge bench driver.fer --batch-sizes 1,8,32
              fer-edge bench driver.fer --scenario single --target openvino
              fer-edge bench driver.fer --scenario stream --hz 30 --budget-s 240
+             fer-edge bench driver.fer --target openvino --budget "p99<10ms,rss<200MB"
     """
     from fer_edge.benchmarks.bench import bench as work
+    from fer_edge.benchmarks.budget import judge, parse_budget
     from fer_edge.benchmarks.report import print_table
     from fer_edge.progress import progress
 
+    limits = None if budget is None else parse_budget(budget)
     sizes = None if batch_sizes is None else numbers(batch_sizes)
     if bundle is None and checkpoint is None and _has_torch():
         checkpoint = DEFAULT_CHECKPOINT
@@ -86,12 +98,51 @@ def run(
             deadline_ms=deadline_ms,
             step=step,
         )
+    if limits is not None:
+        report["budget"] = judge(report, limits)
     if out is not None:
         _write(out, json.dumps(report, indent=1) + "\n")
     if as_json:
         print_json(report)
     else:
         print_table(report)
+    if broken := [item["sentence"] for item in report.get("budget", []) if not item["held"]]:
+        raise LimitError("; ".join(broken))
+
+
+@bench.command()
+@click.argument("old", type=click.Path(path_type=Path))
+@click.argument("new", type=click.Path(path_type=Path))
+@click.option("--fail-if", metavar="CONDITIONS", help="E.g. 'p99>+5%'; exit code 8 if one holds.")
+@click.option("--different-machines", is_flag=True, help="Compare reports of unlike machines.")
+@click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
+def compare(
+    old: Path, new: Path, fail_if: str | None, different_machines: bool, as_json: bool
+) -> None:
+    """Say whether NEW is faster or slower than OLD, or not shown to differ.
+
+    \b
+    Example: fer-edge bench compare old.json new.json --fail-if "p99>+5%"
+    Both are reports of 'fer-edge bench -o'. Exit codes: 8 slower, beyond a limit and with
+    confidence; 3 a limit that cannot be judged (too few samples, a row that is gone).
+    """
+    from fer_edge.benchmarks.compare import compare as work
+    from fer_edge.benchmarks.compare import load_report, parse_limits
+
+    limits = None if fail_if is None else parse_limits(fail_if)
+    found = work(load_report(old), load_report(new), limits, different_machines=different_machines)
+    if as_json:
+        print_json(found)
+    else:
+        for line in (*found["sentences"], *found["notes"], found["method"]):
+            click.echo(line)
+        for where in ("old", "new"):
+            for row in found[f"only_{where}"]:
+                click.echo(f"only in {where.upper()}: {row}")
+    if found["alarms"]:
+        raise LimitError("; ".join(found["alarms"]))
+    if limits and (lost := [*found["unjudged"], *found["only_old"]]):
+        raise DataError("cannot be judged: " + "; ".join(lost))
 
 
 def _write(path: Path, text: str) -> Any:

@@ -1,0 +1,92 @@
+"""Budgets: what holds, what is broken, what cannot be said; and sentences for what is no budget."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from fer_edge.benchmarks.budget import judge, parse_budget
+from fer_edge.cli import main
+from fer_edge.errors import InputError
+
+REPORT: dict[str, Any] = {
+    "scenario": "batch",
+    "rows": [
+        {"variant": "a/fp32", "batch": 1, "p99_ms": 9.0, "p99_9_ms": None,
+         "missing": {"p99_9_ms": 6000}, "throughput_hz": 120.0},
+        {"variant": "b/int8", "batch": 1, "p99_ms": 11.0, "p99_9_ms": 12.0,
+         "missing": {}, "throughput_hz": 90.0},
+    ],
+    "cold_start": {"a/fp32": {"rss_bytes": 150e6, "total_s": 0.5},
+                   "b/int8": {"rss_bytes": 250e6, "total_s": 0.5}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "held"),
+    [
+        ("p99<10ms", [True, False]),
+        ("p99<0.012s", [True, True]),
+        ("p99 < 8500us", [False, False]),
+        ("throughput>100/s", [True, False]),
+        ("rss<200MB", [True, False]),
+        ("rss<0.2GiB", [True, False]),
+        ("start<1s", [True, True]),
+        ("p99.9<20ms", [False, True]),
+        ("p99<10ms,rss<200MB", [True, False, True, False]),
+    ],
+)
+def test_each_limit_is_held_against_each_row_that_has_its_figure(
+    text: str, held: list[bool]
+) -> None:
+    assert [item["held"] for item in judge(REPORT, parse_budget(text))] == held
+
+
+def test_a_percentile_without_samples_does_not_hold_and_says_what_is_missing() -> None:
+    first = judge(REPORT, parse_budget("p99.9<20ms"))[0]
+    assert "6,000 samples are missing" in first["sentence"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "like 'p99<10ms"),
+        ("p99", "like 'p99<10ms"),
+        ("p99=10ms", "like 'p99<10ms"),
+        ("p98<10ms", "one of p50"),
+        ("warmth<10ms", "one of p50"),
+        ("p99<10", "no unit"),
+        ("p99<10MB", "p99 in us, ms, s"),
+        ("rss<200", "rss in kB"),
+        ("rss<200mb", "rss in kB"),
+        ("p99<10ms,", "got ''"),
+    ],
+)
+def test_what_is_no_limit_is_a_sentence(text: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        parse_budget(text)
+
+
+def test_a_limit_that_nothing_measures_is_a_sentence() -> None:
+    with pytest.raises(InputError, match=r"batch measures nothing.*misses<1%"):
+        judge(REPORT, parse_budget("misses<1%"))
+
+
+@pytest.mark.parametrize(("budget", "code"), [("p50<60s", 0), ("p50<1us", 8), ("p50<1", 3)])
+def test_the_exit_code_says_whether_the_budget_held(
+    fake_bundle: Path, tmp_path: Path, budget: str, code: int
+) -> None:
+    out = tmp_path / "report.json"
+    arguments = ["bench", str(fake_bundle), "--scenario", "stream", "--hz", "500"]
+    arguments += ["--budget-s", "0.2", "--budget", budget, "-o", str(out)]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == code, result.output
+    if code == 8:
+        assert "fake/fp32 batch 1: p50<1us is broken" in result.stderr
+    if code != 3:
+        (item,) = json.loads(out.read_text("utf-8"))["budget"]
+        assert item["held"] is (code == 0)
