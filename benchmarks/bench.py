@@ -11,8 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge import DEFAULT_BUNDLE, InputError, Predictor, TargetError, open_bundle
+from fer_edge.benchmarks.accuracy import accuracy, mark_front
+from fer_edge.benchmarks.against import load_against
 from fer_edge.benchmarks.environment import cpu_seconds, environment, noise, noise_note
 from fer_edge.benchmarks.job import CROP_PX, Job, Ready, Step
+from fer_edge.benchmarks.loadgen import check_loadgen, loadgen
 from fer_edge.benchmarks.scenarios import BASELINES, SCENARIOS, TORCH_EAGER, cold_start
 
 __all__ = ["BASELINES", "SCENARIOS", "SCHEMA", "bench", "cold_start"]
@@ -29,6 +32,10 @@ def bench(
     target: str | None = None,
     precision: str | None = None,
     checkpoint: str | Path | None = None,
+    against: str | None = None,
+    data: str | Path | None = None,
+    split: str | None = "val",
+    loadgen_logs: str | Path | None = None,
     budget_s: float = 20.0,
     hz: float = 30.0,
     deadline_ms: float | None = None,
@@ -40,7 +47,9 @@ def bench(
     name in SCENARIOS. target, precision: only such variants; None means all. checkpoint: the
     folder that torch eager runs, for the ratio against it; None leaves torch out. budget_s: time
     for each batch size, all variants together; percentiles without enough samples stay None.
-    hz, deadline_ms: of a stream; no deadline means one period.
+    hz, deadline_ms: of a stream; no deadline means one period. against: ``module:function`` to
+    measure in turns with ours. data, split: labelled faces for accuracy beside speed.
+    loadgen_logs: a folder; the official LoadGen then drives the same scenario and logs there.
 
     Latency is ``predictor.predict_batch`` of 200x200 BGR crops: resize and answers included.
     Raises InputError, BundleError, EngineError, and TargetError if nothing that fits runs here.
@@ -60,11 +69,22 @@ def bench(
         if checkpoint is not None and scenario in ("batch", "single"):
             references[TORCH_EAGER] = _torch_eager(checkpoint)
         size_px = content.crop.size_px
+        if against is not None:
+            if scenario not in ("batch", "single"):
+                raise InputError(f"expected --against with batch or single, got {scenario}")
+            references[against] = load_against(against, size_px)
+        if loadgen_logs is not None:
+            check_loadgen(scenario)
+        judged = {} if data is None else accuracy(predictors, data, split, step)
+        job = Job(path, size_px, predictors, sizes, budget_s, step, hz, deadline_ms, references)
         before = cpu_seconds()
-        parts = work(
-            Job(path, size_px, predictors, sizes, budget_s, step, hz, deadline_ms, references)
-        )
+        parts = work(job)
         disturbed = noise(before, cpu_seconds(), parts["rows"])
+        for row in parts["rows"]:
+            row.update(judged.get(row["variant"], {}))
+        mark_front(parts["rows"])
+        if loadgen_logs is not None:
+            parts["loadgen"] = loadgen(job, scenario, Path(loadgen_logs))
     return {
         "schema": SCHEMA,
         "scenario": scenario,

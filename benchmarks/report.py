@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Column, Table
 
-from fer_edge.benchmarks.table import cells
+from fer_edge.benchmarks.table import cells, loadgen_cells
 
 
 def print_table(report: dict[str, Any]) -> None:
@@ -26,6 +26,12 @@ def print_table(report: dict[str, Any]) -> None:
         table.add_row(*row)
     console.print(table)
     console.print(report["method"], style="dim")
+    if "loadgen" in report:
+        headers, rows = loadgen_cells(report)
+        beside = Table(Column(headers[0], no_wrap=True, min_width=18), *headers[1:])
+        for row in rows:
+            beside.add_row(*row)
+        console.print(beside)
     if "cold_start" in report:
         _print_starts(console, report)
     for item in report.get("budget", []):

@@ -119,7 +119,7 @@ def _in_turns(job: Job, wanted: int) -> list[dict[str, Any]]:
             row = latency_row(name, size, samples)
             if name in job.predictors:
                 row["split_ms"] = _split_ms(calls[name])
-            if speedup := _speedup(name, taken):
+            if speedup := _speedup(name, taken, {*BASELINES, *job.references}):
                 row["speedup"] = speedup
             rows.append(row)
     return rows
@@ -134,10 +134,12 @@ def _split_ms(call: Callable[[], Any]) -> dict[str, float]:
     }
 
 
-def _speedup(name: str, taken: dict[str, Samples]) -> dict[str, dict[str, float]]:
+def _speedup(
+    name: str, taken: dict[str, Samples], baselines: set[str]
+) -> dict[str, dict[str, float]]:
     found = {}
-    for baseline in BASELINES:
-        if baseline in taken and baseline != name:
+    for baseline in sorted(baselines & set(taken)):
+        if baseline != name:
             ratio, low, high = ratio_interval(taken[baseline], taken[name])
             found[baseline] = {"ratio": ratio, "low": low, "high": high}
     return found

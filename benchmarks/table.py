@@ -138,6 +138,27 @@ def _against(name: str) -> Cell:
     return cell
 
 
+def loadgen_cells(report: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """LoadGen's figures with ours beside them."""
+    ours = {(row["variant"], row["batch"]): row for row in report["rows"]}
+    key = "p90_ms" if report["scenario"] == "single" else "throughput_hz"
+    rows = []
+    for row in report["loadgen"]:
+        own = ours.get((row["variant"], row["batch"]), {}).get(key)
+        rows.append(
+            [
+                row["variant"],
+                row["scenario"],
+                "VALID" if row["valid"] else "INVALID",
+                "" if row[key] is None else f"{row[key]:,.3f}",
+                "" if own is None else f"{own:,.3f}",
+                row["logs"],
+            ]
+        )
+    unit = "p90 ms" if key == "p90_ms" else "faces/s"
+    return ["variant", "LoadGen", "result", f"its {unit}", f"our {unit}", "logs"], rows
+
+
 def cells(report: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Headers and one list of cells for each row."""
     rows = report["rows"]
@@ -146,6 +167,12 @@ def cells(report: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
         "batch": lambda row: str(row["batch"]),
         **_COLUMNS[report["scenario"]],
     }
+    if any("accuracy" in row for row in rows):
+        columns |= {
+            "accuracy": lambda row: f"{row['accuracy']:.2%}" if "accuracy" in row else "",
+            "agreement": lambda row: f"{row['agreement']:.2%}" if "agreement" in row else "",
+            "front": lambda row: "yes" if row.get("pareto") else "",
+        }
     for name in sorted({name for row in rows for name in row.get("speedup", {})}):
         columns[f"against {name}"] = _against(name)
     return list(columns), [[cell(row) for cell in columns.values()] for row in rows]

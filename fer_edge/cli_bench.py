@@ -48,11 +48,19 @@ def bench() -> None:
 @click.option("--deadline-ms", type=float, help="From a frame's arrival to its answer [1/hz].")
 @click.option("--checkpoint", type=click.Path(path_type=Path),
               help="Run in torch eager beside it [shipped].")  # fmt: skip
+@click.option("--against", metavar="MODULE:FUNCTION",
+              help="Your function of a uint8 [N,S,S,3] batch, in turns with ours.")  # fmt: skip
+@click.option("--data", type=click.Path(path_type=Path), help="Labelled faces: accuracy as well.")
+@click.option("--split", default="val", show_default=True, help="train, val, test, or none.")
+@click.option("--loadgen", is_flag=True, help="MLPerf's LoadGen as well (single, offline).")
+@click.option("--loadgen-logs", default="loadgen-logs", show_default=True,
+              type=click.Path(path_type=Path), help="Where its logs stay.")  # fmt: skip
 @click.option("--budget-s", default=20.0, show_default=True, help="Seconds per batch size.")
 @click.option(
     "--budget", metavar="LIMITS", help="E.g. 'p99<10ms,rss<200MB'; exit code 8 if broken."
 )
-@click.option("-o", "--out", type=click.Path(path_type=Path), help="Write the JSON report here.")
+@click.option("-o", "--out", "outs", multiple=True, type=click.Path(path_type=Path),
+              help="Write the report here: .json, .md or .html; may be repeated.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
 def run(
     bundle: Path | None,
@@ -63,9 +71,14 @@ def run(
     hz: float,
     deadline_ms: float | None,
     checkpoint: Path | None,
+    against: str | None,
+    data: Path | None,
+    split: str,
+    loadgen: bool,
+    loadgen_logs: Path,
     budget_s: float,
     budget: str | None,
-    out: Path | None,
+    outs: tuple[Path, ...],
     as_json: bool,
 ) -> None:
     """Measure the variants that run here; 'run' may be left out.
@@ -74,6 +87,7 @@ def run(
     Example: fer-edge bench driver.fer --batch-sizes 1,8,32
              fer-edge bench driver.fer --scenario single --target openvino
              fer-edge bench driver.fer --scenario stream --hz 30 --budget-s 240
+             fer-edge bench driver.fer --data fer2013/ -o report.json -o report.html
              fer-edge bench driver.fer --target openvino --budget "p99<10ms,rss<200MB"
     """
     from fer_edge.benchmarks.bench import bench as work
@@ -93,6 +107,10 @@ def run(
             target=None if target == "all" else target,
             precision=None if precision == "all" else precision,
             checkpoint=checkpoint,
+            against=against,
+            data=data,
+            split=None if split == "none" else split,
+            loadgen_logs=loadgen_logs if loadgen else None,
             budget_s=budget_s,
             hz=hz,
             deadline_ms=deadline_ms,
@@ -100,8 +118,13 @@ def run(
         )
     if limits is not None:
         report["budget"] = judge(report, limits)
-    if out is not None:
-        _write(out, json.dumps(report, indent=1) + "\n")
+    for out in outs:
+        if out.suffix in (".md", ".html"):
+            from fer_edge.benchmarks.pages import html, markdown
+
+            _write(out, html(report) if out.suffix == ".html" else markdown(report))
+        else:
+            _write(out, json.dumps(report, indent=1) + "\n")
     if as_json:
         print_json(report)
     else:
