@@ -29,6 +29,20 @@ _METRICS: dict[str, tuple[str, dict[str, float]]] = {
     "accuracy": ("accuracy", _SHARE),
     "agreement": ("agreement", _SHARE),
 }
+_STREAMS = ("stream", "multistream")
+# metrics and the scenarios that measure them: a limit on nothing is found before the measurement.
+_MEASURED_BY: dict[str, tuple[str, ...]] = {
+    **{
+        f"p{q:g}": (*_STREAMS, "batch", "single", "offline", "sustained", "contended")
+        for q in MIN_SAMPLES
+    },
+    **dict.fromkeys(("jitter", "age", "misses", "drops"), _STREAMS),
+    "throughput": ("batch", "single", "offline"),
+    "rss": ("batch", "memory", "coldstart"),
+    "peak": ("memory",),
+    "growth": ("memory",),
+    "start": ("batch", "coldstart"),
+}
 _OPERATORS = {"<": operator.lt, ">": operator.gt}
 
 
@@ -42,8 +56,12 @@ class Budget:
     bound: float
 
 
-def parse_budget(text: str) -> list[Budget]:
-    """The limits in ``p99<10ms,rss<200MB``. Raises InputError, naming what was expected."""
+def parse_budget(text: str, scenario: str, *, with_data: bool = False) -> list[Budget]:
+    """The limits in ``p99<10ms,rss<200MB``.
+
+    with_data: accuracy and agreement are measured as well. Raises InputError for what is no limit,
+    and for one on something that the scenario does not measure.
+    """
     budgets = []
     for part in text.split(","):
         found = re.fullmatch(r"\s*([a-z]+[\d.]*)\s*([<>])\s*(\d+(?:\.\d+)?)\s*(\S*)\s*", part)
@@ -62,6 +80,13 @@ def parse_budget(text: str) -> list[Budget]:
                 f"expected {metric} in {', '.join(units)}, got {part.strip()!r}"
                 + ("" if unit else ", which has no unit")
             )
+        if scenario not in _MEASURED_BY.get(metric, (scenario,) if with_data else ()):
+            where = f"the scenarios {', '.join(_MEASURED_BY[metric])}" if (
+                metric in _MEASURED_BY
+            ) else "any scenario with --data"  # fmt: skip
+            raise InputError(
+                f"{scenario} measures nothing for the limit {part.strip()!r}; measured by {where}"
+            )
         budgets.append(Budget(part.strip(), key, sign, float(number) * units[unit]))
     return budgets
 
@@ -69,17 +94,12 @@ def parse_budget(text: str) -> list[Budget]:
 def judge(report: dict[str, Any], budgets: list[Budget]) -> list[dict[str, Any]]:
     """Each limit on each row (or cold start) that has its figure: what it is, and if it holds.
 
-    A percentile without enough samples does not hold. Raises InputError for a limit that nothing
-    in this scenario measures.
+    A percentile without enough samples does not hold.
     """
     starts = [{"variant": name, **start} for name, start in report.get("cold_start", {}).items()]
     found = []
     for budget in budgets:
         rows = [row for row in [*report["rows"], *starts] if budget.key in row]
-        if not rows:
-            raise InputError(
-                f"the scenario {report['scenario']} measures nothing for the limit {budget.text}"
-            )
         for row in rows:
             value = row[budget.key]
             held = value is not None and _OPERATORS[budget.sign](value, budget.bound)

@@ -131,7 +131,11 @@ def compare(
         "only_old": [" ".join(map(str, key)) for key in olds if key not in news],
         "only_new": [" ".join(map(str, key)) for key in news if key not in olds],
         "different_machines": differing,
-        "notes": [report["note"] for report in (old, new) if report.get("note")],
+        "notes": [
+            f"{name}: {note}"
+            for name, report in (("OLD", old), ("NEW", new))
+            for note in _doubts(report)
+        ],
         "method": METHOD,
     }
 
@@ -146,8 +150,18 @@ def machine_differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     ]
 
 
+def _doubts(report: dict[str, Any]) -> list[str]:
+    """Why the figures of a report may not be what the code costs."""
+    unsteady = [
+        f"{row['variant']} batch {row['batch']} did not become steady"
+        for row in report["rows"]
+        if row.get("steady") is False
+    ]
+    return [*([report["note"]] if report.get("note") else []), *unsteady]
+
+
 def _identity(row: dict[str, Any]) -> tuple[Any, ...]:
-    return row["variant"], row["batch"], *([row["hz"]] if "hz" in row else [])
+    return row["variant"], row["batch"], *(row[key] for key in ("hz", "state") if key in row)
 
 
 def _judge(
@@ -156,7 +170,8 @@ def _judge(
     before, after = unpack(old["latencies_ns"]), unpack(new["latencies_ns"])
     name = percentile_key(q).removesuffix("_ms").replace("_", ".")
     missing = max(MIN_SAMPLES[q] - min(len(before), len(after)), 0)
-    variant, batch = old["variant"], old["batch"]
+    variant = " ".join(filter(None, (old["variant"], old.get("state"))))
+    batch = old["batch"]
     if missing:
         return Verdict(
             variant, batch, name, "too few samples", None, None, None, missing, alarms=()

@@ -47,11 +47,9 @@ def _distribution(figure: Any, rows: list[dict[str, Any]]) -> bool:
         axes.step(ms, longer, where="post", label=_name(row))
     axes.set(xscale="log", yscale="log", xlabel=f"latency at batch {first}, ms",
              ylabel="share of calls that took longer")  # fmt: skip
-    axes.xaxis.set_minor_formatter("{x:g}")
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.tick_params(axis="x", which="both", labelrotation=45, labelsize=8)
+    _plain(axes.xaxis)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    figure.legend(loc="outside upper center", ncols=3, fontsize=8)
     return True
 
 
@@ -73,7 +71,9 @@ def _by_batch(figure: Any, rows: list[dict[str, Any]]) -> bool:
         axes.set_xticks(ticks, [str(tick) for tick in ticks])
         axes.minorticks_off()
         axes.grid(alpha=0.3)
-    latency.legend(fontsize=8)
+    _plain(latency.yaxis)
+    figure.legend(*latency.get_legend_handles_labels(), loc="outside upper center", ncols=3,
+                  fontsize=8)  # fmt: skip
     return True
 
 
@@ -97,8 +97,9 @@ def _timeline(figure: Any, rows: list[dict[str, Any]]) -> bool:
     over_time = "timeline" in shown[0]
     axes.set(xlabel="s since the start" if over_time else "call, in order", yscale="log",
              ylabel="median ms" if over_time else f"ms at batch {first}")  # fmt: skip
+    _plain(axes.yaxis)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    figure.legend(loc="outside upper center", ncols=3, fontsize=8)
     return True
 
 
@@ -111,14 +112,26 @@ def _pareto(figure: Any, rows: list[dict[str, Any]]) -> bool:
     for row in shown:
         style = {"marker": "o", "s": 60} if row["pareto"] else {"marker": "x", "s": 40}
         axes.scatter(row["p50_ms"], 100 * row["accuracy"], **style)
-        axes.annotate(row["variant"], (row["p50_ms"], 100 * row["accuracy"]),
-                      xytext=(6, 4), textcoords="offset points", fontsize=8)  # fmt: skip
+        left = row["p50_ms"] > 0.6 * max(other["p50_ms"] for other in shown)
+        axes.annotate(row["variant"], (row["p50_ms"], 100 * row["accuracy"]), fontsize=8,
+                      xytext=(-6 if left else 6, 4), textcoords="offset points",
+                      ha="right" if left else "left")  # fmt: skip
     front = sorted((row["p50_ms"], 100 * row["accuracy"]) for row in shown if row["pareto"])
     axes.step(*zip(*front, strict=True), where="post", color="grey", lw=0.8, zorder=0)
     axes.set(xlabel=f"p50 latency at batch {first}, ms", ylabel="accuracy, %")
     axes.margins(0.2)
+    axes.set_xlim(left=0)
     axes.grid(alpha=0.3)
     return True
+
+
+def _plain(axis: Any) -> None:
+    """Numbers such as 2 and 50 on a log axis, not powers of ten."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _name(row: dict[str, Any]) -> str:

@@ -9,10 +9,15 @@ from rich.table import Column, Table
 
 from fer_edge.benchmarks.table import cells, loadgen_cells
 
+_FILE_WIDTH = 160
+"""Characters in a line where no terminal says how many there are: no cell is cut."""
+
 
 def print_table(report: dict[str, Any]) -> None:
     """Print environment, the scenario's table, cold starts and what could not run."""
     console = Console(highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console = Console(highlight=False, soft_wrap=True, width=_FILE_WIDTH)
     env = report["environment"]
     console.print(
         f"{env['cpu']}, {env['cores']} cores ({', '.join(env['isa'])}), {env['time']}\n"
@@ -21,23 +26,24 @@ def print_table(report: dict[str, Any]) -> None:
     if report["note"]:
         console.print(report["note"], style="yellow")
     headers, rows = cells(report)
-    table = Table(Column(headers[0], no_wrap=True, min_width=18), *headers[1:])
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
+    console.print(_table(headers, rows))
     console.print(report["method"], style="dim")
     if "loadgen" in report:
-        headers, rows = loadgen_cells(report)
-        beside = Table(Column(headers[0], no_wrap=True, min_width=18), *headers[1:])
-        for row in rows:
-            beside.add_row(*row)
-        console.print(beside)
+        console.print(_table(*loadgen_cells(report)))
     if "cold_start" in report:
         _print_starts(console, report)
     for item in report.get("budget", []):
         console.print(item["sentence"], style="green" if item["held"] else "red")
     for item in report["refused"]:
         console.print(f"not here: {item['variant']}: {item['reason']}")
+
+
+def _table(headers: list[str], rows: list[list[str]]) -> Table:
+    first = Column(headers[0], no_wrap=True, min_width=18)
+    table = Table(first, *(Column(name, overflow="fold") for name in headers[1:]))
+    for row in rows:
+        table.add_row(*row)
+    return table
 
 
 def _print_starts(console: Console, report: dict[str, Any]) -> None:

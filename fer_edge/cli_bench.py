@@ -95,7 +95,7 @@ def run(
     from fer_edge.benchmarks.report import print_table
     from fer_edge.progress import progress
 
-    limits = None if budget is None else parse_budget(budget)
+    limits = None if budget is None else parse_budget(budget, scenario, with_data=data is not None)
     sizes = None if batch_sizes is None else numbers(batch_sizes)
     if bundle is None and checkpoint is None and _has_torch():
         checkpoint = DEFAULT_CHECKPOINT

@@ -43,11 +43,11 @@ REPORT: dict[str, Any] = {
 def test_each_limit_is_held_against_each_row_that_has_its_figure(
     text: str, held: list[bool]
 ) -> None:
-    assert [item["held"] for item in judge(REPORT, parse_budget(text))] == held
+    assert [item["held"] for item in judge(REPORT, parse_budget(text, "batch"))] == held
 
 
 def test_a_percentile_without_samples_does_not_hold_and_says_what_is_missing() -> None:
-    first = judge(REPORT, parse_budget("p99.9<20ms"))[0]
+    first = judge(REPORT, parse_budget("p99.9<20ms", "batch"))[0]
     assert "6,000 samples are missing" in first["sentence"]
 
 
@@ -68,12 +68,33 @@ def test_a_percentile_without_samples_does_not_hold_and_says_what_is_missing() -
 )
 def test_what_is_no_limit_is_a_sentence(text: str, said: str) -> None:
     with pytest.raises(InputError, match=said):
-        parse_budget(text)
+        parse_budget(text, "batch")
 
 
-def test_a_limit_that_nothing_measures_is_a_sentence() -> None:
-    with pytest.raises(InputError, match=r"batch measures nothing.*misses<1%"):
-        judge(REPORT, parse_budget("misses<1%"))
+@pytest.mark.parametrize(
+    ("text", "scenario", "said"),
+    [
+        ("misses<1%", "batch", "measured by the scenarios stream, multistream"),
+        ("p99<1ms", "memory", "measured by the scenarios stream"),
+        ("accuracy>60%", "batch", "any scenario with --data"),
+    ],
+)
+def test_a_limit_that_nothing_measures_is_a_sentence(text: str, scenario: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        parse_budget(text, scenario)
+
+
+def test_accuracy_may_be_limited_where_there_is_data() -> None:
+    (budget,) = parse_budget("accuracy>66.5%", "single", with_data=True)
+    assert budget.bound == pytest.approx(0.665)
+
+
+def test_every_metric_is_measured_by_a_scenario_that_there_is() -> None:
+    from fer_edge.benchmarks.budget import _MEASURED_BY, _METRICS
+    from fer_edge.benchmarks.scenarios import SCENARIOS
+
+    assert set(_METRICS) - set(_MEASURED_BY) == {"accuracy", "agreement"}
+    assert {name for names in _MEASURED_BY.values() for name in names} == set(SCENARIOS)
 
 
 @pytest.mark.parametrize(("budget", "code"), [("p50<60s", 0), ("p50<1us", 8), ("p50<1", 3)])

@@ -142,6 +142,23 @@ def test_what_cannot_be_compared_is_refused(change: dict[str, Any], said: str) -
         compare(report(latencies(1)), report(latencies(2), **change))
 
 
+def test_contended_rows_are_compared_with_their_like() -> None:
+    def both(seed: int) -> dict[str, Any]:
+        found = report(latencies(seed), latencies(seed + 1, median_ms=4.0))
+        for row, state in zip(found["rows"], ("alone", "contended"), strict=True):
+            row.update(batch=1, state=state, steady=state == "alone")
+        return found
+
+    found = compare(both(1), both(3))
+    assert {v["variant"]: v["verdict"] for v in found["verdicts"]} == {
+        "fake/fp32 alone": "no difference",
+        "fake/fp32 contended": "no difference",
+    }
+    assert found["notes"] == [
+        f"{name}: fake/fp32 batch 1 did not become steady" for name in ("OLD", "NEW")
+    ]
+
+
 def test_different_machines_are_compared_on_request() -> None:
     other = report(latencies(2), environment={**ENVIRONMENT, "cores": 8})
     found = compare(report(latencies(1)), other, different_machines=True)
