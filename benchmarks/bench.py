@@ -16,9 +16,7 @@ from fer_edge.benchmarks.against import load_against
 from fer_edge.benchmarks.environment import cpu_seconds, environment, noise, noise_note
 from fer_edge.benchmarks.job import CROP_PX, Job, Ready, Step
 from fer_edge.benchmarks.loadgen import check_loadgen, loadgen
-from fer_edge.benchmarks.scenarios import BASELINES, SCENARIOS, TORCH_EAGER, cold_start
-
-__all__ = ["BASELINES", "SCENARIOS", "SCHEMA", "bench", "cold_start"]
+from fer_edge.benchmarks.scenarios import SCENARIOS, TORCH_EAGER
 
 SCHEMA = 2
 """2: percentiles are of the steady state; rows carry their samples and the scenario's figures."""

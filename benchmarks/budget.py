@@ -94,12 +94,17 @@ def parse_budget(text: str, scenario: str, *, with_data: bool = False) -> list[B
 def judge(report: dict[str, Any], budgets: list[Budget]) -> list[dict[str, Any]]:
     """Each limit on each row (or cold start) that has its figure: what it is, and if it holds.
 
-    A percentile without enough samples does not hold.
+    A percentile without enough samples does not hold. References (torch eager, --against) have
+    no limits.
     """
     starts = [{"variant": name, **start} for name, start in report.get("cold_start", {}).items()]
     found = []
     for budget in budgets:
-        rows = [row for row in [*report["rows"], *starts] if budget.key in row]
+        rows = [
+            row
+            for row in [*report["rows"], *starts]
+            if budget.key in row and not row.get("reference")
+        ]
         for row in rows:
             value = row[budget.key]
             held = value is not None and _OPERATORS[budget.sign](value, budget.bound)

@@ -99,6 +99,8 @@ def compare(
 ) -> dict[str, Any]:
     """Verdicts for each variant and batch size that both reports have, and what only one has.
 
+    References (torch eager, --against) are left out: their regressions are not ours.
+
     Raises InputError if the two are of different scenarios or machines (unless that is wished),
     or have nothing in common.
     """
@@ -116,7 +118,10 @@ def compare(
             + ". A ratio between them says nothing about the code. Add --different-machines to "
             "see it all the same"
         )
-    olds, news = ({_identity(row): row for row in report["rows"]} for report in (old, new))
+    olds, news = (
+        {_identity(row): row for row in report["rows"] if not row.get("reference")}
+        for report in (old, new)
+    )
     common = [key for key in olds if key in news]
     if not common:
         raise InputError("the reports have no variant and batch size in common")

@@ -97,7 +97,12 @@ def noise(
     steal = min(max(spent["steal"] / total, 0.0), 1.0)
     others = (spent["all"] - spent["idle"] - spent["steal"] - spent["own"]) / total
     others = min(max(others, 0.0), 1.0)
-    ratios = [r["p90_ms"] / r["p50_ms"] for r in rows if r.get("p90_ms") and r.get("p50_ms")]
+    ratios = [
+        row["p90_ms"] / row["p50_ms"]
+        for row in rows
+        # Under a load of our own making a spread says nothing about the machine.
+        if row.get("p90_ms") and row.get("p50_ms") and row.get("state") != "contended"
+    ]
     spread = max(ratios, default=None)
     reasons = []
     if steal > _NOISY_STEAL:

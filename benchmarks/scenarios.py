@@ -116,7 +116,7 @@ def _in_turns(job: Job, wanted: int) -> list[dict[str, Any]]:
         seen = partial(job.step, f"batch {size}")
         taken = interleaved(calls, wanted, budget_s=job.budget_s, step=seen)
         for name, samples in taken.items():
-            row = latency_row(name, size, samples)
+            row = {**latency_row(name, size, samples), "reference": name in job.references}
             if name in job.predictors:
                 row["split_ms"] = _split_ms(calls[name])
             if speedup := _speedup(name, taken, {*BASELINES, *job.references}):

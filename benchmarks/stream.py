@@ -25,7 +25,8 @@ POLICY = (
     "Stream: frame k arrives at start + k/hz; the latest frame wins, older ones that wait are "
     "dropped. Age runs from a frame's arrival to its answer. A frame misses its deadline (one "
     "period unless set) when its answer comes later than that or never. Jitter is the standard "
-    "deviation of the time between answers. Percentiles are of the age of answered frames."
+    "deviation of the time between answers. Percentiles are of the age of answered frames. "
+    "Variants run one after the other."
 )
 
 

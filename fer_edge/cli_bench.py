@@ -89,6 +89,7 @@ def run(
              fer-edge bench driver.fer --scenario stream --hz 30 --budget-s 240
              fer-edge bench driver.fer --data fer2013/ -o report.json -o report.html
              fer-edge bench driver.fer --target openvino --budget "p99<10ms,rss<200MB"
+    Two reports against each other: fer-edge bench compare --help
     """
     from fer_edge.benchmarks.bench import bench as work
     from fer_edge.benchmarks.budget import judge, parse_budget

@@ -11,8 +11,9 @@ import torch
 
 from fer_edge import cli_bench
 from fer_edge.backends.fake import write_fake_bundle
-from fer_edge.benchmarks.bench import BASELINES, SCENARIOS, bench, cold_start
+from fer_edge.benchmarks.bench import bench
 from fer_edge.benchmarks.report import print_table
+from fer_edge.benchmarks.scenarios import BASELINES, SCENARIOS, cold_start
 from fer_edge.benchmarks.timing import MIN_SAMPLES
 from fer_edge.errors import BundleError, FerEdgeError, InputError, TargetError
 from fer_edge.labels import EMOTIONS

@@ -46,6 +46,13 @@ def test_each_limit_is_held_against_each_row_that_has_its_figure(
     assert [item["held"] for item in judge(REPORT, parse_budget(text, "batch"))] == held
 
 
+def test_references_have_no_limits() -> None:
+    reference = {"variant": "torch eager fp32", "batch": 1, "p99_ms": 90.0, "reference": True}
+    report = {"scenario": "batch", "rows": [REPORT["rows"][0], reference]}
+    (item,) = judge(report, parse_budget("p99<10ms", "batch"))
+    assert item["held"]
+
+
 def test_a_percentile_without_samples_does_not_hold_and_says_what_is_missing() -> None:
     first = judge(REPORT, parse_budget("p99.9<20ms", "batch"))[0]
     assert "6,000 samples are missing" in first["sentence"]

@@ -74,6 +74,7 @@ def test_ten_per_cent_more_are_found(condition: str, count: int) -> None:
     assert found >= 36
 
 
+@pytest.mark.slow
 def test_many_rows_do_not_alarm_more_often_than_one() -> None:
     """Twelve rows in a report, as a bundle of four variants and three batch sizes has."""
     limits = parse_limits("p50>+0%")
@@ -214,6 +215,20 @@ def test_the_exit_code_is_for_ci(
     if code == 8:
         assert "breaks p99>+5%" in result.stderr
         assert "slower" in result.stdout
+
+
+def test_help_leads_to_compare_and_its_example() -> None:
+    assert "bench compare --help" in CliRunner().invoke(main, ["bench", "--help"]).output
+    said = CliRunner().invoke(main, ["bench", "compare", "--help"]).output
+    assert "Example: fer-edge bench compare old.json new.json" in said
+
+
+def test_references_are_not_judged() -> None:
+    """A slower torch is no regression of ours."""
+    pair = [report(latencies(1), latencies(2)), report(latencies(3), latencies(4) * 2)]
+    for found in pair:
+        found["rows"][1].update(variant="torch eager fp32", reference=True)
+    assert {v["variant"] for v in compare(*pair)["verdicts"]} == {"fake/fp32"}
 
 
 def test_a_row_that_disappeared_is_not_passed_over(tmp_path: Path) -> None:

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from fer_edge.backends.fake import write_fake_bundle
-from fer_edge.benchmarks.bench import SCENARIOS, bench
+from fer_edge.benchmarks.bench import bench
 from fer_edge.benchmarks.contended import in_turns
 from fer_edge.benchmarks.memory import memory_figures
 from fer_edge.benchmarks.report import print_table
+from fer_edge.benchmarks.scenarios import SCENARIOS
 from fer_edge.benchmarks.sustained import run_sustained
 from fer_edge.errors import EngineError
 
