@@ -47,7 +47,7 @@ def bench() -> None:
 @click.option("--hz", default=30.0, show_default=True, help="Frames per second of a stream.")
 @click.option("--deadline-ms", type=float, help="From a frame's arrival to its answer [1/hz].")
 @click.option("--checkpoint", type=click.Path(path_type=Path),
-              help="Run in torch eager beside it [shipped].")  # fmt: skip
+              help="Run in torch eager beside it [shipped, in a whole batch run].")  # fmt: skip
 @click.option("--against", metavar="MODULE:FUNCTION",
               help="Your function of a uint8 [N,S,S,3] batch, in turns with ours.")  # fmt: skip
 @click.option("--data", type=click.Path(path_type=Path), help="Labelled faces: accuracy as well.")
@@ -98,7 +98,9 @@ def run(
 
     limits = None if budget is None else parse_budget(budget, scenario, with_data=data is not None)
     sizes = None if batch_sizes is None else numbers(batch_sizes)
-    if bundle is None and checkpoint is None and _has_torch():
+    # One variant, or a long single stream, shall not share its budget with torch unasked.
+    whole = scenario == "batch" and (target, precision) == ("all", "all")
+    if bundle is None and checkpoint is None and whole and _has_torch():
         checkpoint = DEFAULT_CHECKPOINT
     with progress() as (_, step):
         report = work(
