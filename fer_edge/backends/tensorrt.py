@@ -134,8 +134,8 @@ def _recorded(variant: Variant) -> tuple[Profile, Mapping[str, Mapping[str, Any]
         listed = {file.path for file in variant.files}
         if any(engine["path"] not in listed for engine in engines.values()):
             raise KeyError("an engine that the bundle does not list")
-    except (AttributeError, KeyError, TypeError) as error:
-        malformed = f"the bundle's facts about {variant.name} are malformed: {error!r}"
+    except (AttributeError, KeyError, TypeError, EngineError) as error:
+        malformed = f"the bundle's facts about {variant.name} are malformed: {error}"
         raise TargetError(malformed) from error
     return profile, engines
 

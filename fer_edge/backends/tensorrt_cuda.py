@@ -76,7 +76,7 @@ def _checked(result: tuple[Any, ...]) -> Any:
     cuda = _cuda()
     if error != cuda.cudaError_t.cudaSuccess:
         raise EngineError(f"CUDA failed: {cuda.cudaGetErrorString(error)[1].decode()}")
-    return values[0] if len(values) == 1 else None
+    return values[0] if len(values) == 1 else values
 
 
 @dataclass(frozen=True)
