@@ -83,8 +83,8 @@ def quantised(graph: bytes, faces: npt.NDArray[np.uint8], **settings: Any) -> by
 def symmetric_int8(graph: bytes, faces: npt.NDArray[np.uint8]) -> bytes:
     """Q/DQ with zero points of 0 for weights and activations, the only kind TensorRT takes.
 
-    Biases stay float (int32 ones are ONNX Runtime's own form), and so do products of two
-    activations: attention loses more by rounding than it gains. Otherwise as ``quantised``.
+    Biases stay float (int32 ones are ONNX Runtime's own form), and so do sums and products of two
+    activations, which lose more by rounding than they gain. Otherwise as ``quantised``.
     """
     from onnxruntime.quantization import QuantType
 
@@ -92,7 +92,7 @@ def symmetric_int8(graph: bytes, faces: npt.NDArray[np.uint8]) -> bytes:
         folded(graph),
         faces,
         activation_type=QuantType.QInt8,
-        op_types_to_quantize=["Conv", "Gemm", "MatMul", "Add"],
+        op_types_to_quantize=["Conv", "Gemm", "MatMul"],
         extra_options={
             "ActivationSymmetric": True,
             "WeightSymmetric": True,
