@@ -6,7 +6,6 @@ machine. For any other GPU the variant carries the typed ONNX alone, which the d
 
 from __future__ import annotations
 
-import re
 from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
@@ -77,12 +76,11 @@ def build(source: Source, precision: str) -> Artifact:
         "build_on_device": [gpu for gpu in gpus if gpu not in ahead],
         "profile": asdict(profile),
     }
-    release = re.match(r"[\d.]+", trt.__version__)
     return Artifact(
         entry,
         files,
         tools={
-            "tensorrt": release[0] if release else trt.__version__,
+            "tensorrt": trt.__version__,
             **{name: version(name) for name in ("onnx", "onnxruntime", "torch")},
         },
         needs=needs,
