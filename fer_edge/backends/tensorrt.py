@@ -171,7 +171,11 @@ def _slots(plan: _Plan, engine: bytes) -> Callable[[], _Slot]:
     """Makes slots of an engine, whose bytes were just compared with their hash."""
     trt = plan.trt
     log = compiler.recorder(trt)
-    repair = "Convert the checkpoint again, or run: fer-edge build BUNDLE"
+    repair = (
+        "Convert the checkpoint again with this release"
+        if plan.engine is not None
+        else f"Remove {plan.cached} and run: fer-edge build BUNDLE"
+    )
     if (reason := compiler.why_invalid(trt, log, engine)) is not None:
         raise EngineError(f"{trt.__name__} refuses this engine: {reason}. {repair}")
     runtime = trt.Runtime(log)

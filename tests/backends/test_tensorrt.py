@@ -220,7 +220,7 @@ def test_a_truncated_engine(
     path = bundle(engine[: int(len(engine) * keep)])
     reason = fallback(path, face)
     assert "the engine refused it: tensorrt_rtx cannot load this engine: " in reason
-    assert "fer-edge build" in reason
+    assert "Convert the checkpoint again" in reason
 
 
 def test_what_is_no_engine_at_all(
