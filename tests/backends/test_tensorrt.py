@@ -380,14 +380,22 @@ def test_a_cache_that_others_can_write_to_is_not_trusted(
 
 
 def test_the_first_load_compiles_where_a_cache_is_given(
-    bundle: Callable[..., Path], has: Callable[[Gpu], None], face: Image, tmp_path: Path
+    bundle: Callable[..., Path],
+    has: Callable[[Gpu], None],
+    face: Image,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
+    def refuse(plan: Any, engine: bytes) -> Any:
+        raise EngineError(f"there is no L4 for these {len(engine)} bytes")
+
     has(ADA)
+    monkeypatch.setattr(backend, "_slots", refuse)
     path = bundle()
     assert backend.preflight(open_bundle(path).variants[0], Options(cache_dir=tmp_path)) is None
-    fallback(path, face, cache_dir=tmp_path / "cache")  # compiled, but there is no such GPU
+    reason = fallback(path, face, cache_dir=tmp_path / "cache")
     (entry,) = (tmp_path / "cache").iterdir()
-    assert cache.read(entry)
+    assert f"no L4 for these {len(cache.read(entry))} bytes" in reason
 
 
 @pytest.mark.parametrize("capability", ["sm_87", "sm_90"])

@@ -230,13 +230,16 @@ def test_without_the_library_the_pip_line_is_given(
         converter.build(source(), "fp32")
 
 
-def test_with_no_gpu_named_or_here_the_device_compiles(
-    source: Callable[..., Source], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     def none(index: int = 0) -> Gpu:
         raise TargetError("there is none")
 
     monkeypatch.setattr(cuda, "gpu", none)
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_with_no_gpu_named_or_here_the_device_compiles(source: Callable[..., Source]) -> None:
     artifact = converter.build(source(), "fp16")
     assert set(artifact.files) == {artifact.entry}
     assert artifact.needs["engines"] == {}
@@ -252,6 +255,7 @@ def test_with_no_gpu_named_the_one_here_is_compiled_for(
 # --- in a bundle ---------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("no_gpu")
 def test_a_bundle_says_what_judged_and_is_preferred_where_it_can_run(
     checkpoint: Path, tmp_path: Path, gate: FaceSet
 ) -> None:
