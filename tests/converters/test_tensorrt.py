@@ -255,6 +255,7 @@ def test_with_no_gpu_named_the_one_here_is_compiled_for(
 # --- in a bundle ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_gpu")
 def test_a_bundle_says_what_judged_and_is_preferred_where_it_can_run(
     checkpoint: Path, tmp_path: Path, gate: FaceSet
@@ -283,6 +284,7 @@ def test_a_bundle_says_what_judged_and_is_preferred_where_it_can_run(
         assert predictor(gate.images[0]).label
 
 
+@pytest.mark.slow
 def test_all_leaves_out_what_is_not_installed(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
