@@ -26,6 +26,7 @@ _EXTRA_OF = {
     **dict.fromkeys(("onnx", "onnxscript", "nncf"), "convert"),
     **dict.fromkeys(("psutil", "rich"), "bench"),
     "openvino": "openvino",
+    "cuda": "tensorrt",
 }
 
 
@@ -195,7 +196,7 @@ def evaluate(
 @main.command()
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.option("--target", "targets", multiple=True, required=True,
-              help="onnxruntime, openvino, or all.")  # fmt: skip
+              help="onnxruntime, openvino, tensorrt, or all.")  # fmt: skip
 @click.option(
     "--precision",
     "precisions",
@@ -212,8 +213,12 @@ def evaluate(
 @click.option("--allow-unproven", is_flag=True,
               help="Also write what no engine here can judge; recorded.")  # fmt: skip
 @click.option("--batch-sizes", default="1", show_default=True, metavar="N,N,…",
-              help="Those that engines with fixed shapes are built for.")  # fmt: skip
-@click.option("--gpu", "gpus", multiple=True, metavar="sm_NN", help="GPUs to compile for.")
+              help="Those that engines are built for; TensorRT: from the least to the most, "
+                   "tuned for the first.")  # fmt: skip
+@click.option("--gpu", "gpus", multiple=True, metavar="sm_NN",
+              help="GPUs to compile for [the one here].")  # fmt: skip
+@click.option("--workspace-mib", type=click.IntRange(1), metavar="MIB",
+              help="GPU memory that one layer may use [all].")  # fmt: skip
 @click.option("--seed", default=2026, show_default=True, help="Of the calibration sample.")
 @click.option("--json", "as_json", is_flag=True, help="The manifest as JSON on standard output.")
 def convert(
@@ -227,6 +232,7 @@ def convert(
     allow_unproven: bool,
     batch_sizes: str,
     gpus: tuple[str, ...],
+    workspace_mib: int | None,
     seed: int,
     as_json: bool,
 ) -> None:
@@ -235,6 +241,7 @@ def convert(
     \b
     Example: fer-edge convert runs/edge-default/best --target openvino --target onnxruntime \\
                  --precision fp32 --precision int8 --data fer2013/ -o driver.fer
+    For NVIDIA GPUs: --target tensorrt --precision fp16 --gpu sm_86 --gpu sm_87 --batch-sizes 1,32
     Each variant has to agree with the checkpoint on real faces, or nothing is written.
     """
     from fer_edge.converters.convert import convert as work
@@ -252,6 +259,7 @@ def convert(
             allow_unproven=allow_unproven,
             batch_sizes=numbers(batch_sizes),
             gpus=gpus,
+            workspace_mib=workspace_mib,
             seed=seed,
             say=say,
         )
@@ -328,6 +336,8 @@ def inspect(bundle: Path | None, as_json: bool) -> None:
             f"({100 * p['accuracy_change']:+.2f}) on {p['faces']['faces']} faces"
             if "agreement" in p else f"not proven: {p.get('unproven', 'no parity report')}"
         )  # fmt: skip
+        if "judged_by" in p:
+            judged += f"; by {p['judged_by']}"
         click.echo(f"  {v.name:18s} {size:5.1f} MB  {judged}")
     click.echo("Here:")
     try:
@@ -336,6 +346,34 @@ def inspect(bundle: Path | None, as_json: bool) -> None:
                 click.echo(f"  {choice}")
     except TargetError as error:
         click.echo(f"  {error}")
+
+
+@main.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--cache-dir", type=click.Path(path_type=Path),
+              help="Where engines are kept [~/.cache/fer_edge/tensorrt].")  # fmt: skip
+@click.option("--device", help="cuda, or cuda:N for another GPU than the first.")
+@click.option("--workspace-mib", type=click.IntRange(1), metavar="MIB",
+              help="GPU memory that one layer may use [all].")  # fmt: skip
+def build(
+    bundle: Path, cache_dir: Path | None, device: str | None, workspace_mib: int | None
+) -> None:
+    """Compile a bundle's TensorRT variants for the GPU of this device.
+
+    \b
+    Example: fer-edge build driver.fer
+    The engines go into a cache, where Predictor finds them; the bundle stays as it is. What holds
+    an engine for this GPU and this release of the library already is left alone.
+    """
+    from fer_edge.build import build as work
+
+    for line in work(bundle, cache_dir, device, workspace_mib, step=_phase):
+        click.echo(line)
+
+
+def _phase(what: str, done: int, total: int) -> None:
+    if sys.stderr.isatty():
+        click.echo(f"\r\033[K  {what} {done}/{total}\r", nl=False, err=True)
 
 
 @main.command()

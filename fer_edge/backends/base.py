@@ -35,13 +35,14 @@ _NOT_TARGETS = {"base"}
 class Options:
     """How an engine shall use the machine.
 
-    device: the engine's own name for it (``cpu``; OpenVINO also ``gpu``, ``npu``).
+    device: the engine's own name for it (``cpu``, ``cuda``; OpenVINO also ``gpu``, ``npu``); None
+    is the one that the engine is for.
     threads: CPU threads per inference; None leaves it to the engine: all cores.
     hint: ``latency`` runs one request on all threads; ``throughput`` splits a batch over streams.
     cache_dir: where compiled models may be kept; None writes nothing.
     """
 
-    device: str = "cpu"
+    device: str | None = None
     threads: int | None = None
     hint: Literal["latency", "throughput"] = "latency"
     cache_dir: Path | None = None
@@ -65,7 +66,8 @@ def targets() -> tuple[str, ...]:
     """Names of the targets that this version has a backend for."""
     package = importlib.import_module("fer_edge.backends")
     found = (module.name for module in pkgutil.iter_modules(package.__path__))
-    return tuple(sorted(set(found) - _NOT_TARGETS))
+    # A target is one word: TARGET_part.py holds a part of it.
+    return tuple(sorted(name for name in found if name not in _NOT_TARGETS and "_" not in name))
 
 
 def backend(target: str) -> Backend:
