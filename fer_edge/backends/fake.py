@@ -80,7 +80,7 @@ class FakeSession:
         self._row = np.array(plan["row"], np.float32)
         self._latency_s = plan["latency_ms"] / 1e3
         self._left = plan["fail_after"]
-        self._crash = plan["crash"]
+        self._crash = plan.get("crash", False)
         self._lock = threading.Lock()
 
     def run(self, batch: Batch) -> Outputs:
