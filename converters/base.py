@@ -23,7 +23,10 @@ from fer_edge.backends.base import Session
 from fer_edge.errors import TargetError
 from fer_edge.training.checkpoint import Checkpoint
 
-_NOT_TARGETS = {"base", "convert", "export", "faces", "parity", "speed"}
+_NOT_TARGETS = {
+    "base", "convert", "coreml_library", "coreml_operations", "coreml_program", "export", "faces",
+    "parity", "speed",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
