@@ -84,7 +84,7 @@ def _converted(checkpoint: Checkpoint, *, half: bool) -> Any:
         exported.run_decompositions({}),
         # One scale for three channels cannot express a std: normalising is in the network.
         inputs=[ct.ImageType(PICTURE, (1, 3, size, size), color_layout=ct.colorlayout.RGB)],
-        outputs=[ct.TensorType(_TENSOR), ct.TensorType(EMBEDDING)],
+        outputs=[ct.TensorType(n, dtype=np.float32) for n in (_TENSOR, EMBEDDING)],
         compute_precision=ct.precision.FLOAT16 if half else ct.precision.FLOAT32,
         minimum_deployment_target=ct.target.macOS14,
         skip_model_load=True,
@@ -140,7 +140,7 @@ def _activations_in_bytes(model: Any, calibration: npt.NDArray[np.uint8]) -> Any
 
     for face in calibration:
         program(face, observe)
-    config = cto.OptimizationConfig(cto.OpLinearQuantizerConfig(mode="linear_symmetric"))
+    config = cto.OptimizationConfig(cto.OpLinearQuantizerConfig(mode="linear"))
     passes = [
         PASS_REGISTRY[f"compression::insert_{side}_quantize_dequantize_pair"]
         for side in ("prefix", "suffix")
