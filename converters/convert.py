@@ -234,7 +234,7 @@ def _judged(
     }
     if candidate.unable is not None:
         report["judged_by"] = f"a stand-in for the engine: {candidate.unable}"
-    if variant.precision == "int8":
+    if variant.precision in ("int8", "w8a8"):
         report["calibration"] = calibration.as_dict()
     say(
         f"  {variant.name}: accuracy {100 * report['accuracy']:.2f} % "

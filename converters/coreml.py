@@ -21,8 +21,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from fer_edge.backends.coreml import EMBEDDING, LABEL, PICTURE, PROBABILITIES, coremltools
 from fer_edge.converters.base import Artifact, Source
-from fer_edge.converters.coreml_library import coremltools
 from fer_edge.converters.coreml_program import Program, ProgramSession
 from fer_edge.errors import ConversionError, FerEdgeError
 from fer_edge.training.checkpoint import Checkpoint
@@ -30,7 +30,6 @@ from fer_edge.training.deploy import PlanarDeployModule
 
 PRECISIONS = ("fp32", "fp16", "int8", "pal6", "w8a8")
 
-PICTURE, LABEL, PROBABILITIES, EMBEDDING = "face", "expression", "probabilities", "embedding"
 _TENSOR = "softmax"
 """The probabilities before they are named; not an output."""
 
@@ -64,7 +63,7 @@ def build(source: Source, precision: str) -> Artifact:
             f"coremltools could not convert {source.checkpoint.spec.backbone} to {precision}: "
             f"{error}"
         ) from error
-    manifest, program, weights = files
+    _, program, weights = files
     return Artifact(
         program,
         files,

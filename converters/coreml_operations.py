@@ -106,9 +106,7 @@ def _max_pool(
     pad: Tensor | None = None,
     ceil_mode: Tensor | bool = False,
 ) -> Tensor:
-    return _pool(
-        F.max_pool2d, -math.inf, x, kernel_sizes, strides, pad_type, pad, ceil_mode
-    )[0]
+    return _pool(F.max_pool2d, -math.inf, x, kernel_sizes, strides, pad_type, pad, ceil_mode)[0]
 
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from fer_edge.backends.base import Batch, Outputs
-from fer_edge.converters.coreml_library import coremltools
+from fer_edge.backends.coreml import coremltools
 from fer_edge.converters.coreml_operations import OPERATIONS
 from fer_edge.errors import ConversionError
 

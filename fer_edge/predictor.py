@@ -46,7 +46,8 @@ class Predictor:
 
     bundle: a ``NAME.fer`` folder; None means the model that ships with the package.
     target, precision: take only such variants; if none can run, that is an error, never another.
-    device: the engine's name for the device, ``cpu`` unless said.
+    device: the engine's name for the device (``cpu``, ``gpu``, ``ane``); unless said, the one
+    that each engine is for: ``cpu``, and all of Apple's compute units for Core ML.
     threads: CPU threads per inference; None leaves the choice to the engine (all cores).
     hint: ``latency`` (one request on all threads) or ``throughput`` (a batch over streams).
     cache_dir: a folder for compiled models, for a faster next start; None writes nothing.
@@ -78,7 +79,7 @@ class Predictor:
         if target is not None and target not in targets():
             raise TargetError(f"unknown target {target!r}. Known: {', '.join(targets())}")
         self._options = Options(
-            device=(device or "cpu").lower(),
+            device=None if device is None else device.lower(),
             threads=threads,
             hint=hint,
             cache_dir=Path(cache_dir) if cache_dir is not None else None,

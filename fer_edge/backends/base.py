@@ -35,13 +35,14 @@ _NOT_TARGETS = {"base"}
 class Options:
     """How an engine shall use the machine.
 
-    device: the engine's own name for it (``cpu``; OpenVINO also ``gpu``, ``npu``).
+    device: the engine's own name for it (``cpu``, ``cuda``; OpenVINO also ``gpu``, ``npu``); None
+    is the one that the engine is for.
     threads: CPU threads per inference; None leaves it to the engine: all cores.
     hint: ``latency`` runs one request on all threads; ``throughput`` splits a batch over streams.
     cache_dir: where compiled models may be kept; None writes nothing.
     """
 
-    device: str = "cpu"
+    device: str | None = None
     threads: int | None = None
     hint: Literal["latency", "throughput"] = "latency"
     cache_dir: Path | None = None

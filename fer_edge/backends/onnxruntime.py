@@ -15,7 +15,7 @@ from fer_edge.errors import EngineError
 def preflight(variant: Variant, options: Options) -> str | None:
     if importlib.util.find_spec("onnxruntime") is None:
         return "onnxruntime is not installed. Run: pip install fer-edge"
-    if options.device != "cpu":
+    if options.device not in (None, "cpu"):
         return f"this backend runs on device 'cpu', not {options.device!r}"
     return None
 

@@ -26,13 +26,17 @@ def _core() -> Any:
     return import_without_telemetry("openvino").Core()
 
 
+def _device(options: Options) -> str:
+    return (options.device or "cpu").upper()
+
+
 def preflight(variant: Variant, options: Options) -> str | None:
     if importlib.util.find_spec("openvino") is None:
         return "openvino is not installed. Run: pip install 'fer-edge[openvino]'"
     if variant.precision not in _ARITHMETIC:
         return f"this backend does not know the precision {variant.precision!r}"
     core = _core()
-    device = options.device.upper()
+    device = _device(options)
     if device.split(".")[0] not in {name.split(".")[0] for name in core.available_devices}:
         return f"OpenVINO finds no device {device} here, only {', '.join(core.available_devices)}"
     wanted = variant.needs.get("capability")
@@ -65,7 +69,7 @@ class OpenVinoSession:
             settings["CACHE_DIR"] = str(options.cache_dir)
         try:
             network = core.read_model(model=model, weights=weights)
-            self._compiled = core.compile_model(network, options.device.upper(), settings)
+            self._compiled = core.compile_model(network, _device(options), settings)
             self._streams = (
                 self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
                 if options.hint == "throughput"
