@@ -62,22 +62,22 @@ def _conv(
     return F.conv2d(padded, weight, bias, step, 0, spread, int(groups))
 
 
-def _pool(
-    kind: Callable[[Tensor, list[int], list[int]], Tensor],
-    fill: float,
-    x: Tensor,
-    kernel_sizes: Tensor,
-    strides: Tensor | None,
-    pad_type: str,
-    pad: Tensor | None,
-    ceil_mode: Tensor | bool,
-) -> tuple[Tensor, list[int], list[int], list[int]]:
-    if bool(ceil_mode) or x.ndim != 4:
-        raise ValueError("only 2-D pooling without ceil_mode is known")
+def _window(
+    x: Tensor, kernel_sizes: Tensor, strides: Tensor | None, pad_type: str, pad: Tensor | None
+) -> tuple[list[int], list[int], list[int]]:
+    """Size, step and paddings of a pooling."""
+    if x.ndim != 4:
+        raise ValueError(f"only 2-D pooling is known, the input has {x.ndim} dimensions")
     size = _ints(kernel_sizes)
     step = [1, 1] if strides is None else _ints(strides)
-    around = _for_torch(_paddings(pad_type, pad, x.shape[2:], size, step))
-    return kind(F.pad(x, around, value=fill), size, step), size, step, around
+    return size, step, _paddings(pad_type, pad, x.shape[2:], size, step)
+
+
+def _symmetric(pad: list[int]) -> list[int]:
+    """MIL allows no other paddings with ceil_mode, which is torch's."""
+    if pad[0::2] != pad[1::2]:
+        raise ValueError(f"expected symmetric paddings with ceil_mode, got {pad}")
+    return pad[0::2]
 
 
 def _avg_pool(
@@ -89,12 +89,14 @@ def _avg_pool(
     exclude_padding_from_average: Tensor | bool = False,
     ceil_mode: Tensor | bool = False,
 ) -> Tensor:
-    mean, size, step, around = _pool(
-        F.avg_pool2d, 0.0, x, kernel_sizes, strides, pad_type, pad, ceil_mode
-    )
-    if not bool(exclude_padding_from_average):
+    size, step, around = _window(x, kernel_sizes, strides, pad_type, pad)
+    bare = bool(exclude_padding_from_average)
+    if bool(ceil_mode):
+        return F.avg_pool2d(x, size, step, _symmetric(around), True, not bare)
+    mean = F.avg_pool2d(F.pad(x, _for_torch(around)), size, step)
+    if not bare:
         return mean
-    inside = F.pad(torch.ones_like(x[:1, :1]), around)
+    inside = F.pad(torch.ones_like(x[:1, :1]), _for_torch(around))
     return mean / F.avg_pool2d(inside, size, step)
 
 
@@ -106,7 +108,10 @@ def _max_pool(
     pad: Tensor | None = None,
     ceil_mode: Tensor | bool = False,
 ) -> Tensor:
-    return _pool(F.max_pool2d, -math.inf, x, kernel_sizes, strides, pad_type, pad, ceil_mode)[0]
+    size, step, around = _window(x, kernel_sizes, strides, pad_type, pad)
+    if bool(ceil_mode):
+        return F.max_pool2d(x, size, step, _symmetric(around), ceil_mode=True)
+    return F.max_pool2d(F.pad(x, _for_torch(around), value=-math.inf), size, step)
 
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

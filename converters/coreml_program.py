@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from fer_edge.backends.base import Batch, Outputs
-from fer_edge.backends.coreml import coremltools
+from fer_edge.backends.coreml import EMBEDDING, PROBABILITIES, coremltools
 from fer_edge.converters.coreml_operations import OPERATIONS
 from fer_edge.errors import ConversionError
 
@@ -84,6 +84,7 @@ class Program:
         function = spec.mlProgram.functions["main"]
         block = function.block_specializations[function.opset]
         self.outputs = [output.name for output in spec.description.output]
+        self.labels = spec.description.metadata.userDefined["labels"].split(",")
         if sorted(self.outputs) != sorted(block.outputs):
             raise ConversionError("the program's outputs are not those that the model describes")
         self._weights = np.frombuffer(weights, np.uint8)
@@ -248,8 +249,9 @@ class ProgramSession:
     def run(self, batch: Batch) -> Outputs:
         probabilities, embeddings = [], []
         for face in batch:
-            _, shares, embedding = self.program(face)
-            probabilities.append(list(shares.values()))
+            results = dict(zip(self.program.outputs, self.program(face), strict=True))
+            shares, embedding = results[PROBABILITIES], results[EMBEDDING]
+            probabilities.append([shares[name] for name in self.program.labels])
             embeddings.append(embedding[0].numpy())
         return np.array(probabilities, np.float32), np.stack(embeddings)
 
