@@ -7,6 +7,7 @@ computes them as torch does is then proven together.
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import warnings
@@ -29,7 +30,9 @@ from fer_edge.errors import ConversionError
 FACE = np.random.default_rng(5).integers(0, 256, (8, 8, 3), np.uint8)
 
 
+@functools.cache
 def weights(*shape: int) -> Tensor:
+    """Always the same ones. Made before the export, which cannot carry a generator."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(sum(shape)))
 
 
@@ -115,6 +118,7 @@ class AllCases(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.norms = CASES["batch_norm"][1]  # registered, so that its buffers are exported
+        self(torch.zeros(1, 3, 8, 8))  # makes the weights
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         x = (images - 127.5) / 80
@@ -203,7 +207,10 @@ STRAIGHT: dict[str, tuple[str, dict[str, Any], Any]] = {
     ),
     "conv same strided": (
         "conv",
-        {"x": X, "weight": weights(4, 3, 3, 3), "pad_type": "same", "strides": torch.tensor([2, 2])},
+        {
+            "x": X, "weight": weights(4, 3, 3, 3), "pad_type": "same",
+            "strides": torch.tensor([2, 2]),
+        },
         F.conv2d(F.pad(X, (0, 1, 0, 1)), weights(4, 3, 3, 3), stride=2),
     ),
     "conv same lower": (
@@ -251,7 +258,8 @@ STRAIGHT: dict[str, tuple[str, dict[str, Any], Any]] = {
         torch.tensor([3.0, 1.0, 2.0, 4.0, 4.0]),
     ),
     "constexpr_cast": (
-        "constexpr_cast", {"source_val": X.half().float(), "output_dtype": "fp32"}, X.half().float(),
+        "constexpr_cast", {"source_val": X.half().float(), "output_dtype": "fp32"},
+        X.half().float(),
     ),
     "classify": (
         "classify", {"probabilities": torch.tensor([[0.25, 0.75]]), "classes": ["fear", "anger"]},
