@@ -211,6 +211,8 @@ def _pad(x: Tensor, pad: Tensor, mode: str = "constant", constant_val: Any = 0.0
     amounts = _for_torch(_ints(pad))
     if mode == "constant":
         return F.pad(x, amounts, value=float(constant_val))
+    while amounts[-2:] == [0, 0]:  # torch wants to hear of the last dimensions alone
+        amounts = amounts[:-2]
     return F.pad(x, amounts, mode={"reflect": "reflect", "replicate": "replicate"}[mode])
 
 
@@ -351,6 +353,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     # activations
     "relu": lambda x: x.relu(),
     "relu6": lambda x: x.clamp(0, 6),
+    "thresholded_relu": lambda x, alpha=1.0: torch.where(x >= float(alpha), x, 0.0),
     "leaky_relu": lambda x, alpha: F.leaky_relu(x, float(alpha)),
     "sigmoid": lambda x: x.sigmoid(),
     "sigmoid_hard": lambda x, alpha=0.2, beta=0.5: (float(alpha) * x + float(beta)).clamp(0, 1),
