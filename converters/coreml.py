@@ -75,7 +75,7 @@ def build(source: Source, precision: str) -> Artifact:
 
 def _converted(checkpoint: Checkpoint, *, half: bool) -> Any:
     ct = coremltools()
-    _register_missing_operations()
+    _mend_operations()
     size = checkpoint.spec.input.size_px
     module = PlanarDeployModule(checkpoint)
     exported = torch.export.export(module, (torch.zeros(1, 3, size, size),))
@@ -91,17 +91,25 @@ def _converted(checkpoint: Checkpoint, *, half: bool) -> Any:
 
 
 @functools.cache
-def _register_missing_operations() -> None:
-    """torch operations that coremltools 9.0 cannot convert, all in this one place."""
+def _mend_operations() -> None:
+    """torch operations that coremltools 9.0 lacks or gets wrong, all in this one place."""
     coremltools()
-    from coremltools.converters.mil.frontend.torch import ops, torch_op_registry
+    from coremltools.converters.mil.frontend.torch import ops
+    from coremltools.converters.mil.frontend.torch.torch_op_registry import register_torch_op
 
     def alias(context: Any, node: Any) -> None:
         """Swin's export names tensors twice."""
         context.add(ops.mb.identity(x=context[node.inputs[0]], name=node.name))
 
-    if "alias" not in torch_op_registry._TORCH_OPS_REGISTRY:
-        torch_op_registry.register_torch_op(alias)
+    def gelu(context: Any, node: Any) -> None:
+        """The exported graph says ``approximate`` by name, and coremltools reads it by position:
+        every gelu became the exact one."""
+        tanh = (node.kwinputs or {}).get("approximate") == ("tanh",)
+        mode = "TANH_APPROXIMATION" if tanh else "EXACT"
+        context.add(ops.mb.gelu(x=context[node.inputs[0]], mode=mode, name=node.name))
+
+    for operation in (alias, gelu):
+        register_torch_op(operation, override=True)
 
 
 def _weights_in_bytes(model: Any) -> Any:

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fer_edge.backends.coreml import coremltools
+from fer_edge.converters.coreml import _mend_operations
 from fer_edge.converters.coreml_operations import OPERATIONS
 from fer_edge.converters.coreml_program import Program
 from fer_edge.errors import ConversionError
@@ -138,6 +139,7 @@ class Saved:
 def saved(module: nn.Module, count: int, half: bool = False) -> Saved:
     """The module as a package of one picture, with outputs result0, result1, …"""
     ct = coremltools()
+    _mend_operations()
     logging.getLogger("torch").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -151,9 +153,7 @@ def saved(module: nn.Module, count: int, half: bool = False) -> Saved:
             skip_model_load=True,
         )
     data = Path(model.weights_dir, "weight.bin")
-    return Saved(
-        model.get_spec().SerializeToString(), data.read_bytes() if data.exists() else b""
-    )
+    return Saved(model.get_spec().SerializeToString(), data.read_bytes() if data.exists() else b"")
 
 
 @pytest.fixture(scope="module")
