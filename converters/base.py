@@ -24,7 +24,7 @@ from fer_edge.errors import TargetError
 from fer_edge.training.checkpoint import Checkpoint
 
 _NOT_TARGETS = {
-    "base", "convert", "coreml_operations", "coreml_program", "export", "faces",
+    "base", "convert", "coreml_layers", "coreml_operations", "coreml_program", "export", "faces",
     "parity", "speed",
 }  # fmt: skip
 

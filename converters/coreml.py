@@ -45,6 +45,7 @@ def build(source: Source, precision: str) -> Artifact:
     would fall off the Neural Engine. Core ML batches the calls (see backends/coreml.py), so
     source.batch_sizes changes nothing here.
     """
+    coremltools()
     tools = {name: version(name) for name in ("coremltools", "torch")}
     try:
         with _quiet():

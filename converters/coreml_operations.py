@@ -7,165 +7,26 @@ not listed is refused like an unknown operation. Floats come as float32; the eva
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-
-def _ints(values: Tensor) -> list[int]:
-    return [int(v) for v in values.reshape(-1).tolist()]
-
-
-def _paddings(
-    pad_type: str, pad: Tensor | None, size: Sequence[int], reach: Sequence[int], step: list[int]
-) -> list[int]:
-    """Before and after each spatial dimension, as MIL orders them."""
-    if pad_type == "valid":
-        return [0] * (2 * len(size))
-    if pad_type == "custom":
-        return _ints(pad) if pad is not None else [0] * (2 * len(size))
-    if pad_type not in ("same", "same_lower"):
-        raise ValueError(f"unknown pad_type {pad_type!r}")
-    found = []
-    for length, span, stride in zip(size, reach, step, strict=True):
-        total = max((math.ceil(length / stride) - 1) * stride + span - length, 0)
-        small, large = total // 2, total - total // 2
-        found += [large, small] if pad_type == "same_lower" else [small, large]
-    return found
-
-
-def _for_torch(pad: list[int]) -> list[int]:
-    """torch pads from the last dimension to the first."""
-    pairs = [pad[i : i + 2] for i in range(0, len(pad), 2)]
-    return [amount for pair in reversed(pairs) for amount in pair]
-
-
-def _conv(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    strides: Tensor | None = None,
-    pad_type: str = "valid",
-    pad: Tensor | None = None,
-    dilations: Tensor | None = None,
-    groups: Tensor | int = 1,
-) -> Tensor:
-    if x.ndim != 4:
-        raise ValueError(f"only 2-D convolutions are known, the input has {x.ndim} dimensions")
-    step = [1, 1] if strides is None else _ints(strides)
-    spread = [1, 1] if dilations is None else _ints(dilations)
-    reach = [(k - 1) * d + 1 for k, d in zip(weight.shape[2:], spread, strict=True)]
-    padded = F.pad(x, _for_torch(_paddings(pad_type, pad, x.shape[2:], reach, step)))
-    return F.conv2d(padded, weight, bias, step, 0, spread, int(groups))
-
-
-def _window(
-    x: Tensor, kernel_sizes: Tensor, strides: Tensor | None, pad_type: str, pad: Tensor | None
-) -> tuple[list[int], list[int], list[int]]:
-    """Size, step and paddings of a pooling."""
-    if x.ndim != 4:
-        raise ValueError(f"only 2-D pooling is known, the input has {x.ndim} dimensions")
-    size = _ints(kernel_sizes)
-    step = [1, 1] if strides is None else _ints(strides)
-    return size, step, _paddings(pad_type, pad, x.shape[2:], size, step)
-
-
-def _symmetric(pad: list[int]) -> list[int]:
-    """MIL allows no other paddings with ceil_mode, which is torch's."""
-    if pad[0::2] != pad[1::2]:
-        raise ValueError(f"expected symmetric paddings with ceil_mode, got {pad}")
-    return pad[0::2]
-
-
-def _avg_pool(
-    x: Tensor,
-    kernel_sizes: Tensor,
-    strides: Tensor | None = None,
-    pad_type: str = "valid",
-    pad: Tensor | None = None,
-    exclude_padding_from_average: Tensor | bool = False,
-    ceil_mode: Tensor | bool = False,
-) -> Tensor:
-    size, step, around = _window(x, kernel_sizes, strides, pad_type, pad)
-    bare = bool(exclude_padding_from_average)
-    if bool(ceil_mode):
-        return F.avg_pool2d(x, size, step, _symmetric(around), True, not bare)
-    mean = F.avg_pool2d(F.pad(x, _for_torch(around)), size, step)
-    if not bare:
-        return mean
-    inside = F.pad(torch.ones_like(x[:1, :1]), _for_torch(around))
-    return mean / F.avg_pool2d(inside, size, step)
-
-
-def _max_pool(
-    x: Tensor,
-    kernel_sizes: Tensor,
-    strides: Tensor | None = None,
-    pad_type: str = "valid",
-    pad: Tensor | None = None,
-    ceil_mode: Tensor | bool = False,
-) -> Tensor:
-    size, step, around = _window(x, kernel_sizes, strides, pad_type, pad)
-    if bool(ceil_mode):
-        return F.max_pool2d(x, size, step, _symmetric(around), ceil_mode=True)
-    return F.max_pool2d(F.pad(x, _for_torch(around), value=-math.inf), size, step)
-
-
-def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    return F.linear(x, weight, bias)
-
-
-def _matmul(
-    x: Tensor,
-    y: Tensor,
-    transpose_x: Tensor | bool = False,
-    transpose_y: Tensor | bool = False,
-) -> Tensor:
-    return (x.mT if bool(transpose_x) else x) @ (y.mT if bool(transpose_y) else y)
-
-
-def _batch_norm(
-    x: Tensor,
-    mean: Tensor,
-    variance: Tensor,
-    gamma: Tensor | None = None,
-    beta: Tensor | None = None,
-    epsilon: Tensor | float = 1e-5,
-) -> Tensor:
-    return F.batch_norm(x, mean, variance, gamma, beta, eps=float(epsilon))
-
-
-def _layer_norm(
-    x: Tensor,
-    axes: Tensor | None = None,
-    gamma: Tensor | None = None,
-    beta: Tensor | None = None,
-    epsilon: Tensor | float = 1e-5,
-) -> Tensor:
-    over = sorted(a % x.ndim for a in (range(1, x.ndim) if axes is None else _ints(axes)))
-    centred = x - x.mean(over, keepdim=True)
-    y = centred / (centred.square().mean(over, keepdim=True) + float(epsilon)).sqrt()
-    shape = [x.shape[d] if d in over else 1 for d in range(x.ndim)]
-    if gamma is not None:
-        y = y * gamma.reshape(shape)
-    return y if beta is None else y + beta.reshape(shape)
-
-
-def _gelu(x: Tensor, mode: str = "EXACT") -> Tensor:
-    if mode == "SIGMOID_APPROXIMATION":
-        return x * torch.sigmoid(1.702 * x)
-    return F.gelu(x, approximate={"EXACT": "none", "TANH_APPROXIMATION": "tanh"}[mode])
-
-
-def _reduce(kind: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    def reduce(x: Tensor, axes: Tensor | None = None, keep_dims: Tensor | bool = False) -> Tensor:
-        over = list(range(x.ndim)) if axes is None else _ints(axes)
-        return kind(x, over, keepdim=bool(keep_dims))
-
-    return reduce
+from fer_edge.converters.coreml_layers import (
+    avg_pool,
+    batch_norm,
+    conv,
+    for_torch,
+    gelu,
+    ints,
+    layer_norm,
+    linear,
+    matmul,
+    max_pool,
+    reduce,
+)
 
 
 def _slice_by_index(
@@ -180,10 +41,10 @@ def _slice_by_index(
     def flags(mask: Tensor | None) -> list[bool]:
         return [False] * x.ndim if mask is None else [bool(v) for v in mask.tolist()]
 
-    steps = [1] * x.ndim if stride is None else _ints(stride)
+    steps = [1] * x.ndim if stride is None else ints(stride)
     cut: list[Any] = []
     for first, last, step, whole, to_end, squeezed in zip(
-        _ints(begin), _ints(end), steps, flags(begin_mask), flags(end_mask), flags(squeeze_mask),
+        ints(begin), ints(end), steps, flags(begin_mask), flags(end_mask), flags(squeeze_mask),
         strict=True,
     ):  # fmt: skip
         if squeezed:
@@ -208,7 +69,7 @@ def _gather(
 
 
 def _pad(x: Tensor, pad: Tensor, mode: str = "constant", constant_val: Any = 0.0) -> Tensor:
-    amounts = _for_torch(_ints(pad))
+    amounts = for_torch(ints(pad))
     if mode == "constant":
         return F.pad(x, amounts, value=float(constant_val))
     while amounts[-2:] == [0, 0]:  # torch wants to hear of the last dimensions alone
@@ -223,7 +84,7 @@ def _split(
     split_sizes: Tensor | None = None,
 ) -> tuple[Tensor, ...]:
     if split_sizes is not None:
-        return torch.split(x, _ints(split_sizes), int(axis))
+        return torch.split(x, ints(split_sizes), int(axis))
     return torch.tensor_split(x, int(num_splits if num_splits is not None else 1), int(axis))
 
 
@@ -234,18 +95,18 @@ def _concat(values: Any, axis: Tensor, interleave: Tensor | bool = False) -> Ten
 
 
 def _squeeze(x: Tensor, axes: Tensor | None = None) -> Tensor:
-    return x.squeeze() if axes is None else x.squeeze(tuple(_ints(axes)))
+    return x.squeeze() if axes is None else x.squeeze(tuple(ints(axes)))
 
 
 def _expand_dims(x: Tensor, axes: Tensor) -> Tensor:
     rank = x.ndim + axes.numel()
-    for axis in sorted(a % rank for a in _ints(axes)):
+    for axis in sorted(a % rank for a in ints(axes)):
         x = x.unsqueeze(axis)
     return x
 
 
 def _reshape(x: Tensor, shape: Tensor) -> Tensor:
-    wanted = [x.shape[i] if n == 0 else n for i, n in enumerate(_ints(shape))]
+    wanted = [x.shape[i] if n == 0 else n for i, n in enumerate(ints(shape))]
     return x.reshape(wanted)
 
 
@@ -314,7 +175,7 @@ def _affine_dequantize(
 def _lut_to_dense(indices: Tensor, lut: Tensor, shape: Tensor) -> Tensor:
     """Indices are packed without gaps, the least significant bit first."""
     width = round(math.log2(lut.numel()))
-    wanted = _ints(shape)
+    wanted = ints(shape)
     count = math.prod(wanted)
     bits = (indices.reshape(-1, 1).int() >> torch.arange(8, dtype=torch.int32)) & 1
     places = bits.reshape(-1)[: count * width].reshape(count, width)
@@ -340,16 +201,16 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "erf": lambda x: x.erf(),
     "clip": lambda x, alpha, beta: x.clamp(float(alpha), float(beta)),
     # layers
-    "conv": _conv,
-    "linear": _linear,
-    "matmul": _matmul,
-    "avg_pool": _avg_pool,
-    "max_pool": _max_pool,
-    "batch_norm": _batch_norm,
-    "layer_norm": _layer_norm,
-    "reduce_mean": _reduce(torch.mean),
-    "reduce_sum": _reduce(torch.sum),
-    "reduce_max": _reduce(torch.amax),
+    "conv": conv,
+    "linear": linear,
+    "matmul": matmul,
+    "avg_pool": avg_pool,
+    "max_pool": max_pool,
+    "batch_norm": batch_norm,
+    "layer_norm": layer_norm,
+    "reduce_mean": reduce(torch.mean),
+    "reduce_sum": reduce(torch.sum),
+    "reduce_max": reduce(torch.amax),
     # activations
     "relu": lambda x: x.relu(),
     "relu6": lambda x: x.clamp(0, 6),
@@ -358,13 +219,13 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "sigmoid": lambda x: x.sigmoid(),
     "sigmoid_hard": lambda x, alpha=0.2, beta=0.5: (float(alpha) * x + float(beta)).clamp(0, 1),
     "silu": lambda x: F.silu(x),
-    "gelu": _gelu,
+    "gelu": gelu,
     "tanh": lambda x: x.tanh(),
     "softmax": lambda x, axis=-1: x.softmax(int(axis)),
     # shapes
     "identity": lambda x: x,
     "reshape": _reshape,
-    "transpose": lambda x, perm: x.permute(_ints(perm)),
+    "transpose": lambda x, perm: x.permute(ints(perm)),
     "expand_dims": _expand_dims,
     "squeeze": _squeeze,
     "concat": _concat,
@@ -373,8 +234,8 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "slice_by_index": _slice_by_index,
     "gather": _gather,
     "pad": _pad,
-    "tile": lambda x, reps: x.tile(_ints(reps)),
-    "reverse": lambda x, axes: x.flip(_ints(axes)),
+    "tile": lambda x, reps: x.tile(ints(reps)),
+    "reverse": lambda x, axes: x.flip(ints(axes)),
     "cast": _cast,
     "classify": _classify,
     # compressed weights and activations

@@ -74,10 +74,12 @@ class Program:
             spec.ParseFromString(model)
         except Exception as error:  # protobuf's DecodeError has no stable address
             raise ConversionError(f"this is not a Core ML model: {error}") from error
-        (picture,) = spec.description.input
-        image = picture.type.imageType
-        if image.colorSpace not in (self._colours.BGR, self._colours.RGB):
+        images = [given.type.imageType for given in spec.description.input]
+        if [image.colorSpace in (self._colours.BGR, self._colours.RGB) for image in images] != [
+            True
+        ]:
             raise ConversionError("expected a Core ML model that takes one BGR or RGB picture")
+        (picture,), (image,) = spec.description.input, images
         self.picture = picture.name
         self.bgr = image.colorSpace == self._colours.BGR
         self.size_px = (image.height, image.width)
