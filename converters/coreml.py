@@ -142,9 +142,10 @@ def _activations_in_bytes(model: Any, calibration: npt.NDArray[np.uint8]) -> Any
     ranges: dict[str, dict[str, float]] = {}
 
     def observe(name: str, value: torch.Tensor) -> None:
-        low, high = float(value.min()), float(value.max())
-        seen = ranges.setdefault(name, {"rmin": low, "rmax": high})
-        seen["rmin"], seen["rmax"] = min(seen["rmin"], low), max(seen["rmax"], high)
+        # A range holds the zero of paddings, and 256 steps that are not below half precision.
+        seen = ranges.setdefault(name, {"rmin": 0.0, "rmax": 255 * 2.0**-14})
+        seen["rmin"] = min(seen["rmin"], float(value.min()))
+        seen["rmax"] = max(seen["rmax"], float(value.max()))
 
     for face in calibration:
         program(face, observe)

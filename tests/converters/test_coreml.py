@@ -367,6 +367,7 @@ assert not seen, seen
 def test_converting_opens_no_connection_says_nothing_and_writes_nothing_home(
     tmp_path: Path,
 ) -> None:
+    """Of a network whose branches end at zero: a range of no width is a scale of none."""
     done = subprocess.run(
         [sys.executable, "-c", _CONVERT],
         env=os.environ | {"HOME": str(tmp_path)},
