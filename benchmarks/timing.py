@@ -41,17 +41,17 @@ def interleaved(
     samples: int,
     *,
     warm_up: int = 10,
-    block: int = 20,
+    block: int = 24,
     budget_s: float = 60.0,
     step: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Samples]:
     """Time each callable in turn, in blocks, so that drift of the machine hits all alike.
 
     samples: calls of each that are counted at least, after warm_up uncounted ones. block: calls in
-    a row, after SETTLE uncounted ones: engines keep threads spinning for a while after a call, and
-    would steal the cores from the next one (torch took 60 times its time when they took turns call
-    by call). budget_s: no further round starts after this; percentiles that then lack samples are
-    not given.
+    a row (one block supports a median), after SETTLE uncounted ones: engines keep threads spinning
+    for a while after a call, and would steal the cores from the next one (torch took 60 times its
+    time when they took turns call by call). budget_s: no further round starts after this;
+    percentiles that then lack samples are not given.
     """
     for call in calls.values():
         for _ in range(warm_up):

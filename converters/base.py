@@ -25,7 +25,7 @@ from fer_edge.training.checkpoint import Checkpoint
 
 _NOT_TARGETS = {
     "base", "convert", "coreml_layers", "coreml_operations", "coreml_program", "export", "faces",
-    "parity", "speed",
+    "matrix", "parity", "probe", "speed",
 }  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from fer_edge.converters.base import targets as known_targets
 from fer_edge.converters.export import export_onnx
 from fer_edge.converters.faces import FaceSet, calibration_faces, gate_faces
 from fer_edge.converters.parity import Limits, compare, failures, prove_batches, run_all
+from fer_edge.converters.probe import crash
 from fer_edge.converters.speed import beaten, single_face_p50_ms
 from fer_edge.errors import BundleError, ConversionError, ParityError, TargetError
 from fer_edge.machine import cpu_name
@@ -97,9 +98,11 @@ def convert(
     work = Source(source, graph, calibration.images, tuple(batch_sizes), tuple(gpus))
     judged = []
     for target, precision in wanted:
-        candidate = _built(target, precision, work, say)
+        candidate = build_variant(target, precision, work, rule, say)
         if candidate.session is not None:
-            variant = _judged(candidate, reference, gate, calibration, spec.labels, allow_drop, say)
+            variant = judge_variant(
+                candidate, reference, gate, calibration, spec.labels, allow_drop, say
+            )
             judged.append(replace(candidate, variant=variant))
         elif allow_unproven:
             say(f"  {candidate.variant.name}: NOT PROVEN, {candidate.unable}")
@@ -188,7 +191,13 @@ def torch_outputs(checkpoint: Checkpoint, faces: FaceSet) -> Outputs:
     )
 
 
-def _built(target: str, precision: str, source: Source, say: Say) -> Candidate:
+def build_variant(
+    target: str, precision: str, source: Source, rule: CropRule, say: Say
+) -> Candidate:
+    """One variant, loaded by its engine if that is here and survives it; see Candidate.
+
+    Raises ConversionError, TargetError, EngineError.
+    """
     started = time.monotonic()
     artifact = converter(target).build(source, precision)
     variant = Variant(
@@ -201,8 +210,11 @@ def _built(target: str, precision: str, source: Source, say: Say) -> Candidate:
         tools=artifact.tools,
     )
     engine = backend(target)
-    unable = engine.preflight(variant, Options())
     session = None
+    unable = engine.preflight(variant, Options())
+    if unable is None:
+        alone = Candidate(variant, artifact, None)
+        unable = crash(*_merged(Path("probe.fer"), source.checkpoint, rule, [alone], None))
     if unable is None:
         session = engine.load(variant, artifact.files, Options())
     elif artifact.stand_in is not None:
@@ -211,7 +223,7 @@ def _built(target: str, precision: str, source: Source, say: Say) -> Candidate:
     return Candidate(variant, artifact, session, unable)
 
 
-def _judged(
+def judge_variant(
     candidate: Candidate,
     reference: Outputs,
     gate: FaceSet,
@@ -220,6 +232,7 @@ def _judged(
     allow_drop: float | None,
     say: Say,
 ) -> Variant:
+    """The variant with its parity report; ``parity["failures"]`` is empty if it passed."""
     variant = candidate.variant
     assert candidate.session is not None
     outputs = run_all(candidate.session, gate.images)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.errors import DataError
+from fer_edge.errors import DataError, MissingPartError
 from fer_edge.preprocess import CropRule, to_batch
 from fer_edge.shipped import FACES
 from fer_edge.training.data import Face, load_faces, pixel_hash, stratified
@@ -33,12 +33,17 @@ class FaceSet:
         return {"source": self.source, "faces": len(self.images), "sha256": self.sha256}
 
 
-def gate_faces(source: Path | None, labels: tuple[str, ...], rule: CropRule) -> FaceSet:
+def gate_faces(
+    source: Path | None, labels: tuple[str, ...], rule: CropRule, most: int | None = None
+) -> FaceSet:
     """The faces of ``val`` (or of a source without splits) that variants are judged on.
 
+    most: take a stratified sample of that many; None takes all.
     Raises DataError if there are too few for a verdict.
     """
     faces = _load(source or FACES, "val", labels)
+    if most is not None:
+        faces = stratified(faces, most, seed=0)
     if len(faces) < MIN_GATE_FACES:
         raise DataError(
             f"expected at least {MIN_GATE_FACES} faces to judge variants on, got {len(faces)}"
@@ -72,7 +77,7 @@ def calibration_faces(
 def _load(source: Path, split: str, labels: tuple[str, ...]) -> list[Face]:
     try:
         return load_faces(source, split, labels)
-    except DataError as error:
+    except MissingPartError as error:
         try:
             return load_faces(source, None, labels)
         except DataError:

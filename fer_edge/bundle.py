@@ -24,6 +24,8 @@ from fer_edge.preprocess import CropRule
 SCHEMA = 1
 MANIFEST = "bundle.json"
 _MAX_MANIFEST_BYTES = 4 * 1024 * 1024
+_MAX_FILE_BYTES = 2 * 1024**3
+"""ONNX and protobuf end there; a file is read whole before an engine sees it."""
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,100}")
 _WORD = re.compile(r"[a-z0-9]+")
 
@@ -232,7 +234,7 @@ def _parse_variant(root: Path, entry: Any) -> Variant:
             )
         if not re.fullmatch(r"[0-9a-f]{64}", sha256):
             raise BundleError(f"{root} lists {path} without a SHA-256")
-        files.append(BundleFile(path, sha256, int(_number(item["bytes"], 0, 2**40))))
+        files.append(BundleFile(path, sha256, int(_number(item["bytes"], 0, _MAX_FILE_BYTES))))
     target, precision = entry["target"], entry["precision"]
     if not (_WORD.fullmatch(target) and _WORD.fullmatch(precision)):
         raise BundleError(f"{root} names a variant {target!r}/{precision!r}")

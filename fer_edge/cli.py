@@ -264,6 +264,48 @@ def convert(
 
 
 @main.command()
+@click.option("--small", is_flag=True, help="Fewer blocks and smaller pictures: minutes.")
+@click.option("--target", "targets", multiple=True, help="Only these targets [all].")
+@click.option("--gpu", "gpus", multiple=True, metavar="sm_NN", help="GPUs to compile for.")
+@click.option("--data", type=click.Path(path_type=Path),
+              help="Labelled faces: val judges, train calibrates [composites].")  # fmt: skip
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="Write the table here.")
+@click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
+def matrix(
+    small: bool,
+    targets: tuple[str, ...],
+    gpus: tuple[str, ...],
+    data: Path | None,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Convert every backbone for every target and precision, and say what became of each.
+
+    Example: fer-edge matrix --small --target onnxruntime
+    """
+    from dataclasses import asdict
+
+    from fer_edge.converters import matrix as module
+    from fer_edge.progress import progress
+
+    with progress() as (say, step):
+        rows = module.matrix(
+            module.SMALL if small else module.FULL,
+            data=data,
+            only=targets,
+            gpus=gpus,
+            say=say,
+            step=step,
+        )
+    if out is not None:
+        _write_text(out, module.markdown(rows))
+    if as_json:
+        _print_json([asdict(row) for row in rows])
+    elif out is None:
+        click.echo(module.markdown(rows))
+
+
+@main.command()
 @click.argument("bundle", type=click.Path(path_type=Path), required=False)
 @click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
 def inspect(bundle: Path | None, as_json: bool) -> None:
@@ -349,10 +391,7 @@ def bench(
     with progress() as (_, step):
         report = work(bundle, sizes, checkpoint=checkpoint, budget_s=budget_s, step=step)
     if out is not None:
-        try:
-            out.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
-        except OSError as error:
-            raise InputError(f"cannot write {out}: {error.strerror}") from error
+        _write_text(out, json.dumps(report, indent=1) + "\n")
     if as_json:
         _print_json(report)
     else:
@@ -371,6 +410,13 @@ def demo(out: Path) -> None:
     from fer_edge.demo import run
 
     run(out)
+
+
+def _write_text(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, "utf-8")
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}") from error
 
 
 def _numbers(text: str) -> list[int]:

@@ -156,6 +156,7 @@ class Predictor:
         Raises InputError, naming the position, before anything is run; an empty list gives one.
         """
         start = time.perf_counter_ns()
+        self._open_session()
         faces = []
         if isinstance(images, str | bytes | Path):
             raise InputError("expected a list of images, got a single one. Call predictor(image)")
@@ -173,6 +174,7 @@ class Predictor:
     ) -> list[Prediction]:
         """One Prediction per box ``(x, y, width, height)`` in one image; no boxes, no answers."""
         start = time.perf_counter_ns()
+        self._open_session()
         whole = self._image(image, colour)
         faces = []
         try:
@@ -180,6 +182,8 @@ class Predictor:
                 faces.append(crop(whole, box, self._bundle.crop.margin))
         except InputError as error:
             raise InputError(f"box {len(faces)}: {error}") from error
+        except TypeError as error:
+            raise InputError(f"expected boxes (x, y, width, height), got {boxes!r}") from error
         return self._predict(faces, start) if faces else []
 
     def warm_up(self, batch_sizes: Sequence[int] = (1,)) -> None:
@@ -221,10 +225,13 @@ class Predictor:
     def _run(
         self, batch: npt.NDArray[np.uint8]
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        return self._open_session().run(batch)
+
+    def _open_session(self) -> Session:
         session = self._session
         if session is None:
             raise EngineError("this Predictor was closed. Make a new one")
-        return session.run(batch)
+        return session
 
     def _predict(self, faces: list[Image], start_ns: int) -> list[Prediction]:
         batch = to_batch(faces, self._bundle.crop)
@@ -265,7 +272,8 @@ class Predictor:
             raise EngineError("the engine gave probabilities that are not numbers")
         if max(cv2.meanStdDev(face)[1].ravel().tolist()) < FLAT_BELOW:
             return "no contrast: the picture is dark, saturated or covered"
-        if confidence < self._bundle.abstain_below:
+        # The network's own float32: a threshold that a face set exactly must not withhold it.
+        if confidence < self._bundle.abstain_below - 1e-6:
             return (
                 f"the model is unsure: confidence {confidence:.2f} "
                 f"is below {self._bundle.abstain_below:.2f}"

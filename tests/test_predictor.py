@@ -557,6 +557,19 @@ def test_probabilities_of_another_width_are_an_engine_error(
 # Closing
 
 
+def test_no_boxes_at_all_is_an_input_error(predictor: Predictor, face: Image) -> None:
+    with pytest.raises(InputError, match="boxes"):
+        predictor.predict_faces(face, None)  # type: ignore[arg-type]
+
+
+def test_a_closed_predictor_refuses_an_empty_batch_too(fake_bundle: Path, face: Image) -> None:
+    predictor = Predictor(fake_bundle)
+    predictor.close()
+    for call in (lambda: predictor.predict_batch([]), lambda: predictor.predict_faces(face, [])):
+        with pytest.raises(EngineError, match="closed"):
+            call()
+
+
 def test_a_closed_predictor_answers_with_an_engine_error(fake_bundle: Path, face: Image) -> None:
     predictor = Predictor(fake_bundle)
     predictor.warm_up((1, 4))

@@ -1,5 +1,7 @@
 """Backbones of our own, registered with timm so that they are created like any other.
 
+``cnn48``: the small default network of system E, four plain convolutions on 48x48 grey.
+
 ``fer_resnet``: a residual network of plain 3x3 convolutions for 48 px faces. Dense convolutions
 in multiples of 32 channels keep the matrix units of CPUs (AMX, VNNI), GPUs and NPUs busy, where
 the depthwise networks of the same size wait for memory; four stages end at 6x6, so that the
@@ -13,6 +15,7 @@ from typing import Any
 from timm.models import generate_default_cfgs, register_model
 from timm.models._builder import build_model_with_cfg
 from timm.models.byobnet import ByoBlockCfg, ByobNet, ByoModelCfg
+from torch import Tensor, nn
 
 _FER_RESNET = ByoModelCfg(
     blocks=(
@@ -32,9 +35,42 @@ default_cfgs = generate_default_cfgs(
             "input_size": (1, 48, 48),
             "first_conv": "stem.conv",
             "classifier": "head.fc",
-        }
+        },
+        "cnn48.untrained": {"input_size": (1, 48, 48)},
     }
 )
+
+
+class Cnn48(nn.Module):
+    """``[N, C, H, W]`` to ``[N, 256]``: four convolutions, each halved, then the mean."""
+
+    num_features = 256
+
+    def __init__(self, in_chans: int = 1, num_classes: int = 0) -> None:
+        super().__init__()
+        if num_classes:
+            raise ValueError("cnn48 is a backbone: the classifier comes after it")
+        layers: list[nn.Module] = []
+        width = in_chans
+        for wider in (32, 64, 128, self.num_features):
+            layers += [
+                nn.Conv2d(width, wider, 3, padding=1, bias=False),
+                nn.BatchNorm2d(wider),
+                nn.ReLU(),
+                nn.MaxPool2d(2),
+            ]
+            width = wider
+        self.features = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.features(x).mean((2, 3))  # type: ignore[no-any-return]
+
+
+@register_model  # type: ignore[untyped-decorator]
+def cnn48(pretrained: bool = False, **kwargs: Any) -> Cnn48:
+    """389 k parameters, 256 features. No pretrained weights exist."""
+    names = ("in_chans", "num_classes")
+    return Cnn48(**{name: value for name, value in kwargs.items() if name in names})
 
 
 @register_model  # type: ignore[untyped-decorator]

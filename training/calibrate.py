@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 ABSTAIN_TARGET_ACCURACY = 0.8
 """The accuracy that answers above the abstention threshold shall reach on the held-out faces."""
@@ -14,15 +16,7 @@ ABSTAIN_TARGET_ACCURACY = 0.8
 def fit_temperature(logits: Tensor, truth: Tensor) -> float:
     """The T > 0 that minimises the cross entropy of softmax(logits / T) (Guo et al., 2017)."""
     log_t = torch.zeros((), dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.LBFGS([log_t], lr=0.1, max_iter=200, line_search_fn="strong_wolfe")
-
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        loss = torch.nn.functional.cross_entropy(logits.double() / log_t.exp(), truth)
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss
-
-    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    minimise([log_t], lambda: nn.functional.cross_entropy(logits.double() / log_t.exp(), truth))
     return float(log_t.detach().exp().clamp(0.05, 20.0))
 
 
@@ -40,3 +34,16 @@ def abstention_threshold(probabilities: Tensor, truth: Tensor) -> float:
     last = max(int(good[-1]) if len(good) else 0, fewest)
     # Rounded down: a threshold above the face that set it would withhold that face.
     return math.floor(1e4 * float(confidence[order[last]])) / 1e4
+
+
+def minimise(parameters: Sequence[Tensor], loss: Callable[[], Tensor]) -> None:
+    """L-BFGS over all of the data at once: for smooth problems with few parameters."""
+    optimizer = torch.optim.LBFGS(parameters, max_iter=200, line_search_fn="strong_wolfe")
+
+    def closure() -> Any:
+        optimizer.zero_grad()
+        value = loss()
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    optimizer.step(closure)  # type: ignore[no-untyped-call]

@@ -1,8 +1,9 @@
 """Composite faces: averages of many training faces of one class, which may be shipped.
 
 A composite shows nobody in particular and still shows the expression, so that a fresh
-installation has something to predict, calibrate and judge on. It is easier than a real face:
-figures measured on composites say so, and are no substitute for faces of one's own.
+installation has something to predict, calibrate and judge on. It is blurred, and about as hard as
+a real face: a network is less sure of it. Figures measured on composites say so, and are no
+substitute for faces of one's own.
 
     python -m fer_edge.training.composites DATA OUT_FOLDER
 """

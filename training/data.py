@@ -235,11 +235,13 @@ def without_twins(
 
 
 def hold_out(hashes: Sequence[str], labels: Sequence[str], share: float, seed: int) -> list[int]:
-    """Indices of a held-out part: stratified by label, seeded, twins never on both sides."""
+    """Indices of a held-out part: stratified by label, seeded, twins never on both sides.
+
+    At least one picture of each label, and of a picture that carries two labels both.
+    """
     rng = np.random.default_rng(seed)
     held: set[str] = set()
     for label in sorted(set(labels)):
-        # A picture counts for the first label it carries, so that twins move together.
         pictures = sorted({h for h, own in zip(hashes, labels, strict=True) if own == label})
         count = max(1, round(share * len(pictures)))
         held.update(rng.choice(np.array(pictures), size=count, replace=False).tolist())

@@ -41,13 +41,18 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """Everything needed to build the network again: stored in the checkpoint's card."""
+    """Everything needed to build the network again: stored in the checkpoint's card.
+
+    neck: layers between the backbone's pooled features and the classifier, in order: ``linear N``,
+    ``batchnorm``, ``relu``, ``dropout P``. dropout: right before the classifier.
+    """
 
     backbone: str
     labels: tuple[str, ...]
     input: InputSpec
     dropout: float = 0.0
     backbone_args: dict[str, Any] = field(default_factory=dict)
+    neck: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -68,6 +73,7 @@ class ModelSpec:
                 input=inputs,
                 dropout=float(data["dropout"]),
                 backbone_args=dict(data["backbone_args"]),
+                neck=tuple(str(v) for v in data.get("neck", ())),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"the card's model section is not usable: {error!r}") from error
@@ -90,7 +96,10 @@ class Normalise(nn.Module):
 
 
 class FaceNet(nn.Module):
-    """Normalised ``[N, C, H, W]`` to ``(logits [N, classes], embedding [N, D])``."""
+    """Normalised ``[N, C, H, W]`` to ``(logits [N, classes], embedding [N, D])``.
+
+    The embedding is what the classifier, a dropout and one linear layer, sees.
+    """
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
@@ -107,14 +116,43 @@ class FaceNet(nn.Module):
             )
         except (RuntimeError, TypeError, ValueError) as error:
             raise RecipeError(f"timm cannot build backbone {spec.backbone!r}: {error}") from error
-        self.embedding_dim = int(self.backbone.num_features)
+        self.neck, self.embedding_dim = _neck(spec.neck, int(self.backbone.num_features))
         self.head = nn.Sequential(
             nn.Dropout(spec.dropout), nn.Linear(self.embedding_dim, len(spec.labels))
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        embedding = self.backbone(x)
+        embedding = self.neck(self.backbone(x))
         return self.head(embedding), embedding
+
+
+def _neck(layers: Sequence[str], width: int) -> tuple[nn.Sequential, int]:
+    """The layers, and the width that they end with."""
+    built: list[nn.Module] = []
+    for layer in layers:
+        match layer.split():
+            case ["linear", size] if size.isdigit() and int(size) > 0:
+                built.append(nn.Linear(width, int(size)))
+                width = int(size)
+            case ["batchnorm"]:
+                built.append(nn.BatchNorm1d(width))
+            case ["relu"]:
+                built.append(nn.ReLU())
+            case ["dropout", share] if _is_share(share):
+                built.append(nn.Dropout(float(share)))
+            case _:
+                raise RecipeError(
+                    f"expected a neck of 'linear N', 'batchnorm', 'relu' and 'dropout P', "
+                    f"got {layer!r}"
+                )
+    return nn.Sequential(*built), width
+
+
+def _is_share(text: str) -> bool:
+    try:
+        return 0 <= float(text) < 1
+    except ValueError:
+        return False
 
 
 def parameter_count(model: nn.Module) -> int:

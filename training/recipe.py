@@ -20,6 +20,7 @@ class Model:
     backbone: str
     dropout: float = 0.0
     backbone_args: dict[str, Any] | None = None
+    neck: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -54,8 +54,14 @@ def split_data(recipe: Recipe, source: str | Path, step: Step) -> Split:
     held = set(
         faces_of.hold_out(kept_hashes, [f.label for f in kept], recipe.data.holdout, recipe.seed)
     )
+    train = [f for i, f in enumerate(kept) if i not in held]
+    if lonely := sorted({f.label for f in kept} - {f.label for f in train}):
+        raise DataError(
+            f"expected at least 2 distinct pictures of each class, one to train on and one to hold "
+            f"out; {source} has a single one of {', '.join(lonely)}"
+        )
     return Split(
-        train=[f for i, f in enumerate(kept) if i not in held],
+        train=train,
         held=[f for i, f in enumerate(kept) if i in held],
         dropped=len(faces) - len(kept),
         fingerprint=faces_of.fingerprint(kept, kept_hashes),

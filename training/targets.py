@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from fer_edge.errors import RecipeError
+from fer_edge.training.calibrate import minimise
 from fer_edge.training.checkpoint import load_checkpoint
 from fer_edge.training.data import Face
 from fer_edge.training.dataset import FaceDataset, predict_logits
@@ -113,6 +114,14 @@ def teacher_opinion(split: Split, recipe: Recipe, say: Callable[[str], None]) ->
     return nn.functional.log_softmax((views[0] + views[1]) / 2, 1)
 
 
+def teacher_facts(recipe: Recipe) -> dict[str, Any]:
+    """Who taught, for the card: the weights' SHA-256 and the recipe; empty without a teacher."""
+    if not recipe.data.teacher:
+        return {}
+    teacher = load_checkpoint(recipe.data.teacher)
+    return {"sha256": teacher.sha256, "recipe": teacher.facts.get("recipe", {})}
+
+
 def _held_out(facts: dict[str, Any]) -> tuple[Any, Any, Any]:
     """What decides which faces a checkpoint's run held out."""
     data, recipe = facts.get("data", {}), facts.get("recipe", {})
@@ -125,16 +134,3 @@ def _mirror(pixels: Tensor) -> Tensor:
 
 def indices(faces: Sequence[Face], labels: Sequence[str]) -> Tensor:
     return torch.tensor([list(labels).index(face.label) for face in faces])
-
-
-def minimise(parameters: Sequence[Tensor], loss: Callable[[], Tensor]) -> None:
-    """L-BFGS over all of the data at once: for smooth problems with few parameters."""
-    optimizer = torch.optim.LBFGS(parameters, max_iter=200, line_search_fn="strong_wolfe")
-
-    def closure() -> Any:
-        optimizer.zero_grad()
-        value = loss()
-        value.backward()  # type: ignore[no-untyped-call]
-        return value
-
-    optimizer.step(closure)  # type: ignore[no-untyped-call]

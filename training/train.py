@@ -36,7 +36,7 @@ from fer_edge.training.model import (
 )
 from fer_edge.training.recipe import Recipe
 from fer_edge.training.split import Say, Split, Step, split_data
-from fer_edge.training.targets import train_targets
+from fer_edge.training.targets import teacher_facts, train_targets
 
 from timm.utils import ModelEmaV3  # isort: skip  (after the torchvision shim)
 from torchvision.transforms import v2  # isort: skip
@@ -94,6 +94,7 @@ def train(
         generator=order,
     )
     held = FaceDataset(split.held, None, spec.input)
+    teacher = teacher_facts(recipe)
     optimizer, schedule = optimisers(recipe, net, len(loader))
     average = ModelEmaV3(net, decay=recipe.fit.ema) if recipe.fit.ema else None
     normalise = Normalise(spec.input).to(accelerator.device)
@@ -115,6 +116,8 @@ def train(
             average.module.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["schedule"])
+        if accelerator.scaler:
+            accelerator.scaler.load_state_dict(state["scaler"])
         first, best, best_epoch = state["epoch"], tuple(state["best"]), state["best_epoch"]
         say(f"Going on after epoch {first}")
     _keep_metrics_before(run / METRICS, first)
@@ -163,7 +166,12 @@ def train(
         score = (scores["accuracy"], -scores["nll"])
         if score > best:
             best, best_epoch = score, epoch
-            facts = {"recipe": recipe.as_dict(), "data": split.facts(), "epoch": epoch + 1}
+            facts = {
+                "recipe": recipe.as_dict(),
+                "teacher": teacher,
+                "data": split.facts(),
+                "epoch": epoch + 1,
+            }
             try:
                 save_checkpoint(Checkpoint(chosen, facts=facts), run / BEST)
             except CheckpointError as error:
@@ -190,6 +198,7 @@ def train(
                 "average": average.module.state_dict() if average else {},
                 "optimizer": optimizer.state_dict(),
                 "schedule": schedule.state_dict(),
+                "scaler": accelerator.scaler.state_dict() if accelerator.scaler else {},
                 "epoch": epoch + 1,
                 "best": list(best),
                 "best_epoch": best_epoch,
@@ -243,6 +252,7 @@ def model_spec(recipe: Recipe) -> ModelSpec:
         input=InputSpec(i.size_px, i.colour, i.mean, i.std),
         dropout=recipe.model.dropout,
         backbone_args=recipe.model.backbone_args or {},
+        neck=recipe.model.neck,
     )
 
 

@@ -7,6 +7,7 @@ answers what it was told to, as slowly as it was told to, and breaks when it was
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from collections.abc import Mapping
@@ -30,12 +31,14 @@ def write_fake_bundle(
     *,
     latency_ms: float = 0.0,
     fail_after: int | None = None,
+    crash: bool = False,
     abstain_below: float = 0.0,
 ) -> Path:
     """Write a bundle that gives the same probabilities to every face.
 
     answers: probability by canonical name; missing ones share what is left. latency_ms: time each
-    call takes. fail_after: calls that succeed before every further one raises EngineError.
+    call takes. fail_after: calls that succeed before every further one raises EngineError. crash:
+    the first call kills its process, as a broken engine does.
     """
     answers = dict(answers or {"neutral": 0.9})
     missing = [name for name in EMOTIONS if name not in answers]
@@ -43,7 +46,9 @@ def write_fake_bundle(
     if set(answers) - set(EMOTIONS) or left < -1e-6 or min(answers.values()) < 0:
         raise InputError(f"expected probabilities by canonical name, 1 in all, got {answers}")
     row = [answers.get(name, left / max(len(missing), 1)) for name in EMOTIONS]
-    data = json.dumps({"row": row, "latency_ms": latency_ms, "fail_after": fail_after}).encode()
+    data = json.dumps(
+        {"row": row, "latency_ms": latency_ms, "fail_after": fail_after, "crash": crash}
+    ).encode()
     file = listed("fake-fp32/answers.json", data)
     bundle = Bundle(
         path=Path(path),
@@ -75,9 +80,12 @@ class FakeSession:
         self._row = np.array(plan["row"], np.float32)
         self._latency_s = plan["latency_ms"] / 1e3
         self._left = plan["fail_after"]
+        self._crash = plan["crash"]
         self._lock = threading.Lock()
 
     def run(self, batch: Batch) -> Outputs:
+        if self._crash:
+            os.abort()
         with self._lock:
             if self._left is not None:
                 if self._left == 0:

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from fer_edge.errors import CheckpointError, RecipeError
 from fer_edge.labels import EMOTIONS, SOURCE_ORDERS
-from fer_edge.training.checkpoint import Checkpoint, save_checkpoint
+from fer_edge.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from fer_edge.training.data import Face
 from fer_edge.training.recipe import Data, Recipe
 from fer_edge.training.split import Split, split_data
-from fer_edge.training.targets import train_targets
+from fer_edge.training.targets import teacher_facts, train_targets
 
 VOTERS = SOURCE_ORDERS["ferplus"]
 
@@ -144,6 +144,13 @@ def test_the_order_of_the_teachers_labels_does_not_matter(
         for name in ("plain", "turned")
     ]
     assert torch.allclose(*targets, atol=1e-4)
+
+
+def test_who_taught_is_known_afterwards(taught: Recipe, finished: Any) -> None:
+    facts = teacher_facts(taught)
+    assert facts["sha256"] == load_checkpoint(finished.best).sha256
+    assert facts["recipe"]["name"] == "tiny"
+    assert teacher_facts(replace(taught, data=Data())) == {}
 
 
 def test_a_teacher_that_is_not_there_is_named(taught: Recipe, few_faces: Path) -> None:

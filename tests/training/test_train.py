@@ -178,6 +178,16 @@ def test_one_parquet_file_is_enough(recipe: Recipe, few_faces: Path, tmp_path: P
         )
 
 
+def test_a_class_with_a_single_picture_is_said(
+    recipe: Recipe, few_faces: Path, tmp_path: Path
+) -> None:
+    rows = [row for row in few_rows(few_faces) if row["label"] != "fear"]
+    rows += [row for row in few_rows(few_faces) if row["label"] == "fear"][:1]
+    source = write_parts(tmp_path, rows, rows[:1])
+    with pytest.raises(DataError, match="fear"):
+        train(recipe, source, tmp_path / "run", say=quiet)
+
+
 def test_a_broken_picture_is_named_before_training_begins(
     recipe: Recipe, few_faces: Path, tmp_path: Path
 ) -> None:

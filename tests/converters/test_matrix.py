@@ -1,0 +1,80 @@
+"""The matrix has a row for every cell, with figures or with the reason why there are none."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from fer_edge.backends import onnxruntime as engine
+from fer_edge.cli import main
+from fer_edge.converters import onnxruntime
+from fer_edge.converters.base import Artifact, Source, converter, targets
+from fer_edge.converters.matrix import FACES, FULL, SMALL, markdown, matrix
+from fer_edge.errors import ConversionError
+from fer_edge.training.model import FaceNet, parameter_count
+
+
+def quiet(_: str) -> None:
+    pass
+
+
+def test_the_full_networks_are_those_of_the_five_systems() -> None:
+    spec = FULL["tf_efficientnetv2_s"]
+    assert parameter_count(FaceNet(spec)) == 20_968_023
+    assert FULL["swin_base_patch4_window7_224"].neck == ("linear 128",)
+    assert len(FULL) == len(SMALL) == 6
+
+
+@pytest.mark.slow
+def test_every_small_network_passes_in_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnxruntime, "PRECISIONS", ("fp32",))
+    rows = matrix(SMALL, only=["onnxruntime"], say=quiet)
+    assert len(rows) == 1 + len(SMALL)
+    for row in rows:
+        assert row.refused is None, row
+        assert row.bytes
+        assert row.p50_ms
+        assert row.failures == ()
+        assert row.agreement == 1
+    assert FACES >= 256
+
+
+def test_a_refusal_is_a_row_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    build = onnxruntime.build
+
+    def refusing(source: Source, precision: str) -> Artifact:
+        if precision == "int8":
+            raise ConversionError("this chip has no such arithmetic")
+        return replace(build(source, precision), stand_in=None)
+
+    monkeypatch.setattr(onnxruntime, "build", refusing)
+    monkeypatch.setattr(engine, "preflight", lambda variant, options: "no such chip | here")
+    rows = matrix({"cnn48": SMALL["cnn48"]}, only=["onnxruntime"], say=quiet)
+    assert [row.refused for row in rows] == 2 * [
+        "no such chip | here", "this chip has no such arithmetic"
+    ]  # fmt: skip
+    table = markdown(rows).splitlines()
+    assert len(table) == 2 + len(rows)
+    assert len({line.count("|") for line in table}) == 1
+
+
+def test_the_command_prints_and_writes_the_table(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    monkeypatch.setattr("fer_edge.converters.matrix.SMALL", {"cnn48": SMALL["cnn48"]})
+    out = tmp_path / "matrix.md"
+    command = ["matrix", "--small", "--target", "onnxruntime", "-o", str(out), "--json"]
+    done = CliRunner().invoke(main, command)
+    assert done.exit_code == 0, done.output
+    rows = json.loads(done.stdout)
+    assert {(row["network"], row["precision"]) for row in rows} == {
+        (network, precision)
+        for network in ("the default model", "cnn48")
+        for precision in converter("onnxruntime").PRECISIONS
+    }
+    assert "| cnn48 | 390,119 | onnxruntime | fp32 | 100.00% |" in out.read_text("utf-8")
+    assert set(targets()) >= {"onnxruntime", "openvino"}
