@@ -191,6 +191,12 @@ def test_an_operation_computes_what_torch_does(
 # --- what coremltools does not write here, straight against torch --------------------------------
 
 X = weights(2, 3, 8, 8)
+
+
+def in_steps(x: Tensor, scale: float, zero: int, low: int, high: int) -> Tensor:
+    return (torch.fake_quantize_per_tensor_affine(x, scale, zero, low, high) / scale + zero).round()
+
+
 BITS = torch.tensor([0b11_01_00_10, 0b00000011], dtype=torch.uint8)
 
 STRAIGHT: dict[str, tuple[str, dict[str, Any], Any]] = {
@@ -225,7 +231,7 @@ STRAIGHT: dict[str, tuple[str, dict[str, Any], Any]] = {
     ),
     "quantize": (
         "quantize", {"input": X, "scale": torch.tensor(0.02), "output_dtype": "int8"},
-        torch.quantize_per_tensor(X, 0.02, 0, torch.qint8).int_repr(),
+        in_steps(X, 0.02, 0, -128, 127).to(torch.int8),
     ),
     "quantize with zero point": (
         "quantize",
@@ -233,7 +239,7 @@ STRAIGHT: dict[str, tuple[str, dict[str, Any], Any]] = {
             "input": X, "scale": torch.tensor(0.02), "output_dtype": "uint8",
             "zero_point": torch.tensor(40, dtype=torch.uint8),
         },
-        torch.quantize_per_tensor(X, 0.02, 40, torch.quint8).int_repr(),
+        in_steps(X, 0.02, 40, 0, 255).to(torch.uint8),
     ),
     "dequantize per channel": (
         "dequantize",
