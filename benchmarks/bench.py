@@ -1,152 +1,130 @@
-"""The table: every variant that runs here, by batch size, against torch and ONNX Runtime fp32."""
+"""A measurement: every variant that runs here in one scenario, as plain values."""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge import DEFAULT_BUNDLE, EngineError, InputError, Predictor, TargetError, open_bundle
-from fer_edge.benchmarks.environment import environment, noise_note
-from fer_edge.benchmarks.timing import Call, Samples, interleaved, ratio_interval
+from fer_edge import DEFAULT_BUNDLE, InputError, Predictor, TargetError, open_bundle
+from fer_edge.benchmarks.accuracy import accuracy, mark_front
+from fer_edge.benchmarks.against import load_against
+from fer_edge.benchmarks.environment import cpu_seconds, environment, noise, noise_note
+from fer_edge.benchmarks.job import CROP_PX, Job, Ready, Step
+from fer_edge.benchmarks.loadgen import check_loadgen, loadgen
+from fer_edge.benchmarks.scenarios import SCENARIOS, TORCH_EAGER
 
-SCHEMA = 1
-_CROP_PX = 200
-"""Side of the BGR crops that are timed: a driver's face from a 720p cabin camera."""
-_SAMPLES = 700
-"""Enough for a p99 at 99 % confidence (662)."""
-BASELINES = ("torch eager fp32", "onnxruntime/fp32")
-
-Step = Callable[[str, int, int], None]
+SCHEMA = 2
+"""2: percentiles are of the steady state; rows carry their samples and the scenario's figures."""
 
 
 def bench(
     bundle: str | Path | None = None,
-    batch_sizes: Sequence[int] = (1, 8, 16, 32, 64),
+    batch_sizes: Sequence[int] | None = None,
     *,
+    scenario: str = "batch",
+    target: str | None = None,
+    precision: str | None = None,
     checkpoint: str | Path | None = None,
+    against: str | None = None,
+    data: str | Path | None = None,
+    split: str | None = "val",
+    loadgen_logs: str | Path | None = None,
     budget_s: float = 20.0,
+    hz: float = 30.0,
+    deadline_ms: float | None = None,
     step: Step = lambda what, done, total: None,
 ) -> dict[str, Any]:
     """Measure every variant that runs here; gives the report as plain values.
 
-    bundle: None means the shipped one. checkpoint: the folder that torch eager runs, for the
-    ratio against it; None leaves torch out. budget_s: time for each batch size, all variants
-    together; percentiles without enough samples stay None.
+    bundle: None means the shipped one. batch_sizes: None means the scenario's own. scenario: a
+    name in SCENARIOS. target, precision: only such variants; None means all. checkpoint: the
+    folder that torch eager runs, for the ratio against it; None leaves torch out. budget_s: time
+    for each batch size, all variants together; percentiles without enough samples stay None.
+    hz, deadline_ms: of a stream; no deadline means one period. against: ``module:function`` to
+    measure in turns with ours. data, split: labelled faces for accuracy beside speed.
+    loadgen_logs: a folder; the official LoadGen then drives the same scenario and logs there.
 
     Latency is ``predictor.predict_batch`` of 200x200 BGR crops: resize and answers included.
+    Raises InputError, BundleError, EngineError, and TargetError if nothing that fits runs here.
     """
-    if not batch_sizes or min(batch_sizes) < 1:
-        raise InputError(f"expected batch sizes of at least 1, got {list(batch_sizes)}")
+    if scenario not in SCENARIOS:
+        raise InputError(f"expected a scenario of {', '.join(SCENARIOS)}, got {scenario!r}")
+    work, own_sizes = SCENARIOS[scenario]
+    sizes = own_sizes if batch_sizes is None else batch_sizes
+    if not sizes or min(sizes) < 1:
+        raise InputError(f"expected batch sizes of at least 1, got {list(sizes)}")
     path = DEFAULT_BUNDLE if bundle is None else Path(bundle)
     content = open_bundle(path)
     env = environment()
-    rng = np.random.default_rng(0)
-    rows: list[dict[str, Any]] = []
-    refused: list[dict[str, str]] = []
     with ExitStack() as stack:
-        predictors: dict[str, Predictor] = {}
-        for variant in content.variants:
-            try:
-                predictor = Predictor(path, variant.target, variant.precision)
-            except TargetError as error:
-                refused.append({"variant": variant.name, "reason": str(error)})
-                continue
-            predictors[variant.name] = stack.enter_context(predictor)
-        if not predictors:
-            raise TargetError("; ".join(item["reason"] for item in refused))
-        reference = _torch_eager(checkpoint) if checkpoint is not None else None
-        for batch in batch_sizes:
-            crops = list(rng.integers(0, 256, (batch, _CROP_PX, _CROP_PX, 3), np.uint8))
-            calls: dict[str, Call] = {
-                name: partial(p.predict_batch, crops) for name, p in predictors.items()
-            }
-            if reference is not None:
-                ready = rng.integers(
-                    0, 256, (batch, content.crop.size_px, content.crop.size_px, 3), np.uint8
-                )
-                calls[BASELINES[0]] = partial(reference, ready)
-            taken = interleaved(
-                calls,
-                _SAMPLES,
-                budget_s=budget_s,
-                step=partial(step, f"batch {batch}"),
-            )
-            rows += [_row(name, batch, s, taken, predictors, crops) for name, s in taken.items()]
-    starts = {}
-    for i, name in enumerate(predictors):
-        step("cold start", i + 1, len(predictors))
-        starts[name] = cold_start(path, name)
+        predictors, refused = _open(path, target, precision, stack)
+        references: dict[str, Ready] = {}
+        if checkpoint is not None and scenario in ("batch", "single"):
+            references[TORCH_EAGER] = _torch_eager(checkpoint)
+        size_px = content.crop.size_px
+        if against is not None:
+            if scenario not in ("batch", "single"):
+                raise InputError(f"expected --against with batch or single, got {scenario}")
+            references[against] = load_against(against, size_px)
+        if loadgen_logs is not None:
+            check_loadgen(scenario)
+        judged = {} if data is None else accuracy(predictors, data, split, step)
+        job = Job(path, size_px, predictors, sizes, budget_s, step, hz, deadline_ms, references)
+        before = cpu_seconds()
+        parts = work(job)
+        disturbed = noise(before, cpu_seconds(), parts["rows"])
+        for row in parts["rows"]:
+            row.update(judged.get(row["variant"], {}))
+        mark_front(parts["rows"])
+        if loadgen_logs is not None:
+            parts["loadgen"] = loadgen(job, scenario, Path(loadgen_logs))
     return {
         "schema": SCHEMA,
+        "scenario": scenario,
         "bundle": {"path": str(path), "sha256": content.sha256},
         "environment": env,
-        "note": noise_note(env),
-        "crop_px": _CROP_PX,
-        "rows": rows,
-        "cold_start": starts,
+        "noise": disturbed,
+        "note": noise_note(env, disturbed),
+        "crop_px": CROP_PX,
         "refused": refused,
+        **parts,
     }
 
 
-def _row(
-    name: str,
-    batch: int,
-    samples: Samples,
-    taken: dict[str, Samples],
-    predictors: dict[str, Predictor],
-    crops: list[npt.NDArray[np.uint8]],
-) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        "variant": name,
-        "batch": batch,
-        "samples": len(samples.ns),
-        "p50_ms": samples.percentile_ms(50),
-        "p90_ms": samples.percentile_ms(90),
-        "p99_ms": samples.percentile_ms(99),
-        "throughput_hz": samples.throughput_hz(batch),
-    }
-    if name in predictors:
-        times = [predictors[name].predict_batch(crops)[0].times for _ in range(20)]
-        row["split_ms"] = {
-            "preprocess": float(np.median([t.preprocess_ms for t in times])),
-            "infer": float(np.median([t.infer_ms for t in times])),
-            "postprocess": float(np.median([t.postprocess_ms for t in times])),
-        }
-    for baseline in BASELINES:
-        if baseline in taken and baseline != name:
-            ratio, low, high = ratio_interval(taken[baseline], samples)
-            row.setdefault("speedup", {})[baseline] = {"ratio": ratio, "low": low, "high": high}
-    return row
+def _open(
+    path: Path, target: str | None, precision: str | None, stack: ExitStack
+) -> tuple[dict[str, Predictor], list[dict[str, str]]]:
+    """The variants that were asked for and run here, by name; and why each other one does not."""
+    predictors: dict[str, Predictor] = {}
+    refused = []
+    wanted = [
+        variant
+        for variant in open_bundle(path).variants
+        if target in (None, variant.target) and precision in (None, variant.precision)
+    ]
+    if not wanted:
+        raise TargetError(
+            f"expected a variant {target or 'any'}/{precision or 'any'} in {path}, it has "
+            f"{', '.join(v.name for v in open_bundle(path).variants)}"
+        )
+    for variant in wanted:
+        try:
+            predictor = Predictor(path, variant.target, variant.precision)
+        except TargetError as error:
+            refused.append({"variant": variant.name, "reason": str(error)})
+            continue
+        predictors[variant.name] = stack.enter_context(predictor)
+    if not predictors:
+        raise TargetError("; ".join(item["reason"] for item in refused))
+    return predictors, refused
 
 
-def cold_start(bundle: str | Path, variant: str) -> dict[str, float]:
-    """Process start to first answer in a fresh process, in seconds, and its memory in bytes."""
-    target, precision = variant.split("/")
-    began = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-m", "fer_edge.benchmarks.coldstart", str(bundle), target, precision],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        said = done.stderr.strip().splitlines() or ["it said nothing"]
-        raise EngineError(f"a fresh process could not run {variant}: {said[-1]}")
-    total = time.perf_counter() - began
-    return {"total_s": total, **json.loads(done.stdout)}
-
-
-def _torch_eager(checkpoint: str | Path) -> Callable[[npt.NDArray[np.uint8]], object]:
+def _torch_eager(checkpoint: str | Path) -> Ready:
     """What a user has before converting: the checkpoint in torch, fp32, eager, all cores."""
     import torch
 

@@ -15,19 +15,31 @@ from fer_edge.machine import cpu_field, cpu_name
 _LIBRARIES = ("fer-edge", "numpy", "opencv-python-headless", "onnxruntime", "openvino", "torch")
 _ISA = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimddp", "i8mm")
 
+_NOISY_STEAL = 0.01
+_NOISY_OTHERS = 0.10
+"""Share of all cores: on two of them, a fifth of one."""
+_NOISY_SPREAD = 1.5
+"""p90 over p50; fixed work on a quiet core stays under 1.1."""
+
 
 def environment() -> dict[str, Any]:
-    """Processor, ISA, cores, memory, load, governor, system, libraries and time."""
+    """Processor, ISA, cores, clocks, memory, load, governor, system, libraries and time.
+
+    What the system does not tell is None: a virtual machine seldom has a clock or a sensor.
+    """
     import psutil
 
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "cpu": cpu_name(),
-        "isa": [flag for flag in _ISA if flag in (cpu_field("flags") or "").split()],
+        "isa": [flag for flag in _ISA if flag in _flags()],
         "cores": os.cpu_count(),
         "affinity": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
         "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "clock_mhz": clock_mhz(),
+        "temperature_c": temperature_c(),
         "memory_bytes": psutil.virtual_memory().total,
+        "memory_free_bytes": psutil.virtual_memory().available,
         "load_1min": round(psutil.getloadavg()[0], 2),
         "system": platform.platform(),
         "python": platform.python_version(),
@@ -36,14 +48,92 @@ def environment() -> dict[str, Any]:
     }
 
 
-def noise_note(env: dict[str, Any]) -> str | None:
-    """A sentence for the report if other work was running when the measurement began."""
+def clock_mhz() -> float | None:
+    """Mean clock of all cores in MHz, where the system tells it."""
+    import psutil
+
+    try:
+        found = psutil.cpu_freq()
+    except (OSError, NotImplementedError, RuntimeError):
+        return None
+    return round(found.current, 1) if found and found.current else None
+
+
+def temperature_c() -> float | None:
+    """The hottest sensor in degrees Celsius, where there is one."""
+    import psutil
+
+    if not hasattr(psutil, "sensors_temperatures"):
+        return None
+    found = [s.current for sensors in psutil.sensors_temperatures().values() for s in sensors]
+    return max(found, default=None)
+
+
+def cpu_seconds() -> dict[str, float]:
+    """CPU time of the whole machine since it started; steal is what the hypervisor took."""
+    import psutil
+
+    times = psutil.cpu_times()
+    own = psutil.Process().cpu_times()
+    return {
+        "all": sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0),
+        "steal": getattr(times, "steal", 0.0),
+        "idle": times.idle + getattr(times, "iowait", 0.0),
+        "own": own.user + own.system + own.children_user + own.children_system,
+    }
+
+
+def noise(
+    before: dict[str, float], after: dict[str, float], rows: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """What disturbed a measurement, from two readings of ``cpu_seconds`` and its rows.
+
+    steal_share: of all CPU time, taken by the hypervisor; others_share: used by other processes;
+    spread: the widest p90 over p50 of a row, of those that have both. ``reasons`` is empty for a
+    quiet machine.
+    """
+    spent = {key: after[key] - before[key] for key in before}
+    total = max(spent["all"], 1e-9)
+    steal = min(max(spent["steal"] / total, 0.0), 1.0)
+    others = (spent["all"] - spent["idle"] - spent["steal"] - spent["own"]) / total
+    others = min(max(others, 0.0), 1.0)
+    ratios = [
+        row["p90_ms"] / row["p50_ms"]
+        for row in rows
+        # Under a load of our own making a spread says nothing about the machine.
+        if row.get("p90_ms") and row.get("p50_ms") and row.get("state") != "contended"
+    ]
+    spread = max(ratios, default=None)
+    reasons = []
+    if steal > _NOISY_STEAL:
+        reasons.append(f"the hypervisor took {steal:.1%} of the CPU time")
+    if others > _NOISY_OTHERS:
+        reasons.append(f"other processes used {others:.0%} of the CPU time")
+    if spread is not None and spread > _NOISY_SPREAD:
+        reasons.append(f"a p90 is {spread:.1f} times its p50")
+    return {
+        "steal_share": steal,
+        "others_share": others,
+        "spread": spread,
+        "reasons": reasons,
+    }
+
+
+def noise_note(env: dict[str, Any], found: dict[str, Any] | None = None) -> str | None:
+    """A sentence for the report if other work was running before or during a measurement."""
+    reasons = list(found["reasons"]) if found else []
     if env["load_1min"] > 0.5:
-        return (
-            f"The machine was busy before this began (load {env['load_1min']} on "
-            f"{env['cores']} cores): figures are worse than a quiet machine's."
+        reasons.insert(
+            0, f"it was busy before this began (load {env['load_1min']} on {env['cores']} cores)"
         )
-    return None
+    if not reasons:
+        return None
+    return f"Noisy machine: {'; '.join(reasons)}. Figures are worse than a quiet machine's."
+
+
+def _flags() -> list[str]:
+    """x86 says ``flags``, Arm says ``Features``."""
+    return (cpu_field("flags") or cpu_field("Features") or "").split()
 
 
 def _read(path: str) -> str | None:

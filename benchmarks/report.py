@@ -7,10 +7,17 @@ from typing import Any
 from rich.console import Console
 from rich.table import Column, Table
 
+from fer_edge.benchmarks.table import cells, loadgen_cells
+
+_FILE_WIDTH = 160
+"""Characters in a line where no terminal says how many there are: no cell is cut."""
+
 
 def print_table(report: dict[str, Any]) -> None:
-    """Print environment, the latency table, cold starts and what could not run."""
+    """Print environment, the scenario's table, cold starts and what could not run."""
     console = Console(highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console = Console(highlight=False, soft_wrap=True, width=_FILE_WIDTH)
     env = report["environment"]
     console.print(
         f"{env['cpu']}, {env['cores']} cores ({', '.join(env['isa'])}), {env['time']}\n"
@@ -18,29 +25,28 @@ def print_table(report: dict[str, Any]) -> None:
     )
     if report["note"]:
         console.print(report["note"], style="yellow")
-    table = Table(
-        Column("variant", no_wrap=True, min_width=18),
-        "batch",
-        "p50 ms",
-        "p90 ms",
-        "p99 ms",
-        "faces/s",
-    )
-    baselines = sorted({name for row in report["rows"] for name in row.get("speedup", {})})
-    for name in baselines:
-        table.add_column(f"against\n{name}")
-    for row in report["rows"]:
-        cells = [
-            row["variant"],
-            str(row["batch"]),
-            *(_ms(row[key]) for key in ("p50_ms", "p90_ms", "p99_ms")),
-            f"{row['throughput_hz']:,.0f}",
-        ]
-        for name in baselines:
-            ratio = row.get("speedup", {}).get(name)
-            cells.append(f"{ratio['ratio']:.2f}x" if ratio else "")
-        table.add_row(*cells)
-    console.print(table)
+    headers, rows = cells(report)
+    console.print(_table(headers, rows))
+    console.print(report["method"], style="dim")
+    if "loadgen" in report:
+        console.print(_table(*loadgen_cells(report)))
+    if "cold_start" in report:
+        _print_starts(console, report)
+    for item in report.get("budget", []):
+        console.print(item["sentence"], style="green" if item["held"] else "red")
+    for item in report["refused"]:
+        console.print(f"not here: {item['variant']}: {item['reason']}")
+
+
+def _table(headers: list[str], rows: list[list[str]]) -> Table:
+    first = Column(headers[0], no_wrap=True, min_width=18)
+    table = Table(first, *(Column(name, overflow="fold") for name in headers[1:]))
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _print_starts(console: Console, report: dict[str, Any]) -> None:
     starts = Table(
         Column("fresh process", no_wrap=True, min_width=18),
         "total s",
@@ -62,9 +68,3 @@ def print_table(report: dict[str, Any]) -> None:
         )
     console.print(starts)
     console.print(f"split: preprocess/infer/postprocess ms at batch {report['rows'][0]['batch']}")
-    for item in report["refused"]:
-        console.print(f"not here: {item['variant']}: {item['reason']}")
-
-
-def _ms(value: float | None) -> str:
-    return "too few" if value is None else f"{value:.3f}"

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from fer_edge.benchmarks.steady import steady
+
 # Least samples before a percentile may be claimed at 99 % confidence with a tolerated margin of
 # 1/20 of the tail (MLPerf Inference rules, "Number of queries"); p50 carries itself much earlier.
 MIN_SAMPLES: Mapping[float, int] = {50: 24, 90: 64, 95: 130, 99: 662, 99.9: 6636}
@@ -31,6 +33,10 @@ class Samples:
             return None
         return float(np.percentile(self.ns, q)) / 1e6
 
+    def missing(self, q: float) -> int:
+        """How many samples the q-th percentile still needs before it may be said; 0 for none."""
+        return max(MIN_SAMPLES[q] - len(self.ns), 0)
+
     def throughput_hz(self, per_call: int) -> float:
         """Items per second of wall time, all calls counted."""
         return per_call * len(self.ns) / (float(self.ns.sum()) / 1e9)
@@ -47,18 +53,20 @@ def interleaved(
 ) -> dict[str, Samples]:
     """Time each callable in turn, in blocks, so that drift of the machine hits all alike.
 
-    samples: calls of each that are counted at least, after warm_up uncounted ones. block: calls in
-    a row (one block supports a median), after SETTLE uncounted ones: engines keep threads spinning
-    for a while after a call, and would steal the cores from the next one (torch took 60 times its
-    time when they took turns call by call). budget_s: no further round starts after this;
-    percentiles that then lack samples are not given.
+    samples: calls of each that are counted at least, after warm_up uncounted ones and those before
+    the steady state (steady.METHOD), which stay in what is given. block: calls in a row (one block
+    supports a median), after SETTLE uncounted ones: engines keep threads spinning for a while after
+    a call, and would steal the cores from the next one (torch took 60 times its time when they took
+    turns call by call). budget_s: no further round starts after this; percentiles that then lack
+    samples are not given.
     """
     for call in calls.values():
         for _ in range(warm_up):
             call()
     taken: dict[str, list[int]] = {name: [] for name in calls}
     deadline = time.monotonic() + budget_s
-    for done in range(0, samples, block):
+    done = 0
+    while True:
         for name, call in calls.items():
             for _ in range(SETTLE):
                 call()
@@ -66,10 +74,17 @@ def interleaved(
                 start = time.perf_counter_ns()
                 call()
                 taken[name].append(time.perf_counter_ns() - start)
-        step(min(done + block, samples), samples)
-        if time.monotonic() > deadline:
+        done += block
+        step(min(done, samples), samples)
+        if time.monotonic() > deadline or (
+            done >= samples and all(_kept(values) >= samples for values in taken.values())
+        ):
             break
     return {name: Samples(np.array(values, np.int64)) for name, values in taken.items()}
+
+
+def _kept(values: list[int]) -> int:
+    return len(values) - steady(np.array(values, np.int64)).discard
 
 
 def ratio_interval(

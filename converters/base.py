@@ -25,7 +25,7 @@ from fer_edge.training.checkpoint import Checkpoint
 
 _NOT_TARGETS = {
     "base", "convert", "coreml_layers", "coreml_operations", "coreml_program", "export", "faces",
-    "matrix", "parity", "probe", "speed",
+    "matrix", "parity", "probe", "speed", "typed",
 }  # fmt: skip
 
 
@@ -34,8 +34,10 @@ class Source:
     """What every variant of a bundle is built from.
 
     graph: the checkpoint's deploy graph as ONNX. calibration: uint8 ``[N, S, S, 3]`` BGR faces.
-    batch_sizes: those that will be asked for; engines with fixed shapes are built for them.
-    gpus: compute capabilities (``sm_86``) to compile for ahead of time.
+    batch_sizes: those that will be asked for, the most usual first: engines with fixed shapes are
+    built for them, engines with a range for all between the smallest and the largest.
+    gpus: compute capabilities (``sm_86``) to compile for ahead of time. workspace_mib: GPU memory
+    that one layer may use; None is all there is.
     """
 
     checkpoint: Checkpoint
@@ -43,6 +45,7 @@ class Source:
     calibration: npt.NDArray[np.uint8]
     batch_sizes: tuple[int, ...] = (1,)
     gpus: tuple[str, ...] = ()
+    workspace_mib: int | None = None
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,8 @@ class Artifact:
     """The files of one variant, by ``folder/name``; fields as in fer_edge.bundle.Variant.
 
     stand_in: computes what the files say, for machines where their engine cannot run: it judges
-    the variant in the engine's place. None where nothing but the engine can.
+    the variant in the engine's place. None where nothing but the engine can. judge: what it is,
+    for the record.
     """
 
     entry: str
@@ -59,6 +63,7 @@ class Artifact:
     needs: Mapping[str, Any] = field(default_factory=dict)
     batch: Mapping[str, int | None] = field(default_factory=lambda: {"min": 1, "max": None})
     stand_in: Callable[[], Session] | None = None
+    judge: str = "a stand-in"
 
 
 class Converter(Protocol):

@@ -20,7 +20,13 @@ from fer_edge.converters.faces import FaceSet, calibration_faces, gate_faces
 from fer_edge.converters.parity import Limits, compare, failures, prove_batches, run_all
 from fer_edge.converters.probe import crash
 from fer_edge.converters.speed import beaten, single_face_p50_ms
-from fer_edge.errors import BundleError, ConversionError, ParityError, TargetError
+from fer_edge.errors import (
+    BundleError,
+    ConversionError,
+    MissingDependencyError,
+    ParityError,
+    TargetError,
+)
 from fer_edge.machine import cpu_name
 from fer_edge.preprocess import CropRule
 from fer_edge.training.checkpoint import Checkpoint, load_checkpoint
@@ -62,19 +68,21 @@ def convert(
     allow_unproven: bool = False,
     batch_sizes: Sequence[int] = (1,),
     gpus: Sequence[str] = (),
+    workspace_mib: int | None = None,
     seed: int = 2026,
     say: Say = print,
 ) -> Bundle:
     """Convert a checkpoint folder into the bundle ``out``, or add variants to the one there.
 
-    targets: names of converters (``onnxruntime``, ``openvino``), or ``all``. precisions: names, or
+    targets: names of converters (``onnxruntime``, ``openvino``), or ``all`` that have their
+    libraries here. precisions: names, or
     ``all`` or ``auto`` (see above); with these a variant that cannot run here or fails its gate is
     left out and said to be, with names it is an error.
     data: labelled faces; its ``val`` part judges, its ``train`` part calibrates int8. None uses
     the composite faces that ship with the package. calibrate: other faces for int8.
     allow_drop: accuracy, as a share, that reduced precisions may lose; recorded in the bundle.
     allow_unproven: write variants that nothing here can judge, marked so in the bundle.
-    batch_sizes, gpus: see converters.base.Source.
+    batch_sizes, gpus, workspace_mib: see converters.base.Source.
 
     Raises ParityError, saying by how much, if a variant fails its gate (nothing is written then),
     ConversionError, DataError, CheckpointError, TargetError, or BundleError if ``out`` holds
@@ -95,10 +103,16 @@ def convert(
     graph = export_onnx(source)
     reference = torch_outputs(source, gate)
     lenient = bool({ALL, AUTO} & set(precisions))
-    work = Source(source, graph, calibration.images, tuple(batch_sizes), tuple(gpus))
+    work = Source(source, graph, calibration.images, tuple(batch_sizes), tuple(gpus), workspace_mib)
     judged = []
     for target, precision in wanted:
-        candidate = build_variant(target, precision, work, rule, say)
+        try:
+            candidate = build_variant(target, precision, work, rule, say)
+        except MissingDependencyError as error:
+            if ALL not in targets:
+                raise
+            say(f"Left out: {target}/{precision}: {error}")
+            continue
         if candidate.session is not None:
             variant = judge_variant(
                 candidate, reference, gate, calibration, spec.labels, allow_drop, say
@@ -215,8 +229,8 @@ def build_variant(
     if unable is None:
         alone = Candidate(variant, artifact, None)
         unable = crash(*_merged(Path("probe.fer"), source.checkpoint, rule, [alone], None))
-    if unable is None:
-        session = engine.load(variant, artifact.files, Options())
+        if unable is None:
+            session = engine.load(variant, artifact.files, Options())
     elif artifact.stand_in is not None:
         session = artifact.stand_in()
     say(f"Built {variant.name} in {time.monotonic() - started:.1f} s")
@@ -246,7 +260,10 @@ def judge_variant(
         "machine": cpu_name(),
     }
     if candidate.unable is not None:
-        report["judged_by"] = f"a stand-in for the engine: {candidate.unable}"
+        report["judged_by"] = (
+            f"{candidate.artifact.judge} in place of the engine, which has not run anywhere yet: "
+            f"{candidate.unable}"
+        )
     if variant.precision in ("int8", "w8a8"):
         report["calibration"] = calibration.as_dict()
     say(
@@ -259,8 +276,8 @@ def judge_variant(
 
 
 def _timed(candidates: list[Candidate], gate: FaceSet, say: Say) -> list[Candidate]:
-    """Fastest first, each with its latency here and the variant that makes it pointless, if any;
-    last those whose engine cannot run here."""
+    """With its latency here, and the variant that makes it pointless, if any, for each whose
+    engine can run here."""
     others = [c for c in candidates if c.unable is not None]
     candidates = [c for c in candidates if c.unable is None]
     sessions = {c.variant.name: c.session for c in candidates if c.session is not None}
@@ -277,7 +294,18 @@ def _timed(candidates: list[Candidate], gate: FaceSet, say: Say) -> list[Candida
             note = f"  not worth it here: {pointless[name]} is faster and agrees as often"
         say(f"  {name}: {p50_ms[name]:.3f} ms a face{note}")
         timed.append(replace(c, variant=replace(c.variant, speed=speed)))
-    return timed + others
+    return others + timed
+
+
+def _preference(variant: Variant) -> tuple[int, float]:
+    """Order in the bundle. First what was built for a chip that is not here: it is wanted where
+    that chip is, and passed over elsewhere; with nothing measured, fp32 comes after the precisions
+    that were built to be faster. Then by latency, and last what nothing has judged."""
+    if "batch_1_p50_ms" in variant.speed:
+        return 1, variant.speed["batch_1_p50_ms"]
+    if "judged_by" in variant.parity:
+        return 0, float(variant.precision == "fp32")
+    return 2, 0.0
 
 
 def _merged(
@@ -293,7 +321,7 @@ def _merged(
         if existing and variant.name not in names:
             contents = {**existing.read(variant), **contents}
             variants.append(variant)
-    variants.sort(key=lambda v: v.speed.get("batch_1_p50_ms", float("inf")))
+    variants.sort(key=_preference)
     facts = source.facts
     provenance = {
         "checkpoint_sha256": source.sha256,

@@ -71,6 +71,7 @@ def build(source: Source, precision: str) -> Artifact:
         {"coreml": tools["coremltools"], **tools},
         needs={"macos": NEEDS_MACOS},
         stand_in=lambda: ProgramSession(files[program], files[weights]),
+        judge="an evaluator of the saved package",
     )
 
 

@@ -2,12 +2,12 @@
 
 Exit codes: 0 done; 1 an error of our own making; 2 wrong usage; 3 input, data, labels or recipe
 that cannot be used; 4 a damaged checkpoint or bundle; 5 a target, device or library that is not
-here; 6 training, conversion or an engine failed; 7 a variant failed its parity gate.
+here; 6 training, conversion or an engine failed; 7 a variant failed its parity gate;
+8 a measurement broke a limit that was set for it (bench --budget, bench compare --fail-if).
 """
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,10 @@ from typing import Any
 import click
 
 import fer_edge
+from fer_edge.cli_bench import bench
+from fer_edge.cli_common import numbers, print_json
 from fer_edge.errors import FerEdgeError, InputError, MissingDependencyError, TargetError
-from fer_edge.shipped import DEFAULT_BUNDLE, DEFAULT_CHECKPOINT
+from fer_edge.shipped import DEFAULT_BUNDLE
 
 _EXTRA_OF = {
     **dict.fromkeys(("torch", "torchvision", "timm", "accelerate", "torchmetrics"), "train"),
@@ -24,6 +26,7 @@ _EXTRA_OF = {
     **dict.fromkeys(("onnx", "onnxscript", "nncf"), "convert"),
     **dict.fromkeys(("psutil", "rich"), "bench"),
     "openvino": "openvino",
+    "cuda": "tensorrt",
 }
 
 
@@ -53,13 +56,9 @@ def main() -> None:
     \b
     Exit codes: 0 done, 2 usage, 3 unusable input, data or recipe, 4 damaged checkpoint or
     bundle, 5 target or library not here, 6 training, conversion or engine failed,
-    7 parity gate failed, 1 anything else.
+    7 parity gate failed, 8 a benchmark broke its limit, 1 anything else.
     Shell completion: eval "$(_FER_EDGE_COMPLETE=bash_source fer-edge)"
     """
-
-
-def _print_json(value: Any) -> None:
-    click.echo(json.dumps(value, indent=1, allow_nan=False))
 
 
 @main.command()
@@ -97,7 +96,7 @@ def predict(
                 for name, share in sorted(answer.probabilities.items(), key=lambda kv: -kv[1]):
                     click.echo(f"    {name:10s} {share:6.1%} {'█' * round(30 * share)}")
     if as_json:
-        _print_json(rows)
+        print_json(rows)
     if failed is not None:
         sys.exit(failed.exit_code)
 
@@ -174,7 +173,7 @@ def evaluate(
             step=step,
         )
     if as_json:
-        _print_json(report)
+        print_json(report)
         return
     for key in ("all", "deduplicated"):
         m = report[key]
@@ -197,7 +196,7 @@ def evaluate(
 @main.command()
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.option("--target", "targets", multiple=True, required=True,
-              help="onnxruntime, openvino, or all.")  # fmt: skip
+              help="onnxruntime, openvino, tensorrt, or all.")  # fmt: skip
 @click.option(
     "--precision",
     "precisions",
@@ -214,8 +213,12 @@ def evaluate(
 @click.option("--allow-unproven", is_flag=True,
               help="Also write what no engine here can judge; recorded.")  # fmt: skip
 @click.option("--batch-sizes", default="1", show_default=True, metavar="N,N,…",
-              help="Those that engines with fixed shapes are built for.")  # fmt: skip
-@click.option("--gpu", "gpus", multiple=True, metavar="sm_NN", help="GPUs to compile for.")
+              help="Those that engines are built for; TensorRT: from the least to the most, "
+                   "tuned for the first.")  # fmt: skip
+@click.option("--gpu", "gpus", multiple=True, metavar="sm_NN",
+              help="GPUs to compile for [the one here].")  # fmt: skip
+@click.option("--workspace-mib", type=click.IntRange(1), metavar="MIB",
+              help="GPU memory that one layer may use [all].")  # fmt: skip
 @click.option("--seed", default=2026, show_default=True, help="Of the calibration sample.")
 @click.option("--json", "as_json", is_flag=True, help="The manifest as JSON on standard output.")
 def convert(
@@ -229,6 +232,7 @@ def convert(
     allow_unproven: bool,
     batch_sizes: str,
     gpus: tuple[str, ...],
+    workspace_mib: int | None,
     seed: int,
     as_json: bool,
 ) -> None:
@@ -237,6 +241,7 @@ def convert(
     \b
     Example: fer-edge convert runs/edge-default/best --target openvino --target onnxruntime \\
                  --precision fp32 --precision int8 --data fer2013/ -o driver.fer
+    For NVIDIA GPUs: --target tensorrt --precision fp16 --gpu sm_86 --gpu sm_87 --batch-sizes 1,32
     Each variant has to agree with the checkpoint on real faces, or nothing is written.
     """
     from fer_edge.converters.convert import convert as work
@@ -252,13 +257,14 @@ def convert(
             calibrate=calibrate,
             allow_drop=None if allow_drop is None else allow_drop / 100,
             allow_unproven=allow_unproven,
-            batch_sizes=_numbers(batch_sizes),
+            batch_sizes=numbers(batch_sizes),
             gpus=gpus,
+            workspace_mib=workspace_mib,
             seed=seed,
             say=say,
         )
     if as_json:
-        _print_json(bundle.as_dict())
+        print_json(bundle.as_dict())
     else:
         click.echo(f"{bundle.path}: {', '.join(v.name for v in bundle.variants)}")
 
@@ -300,7 +306,7 @@ def matrix(
     if out is not None:
         _write_text(out, module.markdown(rows))
     if as_json:
-        _print_json([asdict(row) for row in rows])
+        print_json([asdict(row) for row in rows])
     elif out is None:
         click.echo(module.markdown(rows))
 
@@ -315,7 +321,7 @@ def inspect(bundle: Path | None, as_json: bool) -> None:
     """
     opened = fer_edge.open_bundle(bundle or DEFAULT_BUNDLE)
     if as_json:
-        _print_json({"path": str(opened.path), "sha256": opened.sha256, **opened.as_dict()})
+        print_json({"path": str(opened.path), "sha256": opened.sha256, **opened.as_dict()})
         return
     click.echo(f"{opened.path}  (all hashes match)")
     click.echo(f"labels       {', '.join(opened.labels)}")
@@ -330,6 +336,8 @@ def inspect(bundle: Path | None, as_json: bool) -> None:
             f"({100 * p['accuracy_change']:+.2f}) on {p['faces']['faces']} faces"
             if "agreement" in p else f"not proven: {p.get('unproven', 'no parity report')}"
         )  # fmt: skip
+        if "judged_by" in p:
+            judged += f"; by {p['judged_by']}"
         click.echo(f"  {v.name:18s} {size:5.1f} MB  {judged}")
     click.echo("Here:")
     try:
@@ -338,6 +346,34 @@ def inspect(bundle: Path | None, as_json: bool) -> None:
                 click.echo(f"  {choice}")
     except TargetError as error:
         click.echo(f"  {error}")
+
+
+@main.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--cache-dir", type=click.Path(path_type=Path),
+              help="Where engines are kept [~/.cache/fer_edge/tensorrt].")  # fmt: skip
+@click.option("--device", help="cuda, or cuda:N for another GPU than the first.")
+@click.option("--workspace-mib", type=click.IntRange(1), metavar="MIB",
+              help="GPU memory that one layer may use [all].")  # fmt: skip
+def build(
+    bundle: Path, cache_dir: Path | None, device: str | None, workspace_mib: int | None
+) -> None:
+    """Compile a bundle's TensorRT variants for the GPU of this device.
+
+    \b
+    Example: fer-edge build driver.fer
+    The engines go into a cache, where Predictor finds them; the bundle stays as it is. What holds
+    an engine for this GPU and this release of the library already is left alone.
+    """
+    from fer_edge.build import build as work
+
+    for line in work(bundle, cache_dir, device, workspace_mib, step=_phase):
+        click.echo(line)
+
+
+def _phase(what: str, done: int, total: int) -> None:
+    if sys.stderr.isatty():
+        click.echo(f"\r\033[K  {what} {done}/{total}\r", nl=False, err=True)
 
 
 @main.command()
@@ -351,7 +387,7 @@ def doctor(as_json: bool) -> None:
 
     report = diagnose()
     if as_json:
-        _print_json(report)
+        print_json(report)
         return
     for part, finding in report["parts"].items():
         mark = "ok " if finding["ok"] else "-- "
@@ -359,43 +395,6 @@ def doctor(as_json: bool) -> None:
     click.echo("\nThe shipped model here:")
     for line in report["default_model"]:
         click.echo(f"  {line}")
-
-
-@main.command()
-@click.argument("bundle", type=click.Path(path_type=Path), required=False)
-@click.option("--batch-sizes", default="1,8,16,32,64", show_default=True, metavar="N,N,…")
-@click.option("--checkpoint", type=click.Path(path_type=Path),
-              help="Run in torch eager beside it [shipped].")  # fmt: skip
-@click.option("--budget-s", default=20.0, show_default=True, help="Seconds per batch size.")
-@click.option("-o", "--out", type=click.Path(path_type=Path), help="Write the JSON report here.")
-@click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
-def bench(
-    bundle: Path | None,
-    batch_sizes: str,
-    checkpoint: Path | None,
-    budget_s: float,
-    out: Path | None,
-    as_json: bool,
-) -> None:
-    """Latency and throughput of every variant that runs here, by batch size.
-
-    Example: fer-edge bench driver.fer --batch-sizes 1,8,32
-    """
-    from fer_edge.benchmarks.bench import bench as work
-    from fer_edge.benchmarks.report import print_table
-    from fer_edge.progress import progress
-
-    sizes = _numbers(batch_sizes)
-    if bundle is None and checkpoint is None and _has_torch():
-        checkpoint = DEFAULT_CHECKPOINT
-    with progress() as (_, step):
-        report = work(bundle, sizes, checkpoint=checkpoint, budget_s=budget_s, step=step)
-    if out is not None:
-        _write_text(out, json.dumps(report, indent=1) + "\n")
-    if as_json:
-        _print_json(report)
-    else:
-        print_table(report)
 
 
 @main.command()
@@ -419,17 +418,7 @@ def _write_text(path: Path, text: str) -> None:
         raise InputError(f"cannot write {path}: {error.strerror}") from error
 
 
-def _numbers(text: str) -> list[int]:
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise click.BadParameter(f"expected numbers like 1,8,32, got {text!r}") from None
-
-
-def _has_torch() -> bool:
-    import importlib.util
-
-    return importlib.util.find_spec("torch") is not None
+main.add_command(bench)
 
 
 if __name__ == "__main__":

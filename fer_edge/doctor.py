@@ -5,7 +5,9 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from fer_edge.errors import FerEdgeError
+from fer_edge.backends import tensorrt_compile as compiler
+from fer_edge.backends import tensorrt_cuda as cuda
+from fer_edge.errors import FerEdgeError, MissingDependencyError, TargetError
 from fer_edge.predictor import Predictor
 
 # part: (distribution, what it is for, extra)
@@ -17,6 +19,7 @@ _PARTS = {
     "timm": ("timm", "has the backbones", "train"),
     "onnx": ("onnx", "carries the graph to the converters", "convert"),
     "nncf": ("nncf", "quantises for OpenVINO", "convert"),
+    "cuda-python": ("cuda-python", "talks to NVIDIA GPUs for TensorRT", "tensorrt"),
     "psutil": ("psutil", "measures memory in bench", "bench"),
     "rich": ("rich", "draws progress and tables", "bench"),
 }
@@ -31,9 +34,26 @@ def diagnose() -> dict[str, Any]:
         except PackageNotFoundError:
             line = f"pip install 'fer-edge[{extra}]'" if extra else "pip install fer-edge"
             parts[part] = {"ok": False, "says": f"not installed; {purpose}. Run: {line}"}
+    parts["tensorrt"] = _tensorrt()
     try:
         with Predictor() as predictor:
             model = [str(choice) for choice in predictor.explain()]
     except FerEdgeError as error:
         model = [str(error)]
     return {"parts": parts, "default_model": model}
+
+
+def _tensorrt() -> dict[str, Any]:
+    """What it can compile for here, and whether it can run here: two different things."""
+    trt = compiler.library()
+    if trt is None:
+        missing = MissingDependencyError("tensorrt", "tensorrt")
+        return {"ok": False, "says": f"not installed; runs bundles on NVIDIA GPUs. {missing}"}
+    known = compiler.known_gpus(trt)
+    compiles = f"compiles here for {', '.join(known)}" if known else "compiles for the GPU here"
+    try:
+        gpu = cuda.gpu()
+        runs = f"runs here on {gpu.name} ({gpu.capability}, driver {gpu.driver})"
+    except TargetError as error:
+        runs = f"does not run here: {error}"
+    return {"ok": True, "says": f"{trt.__name__} {trt.__version__}, {compiles}; {runs}"}

@@ -93,3 +93,9 @@ class ParityError(ConversionError):
     """A converted variant whose answers differ too much from the checkpoint's."""
 
     exit_code = 7
+
+
+class LimitError(FerEdgeError):
+    """A measurement that broke a budget or a regression limit that was set for it."""
+
+    exit_code = 8

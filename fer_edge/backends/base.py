@@ -66,7 +66,8 @@ def targets() -> tuple[str, ...]:
     """Names of the targets that this version has a backend for."""
     package = importlib.import_module("fer_edge.backends")
     found = (module.name for module in pkgutil.iter_modules(package.__path__))
-    return tuple(sorted(set(found) - _NOT_TARGETS))
+    # A target is one word: TARGET_part.py holds a part of it.
+    return tuple(sorted(name for name in found if name not in _NOT_TARGETS and "_" not in name))
 
 
 def backend(target: str) -> Backend:

@@ -1,4 +1,7 @@
-"""ONNX Runtime, on the CPU: the portable floor that every installation has."""
+"""ONNX Runtime, on the CPU: the portable floor that every installation has.
+
+With ``device="cuda"`` on an NVIDIA GPU, for machines that have no TensorRT.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,27 @@ from fer_edge.backends.base import Batch, Options, Outputs
 from fer_edge.bundle import Variant
 from fer_edge.errors import EngineError
 
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
 
 def preflight(variant: Variant, options: Options) -> str | None:
     if importlib.util.find_spec("onnxruntime") is None:
         return "onnxruntime is not installed. Run: pip install fer-edge"
-    if options.device not in (None, "cpu"):
-        return f"this backend runs on device 'cpu', not {options.device!r}"
+    device = options.device or "cpu"
+    if device not in _PROVIDERS:
+        return f"this backend runs on device 'cpu' or 'cuda', not {device!r}"
+    if _PROVIDERS[device] not in _available_providers():
+        return (
+            "this onnxruntime has no CUDA provider. "
+            "Run: pip uninstall onnxruntime && pip install onnxruntime-gpu"
+        )
     return None
+
+
+def _available_providers() -> list[str]:
+    import onnxruntime as ort
+
+    return list(ort.get_available_providers())
 
 
 def load(variant: Variant, files: Mapping[str, bytes], options: Options) -> OnnxRuntimeSession:
@@ -36,12 +53,14 @@ class OnnxRuntimeSession:
             settings.intra_op_num_threads = options.threads
         # A car's computer has other work: idle threads sleep instead of spinning.
         settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        provider = _PROVIDERS[options.device or "cpu"]
         try:
-            self._session = ort.InferenceSession(
-                model, settings, providers=["CPUExecutionProvider"]
-            )
+            self._session = ort.InferenceSession(model, settings, providers=[provider])
         except Exception as error:  # onnxruntime raises a class per status code
             raise EngineError(f"onnxruntime cannot load this model: {error}") from error
+        if provider not in self._session.get_providers():
+            # onnxruntime goes to the CPU by itself when CUDA's libraries cannot be loaded.
+            raise EngineError("onnxruntime could not start CUDA; see its own warning for why")
         self._input = self._session.get_inputs()[0].name
 
     def run(self, batch: Batch) -> Outputs:

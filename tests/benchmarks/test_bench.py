@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from fer_edge import cli_bench
 from fer_edge.backends.fake import write_fake_bundle
-from fer_edge.benchmarks.bench import BASELINES, bench, cold_start
+from fer_edge.benchmarks.bench import bench
 from fer_edge.benchmarks.report import print_table
+from fer_edge.benchmarks.scenarios import BASELINES, SCENARIOS, cold_start
 from fer_edge.benchmarks.timing import MIN_SAMPLES
-from fer_edge.errors import BundleError, FerEdgeError, InputError
+from fer_edge.errors import BundleError, FerEdgeError, InputError, TargetError
 from fer_edge.labels import EMOTIONS
 from fer_edge.training.checkpoint import Checkpoint, save_checkpoint
 from fer_edge.training.model import FaceNet, InputSpec, ModelSpec
@@ -47,6 +49,49 @@ def test_too_few_samples_give_no_percentile(tmp_path: Path) -> None:
     assert (row["p90_ms"], row["p99_ms"]) == (None, None)
     assert 0 < row["throughput_hz"] < 67
     print_table(report)
+
+
+def test_a_single_stream_goes_for_the_last_percentile_and_says_what_is_missing(
+    fake_bundle: Path,
+) -> None:
+    report = bench(fake_bundle, scenario="single", budget_s=0.05)
+    (row,) = report["rows"]
+    assert row["p99_9_ms"] is None
+    assert row["missing"]["p99_9_ms"] == MIN_SAMPLES[99.9] - row["samples"]
+    assert len(row["latencies_ns"].split()) == row["samples"]
+    print_table(report)
+    report = bench(fake_bundle, scenario="single", budget_s=600)
+    assert report["rows"][0]["p99_9_ms"] >= report["rows"][0]["p99_ms"]
+    assert report["rows"][0]["missing"] == {}
+
+
+@pytest.mark.parametrize(("scenario", "cameras"), [("stream", 1), ("multistream", 8)])
+def test_a_stream_accounts_for_every_frame(fake_bundle: Path, scenario: str, cameras: int) -> None:
+    report = bench(fake_bundle, scenario=scenario, hz=200, budget_s=0.5)
+    (row,) = report["rows"]
+    assert (row["batch"], row["frames"], row["deadline_ms"]) == (cameras, 100, 5)
+    assert row["frames"] == row["samples"] + row["dropped"]
+    assert json.loads(json.dumps(report, allow_nan=False)) == report
+    print_table(report)
+
+
+def test_filters_leave_the_rest_alone(
+    fake_bundle: Path, with_foreign_variant: Callable[[Path], Path]
+) -> None:
+    bundle = with_foreign_variant(fake_bundle)
+    report = bench(bundle, (1,), target="fake", precision="fp32", budget_s=0.1)
+    assert report["refused"] == []
+    with pytest.raises(TargetError, match=r"int8.*fake/fp32"):
+        bench(bundle, (1,), precision="int8")
+
+
+def test_an_unknown_scenario_is_a_sentence(fake_bundle: Path) -> None:
+    with pytest.raises(InputError, match=r"multistream.*'race'"):
+        bench(fake_bundle, scenario="race")
+
+
+def test_the_command_line_offers_the_scenarios_that_there_are() -> None:
+    assert set(cli_bench.SCENARIOS) == set(SCENARIOS)
 
 
 def test_a_variant_that_cannot_run_here_is_said_to_be_refused(

@@ -1,0 +1,47 @@
+"""``--against module:function``: someone's own inference, measured in turns with ours."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+
+from fer_edge import EngineError, InputError
+from fer_edge.benchmarks.job import Ready
+
+
+def load_against(text: str, size_px: int) -> Ready:
+    """The function that ``module:function`` names, tried once on one face.
+
+    It is given a ready batch, uint8 ``[N, S, S, 3]`` BGR, and what it returns is thrown away.
+    Modules are also looked for in the present folder. Raises InputError for a name that leads to
+    nothing callable, EngineError if the trial fails.
+    """
+    module_name, colon, name = text.partition(":")
+    if not (module_name and colon and name):
+        raise InputError(f"expected module:function, for example mine:infer, got {text!r}")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # whatever their module raises while it is imported
+        raise InputError(f"cannot import {module_name} of {text!r}: {error!r}") from error
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise InputError(f"expected a function {name} in {module.__file__}, found {function!r}")
+    noise: npt.NDArray[np.uint8] = np.random.default_rng(0).integers(
+        0, 256, (1, size_px, size_px, 3), np.uint8
+    )
+    try:
+        function(noise)
+    except Exception as error:
+        raise EngineError(
+            f"{text} failed on uint8 [1, {size_px}, {size_px}, 3]: {error!r}"
+        ) from error
+
+    return cast(Ready, function)

@@ -1,0 +1,132 @@
+"""The official MLPerf LoadGen beside our own figures: SingleStream and Offline."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from fer_edge import FerEdgeError, InputError, MissingDependencyError, Predictor
+from fer_edge.benchmarks.job import Job
+
+_DISTINCT = 512
+_SCENARIOS = {"single": "SingleStream", "offline": "Offline"}
+_FIGURES = {
+    "p50_ms": (r"50\.00 percentile latency \(ns\)\s*:\s*(\d+)", 1e-6),
+    "p90_ms": (r"90\.00 percentile latency \(ns\)\s*:\s*(\d+)", 1e-6),
+    "throughput_hz": (r"Samples per second\s*:\s*([\d.e+]+)", 1.0),
+}
+
+
+def check_loadgen(scenario: str) -> Any:
+    """The library's module, before anything is measured. Raises as ``loadgen`` does."""
+    if scenario not in _SCENARIOS:
+        raise InputError(
+            f"LoadGen drives {' and '.join(_SCENARIOS)}, not {scenario}: it has no constant stream"
+        )
+    try:
+        import mlperf_loadgen
+    except ImportError as error:
+        raise MissingDependencyError("mlcommons-loadgen", "loadgen") from error
+    return mlperf_loadgen
+
+
+def loadgen(job: Job, scenario: str, folder: Path) -> list[dict[str, Any]]:
+    """Drive each variant with LoadGen for its share of the budget; its logs stay in ``folder``.
+
+    scenario: ``single`` or ``offline``. ``valid`` is LoadGen's own verdict; a short budget makes
+    it INVALID (MLPerf wants 600 s). Raises InputError for other scenarios,
+    MissingDependencyError, and whatever the predictor raised.
+    """
+    lg = check_loadgen(scenario)
+    rows = []
+    for i, name in enumerate(job.predictors):
+        job.step(f"LoadGen {_SCENARIOS[scenario]}", i, len(job.predictors))
+        logs = folder / name.replace("/", "-") / _SCENARIOS[scenario]
+        try:
+            logs.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"cannot write LoadGen's logs to {logs}: {error.strerror}") from error
+        batch = 1 if scenario == "single" else job.batch_sizes[0]
+        budget_s = job.budget_s / len(job.predictors)
+        target, precision = name.split("/")
+        hint: Literal["latency", "throughput"] = "latency" if scenario == "single" else "throughput"
+        with Predictor(job.bundle, target, precision, hint=hint) as predictor:
+            predict, crops = predictor.predict_batch, job.crops(_DISTINCT)
+            _drive(lg, scenario, predict, crops, batch, budget_s, logs)
+        summary = (logs / "mlperf_log_summary.txt").read_text("utf-8")
+        rows.append({"variant": name, "batch": batch, **read_summary(summary), "logs": str(logs)})
+    job.step(f"LoadGen {_SCENARIOS[scenario]}", len(job.predictors), len(job.predictors))
+    return rows
+
+
+def read_summary(text: str) -> dict[str, Any]:
+    """Figures in LoadGen's ``mlperf_log_summary.txt``; None for those that it does not state."""
+    found = {key: re.search(pattern, text) for key, (pattern, _) in _FIGURES.items()}
+    return {
+        "scenario": m[1] if (m := re.search(r"Scenario\s*:\s*(\S+)", text)) else None,
+        "valid": bool(re.search(r"Result is\s*:\s*VALID", text)),
+        **{key: float(m[1]) * _FIGURES[key][1] if m else None for key, m in found.items()},
+    }
+
+
+def _drive(
+    lg: Any,
+    scenario: str,
+    predict: Callable[[list[Any]], object],
+    crops: list[Any],
+    batch: int,
+    budget_s: float,
+    logs: Path,
+) -> None:
+    failed: list[FerEdgeError] = []
+
+    def issue(queries: list[Any]) -> None:
+        for first in range(0, len(queries), batch):
+            part = queries[first : first + batch]
+            try:
+                predict([crops[query.index] for query in part])
+            except FerEdgeError as error:  # through LoadGen's C++ it would end the process
+                failed.append(error)
+            lg.QuerySamplesComplete([lg.QuerySampleResponse(query.id, 0, 0) for query in part])
+
+    settings = lg.TestSettings()
+    settings.mode = lg.TestMode.PerformanceOnly
+    settings.scenario = getattr(lg.TestScenario, _SCENARIOS[scenario])
+    settings.min_duration_ms = round(1000 * budget_s)
+    settings.max_duration_ms = 0
+    rate_hz = _rate_hz(partial(predict, crops[:batch])) * batch
+    if scenario == "offline":
+        # LoadGen sends 1.1 x this x the duration in one query.
+        settings.offline_expected_qps = rate_hz
+        settings.min_query_count = 1
+    else:
+        settings.single_stream_expected_latency_ns = round(1e9 / rate_hz)
+        settings.min_query_count = 64
+    output = lg.LogOutputSettings()
+    output.outdir = str(logs)
+    output.copy_summary_to_stdout = False
+    log = lg.LogSettings()
+    log.log_output = output
+    log.enable_trace = False
+    system = lg.ConstructSUT(issue, lambda: None)
+    library = lg.ConstructQSL(len(crops), len(crops), lambda samples: None, lambda samples: None)
+    try:
+        lg.StartTestWithLogSettings(system, library, settings, log)
+    finally:
+        lg.DestroyQSL(library)
+        lg.DestroySUT(system)
+    if failed:
+        raise failed[0]
+
+
+def _rate_hz(call: Callable[[], object]) -> float:
+    """Calls per second, after one that is not counted: LoadGen wants to know what to expect."""
+    call()
+    start = time.perf_counter()
+    for _ in range(5):
+        call()
+    return 5 / (time.perf_counter() - start)

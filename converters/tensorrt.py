@@ -1,0 +1,107 @@
+"""TensorRT: a strongly typed ONNX, and an engine for each GPU that can be compiled for from here.
+
+``tensorrt_rtx`` compiles ahead of time with no GPU; the full ``tensorrt`` for the GPU in this
+machine. For any other GPU the variant carries the typed ONNX alone, which the device compiles.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from importlib.metadata import version
+from typing import Any
+
+from fer_edge.backends import tensorrt_compile as compiler
+from fer_edge.backends import tensorrt_cuda as cuda
+from fer_edge.backends.base import Options
+from fer_edge.backends.onnxruntime import OnnxRuntimeSession
+from fer_edge.backends.tensorrt_compile import Profile
+from fer_edge.converters.base import Artifact, Source
+from fer_edge.converters.onnxruntime import graph_path
+from fer_edge.converters.typed import half_precision, symmetric_int8
+from fer_edge.errors import ConversionError, EngineError, MissingDependencyError, TargetError
+
+PRECISIONS = ("fp32", "fp16", "int8")
+
+GPUS = {
+    "sm_75": "Turing",
+    "sm_80": "A100",
+    "sm_86": "RTX 30 and A series",
+    "sm_87": "Jetson Orin, DRIVE Orin",
+    "sm_89": "RTX 40 and L series",
+    "sm_90": "Hopper",
+    "sm_100": "B200",
+    "sm_103": "B300",
+    "sm_110": "Jetson Thor, DRIVE Thor",
+    "sm_120": "RTX 50",
+    "sm_121": "DGX Spark",
+}
+"""Compute capabilities that a release of TensorRT runs on."""
+
+
+def build(source: Source, precision: str) -> Artifact:
+    """One engine and builder log per GPU that the installed library can compile for; the others,
+    and all if none was named and none is in this machine, are left to ``fer-edge build``."""
+    trt = compiler.library()
+    if trt is None:
+        raise MissingDependencyError("tensorrt", "tensorrt")
+    here = _gpu_here()
+    gpus = tuple(dict.fromkeys(source.gpus)) or ((here,) if here else ())
+    if unknown := [gpu for gpu in gpus if gpu not in GPUS]:
+        raise TargetError(
+            f"unknown GPU {', '.join(unknown)}. Known: "
+            + ", ".join(f"{name} ({what})" for name, what in GPUS.items())
+        )
+    known = compiler.known_gpus(trt)
+    ahead = [gpu for gpu in gpus if (gpu in known if known is not None else gpu == here)]
+    sizes = source.batch_sizes
+    folder = f"tensorrt-{precision}"
+    try:
+        profile = Profile(min(sizes), sizes[0], max(sizes))
+        entry, model = _typed(source, precision, folder)
+        files, engines = {entry: model}, {}
+        for gpu in ahead:
+            compiled = compiler.compile_engine(
+                trt, model, profile, gpu, workspace_mib=source.workspace_mib
+            )
+            path = f"{folder}/{gpu.replace('_', '')}.engine"
+            files[path] = compiled.engine
+            files[path.replace(".engine", ".log")] = compiled.log.encode()
+            engines[gpu] = {"path": path, **compiler.system()}
+    except EngineError as error:
+        raise ConversionError(f"tensorrt/{precision}: {error}") from error
+    needs: dict[str, Any] = {
+        "library": trt.__name__,
+        "version": trt.__version__,
+        "engines": engines,
+        "build_on_device": [gpu for gpu in gpus if gpu not in ahead],
+        "profile": asdict(profile),
+    }
+    return Artifact(
+        entry,
+        files,
+        tools={
+            "tensorrt": trt.__version__,
+            **{name: version(name) for name in ("onnx", "onnxruntime", "torch")},
+        },
+        needs=needs,
+        # Smaller batches are filled up and larger ones are run in parts.
+        batch={"min": 1, "max": None},
+        stand_in=lambda: OnnxRuntimeSession(model, Options()),
+        judge="ONNX Runtime, running the same strongly typed graph,",
+    )
+
+
+def _typed(source: Source, precision: str, folder: str) -> tuple[str, bytes]:
+    """Path and bytes of the ONNX that says the precision; fp32 is the exported graph itself."""
+    if precision == "fp32":
+        return graph_path(source.graph), source.graph
+    if precision == "fp16":
+        return f"{folder}/model.onnx", half_precision(source.graph)
+    return f"{folder}/model.onnx", symmetric_int8(source.graph, source.calibration)
+
+
+def _gpu_here() -> str | None:
+    try:
+        return cuda.gpu().capability
+    except TargetError:
+        return None

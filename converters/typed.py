@@ -1,0 +1,237 @@
+"""Graphs whose precision is written into them: a body in fp16, or explicit int8 Q/DQ.
+
+TensorRT 11 compiles what the graph says and nothing else. Both forms keep the input side (colour,
+normalisation) and the softmax in float32, take uint8 and give float32.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper, numpy_helper, shape_inference
+
+from fer_edge.converters.export import INPUT, PROBABILITIES
+from fer_edge.errors import ConversionError
+
+_FLOAT, _HALF = TensorProto.FLOAT, TensorProto.FLOAT16
+_HALF_MAX = 65504.0
+_ALWAYS_FLOAT = {"Resize": (1, 2)}
+"""Inputs by position that ONNX wants in float32 whatever the data is."""
+_AFTER_LOGITS = {"Softmax", "Div", "Mul"}
+
+
+def folded(graph: bytes) -> bytes:
+    """The graph with casts and batch norms folded into the weights, in float32: what is rounded
+    next is then what an engine computes with.
+
+    Raises ConversionError if onnxruntime cannot.
+    """
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    with tempfile.TemporaryDirectory() as folder:
+        given, result = Path(folder, "given.onnx"), Path(folder, "folded.onnx")
+        given.write_bytes(graph)
+        try:
+            quant_pre_process(str(given), str(result), skip_symbolic_shape=True)
+        except Exception as error:  # onnxruntime raises many kinds, none of them ours
+            raise ConversionError(f"onnxruntime could not fold the graph: {error}") from error
+        model = onnx.load(str(result))
+    for entry in [entry for entry in model.opset_import if entry.domain]:
+        model.opset_import.remove(entry)  # onnxruntime lists its own, used or not
+    for node in [node for node in model.graph.node if node.op_type == "Constant"]:
+        value = next(a.t for a in node.attribute if a.name == "value")
+        value.name = node.output[0]
+        model.graph.initializer.append(value)
+        model.graph.node.remove(node)
+    data: bytes = model.SerializeToString(deterministic=True)
+    return data
+
+
+def quantised(graph: bytes, faces: npt.NDArray[np.uint8], **settings: Any) -> bytes:
+    """A folded graph in Q/DQ form, int8 per-channel weights, calibrated on faces.
+
+    faces: uint8 ``[N, S, S, 3]`` BGR. settings: of onnxruntime's ``quantize_static``.
+    Raises ConversionError if it cannot.
+    """
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+
+    with tempfile.TemporaryDirectory() as folder:
+        given, result = Path(folder, "folded.onnx"), Path(folder, "int8.onnx")
+        given.write_bytes(graph)
+        try:
+            quantize_static(
+                str(given),
+                str(result),
+                _Faces(faces),
+                quant_format=QuantFormat.QDQ,
+                weight_type=QuantType.QInt8,
+                per_channel=True,
+                nodes_to_exclude=before_first_convolution(onnx.load_from_string(graph)),
+                **settings,
+            )
+        except Exception as error:  # the quantiser raises many kinds, none of them ours
+            raise ConversionError(f"onnxruntime could not quantise the graph: {error}") from error
+        return result.read_bytes()
+
+
+def symmetric_int8(graph: bytes, faces: npt.NDArray[np.uint8]) -> bytes:
+    """Q/DQ with zero points of 0 for weights and activations, the only kind TensorRT takes.
+
+    Biases stay float (int32 ones are ONNX Runtime's own form), and so do sums and products of two
+    activations, which lose more by rounding than they gain. Otherwise as ``quantised``.
+    """
+    from onnxruntime.quantization import QuantType
+
+    return quantised(
+        folded(graph),
+        faces,
+        activation_type=QuantType.QInt8,
+        op_types_to_quantize=["Conv", "Gemm", "MatMul"],
+        extra_options={
+            "ActivationSymmetric": True,
+            "WeightSymmetric": True,
+            "QuantizeBias": False,
+            "MatMulConstBOnly": True,
+        },
+    )
+
+
+def half_precision(graph: bytes) -> bytes:
+    """The graph with everything from the first convolution to the logits in fp16.
+
+    Raises ConversionError for a graph that has no convolution or whose types are not known.
+    """
+    model = onnx.load_from_string(folded(graph))
+    nodes = list(model.graph.node)
+    first = len(before_first_convolution(model))
+    if first == len(nodes):
+        raise ConversionError("expected a convolution to begin fp16 at, the graph has none")
+    body = {id(node) for node in nodes[first:]} - _after_logits(nodes)
+    work = _Retyping(model)
+    for node in nodes:
+        work.add(node, _HALF if id(node) in body else _FLOAT)
+    del model.graph.node[:], model.graph.initializer[:], model.graph.value_info[:]
+    model.graph.node.extend(work.nodes)
+    model.graph.initializer.extend(work.weights.values())
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, shape_inference.InferenceError) as error:
+        raise ConversionError(f"the graph has no valid fp16 form: {error}") from error
+    data: bytes = model.SerializeToString(deterministic=True)
+    return data
+
+
+def before_first_convolution(model: onnx.ModelProto) -> list[str]:
+    """Names of the nodes that do colour and normalisation."""
+    names = []
+    for node in model.graph.node:
+        if node.op_type == "Conv":
+            break
+        names.append(node.name)
+    return names
+
+
+def _after_logits(nodes: list[onnx.NodeProto]) -> set[int]:
+    """Temperature and softmax: ids of the nodes up from the probabilities to the last product."""
+    producer = {output: node for node in nodes for output in node.output}
+    found, name = set(), PROBABILITIES
+    while (node := producer.get(name)) is not None and node.op_type in _AFTER_LOGITS:
+        found.add(id(node))
+        name = node.input[0]
+    return found
+
+
+class _Retyping:
+    """Rebuilds a graph node by node, with casts where a float changes its type."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.weights: dict[str, onnx.TensorProto] = {}
+        self._outputs = {value.name for value in model.graph.output}
+        self._given = {weight.name: weight for weight in model.graph.initializer}
+        self._float = _float_names(model)
+        self._now: dict[str, tuple[str, int]] = {}  # tensor: its name and type by now
+        self._casts: dict[tuple[str, int], str] = {}
+
+    def add(self, node: onnx.NodeProto, wanted: int) -> None:
+        new = onnx.NodeProto()
+        new.CopyFrom(node)
+        for attribute in new.attribute:
+            if node.op_type == "Cast" and attribute.name == "to" and attribute.i == _FLOAT:
+                attribute.i = wanted
+            if node.op_type == "ConstantOfShape" and attribute.t.data_type == _FLOAT:
+                attribute.t.CopyFrom(_as_type(attribute.t, wanted))
+        exempt = _ALWAYS_FLOAT.get(node.op_type, ())
+        for i, name in enumerate(node.input):
+            new.input[i] = self._as(name, _FLOAT if i in exempt else wanted)
+        casts = []
+        for i, name in enumerate(node.output):
+            if name not in self._float:
+                continue
+            self._now[name] = (name, wanted)
+            if name in self._outputs and wanted != _FLOAT:
+                new.output[i] = f"{name}.half"
+                self._now[name] = (new.output[i], wanted)
+                casts.append(_cast(new.output[i], name, _FLOAT))
+        self.nodes += [new, *casts]
+
+    def _as(self, name: str, wanted: int) -> str:
+        """The name under which a tensor is there in the wanted type; others keep theirs."""
+        if name in self._given:
+            weight = self._given[name]
+            if name not in self._float or wanted == _FLOAT:
+                self.weights[name] = weight
+                return name
+            half = f"{name}.half"
+            self.weights[half] = _as_type(weight, wanted)
+            self.weights[half].name = half
+            return half
+        if name not in self._float:
+            return name
+        now, kind = self._now[name]
+        if kind == wanted:
+            return now
+        if (now, wanted) not in self._casts:
+            self._casts[now, wanted] = f"{now}.{'float' if wanted == _FLOAT else 'half'}"
+            self.nodes.append(_cast(now, self._casts[now, wanted], wanted))
+        return self._casts[now, wanted]
+
+
+def _cast(name: str, result: str, to: int) -> onnx.NodeProto:
+    return helper.make_node("Cast", [name], [result], f"{result}.cast", to=to)
+
+
+def _as_type(tensor: onnx.TensorProto, to: int) -> onnx.TensorProto:
+    values = numpy_helper.to_array(tensor)
+    if to == _HALF:  # masks hold the lowest float32, which would become an infinity
+        values = np.clip(values, -_HALF_MAX, _HALF_MAX).astype(np.float16)
+    return numpy_helper.from_array(values, tensor.name)
+
+
+def _float_names(model: onnx.ModelProto) -> set[str]:
+    """Names of all float32 tensors. Raises ConversionError where one's type is not known."""
+    kinds = {weight.name: weight.data_type for weight in model.graph.initializer}
+    graph = shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
+    for value in (*graph.input, *graph.value_info, *graph.output):
+        kinds[value.name] = value.type.tensor_type.elem_type
+    unknown = {name for node in graph.node for name in node.output if name} - set(kinds)
+    if unknown:
+        raise ConversionError(f"the types of {', '.join(sorted(unknown))} are not known")
+    return {name for name, kind in kinds.items() if kind == _FLOAT}
+
+
+class _Faces:
+    """onnxruntime's CalibrationDataReader: one face at a time."""
+
+    def __init__(self, faces: npt.NDArray[np.uint8]) -> None:
+        self._faces: Iterator[npt.NDArray[np.uint8]] = iter(faces[:, None])
+
+    def get_next(self) -> Mapping[str, Any] | None:
+        face = next(self._faces, None)
+        return None if face is None else {INPUT: face}

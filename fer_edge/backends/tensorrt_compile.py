@@ -1,0 +1,203 @@
+"""TensorRT's compiler, on the workstation and on the device: one function for both.
+
+``tensorrt`` where it is installed, ``tensorrt_rtx`` otherwise. The second compiles for GPUs that
+are not there; the first for the one in the machine. Both know strongly typed networks only.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import platform
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fer_edge.errors import EngineError
+
+Step = Callable[[str, int, int], None]
+"""What is being done, steps done, steps in all."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Faces in a batch: the fewest, those that are tuned for, and the most."""
+
+    min: int
+    opt: int
+    max: int
+
+    def __post_init__(self) -> None:
+        values = (self.min, self.opt, self.max)
+        if any(isinstance(v, bool) or not isinstance(v, int) for v in values) or not (
+            1 <= self.min <= self.opt <= self.max <= 2**16
+        ):
+            raise EngineError(f"expected 1 <= min <= opt <= max faces in a batch, got {values}")
+
+    @property
+    def fixed(self) -> bool:
+        return self.min == self.max
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """log: what the builder said. timings: its timing cache, where the library has one."""
+
+    engine: bytes
+    log: str
+    timings: bytes = b""
+
+
+@functools.cache
+def library() -> Any | None:
+    """The TensorRT module of this machine, or None. ``tensorrt`` installs from the package index
+    without its libraries, and then fails as it is imported."""
+    for name in ("tensorrt", "tensorrt_rtx"):
+        try:
+            return importlib.import_module(name)
+        except (ImportError, OSError, RuntimeError):
+            continue
+    return None
+
+
+def known_gpus(trt: Any) -> tuple[str, ...] | None:
+    """Compute capabilities (``sm_86``) that it can compile for without having one of them; None
+    where it only compiles for the GPU in the machine."""
+    capability = getattr(trt, "ComputeCapability", None)
+    if capability is None:
+        return None
+    numbers = sorted(int(n[2:]) for n in capability.__members__ if re.fullmatch(r"SM\d+", n))
+    return tuple(f"sm_{number}" for number in numbers)
+
+
+def system() -> dict[str, str]:
+    """What else an engine is bound to: ``os`` and ``arch``."""
+    return {"os": platform.system().lower(), "arch": platform.machine().lower()}
+
+
+def compile_engine(
+    trt: Any,
+    model: bytes,
+    profile: Profile,
+    gpu: str,
+    *,
+    workspace_mib: int | None = None,
+    timings: bytes = b"",
+    step: Step | None = None,
+) -> Compiled:
+    """Compile a strongly typed ONNX for a GPU (``sm_86``).
+
+    workspace_mib: GPU memory that one layer may use meanwhile; None is all there is. timings: an
+    earlier build's, for a faster one on the same GPU; tensorrt_rtx has none.
+    Raises EngineError with the library's own first complaint.
+    """
+    log = recorder(trt)
+    builder = trt.Builder(log)
+    # TensorRT 10 has to be told; later ones know no other kind.
+    typed = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+    network = builder.create_network(typed)
+    if not trt.OnnxParser(network, log).parse(model):
+        raise EngineError(f"{trt.__name__} does not take this graph: {log.complaint()}")
+    config = builder.create_builder_config()
+    # Without this an fp32 product is done in TF32, with 10 bits of mantissa.
+    config.clear_flag(trt.BuilderFlag.TF32)
+    if workspace_mib is not None:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace_mib * 2**20)
+    cache = None
+    if known_gpus(trt) is not None:
+        config.num_compute_capabilities = 1
+        config.set_compute_capability(trt.ComputeCapability.__members__[f"SM{gpu[3:]}"], 0)
+    else:
+        # In tensorrt_rtx a timing cache changes nothing but that it wants a GPU.
+        cache = config.create_timing_cache(timings)
+        config.set_timing_cache(cache, ignore_mismatch=False)
+    if step is not None:
+        config.progress_monitor = _monitor(trt, step)
+    images = network.get_input(0)
+    shapes = builder.create_optimization_profile()
+    face = tuple(images.shape)[1:]
+    shapes.set_shape(images.name, *((n, *face) for n in (profile.min, profile.opt, profile.max)))
+    config.add_optimization_profile(shapes)
+    engine = builder.build_serialized_network(network, config)
+    if engine is None:
+        raise EngineError(f"{trt.__name__} could not compile for {gpu}: {log.complaint()}")
+    head = (
+        f"{trt.__name__} {trt.__version__} for {gpu}, "
+        f"batch {profile.min} to {profile.max}, tuned for {profile.opt}"
+    )
+    return Compiled(
+        bytes(engine),
+        "\n".join([head, *log.lines]) + "\n",
+        bytes(cache.serialize()) if cache is not None else b"",
+    )
+
+
+def recorder(trt: Any) -> Any:
+    """A TensorRT logger that prints nothing, keeps all but the chatter in ``lines``, and gives the
+    first error as ``complaint()``: the ones after it follow from it."""
+
+    class Recorder(trt.ILogger):  # type: ignore[misc, name-defined, unused-ignore]
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+            self.lines: list[str] = []
+            self._first = ""
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity == trt.ILogger.Severity.VERBOSE:
+                return
+            self.lines.append(f"{severity.name.lower()}: {message}")
+            if not self._first and severity.name in ("ERROR", "INTERNAL_ERROR"):
+                self._first = message
+
+        def complaint(self) -> str:
+            return self._first or "it gave no reason"
+
+    return Recorder()
+
+
+def _monitor(trt: Any, step: Step) -> Any:
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc, name-defined, unused-ignore]
+        def __init__(self) -> None:
+            trt.IProgressMonitor.__init__(self)
+            self._steps: dict[str, int] = {}
+
+        def phase_start(self, phase: str, parent: str | None, steps: int) -> None:
+            self._steps[phase] = steps
+
+        def step_complete(self, phase: str, number: int) -> bool:
+            step(phase, number + 1, self._steps[phase])
+            return True
+
+        def phase_finish(self, phase: str) -> None:
+            pass
+
+    return Monitor()
+
+
+def why_invalid(trt: Any, log: Any, engine: bytes) -> str | None:
+    """What the library sees wrong with an engine from its header alone; None if nothing, or if it
+    (the full ``tensorrt``) has no such look."""
+    runtime = trt.Runtime(log)
+    if not hasattr(runtime, "get_engine_validity"):
+        return None
+    verdict, flags = runtime.get_engine_validity(engine)
+    if verdict != trt.EngineValidity.INVALID:
+        return None
+    reasons = [
+        _REASONS.get(name, name)
+        for name, flag in trt.EngineInvalidityDiagnostics.__members__.items()
+        if int(flags) & int(flag)
+    ]
+    return " and ".join(reasons) or log.complaint()
+
+
+_REASONS: Mapping[str, str] = {
+    "VERSION_MISMATCH": "another release of the library compiled it",
+    "UNSUPPORTED_CC": "it was compiled for another GPU",
+    "OLD_CUDA_DRIVER": "the NVIDIA driver is too old for it: update the driver",
+    "OLD_CUDA_RUNTIME": "the CUDA runtime is too old for it",
+    "INSUFFICIENT_GPU_MEMORY": "the GPU has too little memory for it",
+    "MALFORMED_ENGINE": "it is no engine of this release of the library, or it is damaged",
+    "CUDA_ERROR": "the CUDA driver or runtime is not installed correctly",
+}

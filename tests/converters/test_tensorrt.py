@@ -1,0 +1,295 @@
+"""Engines are compiled here for GPUs that are not, from graphs that say their own precision."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, numpy_helper
+
+from fer_edge import Predictor, open_bundle
+from fer_edge.backends import tensorrt_compile as compiler
+from fer_edge.backends import tensorrt_cuda as cuda
+from fer_edge.backends.base import Options, Outputs
+from fer_edge.backends.onnxruntime import OnnxRuntimeSession
+from fer_edge.backends.tensorrt_cuda import Gpu
+from fer_edge.converters import tensorrt as converter
+from fer_edge.converters.base import Artifact, Source
+from fer_edge.converters.convert import convert
+from fer_edge.converters.faces import FaceSet
+from fer_edge.converters.parity import run_all
+from fer_edge.converters.typed import half_precision, symmetric_int8
+from fer_edge.errors import ConversionError, MissingDependencyError, TargetError
+from fer_edge.training.checkpoint import load_checkpoint
+
+AHEAD, LATER = ("sm_86", "sm_89", "sm_120"), ("sm_87", "sm_90")
+FACES = 40
+"""That calibrate int8; the tests are not about its accuracy."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _library() -> None:
+    if compiler.library() is None:
+        pytest.skip("TensorRT is not installed. Run: pip install 'fer-edge[tensorrt]'")
+
+
+@pytest.fixture(scope="module")
+def source(checkpoint: Path, graph: bytes, calibration: FaceSet) -> Callable[..., Source]:
+    def make(gpus: tuple[str, ...] = (), sizes: tuple[int, ...] = (1,)) -> Source:
+        return Source(
+            load_checkpoint(checkpoint), graph, calibration.images[:FACES], sizes, gpus, 512
+        )
+
+    return make
+
+
+@pytest.fixture(scope="module", params=converter.PRECISIONS)
+def built(request: pytest.FixtureRequest, source: Callable[..., Source]) -> tuple[str, Artifact]:
+    if compiler.known_gpus(compiler.library()) is None:
+        pytest.skip("the full tensorrt compiles only for the GPU in this machine")
+    return request.param, converter.build(source(AHEAD + LATER, (2, 1, 32)), request.param)
+
+
+def test_there_is_an_engine_and_a_log_for_each_gpu_that_is_known_here(
+    built: tuple[str, Artifact],
+) -> None:
+    precision, artifact = built
+    assert set(artifact.needs["engines"]) == set(AHEAD)
+    for gpu, engine in artifact.needs["engines"].items():
+        assert engine == {
+            "path": f"tensorrt-{precision}/{gpu.replace('_', '')}.engine",
+            **compiler.system(),
+        }
+        assert len(artifact.files[engine["path"]]) > 10_000
+        log = artifact.files[engine["path"].replace(".engine", ".log")].decode()
+        assert log.startswith(f"tensorrt_rtx {artifact.needs['version']} for {gpu}, batch 1 to 32")
+        assert "Engine generation completed" in log
+
+
+def test_engines_for_different_gpus_differ(built: tuple[str, Artifact]) -> None:
+    files = built[1].files
+    assert len({files[e["path"]] for e in built[1].needs["engines"].values()}) == len(AHEAD)
+
+
+def test_other_gpus_are_left_to_the_device_with_the_graph_and_its_profile(
+    built: tuple[str, Artifact],
+) -> None:
+    _, artifact = built
+    assert artifact.needs["build_on_device"] == list(LATER)
+    assert artifact.needs["profile"] == {"min": 1, "opt": 2, "max": 32}
+    assert artifact.needs["library"] == "tensorrt_rtx"
+    onnx.checker.check_model(onnx.load_from_string(artifact.files[artifact.entry]), full_check=True)
+
+
+def test_no_log_or_engine_tells_of_this_machine(built: tuple[str, Artifact]) -> None:
+    root = Path(__file__).parents[2]
+    traces = [b"/tmp/", *(str(folder).encode() for folder in (root, Path.home()))]
+    for path, data in built[1].files.items():
+        assert [trace for trace in traces if trace in data] == [], path
+
+
+def test_the_typed_graph_agrees_with_torch_at_every_batch(
+    built: tuple[str, Artifact], gate: FaceSet, reference: Outputs
+) -> None:
+    precision, artifact = built
+    assert artifact.stand_in is not None
+    session = artifact.stand_in()
+    outputs = run_all(session, gate.images)
+    worst = float(np.abs(outputs[0] - reference[0]).max())
+    assert worst <= {"fp32": 1e-5, "fp16": 0.02, "int8": 0.6}[precision]
+    assert (outputs[0].argmax(1) == reference[0].argmax(1)).mean() >= 0.95
+    for count in (1, 2, 5, 32):
+        assert session.run(gate.images[:count])[0] == pytest.approx(outputs[0][:count], abs=0.02)
+
+
+# --- what the graphs say -------------------------------------------------------------------------
+
+
+def kinds(model: onnx.ModelProto) -> dict[str, int]:
+    shaped = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
+    return {
+        v.name: v.type.tensor_type.elem_type
+        for v in (*shaped.input, *shaped.value_info, *shaped.output)
+    }
+
+
+def test_fp16_is_fp16_from_the_first_convolution_to_the_logits(graph: bytes) -> None:
+    model = onnx.load_from_string(half_precision(graph))
+    kind = kinds(model)
+    assert kind["images"] == TensorProto.UINT8
+    assert (kind["probabilities"], kind["embedding"]) == (TensorProto.FLOAT, TensorProto.FLOAT)
+    nodes = model.graph.node
+    assert next(n for n in nodes if "images" in n.input and n.op_type != "Shape").op_type == "Cast"
+    for node in nodes:
+        if node.op_type in ("Conv", "Gemm", "Relu", "Add"):
+            assert kind[node.output[0]] == TensorProto.FLOAT16, node.name
+    softmax = next(n for n in nodes if n.op_type == "Softmax")
+    assert kind[softmax.output[0]] == TensorProto.FLOAT
+    assert [o.domain for o in model.opset_import] == [""]
+
+
+def test_int8_is_symmetric(graph: bytes, calibration: FaceSet) -> None:
+    model = onnx.load_from_string(symmetric_int8(graph, calibration.images[:FACES]))
+    weights = {w.name: numpy_helper.to_array(w) for w in model.graph.initializer}
+    count = Counter(node.op_type for node in model.graph.node)
+    assert count["QuantizeLinear"] > count["Conv"]
+    for node in model.graph.node:
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear") and len(node.input) > 2:
+            zero = weights[node.input[2]]
+            assert zero.dtype == np.int8
+            assert not zero.any()
+
+
+def test_typed_graphs_come_out_the_same_each_time(graph: bytes, calibration: FaceSet) -> None:
+    faces = calibration.images[:8]
+    assert half_precision(graph) == half_precision(graph)
+    assert symmetric_int8(graph, faces) == symmetric_int8(graph, faces)
+
+
+def test_fp16_keeps_masks_finite_resizes_and_weights_in_constants() -> None:
+    """What transformers and pyramids have and the test network has not."""
+    make, info = onnx.helper.make_node, onnx.helper.make_tensor_value_info
+    scales = numpy_helper.from_array(np.array([1, 1, 2, 2], np.float32), "scales")
+    mask = numpy_helper.from_array(np.full((1, 1, 1, 1), -3.4e38, np.float32), "mask")
+    weight = numpy_helper.from_array(np.ones((3, 3, 1, 1), np.float32), "weight")
+    nodes = [
+        make("Cast", ["images"], ["x"], to=TensorProto.FLOAT),
+        make("Transpose", ["x"], ["nchw"], perm=[0, 3, 1, 2]),
+        make("Constant", [], ["weight"], value=weight),
+        make("Conv", ["nchw", "weight"], ["c"]),
+        make("Resize", ["c", "", "scales"], ["r"], mode="nearest"),
+        make("Add", ["r", "mask"], ["masked"]),
+        make("Max", ["masked", "r"], ["kept"]),
+        make("ReduceMean", ["kept", "axes"], ["embedding"], keepdims=0),
+        make("Softmax", ["embedding"], ["probabilities"]),
+    ]
+    outputs = [info(n, TensorProto.FLOAT, ["n", 3]) for n in ("probabilities", "embedding")]
+    inputs = [info("images", TensorProto.UINT8, ["n", 8, 8, 3])]
+    axes = numpy_helper.from_array(np.array([2, 3]), "axes")
+    whole = onnx.helper.make_graph(nodes, "g", inputs, outputs, [scales, mask, axes])
+    model = onnx.helper.make_model(
+        whole, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10
+    )
+    faces = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), np.uint8)
+    given = model.SerializeToString()
+    typed = half_precision(given)
+    ours, wanted = (OnnxRuntimeSession(m, Options()).run(faces) for m in (typed, given))
+    assert ours[1] == pytest.approx(wanted[1], rel=2e-3)
+    stored = {
+        w.name: numpy_helper.to_array(w) for w in onnx.load_from_string(typed).graph.initializer
+    }
+    assert all(np.isfinite(value).all() for value in stored.values())
+    engine = compiler.compile_engine(
+        compiler.library(), typed, compiler.Profile(1, 1, 2), "sm_89"
+    ).engine
+    assert engine
+
+
+def test_a_network_without_a_convolution_has_no_fp16_form() -> None:
+    info = onnx.helper.make_tensor_value_info
+    nodes = [onnx.helper.make_node("Cast", ["images"], ["probabilities"], to=TensorProto.FLOAT)]
+    whole = onnx.helper.make_graph(
+        nodes,
+        "g",
+        [info("images", TensorProto.UINT8, ["n", 3])],
+        [info("probabilities", TensorProto.FLOAT, ["n", 3])],
+    )
+    model = onnx.helper.make_model(
+        whole, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10
+    )
+    with pytest.raises(ConversionError, match="expected a convolution"):
+        half_precision(model.SerializeToString())
+
+
+# --- what is asked for and cannot be had ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("gpu", ["sm_99", "rtx4090", "86", ""])
+def test_an_unknown_gpu_is_named_with_those_there_are(
+    source: Callable[..., Source], gpu: str
+) -> None:
+    with pytest.raises(TargetError, match=r"unknown GPU.*sm_87 \(Jetson Orin"):
+        converter.build(source((gpu,)), "fp32")
+
+
+def test_what_the_compiler_cannot_do_is_said_in_its_words(source: Callable[..., Source]) -> None:
+    with pytest.raises(ConversionError, match=r"sm_75.*FP32 GEMM is not supported"):
+        converter.build(source(("sm_75",)), "fp32")
+
+
+def test_without_the_library_the_pip_line_is_given(
+    source: Callable[..., Source], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compiler, "library", lambda: None)
+    with pytest.raises(MissingDependencyError, match=re.escape("pip install 'fer-edge[tensorrt]'")):
+        converter.build(source(), "fp32")
+
+
+@pytest.fixture
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(index: int = 0) -> Gpu:
+        raise TargetError("there is none")
+
+    monkeypatch.setattr(cuda, "gpu", none)
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_with_no_gpu_named_or_here_the_device_compiles(source: Callable[..., Source]) -> None:
+    artifact = converter.build(source(), "fp16")
+    assert set(artifact.files) == {artifact.entry}
+    assert artifact.needs["engines"] == {}
+
+
+def test_with_no_gpu_named_the_one_here_is_compiled_for(
+    source: Callable[..., Source], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cuda, "gpu", lambda index=0: Gpu(0, "NVIDIA L4", "sm_89", "12.8"))
+    assert set(converter.build(source(), "fp32").needs["engines"]) == {"sm_89"}
+
+
+# --- in a bundle ---------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_gpu")
+def test_a_bundle_says_what_judged_and_is_preferred_where_it_can_run(
+    checkpoint: Path, tmp_path: Path, gate: FaceSet
+) -> None:
+    said: list[str] = []
+    convert(
+        checkpoint,
+        ["onnxruntime", "tensorrt"],
+        tmp_path / "x.fer",
+        ["fp32", "fp16"],
+        gpus=("sm_86", "sm_87"),
+        batch_sizes=(1, 32),
+        say=said.append,
+    )
+    bundle = open_bundle(tmp_path / "x.fer")
+    names = [variant.name for variant in bundle.variants]
+    assert names == ["tensorrt/fp16", "tensorrt/fp32", "onnxruntime/fp32"]
+    for variant in bundle.variants[:2]:
+        assert "ONNX Runtime, running the same strongly typed graph" in variant.parity["judged_by"]
+        assert "has not run anywhere yet" in variant.parity["judged_by"]
+        assert variant.speed == {}
+    entries = {v.entry for v in bundle.variants if v.precision == "fp32"}
+    assert len(entries) == 1  # the exported graph is in the bundle once
+    with Predictor(bundle.path) as predictor:
+        assert predictor.variant.name == "onnxruntime/fp32"
+        assert predictor(gate.images[0]).label
+
+
+@pytest.mark.slow
+def test_all_leaves_out_what_is_not_installed(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compiler, "library", lambda: None)
+    said: list[str] = []
+    bundle = convert(checkpoint, ["all"], tmp_path / "x.fer", ["fp32"], say=said.append)
+    assert {v.target for v in bundle.variants} >= {"onnxruntime", "openvino"}
+    assert any("Left out: tensorrt/fp32" in s and "pip install" in s for s in said)
