@@ -23,7 +23,10 @@ from fer_edge.backends.base import Session
 from fer_edge.errors import TargetError
 from fer_edge.training.checkpoint import Checkpoint
 
-_NOT_TARGETS = {"base", "convert", "export", "faces", "matrix", "parity", "probe", "speed", "typed"}
+_NOT_TARGETS = {
+    "base", "convert", "coreml_layers", "coreml_operations", "coreml_program", "export", "faces",
+    "matrix", "parity", "probe", "speed", "typed",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -264,7 +264,7 @@ def judge_variant(
             f"{candidate.artifact.judge} in place of the engine, which has not run anywhere yet: "
             f"{candidate.unable}"
         )
-    if variant.precision == "int8":
+    if variant.precision in ("int8", "w8a8"):
         report["calibration"] = calibration.as_dict()
     say(
         f"  {variant.name}: accuracy {100 * report['accuracy']:.2f} % "

@@ -14,6 +14,7 @@ from fer_edge.predictor import Predictor
 _PARTS = {
     "onnxruntime": ("onnxruntime", "runs bundles on any CPU", None),
     "openvino": ("openvino", "runs bundles on Intel CPUs, faster", "openvino"),
+    "coremltools": ("coremltools", "runs bundles on a Mac, and converts for one", "coreml"),
     "torch": ("torch", "trains and exports", "train"),
     "timm": ("timm", "has the backbones", "train"),
     "onnx": ("onnx", "carries the graph to the converters", "convert"),

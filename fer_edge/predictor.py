@@ -47,7 +47,8 @@ class Predictor:
     bundle: a ``NAME.fer`` folder; None means the model that ships with the package.
     target, precision: take only such variants; if none can run, that is an error, never another.
     device: the engine's name for the device (``cpu``, ``cuda``, ``cuda:1``); unless said, the one
-    that each engine is for: ``cpu``, and an NVIDIA GPU for TensorRT.
+    that each engine is for: ``cpu``, an NVIDIA GPU for TensorRT,
+    all of Apple's compute units for Core ML.
     threads: CPU threads per inference; None leaves the choice to the engine (all cores).
     hint: ``latency`` (one request on all threads) or ``throughput`` (a batch over streams).
     cache_dir: a folder for compiled models, for a faster next start; None writes nothing.

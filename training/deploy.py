@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import conv2d
 
 from fer_edge.training.checkpoint import Checkpoint
 from fer_edge.training.model import Normalise
@@ -40,5 +41,19 @@ class DeployModule(nn.Module):
             x = (x @ self.grey).reshape(-1, 1, self.size_px, self.size_px)
         else:
             x = x.flip(3).permute(0, 3, 1, 2)
+        return self.answer(x)
+
+    def answer(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """From float32 ``[N, C, S, S]`` in 0..255, in the network's own colour."""
         logits, embedding = self.network(self.normalise(x))
         return torch.softmax(logits / self.temperature, dim=1), embedding
+
+
+class PlanarDeployModule(DeployModule):
+    """The same for an engine that takes pictures in planes, and puts the colours in any order:
+    float32 ``[N, 3, S, S]`` RGB in 0..255 to ``(probabilities [N, C], embedding [N, D])``."""
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        if self.is_grey:
+            images = conv2d(images, self.grey.flip(0).view(1, 3, 1, 1))
+        return self.answer(images)

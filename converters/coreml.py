@@ -1,0 +1,274 @@
+"""Core ML: ML Programs for Apple's chips, written and judged without one.
+
+A package holds one picture in, and out come the label, the probabilities by label, and the
+embedding. It is judged by coreml_program, which runs the saved files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import json
+import uuid
+import warnings
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from fer_edge.backends.coreml import EMBEDDING, LABEL, PICTURE, PROBABILITIES, coremltools
+from fer_edge.converters.base import Artifact, Source
+from fer_edge.converters.coreml_program import Program, ProgramSession
+from fer_edge.errors import ConversionError, FerEdgeError
+from fer_edge.training.checkpoint import Checkpoint
+from fer_edge.training.deploy import PlanarDeployModule
+
+PRECISIONS = ("fp32", "fp16", "int8", "pal6", "w8a8")
+
+_TENSOR = "softmax"
+"""The probabilities before they are named; not an output."""
+
+NEEDS_MACOS = "14.0"
+"""The first with ``quantize`` and ``dequantize``; one operation set for all precisions."""
+
+
+def build(source: Source, precision: str) -> Artifact:
+    """fp32, fp16; weights of one byte per channel (int8) or of 6 bits from a palette (pal6), both
+    with fp16 arithmetic; weights and activations of one byte (w8a8).
+
+    A package always takes one picture: Core ML's image inputs have no batch, and a flexible one
+    would fall off the Neural Engine. Core ML batches the calls (see backends/coreml.py), so
+    source.batch_sizes changes nothing here.
+    """
+    coremltools()
+    tools = {name: version(name) for name in ("coremltools", "torch")}
+    try:
+        with _quiet():
+            model = _converted(source.checkpoint, half=precision != "fp32")
+            if precision == "w8a8":
+                model = _activations_in_bytes(model, source.calibration)
+            if precision in ("int8", "w8a8"):
+                model = _weights_in_bytes(model)
+            elif precision == "pal6":
+                model = _weights_from_palettes(model)
+            files = _files(model, precision, source.checkpoint)
+    except FerEdgeError:
+        raise
+    except Exception as error:  # coremltools and torch raise many kinds, none of them ours
+        raise ConversionError(
+            f"coremltools could not convert {source.checkpoint.spec.backbone} to {precision}: "
+            f"{error}"
+        ) from error
+    _, program, weights = files
+    return Artifact(
+        program,
+        files,
+        {"coreml": tools["coremltools"], **tools},
+        needs={"macos": NEEDS_MACOS},
+        stand_in=lambda: ProgramSession(files[program], files[weights]),
+        judge="an evaluator of the saved package",
+    )
+
+
+def _converted(checkpoint: Checkpoint, *, half: bool) -> Any:
+    ct = coremltools()
+    _mend_operations()
+    size = checkpoint.spec.input.size_px
+    module = PlanarDeployModule(checkpoint)
+    exported = torch.export.export(module, (torch.zeros(1, 3, size, size),))
+    return ct.convert(
+        exported.run_decompositions({}),
+        # One scale for three channels cannot express a std: normalising is in the network.
+        inputs=[ct.ImageType(PICTURE, (1, 3, size, size), color_layout=ct.colorlayout.RGB)],
+        outputs=[ct.TensorType(n, dtype=np.float32) for n in (_TENSOR, EMBEDDING)],
+        compute_precision=ct.precision.FLOAT16 if half else ct.precision.FLOAT32,
+        minimum_deployment_target=ct.target.macOS14,
+        skip_model_load=True,
+    )
+
+
+@functools.cache
+def _mend_operations() -> None:
+    """torch operations that coremltools 9.0 lacks or gets wrong, all in this one place."""
+    coremltools()
+    from coremltools.converters.mil.frontend.torch import ops
+    from coremltools.converters.mil.frontend.torch.torch_op_registry import register_torch_op
+
+    def alias(context: Any, node: Any) -> None:
+        """Swin's export names tensors twice."""
+        context.add(ops.mb.identity(x=context[node.inputs[0]], name=node.name))
+
+    def gelu(context: Any, node: Any) -> None:
+        """The exported graph says ``approximate`` by name, and coremltools reads it by position:
+        every gelu became the exact one."""
+        tanh = (node.kwinputs or {}).get("approximate") == ("tanh",)
+        mode = "TANH_APPROXIMATION" if tanh else "EXACT"
+        context.add(ops.mb.gelu(x=context[node.inputs[0]], mode=mode, name=node.name))
+
+    for operation in (alias, gelu):
+        register_torch_op(operation, override=True)
+
+
+def _weights_in_bytes(model: Any) -> Any:
+    from coremltools.optimize import coreml as cto
+
+    config = cto.OpLinearQuantizerConfig(mode="linear_symmetric", granularity="per_channel")
+    return cto.linear_quantize_weights(model, cto.OptimizationConfig(config))
+
+
+def _weights_from_palettes(model: Any) -> Any:
+    from coremltools.optimize import coreml as cto
+
+    config = cto.OpPalettizerConfig(mode="kmeans", nbits=6)
+    return cto.palettize_weights(model, cto.OptimizationConfig(config))
+
+
+def _activations_in_bytes(model: Any, calibration: npt.NDArray[np.uint8]) -> Any:
+    """coremltools' own passes, with ranges that the evaluator saw.
+
+    Its function for this runs Core ML, so it needs a Mac; its torch quantiser gives quantised
+    tensors, which torch.export cannot carry.
+    """
+    from coremltools.converters.mil.mil.passes.graph_pass import PassOption
+    from coremltools.converters.mil.mil.passes.pass_registry import PASS_REGISTRY
+    from coremltools.models.utils import _apply_graph_pass
+    from coremltools.optimize import coreml as cto
+
+    program = Program(model.get_spec().SerializeToString(), _weights(model))
+    ranges: dict[str, dict[str, float]] = {}
+
+    def observe(name: str, value: torch.Tensor) -> None:
+        # A range holds the zero of paddings, and 256 steps that are not below half precision.
+        seen = ranges.setdefault(name, {"rmin": 0.0, "rmax": 255 * 2.0**-14})
+        seen["rmin"] = min(seen["rmin"], float(value.min()))
+        seen["rmax"] = max(seen["rmax"], float(value.max()))
+
+    for face in calibration:
+        program(face, observe)
+    config = cto.OptimizationConfig(cto.OpLinearQuantizerConfig(mode="linear"))
+    passes = [
+        PASS_REGISTRY[f"compression::insert_{side}_quantize_dequantize_pair"]
+        for side in ("prefix", "suffix")
+    ]
+    for each in passes:
+        each.set_options([PassOption("config", config), PassOption("activation_stats", ranges)])
+    passes.append(PASS_REGISTRY["common::dequantize_quantize_pair_elimination"])
+    return _apply_graph_pass(model, passes, spec_version=model.get_spec().specificationVersion)
+
+
+# --- files ---------------------------------------------------------------------------------------
+
+
+def _weights(model: Any) -> bytes:
+    return Path(model.weights_dir, "weight.bin").read_bytes()
+
+
+def _files(model: Any, precision: str, checkpoint: Checkpoint) -> dict[str, bytes]:
+    """The package's three files, side by side: a bundle's folders hold no folders.
+
+    Manifest.json, Data/com.apple.CoreML/model.mlmodel and Data/com.apple.CoreML/weights/weight.bin
+    are their places in the package; backends/coreml.py puts them there.
+    """
+    spec = model.get_spec()
+    _classify(spec, checkpoint.spec.labels)
+    _describe(spec.description, precision, checkpoint)
+    folder = f"coreml-{precision}"
+    return {
+        f"{folder}/manifest.json": _manifest(),
+        f"{folder}/model.mlmodel": spec.SerializeToString(deterministic=True),
+        f"{folder}/weight.bin": _weights(model),
+    }
+
+
+def _classify(spec: Any, labels: Sequence[str]) -> None:
+    """End the program with the label and the probabilities by label, as Swift and Vision want.
+
+    coremltools' own ClassifierConfig fails beside a second output in fp16 (an IndexError in 9.0).
+    """
+    text = coremltools().proto.MIL_pb2.DataType.STRING
+    function = spec.mlProgram.functions["main"]
+    block = function.block_specializations[function.opset]
+    last = block.operations.add(type="classify")
+    last.inputs["probabilities"].arguments.add().name = _TENSOR
+    classes = last.inputs["classes"].arguments.add().value
+    classes.type.listType.type.tensorType.dataType = text
+    classes.type.listType.length.constant.size = len(labels)
+    for label in labels:
+        item = classes.immediateValue.list.values.add()
+        item.type.tensorType.dataType = text
+        item.immediateValue.tensor.strings.values.append(label)
+    last.outputs.add(name=LABEL).type.tensorType.dataType = text
+    by_label = last.outputs.add(name=PROBABILITIES).type.dictionaryType
+    by_label.keyType.tensorType.dataType = text
+    by_label.valueType.tensorType.dataType = coremltools().proto.MIL_pb2.DataType.FLOAT64
+    block.outputs[:] = [LABEL, PROBABILITIES, EMBEDDING]
+
+    described = spec.description
+    (embedding,) = (output for output in described.output if output.name == EMBEDDING)
+    del described.output[:]
+    described.output.add(name=LABEL).type.stringType.SetInParent()
+    described.output.add(name=PROBABILITIES).type.dictionaryType.stringKeyType.SetInParent()
+    described.output.append(embedding)
+    described.predictedFeatureName = LABEL
+    described.predictedProbabilitiesName = PROBABILITIES
+
+
+def _describe(description: Any, precision: str, checkpoint: Checkpoint) -> None:
+    """What Xcode shows, and what a program reads with ``modelDescription.metadata``."""
+    spec, facts = checkpoint.spec, checkpoint.facts
+    size = spec.input.size_px
+    metadata = description.metadata
+    metadata.shortDescription = (
+        f"Facial expression of one face: {spec.backbone} by fer_edge, {precision}. Says what a "
+        "face shows, not what somebody feels."
+    )
+    metadata.author = "fer_edge"
+    metadata.license = json.dumps(facts.get("licences", {}), sort_keys=True)
+    metadata.versionString = version("fer-edge")
+    metadata.userDefined.clear()  # coremltools' own entries hold today's date
+    metadata.userDefined["labels"] = ",".join(spec.labels)
+    metadata.userDefined["checkpoint_sha256"] = checkpoint.sha256
+    metadata.userDefined["abstain_below"] = str(checkpoint.abstain_below)
+    texts = {
+        PICTURE: f"Square crop of one face, {size}x{size} pixels, colour. Nothing to normalise",
+        LABEL: "The likeliest expression",
+        PROBABILITIES: "Calibrated probability of each expression, by label",
+        EMBEDDING: "The network's features before its last layer",
+    }
+    for feature in (*description.input, *description.output):
+        feature.shortDescription = texts[feature.name]
+
+
+def _manifest() -> bytes:
+    """Core ML's own form, with identifiers that are the same in every conversion."""
+    items = {
+        str(uuid.uuid5(uuid.NAMESPACE_URL, path)): {
+            "author": "com.apple.CoreML",
+            "description": f"CoreML Model {what}",
+            "name": path.rpartition("/")[2],
+            "path": path,
+        }
+        for path, what in (
+            ("com.apple.CoreML/model.mlmodel", "Specification"),
+            ("com.apple.CoreML/weights", "Weights"),
+        )
+    }
+    content = {
+        "fileFormatVersion": "1.0.0",
+        "itemInfoEntries": items,
+        "rootModelIdentifier": next(iter(items)),
+    }
+    return json.dumps(content, indent=4).encode()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars and no warnings about versions: what was written is judged by running it."""
+    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield
