@@ -20,6 +20,16 @@ def fit_temperature(logits: Tensor, truth: Tensor) -> float:
     return float(log_t.detach().exp().clamp(0.05, 20.0))
 
 
+def best_nll(logits: Tensor, truth: Tensor) -> float:
+    """Cross entropy at the best temperature: what chooses an epoch.
+
+    Accuracy on a thousand faces is known to a point and a half and picks an epoch by luck; a plain
+    cross entropy punishes the confidence that the temperature is going to take out.
+    """
+    scaled = logits.double() / fit_temperature(logits, truth)
+    return float(nn.functional.cross_entropy(scaled, truth))
+
+
 def abstention_threshold(probabilities: Tensor, truth: Tensor) -> float:
     """The lowest confidence above which answers are right ABSTAIN_TARGET_ACCURACY of the time.
 

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 
 from fer_edge.errors import CheckpointError, TrainingError
 from fer_edge.training.augment import augmentation
-from fer_edge.training.calibrate import abstention_threshold, fit_temperature
+from fer_edge.training.calibrate import abstention_threshold, best_nll, fit_temperature
 from fer_edge.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from fer_edge.training.dataset import FaceDataset, predict_logits
 from fer_edge.training.metrics import metrics
@@ -36,7 +36,7 @@ from fer_edge.training.model import (
 )
 from fer_edge.training.recipe import Recipe
 from fer_edge.training.split import Say, Split, Step, split_data
-from fer_edge.training.targets import teacher_facts, train_targets
+from fer_edge.training.targets import indices, teacher_facts, train_targets
 
 from timm.utils import ModelEmaV3  # isort: skip  (after the torchvision shim)
 from torchvision.transforms import v2  # isort: skip
@@ -106,7 +106,7 @@ def train(
     net, optimizer, loader, schedule = accelerator.prepare(net, optimizer, loader, schedule)
     forward = torch.compile(net) if recipe.fit.compile else net
 
-    first, best, best_epoch = 0, (-1.0, 0.0), -1
+    first, best, best_epoch = 0, float("inf"), -1
     if resume and (run / STATE).exists():
         state = _load_state(run / STATE)
         if state["recipe"] != json.dumps(recipe.as_dict()) or state["data"] != split.fingerprint:
@@ -118,7 +118,7 @@ def train(
         schedule.load_state_dict(state["schedule"])
         if accelerator.scaler:
             accelerator.scaler.load_state_dict(state["scaler"])
-        first, best, best_epoch = state["epoch"], tuple(state["best"]), state["best_epoch"]
+        first, best, best_epoch = state["epoch"], float(state["best"]), state["best_epoch"]
         say(f"Going on after epoch {first}")
     _keep_metrics_before(run / METRICS, first)
     _write_facts(run, recipe, split)
@@ -163,9 +163,9 @@ def train(
         chosen = average.module if average else accelerator.unwrap_model(net)
         held_logits = predict_logits(chosen, held, recipe.fit.batch, accelerator.device)
         scores = metrics(held_logits.softmax(1).numpy(), [f.label for f in split.held], spec.labels)
-        score = (scores["accuracy"], -scores["nll"])
-        if score > best:
-            best, best_epoch = score, epoch
+        calibrated_nll = best_nll(held_logits, indices(split.held, spec.labels))
+        if calibrated_nll < best:
+            best, best_epoch = calibrated_nll, epoch
             facts = {
                 "recipe": recipe.as_dict(),
                 "teacher": teacher,
@@ -184,6 +184,7 @@ def train(
             "held_accuracy": scores["accuracy"],
             "held_balanced_accuracy": scores["balanced_accuracy"],
             "held_nll": scores["nll"],
+            "held_calibrated_nll": calibrated_nll,
             "lr": schedule.get_last_lr()[0],
             "seconds": time.monotonic() - started,
         }
@@ -200,7 +201,7 @@ def train(
                 "schedule": schedule.state_dict(),
                 "scaler": accelerator.scaler.state_dict() if accelerator.scaler else {},
                 "epoch": epoch + 1,
-                "best": list(best),
+                "best": best,
                 "best_epoch": best_epoch,
             },
         )
@@ -219,7 +220,7 @@ def finish(run: Path, held: FaceDataset, recipe: Recipe, licence: str | None, sa
 
     checkpoint = load_checkpoint(run / BEST)
     logits = predict_logits(checkpoint.model, held, recipe.fit.batch, torch.device("cpu"))
-    truth = torch.tensor([recipe.labels.index(face.label) for face in held.faces])
+    truth = indices(held.faces, recipe.labels)
     temperature = fit_temperature(logits, truth)
     calibrated = (logits / temperature).softmax(1)
     scores = metrics(calibrated.numpy(), [face.label for face in held.faces], recipe.labels)

@@ -82,8 +82,8 @@ def test_the_checkpoint_knows_its_recipe_data_and_epoch(finished: Any) -> None:
     assert best.facts["recipe"] == facts["recipe"]
     assert best.facts["data"] == facts["data"]
     assert best.facts["licences"] == {"data": "not stated"}
-    scores = [(r["held_accuracy"], -r["held_nll"]) for r in rows(finished.folder)]
-    assert best.facts["epoch"] == 1 + scores.index(max(scores))
+    losses = [r["held_calibrated_nll"] for r in rows(finished.folder)]
+    assert best.facts["epoch"] == 1 + losses.index(min(losses))
     assert 0.05 <= best.temperature <= 20
     assert 0 <= best.abstain_below <= 1
 
@@ -343,9 +343,9 @@ def test_a_run_stops_after_epochs_without_a_better_one(
     fit = Fit(epochs=15, batch=16, lr=0.03, optimizer="adamw", patience=patience, workers=0)
     said: list[str] = []
     train(replace(recipe, fit=fit), few_faces, tmp_path / "run", say=said.append)
-    scores = [(row["held_accuracy"], -row["held_nll"]) for row in rows(tmp_path / "run")]
-    assert len(scores) < 15
-    assert len(scores) - 1 - scores.index(max(scores)) == patience
+    losses = [row["held_calibrated_nll"] for row in rows(tmp_path / "run")]
+    assert len(losses) < 15
+    assert len(losses) - 1 - losses.index(min(losses)) == patience
     assert any("stopping early" in sentence for sentence in said)
 
 
