@@ -8,6 +8,7 @@ here; 6 training, conversion or an engine failed; 7 a variant failed its parity 
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,8 @@ def predict(
 @click.option("--data", required=True, type=click.Path(path_type=Path), help="Labelled faces.")
 @click.option("-o", "--run", type=click.Path(path_type=Path), help="Run folder [runs/RECIPE].")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="E.g. fit.epochs=3.")
+@click.option("--weights", type=click.Path(path_type=Path),
+              help="What the backbone starts from; as --set model.weights=FILE.")  # fmt: skip
 @click.option("--resume", is_flag=True, help="Go on from the last whole epoch.")
 @click.option("--licence", help="What the data may be used for; goes into the card.")
 def train(
@@ -113,6 +116,7 @@ def train(
     data: Path,
     run: Path | None,
     overrides: tuple[str, ...],
+    weights: Path | None,
     resume: bool,
     licence: str | None,
 ) -> None:
@@ -126,6 +130,8 @@ def train(
     from fer_edge.training.recipe import load_recipe
     from fer_edge.training.train import train as work
 
+    if weights is not None:
+        overrides = (*overrides, f"model.weights={json.dumps(str(weights))}")
     loaded = load_recipe(recipe, overrides)
     with progress() as (say, step):
         best = work(

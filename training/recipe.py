@@ -17,10 +17,13 @@ RECIPE_DIR = Path(__file__).parent / "recipes"
 
 @dataclass(frozen=True)
 class Model:
+    """weights: a file that the backbone starts from (see training.weights); None: at random."""
+
     backbone: str
     dropout: float = 0.0
     backbone_args: dict[str, Any] | None = None
     neck: tuple[str, ...] = ()
+    weights: str | None = None
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,7 @@ from fer_edge.training.model import (
 from fer_edge.training.recipe import Recipe
 from fer_edge.training.split import Say, Split, Step, split_data
 from fer_edge.training.targets import indices, teacher_facts, train_targets
+from fer_edge.training.weights import load_weights
 
 from timm.utils import ModelEmaV3  # isort: skip  (after the torchvision shim)
 from torchvision.transforms import v2  # isort: skip
@@ -83,6 +84,9 @@ def train(
     )
     set_seed(recipe.seed % 2**32)
     net = FaceNet(spec).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    account = load_weights(net.backbone, recipe.model.weights) if recipe.model.weights else None
+    if account:
+        say(str(account))
     change = augmentation(recipe.augment)
     order = torch.Generator()
     loader: Any = DataLoader(
@@ -169,6 +173,7 @@ def train(
             facts = {
                 "recipe": recipe.as_dict(),
                 "teacher": teacher,
+                "weights_from": account.facts() if account else None,
                 "data": split.facts(),
                 "epoch": epoch + 1,
             }
