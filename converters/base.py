@@ -4,15 +4,18 @@ A converter is a module ``converters/TARGET.py`` with
 
 ``PRECISIONS: tuple[str, ...]``
     The precisions it can build, the most accurate first.
-``build(source, precision) -> Artifact``
+``build(source, precision, recipe) -> Artifact``
     The files of one variant. Raises ConversionError, and MissingDependencyError without its tools.
+``recipes(source, precision) -> Sequence[Recipe]``
+    Ways to build a precision, the usual one first, where there are several: the one that keeps the
+    network's answers best is searched for (see converters.search). Empty where there is one way.
 """
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
@@ -25,8 +28,12 @@ from fer_edge.training.checkpoint import Checkpoint
 
 _NOT_TARGETS = {
     "base", "convert", "coreml_layers", "coreml_operations", "coreml_program", "export", "faces",
-    "matrix", "parity", "probe", "speed", "typed",
+    "matrix", "parity", "probe", "search", "speed", "typed",
 }  # fmt: skip
+
+
+Recipe = Mapping[str, Any]
+"""Settings of one way to quantise: plain values, so that they can be recorded."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +76,9 @@ class Artifact:
 class Converter(Protocol):
     PRECISIONS: tuple[str, ...]
 
-    def build(self, source: Source, precision: str) -> Artifact: ...
+    def build(self, source: Source, precision: str, recipe: Recipe) -> Artifact: ...
+
+    def recipes(self, source: Source, precision: str) -> Sequence[Recipe]: ...
 
 
 def targets() -> tuple[str, ...]:

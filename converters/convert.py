@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from fer_edge.backends.base import Options, Outputs, Session, backend
 from fer_edge.bundle import Bundle, Variant, listed, open_bundle, write_bundle
-from fer_edge.converters.base import Artifact, Source, converter
+from fer_edge.converters.base import Artifact, Recipe, Source, converter
 from fer_edge.converters.base import targets as known_targets
 from fer_edge.converters.export import export_onnx
 from fer_edge.converters.faces import FaceSet, calibration_faces, gate_faces
 from fer_edge.converters.parity import Limits, compare, failures, prove_batches, run_all
 from fer_edge.converters.probe import crash
+from fer_edge.converters.search import best_recipe
 from fer_edge.converters.speed import beaten, single_face_p50_ms
 from fer_edge.errors import (
     BundleError,
@@ -47,13 +50,14 @@ class Candidate:
     """A variant that is built, but not yet written.
 
     session: what judges it: its engine, or a stand-in where ``unable`` says why that cannot run
-    here; None where there is no stand-in either.
+    here; None where there is no stand-in either. search: the recipes that were tried.
     """
 
     variant: Variant
     artifact: Artifact
     session: Session | None
     unable: str | None = None
+    search: list[dict[str, Any]] = field(default_factory=list)
 
 
 def convert(
@@ -84,6 +88,8 @@ def convert(
     allow_unproven: write variants that nothing here can judge, marked so in the bundle.
     batch_sizes, gpus, workspace_mib: see converters.base.Source.
 
+    What was tried and left out is in the bundle's ``provenance["refused"]``, with its figures.
+
     Raises ParityError, saying by how much, if a variant fails its gate (nothing is written then),
     ConversionError, DataError, CheckpointError, TargetError, or BundleError if ``out`` holds
     another checkpoint.
@@ -101,7 +107,7 @@ def convert(
     say(f"{len(gate.images):,} faces judge, {len(calibration.images)} others calibrate")
     say(f"Exporting {spec.backbone}")
     graph = export_onnx(source)
-    reference = torch_outputs(source, gate)
+    reference = torch_outputs(source, gate.images)
     lenient = bool({ALL, AUTO} & set(precisions))
     work = Source(source, graph, calibration.images, tuple(batch_sizes), tuple(gpus), workspace_mib)
     judged = []
@@ -110,6 +116,11 @@ def convert(
             candidate = build_variant(target, precision, work, rule, say)
         except MissingDependencyError as error:
             if ALL not in targets:
+                raise
+            say(f"Left out: {target}/{precision}: {error}")
+            continue
+        except ConversionError as error:
+            if not lenient:
                 raise
             say(f"Left out: {target}/{precision}: {error}")
             continue
@@ -140,14 +151,15 @@ def convert(
             + ". --allow-drop POINTS accepts a loss on purpose"
         )
     timed = _timed([c for c in judged if c not in broken], gate, say)
-    if AUTO in precisions:
-        timed = [c for c in timed if "beaten_by" not in c.variant.speed]
+    pointless = [c for c in timed if AUTO in precisions and "beaten_by" in c.variant.speed]
+    timed = [c for c in timed if c not in pointless]
+    refused = {c.variant.name: _refusal(c.variant) for c in (*broken, *pointless)}
     for c in judged:
         if c.session is not None:
             c.session.close()
     if not timed:
         raise ParityError("nothing was written: no variant passed its gate")
-    bundle, contents = _merged(out, source, rule, timed, existing)
+    bundle, contents = _merged(out, source, rule, timed, existing, refused)
     write_bundle(bundle, contents)
     return open_bundle(out)
 
@@ -194,11 +206,11 @@ def _wanted(targets: Sequence[str], precisions: Sequence[str]) -> list[tuple[str
     return wanted
 
 
-def torch_outputs(checkpoint: Checkpoint, faces: FaceSet) -> Outputs:
-    """The reference: the deploy graph in torch, fp32, on the CPU."""
+def torch_outputs(checkpoint: Checkpoint, images: npt.NDArray[np.uint8]) -> Outputs:
+    """The reference: the deploy graph in torch, fp32, on the CPU. images: as in FaceSet."""
     module = DeployModule(checkpoint)
     with torch.inference_mode():
-        parts = [module(part) for part in torch.split(torch.from_numpy(faces.images), 64)]
+        parts = [module(part) for part in torch.split(torch.from_numpy(images), 64)]
     return (
         np.concatenate([p.numpy() for p, _ in parts]),
         np.concatenate([e.numpy() for _, e in parts]),
@@ -213,7 +225,38 @@ def build_variant(
     Raises ConversionError, TargetError, EngineError.
     """
     started = time.monotonic()
-    artifact = converter(target).build(source, precision)
+    recipe, log = _recipe(target, precision, source, rule, say)
+    artifact = converter(target).build(source, precision, recipe)
+    candidate = replace(_loaded(target, precision, artifact, source, rule), search=log)
+    say(f"Built {candidate.variant.name} in {time.monotonic() - started:.1f} s")
+    return candidate
+
+
+def _recipe(
+    target: str, precision: str, source: Source, rule: CropRule, say: Say
+) -> tuple[Recipe, list[dict[str, Any]]]:
+    """The recipe that keeps the most decisions on the calibration faces, and the search's log."""
+    recipes = converter(target).recipes(source, precision)
+    if len(recipes) < 2:
+        return (recipes[0] if recipes else {}), []
+    expected = torch_outputs(source.checkpoint, source.calibration)[0].argmax(1)
+    anywhere = replace(source, gpus=())  # engines are compiled for the chosen recipe alone
+
+    def agreement(recipe: Recipe) -> float | None:
+        artifact = converter(target).build(anywhere, precision, recipe)
+        candidate = _loaded(target, precision, artifact, source, rule)
+        if candidate.session is None:
+            return None
+        with contextlib.closing(candidate.session):
+            decided = run_all(candidate.session, source.calibration)[0].argmax(1)
+        return float((decided == expected).mean())
+
+    return best_recipe(recipes, agreement, say)
+
+
+def _loaded(
+    target: str, precision: str, artifact: Artifact, source: Source, rule: CropRule
+) -> Candidate:
     variant = Variant(
         target=target,
         precision=precision,
@@ -228,12 +271,11 @@ def build_variant(
     unable = engine.preflight(variant, Options())
     if unable is None:
         alone = Candidate(variant, artifact, None)
-        unable = crash(*_merged(Path("probe.fer"), source.checkpoint, rule, [alone], None))
+        unable = crash(*_merged(Path("probe.fer"), source.checkpoint, rule, [alone], None, {}))
         if unable is None:
             session = engine.load(variant, artifact.files, Options())
     elif artifact.stand_in is not None:
         session = artifact.stand_in()
-    say(f"Built {variant.name} in {time.monotonic() - started:.1f} s")
     return Candidate(variant, artifact, session, unable)
 
 
@@ -266,6 +308,8 @@ def judge_variant(
         )
     if variant.precision in ("int8", "w8a8"):
         report["calibration"] = calibration.as_dict()
+    if candidate.search:
+        report["search"] = candidate.search
     say(
         f"  {variant.name}: accuracy {100 * report['accuracy']:.2f} % "
         f"({100 * report['accuracy_change']:+.2f} points), agreement "
@@ -297,6 +341,12 @@ def _timed(candidates: list[Candidate], gate: FaceSet, say: Say) -> list[Candida
     return others + timed
 
 
+def _refusal(variant: Variant) -> dict[str, Any]:
+    """Why a variant that was built is not in the bundle, with the figures."""
+    wanted = ("agreement", "accuracy_change", "failures", "search", "judged_by")
+    return {k: variant.parity[k] for k in wanted if k in variant.parity} | dict(variant.speed)
+
+
 def _preference(variant: Variant) -> tuple[int, float]:
     """Order in the bundle. First what was built for a chip that is not here: it is wanted where
     that chip is, and passed over elsewhere; with nothing measured, fp32 comes after the precisions
@@ -309,9 +359,15 @@ def _preference(variant: Variant) -> tuple[int, float]:
 
 
 def _merged(
-    out: Path, source: Checkpoint, rule: CropRule, new: list[Candidate], existing: Bundle | None
+    out: Path,
+    source: Checkpoint,
+    rule: CropRule,
+    new: list[Candidate],
+    existing: Bundle | None,
+    refused: dict[str, Any],
 ) -> tuple[Bundle, dict[str, bytes]]:
-    """The bundle to write: new variants replace those of the same name, the others stay."""
+    """The bundle to write: new variants replace those of the same name, the others stay. refused:
+    variants that were tried and are not worth having, with their figures."""
     contents: dict[str, bytes] = {}
     variants = [c.variant for c in new]
     for c in new:
@@ -323,6 +379,8 @@ def _merged(
             variants.append(variant)
     variants.sort(key=_preference)
     facts = source.facts
+    earlier = existing.provenance.get("refused", {}) if existing else {}
+    earlier = {name: why for name, why in earlier.items() if name not in names}
     provenance = {
         "checkpoint_sha256": source.sha256,
         "backbone": source.spec.backbone,
@@ -330,6 +388,7 @@ def _merged(
         "seed": facts.get("recipe", {}).get("seed"),
         "data": facts.get("data", {}),
         "licences": facts.get("licences", {}),
+        "refused": earlier | refused,
     }
     bundle = Bundle(
         path=out,

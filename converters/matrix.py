@@ -56,6 +56,7 @@ class Row:
     agreement: float | None = None
     max_abs_dp: float | None = None
     failures: tuple[str, ...] = ()
+    recipes_tried: int = 0
     judged_by: str | None = None
     bytes: int | None = None
     build_s: float | None = None
@@ -142,7 +143,7 @@ def matrix(
             rows += [Row(name, parameters, t, p, refused=str(error)) for t, p in pairs]
             continue
         source = Source(checkpoint, graph, calibration.images, gpus=tuple(gpus))
-        reference = torch_outputs(checkpoint, gate)
+        reference = torch_outputs(checkpoint, gate.images)
         for k, (target, precision) in enumerate(pairs):
             step(f"{name} {target}/{precision}", n * len(pairs) + k, len(chosen) * len(pairs))
             row = Row(name, parameters, target, precision)
@@ -177,6 +178,7 @@ def _cell(
             agreement=parity["agreement"],
             max_abs_dp=parity["max_abs_dp"],
             failures=tuple(parity["failures"]),
+            recipes_tried=len(parity.get("search", ())),
             judged_by=parity.get("judged_by"),
             bytes=size,
             build_s=build_s,
@@ -193,7 +195,7 @@ def fitted(spec: ModelSpec, faces: FaceSet) -> Checkpoint:
     """Random weights, and a classifier that ridge regression fits to these faces."""
     torch.manual_seed(_SEED)
     model = FaceNet(spec).eval()
-    _, embedding = torch_outputs(Checkpoint(model), faces)
+    _, embedding = torch_outputs(Checkpoint(model), faces.images)
     mean = embedding.mean(0)
     x = embedding - mean
     truth = np.eye(len(EMOTIONS))[[EMOTIONS.index(name) for name in faces.truth]] - 1 / 7
@@ -214,16 +216,21 @@ def fitted(spec: ModelSpec, faces: FaceSet) -> Checkpoint:
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """The table, for docs/matrix.md."""
+    """The table, for docs/matrix.md; who judged in an engine's place stands below it."""
     head = [
         "network", "parameters", "target", "precision", "agreement", "max abs dp", "verdict",
         "MB", "build s", "p50 ms",
     ]  # fmt: skip
     lines = [head, ["---"] * len(head)]
+    notes: list[str] = []
     for row in rows:
         verdict = row.refused or "; ".join(row.failures) or "passed"
-        if row.judged_by and not row.failures:
-            verdict = f"passed; {row.judged_by}"
+        if row.recipes_tried > 1:
+            verdict += f" (the best of {row.recipes_tried} recipes)"
+        if row.judged_by and not row.refused:
+            if row.judged_by not in notes:
+                notes.append(row.judged_by)
+            verdict += f" [{notes.index(row.judged_by) + 1}]"
         lines.append(
             [
                 row.network,
@@ -238,4 +245,6 @@ def markdown(rows: Sequence[Row]) -> str:
                 "" if row.p50_ms is None else f"{row.p50_ms:.2f}",
             ]
         )
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+    table = "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+    below = "\n".join(f"[{i}] Judged by {note}.  " for i, note in enumerate(notes, start=1))
+    return f"{table}\n{below}\n" if notes else table

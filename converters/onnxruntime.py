@@ -9,8 +9,8 @@ from importlib.metadata import version
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.converters.base import Artifact, Source
-from fer_edge.converters.typed import folded, quantised
+from fer_edge.converters.base import Artifact, Recipe, Source
+from fer_edge.converters.typed import RANGES, folded, quantised
 
 PRECISIONS = ("fp32", "int8")
 
@@ -23,25 +23,38 @@ def graph_path(graph: bytes) -> str:
     return f"graph-{hashlib.sha256(graph).hexdigest()[:12]}/model.onnx"
 
 
-def build(source: Source, precision: str) -> Artifact:
+def recipes(source: Source, precision: str) -> tuple[Recipe, ...]:
+    """Sums stay float in ``products``: a transformer's residual stream does not bear rounding."""
+    if precision != "int8":
+        return ()
+    products = [{"operations": "products", "ranges": r} for r in RANGES]
+    return ({}, *products, *({"keep_float": count} for count in (2, 4, 8)))
+
+
+def build(source: Source, precision: str, recipe: Recipe) -> Artifact:
     tools = {name: version(name) for name in ("onnx", "onnxruntime", "torch")}
     if precision == "fp32":
         entry = graph_path(source.graph)
         return Artifact(entry, {entry: source.graph}, tools)
     entry = "onnxruntime-int8/model.onnx"
-    return Artifact(entry, {entry: _quantised(source.graph, source.calibration)}, tools)
+    return Artifact(entry, {entry: _quantised(source.graph, source.calibration, recipe)}, tools)
 
 
-def _quantised(graph: bytes, calibration: npt.NDArray[np.uint8]) -> bytes:
-    """Only where the arithmetic is: convolutions and matrix products. Colour, normalisation and
-    softmax stay in float."""
+def _quantised(graph: bytes, calibration: npt.NDArray[np.uint8], recipe: Recipe) -> bytes:
+    """Only where the arithmetic is: convolutions, matrix products, and the sums between them.
+    Colour, normalisation and softmax stay in float."""
     from onnxruntime.quantization import QuantType
 
+    products = recipe.get("operations") == "products"
     return quantised(
         folded(graph),
         calibration,
+        recipe,
         activation_type=QuantType.QUInt8,
-        op_types_to_quantize=["Conv", "Gemm", "Add", "GlobalAveragePool"],
+        op_types_to_quantize=["Conv", "Gemm", "MatMul"]
+        if products
+        else ["Conv", "Gemm", "Add", "GlobalAveragePool"],
+        extra_options={"MatMulConstBOnly": True},
     )
 
 

@@ -6,12 +6,15 @@ import logging
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.converters.base import Artifact, Source
+from fer_edge.converters.base import Artifact, Recipe, Source
 from fer_edge.converters.onnxruntime import graph_path
+from fer_edge.converters.search import ENOUGH
+from fer_edge.converters.typed import has_attention
 from fer_edge.errors import ConversionError
 from fer_edge.telemetry import import_without_telemetry
 
@@ -20,31 +23,71 @@ PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 _NEEDS = {"fp16": {"capability": "FP16"}, "bf16": {"capability": "BF16"}}
 
 
-def build(source: Source, precision: str) -> Artifact:
+_RANGES = {"mean": "MEAN_MINMAX", "quantile": "MEAN_QUANTILE", "median": "MEDIAN_MINMAX"}
+"""How activation ranges are estimated from the calibration faces: NNCF's names for them."""
+
+
+def recipes(source: Source, precision: str) -> tuple[Recipe, ...]:
+    """For transformers the sweep of NNCF's own regression file: SmoothQuant off and at three
+    strengths; for all, ranges that let go of outliers, and layers given back to float."""
+    if precision != "int8":
+        return ()
+    revert = {"keep_float": "until accurate"}
+    ranges = tuple({"ranges": name} for name in _RANGES)
+    if has_attention(source.graph):
+        smooth = tuple({"transformer": True, "smooth_quant": a} for a in (-1.0, 0.15, 0.5, 0.95))
+        return (*smooth, *({"transformer": True, **r} for r in ranges), revert)
+    return ({}, *ranges, revert)
+
+
+def build(source: Source, precision: str, recipe: Recipe) -> Artifact:
     """The float precisions are one graph, the exported one: OpenVINO reads ONNX, and rounds to
     bf16 or f16 as it compiles. Only int8 is another network, and so another file."""
     tools = {name: version(name) for name in ("openvino", "torch", "onnx")}
     if precision != "int8":
         entry = graph_path(source.graph)
         return Artifact(entry, {entry: source.graph}, tools, needs=_NEEDS.get(precision, {}))
-    files = _quantised(source.graph, source.calibration)
+    files = _quantised(source.graph, source.calibration, recipe)
     return Artifact(next(iter(files)), files, {**tools, "nncf": version("nncf")})
 
 
-def _quantised(graph: bytes, calibration: npt.NDArray[np.uint8]) -> dict[str, bytes]:
+def _quantised(
+    graph: bytes, calibration: npt.NDArray[np.uint8], recipe: Recipe
+) -> dict[str, bytes]:
     openvino = import_without_telemetry("openvino")
     nncf = import_without_telemetry("nncf")
+    from nncf.quantization.range_estimator import RangeEstimatorParametersSet
+
     nncf.set_log_level(logging.ERROR)
     model = openvino.Core().read_model(model=graph, weights=b"")
-    try:
-        quantised = nncf.quantize(
-            model,
-            nncf.Dataset(list(calibration[:, None])),
-            subset_size=len(calibration),
-            preset=nncf.QuantizationPreset.MIXED,
-            fast_bias_correction=False,
-            ignored_scope=nncf.IgnoredScope(names=_input_side(model), validate=False),
+    faces = nncf.Dataset(list(calibration[:, None]))
+    advanced = nncf.AdvancedQuantizationParameters()
+    if "smooth_quant" in recipe:
+        advanced.smooth_quant_alphas.matmul = recipe["smooth_quant"]
+    if "ranges" in recipe:
+        advanced.activations_range_estimator_params = getattr(
+            RangeEstimatorParametersSet, _RANGES[recipe["ranges"]]
         )
+    settings = {
+        "subset_size": len(calibration),
+        "preset": nncf.QuantizationPreset.MIXED,
+        "fast_bias_correction": False,
+        "model_type": nncf.ModelType.TRANSFORMER if recipe.get("transformer") else None,
+        "ignored_scope": nncf.IgnoredScope(names=_input_side(model), validate=False),
+    }
+    try:
+        if "keep_float" in recipe:
+            quantised = nncf.quantize_with_accuracy_control(
+                model,
+                calibration_dataset=faces,
+                validation_dataset=nncf.Dataset(list(calibration[:, None])),
+                validation_fn=_Agreement(model),
+                max_drop=1 - ENOUGH,
+                advanced_quantization_parameters=advanced,
+                **settings,
+            )
+        else:
+            quantised = nncf.quantize(model, faces, advanced_parameters=advanced, **settings)
     except Exception as error:  # nncf raises many kinds, none of them ours
         raise ConversionError(f"nncf could not quantise the graph: {error}") from error
     with tempfile.TemporaryDirectory() as folder:
@@ -54,6 +97,25 @@ def _quantised(graph: bytes, calibration: npt.NDArray[np.uint8]) -> dict[str, by
             "openvino-int8/model.xml": path.read_bytes(),
             "openvino-int8/model.bin": path.with_suffix(".bin").read_bytes(),
         }
+
+
+class _Agreement:
+    """What NNCF asks of a network while it gives layers back to float: the share of decisions
+    that are those of the float network, and whether each one is."""
+
+    def __init__(self, model: Any) -> None:
+        core = import_without_telemetry("openvino").Core()
+        self._float = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        self._truth: dict[bytes, int] = {}
+
+    def __call__(self, compiled: Any, faces: Any) -> tuple[float, list[float]]:
+        same = []
+        for face in faces:  # NNCF asks about parts of the set as well
+            key = face.tobytes()
+            if key not in self._truth:
+                self._truth[key] = int(self._float(face)[0].argmax())
+            same.append(float(int(compiled(face)[0].argmax()) == self._truth[key]))
+        return sum(same) / len(same), same
 
 
 def _input_side(model: object) -> list[str]:

@@ -15,9 +15,9 @@ from fer_edge.backends import tensorrt_cuda as cuda
 from fer_edge.backends.base import Options
 from fer_edge.backends.onnxruntime import OnnxRuntimeSession
 from fer_edge.backends.tensorrt_compile import Profile
-from fer_edge.converters.base import Artifact, Source
+from fer_edge.converters.base import Artifact, Recipe, Source
 from fer_edge.converters.onnxruntime import graph_path
-from fer_edge.converters.typed import half_precision, symmetric_int8
+from fer_edge.converters.typed import RANGES, half_precision, symmetric_int8
 from fer_edge.errors import ConversionError, EngineError, MissingDependencyError, TargetError
 
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -38,7 +38,16 @@ GPUS = {
 """Compute capabilities that a release of TensorRT runs on."""
 
 
-def build(source: Source, precision: str) -> Artifact:
+def recipes(source: Source, precision: str) -> tuple[Recipe, ...]:
+    if precision != "int8":
+        return ()
+    return (
+        *({"ranges": name} for name in RANGES),
+        *({"keep_float": count} for count in (2, 4, 8)),
+    )
+
+
+def build(source: Source, precision: str, recipe: Recipe) -> Artifact:
     """One engine and builder log per GPU that the installed library can compile for; the others,
     and all if none was named and none is in this machine, are left to ``fer-edge build``."""
     trt = compiler.library()
@@ -57,7 +66,7 @@ def build(source: Source, precision: str) -> Artifact:
     folder = f"tensorrt-{precision}"
     try:
         profile = Profile(min(sizes), sizes[0], max(sizes))
-        entry, model = _typed(source, precision, folder)
+        entry, model = _typed(source, precision, recipe, folder)
         files, engines = {entry: model}, {}
         for gpu in ahead:
             compiled = compiler.compile_engine(
@@ -91,13 +100,13 @@ def build(source: Source, precision: str) -> Artifact:
     )
 
 
-def _typed(source: Source, precision: str, folder: str) -> tuple[str, bytes]:
+def _typed(source: Source, precision: str, recipe: Recipe, folder: str) -> tuple[str, bytes]:
     """Path and bytes of the ONNX that says the precision; fp32 is the exported graph itself."""
     if precision == "fp32":
         return graph_path(source.graph), source.graph
     if precision == "fp16":
         return f"{folder}/model.onnx", half_precision(source.graph)
-    return f"{folder}/model.onnx", symmetric_int8(source.graph, source.calibration)
+    return f"{folder}/model.onnx", symmetric_int8(source.graph, source.calibration, recipe)
 
 
 def _gpu_here() -> str | None:

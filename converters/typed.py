@@ -6,6 +6,7 @@ normalisation) and the softmax in float32, take uint8 and give float32.
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper, shape_inference
 
+from fer_edge.converters.base import Recipe
 from fer_edge.converters.export import INPUT, PROBABILITIES
 from fer_edge.errors import ConversionError
 
@@ -53,18 +55,27 @@ def folded(graph: bytes) -> bytes:
     return data
 
 
-def quantised(graph: bytes, faces: npt.NDArray[np.uint8], **settings: Any) -> bytes:
+RANGES = {"minmax": "MinMax", "percentile": "Percentile", "entropy": "Entropy"}
+"""How activation ranges are estimated from the calibration faces: onnxruntime's names for them.
+Extremes keep every value; a percentile (99.999) and the least relative entropy let go of outliers,
+which in transformers are a hundred times the rest."""
+
+
+def quantised(graph: bytes, faces: npt.NDArray[np.uint8], recipe: Recipe, **settings: Any) -> bytes:
     """A folded graph in Q/DQ form, int8 per-channel weights, calibrated on faces.
 
-    faces: uint8 ``[N, S, S, 3]`` BGR. settings: of onnxruntime's ``quantize_static``.
-    Raises ConversionError if it cannot.
+    faces: uint8 ``[N, S, S, 3]`` BGR. recipe: ``ranges``, one of RANGES, and ``keep_float``, how
+    many of the layers that lose most by rounding stay as they are. settings: of onnxruntime's
+    ``quantize_static``. Raises ConversionError if it cannot.
     """
-    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
     with tempfile.TemporaryDirectory() as folder:
         given, result = Path(folder, "folded.onnx"), Path(folder, "int8.onnx")
         given.write_bytes(graph)
-        try:
+        spared = before_first_convolution(onnx.load_from_string(graph))
+
+        def run(exclude: list[str]) -> None:
             quantize_static(
                 str(given),
                 str(result),
@@ -72,15 +83,45 @@ def quantised(graph: bytes, faces: npt.NDArray[np.uint8], **settings: Any) -> by
                 quant_format=QuantFormat.QDQ,
                 weight_type=QuantType.QInt8,
                 per_channel=True,
-                nodes_to_exclude=before_first_convolution(onnx.load_from_string(graph)),
+                nodes_to_exclude=exclude,
+                calibrate_method=CalibrationMethod[RANGES[recipe.get("ranges", "minmax")]],
                 **settings,
             )
+
+        try:
+            # The quantiser prints, and standard output is for what was asked for.
+            with contextlib.redirect_stdout(None):
+                run(spared)
+                if count := recipe.get("keep_float", 0):
+                    run([*spared, *_worst_layers(given, result, faces)[:count]])
         except Exception as error:  # the quantiser raises many kinds, none of them ours
             raise ConversionError(f"onnxruntime could not quantise the graph: {error}") from error
         return result.read_bytes()
 
 
-def symmetric_int8(graph: bytes, faces: npt.NDArray[np.uint8]) -> bytes:
+def _worst_layers(given: Path, quantised: Path, faces: npt.NDArray[np.uint8]) -> list[str]:
+    """Names of the quantised layers, those whose input loses most by its own rounding first.
+
+    By the signal-to-noise ratio of each activation before and after its Q/DQ pair, on few faces.
+    """
+    from onnxruntime.quantization import qdq_loss_debug as debug
+
+    with_values = quantised.with_name("values.onnx")
+    debug.modify_model_output_intermediate_tensors(str(quantised), str(with_values))
+    values = debug.collect_activations(str(with_values), _Faces(faces[:16]))
+    noise = {
+        name: debug.compute_signal_to_quantization_noice_ratio(pair["pre_qdq"], pair["post_qdq"])
+        for name, pair in debug.create_activation_matching(values).items()
+    }
+    layers = [
+        (min(noise[name] for name in node.input if name in noise), node.name)
+        for node in onnx.load(str(given)).graph.node
+        if node.op_type in ("Conv", "Gemm", "MatMul") and any(n in noise for n in node.input)
+    ]
+    return [name for _, name in sorted(layers)]
+
+
+def symmetric_int8(graph: bytes, faces: npt.NDArray[np.uint8], recipe: Recipe) -> bytes:
     """Q/DQ with zero points of 0 for weights and activations, the only kind TensorRT takes.
 
     Biases stay float (int32 ones are ONNX Runtime's own form), and so do sums and products of two
@@ -91,6 +132,7 @@ def symmetric_int8(graph: bytes, faces: npt.NDArray[np.uint8]) -> bytes:
     return quantised(
         folded(graph),
         faces,
+        recipe,
         activation_type=QuantType.QInt8,
         op_types_to_quantize=["Conv", "Gemm", "MatMul"],
         extra_options={
@@ -135,6 +177,11 @@ def before_first_convolution(model: onnx.ModelProto) -> list[str]:
             break
         names.append(node.name)
     return names
+
+
+def has_attention(graph: bytes) -> bool:
+    """Whether the graph takes a softmax anywhere but at its end."""
+    return sum(node.op_type == "Softmax" for node in onnx.load_from_string(graph).graph.node) > 1
 
 
 def _after_logits(nodes: list[onnx.NodeProto]) -> set[int]:
@@ -230,8 +277,10 @@ class _Faces:
     """onnxruntime's CalibrationDataReader: one face at a time."""
 
     def __init__(self, faces: npt.NDArray[np.uint8]) -> None:
-        self._faces: Iterator[npt.NDArray[np.uint8]] = iter(faces[:, None])
+        self._faces = iter([{INPUT: face} for face in faces[:, None]])
+
+    def __iter__(self) -> Iterator[Mapping[str, Any]]:
+        return self._faces
 
     def get_next(self) -> Mapping[str, Any] | None:
-        face = next(self._faces, None)
-        return None if face is None else {INPUT: face}
+        return next(self._faces, None)

@@ -345,6 +345,8 @@ def inspect(bundle: Path | None, as_json: bool) -> None:
         if "judged_by" in p:
             judged += f"; by {p['judged_by']}"
         click.echo(f"  {v.name:18s} {size:5.1f} MB  {judged}")
+    for line in _left_out(opened.provenance.get("refused")):
+        click.echo(f"  {line}")
     click.echo("Here:")
     try:
         with fer_edge.Predictor(opened.path) as predictor:
@@ -352,6 +354,16 @@ def inspect(bundle: Path | None, as_json: bool) -> None:
                 click.echo(f"  {choice}")
     except TargetError as error:
         click.echo(f"  {error}")
+
+
+def _left_out(refused: Any) -> list[str]:
+    """Provenance is free text to a bundle's reader: what is not as we write it is passed over."""
+    lines = []
+    for name, why in refused.items() if isinstance(refused, dict) else ():
+        if isinstance(why, dict):
+            reason = why.get("failures") or [f"{why.get('beaten_by')} is faster here"]
+            lines.append(f"{name} was tried and left out: {'; '.join(map(str, reason))}")
+    return lines
 
 
 @main.command()

@@ -30,15 +30,20 @@ Source = Image | str | Path
 
 @dataclass(frozen=True)
 class Choice:
-    """What became of one variant. reason is None for the one that was taken."""
+    """What became of one variant. reason is None for the one that was taken.
+
+    warning: where its parity was not judged on the engine itself, or not at all, how it was.
+    """
 
     target: str
     precision: str
     taken: bool
     reason: str | None
+    warning: str | None = None
 
     def __str__(self) -> str:
-        return f"{self.target}/{self.precision}: {'taken' if self.taken else self.reason}"
+        line = f"{self.target}/{self.precision}: {'taken' if self.taken else self.reason}"
+        return f"{line} ({self.warning})" if self.taken and self.warning else line
 
 
 class Predictor:
@@ -103,7 +108,9 @@ class Predictor:
         """Load a variant unless a better one was, or it does not fit; says which it was."""
 
         def choice(reason: str | None) -> Choice:
-            return Choice(variant.target, variant.precision, reason is None, reason)
+            return Choice(
+                variant.target, variant.precision, reason is None, reason, _unproven(variant)
+            )
 
         if (target or variant.target) != variant.target:
             return choice(f"not the target asked for, {target}")
@@ -280,3 +287,12 @@ class Predictor:
                 f"is below {self._bundle.abstain_below:.2f}"
             )
         return None
+
+
+def _unproven(variant: Variant) -> str | None:
+    """What a parity report does not prove of the engine, if anything."""
+    if "judged_by" in variant.parity:
+        return f"judged by {variant.parity['judged_by']}"
+    if "agreement" not in variant.parity:
+        return f"not proven: {variant.parity.get('unproven', 'it has no parity report')}"
+    return None

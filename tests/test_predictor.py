@@ -708,3 +708,16 @@ def test_as_dict_is_plain_json(predictor: Predictor, face: Image) -> None:
         assert content["reason"] == prediction.reason
         assert set(content["times_ms"]) == {"preprocess", "infer", "postprocess"}
         assert all(value >= 0 for value in content["times_ms"].values())
+
+
+def test_a_variant_that_was_never_judged_says_so_where_it_is_taken(fake_bundle: Path) -> None:
+    with Predictor(fake_bundle) as predictor:
+        (choice,) = predictor.explain()
+    assert choice.taken
+    assert choice.warning == "not proven: it has no parity report"
+    assert str(choice) == "fake/fp32: taken (not proven: it has no parity report)"
+
+
+def test_a_judged_variant_is_taken_without_a_warning() -> None:
+    with Predictor() as predictor:
+        assert all(choice.warning is None for choice in predictor.explain())

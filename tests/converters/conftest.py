@@ -63,4 +63,4 @@ def graph(checkpoint: Path) -> bytes:
 @pytest.fixture(scope="session")
 def reference(checkpoint: Path, gate: FaceSet) -> Outputs:
     """What torch answers to the gate's faces."""
-    return torch_outputs(load_checkpoint(checkpoint), gate)
+    return torch_outputs(load_checkpoint(checkpoint), gate.images)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -48,7 +49,7 @@ def built(
 ) -> Iterator[Built]:
     target, precision = request.param
     source = Source(load_checkpoint(checkpoint), graph, calibration.images[:70])
-    artifact = converter(target).build(source, precision)
+    artifact = converter(target).build(source, precision, {})
     files = tuple(listed(path, data) for path, data in artifact.files.items())
     variant = Variant(target, precision, artifact.entry, files, needs=artifact.needs)
     engine = backends.backend(target)
@@ -138,6 +139,29 @@ def test_nothing_of_this_machine_is_in_the_files(built: Built) -> None:
     traces += [str(folder).encode() for folder in (root, Path.home())]
     for path, data in built.artifact.files.items():
         assert [trace for trace in traces if trace in data] == [], path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", targets())
+def test_every_recipe_can_be_built_and_keeps_most_answers(
+    target: str, checkpoint: Path, graph: bytes, calibration: FaceSet, reference: Outputs,
+    gate: FaceSet,
+) -> None:  # fmt: skip
+    source = Source(load_checkpoint(checkpoint), graph, calibration.images[:70])
+    for precision in converter(target).PRECISIONS:
+        for recipe in converter(target).recipes(source, precision):
+            artifact = converter(target).build(source, precision, recipe)
+            files = tuple(listed(path, data) for path, data in artifact.files.items())
+            variant = Variant(target, precision, artifact.entry, files, needs=artifact.needs)
+            engine = backends.backend(target)
+            if engine.preflight(variant, Options()) is None:
+                session = engine.load(variant, artifact.files, Options(threads=2))
+            else:
+                assert artifact.stand_in is not None
+                session = artifact.stand_in()
+            with contextlib.closing(session):
+                report = compare(reference, run_all(session, gate.images), gate.truth, EMOTIONS)
+            assert report["agreement"] >= 0.9, recipe
 
 
 def test_every_target_that_is_converted_to_has_a_backend() -> None:

@@ -28,7 +28,7 @@ from fer_edge.backends.base import Options
 from fer_edge.cli import main
 from fer_edge.converters import convert as module
 from fer_edge.converters import onnxruntime as converter
-from fer_edge.converters.base import Artifact, Source
+from fer_edge.converters.base import Artifact, Recipe, Source
 from fer_edge.converters.convert import convert
 from fer_edge.converters.export import export_onnx
 from fer_edge.converters.faces import FaceSet, calibration_faces, gate_faces
@@ -167,6 +167,9 @@ def test_calibration_and_gate_share_no_picture_and_are_recorded(
     assert proof["faces"] == gate.as_dict()
     assert proof["calibration"] == calibration.as_dict()
     assert re.fullmatch("[0-9a-f]{64}", proof["calibration"]["sha256"])
+    tried = proof["search"]
+    assert tried[0]["recipe"] == {}
+    assert 0.5 < tried[0]["agreement"] <= 1
 
 
 def test_calibration_is_stratified_and_follows_its_seed(
@@ -306,13 +309,13 @@ def test_a_damaged_bundle_is_not_added_to(checkpoint: Path, bundle: Path) -> Non
 def damaging(build: Callable[..., Artifact]) -> Callable[..., Artifact]:
     """A converter that makes one weight another number, whatever it is given."""
 
-    def damaged(source: Source, precision: str) -> Artifact:
+    def damaged(source: Source, precision: str, recipe: Recipe) -> Artifact:
         proto = onnx.load_from_string(source.graph)
         weight = max(proto.graph.initializer, key=lambda w: np.prod(w.dims))
         values = numpy_helper.to_array(weight).copy()
         values.flat[0] += 1
         weight.CopyFrom(numpy_helper.from_array(values, weight.name))
-        return build(replace(source, graph=proto.SerializeToString()), precision)
+        return build(replace(source, graph=proto.SerializeToString()), precision, recipe)
 
     return damaged
 
@@ -346,6 +349,11 @@ def test_asked_for_all_a_variant_that_fails_is_left_out(checkpoint: Path, tmp_pa
     made = convert(checkpoint, ["onnxruntime"], out, ["all"], allow_drop=ALLOWED, say=said.append)
     assert [variant.name for variant in made.variants] == ["onnxruntime/int8"]
     assert any("onnxruntime/fp32" in s and "FAILED" in s for s in said)
+    refused = made.provenance["refused"]["onnxruntime/fp32"]
+    assert "probabilities differ" in refused["failures"][0]
+    assert refused["agreement"] > 0
+    shown = CliRunner().invoke(main, ["inspect", str(out)])
+    assert "onnxruntime/fp32 was tried and left out: probabilities differ" in shown.output
 
 
 # --- usage ---------------------------------------------------------------------------------------
@@ -501,8 +509,8 @@ def test_a_stand_in_judges_in_the_engines_place(
 ) -> None:
     build = converter.build
 
-    def standing_in(source: Source, precision: str) -> Artifact:
-        artifact = build(source, precision)
+    def standing_in(source: Source, precision: str, recipe: Recipe) -> Artifact:
+        artifact = build(source, precision, recipe)
         model = artifact.files[artifact.entry]
         return replace(artifact, stand_in=lambda: engine.OnnxRuntimeSession(model, Options()))
 

@@ -46,7 +46,7 @@ def source(checkpoint: Checkpoint, faces: FaceSet) -> Source:
 @pytest.fixture(scope="module")
 def package(checkpoint: Path, gate: FaceSet) -> Artifact:
     """The tiny trained network in fp32."""
-    return coreml.build(source(load_checkpoint(checkpoint), gate), "fp32")
+    return coreml.build(source(load_checkpoint(checkpoint), gate), "fp32", {})
 
 
 def described(artifact: Artifact) -> Any:
@@ -93,7 +93,7 @@ def test_it_says_what_it_needs(package: Artifact) -> None:
 def test_converting_twice_gives_the_same_bytes(
     package: Artifact, checkpoint: Path, gate: FaceSet
 ) -> None:
-    again = coreml.build(source(load_checkpoint(checkpoint), gate), "fp32")
+    again = coreml.build(source(load_checkpoint(checkpoint), gate), "fp32", {})
     assert again.files == package.files
 
 
@@ -223,7 +223,7 @@ def differences(checkpoint: Checkpoint, artifact: Artifact) -> tuple[float, floa
     images = noise(3, checkpoint.spec.input.size_px)
     assert artifact.stand_in is not None
     ours = artifact.stand_in().run(images)
-    wanted = torch_outputs(checkpoint, FaceSet(images, [], "", ""))
+    wanted = torch_outputs(checkpoint, images)
     dp, de = (float(np.abs(a - b).max()) for a, b in zip(ours, wanted, strict=True))
     return dp, de / float(np.abs(wanted[1]).max())
 
@@ -242,7 +242,7 @@ def test_other_networks_agree_with_torch(
     backbone: str, size: int, arguments: dict[str, Any], gate: FaceSet
 ) -> None:
     checkpoint = untrained(backbone, size, arguments)
-    artifact = coreml.build(source(checkpoint, gate), "fp32")
+    artifact = coreml.build(source(checkpoint, gate), "fp32", {})
     assert max(differences(checkpoint, artifact)) < 1e-4
     if backbone == "test_vit":
         assert unnoticed_transposes(checkpoint, artifact) == []
@@ -251,7 +251,7 @@ def test_other_networks_agree_with_torch(
 def unnoticed_transposes(checkpoint: Checkpoint, artifact: Artifact) -> list[int]:
     """Those that can be given another order of dimensions without an answer changing."""
     images = noise(1, checkpoint.spec.input.size_px)
-    wanted = torch_outputs(checkpoint, FaceSet(images, [], "", ""))[1]
+    wanted = torch_outputs(checkpoint, images)[1]
     kinds = [entry.type for entry in operations(described(artifact))]
     assert "transpose" in kinds
     unnoticed = []
@@ -271,7 +271,7 @@ def test_a_network_that_cannot_be_converted_says_why(gate: FaceSet) -> None:
     """timm resizes the positions of this one in the graph, which MIL has no operation for."""
     checkpoint = untrained("test_vit", 64, {})
     with pytest.raises(ConversionError, match=r"could not convert test_vit to fp32: .*bicubic"):
-        coreml.build(source(checkpoint, gate), "fp32")
+        coreml.build(source(checkpoint, gate), "fp32", {})
 
 
 @pytest.mark.slow
@@ -279,9 +279,9 @@ def test_the_shipped_model_passes_its_gate(gate: FaceSet) -> None:
     checkpoint = load_checkpoint(DEFAULT_CHECKPOINT)
     rule = CropRule(checkpoint.spec.input.size_px, CROP_MARGIN)
     faces = gate_faces(None, checkpoint.spec.labels, rule)
-    reference = torch_outputs(checkpoint, faces)
+    reference = torch_outputs(checkpoint, faces.images)
     for precision in ("fp32", "fp16"):
-        artifact = coreml.build(source(checkpoint, gate), precision)
+        artifact = coreml.build(source(checkpoint, gate), precision, {})
         assert artifact.stand_in is not None
         outputs = run_all(artifact.stand_in(), faces.images)
         report = compare(reference, outputs, faces.truth, checkpoint.spec.labels)
@@ -358,7 +358,7 @@ from fer_edge.training.checkpoint import Checkpoint
 from fer_edge.training.model import FaceNet, InputSpec, ModelSpec
 spec = ModelSpec("test_resnet", ("anger", "fear"), InputSpec(48, "grey", (0.5,), (0.25,)))
 faces = np.random.default_rng(0).integers(0, 256, (4, 48, 48, 3), np.uint8)
-artifact = build(Source(Checkpoint(FaceNet(spec).eval()), b"", faces), "w8a8")
+artifact = build(Source(Checkpoint(FaceNet(spec).eval()), b"", faces), "w8a8", {})
 artifact.stand_in().run(faces)
 assert not seen, seen
 """

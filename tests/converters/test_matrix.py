@@ -12,8 +12,8 @@ from click.testing import CliRunner
 from fer_edge.backends import onnxruntime as engine
 from fer_edge.cli import main
 from fer_edge.converters import onnxruntime
-from fer_edge.converters.base import Artifact, Source, converter, targets
-from fer_edge.converters.matrix import FACES, FULL, SMALL, markdown, matrix
+from fer_edge.converters.base import Artifact, Recipe, Source, converter, targets
+from fer_edge.converters.matrix import FACES, FULL, SMALL, Row, markdown, matrix
 from fer_edge.errors import ConversionError
 from fer_edge.training.model import FaceNet, parameter_count
 
@@ -46,20 +46,28 @@ def test_every_small_network_passes_in_fp32(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_refusal_is_a_row_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     build = onnxruntime.build
 
-    def refusing(source: Source, precision: str) -> Artifact:
+    def refusing(source: Source, precision: str, recipe: Recipe) -> Artifact:
         if precision == "int8":
             raise ConversionError("this chip has no such arithmetic")
-        return replace(build(source, precision), stand_in=None)
+        return replace(build(source, precision, recipe), stand_in=None)
 
     monkeypatch.setattr(onnxruntime, "build", refusing)
     monkeypatch.setattr(engine, "preflight", lambda variant, options: "no such chip | here")
     rows = matrix({"cnn48": SMALL["cnn48"]}, only=["onnxruntime"], say=quiet)
     assert [row.refused for row in rows] == 2 * [
-        "no such chip | here", "this chip has no such arithmetic"
-    ]  # fmt: skip
+        "no such chip | here",
+        "no int8 recipe could be built: this chip has no such arithmetic",
+    ]
     table = markdown(rows).splitlines()
     assert len(table) == 2 + len(rows)
     assert len({line.count("|") for line in table}) == 1
+
+
+def test_who_judged_in_an_engines_place_stands_below_the_table() -> None:
+    row = Row("cnn48", 1, "coreml", "int8", agreement=1, judged_by="an evaluator", recipes_tried=3)
+    table = markdown([row, replace(row, precision="pal6")])
+    assert table.count("passed (the best of 3 recipes) [1]") == 2
+    assert table.endswith("[1] Judged by an evaluator.  \n")
 
 
 def test_the_command_prints_and_writes_the_table(

@@ -21,7 +21,7 @@ from fer_edge.training.model import FaceNet, InputSpec, ModelSpec
 spec = ModelSpec("test_resnet", ("anger", "fear"), InputSpec(48, "grey", (0.5,), (0.25,)))
 faces = np.random.default_rng(0).integers(0, 256, (8, 48, 48, 3), np.uint8)
 checkpoint = Checkpoint(FaceNet(spec).eval())
-build(Source(checkpoint, export_onnx(checkpoint), faces), "int8")
+build(Source(checkpoint, export_onnx(checkpoint), faces), "int8", {})
 assert not seen, seen
 """
 

@@ -52,7 +52,7 @@ def source(checkpoint: Path, graph: bytes, calibration: FaceSet) -> Callable[...
 def built(request: pytest.FixtureRequest, source: Callable[..., Source]) -> tuple[str, Artifact]:
     if compiler.known_gpus(compiler.library()) is None:
         pytest.skip("the full tensorrt compiles only for the GPU in this machine")
-    return request.param, converter.build(source(AHEAD + LATER, (2, 1, 32)), request.param)
+    return request.param, converter.build(source(AHEAD + LATER, (2, 1, 32)), request.param, {})
 
 
 def test_there_is_an_engine_and_a_log_for_each_gpu_that_is_known_here(
@@ -214,12 +214,12 @@ def test_an_unknown_gpu_is_named_with_those_there_are(
     source: Callable[..., Source], gpu: str
 ) -> None:
     with pytest.raises(TargetError, match=r"unknown GPU.*sm_87 \(Jetson Orin"):
-        converter.build(source((gpu,)), "fp32")
+        converter.build(source((gpu,)), "fp32", {})
 
 
 def test_what_the_compiler_cannot_do_is_said_in_its_words(source: Callable[..., Source]) -> None:
     with pytest.raises(ConversionError, match=r"sm_75.*FP32 GEMM is not supported"):
-        converter.build(source(("sm_75",)), "fp32")
+        converter.build(source(("sm_75",)), "fp32", {})
 
 
 def test_without_the_library_the_pip_line_is_given(
@@ -227,7 +227,7 @@ def test_without_the_library_the_pip_line_is_given(
 ) -> None:
     monkeypatch.setattr(compiler, "library", lambda: None)
     with pytest.raises(MissingDependencyError, match=re.escape("pip install 'fer-edge[tensorrt]'")):
-        converter.build(source(), "fp32")
+        converter.build(source(), "fp32", {})
 
 
 @pytest.fixture
@@ -240,7 +240,7 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("no_gpu")
 def test_with_no_gpu_named_or_here_the_device_compiles(source: Callable[..., Source]) -> None:
-    artifact = converter.build(source(), "fp16")
+    artifact = converter.build(source(), "fp16", {})
     assert set(artifact.files) == {artifact.entry}
     assert artifact.needs["engines"] == {}
 
@@ -249,7 +249,7 @@ def test_with_no_gpu_named_the_one_here_is_compiled_for(
     source: Callable[..., Source], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cuda, "gpu", lambda index=0: Gpu(0, "NVIDIA L4", "sm_89", "12.8"))
-    assert set(converter.build(source(), "fp32").needs["engines"]) == {"sm_89"}
+    assert set(converter.build(source(), "fp32", {}).needs["engines"]) == {"sm_89"}
 
 
 # --- in a bundle ---------------------------------------------------------------------------------

@@ -1,0 +1,65 @@
+"""Which int8 recipe keeps a network's answers: tried one after another, and all of it on record."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from fer_edge.converters.base import Recipe
+from fer_edge.errors import ConversionError
+
+ENOUGH = 0.985
+"""Agreement at which the search ends: half a point above what the gate asks for on other faces.
+Above it, two recipes differ by less than 300 faces can tell."""
+
+
+def best_recipe(
+    recipes: Iterable[Recipe],
+    agreement: Callable[[Recipe], float | None],
+    say: Callable[[str], None] = print,
+) -> tuple[Recipe, list[dict[str, Any]]]:
+    """The recipe that agrees most often, and the log of what was tried.
+
+    agreement: builds a recipe and gives the share of the calibration faces on which it decides as
+    the checkpoint does; never the faces that judge the variant afterwards. None if nothing here
+    can run it: then there is no search. A recipe that cannot be built is logged with the reason. A
+    recipe with the key ``keep_float`` (layers that stay float) is tried on top of the best one
+    before it.
+
+    Raises ConversionError if none can be built.
+    """
+    best: Recipe = {}
+    most = -1.0
+    log: list[dict[str, Any]] = []
+    for recipe in recipes:
+        if "keep_float" in recipe:
+            recipe = {**best, **recipe}
+        started = time.monotonic()
+        row: dict[str, Any] = {"recipe": dict(recipe)}
+        try:
+            share = agreement(recipe)
+        except ConversionError as error:
+            row["refused"] = str(error)
+        else:
+            if share is None:
+                return recipe, []
+            row["agreement"] = share
+            if share > most:
+                best, most = recipe, share
+        row["seconds"] = round(time.monotonic() - started, 1)
+        log.append(row)
+        outcome = f"{share:.2%} agree" if "agreement" in row else row["refused"]
+        say(f"    int8 recipe {described(recipe)}: {outcome}")
+        if most >= ENOUGH:
+            break
+    if most < 0:
+        raise ConversionError(
+            "no int8 recipe could be built: "
+            + "; ".join(dict.fromkeys(str(row.get("refused")) for row in log))
+        )
+    return best, log
+
+
+def described(recipe: Recipe) -> str:
+    return ", ".join(f"{name} {value}" for name, value in recipe.items()) or "as usual"
