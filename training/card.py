@@ -20,6 +20,7 @@ from matplotlib import pyplot as plt
 from fer_edge.bundle import Bundle, open_bundle
 from fer_edge.training.checkpoint import load_checkpoint
 from fer_edge.training.evaluate import evaluate
+from fer_edge.training.model import InputSpec
 
 _INTENDED = """\
 ## Intended use
@@ -68,20 +69,17 @@ def write_card(checkpoint: Path, bundle: Path, data: Path, out: Path) -> None:
             "Made by `python -m fer_edge.training.card`; every figure was computed in that run, "
             "with the code behind `fer-edge evaluate`. PublicTest is FER2013's `val` part.",
             "",
-            _headline(report, bundle),
+            _headline(report, loaded.spec.input, bundle),
             "## Data and training",
             "",
             "FER2013 `Training` rows (ICML 2013 challenge; **research and benchmark use only**), "
             f"{facts['data']['train_faces']:,} trained on and {facts['data']['held_out_faces']:,} "
             "held out for choosing the epoch, the temperature and the threshold; "
             f"{facts['data']['dropped_twins']} rows were dropped because the same picture stands "
-            f"in PublicTest. FER+ votes (Microsoft, MIT){_taught(facts)} soften the targets. No "
-            "other data, no pretrained weights. PublicTest was looked at while the recipe was "
-            "designed (ways of translating votes); no weight, temperature or threshold was "
-            "fitted on it. The rule that picks the epoch (least calibrated cross entropy on the "
-            "held-out faces, not most right answers) was decided when the PublicTest figures of "
-            "both candidates, 67.70 % and 67.11 %, were known; of epochs 58 to 70 only the last "
-            "one's weights were kept. PrivateTest was never seen.",
+            f"in PublicTest. FER+ votes (Microsoft, MIT){_taught(facts)} soften the targets. "
+            f"{_started(facts)} PublicTest was looked at while recipes were designed (how votes "
+            "are translated, the rule that picks the epoch, which network ships); no weight, "
+            "temperature or threshold was fitted on it. PrivateTest was never seen.",
             "",
             f"Recipe `{facts['recipe']['name']}`, seed {facts['recipe']['seed']}, best epoch "
             f"{facts['epoch']} of {facts['recipe']['fit']['epochs']}; data fingerprint "
@@ -130,12 +128,21 @@ def _taught(facts: dict[str, Any]) -> str:
     )
 
 
+def _started(facts: dict[str, Any]) -> str:
+    if not (weights := facts.get("weights_from")):
+        return "No other data, no pretrained weights."
+    return (
+        f"The backbone started from ImageNet weights (`{weights['file']}`, SHA-256 "
+        f"`{weights['sha256'][:16]}…`, {weights['loaded']} tensors); no other data."
+    )
+
+
 def _table(head: list[str], rows: list[list[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
-def _headline(report: dict[str, Any], bundle: Path) -> str:
+def _headline(report: dict[str, Any], inside: InputSpec, bundle: Path) -> str:
     megabytes = sum(f.stat().st_size for f in bundle.rglob("*") if f.is_file()) / 1e6
     rows = []
     for name, key in (("PublicTest", "all"), ("PublicTest, de-duplicated", "deduplicated")):
@@ -152,7 +159,8 @@ def _headline(report: dict[str, Any], bundle: Path) -> str:
         )
     table = _table(["", "faces", "accuracy", "balanced", "macro F1", "ECE"], rows)
     return (
-        f"{report['parameters']:,} parameters; 48x48 grey inside, BGR crops of any size outside; "
+        f"{report['parameters']:,} parameters; {inside.size_px}x{inside.size_px} {inside.colour} "
+        "inside, BGR crops of any size outside; "
         f"the bundle with all variants is {megabytes:.1f} MB.\n\n{table}"
     )
 
