@@ -109,9 +109,10 @@ def write_card(checkpoint: Path, bundle: Path, data: Path, out: Path) -> None:
             _INTENDED,
             "## Repeat",
             "",
-            "```\nfer-edge train edge-teacher --data FER2013 -o runs/edge-teacher\n"
-            "fer-edge train edge-default --data FER2013 --set data.teacher=runs/edge-teacher/best\n"
-            "fer-edge evaluate CHECKPOINT --data FER2013\n"
+            "The commands that train it, and what comes before it, head "
+            "`training/recipes/edge-default.yaml`.",
+            "",
+            "```\nfer-edge evaluate CHECKPOINT --data FER2013\n"
             "python -m fer_edge.training.card CHECKPOINT BUNDLE FER2013 OUT\n```",
             "",
         ]
@@ -120,12 +121,10 @@ def write_card(checkpoint: Path, bundle: Path, data: Path, out: Path) -> None:
 
 
 def _taught(facts: dict[str, Any]) -> str:
-    if not (teacher := facts.get("teacher")):
+    if not (teachers := facts.get("teachers")):
         return ""
-    return (
-        f" and a teacher (the same data, recipe `{teacher['recipe']['name']}`, weights SHA-256 "
-        f"`{teacher['sha256'][:16]}…`)"
-    )
+    names = "; ".join(f"`{t['recipe']['name']}`, SHA-256 `{t['sha256'][:16]}…`" for t in teachers)
+    return f" and networks trained on the same data ({names})"
 
 
 def _started(facts: dict[str, Any]) -> str:

@@ -41,14 +41,14 @@ class Data:
     """holdout: share of train kept back for choosing the best epoch and for the temperature.
 
     soft_weight: share of each target that comes from opinions other than the label: the FER+
-    ``votes``, where the source has them, and the ``teacher``, a checkpoint folder (see
+    ``votes``, where the source has them, and the ``teachers``, checkpoint folders (see
     training.targets).
     """
 
     holdout: float = 0.05
     soft_weight: float = 0.5
     votes: bool = False
-    teacher: str | None = None
+    teachers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """What the network is asked to answer for each face: its label, softened by other opinions.
 
 FER2013 carries one person's label per picture, and a good third of them is disputed. Two opinions
-know more than that label alone: the ten FER+ votes (Barsoum et al., 2016), and a teacher, that is,
-a network trained before. Their product, weighted on faces that the teacher has not seen, says
+know more than that label alone: the ten FER+ votes (Barsoum et al., 2016), and teachers, that is,
+networks trained before. Their product, weighted on faces that the teacher has not seen, says
 better than either how likely each label is; distillation towards it is Hinton et al., 2015.
 """
 
@@ -39,8 +39,8 @@ def train_targets(split: Split, recipe: Recipe, say: Callable[[str], None]) -> T
             opinions.append(vote_opinion(split, labels))
         else:
             say("This source has no FER+ votes: they soften no target.")
-    if recipe.data.teacher:
-        opinions.append(teacher_opinion(split, recipe, say))
+    for teacher in recipe.data.teachers:
+        opinions.append(teacher_opinion(teacher, split, recipe, say))
     if not opinions:
         return own
     faces = len(split.train)
@@ -87,18 +87,19 @@ def vote_opinion(split: Split, labels: Sequence[str]) -> Tensor:
         return nn.functional.log_softmax(translate(features), 1)
 
 
-def teacher_opinion(split: Split, recipe: Recipe, say: Callable[[str], None]) -> Tensor:
-    """log P(label | picture) of the teacher, mean over the face and its mirror image."""
-    assert recipe.data.teacher
-    teacher = load_checkpoint(recipe.data.teacher)
+def teacher_opinion(
+    folder: str, split: Split, recipe: Recipe, say: Callable[[str], None]
+) -> Tensor:
+    """log P(label | picture) of a teacher, mean over the face and its mirror image."""
+    teacher = load_checkpoint(folder)
     if set(teacher.spec.labels) != set(recipe.labels):
         raise RecipeError(
             f"expected a teacher that knows {', '.join(recipe.labels)}; "
-            f"{recipe.data.teacher} knows {', '.join(teacher.spec.labels)}"
+            f"{folder} knows {', '.join(teacher.spec.labels)}"
         )
     if _held_out(teacher.facts) != (split.fingerprint, recipe.seed, recipe.data.holdout):
         say(
-            "The teacher was trained on other data, or held out other faces: it may have seen the "
+            f"The teacher {folder} was trained on other data, or held out other faces: it may have seen the "
             "ones held out now, and then counts for more than it should."
         )
     order = [teacher.spec.labels.index(name) for name in recipe.labels]
@@ -114,12 +115,10 @@ def teacher_opinion(split: Split, recipe: Recipe, say: Callable[[str], None]) ->
     return nn.functional.log_softmax((views[0] + views[1]) / 2, 1)
 
 
-def teacher_facts(recipe: Recipe) -> dict[str, Any]:
-    """Who taught, for the card: the weights' SHA-256 and the recipe; empty without a teacher."""
-    if not recipe.data.teacher:
-        return {}
-    teacher = load_checkpoint(recipe.data.teacher)
-    return {"sha256": teacher.sha256, "recipe": teacher.facts.get("recipe", {})}
+def teacher_facts(recipe: Recipe) -> list[dict[str, Any]]:
+    """Who taught, for the card: the SHA-256 of the weights and the recipe of each teacher."""
+    teachers = [load_checkpoint(folder) for folder in recipe.data.teachers]
+    return [{"sha256": t.sha256, "recipe": t.facts.get("recipe", {})} for t in teachers]
 
 
 def _held_out(facts: dict[str, Any]) -> tuple[Any, Any, Any]:

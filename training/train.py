@@ -98,7 +98,7 @@ def train(
         generator=order,
     )
     held = FaceDataset(split.held, None, spec.input)
-    teacher = teacher_facts(recipe)
+    teachers = teacher_facts(recipe)
     optimizer, schedule = optimisers(recipe, net, len(loader))
     average = ModelEmaV3(net, decay=recipe.fit.ema) if recipe.fit.ema else None
     normalise = Normalise(spec.input).to(accelerator.device)
@@ -172,7 +172,7 @@ def train(
             best, best_epoch = calibrated_nll, epoch
             facts = {
                 "recipe": recipe.as_dict(),
-                "teacher": teacher,
+                "teachers": teachers,
                 "weights_from": account.facts() if account else None,
                 "data": split.facts(),
                 "epoch": epoch + 1,

@@ -63,7 +63,8 @@ class Account:
 def read_state(path: str | Path) -> tuple[dict[str, Tensor], str]:
     """Tensors of a ``.safetensors`` or torch file by name, and the file's SHA-256.
 
-    A state dict that is wrapped in a training state is unwrapped. Nothing is unpickled but
+    A state dict that is wrapped in a training state is unwrapped, a checkpoint's of ours gives its
+    backbone. Nothing is unpickled but
     tensors: a file that holds a whole module is refused. Raises CheckpointError.
     """
     path = Path(path)
@@ -79,8 +80,7 @@ def read_state(path: str | Path) -> tuple[dict[str, Tensor], str]:
             raise CheckpointError(f"{path} is damaged: {not_safetensors}") from not_safetensors
         state = _torch_state(path)
     for prefix in _PREFIXES:
-        if state and all(name.startswith(prefix) for name in state):
-            state = {name.removeprefix(prefix): value for name, value in state.items()}
+        state = {name.removeprefix(prefix): value for name, value in state.items()}
     return state, digest
 
 

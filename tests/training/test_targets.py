@@ -99,7 +99,9 @@ def test_a_source_without_votes_is_said(votes: Recipe) -> None:
 
 @pytest.fixture
 def taught(recipe: Recipe, finished: Any) -> Recipe:
-    return replace(recipe, data=replace(recipe.data, soft_weight=1.0, teacher=str(finished.best)))
+    return replace(
+        recipe, data=replace(recipe.data, soft_weight=1.0, teachers=(str(finished.best),))
+    )
 
 
 def test_a_teacher_counts_for_what_it_is_worth(
@@ -138,7 +140,7 @@ def test_the_order_of_the_teachers_labels_does_not_matter(
     targets = [
         train_targets(
             split,
-            replace(recipe, data=replace(recipe.data, teacher=str(tmp_path / name))),
+            replace(recipe, data=replace(recipe.data, teachers=(str(tmp_path / name),))),
             quiet,
         )
         for name in ("plain", "turned")
@@ -147,14 +149,14 @@ def test_the_order_of_the_teachers_labels_does_not_matter(
 
 
 def test_who_taught_is_known_afterwards(taught: Recipe, finished: Any) -> None:
-    facts = teacher_facts(taught)
+    (facts,) = teacher_facts(taught)
     assert facts["sha256"] == load_checkpoint(finished.best).sha256
     assert facts["recipe"]["name"] == "tiny"
-    assert teacher_facts(replace(taught, data=Data())) == {}
+    assert teacher_facts(replace(taught, data=Data())) == []
 
 
 def test_a_teacher_that_is_not_there_is_named(taught: Recipe, few_faces: Path) -> None:
-    missing = replace(taught, data=replace(taught.data, teacher="no-such-teacher"))
+    missing = replace(taught, data=replace(taught.data, teachers=("no-such-teacher",)))
     with pytest.raises(CheckpointError, match="no-such-teacher"):
         train_targets(split_data(missing, few_faces, lambda *_: None), missing, quiet)
 
@@ -165,6 +167,6 @@ def test_a_teacher_that_knows_other_labels_is_refused(
     other = untrained()
     other.model.spec = replace(other.model.spec, labels=("contempt", *EMOTIONS[1:]))
     save_checkpoint(other, tmp_path / "teacher")
-    taught = replace(recipe, data=replace(recipe.data, teacher=str(tmp_path / "teacher")))
+    taught = replace(recipe, data=replace(recipe.data, teachers=(str(tmp_path / "teacher"),)))
     with pytest.raises(RecipeError, match="contempt"):
         train_targets(split_data(recipe, few_faces, lambda *_: None), taught, quiet)
