@@ -1,4 +1,4 @@
-"""Folders that appear whole or not at all, also when the process is killed halfway."""
+"""Folders and files that appear whole or not at all, also when the process is killed halfway."""
 
 from __future__ import annotations
 
@@ -36,6 +36,22 @@ def write_folder(final: Path, fill: Callable[[Path], None]) -> None:
         _sync_one(final.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_file(final: Path, fill: Callable[[Path], None]) -> None:
+    """As write_folder, for one file, which replaces what stands there."""
+    final.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{final.name}.", suffix=".tmp", dir=final.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        temporary.chmod(0o644)
+        fill(temporary)
+        _sync_one(temporary)
+        temporary.replace(final)
+        _sync_one(final.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _exchange(one: Path, other: Path) -> None:
