@@ -6,6 +6,7 @@ import functools
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,8 +14,8 @@ import numpy.typing as npt
 
 from fer_edge.errors import DataError
 
-Stored = bytes | npt.NDArray[np.uint8]
-"""An encoded picture, or its pixels: uint8 ``[H, W]`` grey or ``[H, W, 3]`` BGR."""
+Stored = bytes | Path | npt.NDArray[np.uint8]
+"""An encoded picture, its file, or its pixels: uint8 ``[H, W]`` grey or ``[H, W, 3]`` BGR."""
 
 
 class Rows(Protocol):
@@ -38,7 +39,8 @@ class Row:
     def read(self) -> Stored:
         """Raises DataError if the file or this row of it cannot be read."""
         try:
-            return _opened(self.open, self.at)[self.index]
+            stored: Stored = _opened(self.open, self.at)[self.index]
+            return stored
         except (OSError, KeyError, IndexError, ValueError, TypeError, RuntimeError) as error:
             raise DataError(f"cannot read row {self.index} of {self.at[0]}: {error}") from error
 

@@ -199,7 +199,7 @@ def _affectnet_label(number: int) -> str | None:
 
 
 def _affectnet_lists(path: Path) -> dict[str, Path]:
-    found = {}
+    found: dict[str, Path] = {}
     for folder in (path, path / "Manually_Annotated_file_lists"):
         for name, part in _AFFECTNET_LISTS.items():
             file = folder / name

@@ -174,7 +174,7 @@ def open_saved(path: str, part: str = "") -> Any:
 
 
 def open_hub(name: str, part: str = "") -> Any:
-    return _Pictures(_parts(_load_hub(name))[part])
+    return _Pictures(_parts(_load_hub(name))[part], downloaded=True)
 
 
 def _dataset(source: Source, split: str | None, open_: Any) -> Iterator[Found]:
@@ -223,15 +223,20 @@ def _load_hub(name: str) -> Any:
 
 
 class _Pictures:
-    """The image column of a mapped table, by row."""
+    """The image column of a mapped table, by row. downloaded: its paths are those of files that
+    ``datasets`` itself has put into its cache, and not what a stranger wrote into a table."""
 
-    def __init__(self, dataset: Any) -> None:
+    def __init__(self, dataset: Any, downloaded: bool = False) -> None:
+        self.downloaded = downloaded
         self.rows = dataset.select_columns("image").cast_column(
             "image", _datasets().Image(decode=False)
         )
 
-    def __getitem__(self, index: int) -> bytes:
-        return _bytes(self.rows[index]["image"], f"row {index}")
+    def __getitem__(self, index: int) -> bytes | Path:
+        cell = self.rows[index]["image"]
+        if self.downloaded and cell["bytes"] is None:
+            return Path(cell["path"])
+        return _bytes(cell, f"row {index}")
 
 
 def _datasets() -> Any:
