@@ -25,7 +25,7 @@ _LISTED = 5
 """Broken pictures that an error names; the rest is counted."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Face:
     """One labelled picture: an image file's path, the encoded bytes, or a row of a large file.
 

@@ -24,7 +24,7 @@ class Rows(Protocol):
     def __getitem__(self, index: int) -> Stored: ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """One picture of a file that is not held in memory; small, so that workers can be sent it.
 

@@ -117,7 +117,7 @@ def as_sources(given: Sources) -> tuple[Source, ...]:
     return tuple(Source.parse(one) for one in several)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Found:
     """A picture as its source has it.
 
