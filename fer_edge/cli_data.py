@@ -13,7 +13,7 @@ from fer_edge.errors import DataError
 
 if TYPE_CHECKING:
     from fer_edge.training.data import Face
-    from fer_edge.training.source import Source
+    from fer_edge.training.source import Broken, Source
 
 _SOURCES = click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
 _LABELS = click.option("--labels", metavar="A,B,…", help="The model's labels, if of your own.")
@@ -46,7 +46,7 @@ def data() -> None:
 @_LABELS
 @_BROKEN
 @_JSON
-def summary(sources: tuple[Path, ...], labels: str | None, broken: str, as_json: bool) -> None:
+def summary(sources: tuple[Path, ...], labels: str | None, broken: Broken, as_json: bool) -> None:
     """Counts by class and part, sizes, duplicates, broken pictures, twins across parts.
 
     \b
@@ -93,7 +93,7 @@ def split(
     part: str,
     form: Any,
     labels: str | None,
-    broken: str,
+    broken: Broken,
     seed: int,
     as_json: bool,
 ) -> None:
@@ -112,7 +112,7 @@ def split(
     with progress() as (say, step):
         parts = _load(sources, labels, say)
         chosen = parts if part == "all" else {part: parts.get(part, [])}
-        faces, hashes = sound([f for faces in chosen.values() for f in faces], broken, say, step)  # type: ignore[arg-type]
+        faces, hashes = sound([f for faces in chosen.values() for f in faces], broken, say, step)
         if not faces:
             raise DataError(f"no faces in part {part!r}; the sources have {', '.join(parts)}")
         known = any(face.subject or face.clip for face in faces)
@@ -141,7 +141,7 @@ def pack(
     out: Path,
     form: Any,
     labels: str | None,
-    broken: str,
+    broken: Broken,
     as_json: bool,
 ) -> None:
     """Write data sets as one, in few large files; parts stay as they are.
@@ -154,7 +154,7 @@ def pack(
 
     with progress() as (say, step):
         written = {
-            part: sound(faces, broken, say, step)[0]  # type: ignore[arg-type]
+            part: sound(faces, broken, say, step)[0]
             for part, faces in _load(sources, labels, say).items()
         }
         packing.write(out, written, form, step)

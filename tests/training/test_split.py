@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,10 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
+import yaml
+from click.testing import CliRunner
 
+from fer_edge.cli import main
 from fer_edge.errors import DataError, LabelError, MissingPartError
 from fer_edge.labels import EMOTIONS
 from fer_edge.training.data import pixel_hash
@@ -120,3 +124,27 @@ def test_labels_of_ones_own_go_through(tmp_path: Path, recipe: Recipe) -> None:
     assert {face.label for face in split.train} == set(own)
     with pytest.raises(LabelError, match=r"alert.*drowsy"):
         run(recipe, path)
+
+
+def test_train_takes_several_sources_on_the_command_line(tmp_path: Path, recipe: Recipe) -> None:
+    fit = replace(recipe.fit, epochs=1, patience=1)
+    content = replace(recipe, fit=fit, labels=("anger", "fear")).as_dict()
+    plain = json.loads(json.dumps(content))  # YAML is fed lists, not tuples
+    del plain["model"]["neck"]
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(plain))
+    for name, first in (("one", 0), ("other", 24)):
+        for seed in range(first, first + 24):
+            below = tmp_path / name / ("anger", "fear")[seed % 2]
+            below.mkdir(parents=True, exist_ok=True)
+            (below / f"{seed}.png").write_bytes(png(seed))
+    (tmp_path / "one" / "fear" / "broken.png").write_bytes(b"no picture")
+    options = ["--data", str(tmp_path / "one"), "--data", str(tmp_path / "other")]
+    command = ["train", str(tmp_path / "tiny.yaml"), *options, "-o", str(tmp_path / "run")]
+    failed = CliRunner().invoke(main, command)
+    assert failed.exit_code == 3
+    assert "broken.png" in failed.output
+    result = CliRunner().invoke(main, [*command, "--broken", "skip"])
+    assert result.exit_code == 0, result.output
+    assert "broken.png" in result.output
+    data = json.loads((tmp_path / "run" / "run.json").read_text())["data"]
+    assert data["train_faces"] + data["held_out_faces"] == 48
