@@ -31,8 +31,8 @@ HOW = {
         "agreement: http://mohammadmahoor.com/affectnet/"
     ),
     "raf-db": (
-        "RAF-DB is for non-commercial research only, and its owners send the password to "
-        "academics who ask: http://www.whdeng.cn/raf/model1.html"
+        "RAF-DB is for non-commercial research only, and its owners are asked for it: "
+        "http://www.whdeng.cn/raf/model1.html"
     ),
     "kmu-fed": (
         "KMU-FED is free for academic research only, from its owner's page: "

@@ -54,13 +54,13 @@ def summary(
 
     Gives ``sources``, ``labels``, ``parts`` (by part: ``faces``, ``per_class``, ``sizes_px`` as
     [width, height], ``duplicates``: pictures beyond the first of each, ``broken``, ``subjects``,
-    ``clips``), ``twins_across``: pictures of the second part that the first one has too,
+    ``clips``), ``twins_across``: how many pictures of the second part have a twin in the first,
     ``subjects_across``, and ``contradictory``: pictures that carry two labels somewhere.
     labels: as for load_faces.
     """
     parts, counts = load_parts(as_sources(given), labels, say)
     rows: dict[str, Any] = {}
-    pictures: dict[str, set[str]] = {}
+    pictures: dict[str, Counter[str]] = {}
     labels_of: dict[str, set[str]] = {}
     for part, faces in parts.items():
         sizes: list[tuple[int, int]] = []
@@ -70,7 +70,7 @@ def summary(
 
         hashes, broken = hashed(faces, step, look)
         readable = [digest for digest in hashes if digest is not None]
-        pictures[part] = set(readable)
+        pictures[part] = Counter(readable)
         for face, digest in zip(faces, hashes, strict=True):
             if digest is not None:
                 labels_of.setdefault(digest, set()).add(face.label)
@@ -89,7 +89,10 @@ def summary(
         "labels": sorted({face.label for faces in parts.values() for face in faces}),
         "parts": rows,
         "twins_across": {
-            f"{one}/{other}": len(pictures[one] & pictures[other]) for one, other in across
+            f"{one}/{other}": sum(
+                count for digest, count in pictures[other].items() if digest in pictures[one]
+            )
+            for one, other in across
         },
         "subjects_across": {
             f"{one}/{other}": sorted(_subjects(parts[one]) & _subjects(parts[other]))
