@@ -36,7 +36,8 @@ def data() -> None:
 
     \b
     Example: fer-edge data summary fer2013/
-    A SOURCE is a path, or hf:NAME; options follow an @: 'fer2013/@labels=ferplus,drop=contempt'.
+    A SOURCE is a path, or hf:NAME of the Hugging Face Hub, which needs the network. Options follow
+    an @: 'fer2013/@labels=ferplus,drop=contempt'.
     Forms, options and terms: docs/data.md
     """
 

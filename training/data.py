@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import warnings
 from collections import Counter
@@ -91,8 +92,8 @@ def load_faces(
         raise DataError(f"expected split train, val or test, got {split!r}")
     try:
         found = list(sources.read(source, split))
-    except OSError as error:
-        raise DataError(f"cannot read {source.path}: {error.strerror or error}") from error
+    except (OSError, csv.Error) as error:
+        raise DataError(f"cannot read {source.path}: {error}") from error
     faces = _named(found, source, labels or (), say)
     if not faces:
         raise DataError(

@@ -155,6 +155,8 @@ def check_part(source: Source, split: str | None, parts: Iterable[str]) -> None:
 
 def inside(root: Path, relative: str) -> Path:
     """A file that a list names. Raises DataError if it would lie outside ``root``."""
+    if "\0" in relative:
+        raise DataError(f"expected a file's name, but a list holds {relative!r}")
     path = root / relative.replace("\\", "/")
     if Path(relative).is_absolute() or not path.resolve().is_relative_to(root.resolve()):
         raise DataError(f"expected only files inside {root}, but a list names {relative!r}")

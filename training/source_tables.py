@@ -208,13 +208,20 @@ def _dataset(source: Source, split: str | None, open_: Any) -> Iterator[Found]:
 def _parts(loaded: Any) -> dict[str, Any]:
     if not isinstance(loaded, Mapping):
         return {"": loaded}
-    unknown = [name for name in loaded if name.lower() not in SPLIT_NAMES]
-    if unknown and len(loaded) > 1:
-        raise DataError(f"expected parts train, val and test, found {', '.join(loaded)}")
-    return {SPLIT_NAMES.get(name.lower(), ""): part for name, part in loaded.items()}
+    named = [name for name in loaded if name.lower() in SPLIT_NAMES]
+    if not named and len(loaded) == 1:
+        return {"": next(iter(loaded.values()))}
+    parts = {SPLIT_NAMES[name.lower()]: loaded[name] for name in named}
+    if not parts or len(parts) < len(named):
+        raise DataError(f"expected parts train, val and test, each once, found {', '.join(loaded)}")
+    return parts
 
 
 def _load_saved(path: str) -> Any:
+    for state in (Path(path) / "state.json", *Path(path).glob("*/state.json")):
+        listed = json.loads(state.read_text("utf-8"))["_data_files"] if state.is_file() else []
+        if foreign := [f for f in listed if Path(f["filename"]).name != f["filename"]]:
+            raise DataError(f"expected only files beside {state}, but it names {foreign[0]}")
     return _datasets().load_from_disk(path)
 
 

@@ -48,11 +48,13 @@ def split_data(recipe: Recipe, given: Sources, step: Step, say: Say = lambda tex
     faces, hashes, missing = _parts(sources, "train", recipe.labels, say, step)
     if not faces:
         raise missing[0]
-    _, exam, _ = _parts(sources, "val", recipe.labels, say, step)
+    judged, exam, _ = _parts(sources, "val", recipe.labels, say, step)
     kept, kept_hashes = faces_of.without_twins(faces, hashes, exam)
     named = ", ".join(source.path for source in sources)
     if not kept:
         raise DataError(f"no face of {named} is left to train on: all are in its val part too")
+    if both := {f.subject for f in kept if f.subject} & {f.subject for f in judged}:
+        say(f"{len(both)} subject(s) stand in train and in val: val will flatter this model")
     held = _held_out(kept, kept_hashes, recipe)
     train = [f for i, f in enumerate(kept) if i not in held]
     if lonely := sorted({f.label for f in kept} - {f.label for f in train}):

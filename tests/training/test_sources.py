@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import re
@@ -21,11 +22,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from fer_edge.errors import DataError, LabelError, MissingPartError
+from fer_edge.errors import DataError, FerEdgeError, LabelError, MissingPartError
 from fer_edge.labels import EMOTIONS, EMOTIONS_8, SOURCE_ORDERS, label_map, label_of_number
 from fer_edge.shipped import FACES
 from fer_edge.training import ferplus, source_tables
-from fer_edge.training.data import hash_of, load_faces, pixel_hash
+from fer_edge.training.data import hash_of, hashed, load_faces, pixel_hash
 from fer_edge.training.dataset import FaceDataset
 from fer_edge.training.model import InputSpec
 from fer_edge.training.source import Source
@@ -627,6 +628,49 @@ def test_a_damaged_file_is_a_data_error(tmp_path: Path, make: Callable[[Path], s
     file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(DataError, match="cannot"):
         load_faces(path)
+
+
+@pytest.mark.parametrize("make", FORMS, ids=lambda make: make.__name__)
+@pytest.mark.filterwarnings("ignore")
+def test_whatever_is_damaged_ends_in_a_sentence(
+    tmp_path: Path, make: Callable[[Path], str]
+) -> None:
+    """Every file but the pictures, cut off and with bytes changed: our errors, or faces."""
+    spec = make(tmp_path / "set")
+    rng = np.random.default_rng(1)
+    for file in sorted((tmp_path / "set").rglob("*")):
+        if not file.is_file() or file.suffix in (".png", ".jpg"):
+            continue
+        whole = file.read_bytes()
+        for _ in range(6):
+            damaged = bytearray(
+                whole[: int(rng.integers(len(whole)))] if rng.random() < 0.5 else whole
+            )
+            for at in rng.integers(0, max(len(damaged), 1), 8 if damaged else 0):
+                damaged[at] = rng.integers(256)
+            file.write_bytes(bytes(damaged))
+            with contextlib.suppress(FerEdgeError):
+                hashed(load_faces(spec, "train"))
+        file.write_bytes(whole)
+
+
+def test_a_saved_data_set_names_no_file_outside_its_folder(tmp_path: Path) -> None:
+    path = tmp_path / "set"
+    saved(path)
+    state = json.loads((path / "state.json").read_text())
+    state["_data_files"][0]["filename"] = "../" + state["_data_files"][0]["filename"]
+    (path / "state.json").write_text(json.dumps(state))
+    with pytest.raises(DataError, match="only files beside"):
+        load_faces(path)
+
+
+def test_parts_of_another_name_are_not_mixed_in(tmp_path: Path) -> None:
+    one = with_class_label()
+    datasets.DatasetDict(train=one, extra=one).save_to_disk(tmp_path / "set")
+    assert len(load_faces(tmp_path / "set", "train")) == 7
+    datasets.DatasetDict(val=one, validation=one).save_to_disk(tmp_path / "two")
+    with pytest.raises(DataError, match="each once"):
+        load_faces(tmp_path / "two", "val")
 
 
 def test_a_row_that_went_away_is_a_data_error(tmp_path: Path) -> None:
