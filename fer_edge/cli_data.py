@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from fer_edge.cli_common import print_json
 from fer_edge.errors import DataError
 
 if TYPE_CHECKING:
+    from fer_edge.progress import Say, Step
     from fer_edge.training.data import Face
     from fer_edge.training.source import Broken, Source
 
@@ -111,7 +111,7 @@ def split(
 
     numbers = _shares(shares)
     with progress() as (say, step):
-        parts = _load(sources, labels, say)
+        parts = _load(sources, labels, say, step)
         chosen = parts if part == "all" else {part: parts.get(part, [])}
         faces, hashes = sound([f for faces in chosen.values() for f in faces], broken, say, step)
         if not faces:
@@ -156,7 +156,7 @@ def pack(
     with progress() as (say, step):
         written = {
             part: sound(faces, broken, say, step)[0]
-            for part, faces in _load(sources, labels, say).items()
+            for part, faces in _load(sources, labels, say, step).items()
         }
         packing.write(out, written, form, step)
     _report(out, written, as_json)
@@ -193,12 +193,12 @@ def with_broken(sources: tuple[Path, ...], broken: str) -> list[Source]:
 
 
 def _load(
-    sources: tuple[Path, ...], labels: str | None, say: Callable[[str], None]
+    sources: tuple[Path, ...], labels: str | None, say: Say, step: Step
 ) -> dict[str, list[Face]]:
     from fer_edge.training.source import as_sources
     from fer_edge.training.summary import load_parts
 
-    return load_parts(as_sources(sources), _names(labels), say)[0]
+    return load_parts(as_sources(sources), _names(labels), say, step)[0]
 
 
 def _names(labels: str | None) -> list[str] | None:

@@ -74,6 +74,7 @@ def load_faces(
     split: str | None = None,
     labels: Sequence[str] | None = None,
     say: Say = lambda text: warnings.warn(text, stacklevel=3),
+    step: Step = lambda what, done, total: None,
 ) -> list[Face]:
     """Read a data set's index (pictures stay encoded, or on disk, until they are used).
 
@@ -91,7 +92,11 @@ def load_faces(
     if split is not None and split not in SPLITS:
         raise DataError(f"expected split train, val or test, got {split!r}")
     try:
-        found = list(sources.read(source, split))
+        found = []
+        for one in sources.read(source, split):
+            found.append(one)
+            if len(found) % 5000 == 0:
+                step("listing faces", len(found), len(found))
     except (OSError, csv.Error) as error:
         raise DataError(f"cannot read {source.path}: {error}") from error
     faces = _named(found, source, labels or (), say)
@@ -106,7 +111,7 @@ def load_faces(
             f"{source.path} holds {', '.join(sorted(foreign))}, but the model knows only "
             f"{', '.join(labels)}. Leave them out: {source.path}@drop={'/'.join(sorted(foreign))}"
         )
-    return sound(faces, "skip", say)[0] if source.broken == "skip" else faces
+    return sound(faces, "skip", say, step)[0] if source.broken == "skip" else faces
 
 
 def _named(found: Sequence[Found], source: Source, labels: Sequence[str], say: Say) -> list[Face]:

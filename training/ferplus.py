@@ -48,12 +48,11 @@ def distribution(votes: Sequence[int], labels: Sequence[str]) -> tuple[float, ..
     return tuple(share / sum(shares) for share in shares) if sum(shares) else None
 
 
-def most_voted(votes: Sequence[int], dropped: Sequence[str] = ()) -> str | None:
+def most_voted(votes: Sequence[int]) -> str | None:
     """The name with the highest share of ``distribution``; of equal ones the first in FER+."""
     names = [name for name in NAMES if name in EMOTIONS_8]
     shares = distribution(votes, names)
-    name = None if shares is None else names[shares.index(max(shares))]
-    return None if name in dropped else name
+    return None if shares is None else names[shares.index(max(shares))]
 
 
 def vote_columns(columns: Iterable[str], where: object) -> list[str]:

@@ -27,10 +27,6 @@ def fits_fer2013(path: Path) -> bool:
 
 
 def fits_list(path: Path) -> bool:
-    return {"path", "label"} <= _columns(_csv(path))
-
-
-def fits_any(path: Path) -> bool:
     return _csv(path) is not None
 
 
@@ -44,8 +40,7 @@ def read_fer2013(source: Source, split: str | None) -> Iterator[Found]:
     assert path is not None
     beside = path.with_name(FILE)
     votes = read_votes(beside) if beside.is_file() else None
-    line = 1
-    for line, usage, row in _rows(path, {"emotion", "pixels"}, split, "usage"):
+    for line, usage, row in _rows(path, split, "usage"):
         if votes is not None and (line - 2 >= len(votes) or votes[line - 2][0] != usage):
             raise DataError(f"{beside} is not about {path}: they part at line {line}")
         try:
@@ -72,8 +67,13 @@ def read_list(source: Source, split: str | None) -> Iterator[Found]:
     ferplus_* votes where it has them. ``fer-edge data split --as list`` writes it."""
     path = _csv(source.file)
     assert path is not None
+    if not _columns(path) >= {"path", "label"}:
+        raise DataError(
+            f"expected columns emotion, pixels, Usage (FER2013) or path, label (a list of files) "
+            f"in {path}, got {', '.join(sorted(_columns(path))) or 'nothing'}"
+        )
     order: list[str] | None = None
-    for line, _, row in _rows(path, {"path", "label"}, split, "split"):
+    for line, _, row in _rows(path, split, "split"):
         if order is None:
             columns = [name for name in row if name.startswith("ferplus_")]
             order = vote_columns(columns, path) if columns else []
@@ -92,16 +92,8 @@ def read_list(source: Source, split: str | None) -> Iterator[Found]:
             raise DataError(f"{path}, line {line}: not a row of a list: {error}") from error
 
 
-def refuse(source: Source, split: str | None) -> Iterator[Found]:
-    path = _csv(source.file)
-    raise DataError(
-        f"expected columns emotion, pixels, Usage (FER2013) or path, label (a list of files) in "
-        f"{path}, got {', '.join(sorted(_columns(path))) or 'nothing'}"
-    )
-
-
 def _rows(
-    path: Path, needed: set[str], split: str | None, part_column: str
+    path: Path, split: str | None, part_column: str
 ) -> Iterator[tuple[int, str, dict[str, Any]]]:
     """Line, part and cells, by lower-case names, of each row of the wanted part."""
     parts = set()

@@ -62,7 +62,6 @@ FORMS: tuple[Form, ...] = (
     Form("HDF5", source_hdf5.fits, source_hdf5.read),
     Form("the FER2013 CSV", source_csv.fits_fer2013, source_csv.read_fer2013),
     Form("a CSV list of files", source_csv.fits_list, source_csv.read_list),
-    Form("another CSV", source_csv.fits_any, source_csv.refuse),
     Form("folders named by emotion", Path.is_dir, source_folders.read_classes),
 )
 """In this order: the first that fits reads."""

@@ -80,7 +80,7 @@ def _parts(
     for source in sources:
         whole = replace(source, broken="fail")  # looked at here, once
         try:
-            found = faces_of.load_faces(whole, part, labels, say)
+            found = faces_of.load_faces(whole, part, labels, say, step)
         except MissingPartError as error:
             missing.append(error)
             continue

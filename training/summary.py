@@ -17,7 +17,10 @@ from fer_edge.training.source import SPLITS, Source, Sources, as_sources
 
 
 def load_parts(
-    sources: Sequence[Source], labels: Sequence[str] | None, say: Say
+    sources: Sequence[Source],
+    labels: Sequence[str] | None,
+    say: Say,
+    step: Step = lambda what, done, total: None,
 ) -> tuple[dict[str, list[Face]], list[dict[str, Any]]]:
     """Faces by part over all sources (an undivided one is train), and the counts of each.
 
@@ -30,7 +33,7 @@ def load_parts(
         missing: MissingPartError | None = None
         for part in SPLITS:
             try:
-                faces = load_faces(replace(source, broken="fail"), part, labels, say)
+                faces = load_faces(replace(source, broken="fail"), part, labels, say, step)
             except MissingPartError as error:
                 missing = error
                 continue
@@ -58,7 +61,7 @@ def summary(
     ``subjects_across``, and ``contradictory``: pictures that carry two labels somewhere.
     labels: as for load_faces.
     """
-    parts, counts = load_parts(as_sources(given), labels, say)
+    parts, counts = load_parts(as_sources(given), labels, say, step)
     rows: dict[str, Any] = {}
     pictures: dict[str, Counter[str]] = {}
     labels_of: dict[str, set[str]] = {}
