@@ -8,7 +8,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from fer_edge.atomic import write_file
+from fer_edge.atomic import fill_file
 from fer_edge.errors import DataError
 from fer_edge.training.data import Say
 from fer_edge.training.ferplus import FILE, read_votes
@@ -68,7 +68,7 @@ def fetch(
     say(f"Downloading {FILE} from {url} (MIT, Microsoft) at commit {commit[:12]}")
     data = _git_file(url, commit, FILE)
     try:
-        write_file(out, lambda path: _checked(path, data))
+        fill_file(out, lambda path: _checked(path, data))
     except OSError as error:
         raise DataError(f"cannot write {out}: {error.strerror or error}") from error
     return out

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 
-from fer_edge.atomic import write_file, write_folder
+from fer_edge.atomic import fill_file, write_folder
 from fer_edge.errors import DataError, MissingDependencyError
 from fer_edge.training.data import Face, Step
 from fer_edge.training.ferplus import NAMES
@@ -39,9 +39,9 @@ def write(
         raise DataError(f"{out} stands there already. Choose another place, or remove it first")
     try:
         if form == "hdf5":
-            write_file(out, lambda path: _hdf5(path, parts, step))
+            fill_file(out, lambda path: _hdf5(path, parts, step))
         elif form == "list":
-            write_file(out, lambda path: _list(path, parts, out.parent.resolve()))
+            fill_file(out, lambda path: _list(path, parts, out.parent.resolve()))
         elif form == "folders":
             write_folder(out, lambda folder: _folders(folder, parts, step))
         else:

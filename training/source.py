@@ -60,6 +60,16 @@ class Source:
         """For people: the last part of the path."""
         return self.path if self.path.startswith(HUB) else self.file.name or self.path
 
+    @property
+    def described(self) -> str:
+        """The name and what differs from the default, without the path of anybody's machine."""
+        options = {
+            field.name: "/".join(value) if isinstance(value, tuple) else value
+            for field in fields(self)
+            if field.name != "path" and (value := getattr(self, field.name)) != field.default
+        }
+        return self.name + "@" * bool(options) + ",".join(f"{k}={v}" for k, v in options.items())
+
     def below(self, entry: Path) -> Source:
         """A part of this source, taken in the same way."""
         return replace(self, path=str(entry))

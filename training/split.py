@@ -26,10 +26,12 @@ class Split:
     held: list[Face]
     dropped: int
     fingerprint: str
+    sources: tuple[str, ...] = ()
 
     def facts(self) -> dict[str, Any]:
         """What is recorded of the data in run.json and the card."""
         return {
+            "sources": list(self.sources),
             "fingerprint": self.fingerprint,
             "train_faces": len(self.train),
             "held_out_faces": len(self.held),
@@ -67,6 +69,7 @@ def split_data(recipe: Recipe, given: Sources, step: Step, say: Say = lambda tex
         held=[f for i, f in enumerate(kept) if i in held],
         dropped=len(faces) - len(kept),
         fingerprint=faces_of.fingerprint(kept, kept_hashes),
+        sources=tuple(source.described for source in sources),
     )
 
 

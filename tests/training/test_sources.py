@@ -435,7 +435,9 @@ def test_affectnets_other_labels_are_left_out_and_counted(tmp_path: Path) -> Non
 def test_options_stand_behind_an_at() -> None:
     source = Source.parse("a@b/set@labels=ferplus,drop=contempt/fear,broken=skip")
     assert source == Source("a@b/set", "ferplus", None, ("contempt", "fear"), None, "skip")
+    assert source.described == "set@labels=ferplus,drop=contempt/fear,broken=skip"
     assert Source.parse("user@host").path == "user@host"
+    assert Source.parse("/home/me/fer2013").described == "fer2013"
 
 
 def test_a_path_that_is_there_is_a_path(tmp_path: Path) -> None:

@@ -148,3 +148,4 @@ def test_train_takes_several_sources_on_the_command_line(tmp_path: Path, recipe:
     assert "broken.png" in result.output
     data = json.loads((tmp_path / "run" / "run.json").read_text())["data"]
     assert data["train_faces"] + data["held_out_faces"] == 48
+    assert data["sources"] == ["one@broken=skip", "other@broken=skip"]
