@@ -235,13 +235,11 @@ class _Pictures:
 
     def __init__(self, dataset: Any, downloaded: bool = False) -> None:
         self.downloaded = downloaded
-        self.rows = dataset.select_columns("image").cast_column(
-            "image", _datasets().Image(decode=False)
-        )
+        self.rows = dataset.select_columns("image").with_format("arrow")  # nothing is decoded
 
     def __getitem__(self, index: int) -> bytes | Path:
-        cell = self.rows[index]["image"]
-        if self.downloaded and cell["bytes"] is None:
+        cell = self.rows[index]["image"][0].as_py()
+        if self.downloaded and isinstance(cell, dict) and cell["bytes"] is None:
             return Path(cell["path"])
         return _bytes(cell, f"row {index}")
 
