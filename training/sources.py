@@ -7,7 +7,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fer_edge.errors import DataError
-from fer_edge.training import source_csv, source_folders, source_hdf5, source_tables
+from fer_edge.training import (
+    source_csv,
+    source_ferplus,
+    source_folders,
+    source_hdf5,
+    source_tables,
+)
 from fer_edge.training.source import Found, Source, check_part, part_of
 
 
@@ -55,6 +61,7 @@ FORMS: tuple[Form, ...] = (
     Form("hf:NAME on the Hugging Face Hub", source_tables.fits_hub, source_tables.read_hub),
     Form("a folder of datasets' save_to_disk", source_tables.fits_saved, source_tables.read_saved),
     Form("AffectNet", source_folders.fits_affectnet, source_folders.read_affectnet),
+    Form("FER+ folders", source_ferplus.fits, source_ferplus.read),
     Form("RAF-DB", source_folders.fits_raf_db, source_folders.read_raf_db),
     Form("a folder with train, val or test", _fits_parts, _read_parts),
     Form("KMU-FED", source_folders.fits_kmu_fed, source_folders.read_kmu_fed),

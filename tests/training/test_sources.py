@@ -135,6 +135,16 @@ def fer_plus(root: Path) -> str:
     return f"{root}@labels=ferplus"
 
 
+def fer_plus_folders(root: Path) -> str:
+    rows = []
+    for i, name in enumerate(FERPLUS[:8]):
+        put(root / "FER2013Train" / f"fer{i:07d}.png", png(name))
+        votes = ",".join("9" if name == other else "0" for other in FERPLUS[:9])
+        rows.append(f'fer{i:07d}.png,"(0, 0, 48, 48)",{votes},1')
+    put(root / "FER2013Train" / "label.csv", "\n".join(rows).encode())
+    return str(root)
+
+
 def fer_plus_parquet(root: Path) -> str:
     columns = {
         f"ferplus_{name}": [8 * (name == other) for other in FERPLUS[:8]] for name in FERPLUS
@@ -278,7 +288,7 @@ FORMS: dict[Callable[[Path], str], list[str]] = {
     **dict.fromkeys((numbered_raf_db, own_order, parquet_of_datasets), RAF_DB),
     **dict.fromkeys((saved, saved_parts, raf_db), RAF_DB),
     **dict.fromkeys((hdf5, hdf5_pixels, file_list), FOLDERS),
-    **dict.fromkeys((fer_plus, fer_plus_parquet), FERPLUS[:8]),
+    **dict.fromkeys((fer_plus, fer_plus_parquet, fer_plus_folders), FERPLUS[:8]),
     kmu_fed: [name for name in FOLDERS if name != "neutral"],
 }
 LOSSY = {numbered_affectnet, affectnet_sets, numbered_raf_db, raf_db, kmu_fed}
@@ -514,6 +524,15 @@ def test_votes_about_another_file_are_refused(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"fer2013new\.csv"):
             load_faces(path, "train")
         votes.write_text(before)
+
+
+@pytest.mark.parametrize("row", ["fer.png", "fer.png,box,1,2", "fer.png,box" + ",x" * 10])
+def test_a_broken_row_of_ferplus_is_named_by_its_line(tmp_path: Path, row: str) -> None:
+    path = Path(fer_plus_folders(tmp_path / "set"))
+    with (path / "FER2013Train" / "label.csv").open("a") as file:
+        file.write(f"\n{row}\n")
+    with pytest.raises(DataError, match=r"label\.csv, line 9"):
+        load_faces(path, "train")
 
 
 def test_ferplus_labels_need_votes(tmp_path: Path) -> None:
