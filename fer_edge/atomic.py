@@ -1,4 +1,4 @@
-"""Folders that appear whole or not at all, also when the process is killed halfway."""
+"""Folders and files that appear whole or not at all, also when the process is killed halfway."""
 
 from __future__ import annotations
 
@@ -56,6 +56,22 @@ def _exchange(one: Path, other: Path) -> None:
         retired.rename(other)
         raise
     shutil.rmtree(retired, ignore_errors=True)
+
+
+def fill_file(final: Path, fill: Callable[[Path], None]) -> None:
+    """As write_folder, for one file that is too large to be held in memory."""
+    final.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{final.name}.", suffix=".tmp", dir=final.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        temporary.chmod(0o644)
+        fill(temporary)
+        _sync_one(temporary)
+        temporary.replace(final)
+        _sync_one(final.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _sync(folder: Path) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 from fer_edge.atomic import write_folder
 from fer_edge.errors import BundleError, FerEdgeError
-from fer_edge.labels import canonical_all
+from fer_edge.labels import check_label_list
 from fer_edge.preprocess import CropRule
 
 SCHEMA = 1
@@ -182,11 +182,9 @@ def _parse(root: Path, content: Any) -> Bundle:
             "Convert the checkpoint again with this version of fer-edge"
         )
     try:
-        labels = canonical_all(_strings(content["labels"]))
+        labels = check_label_list(_strings(content["labels"]))
         if not labels:
             raise ValueError("expected at least one label")
-        if labels != tuple(content["labels"]):
-            raise BundleError(f"labels in {root} are not canonical: {content['labels']}")
         size = _number(content["crop"]["size_px"], 8, 4096)
         if content["crop"]["kernel"] != "halve-bilinear":
             raise BundleError(f"{root} asks for an unknown resize kernel")

@@ -18,12 +18,14 @@ import click
 import fer_edge
 from fer_edge.cli_bench import bench
 from fer_edge.cli_common import numbers, print_json
+from fer_edge.cli_data import data as data_group
+from fer_edge.cli_data import with_broken
 from fer_edge.errors import FerEdgeError, InputError, MissingDependencyError, TargetError
 from fer_edge.shipped import DEFAULT_BUNDLE
 
 _EXTRA_OF = {
     **dict.fromkeys(("torch", "torchvision", "timm", "accelerate", "torchmetrics"), "train"),
-    **dict.fromkeys(("pyarrow", "matplotlib", "yaml", "safetensors"), "train"),
+    **dict.fromkeys(("pyarrow", "matplotlib", "yaml", "safetensors", "h5py", "datasets"), "train"),
     **dict.fromkeys(("onnx", "onnxscript", "nncf"), "convert"),
     **dict.fromkeys(("psutil", "rich"), "bench"),
     "openvino": "openvino",
@@ -104,7 +106,10 @@ def predict(
 
 @main.command()
 @click.argument("recipe")
-@click.option("--data", required=True, type=click.Path(path_type=Path), help="Labelled faces.")
+@click.option("--data", required=True, multiple=True, type=click.Path(path_type=Path),
+              help="Labelled faces; several are merged.")  # fmt: skip
+@click.option("--broken", type=click.Choice(["fail", "skip"]), default="fail", show_default=True,
+              help="Pictures that cannot be read: an error, or left out and reported.")  # fmt: skip
 @click.option("-o", "--run", type=click.Path(path_type=Path), help="Run folder [runs/RECIPE].")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="E.g. fit.epochs=3.")
 @click.option("--weights", type=click.Path(path_type=Path),
@@ -113,7 +118,8 @@ def predict(
 @click.option("--licence", help="What the data may be used for; goes into the card.")
 def train(
     recipe: str,
-    data: Path,
+    data: tuple[Path, ...],
+    broken: str,
     run: Path | None,
     overrides: tuple[str, ...],
     weights: Path | None,
@@ -124,7 +130,8 @@ def train(
 
     \b
     Example: fer-edge train training/recipes/edge-default.yaml --data fer2013/
-    DATA is parquet, the FER2013 CSV, or folders named by emotion. The checkpoint is RUN/best.
+    DATA is any form of docs/data.md: folders, CSV, parquet, HDF5, hf:NAME, with options behind
+    an @. The checkpoint is RUN/best.
     """
     from fer_edge.progress import progress
     from fer_edge.training.recipe import load_recipe
@@ -136,7 +143,7 @@ def train(
     with progress() as (say, step):
         best = work(
             loaded,
-            data,
+            with_broken(data, broken),
             run or Path("runs") / loaded.name,
             resume=resume,
             licence=licence,
@@ -437,6 +444,7 @@ def _write_text(path: Path, text: str) -> None:
 
 
 main.add_command(bench)
+main.add_command(data_group)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ bare integers (a CSV column, a folder called ``3``) can be turned into names onc
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from fer_edge.errors import LabelError
 
@@ -104,3 +104,65 @@ def canonical_all(names: Iterable[str]) -> tuple[str, ...]:
             f"became {', '.join(mapped)}. Merge or rename them first"
         )
     return mapped
+
+
+def check_label_list(names: Iterable[str]) -> tuple[str, ...]:
+    """A model's labels: canonical names, and classes of the user's own as they are spelt there.
+
+    Raises LabelError for another spelling of a canonical name ("happy"), for a name that stands
+    twice, and for one that is empty or has spaces around it.
+    """
+    names = tuple(names)
+    listed = f"among the labels {', '.join(map(repr, names))}"
+    seen: set[str] = set()
+    for name in names:
+        meant = _CANONICAL.get(name.strip().lower(), name)
+        if meant != name:
+            raise LabelError(f"expected the canonical name {meant!r} and not {name!r} {listed}")
+        if not name or name != name.strip() or not name.isprintable() or len(name) > 64:
+            raise LabelError(f"expected 1 to 64 characters without spaces around them {listed}")
+        if name.lower() in seen:
+            raise LabelError(f"{name!r} stands twice {listed}")
+        seen.add(name.lower())
+    return names
+
+
+def label_map(found: Iterable[str], own: Collection[str] = ()) -> dict[str, str]:
+    """The model's name for each spelling that one source uses.
+
+    own: the model's labels; a class of the user's own has to be spelt exactly as there.
+    Raises LabelError, listing all that was found, if a spelling is unknown or if two different
+    words of one source mean the same emotion.
+    """
+    found = sorted(set(found))
+    named = {name: name if name in own else _CANONICAL.get(name.strip().lower()) for name in found}
+    listed = f"Found: {', '.join(map(repr, found))}"
+    if unknown := [name for name, meant in named.items() if meant is None]:
+        raise LabelError(
+            f"expected names of emotions, found unknown ones: {', '.join(map(repr, unknown))}. "
+            f"{listed}. Known: {', '.join(sorted({*_CANONICAL, *own}))}"
+        )
+    words: dict[str, str] = {}
+    for name, meant in named.items():
+        other = words.setdefault(str(meant), name.strip().lower())
+        if other != name.strip().lower():
+            raise LabelError(
+                f"two labels mean {meant!r}: {other!r} and {name!r}. {listed}. "
+                "Merge or rename them first"
+            )
+    return {name: str(meant) for name, meant in named.items()}
+
+
+def label_of_number(number: int, order: str | Collection[str]) -> str:
+    """What a bare number means: ``order`` is a key of SOURCE_ORDERS or the names from 0 on.
+
+    Raises LabelError for a number that the order does not have.
+    """
+    names = list(SOURCE_ORDERS[order] if isinstance(order, str) else order)
+    first = 1 if order == "raf-db" else 0
+    if not first <= number < first + len(names):
+        raise LabelError(
+            f"expected a label from {first} to {first + len(names) - 1} "
+            f"({', '.join(names)}), got {number}"
+        )
+    return names[number - first]

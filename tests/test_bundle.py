@@ -31,7 +31,7 @@ from fer_edge.bundle import (
     write_bundle,
 )
 from fer_edge.errors import BundleError
-from fer_edge.labels import EMOTIONS_8
+from fer_edge.labels import EMOTIONS_8, check_label_list
 from fer_edge.preprocess import CropRule
 
 DATA = "fake-fp32/answers.json"
@@ -502,7 +502,9 @@ def test_a_manifest_that_contradicts_itself_is_refused(
         ["angry", "disgust", "fear", "happy", "neutral", "sad", "surprise"],
         ["Anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise"],
         ["anger", "anger", "fear", "happiness", "neutral", "sadness", "surprise"],
-        ["anger", "boredom", "fear", "happiness", "neutral", "sadness", "surprise"],
+        ["anger", "Joy", "fear", "happiness", "neutral", "sadness", "surprise"],
+        ["anger", "", "fear", "happiness", "neutral", "sadness", "surprise"],
+        ["anger", "a\nb", "fear", "happiness", "neutral", "sadness", "surprise"],
         ["anger", "disgust", "fear"],
         ["anger", None, "fear", "happiness", "neutral", "sadness", "surprise"],
         list(range(7)),
@@ -515,6 +517,12 @@ def test_a_manifest_that_contradicts_itself_is_refused(
 def test_labels_that_are_not_canonical_are_refused(fake_bundle: Path, labels: object) -> None:
     put(fake_bundle, "labels", labels)
     refusal(fake_bundle)
+
+
+def test_a_class_of_the_users_own_is_taken(fake_bundle: Path) -> None:
+    own = ["anger", "drowsy", "fear", "happiness", "neutral", "sadness", "surprise"]
+    put(fake_bundle, "labels", own)
+    assert open_bundle(fake_bundle).labels == tuple(own)
 
 
 def test_a_network_without_labels_is_refused(fake_bundle: Path) -> None:
@@ -621,7 +629,7 @@ def test_any_json_anywhere_gives_a_bundle_error_or_a_valid_bundle(
                 bundle = None
         assert set(opened) <= {str(path / MANIFEST), str(path / DATA)}
     if bundle is not None:
-        assert set(bundle.labels) <= set(EMOTIONS_8)
+        assert check_label_list(bundle.labels) == bundle.labels
         assert 8 <= bundle.crop.size_px <= 4096
         assert all(map(math.isfinite, (bundle.temperature, bundle.abstain_below)))
         assert [variant.entry for variant in bundle.variants] == [DATA]

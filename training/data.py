@@ -1,227 +1,234 @@
-"""Faces with labels, from the forms in which FER data sets come. Names decide, never indices."""
+"""Faces with labels, from every form in which FER data sets come. Names decide, never indices."""
 
 from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
-from fer_edge.errors import DataError, InputError, LabelError, MissingPartError
-from fer_edge.labels import SOURCE_ORDERS, canonical
-from fer_edge.preprocess import Image, decode_image, read_image
+from fer_edge.errors import DataError, InputError, LabelError
+from fer_edge.labels import label_of_number
+from fer_edge.preprocess import Box, Image, as_bgr, crop, decode_image, read_image
+from fer_edge.training import ferplus, sources
+from fer_edge.training.rows import Row
+from fer_edge.training.source import SPLITS, Broken, Found, Source, spelt
 
-SPLITS = ("train", "val", "test")
-_SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "publictest": "val",
-    "test": "test",
-    "privatetest": "test",
-}
-_IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
-_FER2013_SIDE_PX = 48
+Say = Callable[[str], None]
+Step = Callable[[str, int, int], None]
+
+_LISTED = 5
+"""Broken pictures that an error names; the rest is counted."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Face:
-    """One labelled picture: an image file's path, or the encoded bytes themselves.
+    """One labelled picture: an image file's path, the encoded bytes, or a row of a large file.
 
-    label: canonical name. votes: FER+ votes in the order of SOURCE_ORDERS["ferplus"], or None.
+    label: canonical name, or a class of the user's own. votes: FER+ votes in the order of
+    SOURCE_ORDERS["ferplus"], or None. subject, clip: who is seen, and in which recording, or None.
+    box: the face in the picture; None is all of it. soft: the votes are the target, not the label.
     """
 
-    source: Path | bytes
+    source: Path | bytes | Row
     label: str
     name: str
     votes: tuple[int, ...] | None = None
+    subject: str | None = None
+    clip: str | None = None
+    box: Box | None = None
+    soft: bool = False
 
     def read(self) -> Image:
         """The picture, uint8 BGR ``[H, W, 3]``. Raises DataError, naming the face, if broken."""
         try:
-            if isinstance(self.source, Path):
-                return read_image(self.source)
-            return decode_image(self.source, self.name)
+            stored = self.source.read() if isinstance(self.source, Row) else self.source
+            if isinstance(stored, Path):
+                image = read_image(stored)
+            elif isinstance(stored, bytes):
+                image = decode_image(stored, self.name)
+            else:
+                image = as_bgr(stored)
+            return image if self.box is None else crop(image, self.box)
         except InputError as error:
-            raise DataError(str(error)) from error
+            where = "" if self.name in str(error) else f"{self.name}: "
+            raise DataError(f"{where}{error}") from error
+
+    def target(self, labels: Sequence[str]) -> list[float]:
+        """What a network should answer, ``[classes]``, 1 in all: the label, or the votes' shares
+        where they are the target."""
+        if self.soft and self.votes is not None:
+            shares = ferplus.distribution(self.votes, labels)
+            if shares is not None:
+                return list(shares)
+        return [float(name == self.label) for name in labels]
 
 
 def load_faces(
-    source: str | Path, split: str | None = None, labels: Sequence[str] | None = None
+    source: str | Path | Source,
+    split: str | None = None,
+    labels: Sequence[str] | None = None,
+    say: Say = lambda text: warnings.warn(text, stacklevel=3),
+    step: Step = lambda what, done, total: None,
 ) -> list[Face]:
     """Read a data set's index (pictures stay encoded, or on disk, until they are used).
 
-    source: a parquet file (columns ``image``, and ``fer2013_label`` or ``label``), the Kaggle
-    FER2013 CSV, a folder of class folders, or a folder holding ``train``/``val``/``test`` as
-    folders, or as parquet files with that word in their name.
-    split: ``train``, ``val`` or ``test``; None takes a source that has no splits, whole.
-    labels: the canonical names wanted; a face with another one is an error.
+    source: a path of any form in ``sources.FORMS``, with options behind an @ (see Source).
+    split: ``train``, ``val`` or ``test``; None takes a source that has no splits, or one file,
+    whole.
+    labels: the names that the model knows; a face with another one is an error. Classes of the
+    user's own are only known from here.
+    say: told of what is left out.
 
     Raises MissingPartError (no such split), DataError (missing, empty, unreadable), LabelError (a
-    name that is not an emotion).
+    name that is not an emotion, or numbers without an order).
     """
-    path = Path(source)
-    if not path.exists():
-        raise DataError(f"expected a data set at {path}, found nothing there")
+    source = Source.parse(source)
     if split is not None and split not in SPLITS:
         raise DataError(f"expected split train, val or test, got {split!r}")
-    faces = list(_read(path, split))
+    try:
+        found = []
+        for one in sources.read(source, split):
+            found.append(one)
+            if len(found) % 5000 == 0:
+                step("listing faces", len(found), len(found))
+    except (OSError, csv.Error) as error:
+        raise DataError(f"cannot read {source.path}: {error}") from error
+    faces = _named(found, source, labels or (), say)
     if not faces:
         raise DataError(
-            f"no faces found in {path}" + (f" for split {split!r}" if split else "") + ". "
-            "Expected parquet, the FER2013 CSV or folders named by emotion"
+            f"no faces found in {source.path}"
+            + (f" for split {split!r}" if split else "")
+            + f". Known forms: {', '.join(form.what for form in sources.FORMS)}"
         )
     if labels is not None and (foreign := {face.label for face in faces} - set(labels)):
         raise LabelError(
-            f"{path} holds {', '.join(sorted(foreign))}, "
-            f"but the model knows only {', '.join(labels)}"
+            f"{source.path} holds {', '.join(sorted(foreign))}, but the model knows only "
+            f"{', '.join(labels)}. Leave them out: {source.path}@drop={'/'.join(sorted(foreign))}"
         )
+    return sound(faces, "skip", say, step)[0] if source.broken == "skip" else faces
+
+
+def _named(found: Sequence[Found], source: Source, labels: Sequence[str], say: Say) -> list[Face]:
+    """Faces with the model's names; without those that show no expression or are dropped."""
+    names = spelt(found, labels)
+    numbers = {f.label for f in found if isinstance(f.label, int)}
+    if numbers and names:
+        raise LabelError(
+            f"{source.path} labels its pictures with numbers and with names: "
+            f"{', '.join(map(str, sorted(numbers)))}; {', '.join(sorted(names))}"
+        )
+    if numbers:
+        order = source.number_order()
+        meant = {number: label_of_number(number, order) for number in sorted(numbers)}
+        known = spelt([Found(b"", name, "") for name in meant.values()], labels)
+        by_number = {number: known[name] for number, name in meant.items()}
+    dropped = spelt([Found(b"", name, "") for name in source.drop], labels).values()
+    left_out: Counter[str] = Counter()
+    faces = []
+    for f in found:
+        label = by_number[f.label] if isinstance(f.label, int) else names.get(str(f.label))
+        if source.labels != "own":
+            if f.votes is None:
+                raise DataError(f"{source.path} has no FER+ votes for {f.name}")
+            pick = ferplus.majority if source.labels == "ferplus" else ferplus.most_voted
+            label = pick(f.votes)
+        if label is None or label in dropped:
+            left_out[label or "no expression that most agree on"] += 1
+            continue
+        soft = source.labels == "ferplus-soft"
+        faces.append(Face(f.picture, label, f.name, f.votes, f.subject, f.clip, f.box, soft))
+    if left_out:
+        counts = ", ".join(f"{count:,} {label}" for label, count in sorted(left_out.items()))
+        say(f"{source.path}: left out {counts}")
     return faces
 
 
-def _read(path: Path, split: str | None) -> Iterator[Face]:
-    if path.is_dir():
-        yield from _read_folder(path, split)
-    elif path.suffix == ".parquet":
-        part = _part(path)
-        if split not in (None, part or "train"):
-            raise MissingPartError(f"{path} is one file, and not the {split!r} part of a data set")
-        yield from _read_parquet(path)
-    elif path.suffix == ".csv":
-        yield from _read_csv(path, split)
-    else:
-        raise DataError(f"expected a .parquet or .csv file or a folder, got {path}")
+@dataclass(frozen=True)
+class BrokenPicture:
+    """A picture that no network should see, and why."""
+
+    name: str
+    why: str
+
+    def __str__(self) -> str:
+        return self.why if self.name in self.why else f"{self.name} ({self.why})"
 
 
-def _read_folder(path: Path, split: str | None) -> Iterator[Face]:
-    by_split: dict[str, list[Path]] = {}
-    for entry in sorted(path.iterdir()):
-        if entry.is_dir() or entry.suffix == ".parquet":
-            by_split.setdefault(_part(entry), []).append(entry)
-    splits = sorted(set(by_split) - {""})
-    if splits:
-        if split is None:
-            raise DataError(f"{path} holds {', '.join(splits)}: say which with --split")
-        if split not in by_split:
-            raise MissingPartError(f"{path} has no {split!r} part, only {', '.join(splits)}")
-        for entry in by_split[split]:
-            yield from _read(entry, None)
-        return
-    csvs = sorted(path.glob("*.csv"))
-    if csvs and not by_split:
-        yield from _read_csv(csvs[0], split)
-        return
-    if split not in (None, "train"):
-        raise MissingPartError(f"{path} has no {split!r} part; it is one set of class folders")
-    for folder in by_split.get("", []):
-        if folder.suffix == ".parquet":
-            yield from _read_parquet(folder)
-            continue
-        label = canonical(folder.name)
-        for file in sorted(folder.iterdir()):
-            if file.suffix.lower() in _IMAGE_SUFFIXES:
-                yield Face(file, label, str(file))
+def hashed(
+    faces: Sequence[Face],
+    step: Step = lambda what, done, total: None,
+    look: Callable[[Image], None] = lambda image: None,
+) -> tuple[list[str | None], list[BrokenPicture]]:
+    """``pixel_hash`` of each face, None for a broken or blank picture, and those pictures.
 
-
-def _part(path: Path) -> str:
-    """train, val or test, by the last word of a file's or folder's name; "" if it says none."""
-    return _SPLIT_NAMES.get(path.stem.lower().replace("_", "-").split("-")[-1], "")
-
-
-def _read_parquet(path: Path) -> Iterator[Face]:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        table = pyarrow.parquet.read_table(path)
-    except (OSError, pyarrow.ArrowException) as error:
-        raise DataError(f"cannot read {path}: {error}") from error
-    columns = set(table.column_names)
-    label_column = "fer2013_label" if "fer2013_label" in columns else "label"
-    if not {"image", label_column} <= columns:
-        raise DataError(
-            f"expected columns image and label (or fer2013_label) in {path}, "
-            f"found {', '.join(sorted(columns))}"
-        )
-    vote_columns = sorted(c for c in columns if c.startswith("ferplus_"))
-    order = [_vote_column(name, vote_columns, path) for name in SOURCE_ORDERS["ferplus"]]
-    names = table["name"].to_pylist() if "name" in columns else range(table.num_rows)
-    votes: Iterable[tuple[int, ...] | None] = [None] * table.num_rows
-    if vote_columns:
-        votes = list(zip(*(table[c].to_pylist() for c in order), strict=True))
-    for image, label, name, vote in zip(
-        table["image"].to_pylist(), table[label_column].to_pylist(), names, votes, strict=True
-    ):
-        if not isinstance(label, str):
-            raise LabelError(
-                f"expected label names in {path}, got {label!r}: indices have no order"
-            )
-        if not isinstance(image, dict) or not isinstance(image.get("bytes"), bytes):
-            raise DataError(
-                f"expected column image of {path} to hold the encoded picture as bytes, in a "
-                f"struct of bytes and path; row {name} holds {type(image).__name__}"
-            )
-        yield Face(image["bytes"], canonical(label), str(name), vote)
-
-
-def _vote_column(name: str, columns: list[str], path: Path) -> str:
-    """The parquet column that holds the FER+ votes for one name, however it is spelt."""
-    for column in columns:
-        spelt = column.removeprefix("ferplus_").replace("_", " ").lower()
-        if spelt == name or (name == "not a face" and spelt == "nf"):
-            return column
+    look: shown every picture that is neither.
+    """
+    hashes: list[str | None] = []
+    broken = []
+    for i, face in enumerate(faces):
+        digest = None
         try:
-            if canonical(spelt) == name:
-                return column
-        except LabelError:
-            continue
-    if columns:
-        raise DataError(f"{path} has FER+ columns, but none for {name!r}: {', '.join(columns)}")
-    return ""
+            image = face.read()
+            if (image[0] == image[0, 0]).all() and (image == image[0, 0]).all():
+                broken.append(BrokenPicture(face.name, "blank: every pixel is the same"))
+            else:
+                digest = hash_of(image)
+                look(image)
+        except DataError as error:
+            broken.append(BrokenPicture(face.name, str(error)))
+        hashes.append(digest)
+        if i % 500 == 0 or i + 1 == len(faces):
+            step("reading faces", i + 1, len(faces))
+    return hashes, broken
 
 
-def _read_csv(path: Path, split: str | None) -> Iterator[Face]:
-    """The Kaggle form: emotion (0-6), pixels (48x48 numbers), Usage."""
-    order = SOURCE_ORDERS["fer2013-csv"]
-    found = set()
-    with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        rows = csv.DictReader(file, skipinitialspace=True)  # one of Kaggle's files has " pixels"
-        if not {"emotion", "pixels"} <= set(rows.fieldnames or ()):
+def sound(
+    faces: Sequence[Face],
+    broken: Broken,
+    say: Say,
+    step: Step = lambda what, done, total: None,
+) -> tuple[list[Face], list[str]]:
+    """The faces that can be read, and their hashes; each broken one is reported.
+
+    Raises DataError, naming the pictures, if there are any and ``broken`` is ``fail``.
+    """
+    hashes, bad = hashed(faces, step)
+    if bad:
+        if broken == "fail":
+            more = f"; and {len(bad) - _LISTED} more" if len(bad) > _LISTED else ""
             raise DataError(
-                f"expected columns emotion, pixels, Usage in {path}, got {rows.fieldnames}"
+                f"{len(bad)} of {len(faces)} pictures cannot be used: "
+                + "; ".join(map(str, bad[:_LISTED]))
+                + f"{more}. Mend or remove them, or leave them out with --broken skip"
             )
-        for line, row in enumerate(rows, start=2):
-            usage = _SPLIT_NAMES.get((row.get("Usage") or "train").lower(), "")
-            found.add(usage)
-            if split is not None and usage != split:
-                continue
-            try:
-                pixels = np.array(row["pixels"].split(), np.uint8)
-                image = pixels.reshape(_FER2013_SIDE_PX, _FER2013_SIDE_PX)
-                emotion = row["emotion"].strip()
-                label = order[int(emotion)] if emotion.isdigit() else canonical(emotion)
-            except (ValueError, OverflowError, IndexError, AttributeError) as error:
-                raise DataError(f"{path}, line {line}: not a FER2013 row: {error}") from error
-            yield Face(cv2.imencode(".png", image)[1].tobytes(), label, f"{path.stem}:{line}")
-    if found and split is not None and split not in found:
-        raise MissingPartError(f"{path} has no {split!r} rows, only {', '.join(sorted(found))}")
+        for picture in bad:
+            say(f"Left out: {picture}")
+    kept = [(f, h) for f, h in zip(faces, hashes, strict=True) if h is not None]
+    return [f for f, _ in kept], [h for _, h in kept]
+
+
+def hash_of(image: Image) -> str:
+    """SHA-256 of pixels and shape."""
+    return hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()
 
 
 def pixel_hash(face: Face) -> str:
     """SHA-256 of the decoded pixels and their shape: equal for twins in different files."""
-    image = face.read()
-    return hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()
+    return hash_of(face.read())
 
 
 def fingerprint(faces: Sequence[Face], hashes: Sequence[str]) -> str:
-    """SHA-256 over every picture and its label, independent of file names and order."""
-    lines = sorted(f"{h} {face.label}" for face, h in zip(faces, hashes, strict=True))
+    """SHA-256 over every picture and its target, independent of file names and order."""
+    lines = sorted(
+        f"{h} {face.label}" + (f" {face.votes}" if face.soft else "")
+        for face, h in zip(faces, hashes, strict=True)
+    )
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 

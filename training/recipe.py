@@ -10,7 +10,7 @@ from typing import Any, Literal, get_type_hints
 import yaml
 
 from fer_edge.errors import RecipeError
-from fer_edge.labels import EMOTIONS, canonical_all
+from fer_edge.labels import EMOTIONS, check_label_list
 
 RECIPE_DIR = Path(__file__).parent / "recipes"
 
@@ -102,8 +102,7 @@ class Recipe:
     labels: tuple[str, ...] = EMOTIONS
 
     def __post_init__(self) -> None:
-        if canonical_all(self.labels) != self.labels:
-            raise RecipeError(f"expected canonical label names, got {', '.join(self.labels)}")
+        check_label_list(self.labels)
         for name, value, low, high in (
             ("seed", self.seed, 0, 2**63),
             ("data.holdout", self.data.holdout, 0.01, 0.5),

@@ -32,7 +32,7 @@ def train_targets(split: Split, recipe: Recipe, say: Callable[[str], None]) -> T
     where that one knows other labels.
     """
     labels = list(recipe.labels)
-    own = nn.functional.one_hot(indices(split.train, labels), len(labels)).float()
+    own = torch.tensor([face.target(labels) for face in split.train])
     opinions = []
     if recipe.data.votes:
         if all(face.votes is not None for face in (*split.train, *split.held)):

@@ -35,6 +35,7 @@ from fer_edge.training.model import (
     parameter_count,
 )
 from fer_edge.training.recipe import Recipe
+from fer_edge.training.source import Sources
 from fer_edge.training.split import Say, Split, Step, split_data
 from fer_edge.training.targets import indices, teacher_facts, train_targets
 from fer_edge.training.weights import load_weights
@@ -47,7 +48,7 @@ BEST, STATE, METRICS = "best", "state.pt", "metrics.jsonl"
 
 def train(
     recipe: Recipe,
-    source: str | Path,
+    source: Sources,
     run: str | Path,
     *,
     resume: bool = False,
@@ -72,7 +73,7 @@ def train(
     except OSError as error:
         raise TrainingError(f"cannot make the run folder {run}: {error.strerror}") from error
     spec = model_spec(recipe)
-    split = split_data(recipe, source, step)
+    split = split_data(recipe, source, step, say)
     say(
         f"{len(split.train):,} faces to train on, {len(split.held):,} held out, "
         f"{split.dropped} dropped as twins of validation pictures"

@@ -191,6 +191,7 @@ def test_a_missing_vote_column_is_named(tmp_path: Path) -> None:
 def test_an_unknown_folder_name_is_named(tmp_path: Path) -> None:
     folder = write_classes(tmp_path / "faces")
     (folder / "hangry").mkdir()
+    (folder / "hangry" / "1.png").write_bytes(png(0))
     with pytest.raises(LabelError, match="hangry"):
         load_faces(folder)
 

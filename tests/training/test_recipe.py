@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from fer_edge.errors import FerEdgeError, RecipeError
-from fer_edge.labels import EMOTIONS
+from fer_edge.labels import EMOTIONS, EMOTIONS_8
 from fer_edge.training.recipe import RECIPE_DIR, load_recipe
 
 SHIPPED = sorted(path.stem for path in RECIPE_DIR.glob("*.yaml"))
@@ -154,7 +154,7 @@ def test_a_missing_section_is_named(content: dict[str, Any], write: Any, section
         load_recipe(write(content))
 
 
-@pytest.mark.parametrize("labels", [["Happy", "sad"], ["anger", "hangry"], ["anger", "anger"]])
+@pytest.mark.parametrize("labels", [["Happy", "sad"], ["anger", " fear"], ["anger", "anger"]])
 def test_labels_have_to_be_canonical(
     content: dict[str, Any], write: Any, labels: list[str]
 ) -> None:
@@ -162,6 +162,12 @@ def test_labels_have_to_be_canonical(
     with pytest.raises(FerEdgeError, match=f"{labels[-1]}") as caught:
         load_recipe(write(content))
     assert caught.value.exit_code == RecipeError.exit_code
+
+
+def test_labels_may_be_eight_or_the_users_own(content: dict[str, Any], write: Any) -> None:
+    for labels in (EMOTIONS_8, ("alert", "drowsy", "happiness")):
+        content["labels"] = list(labels)
+        assert load_recipe(write(content)).labels == labels
 
 
 @pytest.mark.parametrize("text", ["", "- a\n- b\n", "fit: {", "\x00"])
