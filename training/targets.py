@@ -99,8 +99,8 @@ def teacher_opinion(
         )
     if _held_out(teacher.facts) != (split.fingerprint, recipe.seed, recipe.data.holdout):
         say(
-            f"The teacher {folder} was trained on other data, or held out other faces: it may have seen the "
-            "ones held out now, and then counts for more than it should."
+            f"The teacher {folder} was trained on other data, or held out other faces: it may have "
+            "seen the ones held out now, and then counts for more than it should."
         )
     order = [teacher.spec.labels.index(name) for name in recipe.labels]
     views = [
