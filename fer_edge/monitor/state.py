@@ -9,7 +9,8 @@ from typing import Any, Literal
 from fer_edge.preprocess import Box
 
 Cause = Literal[
-    "lost", "too dark", "too bright", "blurred", "covered", "turned away", "small", "unsure", "new",
+    "lost", "too dark", "too bright", "blurred", "covered", "turned away", "small", "crowded", "unsure",
+    "new",
 ]  # fmt: skip
 """Why an expression is unknown, for programs; ``reason`` is the sentence."""
 
