@@ -89,7 +89,7 @@ class Inference:
     def predict(self, faces: npt.NDArray[np.uint8]) -> list[Prediction] | None:
         """faces: uint8 ``[N, S, S, 3]`` BGR of the bundle's size. None if nothing runs now; then
         health says so, and all variants are tried again after a while."""
-        while self._ready():
+        while self.ready():
             predictor = self._predictor
             assert predictor is not None
             try:
@@ -109,7 +109,8 @@ class Inference:
             predictor.close()
         self._worker.stop()
 
-    def _ready(self) -> bool:
+    def ready(self) -> bool:
+        """Whether something runs; where nothing does, and it is time, all variants are tried."""
         if self._predictor is not None:
             return True
         if self._clock() < self._retry_at:
