@@ -79,7 +79,7 @@ class Pipeline:
         self._begin(arrival, begun_s)
         image = self._guard.check(arrival.image, self._time_s)
         self.frame = image
-        if image is None:
+        if image is None or self._too_old():
             return self._blank()
         events = [] if image.shape == self._shape else self._new_scene(image.shape)
         self._find_faces(image)
@@ -129,6 +129,15 @@ class Pipeline:
         self._health.clear("camera")
         if arrival.reopened:
             self._guard.restart()
+
+    def _too_old(self) -> bool:
+        """A frame that waited until its camera may be dead is no picture of now."""
+        age_s = self._clock() - self._arrived_s
+        if not self._live or age_s < self._settings.no_frame_s:
+            return False
+        self.frame = None
+        self._health.find("camera", "lost", f"the newest frame is {age_s:.1f} s old")
+        return True
 
     def _blank(self, events: list[Event] | None = None) -> MonitorState:
         """Health is lost: nothing is said about anybody, and what lasted ends in time."""
