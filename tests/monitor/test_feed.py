@@ -203,9 +203,19 @@ def test_a_camera_that_opencv_reads_is_opened_again_when_it_runs_dry(tmp_path: P
         assert "unplugged" in str(feed.fault)
 
 
-def test_a_camera_that_is_not_there_says_so() -> None:
-    with pytest.raises(SourceError, match="plugged in"):
-        Camera(99).open()
+@pytest.mark.parametrize(
+    "device",
+    [
+        99,
+        "/dev/video99",
+        "rtsp://driver:secret@127.0.0.1:1/stream",
+        "rtspsrc location=rtsp://driver:secret@127.0.0.1:1/stream ! appsink",
+    ],
+)
+def test_a_camera_that_is_not_there_says_so_and_no_password(device: int | str) -> None:
+    with pytest.raises(SourceError, match="plugged in") as raised:
+        Camera(device).open()
+    assert "secret" not in str(raised.value)
 
 
 @pytest.mark.parametrize(
