@@ -20,6 +20,7 @@ from fer_edge.cli_bench import bench
 from fer_edge.cli_common import numbers, print_json
 from fer_edge.cli_data import data as data_group
 from fer_edge.cli_data import with_broken
+from fer_edge.cli_detector import detector
 from fer_edge.errors import FerEdgeError, InputError, MissingDependencyError, TargetError
 from fer_edge.shipped import DEFAULT_BUNDLE
 
@@ -445,6 +446,7 @@ def _write_text(path: Path, text: str) -> None:
 
 main.add_command(bench)
 main.add_command(data_group)
+main.add_command(detector)
 
 
 if __name__ == "__main__":

@@ -721,3 +721,15 @@ def test_a_variant_that_was_never_judged_says_so_where_it_is_taken(fake_bundle: 
 def test_a_judged_variant_is_taken_without_a_warning() -> None:
     with Predictor() as predictor:
         assert all(choice.warning is None for choice in predictor.explain())
+
+
+def test_variants_can_be_excluded_by_name(tmp_path: Path) -> None:
+    row = answers([1.0, 0, 0, 0, 0, 0, 0])
+    bundle = bundle_of(tmp_path / "two.fer", {"fake/int8": row, "fake/fp32": row})
+    with Predictor(bundle, exclude=["fake/int8"]) as predictor:
+        assert predictor.variant.name == "fake/fp32"
+        assert "fake/int8: excluded by the caller" in map(str, predictor.explain())
+    with pytest.raises(TargetError, match=r"fake/int8: excluded.*fake/fp32: excluded"):
+        Predictor(bundle, exclude=["fake/int8", "fake/fp32"])
+    with pytest.raises(InputError, match="among fake/int8, fake/fp32, got fake/int4"):
+        Predictor(bundle, exclude=["fake/int4"])

@@ -1,0 +1,216 @@
+"""Where the faces are: YuNet, Haar, the caller's own boxes or the whole frame, one method."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from fer_edge.errors import EngineError, InputError, TargetError
+from fer_edge.preprocess import MIN_SIDE_PX, Box, Image, as_bgr
+
+MAX_MODEL_BYTES = 64 * 1024 * 1024
+"""YuNet has 0.2 MB; nothing that is far larger is one."""
+MAX_FACES = 50
+"""More than any cabin holds; the guard against a detector that fires everywhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """One detected face.
+
+    box: ``(x, y, width, height)`` in pixels of the frame, clipped to it. score: the detector's own
+    confidence, 0..1. landmarks: float32 ``[5, 2]`` pixels, or None where the detector has none: the
+    person's right eye (left in the picture), left eye, nose tip, right and left mouth corner.
+    """
+
+    box: Box
+    score: float
+    landmarks: npt.NDArray[np.float32] | None = field(default=None, compare=False)
+
+
+class Detector(Protocol):
+    """``detect`` takes uint8 ``[H, W, 3]`` BGR and gives the faces, the surest first.
+
+    It may be called from any one thread at a time. Anything that it raises counts as a failed
+    detection: the monitor reports it in its health and tries again.
+    """
+
+    def detect(self, image: Image) -> list[Face]: ...
+
+
+def clip_box(x: float, y: float, w: float, h: float, width: int, height: int) -> Box | None:
+    """A box in whole pixels inside a ``width`` x ``height`` picture, or None if nothing of at least
+    8 pixels a side is left of it."""
+    if not np.isfinite((x, y, w, h)).all():
+        return None
+    left, top = max(round(x), 0), max(round(y), 0)
+    right, bottom = min(round(x + w), width), min(round(y + h), height)
+    if right - left < MIN_SIDE_PX or bottom - top < MIN_SIDE_PX:
+        return None
+    return left, top, right - left, bottom - top
+
+
+class YuNet:
+    """OpenCV Zoo's YuNet (``face_detection_yunet_2023mar.onnx``) through ``cv2.FaceDetectorYN``.
+
+    path: the ONNX file; ``fer-edge detector fetch`` gets it. width_px: the longer side of the
+    picture that is searched; larger frames are shrunk to it. YuNet sees faces from about 10 px, so
+    at 320 those of a 1280 px frame from about 40 px. min_score: faces below it are left out.
+    Several threads may call ``detect``; they take turns.
+
+    Raises InputError for a file that is missing or not YuNet.
+    """
+
+    def __init__(
+        self, path: str | Path, *, width_px: int = 320, min_score: float = 0.6, nms: float = 0.3
+    ) -> None:
+        if not 32 <= width_px <= 4096:
+            raise InputError(f"expected width_px from 32 to 4096, got {width_px}")
+        if not 0 < min_score < 1:
+            raise InputError(f"expected min_score between 0 and 1, got {min_score}")
+        self._width_px = width_px
+        self._lock = threading.Lock()
+        self._net = _load_yunet(Path(path), min_score, nms)
+        try:
+            self.detect(np.zeros((32, 32, 3), np.uint8))
+        except EngineError as error:
+            raise InputError(f"{path} is an ONNX file, but not YuNet. {_FETCH}") from error
+
+    def detect(self, image: Image) -> list[Face]:
+        """Faces in uint8 ``[H, W, 3]`` BGR, the surest first, with landmarks."""
+        image = as_bgr(image)
+        height, width = image.shape[:2]
+        scale = min(1.0, self._width_px / max(height, width))
+        if scale < 1.0:
+            size = max(round(width * scale), 1), max(round(height * scale), 1)
+            # Pixels are skipped, not averaged: the face that the network is to find is large.
+            image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), np.uint8)
+        back = np.array([width / image.shape[1], height / image.shape[0]], np.float32)
+        try:
+            with self._lock:
+                self._net.setInputSize((image.shape[1], image.shape[0]))
+                _, rows = self._net.detect(image)
+        except cv2.error as error:
+            raise EngineError(f"YuNet failed on a frame {width}x{height}: {error.err}") from error
+        faces = []
+        for row in () if rows is None else np.asarray(rows, np.float32):
+            x, y, w, h = (row[:4].reshape(2, 2) * back).ravel().tolist()
+            box = clip_box(x, y, w, h, width, height)
+            if box is not None and np.isfinite(row).all():
+                landmarks = row[4:14].reshape(5, 2) * back
+                faces.append(Face(box, min(float(row[14]), 1.0), landmarks))
+        return sorted(faces, key=lambda face: -face.score)
+
+
+_FETCH = "Get it with: fer-edge detector fetch"
+
+
+def _load_yunet(path: Path, min_score: float, nms: float) -> Any:
+    if not hasattr(cv2, "FaceDetectorYN"):
+        raise TargetError(
+            f"YuNet needs cv2.FaceDetectorYN, which OpenCV {cv2.__version__} was built without. "
+            "Run: pip install 'opencv-python-headless>=4.8'"
+        )
+    try:
+        if not path.is_file() or path.stat().st_size > MAX_MODEL_BYTES:
+            raise InputError(f"expected YuNet's ONNX file, got {path}. {_FETCH}")
+        model = np.frombuffer(path.read_bytes(), np.uint8)
+    except (OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"cannot read {path}: {error}. {_FETCH}") from error
+    # OpenCV 5 warns on standard error that its default target is its default target.
+    level = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+    try:
+        no_config = np.empty(0, np.uint8)
+        return cv2.FaceDetectorYN.create(
+            "onnx", model, no_config, (32, 32), min_score, nms, MAX_FACES
+        )
+    except cv2.error as error:
+        raise InputError(f"{path} is no ONNX file that OpenCV can read. {_FETCH}") from error
+    finally:
+        cv2.utils.logging.setLogLevel(level)
+
+
+class Haar:
+    """The frontal-face cascade that OpenCV 4 brings along: no file to fetch, no landmarks, and many
+    more misses than YuNet. Its score is the same for all faces, since it has none.
+
+    Raises TargetError where OpenCV has no cascades: version 5 dropped them.
+    """
+
+    SCORE = 0.5
+
+    def __init__(self, *, width_px: int = 320) -> None:
+        if not hasattr(cv2, "CascadeClassifier"):
+            raise TargetError(
+                f"OpenCV {cv2.__version__} has no CascadeClassifier; version 5 dropped it. Use "
+                "YuNet (fer-edge detector fetch), or run: pip install 'opencv-python-headless<5'"
+            )
+        self._width_px = width_px
+        self._lock = threading.Lock()
+        folder: str = cv2.data.haarcascades  # type: ignore[attr-defined]  # not in the stubs of 5
+        file = Path(folder) / "haarcascade_frontalface_default.xml"
+        self._cascade = cv2.CascadeClassifier(str(file))
+        if self._cascade.empty():
+            raise TargetError(f"OpenCV's face cascade is not at {file}. Install OpenCV again")
+
+    def detect(self, image: Image) -> list[Face]:
+        """Faces in uint8 ``[H, W, 3]`` BGR, the largest first."""
+        image = as_bgr(image)
+        height, width = image.shape[:2]
+        scale = min(1.0, self._width_px / max(height, width))
+        grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+        if scale < 1.0:
+            grey = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
+        with self._lock:
+            found = self._cascade.detectMultiScale(grey, 1.1, 5, minSize=(20, 20))
+        boxes = [
+            clip_box(x / scale, y / scale, w / scale, h / scale, width, height)
+            for x, y, w, h in np.asarray(found, np.float64).reshape(-1, 4).tolist()
+        ]
+        faces = [Face(box, self.SCORE) for box in boxes if box is not None]
+        return sorted(faces, key=lambda face: -face.box[2] * face.box[3])
+
+
+class Boxes:
+    """The caller's own detector.
+
+    find: takes the frame, uint8 ``[H, W, 3]`` BGR, and gives boxes ``(x, y, width, height)``, the
+    surest first; they are clipped to the frame. Known boxes: ``Boxes(lambda _: boxes)``.
+    Raises InputError for what is not a box.
+    """
+
+    def __init__(self, find: Callable[[Image], Iterable[Box]]) -> None:
+        self._find = find
+
+    def detect(self, image: Image) -> list[Face]:
+        height, width = image.shape[:2]
+        faces = []
+        for given in self._find(image):
+            try:
+                x, y, w, h = (float(v) for v in given)
+            except (TypeError, ValueError, OverflowError):
+                raise InputError(f"expected a box (x, y, width, height), got {given!r}") from None
+            if not np.isfinite((x, y, w, h)).all():
+                raise InputError(f"expected a box of finite pixel numbers, got {given!r}")
+            box = clip_box(x, y, w, h, width, height)
+            if box is not None:
+                faces.append(Face(box, 1.0))
+        return faces
+
+
+class WholeFrame:
+    """The frame is one face: for cameras that crop by themselves."""
+
+    def detect(self, image: Image) -> list[Face]:
+        height, width = image.shape[:2]
+        return [Face((0, 0, width, height), 1.0)]
