@@ -47,11 +47,13 @@ def export_file(
     try:
         content = write(source)
         session = load(content)
-    except (ConversionError, EngineError):
+        outputs = run_all(session, gate.images)
+    except ConversionError:
         raise
     except Exception as error:  # torch's exporters raise many kinds, none of them ours
-        raise ConversionError(f"torch cannot export {source.spec.backbone}: {error}") from error
-    outputs = run_all(session, gate.images)
+        raise ConversionError(
+            f"{source.spec.backbone} cannot be exported as {form}: {error}"
+        ) from error
     report = compare(reference, outputs, gate.truth, labels)
     if broken := failures(report, "fp32", Limits(), None):
         raise ParityError(f"the {form} file answers otherwise than its checkpoint: {broken[0]}")
@@ -74,6 +76,8 @@ class _TorchSession:
                 probabilities, embedding = self.module(torch.from_numpy(batch))
         except Exception as error:  # a batch that was made static raises several kinds
             raise EngineError(f"torch failed on a batch {batch.shape}: {error}") from error
+        if len(probabilities) != len(batch):
+            raise EngineError(f"{len(batch)} faces got {len(probabilities)} answers")
         return probabilities.numpy(), embedding.numpy()
 
     def close(self) -> None:
