@@ -46,16 +46,16 @@ class Embeddings:
         """Arrays ``names, labels, answers, confidences, embeddings, model`` (JSON); for
         ``numpy.load`` as it is, without pickles."""
         out = io.BytesIO()
-        labels = {} if self.labels is None else {"labels": np.array(self.labels, np.str_)}
-        np.savez(
-            out,
-            names=np.array(self.names, np.str_),
-            answers=np.array(self.answers, np.str_),
-            confidences=self.confidences,
-            embeddings=self.embeddings,
-            model=np.array(json.dumps(self.model), np.str_),
-            **labels,
-        )
+        arrays: dict[str, Any] = {
+            "names": np.array(self.names, np.str_),
+            "answers": np.array(self.answers, np.str_),
+            "confidences": self.confidences,
+            "embeddings": self.embeddings,
+            "model": np.array(json.dumps(self.model), np.str_),
+        }
+        if self.labels is not None:
+            arrays["labels"] = np.array(self.labels, np.str_)
+        np.savez(out, **arrays)
         return out.getvalue()
 
     def parquet(self) -> bytes:
@@ -150,7 +150,7 @@ def check(
     index = {name: i for i, name in enumerate(who.labels)}
     own = torch.tensor([index[face.label] for face in queries])
     theirs = torch.tensor([index[face.label] for face in gallery])
-    found = (own[:, None] == theirs.unique()).any(1)
+    found = torch.isin(own, theirs)
     values = _search(_unit(asked)[found], own[found], _unit(known), theirs, step)
     figures = {name: _beside_chance(value, chance) for name, (value, chance) in values.items()}
     answers = torch.from_numpy(probabilities.argmax(1))

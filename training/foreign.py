@@ -154,7 +154,7 @@ def _rounding(exact: Checkpoint, stored: Checkpoint) -> dict[str, Any]:
     faces = load_faces(FACES, "val")[::4]
     batch = to_batch([face.read() for face in faces], CropRule(exact.spec.input.size_px))
     with torch.inference_mode():
-        images = torch.from_numpy(batch).split(16)
+        images = torch.split(torch.from_numpy(batch), 16)
         p, q = (
             np.concatenate([module(part)[0].numpy() for part in images])
             for module in (DeployModule(exact), DeployModule(stored))

@@ -79,9 +79,10 @@ def per_class(axes: Axes, reports: Sequence[Report]) -> None:
     labels = reports[0]["labels"]
     width = 0.8 / len(reports)
     for k, report in enumerate(reports):
-        shown = [i for i, n in enumerate(labels) if _interval(report, n)]
+        intervals = [_interval(report, name) for name in labels]
+        shown = [i for i, interval in enumerate(intervals) if interval]
         heights = [report["all"]["per_class"][labels[i]]["f1"] for i in shown]
-        ends = [_interval(report, labels[i]) for i in shown]
+        ends = [interval for interval in intervals if interval]
         errors = [
             [max(h - low, 0) for h, (low, _) in zip(heights, ends, strict=True)],
             [max(high - h, 0) for h, (_, high) in zip(heights, ends, strict=True)],
@@ -105,7 +106,7 @@ def curves(figure: Figure, rows: Sequence[dict[str, Any]]) -> None:
                 "held_calibrated_nll": "held-out NLL, calibrated"}, "nats"),
         (middle, {"held_accuracy": "held-out accuracy",
                   "held_balanced_accuracy": "balanced accuracy"}, "share of faces"),
-        (right, {"lr": "learning rate"}, "learning rate at the epoch's end"),
+        (right, {"lr": "at the epoch's end"}, "learning rate"),
     ):  # fmt: skip
         for key, label in keys.items():
             if key in rows[0]:
@@ -113,6 +114,7 @@ def curves(figure: Figure, rows: Sequence[dict[str, Any]]) -> None:
                           marker="o" if len(rows) < 15 else None, ms=3)  # fmt: skip
         axes.set(xlabel="epoch", ylabel=ylabel)
         axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.ticklabel_format(axis="y", useOffset=False)
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
 
