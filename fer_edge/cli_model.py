@@ -284,6 +284,8 @@ def _check_forms(outs: tuple[Path, ...], known: tuple[str, ...]) -> None:
     for out in outs:
         if out.suffix not in known:
             raise InputError(f"expected a name that ends in {', '.join(known)}, got {out}")
+        if not out.parent.is_dir():  # said now, and not after minutes of work
+            raise InputError(f"cannot write {out}: there is no folder {out.parent}")
 
 
 def _shares(text: str, option: str) -> tuple[float, ...]:

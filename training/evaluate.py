@@ -192,8 +192,9 @@ def _variants(
         return [(None, None)]
     if target != "all":
         return [(target, precision)]
-    pairs = [(v.target, v.precision) for v in open_bundle(source).variants]
-    return [pair for pair in dict.fromkeys(pairs) if precision in (None, pair[1])]
+    pairs = dict.fromkeys((v.target, v.precision) for v in open_bundle(source).variants)
+    wanted = [pair for pair in pairs if precision in (None, pair[1])]
+    return [*wanted] or [(None, precision)]  # the Predictor says what is missing
 
 
 def _name(source: Path, report: dict[str, Any], others: Sequence[dict[str, Any]]) -> str:

@@ -140,6 +140,8 @@ def test_a_variant_for_another_chip_is_told_of_and_the_others_go_on(fake_bundle:
     assert "somechip" in evaluation_page(found)
     with pytest.raises(TargetError, match="somechip"):
         evaluate_all([fake_bundle], FACES, target="somechip")
+    with pytest.raises(TargetError, match=r"nothing to evaluate: .*int8"):
+        evaluate_all([fake_bundle], FACES, target="all", precision="int8")
 
 
 def test_a_run_is_named_by_its_folder_and_the_same_thing_twice_is_told_apart(
