@@ -6,11 +6,10 @@ import os
 import platform
 import sys
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from fer_edge.machine import cpu_field, cpu_name
+from fer_edge.machine import cpu_field, cpu_name, libraries
 
 _LIBRARIES = ("fer-edge", "numpy", "opencv-python-headless", "onnxruntime", "openvino", "torch")
 _ISA = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimddp", "i8mm")
@@ -43,7 +42,7 @@ def environment() -> dict[str, Any]:
         "load_1min": round(psutil.getloadavg()[0], 2),
         "system": platform.platform(),
         "python": platform.python_version(),
-        "libraries": {name: found for name in _LIBRARIES if (found := _version(name))},
+        "libraries": libraries(_LIBRARIES),
         "command": " ".join(["fer-edge", *sys.argv[1:]]),
     }
 
@@ -140,11 +139,4 @@ def _read(path: str) -> str | None:
     try:
         return Path(path).read_text("utf-8").strip()
     except OSError:
-        return None
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
         return None

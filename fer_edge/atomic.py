@@ -38,6 +38,28 @@ def write_folder(final: Path, fill: Callable[[Path], None]) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def write_file(final: Path, data: bytes) -> None:
+    """Put a file there in one step; an older one is replaced, a device or pipe never.
+
+    Raises OSError.
+    """
+    final = final.resolve()
+    if final.exists() and not final.is_file():
+        raise FileExistsError(errno.EEXIST, "expected a file there or nothing", str(final))
+    handle, name = tempfile.mkstemp(prefix=f".{final.name}.", suffix=".tmp", dir=final.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(final)
+        _sync_one(final.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def _exchange(one: Path, other: Path) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     name = "renameatx_np" if sys.platform == "darwin" else "renameat2"

@@ -17,10 +17,11 @@ import click
 
 import fer_edge
 from fer_edge.cli_bench import bench
-from fer_edge.cli_common import numbers, print_json
+from fer_edge.cli_common import numbers, print_json, write_out
 from fer_edge.cli_data import data as data_group
 from fer_edge.cli_data import with_broken
 from fer_edge.cli_detector import detector
+from fer_edge.cli_model import embed, evaluate, export, import_
 from fer_edge.errors import FerEdgeError, InputError, MissingDependencyError, TargetError
 from fer_edge.shipped import DEFAULT_BUNDLE
 
@@ -155,59 +156,6 @@ def train(
 
 
 @main.command()
-@click.argument("source", type=click.Path(path_type=Path))
-@click.option("--data", required=True, type=click.Path(path_type=Path), help="Labelled faces.")
-@click.option("--split", default="val", show_default=True, help="train, val, test, or none.")
-@click.option("--target", help="Which target of a bundle.")
-@click.option("--precision", help="Which precision of a bundle.")
-@click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
-def evaluate(
-    source: Path,
-    data: Path,
-    split: str,
-    target: str | None,
-    precision: str | None,
-    as_json: bool,
-) -> None:
-    """Accuracy, per-class figures and calibration of a checkpoint or bundle.
-
-    \b
-    Example: fer-edge evaluate runs/edge-default/best --data fer2013/
-    """
-    from fer_edge.progress import progress
-    from fer_edge.training.evaluate import evaluate as work
-
-    with progress() as (_, step):
-        report = work(
-            source,
-            data,
-            None if split == "none" else split,
-            target=target,
-            precision=precision,
-            step=step,
-        )
-    if as_json:
-        print_json(report)
-        return
-    for key in ("all", "deduplicated"):
-        m = report[key]
-        click.echo(
-            f"{key:13s} {m['faces']:6,} faces  accuracy {m['accuracy']:.4f}  balanced "
-            f"{m['balanced_accuracy']:.4f}  macro F1 {m['macro_f1']:.4f}  ECE {m['ece']:.4f}"
-        )
-    for name, row in report["all"]["per_class"].items():
-        click.echo(
-            f"    {name:10s} recall {row['recall']:.3f}  precision {row['precision']:.3f}  "
-            f"F1 {row['f1']:.3f}  n {row['support']}"
-        )
-    a = report["abstention"]
-    click.echo(
-        f"Answers with confidence of at least {a['threshold']:.2f}: {a['coverage']:.1%} of the "
-        f"faces, {a['accuracy'] or 0:.1%} of them right"
-    )
-
-
-@main.command()
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.option("--target", "targets", multiple=True, required=True,
               help="onnxruntime, openvino, tensorrt, or all.")  # fmt: skip
@@ -318,7 +266,7 @@ def matrix(
             step=step,
         )
     if out is not None:
-        _write_text(out, module.markdown(rows))
+        write_out(out, module.markdown(rows))
     if as_json:
         print_json([asdict(row) for row in rows])
     elif out is None:
@@ -437,16 +385,11 @@ def demo(out: Path) -> None:
     run(out)
 
 
-def _write_text(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, "utf-8")
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}") from error
-
-
 main.add_command(bench)
 main.add_command(data_group)
 main.add_command(detector)
+for command in (evaluate, export, import_, embed):
+    main.add_command(command)
 
 
 if __name__ == "__main__":

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import click
 
-from fer_edge.cli_common import numbers, print_json
-from fer_edge.errors import DataError, InputError, LimitError
+from fer_edge.cli_common import numbers, print_json, write_out
+from fer_edge.errors import DataError, LimitError
 from fer_edge.shipped import DEFAULT_CHECKPOINT
 
 SCENARIOS = (
@@ -125,9 +124,9 @@ def run(
         if out.suffix in (".md", ".html"):
             from fer_edge.benchmarks.pages import html, markdown
 
-            _write(out, html(report) if out.suffix == ".html" else markdown(report))
+            write_out(out, html(report) if out.suffix == ".html" else markdown(report))
         else:
-            _write(out, json.dumps(report, indent=1) + "\n")
+            write_out(out, json.dumps(report, indent=1) + "\n")
     if as_json:
         print_json(report)
     else:
@@ -169,13 +168,6 @@ def compare(
         raise LimitError("; ".join(found["alarms"]))
     if limits and (lost := [*found["unjudged"], *found["only_old"]]):
         raise DataError("cannot be judged: " + "; ".join(lost))
-
-
-def _write(path: Path, text: str) -> Any:
-    try:
-        path.write_text(text, "utf-8")
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}") from error
 
 
 def _has_torch() -> bool:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import click
+
+from fer_edge.atomic import write_file
+from fer_edge.errors import InputError
 
 
 def print_json(value: Any) -> None:
@@ -18,3 +22,12 @@ def numbers(text: str) -> list[int]:
         return [int(part) for part in text.split(",")]
     except ValueError:
         raise click.BadParameter(f"expected numbers like 1,8,32, got {text!r}") from None
+
+
+def write_out(path: Path, content: str | bytes) -> None:
+    """Write what a user asked for with -o, whole or not at all. Raises InputError."""
+    data = content.encode() if isinstance(content, str) else content
+    try:
+        write_file(path, data)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}") from error

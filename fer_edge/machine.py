@@ -1,9 +1,19 @@
-"""The processor's name, for the record beside a latency."""
+"""What a figure was computed on, for the record beside it."""
 
 from __future__ import annotations
 
+import os
 import platform
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
+
+_LIBRARIES = (
+    *("fer-edge", "numpy", "opencv-python-headless", "onnxruntime", "openvino", "torch", "timm"),
+    *("torchvision", "torchmetrics"),
+)
 
 
 def cpu_field(key: str) -> str | None:
@@ -21,3 +31,26 @@ def cpu_field(key: str) -> str | None:
 
 def cpu_name() -> str:
     return cpu_field("model name") or platform.processor() or platform.machine()
+
+
+def libraries(names: Sequence[str]) -> dict[str, str]:
+    """The installed version of each of them that is installed."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def software() -> dict[str, Any]:
+    """Processor, system, Python, libraries and time: enough to compute a figure again."""
+    return {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "cpu": cpu_name(),
+        "cores": os.cpu_count(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "libraries": libraries(_LIBRARIES),
+    }

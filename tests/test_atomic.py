@@ -1,4 +1,4 @@
-"""A folder appears whole or not at all, also when the process is killed halfway."""
+"""Folders and files appear whole or not at all, also when the process is killed halfway."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fer_edge.atomic import write_folder
+from fer_edge.atomic import write_file, write_folder
 
 
 def put(**files: str) -> Callable[[Path], None]:
@@ -129,3 +129,30 @@ def test_a_writer_killed_at_any_moment_leaves_an_old_or_a_new_bundle(tmp_path: P
     found = done.stdout.split()
     assert len(found) == 20, done.stderr[-1000:]
     assert set(found) <= {"old", "new"}
+
+
+def test_a_file_appears_and_is_replaced_without_a_trace(tmp_path: Path) -> None:
+    final = tmp_path / "report.json"
+    for text in (b"one", b"two"):
+        write_file(final, text)
+        assert final.read_bytes() == text
+    assert names(tmp_path) == ["report.json"]
+    assert final.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_link_is_written_through_and_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "real").write_bytes(b"old")
+    (tmp_path / "link").symlink_to("real")
+    write_file(tmp_path / "link", b"new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("final", ["folder", "pipe", "no/such/folder/report.json"])
+def test_what_is_no_file_is_not_replaced(tmp_path: Path, final: str) -> None:
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    before = names(tmp_path)
+    with pytest.raises(OSError, match=r"expected a file|No such file"):
+        write_file(tmp_path / final, b"new")
+    assert names(tmp_path) == before

@@ -97,6 +97,12 @@ def test_version(run: Any) -> None:
         ["convert", "best", "--target", "openvino"],
         ["convert", "best", "--target", "openvino", "-o", "x.fer", "--allow-drop", "101"],
         ["bench", "--batch-sizes", "1,many"],
+        ["export", "best", "-o", "x.pt"],
+        ["export", "best", "-o", "x.pt", "--format", "caffe"],
+        ["import", "x.pth", "--backbone", "resnet18", "--labels", "fear", "-o", "best"],
+        ["embed", "a.png"],
+        ["embed", "--check"],
+        ["embed", "--check", "--data", "x", "-o", "x.npz"],
         ["bench", "--budget-s", "soon"],
     ],
     ids=" ".join,
@@ -119,6 +125,11 @@ def test_wrong_usage_ends_with_2_and_points_to_help(run: Any, arguments: list[st
         (["predict", "{happy}", "--bundle", "{fake}", "--box", "500", "0", "9", "9"], 3),
         (["inspect", "nowhere.fer"], 4),
         (["bench", "nowhere.fer"], 4),
+        (["evaluate", "{fake}", "--data", "{happy}", "-o", "report.pdf"], 3),
+        (["export", "nowhere", "--format", "onnx", "-o", "x.onnx"], 4),
+        (["embed", "nowhere.png", "-o", "x.npz"], 3),
+        (["embed", "{happy}", "-o", "x.pkl"], 3),
+        (["embed", "{happy}", "--model", "{fake}", "-o", "no/such/folder/x.npz"], 3),
         (["bench", "{fake}", "--batch-sizes", "0"], 3),
         (["evaluate", "nowhere.fer", "--data", "{faces}"], 4),
         (["evaluate", "nowhere", "--data", "{faces}"], 4),
@@ -340,13 +351,68 @@ def test_evaluate_gives_the_figures_of_a_bundle(run: Any, fake_bundle: Path) -> 
     """It always answers neutral: right for one class in seven."""
     result = run("evaluate", fake_bundle, "--data", FACES, "--json")
     assert result.exit_code == 0
-    report = json.loads(result.stdout)
+    (report,) = json.loads(result.stdout)["inputs"]
     assert report["all"]["accuracy"] == pytest.approx(1 / 7)
     assert report["all"]["per_class"]["neutral"]["recall"] == 1
     assert report["variant"] == "fake/fp32"
     said = run("evaluate", fake_bundle, "--data", FACES).stdout
     assert "accuracy 0.1429" in said
     assert all(name in said for name in EMOTIONS)
+
+
+def test_evaluate_writes_each_form(run: Any, fake_bundle: Path, tmp_path: Path) -> None:
+    outs = [tmp_path / f"report.{suffix}" for suffix in ("json", "html", "png")]
+    arguments = [part for out in outs for part in ("-o", out)]
+    result = run("evaluate", fake_bundle, fake_bundle, "--data", FACES, *arguments)
+    assert result.exit_code == 0
+    assert [out.read_bytes()[:5] for out in outs] == [b'{\n "i', b"<!doc", b"\x89PNG\r"]
+    assert "against fake.fer fake/fp32: accuracy +0.00 points" in result.stdout
+
+
+# --- export, import and embed --------------------------------------------------------------------
+
+IMPORT = ["--backbone", "test_byobnet", "--size", "48", "--colour", "rgb"]
+IMPORT += ["--mean", "0.5,0.5,0.5", "--std", "0.5,0.5,0.5"]
+LABELS = ["--labels", "angry,disgust,fear,happy,neutral,sad,surprise"]
+
+
+@pytest.mark.slow
+def test_a_foreign_network_is_imported_evaluated_and_exported(run: Any, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    from fer_edge.training import torchvision_compat  # noqa: F401
+
+    import timm  # isort: skip
+
+    torch.set_num_threads(1)
+    torch.save(timm.create_model("test_byobnet", num_classes=7).state_dict(), tmp_path / "t.pth")
+    result = run("import", "t.pth", *IMPORT, *LABELS, "-o", "theirs")
+    assert result.exit_code == 0
+    assert "102 tensors loaded from t.pth" in result.stderr
+    assert "Not calibrated" in result.stdout
+    assert run("evaluate", "theirs", "--data", FACES, "--json").exit_code == 0
+    result = run("export", "theirs", "--format", "torchscript", "-o", "theirs.pt", "--json")
+    assert json.loads(result.stdout)["agreement"] == 1
+    assert "deprecated" in result.stderr
+    wrong = run("import", "t.pth", *IMPORT, "--labels", "happy,sad", "-o", "other")
+    assert (wrong.exit_code, (tmp_path / "other").exists()) == (3, False)
+    torch.save(timm.create_model("test_byobnet"), tmp_path / "whole.pth")
+    refused = run("import", "whole.pth", *IMPORT, *LABELS, "-o", "other")
+    assert refused.exit_code == 4
+    assert "pickled module" in refused.stderr
+
+
+def test_embed_writes_and_says_what(run: Any, fake_bundle: Path) -> None:
+    result = run("embed", HAPPY, FACES / "fear.png", "--model", fake_bundle, "-o", "x.npz")
+    assert result.exit_code == 0
+    assert "x.npz: 2 faces" in result.stdout
+    result = run("embed", "--data", FACES, "--model", fake_bundle, "-o", "x.parquet", "--json")
+    assert json.loads(result.stdout)["faces"] == 336
+
+
+def test_embed_check_ends_with_8_where_embeddings_tell_nothing(run: Any, fake_bundle: Path) -> None:
+    result = run("embed", "--check", "--data", FACES, "--model", fake_bundle)
+    assert result.exit_code == 8
+    assert "chance" in result.stdout
 
 
 @pytest.mark.slow
@@ -369,4 +435,4 @@ def test_train_prints_where_the_checkpoint_is_and_evaluate_takes_it(
     report = json.loads(
         run("evaluate", tmp_path / "run" / "best", "--data", FACES, "--json").stdout
     )
-    assert report["all"]["faces"] == 336
+    assert report["inputs"][0]["all"]["faces"] == 336

@@ -12,12 +12,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 
 from fer_edge.bundle import Bundle, open_bundle
+from fer_edge.training import plots
 from fer_edge.training.checkpoint import load_checkpoint
 from fer_edge.training.evaluate import evaluate
 from fer_edge.training.model import InputSpec
@@ -238,37 +236,11 @@ def _variants(bundle: Bundle, reports: dict[str, dict[str, Any]]) -> str:
 
 
 def _draw(report: dict[str, Any], out: Path) -> None:
-    labels, m = report["labels"], report["all"]
-    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(15, 4.6), layout="constrained")
-    shares = [[n / max(sum(row), 1) for n in row] for row in m["confusion"]]
-    left.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for i, row in enumerate(shares):
-        for j, share in enumerate(row):
-            left.text(
-                j, i, f"{share:.2f}", ha="center", va="center", fontsize=8,
-                color="white" if share > 0.5 else "black",
-            )  # fmt: skip
-    left.set_xticks(range(len(labels)), labels, rotation=40, ha="right")
-    left.set_yticks(range(len(labels)), labels)
-    left.set_xlabel("answer")
-    left.set_ylabel("label")
-    bins = [b for b in m["reliability"] if b["faces"]]
-    middle.plot([0, 1], [0, 1], "--", color="grey", label="perfect")
-    middle.bar(
-        [b["confidence"] for b in bins], [b["accuracy"] for b in bins], width=0.05, alpha=0.7
-    )
-    middle.set_xlabel("confidence")
-    middle.set_ylabel("share right")
-    middle.set_title(f"ECE {m['ece']:.4f}")
-    right.plot([c["coverage"] for c in m["coverage"]], [c["accuracy"] for c in m["coverage"]], "o-")
-    a = report["abstention"]
-    right.axvline(a["coverage"], color="grey", ls="--", label=f"threshold {a['threshold']:.2f}")
-    right.set_xlabel("share of faces answered")
-    right.set_ylabel("share of answers right")
-    right.grid(alpha=0.3)
-    right.legend()
-    figure.savefig(out, dpi=110)
-    plt.close(figure)
+    figure = Figure(figsize=(15, 4.6), layout="constrained")
+    drawers = (plots.confusion, plots.calibration, plots.coverage)
+    for axes, draw in zip(figure.subplots(1, len(drawers)), drawers, strict=True):
+        draw(axes, report)
+    out.write_bytes(plots.data(figure, "png"))
 
 
 if __name__ == "__main__":

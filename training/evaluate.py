@@ -1,28 +1,26 @@
-"""Figures of a checkpoint or a bundle on labelled faces, repeatable to the digit."""
+"""Figures of checkpoints and bundles on labelled faces, repeatable to the digit."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from fer_edge.errors import DataError, MissingPartError
-from fer_edge.predictor import Predictor
-from fer_edge.preprocess import CropRule, to_batch
-from fer_edge.training.checkpoint import load_checkpoint
+from fer_edge.bundle import open_bundle
+from fer_edge.errors import DataError, MissingPartError, TargetError
+from fer_edge.machine import software
+from fer_edge.training.answers import Step, opened
+from fer_edge.training.bootstrap import METHOD, difference, intervals
 from fer_edge.training.data import Face, load_faces, pixel_hash
-from fer_edge.training.deploy import DeployModule
 from fer_edge.training.metrics import metrics
-from fer_edge.training.model import parameter_count
-
-_BATCH = 64
-
-Step = Callable[[str, int, int], None]
+from fer_edge.training.roc import roc
 
 
 def evaluate(
@@ -41,93 +39,168 @@ def evaluate(
     target, precision: which variant of a bundle. Raises DataError, CheckpointError, BundleError,
     TargetError.
     """
-    source = Path(source)
-    who: dict[str, Any]
-    if source.suffix == ".fer":
-        with Predictor(source, target, precision) as predictor:
-            labels, threshold = predictor.labels, predictor.bundle.abstain_below
-            who = {"bundle": source.name, "variant": predictor.variant.name}
-            faces = load_faces(data, split, labels)
-            run = _bundle_runner(predictor)
-            probabilities = _run(run, faces, predictor.bundle.crop, step)
-    else:
-        checkpoint = load_checkpoint(source)
-        labels, threshold = checkpoint.spec.labels, checkpoint.abstain_below
-        who = {
-            "checkpoint": source.name,
-            "sha256": checkpoint.sha256,
-            "parameters": parameter_count(checkpoint.model),
-        }
-        faces = load_faces(data, split, labels)
-        module = DeployModule(checkpoint)
+    return _judge(Path(source), target, precision, Exam(Path(data), split, step))[0]
 
-        def run(batch: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-            with torch.inference_mode():
-                return np.asarray(module(torch.from_numpy(batch))[0].numpy())
 
-        probabilities = _run(run, faces, CropRule(checkpoint.spec.input.size_px), step)
-    truth = [face.label for face in faces]
-    distinct = _distinct(faces, data, split, labels, step)
-    confident = probabilities.max(1) >= threshold
-    right = probabilities.argmax(1) == np.array([labels.index(name) for name in truth])
+def evaluate_all(
+    sources: Sequence[str | Path],
+    data: str | Path,
+    split: str | None = "val",
+    *,
+    target: str | None = None,
+    precision: str | None = None,
+    step: Step = lambda what, done, total: None,
+) -> dict[str, Any]:
+    """Evaluate several on the same faces; ``inputs`` are what ``evaluate`` gives, each with a name.
+
+    target: of bundles only; ``all`` takes each variant that runs here and tells of the others in
+    ``refused``. ``comparisons`` are of each input with the first, face by face.
+    """
+    exam = Exam(Path(data), split, step)
+    inputs: list[dict[str, Any]] = []
+    answers: list[list[str]] = []
+    refused: list[dict[str, str]] = []
+    for source in map(Path, sources):
+        for wanted in _variants(source, target, precision):
+            try:
+                report, given = _judge(source, *wanted, exam)
+            except TargetError as error:
+                if target != "all":
+                    raise
+                which = "/".join(filter(None, wanted))
+                refused.append({"input": f"{source.name} {which}", "why": str(error)})
+                continue
+            inputs.append({"name": _name(source, report, inputs), **report})
+            answers.append(given)
+    if not inputs:
+        raise TargetError("nothing to evaluate: " + "; ".join(row["why"] for row in refused))
     return {
-        **who,
-        "data": Path(data).name,
-        "split": split,
-        "labels": list(labels),
-        "all": metrics(probabilities, truth, labels),
-        "deduplicated": metrics(probabilities[distinct], [truth[i] for i in distinct], labels),
-        "abstention": {
-            "threshold": threshold,
-            "coverage": float(confident.mean()),
-            "accuracy": float(right[confident].mean()) if confident.any() else None,
-        },
+        "inputs": inputs,
+        "comparisons": [
+            {
+                "of": report["name"],
+                "with": inputs[0]["name"],
+                "agreement": float(np.mean([a == b for a, b in zip(answers[0], own, strict=True)])),
+                **difference(exam.truth, answers[0], own),
+            }
+            for report, own in zip(inputs[1:], answers[1:], strict=True)
+        ],
+        "refused": refused,
+        "method": METHOD,
+        "environment": software(),
     }
 
 
-def _bundle_runner(
-    predictor: Predictor,
-) -> Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]:
-    def run(batch: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        answers = predictor.predict_batch(batch)
-        return np.array([[a.probabilities[n] for n in predictor.labels] for a in answers])
-
-    return run
-
-
-def _run(
-    run: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]],
-    faces: Sequence[Face],
-    rule: CropRule,
-    step: Step,
-) -> npt.NDArray[np.float32]:
-    parts = []
-    for i in range(0, len(faces), _BATCH):
-        parts.append(run(to_batch([face.read() for face in faces[i : i + _BATCH]], rule)))
-        step("evaluating", min(i + _BATCH, len(faces)), len(faces))
-    return np.concatenate(parts)
+def figures(
+    probabilities: npt.NDArray[np.floating[Any]], truth: Sequence[str], labels: Sequence[str]
+) -> dict[str, Any]:
+    """Everything that is reported of a set of answers: metrics, their intervals and ROC curves."""
+    found = metrics(probabilities, truth, labels)
+    return {
+        **found,
+        "intervals": intervals(found["confusion"], labels),
+        "roc": roc(probabilities, truth, labels),
+    }
 
 
-def _distinct(
-    faces: Sequence[Face], data: str | Path, split: str | None, labels: Sequence[str], step: Step
-) -> list[int]:
-    """Indices of pictures that stand only once, here and in the training part."""
-    own = [pixel_hash(face) for face in faces]
-    try:
-        others = load_faces(data, "train", labels) if split not in (None, "train") else []
-    except MissingPartError:
-        others = []  # a source without a train part: no twins to look for
-    trained = set()
-    for i, face in enumerate(others):
-        trained.add(pixel_hash(face))
-        if i % 500 == 0:
-            step("looking for twins", i, len(others))
-    first: Counter[str] = Counter()
-    kept = []
-    for i, digest in enumerate(own):
-        first[digest] += 1
-        if first[digest] == 1 and digest not in trained:
-            kept.append(i)
-    if not kept:
-        raise DataError(f"every picture of {data} is in its train part: nothing to evaluate on")
-    return kept
+def abstention(
+    probabilities: npt.NDArray[np.floating[Any]],
+    truth: Sequence[str],
+    labels: Sequence[str],
+    threshold: float,
+) -> dict[str, Any]:
+    """Share of faces answered at that threshold, and of answers that are right (None: none)."""
+    confident = probabilities.max(1) >= threshold
+    right = probabilities.argmax(1) == np.array([list(labels).index(name) for name in truth])
+    return {
+        "threshold": threshold,
+        "coverage": float(confident.mean()),
+        "accuracy": float(right[confident].mean()) if confident.any() else None,
+    }
+
+
+@dataclass
+class Exam:
+    """The faces that everybody is judged on; twins are looked for once."""
+
+    data: Path
+    split: str | None
+    step: Step
+    faces: list[Face] = field(default_factory=list)
+
+    def read(self, labels: Sequence[str]) -> list[Face]:
+        """The faces, for a model that knows these labels. Raises LabelError for others."""
+        self.faces = load_faces(self.data, self.split, labels)
+        return self.faces
+
+    @property
+    def truth(self) -> list[str]:
+        return [face.label for face in self.faces]
+
+    @cached_property
+    def distinct(self) -> list[int]:
+        """Indices of pictures that stand only once, here and in the training part."""
+        own = [pixel_hash(face) for face in self.faces]
+        others: list[Face] = []
+        if self.split not in (None, "train"):
+            # A source without a train part has no twins to look for.
+            with suppress(MissingPartError):
+                others = load_faces(self.data, "train")
+        trained = set()
+        for i, face in enumerate(others):
+            trained.add(pixel_hash(face))
+            if i % 500 == 0:
+                self.step("looking for twins", i, len(others))
+        first: Counter[str] = Counter()
+        kept = []
+        for i, digest in enumerate(own):
+            first[digest] += 1
+            if first[digest] == 1 and digest not in trained:
+                kept.append(i)
+        if not kept:
+            raise DataError(
+                f"every picture of {self.data} is in its train part: nothing to evaluate on"
+            )
+        return kept
+
+
+def _judge(
+    source: Path, target: str | None, precision: str | None, exam: Exam
+) -> tuple[dict[str, Any], list[str]]:
+    """The report, and each face's answer by name."""
+    with opened(source, target, precision) as who:
+        faces = exam.read(who.labels)
+        probabilities, _ = who.answer(faces, "evaluating", exam.step)
+    truth, labels, distinct = exam.truth, who.labels, exam.distinct
+    report = {
+        **who.facts,
+        "data": exam.data.name,
+        "split": exam.split,
+        "labels": list(labels),
+        "all": figures(probabilities, truth, labels),
+        "deduplicated": figures(probabilities[distinct], [truth[i] for i in distinct], labels),
+        "abstention": abstention(probabilities, truth, labels, who.abstain_below),
+    }
+    return report, [labels[i] for i in probabilities.argmax(1)]
+
+
+def _variants(
+    source: Path, target: str | None, precision: str | None
+) -> list[tuple[str | None, str | None]]:
+    """What to open of one source: (target, precision)."""
+    if source.suffix != ".fer":
+        return [(None, None)]
+    if target != "all":
+        return [(target, precision)]
+    pairs = dict.fromkeys((v.target, v.precision) for v in open_bundle(source).variants)
+    wanted = [pair for pair in pairs if precision in (None, pair[1])]
+    return [*wanted] or [(None, precision)]  # the Predictor says what is missing
+
+
+def _name(source: Path, report: dict[str, Any], others: Sequence[dict[str, Any]]) -> str:
+    """What a reader tells it from the others by: a run's ``best`` is named with its run."""
+    path = source.resolve()
+    name = f"{path.parent.name}/{path.name}" if path.name == "best" else path.name
+    name = f"{name} {report['variant']}" if "variant" in report else name
+    again = 1 + sum(other["name"].split(" #")[0] == name for other in others)
+    return name if again == 1 else f"{name} #{again}"

@@ -20,10 +20,14 @@ ECE_BINS = 15
 def metrics(
     probabilities: npt.NDArray[np.floating[Any]], truth: Sequence[str], labels: Sequence[str]
 ) -> dict[str, Any]:
-    """Accuracy, balanced accuracy, macro F1, calibration and the confusion matrix.
+    """Accuracy, macro and weighted figures, calibration and the confusion matrix.
 
     probabilities: ``[N, C]``, columns in the order of labels. truth: N canonical names.
     Rates are shares (0..1); ``confusion[i][j]`` counts faces of class i that were called j.
+    Macro figures are means over the classes that have faces, so that the macro recall is the
+    balanced accuracy; weighted ones weigh a class by its faces, and the weighted recall is the
+    accuracy. The precision of a class that was never the answer is 0. docs/evaluation.md defines
+    each figure.
     """
     # Engines round a sure answer to 1.0000001, which torchmetrics would take for a logit.
     p = torch.from_numpy(np.ascontiguousarray(probabilities, np.float64)).clamp(0, 1)
@@ -39,7 +43,10 @@ def metrics(
         "faces": len(t),
         "accuracy": float((p.argmax(1) == t).double().mean()),
         "balanced_accuracy": float(recall[present].mean()),
+        "macro_precision": float(precision[present].mean()),
         "macro_f1": float(f1[present].mean()),
+        "weighted_precision": float(tm.multiclass_precision(p, t, c, average="weighted")),
+        "weighted_f1": float(tm.multiclass_f1_score(p, t, c, average="weighted")),
         "ece": float(tm.multiclass_calibration_error(p, t, c, n_bins=ECE_BINS, norm="l1")),
         "nll": float(torch.nn.functional.nll_loss(p.clamp_min(1e-12).log(), t)),
         "per_class": {

@@ -116,7 +116,9 @@ class FaceNet(nn.Module):
             )
         except (RuntimeError, TypeError, ValueError) as error:
             raise RecipeError(f"timm cannot build backbone {spec.backbone!r}: {error}") from error
-        self.neck, self.embedding_dim = _neck(spec.neck, int(self.backbone.num_features))
+        # Some networks widen their features once more after pooling (mobilenetv3: 576 to 1024).
+        width = getattr(self.backbone, "head_hidden_size", None) or self.backbone.num_features
+        self.neck, self.embedding_dim = _neck(spec.neck, int(width))
         self.head = nn.Sequential(
             nn.Dropout(spec.dropout), nn.Linear(self.embedding_dim, len(spec.labels))
         )

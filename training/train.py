@@ -222,7 +222,7 @@ def train(
 
 def finish(run: Path, held: FaceDataset, recipe: Recipe, licence: str | None, say: Say) -> Path:
     """Fit temperature and threshold for the best epoch, and draw the curves."""
-    from fer_edge.training.report import draw_curves
+    from fer_edge.training.report import draw_curves, write_run_report
 
     checkpoint = load_checkpoint(run / BEST)
     logits = predict_logits(checkpoint.model, held, recipe.fit.batch, torch.device("cpu"))
@@ -244,6 +244,7 @@ def finish(run: Path, held: FaceDataset, recipe: Recipe, licence: str | None, sa
         run / BEST,
     )
     draw_curves(run / METRICS, run / "curves.png")
+    write_run_report(run, calibrated.numpy(), [face.label for face in held.faces])
     say(
         f"Best epoch {checkpoint.facts['epoch']}, {parameter_count(checkpoint.model):,} "
         f"parameters, temperature {temperature:.3f}: {run / BEST}"

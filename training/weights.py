@@ -18,7 +18,7 @@ from fer_edge.training import torchvision_compat  # noqa: F401  (before timm)
 from timm.models import adapt_input_conv  # isort: skip
 
 _WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model")
-_PREFIXES = ("module.", "backbone.")
+_PREFIXES = ("module.", "_orig_mod.", "backbone.")
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,8 +16,10 @@ import pytest
 from fer_edge.backends.fake import write_fake_bundle
 from fer_edge.errors import DataError, TargetError
 from fer_edge.labels import EMOTIONS
-from fer_edge.shipped import FACES
-from fer_edge.training.evaluate import evaluate
+from fer_edge.shipped import DEFAULT_BUNDLE, DEFAULT_CHECKPOINT, FACES
+from fer_edge.training.evaluate import evaluate, evaluate_all
+from fer_edge.training.pages import evaluation_page
+from fer_edge.training.plots import sheet
 
 
 def rows(split: str) -> list[Any]:
@@ -83,6 +86,99 @@ def test_data_whose_every_picture_was_trained_on_is_said(fake_bundle: Path, tmp_
 def test_a_precision_that_the_bundle_lacks_is_refused(fake_bundle: Path) -> None:
     with pytest.raises(TargetError, match="int8"):
         evaluate(fake_bundle, FACES, precision="int8")
+
+
+# --- several, side by side -----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The shipped model in torch and in every variant that runs here, on 84 faces."""
+    data = write(tmp_path_factory.mktemp("few") / "f-val.parquet", rows("val")[::4])
+    return evaluate_all([DEFAULT_CHECKPOINT, DEFAULT_BUNDLE], data, target="all")
+
+
+def test_each_variant_that_runs_stands_beside_the_checkpoint(found: dict[str, Any]) -> None:
+    names = [report["name"] for report in found["inputs"]]
+    assert names[0] == "default-checkpoint"
+    assert "default.fer onnxruntime/fp32" in names
+    assert len(names) == len(set(names)) >= 3
+    assert len(found["comparisons"]) == len(names) - 1
+    for row in found["comparisons"]:
+        assert row["with"] == "default-checkpoint"
+        assert row["agreement"] > 0.9
+        low, high = row["accuracy"]["interval"]
+        assert low <= row["accuracy"]["change"] <= high
+    assert "95%" in found["method"]
+    assert found["environment"]["libraries"]["torch"]
+    json.dumps(found, allow_nan=False)
+
+
+def test_an_input_is_what_evaluating_it_alone_gives(found: dict[str, Any], tmp_path: Path) -> None:
+    data = write(tmp_path / "f-val.parquet", rows("val")[::4])
+    alone = evaluate(DEFAULT_CHECKPOINT, data)
+    assert found["inputs"][0] == {"name": "default-checkpoint", **alone}
+
+
+def test_figures_lie_in_their_intervals(found: dict[str, Any]) -> None:
+    m = found["inputs"][0]["all"]
+    for name in ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1"):
+        low, high = m["intervals"][name]
+        assert low < m[name] < high
+
+
+def test_a_variant_for_another_chip_is_told_of_and_the_others_go_on(fake_bundle: Path) -> None:
+    manifest = json.loads((fake_bundle / "bundle.json").read_text("utf-8"))
+    (variant,) = manifest["variants"]
+    manifest["variants"].append({**variant, "target": "somechip"})
+    (fake_bundle / "bundle.json").write_text(json.dumps(manifest), "utf-8")
+    found = evaluate_all([fake_bundle], FACES, target="all")
+    assert [report["name"] for report in found["inputs"]] == ["fake.fer fake/fp32"]
+    (refused,) = found["refused"]
+    assert refused["input"] == "fake.fer somechip/fp32"
+    assert "somechip" in refused["why"]
+    assert "somechip" in evaluation_page(found)
+    with pytest.raises(TargetError, match="somechip"):
+        evaluate_all([fake_bundle], FACES, target="somechip")
+    with pytest.raises(TargetError, match=r"nothing to evaluate: .*int8"):
+        evaluate_all([fake_bundle], FACES, target="all", precision="int8")
+
+
+def test_a_run_is_named_by_its_folder_and_the_same_thing_twice_is_told_apart(
+    finished: Any,
+) -> None:
+    found = evaluate_all([finished.best, finished.best], FACES)
+    assert [report["name"] for report in found["inputs"]] == ["tiny/best", "tiny/best #2"]
+    assert found["comparisons"][0]["agreement"] == 1
+
+
+def test_the_page_shows_all_and_asks_no_host(found: dict[str, Any]) -> None:
+    found = {**found, "inputs": found["inputs"][:2]}
+    page = evaluation_page(found)
+    for report in found["inputs"]:
+        assert f"<h2>{report['name']}</h2>" in page
+        assert f"{report['all']['accuracy']:.4f}" in page
+    sources = re.findall(r'(?:src|href)="([^"]*)"', page)
+    assert len(sources) == 1 + 4 * len(found["inputs"])
+    assert all(source.startswith("data:image/svg+xml;base64,") for source in sources)
+    assert "<script" not in page
+
+
+def test_the_sheet_is_a_picture(found: dict[str, Any]) -> None:
+    assert sheet(found["inputs"][:2]).startswith(b"\x89PNG")
+
+
+def test_a_class_without_faces_has_no_curve_and_the_page_says_so(
+    fake_bundle: Path, tmp_path: Path
+) -> None:
+    data = write(tmp_path / "f.parquet", [r for r in rows("val") if r["label"] != "fear"])
+    found = evaluate_all([fake_bundle], data, None)
+    fear = found["inputs"][0]["all"]["roc"]["per_class"]["fear"]
+    assert (fear["auc"], fear["points"]) == (None, [])
+    page = evaluation_page(found)
+    assert "No ROC curve: fear: no face is of this class in the data." in page
+    json.dumps(found, allow_nan=False)
+    sheet(found["inputs"])
 
 
 @pytest.mark.slow

@@ -54,6 +54,9 @@ def test_counts_by_hand() -> None:
     )
     assert m["per_class"]["fear"]["precision"] == pytest.approx(1 / 2)
     assert m["macro_f1"] == pytest.approx((3 / 4 + 1 / 2 + 1 / 2) / 3)
+    assert m["macro_precision"] == pytest.approx((3 / 4 + 1 / 2 + 1 / 2) / 3)
+    assert m["weighted_precision"] == pytest.approx((4 * 3 / 4 + 2 * 1 / 2 + 2 * 1 / 2) / 8)
+    assert m["weighted_f1"] == pytest.approx((4 * 3 / 4 + 2 * 1 / 2 + 2 * 1 / 2) / 8)
     assert m["nll"] == pytest.approx(-(5 * np.log(0.8) + 3 * np.log(0.1)) / 8)
     assert m["ece"] == pytest.approx(0.8 - 5 / 8)
 

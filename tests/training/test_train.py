@@ -65,7 +65,8 @@ def stop_in(epoch: int) -> Callable[[str, int, int], None]:
 def test_a_run_leaves_everything_that_is_known_of_it(finished: Any, recipe: Recipe) -> None:
     assert finished.best == finished.folder / "best"
     assert {path.name for path in finished.folder.iterdir()} == {
-        "run.json", "metrics.jsonl", "curves.png", "state.pt", "best"
+        "run.json", "metrics.jsonl", "curves.png", "state.pt", "best",
+        "report.html", "report.json",
     }  # fmt: skip
     facts = json.loads((finished.folder / "run.json").read_text("utf-8"))
     assert facts["recipe"] == json.loads(json.dumps(recipe.as_dict()))

@@ -1,0 +1,86 @@
+"""A report as one HTML file that needs nothing else, readable in light and dark."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+_STYLE = """
+:root { color-scheme: light dark; --line: #ccc; --soft: #555; --shade: #f4f4f4;
+        --note: #fff3cd; --broken: #b00020; --held: #1b6e20; }
+@media (prefers-color-scheme: dark) {
+  :root { --line: #444; --soft: #aaa; --shade: #222; --note: #4a3c00; --broken: #ff7b8a;
+          --held: #7bd88f; }
+}
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 72em; margin: 2em auto; padding: 0 1em; }
+h1, h2, h3 { line-height: 1.2; }
+h2 { margin-top: 2em; border-bottom: 1px solid var(--line); padding-bottom: .2em; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; margin: 1em 0; font-variant-numeric: tabular-nums; }
+th, td { border: 1px solid var(--line); padding: .3em .6em; text-align: right; white-space: pre; }
+th { background: var(--shade); }
+th:first-child, td:first-child { text-align: left; }
+.facts td { text-align: left; overflow-wrap: anywhere; vertical-align: top; white-space: normal; }
+.note { background: var(--note); padding: .6em 1em; }
+.broken { color: var(--broken); } .held { color: var(--held); }
+small, figcaption { color: var(--soft); }
+.pictures { display: grid; grid-template-columns: repeat(auto-fit, minmax(26em, 1fr)); gap: 1em; }
+figure { margin: 0; }
+/* The pictures are drawn on white: in the dark they keep it, like photographs. */
+img { max-width: 100%; background: #fff; border-radius: 6px; }
+"""
+
+
+def page(title: str, parts: Sequence[str]) -> str:
+    """The whole file. title is plain text; parts are HTML, as the functions below give it."""
+    body = "\n".join(parts)
+    return (
+        '<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width">'
+        f"<title>{escape(title)}</title><style>{_STYLE}</style></head>\n"
+        f"<body>\n<h1>{escape(title)}</h1>\n{body}\n</body>\n</html>\n"
+    )
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Numbers under headers: the first column is text, the others are aligned to the right.
+
+    A cell may have several lines; none is broken elsewhere.
+    """
+    head = "".join(f"<th>{escape(name)}</th>" for name in headers)
+    return f'<div class="wide"><table><tr>{head}</tr>\n{_rows(rows)}</table></div>'
+
+
+def facts(values: dict[str, Any], nothing: str = "none") -> str:
+    """Names and what they are, in words or numbers; nothing: what None is called."""
+    rows = [[key, nothing if value is None else _plain(value)] for key, value in values.items()]
+    return f'<div class="wide"><table class="facts">\n{_rows(rows)}</table></div>'
+
+
+def picture(title: str, svg: bytes, caption: str = "") -> str:
+    """As a data URI, so that identifiers of two pictures cannot clash and nothing is fetched."""
+    data = base64.b64encode(svg).decode()
+    words = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+    source = f"data:image/svg+xml;base64,{data}"
+    return f'<figure><img alt="{escape(title)}" src="{source}">{words}</figure>'
+
+
+def pictures(figures: Sequence[str]) -> str:
+    """Side by side where there is room."""
+    return '<div class="pictures">' + "\n".join(figures) + "</div>"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_plain(item)}" for key, item in value.items()) or "none"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_plain, value)) or "none"
+    return f"{value:,.4g}" if isinstance(value, float) else str(value)
+
+
+def _rows(rows: Sequence[Sequence[str]]) -> str:
+    return "".join(
+        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>\n" for row in rows
+    )

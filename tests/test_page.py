@@ -1,0 +1,41 @@
+"""The frame of every HTML report: one file, escaped, no host asked."""
+
+from __future__ import annotations
+
+import base64
+import re
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fer_edge.page import facts, page, picture, pictures, table
+
+NASTY = '<img src=x onerror="alert(1)">&'
+
+
+def test_a_page_is_whole_and_its_title_escaped() -> None:
+    text = page(NASTY, ["<p>part</p>"])
+    assert text.startswith("<!doctype html>")
+    assert "<p>part</p>" in text
+    assert 'onerror="' not in text
+    assert "prefers-color-scheme: dark" in text
+
+
+@given(st.text())
+def test_no_cell_escapes_its_cell(cell: str) -> None:
+    inside = table(["a", cell], [[cell, "1"]]) + facts({cell: [cell, None]})
+    assert "<" not in re.sub(r"</?(div|table|tr|th|td)( class=\"\w+\")?>", "", inside)
+
+
+def test_facts_are_words() -> None:
+    text = facts({"lr": 0.0012345, "clip": None, "labels": ("a", "b"), "libs": {"torch": "2.1"}})
+    for word in ("0.001234", "none", "a, b", "torch 2.1"):
+        assert f"<td>{word}</td>" in text
+    assert "not told here" in facts({"clock": None}, nothing="not told here")
+
+
+def test_a_picture_is_inside() -> None:
+    text = pictures([picture("Curve", b"<svg></svg>", "what it shows")])
+    (source,) = re.findall(r'src="data:image/svg\+xml;base64,([^"]*)"', text)
+    assert base64.b64decode(source) == b"<svg></svg>"
+    assert "what it shows" in text
