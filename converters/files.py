@@ -43,7 +43,7 @@ def export_file(
     source = load_checkpoint(checkpoint)
     labels, size_px = source.spec.labels, source.spec.input.size_px
     gate = gate_faces(None if data is None else Path(data), labels, CropRule(size_px))
-    reference = torch_outputs(source, gate)
+    reference = torch_outputs(source, gate.images)
     try:
         content = write(source)
         session = load(content)

@@ -289,7 +289,7 @@ def test_doctor_knows_every_part_and_the_model(
 ) -> None:
     monkeypatch.setattr(predictor, "DEFAULT_BUNDLE", fake_bundle)
     report = json.loads(run("doctor", "--json").stdout)
-    assert report["default_model"] == ["fake/fp32: taken"]
+    assert report["default_model"] == ["fake/fp32: taken (not proven: it has no parity report)"]
     assert {"onnxruntime", "openvino", "torch"} <= set(report["parts"])
     for finding in report["parts"].values():
         assert finding["ok"] or re.search("pip install|detector fetch", finding["says"])
