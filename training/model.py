@@ -95,6 +95,12 @@ class Normalise(nn.Module):
         return (x - self.mean) / self.std
 
 
+_READS_FILES = {
+    "cache_dir", "checkpoint_path", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay",
+}  # fmt: skip
+"""Arguments of timm.create_model by which it reads files or the network."""
+
+
 class FaceNet(nn.Module):
     """Normalised ``[N, C, H, W]`` to ``(logits [N, classes], embedding [N, D])``.
 
@@ -104,6 +110,10 @@ class FaceNet(nn.Module):
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
         self.spec = spec
+        if read := sorted(_READS_FILES & set(spec.backbone_args)):
+            raise RecipeError(
+                f"backbone_args may not hold {', '.join(read)}: a card shall not read other files"
+            )
         if not timm.is_model(spec.backbone):  # timm would look on a hub for "hf-hub:…"
             raise RecipeError(f"timm has no backbone named {spec.backbone!r}")
         try:

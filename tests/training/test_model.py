@@ -55,3 +55,9 @@ def test_a_card_from_before_there_were_necks_is_read() -> None:
     card = ModelSpec("cnn48", EMOTIONS, GREY).as_dict()
     del card["neck"]
     assert ModelSpec.from_dict(card) == ModelSpec("cnn48", EMOTIONS, GREY)
+
+
+@pytest.mark.parametrize("name", ["checkpoint_path", "pretrained", "pretrained_cfg_overlay"])
+def test_a_card_cannot_make_the_backbone_read_files(name: str) -> None:
+    with pytest.raises(RecipeError, match=name):
+        FaceNet(ModelSpec("cnn48", EMOTIONS, GREY, backbone_args={name: "/etc/passwd"}))
