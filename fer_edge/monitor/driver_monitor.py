@@ -161,8 +161,9 @@ class DriverMonitor:
             if on_health and state.health != self._last_health:
                 on_health(state.health)
             self._last_health = state.health
-            for event in state.events if on_event else ():
-                on_event(event)
+            if on_event:
+                for event in state.events:
+                    on_event(event)
             if on_state:
                 on_state(state)
             return state

@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Collection
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -91,8 +92,7 @@ class Inference:
             assert predictor is not None
             try:
                 answers = self._worker.call(
-                    lambda ready=predictor: ready.predict_batch(faces),  # type: ignore[misc]
-                    self._watchdog_s,
+                    partial(predictor.predict_batch, faces), self._watchdog_s
                 )
             except Exception as error:  # whatever an engine raises
                 self._leave(predictor, error)

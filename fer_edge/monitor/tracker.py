@@ -43,8 +43,8 @@ class Track:
 
     def box_at(self, time_s: float, width: int, height: int) -> Box | None:
         """Where it should be now, clipped to the frame; None if it has left it."""
-        corner = self.centre_at(time_s) - self.size / 2
-        return clip_box(*corner.tolist(), *self.size.tolist(), width, height)
+        (x, y), (w, h) = self.centre_at(time_s).tolist(), self.size.tolist()
+        return clip_box(x - w / 2, y - h / 2, w, h, width, height)
 
     def landmarks_at(self, time_s: float) -> npt.NDArray[np.float32] | None:
         if self.landmarks is None:
