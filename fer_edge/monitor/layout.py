@@ -263,9 +263,10 @@ def _spot(
     beside_x, beside_y = [x + w + gap, x - wide - gap], [y + h + gap, y - high - gap]
     xs = [*beside_x, x, x + w - wide, *np.linspace(0, width - wide, _GRID, dtype=int).tolist()]
     ys = [*beside_y, y, y + h - high, *np.linspace(0, height - high, _GRID, dtype=int).tolist()]
-    spots = np.array([(a, b) for a in np.clip(xs, 0, width - wide)
-                      for b in np.clip(ys, 0, height - high)])  # fmt: skip
-    near = np.array([gap_px((*spot, *size), face) for spot in spots])
+    grid = np.meshgrid(np.clip(xs, 0, width - wide), np.clip(ys, 0, height - high))
+    spots = np.stack([axis.ravel() for axis in grid], 1)
+    low, far = spots - [x + w, y + h], [x, y] - (spots + np.array(size))
+    near = np.hypot(*np.maximum(np.maximum(low, far), 0).T)
     free = near <= max(wide, high)
     for x0, y0, w0, h0 in obstacles:
         left, above = spots[:, 0] + wide <= x0, spots[:, 1] + high <= y0

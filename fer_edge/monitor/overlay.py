@@ -21,7 +21,7 @@ COLOURS: dict[str, Colour] = {
     "fear": (210, 140, 225),
     "happiness": (70, 230, 245),
     "neutral": (225, 225, 225),
-    "sadness": (240, 160, 60),
+    "sadness": (245, 175, 85),
     "surprise": (50, 175, 250),
 }
 _UNKNOWN: Colour = (150, 150, 150)
@@ -42,8 +42,8 @@ def draw(frame: Image, state: MonitorState, hz: float | None = None) -> Image:
 
     frame: uint8 ``[H, W, 3]`` BGR, the one that the state is about (``DriverMonitor.frame``).
     hz: answered frames per second, where the caller counts them. Each person has a box in the
-    colour of the expression (grey: unknown), thick and whole for the driver, corners alone if the
-    face is lost, and a panel with the three likeliest expressions.
+    colour of the expression (grey: unknown), thick for the driver, corners alone if the face is
+    lost, and a panel with the three likeliest expressions; the driver's has a white head.
     """
     canvas = np.ascontiguousarray(frame).copy()
     height, width = canvas.shape[:2]
@@ -52,6 +52,10 @@ def draw(frame: Image, state: MonitorState, hz: float | None = None) -> Image:
         _draw_box(canvas, person, layout.type)
     for panel in layout.panels:
         _draw_line(canvas, panel, layout.type)
+    near = {panel.person.person for panel in layout.panels if _is_near(panel, layout.type)}
+    for person in state.persons:
+        if person.person not in near:
+            _draw_number(canvas, person, layout.type)
     for panel in layout.panels:
         _draw_panel(canvas, panel, layout.type)
     _draw_band(canvas, layout, state.health.status)
@@ -80,10 +84,27 @@ def _draw_line(canvas: Image, panel: Panel, type_: Type) -> None:
     height, width = canvas.shape[:2]
     face = clipped(panel.person.box, width, height)
     assert face is not None
-    if gap_px(panel.rect, face) > 2 * type_.pad_px:
+    if not _is_near(panel, type_):
         ends = _nearest(panel.rect, face), _nearest(face, panel.rect)
         cv2.line(canvas, *ends, _PAPER, type_.thickness + 2, cv2.LINE_AA)
         cv2.line(canvas, *ends, _colour_of(panel.person), type_.thickness, cv2.LINE_AA)
+
+
+def _is_near(panel: Panel, type_: Type) -> bool:
+    """Whether one sees without a line whose panel it is."""
+    return gap_px(panel.rect, panel.person.box) <= 2 * type_.pad_px
+
+
+def _draw_number(canvas: Image, person: PersonState, type_: Type) -> None:
+    """In the face's own box, where no panel stands beside it."""
+    box = clipped(person.box, canvas.shape[1], canvas.shape[0])
+    text = str(person.person)
+    wide, high = type_.width_px(text) + 2 * type_.pad_px, type_.line_px + type_.pad_px
+    if box is None or wide > box[2] or high > box[3]:
+        return
+    x, y = box[0], box[1] + box[3] - high
+    _draw_ground(canvas, (x, y, wide, high))
+    _write(canvas, text, (x + type_.pad_px, _baseline(y, 0, type_)), _WHITE, type_)
 
 
 def _nearest(one: Box, other: Box) -> tuple[int, int]:
@@ -101,6 +122,8 @@ def _draw_panel(canvas: Image, panel: Panel, type_: Type) -> None:
     known = panel.person.label is not None
     for number, row in enumerate(panel.rows):
         base = _baseline(y, number, type_)
+        if row.role == "driver":
+            canvas[y : y + type_.pad_px // 2 + type_.line_px, x : x + w] = DIM
         _write(canvas, row.text, (x + type_.pad_px, base), _ink(row), type_)
         if row.share is not None:
             colour = COLOURS.get(row.label or "", _WHITE) if known else _UNKNOWN
@@ -143,6 +166,8 @@ def _baseline(y: int, row: int, type_: Type) -> int:
 def _ink(row: Row) -> Colour:
     if row.role == "label":
         return COLOURS.get(row.label or "", _WHITE)
+    if row.role == "driver":
+        return _PAPER
     if row.role in ("unknown", "reason", "passenger"):
         return DIM
     return _WHITE

@@ -1,4 +1,4 @@
-"""The overlay: everything in the frame, no panel on another, and the picture beside it untouched."""
+"""The overlay: all of it in the frame, no panel on another, the rest of the picture untouched."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def person(
     doubt: tuple[Cause, str] = DOUBTS[0],
     with_bars: bool = True,
 ) -> PersonState:
-    shares = {name: 0.05 for name in EMOTIONS} | {label or "fear": 0.7}
+    shares = dict.fromkeys(EMOTIONS, 0.05) | {label or "fear": 0.7}
     cause, reason = (None, None) if label else doubt
     confidence = 0.7 if label else 0.0
     return PersonState(
@@ -97,7 +97,7 @@ def test_panels_and_bars_stay_in_the_frame_and_never_overlap(
 
 
 def check_rows(panel: Panel, type_: Type) -> None:
-    x, y, w, h = panel.rect
+    _, _, w, h = panel.rect
     assert len(panel.rows) * type_.line_px <= h
     for row in panel.rows:
         assert type_.width_px(row.text) <= w - 2 * type_.pad_px
@@ -211,7 +211,7 @@ def test_text_is_readable_on_black_and_on_white(ground: int) -> None:
     layout = lay_out(state(person()), 640, 360)
     drawn = draw(frame, state(person()))
     (panel,) = layout.panels
-    x, y, w, h = panel.rect
+    x, y, w, _ = panel.rect
     paper = drawn[y + 1, x + w - 2].tolist()
     for colour in [*COLOURS.values(), *HEALTH_COLOURS.values(), DIM]:
         assert contrast(colour, paper) >= 4.5
