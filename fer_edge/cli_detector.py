@@ -11,7 +11,10 @@ from fer_edge.cli_common import print_json
 
 @click.group()
 def detector() -> None:
-    """The face detector's file."""
+    """The face detector's file.
+
+    Example: fer-edge detector fetch
+    """
 
 
 @detector.command()

@@ -190,6 +190,8 @@ class Pipeline:
 
     def _read(self, image: Image) -> dict[int, Seen] | None:
         """What the frame shows of each person; None if no engine runs."""
+        if not self._inference.ready():
+            return None
         seen: dict[int, Seen] = {}
         readable: list[tuple[int, npt.NDArray[np.uint8]]] = []
         people = sorted(self._tracker.people, key=lambda track: -float(track.size.max()))

@@ -146,6 +146,16 @@ def test_an_engine_may_raise_anything(
     assert answering(inference) == "fake/fp32"
 
 
+def test_a_late_answer_of_a_worker_reaches_nobody() -> None:
+    worker, gate = Worker(), threading.Event()
+    with pytest.raises(TimeoutError, match=r"within 0\.01 s"):
+        worker.call(lambda: gate.wait(20), 0.01)
+    gate.set()
+    other = Worker()
+    assert other.call(lambda: "new", 5.0) == "new"
+    other.stop()
+
+
 def test_a_worker_gives_back_results_and_errors() -> None:
     worker = Worker()
     assert worker.call(lambda: 7, 5.0) == 7
