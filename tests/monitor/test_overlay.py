@@ -211,8 +211,8 @@ def test_text_is_readable_on_black_and_on_white(ground: int) -> None:
     layout = lay_out(state(person()), 640, 360)
     drawn = draw(frame, state(person()))
     (panel,) = layout.panels
-    x, y, w, _ = panel.rect
-    paper = drawn[y + 1, x + w - 2].tolist()
+    x, y, w, h = panel.rect
+    paper = drawn[y + h - 1, x + w - 2].tolist()
     for colour in [*COLOURS.values(), *HEALTH_COLOURS.values(), DIM]:
         assert contrast(colour, paper) >= 4.5
 
