@@ -30,8 +30,8 @@ _CLIP_HZ = 30.0
 
 METHOD = (
     "Growth: the Theil-Sen slope of the resident memory over the second half of the frames, times "
-    "those frames; a pool that fills in the first half is none. Descriptors at the end against those "
-    "after the first tenth, when everything was opened once."
+    "those frames; a pool that fills in the first half is none. Descriptors at the end against "
+    "those after the first tenth, when everything was opened once."
 )
 
 

@@ -149,10 +149,10 @@ def markdown(report: dict[str, Any]) -> str:
     text = (
         f"{total} faces of the {report['split'] or 'whole'} part ({counts}; seed "
         f"{report['seed']}), `{report['variant']}` of bundle `{report['bundle_sha256'][:12]}`, "
-        f"{report['cpu']}, {report['cores']} cores, {report['date']}. The last columns are recall by "
-        "label. Labels are as evenly filled as the data allow, so *right* is not the accuracy on the "
-        f"whole part. At 95 % confidence a share of all is known to ±{_margin(total):.0f} points at "
-        f"worst, a recall to ±{_margin(least):.0f} (binomial)."
+        f"{report['cpu']}, {report['cores']} cores, {report['date']}. The last columns are recall "
+        "by label. Labels are as evenly filled as the data allow, so *right* is not the accuracy "
+        f"on the whole part. At 95 % confidence a share of all is known to ±{_margin(total):.0f} "
+        f"points at worst, a recall to ±{_margin(least):.0f} (binomial)."
     )
     return "\n".join([*lines, "", *textwrap.wrap(text, 100, break_on_hyphens=False)])
 
