@@ -27,8 +27,8 @@ def fetch(out: Path | None, as_json: bool) -> None:
     \b
     Example: fer-edge detector fetch
              fer-edge detector fetch -o yunet.onnx
-    A file that is there already and is the right one is left alone. Nothing else of fer-edge uses
-    the network.
+    A file that is there already and is the right one is left alone. Without a network, get the
+    file elsewhere and put it there, or give its path to the monitor.
     """
     from fer_edge.monitor.fetch import YUNET_SHA256, YUNET_URL, default_path, fetch_yunet
 

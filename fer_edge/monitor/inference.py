@@ -21,6 +21,8 @@ _Reply: TypeAlias = "queue.SimpleQueue[tuple[Any, BaseException | None]]"
 
 _LOAD_S = 60.0
 """A variant that takes longer to load and warm up hangs."""
+_WARM_UP = (1, 2)
+"""Faces at once that an engine has seen before it counts: a driver, and a passenger."""
 _FIRST_RETRY_S, _LAST_RETRY_S = 1.0, 60.0
 """Where nothing runs, all variants are tried again after a second, then twice as long each time."""
 
@@ -130,7 +132,7 @@ class Inference:
 
             def load(made: list[Predictor] = made) -> None:
                 made.append(self._make(tuple(self._failed)))
-                made[0].warm_up()
+                made[0].warm_up(_WARM_UP)
 
             try:
                 self._worker.call(load, _LOAD_S)

@@ -17,7 +17,7 @@ from fer_edge.monitor.inference import Inference, Worker
 from fer_edge.predictor import Predictor
 
 FACES = np.random.default_rng(0).integers(0, 256, (2, 48, 48, 3), np.uint8)
-WARM_UP = 2  # calls that loading takes
+WARM_UP = 4  # calls that loading takes
 FakeVariants = Callable[..., Path]
 Start = Callable[..., Inference]
 

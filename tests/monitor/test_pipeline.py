@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fer_edge.monitor.detector import Boxes, Face
+from fer_edge.monitor.feed import Arrival
 from fer_edge.monitor.settings import EventRule
 from fer_edge.monitor.state import MonitorState
 from fer_edge.preprocess import Box, Image
@@ -124,6 +125,21 @@ def test_a_camera_that_shows_the_last_picture_again_when_it_comes_back_is_not_fr
     rig.clock.pass_(5)
     assert rig.show(picture(1)).health.status == "lost"
     assert rig.show(picture(1), reopened=True).health.status == "ok"
+
+
+def test_a_frame_that_waited_for_its_reader_is_no_picture_of_now(
+    make_rig: MakeRig, picture: Picture
+) -> None:
+    rig = make_rig()
+    rig.play(1.0)
+    came_s = rig.clock()
+    rig.clock.pass_(3.0)  # the application did something else, and the camera died meanwhile
+    state = rig.pipeline.process(Arrival(picture(7), 31, came_s, None, False))
+    assert state.health.status == "lost"
+    assert state.health.reasons == ("the newest frame is 3.0 s old",)
+    assert state.persons == ()
+    assert state.age_ms == pytest.approx(3000)
+    assert rig.play(0.1)[-1].health.status == "ok"
 
 
 def test_frames_of_another_size_are_answered_and_told(make_rig: MakeRig, picture: Picture) -> None:
