@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -75,9 +76,15 @@ def video(
             stack.callback(window.close)
         say, step = stack.enter_context(frame_progress(total))
 
+        told = ""
+
         def tell(health: Health) -> None:
-            say(f"{source}: {health.status}{': ' if health.reasons else ''}"
-                f"{'; '.join(health.reasons)}")  # fmt: skip
+            nonlocal told
+            text = ": ".join(filter(None, (health.status, "; ".join(health.reasons))))
+            # The same with other numbers ("frozen for 1.1 s", "1.2 s") is not news.
+            if (news := re.sub(r"[\d.]+", "", text)) != told:
+                told = news
+                say(f"{source}: {text}")
 
         monitor = stack.enter_context(
             DriverMonitor(

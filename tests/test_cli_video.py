@@ -194,6 +194,45 @@ def test_a_clip_that_breaks_off_ends_with_3_and_keeps_what_was_seen(
     assert len(frames_of(tmp_path / "out.mp4")) >= report["frames"]
 
 
+def test_health_is_told_once_when_it_changes(run: Any, fake_bundle: Path, tmp_path: Path) -> None:
+    """A picture that stands still is told as that, with a time that grows; told once."""
+    path = tmp_path / "still.avi"
+    picture = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), HZ, (64, 64))
+    for _ in range(2 * FRAMES):
+        writer.write(picture)
+    writer.release()
+    done = run(path, "--whole-frame", "--bundle", fake_bundle, "--json")
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["health_s"]["lost"] > 1
+    lines = [line for line in done.stderr.splitlines() if "still.avi" in line]
+    assert len(lines) == 1
+    assert "lost: the camera is frozen" in lines[0]
+
+
+def test_a_camera_that_is_not_there_ends_with_3(
+    run: Any, fake_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(video, "_FIRST_FRAME_S", 0.1)
+    done = run("99", "--whole-frame", "--bundle", fake_bundle, "--headless")
+    assert done.exit_code == 3
+    assert "camera 99" in done.stderr
+
+
+def test_a_camera_is_watched_for_some_seconds(fake_bundle: Path, tmp_path: Path) -> None:
+    """Live frames, faster than real time; dropped ones are counted."""
+    frames = [(k / 30, picture) for k, picture in enumerate(noise(60)._frames)]
+    with (
+        DriverMonitor(fake_bundle, Frames(frames, live=True), detector=WholeFrame()) as monitor,
+        VideoRecorder(tmp_path / "out.mp4", 30) as recorder,
+    ):
+        tally, fault = video.watch(monitor, live=True, recorder=recorder, seconds=1)
+    report = tally.as_dict()
+    assert fault is None
+    assert report["frames"] + report["dropped"] >= 31
+    assert recorder.frames >= 1
+
+
 def noise(count: int) -> Frames:
     rng = np.random.default_rng(1)
     return Frames([rng.integers(0, 256, (64, 64, 3), np.uint8) for _ in range(count)], hz=30)
