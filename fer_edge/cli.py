@@ -22,6 +22,7 @@ from fer_edge.cli_data import data as data_group
 from fer_edge.cli_data import with_broken
 from fer_edge.cli_detector import detector
 from fer_edge.cli_model import embed, evaluate, export, import_
+from fer_edge.cli_video import video
 from fer_edge.errors import FerEdgeError, InputError, MissingDependencyError, TargetError
 from fer_edge.shipped import DEFAULT_BUNDLE
 
@@ -390,6 +391,7 @@ main.add_command(data_group)
 main.add_command(detector)
 for command in (evaluate, export, import_, embed):
     main.add_command(command)
+main.add_command(video)
 
 
 if __name__ == "__main__":

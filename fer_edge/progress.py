@@ -1,10 +1,14 @@
-"""Progress on standard error for commands that take longer than a moment; needs rich."""
+"""Progress on standard error for commands that take longer than a moment."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
+
+import click
 
 from fer_edge.errors import MissingDependencyError
 
@@ -20,7 +24,7 @@ class Say(Protocol):
 @contextmanager
 def progress() -> Iterator[tuple[Say, Step]]:
     """Gives ``say(sentence)`` and ``step(what, done, total)``; a bar is drawn on a terminal only,
-    sentences everywhere."""
+    sentences everywhere. Needs rich."""
     try:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -44,3 +48,34 @@ def progress() -> Iterator[tuple[Say, Step]]:
             bars.console.print(text, markup=False)
 
         yield say, step
+
+
+_STATUS_S = 0.5
+
+
+@contextmanager
+def frame_progress(total: int | None) -> Iterator[tuple[Say, Callable[[int, str], None]]]:
+    """The same where rich may not be installed, for ``total`` frames or a camera without an end
+    (None). Gives ``say(sentence)`` and ``step(frames_done, status)``: on a terminal a bar with the
+    time that remains, or the status every half second."""
+    on_terminal = sys.stderr.isatty()
+
+    def say(text: str) -> None:
+        click.echo(f"\r\033[K{text}" if on_terminal else text, err=True)
+
+    if not on_terminal:
+        yield say, lambda done, status: None
+    elif total is None:
+        told_s = 0.0
+
+        def show(done: int, status: str) -> None:
+            nonlocal told_s
+            if time.monotonic() - told_s >= _STATUS_S:
+                told_s = time.monotonic()
+                click.echo(f"\r\033[K{status}", nl=False, err=True)
+
+        yield say, show
+        say("")
+    else:
+        with click.progressbar(length=total, file=sys.stderr, item_show_func=str) as bar:
+            yield say, lambda done, status: bar.update(done - bar.pos, status)

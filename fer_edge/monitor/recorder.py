@@ -1,0 +1,192 @@
+"""What is kept of a session where somebody asks for it: the drawn video, and the events."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import cv2
+import numpy as np
+
+from fer_edge.errors import InputError
+from fer_edge.monitor.state import Event
+from fer_edge.preprocess import Image
+
+CODECS: dict[str, tuple[str, str]] = {
+    ".mp4": ("mp4v", "MPEG-4 Part 2: VLC, mpv, ffplay and most desktop players, no web browser"),
+    ".webm": ("VP80", "VP8: web browsers, VLC, mpv; about 15 times slower to write than .mp4"),
+}
+"""By suffix: cv2's four letters, and who plays it. OpenCV's wheels have no H.264 encoder (its
+licence), and their VP9 one takes 0.13 s for a frame of 640x360."""
+_MOST_HZ = 240.0
+_MOST_GAP_S = 10.0
+"""A source whose clock leaps does not fill the disk with one picture."""
+
+
+class VideoRecorder:
+    """Writes frames to a video of a constant rate, each where its time is.
+
+    path: ends in .mp4 or .webm. It is written beside and put there by ``close``, whole, or not at
+    all if an exception ends the ``with``. hz: frames per second of the video.
+    Raises InputError for a path or size that cannot be written.
+    """
+
+    def __init__(self, path: str | Path, hz: float) -> None:
+        self.path = Path(path)
+        if self.path.suffix.lower() not in CODECS:
+            raise InputError(f"expected a video called .mp4 or .webm, got {self.path}")
+        if not (math.isfinite(hz) and 0 < hz <= _MOST_HZ):
+            raise InputError(f"expected 0 to {_MOST_HZ:g} frames per second, got {hz}")
+        self.frames = 0
+        """Written so far, repetitions included."""
+        self._hz = hz
+        self._first_s: float | None = None
+        self._size = (0, 0)
+        self._writer: Any = None
+        try:
+            handle, name = tempfile.mkstemp(
+                prefix=f".{self.path.stem}.", suffix=self.path.suffix, dir=self.path.parent
+            )
+        except OSError as error:
+            raise InputError(f"cannot write {self.path}: {error.strerror}") from error
+        os.close(handle)
+        self._temporary = Path(name)
+
+    @property
+    def codec(self) -> str:
+        """The codec's name, and who plays it."""
+        return CODECS[self.path.suffix.lower()][1]
+
+    def write(self, frame: Image, time_s: float) -> None:
+        """Add uint8 ``[H, W, 3]`` BGR, seen at ``time_s``: again and again up to that time, or not
+        at all if the video has come further. The first frame's size is the video's."""
+        if self._writer is None:
+            self._open(frame)
+        if self._first_s is None:
+            self._first_s = time_s
+        ahead = round((time_s - self._first_s) * self._hz) + 1 - self.frames
+        most = max(round(_MOST_GAP_S * self._hz), 1)
+        if ahead > most:
+            self._first_s += (ahead - most) / self._hz
+            ahead = most
+        picture = self._fit(frame)
+        for _ in range(ahead):
+            self._writer.write(picture)
+            self.frames += 1
+
+    def close(self) -> None:
+        """Finish the file and put it at its place; without a frame there is none."""
+        if self._writer is None:
+            self._temporary.unlink(missing_ok=True)
+            return
+        self._writer.release()
+        self._writer = None
+        try:
+            self._check()
+            self._temporary.chmod(0o644)
+            self._temporary.replace(self.path)
+        except OSError as error:
+            raise InputError(f"cannot write {self.path}: {error.strerror}") from error
+        finally:
+            self._temporary.unlink(missing_ok=True)
+
+    def __enter__(self) -> VideoRecorder:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self.close()
+            return
+        if self._writer is not None:
+            self._writer.release()
+        self._temporary.unlink(missing_ok=True)
+
+    def _open(self, frame: Image) -> None:
+        height, width = frame.shape[:2]
+        self._size = width + width % 2, height + height % 2  # the codecs halve colour
+        code = cv2.VideoWriter.fourcc(*CODECS[self.path.suffix.lower()][0])
+        level = cv2.utils.logging.getLogLevel()
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+        try:
+            self._writer = cv2.VideoWriter(
+                str(self._temporary), cv2.CAP_FFMPEG, code, self._hz, self._size
+            )
+        finally:
+            cv2.utils.logging.setLogLevel(level)
+        if not self._writer.isOpened():
+            self._writer = None
+            raise InputError(
+                f"OpenCV {cv2.__version__} here cannot write {self.path.suffix} videos of "
+                f"{width}x{height}. Try the other of {' and '.join(CODECS)}"
+            )
+
+    def _fit(self, frame: Image) -> Image:
+        height, width = frame.shape[:2]
+        wide, high = self._size
+        if (width + width % 2, height + height % 2) != self._size:
+            return np.asarray(cv2.resize(frame, self._size), np.uint8)
+        if (width, height) == self._size:
+            return frame
+        border = cv2.BORDER_REPLICATE
+        padded = cv2.copyMakeBorder(frame, 0, high - height, 0, wide - width, border)
+        return np.asarray(padded, np.uint8)
+
+    def _check(self) -> None:
+        """OpenCV says nothing of a full disk, so the file has to show that it is whole."""
+        capture = cv2.VideoCapture(str(self._temporary), cv2.CAP_FFMPEG)
+        try:
+            found = capture.get(cv2.CAP_PROP_FRAME_COUNT) if capture.isOpened() else 0
+        finally:
+            capture.release()
+        if abs(found - self.frames) > 1:
+            raise InputError(
+                f"cannot write {self.path}: {max(found, 0):.0f} of {self.frames} frames could be "
+                "read back. Is the disk full?"
+            )
+
+
+class EventLog:
+    """Events as lines of JSON (``Event.as_dict``), each written whole and at once.
+
+    Who reads along, or after a crash, finds every event told so far. What stood in the file before
+    is gone. Raises InputError if it cannot be written.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.lines = 0
+        """Written so far."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+        try:
+            self._handle = os.open(self.path, flags, 0o644)
+        except OSError as error:
+            raise InputError(f"cannot write {self.path}: {error.strerror}") from error
+
+    def write(self, event: Event) -> None:
+        line = (json.dumps(event.as_dict(), allow_nan=False) + "\n").encode()
+        try:
+            written = os.write(self._handle, line)
+        except OSError as error:
+            raise InputError(f"cannot write {self.path}: {error.strerror}") from error
+        if written < len(line):
+            raise InputError(f"cannot write {self.path}: the disk is full")
+        self.lines += 1
+
+    def close(self) -> None:
+        os.close(self._handle)
+
+    def __enter__(self) -> EventLog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

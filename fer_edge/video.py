@@ -1,0 +1,183 @@
+"""The work of ``fer-edge video``: a source watched, drawn, written down and summed up."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from fer_edge.errors import SourceError
+from fer_edge.monitor import DriverMonitor, MonitorState
+from fer_edge.monitor.overlay import draw
+from fer_edge.monitor.recorder import EventLog, VideoRecorder
+from fer_edge.preprocess import Image
+
+_USUAL_HZ = 30.0
+"""Of a saved video whose source does not tell its rate: a camera."""
+_FIRST_FRAME_S = 10.0
+"""A camera that has given nothing for so long since the start is not there."""
+_RATE_FRAMES = 30
+_AGES = 10_000
+
+
+class Tally:
+    """What was seen, in figures; its size does not grow with the time."""
+
+    def __init__(self) -> None:
+        self.frames = 0
+        self.last: MonitorState | None = None
+        self.driver_s: Counter[str] = Counter()
+        self.health_s: Counter[str] = Counter()
+        self.began: Counter[str] = Counter()
+        self.most_persons = 0
+        self._ages: deque[float] = deque(maxlen=_AGES)
+        self._most_age = 0.0
+        self._answered_s: deque[float] = deque(maxlen=_RATE_FRAMES)
+        self._started_s = time.monotonic()
+
+    def add(self, state: MonitorState) -> None:
+        before, self.last = self.last, state
+        passed_s = state.time_s - before.time_s if before else 0.0
+        self.health_s[state.health.status] += passed_s  # type: ignore[assignment]
+        driver = state.driver
+        name = "nobody" if driver is None else driver.label or "unknown"
+        self.driver_s[name] += passed_s  # type: ignore[assignment]
+        self.began.update(event.kind for event in state.events if event.end_s is None)
+        self.most_persons = max(self.most_persons, len(state.persons))
+        if state.frame_index >= 0 and (before is None or state.frame_index > before.frame_index):
+            self.frames += 1
+            self._ages.append(state.age_ms)
+            self._most_age = max(self._most_age, state.age_ms)
+            self._answered_s.append(time.monotonic())
+
+    @property
+    def hz(self) -> float | None:
+        """Answered frames per second, over the last ones."""
+        if len(self._answered_s) < 2:
+            return None
+        return (len(self._answered_s) - 1) / max(self._answered_s[-1] - self._answered_s[0], 1e-9)
+
+    @property
+    def status(self) -> str:
+        """The present in a line."""
+        if self.last is None:
+            return ""
+        driver = self.last.driver
+        seen = "no driver" if driver is None else f"driver {driver.label or 'unknown'}"
+        rate = f", {self.hz:.1f} fps" if self.hz else ""
+        return f"{self.last.time_s:.1f} s{rate}, {self.last.health.status}, {seen}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values. ``age_ms``: from a frame's arrival to its answer, the median of the last
+        10,000 and the most of all. Seconds are of the stream, ``wall_s`` are real ones."""
+        last = self.last
+        wall_s = time.monotonic() - self._started_s
+        return {
+            "frames": self.frames,
+            "dropped": last.frame_index + 1 - self.frames if last else 0,
+            "stream_s": last.time_s if last else 0.0,
+            "wall_s": wall_s,
+            "hz": self.frames / max(wall_s, 1e-9),
+            "age_ms": {
+                "median": statistics.median(self._ages) if self._ages else None,
+                "most": self._most_age if self._ages else None,
+            },
+            "most_persons": self.most_persons,
+            "driver_s": dict(self.driver_s.most_common()),
+            "health_s": dict(self.health_s.most_common()),
+            "events": dict(self.began.most_common()),
+        }
+
+
+class Window:
+    """A window on the screen, where OpenCV has any: opencv-python, not opencv-python-headless."""
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        cv2.namedWindow(title, cv2.WINDOW_NORMAL)
+
+    def show(self, frame: Image) -> bool:
+        """False once Q or Esc was pressed or the window closed."""
+        cv2.imshow(self._title, frame)
+        if cv2.waitKey(1) & 0xFF in (ord("q"), 27):
+            return False
+        return bool(cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) >= 1)
+
+    def close(self) -> None:
+        cv2.destroyWindow(self._title)
+
+
+def open_window(title: str) -> Window | None:
+    """None where OpenCV was built without windows, or there is no screen."""
+    try:
+        return Window(title)
+    except cv2.error:
+        return None
+
+
+def rate_and_length(source: object) -> tuple[float, int | None]:
+    """Frames per second and number of frames of a video file, by its header; the usual rate and
+    None for anything else and where it does not say."""
+    if not isinstance(source, str | Path) or not Path(source).is_file():
+        return _USUAL_HZ, None
+    capture = cv2.VideoCapture(str(source))
+    hz, frames = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
+    capture.release()
+    return hz if 1 <= hz <= 240 else _USUAL_HZ, round(frames) if 0 < frames < 1e9 else None
+
+
+def watch(
+    monitor: DriverMonitor,
+    *,
+    live: bool,
+    recorder: VideoRecorder | None = None,
+    events: EventLog | None = None,
+    window: Window | None = None,
+    seconds: float | None = None,
+    tick: Callable[[Tally], None] = lambda tally: None,
+) -> tuple[Tally, str | None]:
+    """Watch to the end, for ``seconds`` of the stream, until Ctrl-C or the window is closed.
+
+    Gives what was seen, and what broke the source off before its end, if anything did. tick: called
+    after each state. Raises SourceError for a camera or file that gave nothing, and what the
+    monitor, recorder and log raise.
+    """
+    tally = Tally()
+    canvas: Image | None = None
+    began_s = time.monotonic()
+    fault: str | None = None
+    try:
+        for state in monitor:
+            before = tally.last.frame_index if tally.last else -1
+            tally.add(state)
+            if not live and state.frame_index == before:
+                fault = "; ".join(state.health.reasons)
+            if live and state.frame_index < 0 and time.monotonic() - began_s > _FIRST_FRAME_S:
+                raise SourceError("; ".join(state.health.reasons))
+            for event in state.events:
+                if events is not None:
+                    events.write(event)
+            if monitor.frame is not None:
+                canvas = monitor.frame
+            elif canvas is not None:
+                canvas = np.zeros_like(canvas)  # no picture of now: an old one would be a lie
+            shown = True
+            if canvas is not None and (recorder or window):
+                drawn = draw(canvas, state, tally.hz)
+                if recorder is not None:
+                    recorder.write(drawn, state.time_s)
+                shown = window is None or window.show(drawn)
+            tick(tally)
+            if not shown or (seconds is not None and state.time_s >= seconds):
+                break
+    except KeyboardInterrupt:  # the usual end of watching a camera; what was written stays
+        pass
+    if tally.frames == 0 and not live:
+        raise SourceError(fault or "the source gave no frame")
+    return tally, fault

@@ -1,0 +1,166 @@
+"""Saved videos and events: whole, timed right, or not there at all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from fer_edge.errors import InputError
+from fer_edge.monitor.recorder import EventLog, VideoRecorder
+from fer_edge.monitor.state import Event
+from fer_edge.preprocess import Image
+
+
+def grey(value: int, width: int = 64, height: int = 48) -> Image:
+    return np.full((height, width, 3), value, np.uint8)
+
+
+def read(path: Path) -> list[Image]:
+    capture = cv2.VideoCapture(str(path))
+    frames = []
+    while (got := capture.read())[0]:
+        frames.append(np.asarray(got[1], np.uint8))
+    capture.release()
+    return frames
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [(".mp4", "mpeg4"), (".webm", "vp8")])
+def test_a_video_reads_back_as_it_was_written(tmp_path: Path, suffix: str, codec: str) -> None:
+    path = tmp_path / f"drawn{suffix}"
+    with VideoRecorder(path, 25) as recorder:
+        for k in range(20):
+            recorder.write(grey(12 * k), k / 25)
+    assert recorder.frames == 20
+    means = [frame.mean() for frame in read(path)]
+    assert means == pytest.approx([12 * k for k in range(20)], abs=4)
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+    if shutil.which("ffprobe") is None:
+        pytest.skip("read back with OpenCV; ffprobe is not installed")
+    fields = "stream=codec_name,width,height,r_frame_rate,pix_fmt"
+    said = subprocess.run(
+        ["ffprobe", "-v", "error", "-show_entries", fields, "-of", "json", str(path)],
+        capture_output=True, check=True,
+    )  # fmt: skip
+    (stream,) = json.loads(said.stdout)["streams"]
+    assert stream["codec_name"] == codec
+    assert (stream["width"], stream["height"], stream["pix_fmt"]) == (64, 48, "yuv420p")
+    assert stream["r_frame_rate"] == "25/1"
+
+
+def test_frames_stand_where_their_time_is(tmp_path: Path) -> None:
+    """10 Hz into 30: each three times. 60 Hz into 30: every other. A second without: repeated."""
+    with VideoRecorder(tmp_path / "a.mp4", 30) as slow:
+        for k in range(5):
+            slow.write(grey(40 * k), 100 + k / 10)
+    assert slow.frames == 13
+    with VideoRecorder(tmp_path / "b.mp4", 30) as fast:
+        for k in range(60):
+            fast.write(grey(4 * k), k / 60)
+    assert fast.frames == pytest.approx(30, abs=1)
+    with VideoRecorder(tmp_path / "c.mp4", 30) as gap:
+        gap.write(grey(0), 0)
+        gap.write(grey(200), 1)
+    assert gap.frames == 31
+
+
+def test_a_clock_that_leaps_does_not_fill_the_disk(tmp_path: Path) -> None:
+    with VideoRecorder(tmp_path / "a.mp4", 30) as recorder:
+        recorder.write(grey(0), 0)
+        recorder.write(grey(99), 1e9)
+        recorder.write(grey(200), 1e9 + 1 / 30)
+    assert recorder.frames == 1 + 300 + 1
+
+
+@pytest.mark.parametrize("size", [(65, 47), (8, 8), (2, 300), (9, 9)])
+def test_odd_sizes_are_filled_up(tmp_path: Path, size: tuple[int, int]) -> None:
+    with VideoRecorder(tmp_path / "a.mp4", 30) as recorder:
+        for k in range(3):
+            recorder.write(grey(50, *size), k / 30)
+        recorder.write(grey(50, 200, 100), 3 / 30)  # a camera that changed its mode
+    frames = read(recorder.path)
+    assert [f.shape for f in frames] == [(size[1] + size[1] % 2, size[0] + size[0] % 2, 3)] * 4
+    assert frames[0].mean() == pytest.approx(50, abs=4)
+
+
+def test_what_breaks_off_leaves_the_older_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    path.write_bytes(b"older")
+    with suppress(RuntimeError), VideoRecorder(path, 30) as recorder:
+        recorder.write(grey(0), 0)
+        raise RuntimeError
+    assert path.read_bytes() == b"older"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_without_a_frame_there_is_no_file(tmp_path: Path) -> None:
+    with VideoRecorder(tmp_path / "a.mp4", 30):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "hz", "says"),
+    [("a.avi", 30, ".webm"), ("a", 30, ".mp4"), ("a.mp4", 0, "frames per second"),
+     ("a.mp4", float("nan"), "frames per second"), ("no/a.mp4", 30, "cannot write")],
+)  # fmt: skip
+def test_what_cannot_be_written_is_told_at_once(
+    tmp_path: Path, name: str, hz: float, says: str
+) -> None:
+    with pytest.raises(InputError, match=says):
+        VideoRecorder(tmp_path / name, hz)
+    assert list(tmp_path.iterdir()) == []
+
+
+FULL_DISK = """
+import resource, signal, sys
+import numpy as np
+from fer_edge.errors import InputError
+from fer_edge.monitor.recorder import VideoRecorder
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+rng = np.random.default_rng(0)
+try:
+    with VideoRecorder(sys.argv[1], 30) as recorder:
+        for k in range(30):
+            recorder.write(rng.integers(0, 256, (120, 160, 3), np.uint8), k / 30)
+except InputError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="files have no limit there")
+def test_a_full_disk_is_told(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(tmp_path / "a.mp4")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "Is the disk full?" in done.stdout, done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_each_event_is_there_as_soon_as_it_was_told(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_text("of another run")
+    events = [Event("anger", 1, 2.5, None, 0.7), Event("anger", 1, 2.5, 6.0, 0.65)]
+    with EventLog(path) as log:
+        for count, event in enumerate(events, 1):
+            log.write(event)
+            lines = path.read_text().splitlines()
+            assert len(lines) == log.lines == count
+            assert json.loads(lines[-1]) == event.as_dict()
+
+
+def test_events_that_cannot_be_written_are_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot write"):
+        EventLog(tmp_path)
+    if Path("/dev/full").exists():
+        with EventLog("/dev/full") as log, pytest.raises(InputError, match="cannot write"):
+            log.write(Event("fear", 1, 0.0, None, 0.7))

@@ -1,0 +1,342 @@
+"""``fer-edge video``: what it draws, writes, prints, refuses, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from fer_edge import video
+from fer_edge.cli import main
+from fer_edge.errors import SourceError
+from fer_edge.monitor import DriverMonitor, Frames, WholeFrame
+from fer_edge.monitor.recorder import VideoRecorder
+from fer_edge.shipped import FACES
+
+FRAMES, HZ = 24, 12.0
+
+
+def write_clip(path: Path, size: tuple[int, int] = (96, 96), code: str = "mp4v") -> Path:
+    """Two seconds of the shipped mean face of happiness under sensor noise.
+
+    Means are blurred and would be called so: the difference to a more blurred one is added.
+    """
+    face = cv2.imread(str(FACES / "happiness.png")).astype(np.float32)
+    face = cv2.resize(np.clip(4 * face - 3 * cv2.GaussianBlur(face, None, 1.5), 0, 255), size)
+    rng = np.random.default_rng(0)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*code), HZ, size)
+    for _ in range(FRAMES):
+        noise = rng.integers(-6, 7, face.shape)
+        writer.write(np.clip(face + noise, 0, 255).astype(np.uint8))
+    writer.release()
+    return path
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    return write_clip(tmp_path / "clip.mp4")
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    monkeypatch.chdir(tmp_path)
+
+    def invoke(*arguments: object) -> Result:
+        result = CliRunner().invoke(main, ["video", *map(str, arguments)])
+        assert result.exception is None or isinstance(result.exception, SystemExit), (
+            f"{result.exception!r} reached the user"
+        )
+        return result
+
+    return invoke
+
+
+def frames_of(path: Path) -> list[np.ndarray]:
+    capture = cv2.VideoCapture(str(path))
+    frames = []
+    while (got := capture.read())[0]:
+        frames.append(got[1])
+    capture.release()
+    return frames
+
+
+def test_a_clip_becomes_a_drawn_video_events_and_a_summary(
+    run: Any, clip: Path, tmp_path: Path
+) -> None:
+    done = run(
+        clip, "--whole-frame", "--save", "out.mp4", "--events", "events.jsonl", "--json",
+        "--target", "onnxruntime", "--precision", "fp32",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["variant"] == "onnxruntime/fp32"
+    assert (report["frames"], report["dropped"]) == (FRAMES, 0)
+    assert report["stream_s"] == pytest.approx((FRAMES - 1) / HZ, abs=0.01)
+    assert report["age_ms"]["median"] > 0
+    assert max(report["driver_s"], key=report["driver_s"].get) == "happiness"
+    assert report["health_s"] == {"ok": pytest.approx(report["stream_s"])}
+    drawn, plain = frames_of(tmp_path / "out.mp4"), frames_of(clip)
+    assert len(drawn) == report["saved"]["frames"] == FRAMES
+    changed = np.abs(drawn[-1].astype(int) - plain[-1]).max(2) > 60
+    assert 0.02 < changed.mean() < 0.9
+    lines = (tmp_path / "events.jsonl").read_text().splitlines()
+    assert len(lines) == report["event_lines"]["lines"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["clip.mp4", "events.jsonl", "out.mp4"]
+
+
+def test_people_get_sentences_and_nothing_is_written_unasked(
+    run: Any, clip: Path, fake_bundle: Path, tmp_path: Path
+) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    done = run(clip, "--whole-frame", "--bundle", fake_bundle, "--headless")
+    assert done.exit_code == 0, done.stderr
+    assert f"{FRAMES} frames answered" in done.stdout
+    assert "driver: neutral" in done.stdout
+    assert "health: ok" in done.stdout
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_without_a_window_it_says_what_to_do(run: Any, clip: Path, fake_bundle: Path) -> None:
+    if video.open_window("a test") is not None:
+        pytest.skip("this OpenCV has windows, and there is a screen")
+    done = run(clip, "--whole-frame", "--bundle", fake_bundle)
+    assert done.exit_code == 2
+    assert all(word in done.stderr for word in ("--save", "--events", "--headless", "--json"))
+
+
+def test_a_window_is_shown_where_there_is_one(
+    run: Any, clip: Path, fake_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenCV's own functions are replaced: the wheel that is installed has no windows."""
+    shown: list[tuple[int, ...]] = []
+    closed: list[str] = []
+    monkeypatch.setattr(cv2, "namedWindow", lambda *_: None)
+    monkeypatch.setattr(cv2, "imshow", lambda _, frame: shown.append(frame.shape))
+    monkeypatch.setattr(cv2, "waitKey", lambda _: ord("q") if len(shown) == 5 else -1)
+    monkeypatch.setattr(cv2, "getWindowProperty", lambda *_: 1.0)
+    monkeypatch.setattr(cv2, "destroyWindow", closed.append)
+    done = run(clip, "--whole-frame", "--bundle", fake_bundle)
+    assert done.exit_code == 0, done.stderr
+    assert shown == [(96, 96, 3)] * 5
+    assert len(closed) == 1
+
+
+def test_seconds_end_it(run: Any, clip: Path, fake_bundle: Path) -> None:
+    done = run(clip, "--whole-frame", "--bundle", fake_bundle, "--json", "--seconds", "1")
+    assert json.loads(done.stdout)["frames"] == HZ + 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["nowhere.mp4"], 3, "nowhere.mp4"),
+        (["{text}"], 3, "video"),
+        (["{clip}", "--bundle", "nowhere.fer"], 4, "nowhere.fer"),
+        (["{clip}", "--target", "nochip"], 5, "nochip"),
+        (["{clip}", "--save", "out.avi"], 3, ".webm"),
+        (["{clip}", "--save", "nowhere/out.mp4"], 3, "cannot write"),
+        (["{clip}", "--events", "."], 3, "cannot write"),
+        (["{clip}", "--save", "{clip}"], 3, "another file"),
+        (["{clip}", "--seat", "left"], 2, "0.5,0,0.5,1"),
+        (["{clip}", "--seat", "0.5,0,0.9,1"], 3, "shares"),
+        (["{clip}", "--seconds", "0"], 2, "seconds"),
+        (["{clip}", "--detector", "{text}"], 2, "both"),
+    ],
+)
+def test_what_cannot_be_done_is_a_sentence_and_a_code(
+    run: Any, clip: Path, fake_bundle: Path, tmp_path: Path,
+    arguments: list[str], code: int, says: str,
+) -> None:  # fmt: skip
+    (tmp_path / "text.mp4").write_text("not a video")
+    names = {"clip": clip, "text": tmp_path / "text.mp4"}
+    given = [argument.format(**names) for argument in arguments]
+    if "--bundle" not in given:
+        given += ["--bundle", str(fake_bundle)]
+    done = run(*given, "--whole-frame", "--headless")
+    assert done.exit_code == code, done.stderr
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.glob(".out*"))
+
+
+def test_a_missing_detector_says_how_to_get_it(
+    run: Any, clip: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "empty"))
+    done = run(clip, "--headless")
+    assert done.exit_code == 3
+    assert "fer-edge detector fetch" in done.stderr
+
+
+def test_a_clip_that_breaks_off_ends_with_3_and_keeps_what_was_seen(
+    run: Any, fake_bundle: Path, tmp_path: Path
+) -> None:
+    whole = write_clip(tmp_path / "whole.avi", code="MJPG").read_bytes()
+    broken = tmp_path / "broken.avi"
+    broken.write_bytes(whole[: len(whole) // 2])
+    done = run(
+        broken, "--whole-frame", "--bundle", fake_bundle, "--save", "out.mp4", "--json"
+    )  # fmt: skip
+    assert done.exit_code == 3
+    assert "damaged" in done.stderr
+    report = json.loads(done.stdout)
+    assert "damaged" in report["fault"]
+    assert 0 < report["frames"] < FRAMES
+    assert len(frames_of(tmp_path / "out.mp4")) >= report["frames"]
+
+
+def test_health_is_told_once_when_it_changes(run: Any, fake_bundle: Path, tmp_path: Path) -> None:
+    """A picture that stands still is told as that, with a time that grows; told once."""
+    path = tmp_path / "still.avi"
+    picture = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), HZ, (64, 64))
+    for _ in range(2 * FRAMES):
+        writer.write(picture)
+    writer.release()
+    done = run(path, "--whole-frame", "--bundle", fake_bundle, "--json")
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["health_s"]["lost"] > 1
+    lines = [line for line in done.stderr.splitlines() if "still.avi" in line]
+    assert len(lines) == 1
+    assert "lost: the camera is frozen" in lines[0]
+
+
+def test_a_camera_that_is_not_there_ends_with_3(
+    run: Any, fake_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(video, "_FIRST_FRAME_S", 0.1)
+    done = run("99", "--whole-frame", "--bundle", fake_bundle, "--headless")
+    assert done.exit_code == 3
+    assert "camera 99" in done.stderr
+
+
+def test_a_camera_is_watched_for_some_seconds(fake_bundle: Path, tmp_path: Path) -> None:
+    """Live frames, faster than real time; dropped ones are counted."""
+    frames = [(k / 30, picture) for k, picture in enumerate(noise(60)._frames)]
+    with (
+        DriverMonitor(fake_bundle, Frames(frames, live=True), detector=WholeFrame()) as monitor,
+        VideoRecorder(tmp_path / "out.mp4", 30) as recorder,
+    ):
+        tally, fault = video.watch(monitor, live=True, recorder=recorder, seconds=1)
+    report = tally.as_dict()
+    assert fault is None
+    assert report["frames"] + report["dropped"] >= 31
+    assert recorder.frames >= 1
+
+
+def noise(count: int) -> Frames:
+    rng = np.random.default_rng(1)
+    return Frames([rng.integers(0, 256, (64, 64, 3), np.uint8) for _ in range(count)], hz=30)
+
+
+def test_ctrl_c_keeps_a_whole_video(fake_bundle: Path, tmp_path: Path) -> None:
+    def interrupt(tally: video.Tally) -> None:
+        if tally.frames == 5:
+            raise KeyboardInterrupt
+
+    path = tmp_path / "out.mp4"
+    with (
+        DriverMonitor(fake_bundle, noise(9), detector=WholeFrame()) as monitor,
+        VideoRecorder(path, 30) as recorder,
+    ):
+        tally, fault = video.watch(monitor, live=False, recorder=recorder, tick=interrupt)
+    assert (tally.frames, fault) == (5, None)
+    assert len(frames_of(path)) == 5
+
+
+def test_a_picture_that_shows_nothing_is_not_replaced_by_an_older_one(
+    fake_bundle: Path, tmp_path: Path
+) -> None:
+    bright = [np.full((64, 64, 3), 255, np.uint8)] * 2
+    frames = [*noise(3)._frames, *bright]
+    path = tmp_path / "out.mp4"
+    with (
+        DriverMonitor(fake_bundle, Frames(frames, hz=30), detector=WholeFrame()) as monitor,
+        VideoRecorder(path, 30) as recorder,
+    ):
+        tally, _ = video.watch(monitor, live=False, recorder=recorder)
+    assert tally.health_s["lost"] > 0
+    drawn = frames_of(path)
+    assert len(drawn) == 5
+    assert drawn[2][:30].mean() > 50
+    assert drawn[4][:30].mean() < 10
+
+
+def test_an_empty_source_is_an_error(fake_bundle: Path) -> None:
+    with (
+        DriverMonitor(fake_bundle, Frames([], hz=30), detector=WholeFrame()) as monitor,
+        pytest.raises(SourceError, match="no frame"),
+    ):
+        video.watch(monitor, live=False)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo terminals there")
+def test_a_terminal_sees_progress_with_the_remaining_time(clip: Path, fake_bundle: Path) -> None:
+    import pty
+
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "fer_edge.cli", "video", str(clip), "--whole-frame"]
+    command += ["--bundle", str(fake_bundle), "--json"]
+    # click draws at most ten times a second; a clip of 24 frames is drawn at its end at least.
+    done = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs)
+    os.close(theirs)
+    said = b""
+    try:
+        while chunk := os.read(ours, 4096):
+            said += chunk
+    except OSError:  # Linux says so when the other end is closed
+        pass
+    os.close(ours)
+    assert done.stdout is not None
+    report = json.loads(done.stdout.read())
+    done.stdout.close()
+    assert done.wait() == 0
+    assert report["frames"] == FRAMES
+    assert b"[" in said
+    assert b"100%" in said
+
+
+# --- real clips ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def yunet(shared: Path) -> Path:
+    return shared / "data/detectors/face_detection_yunet_2023mar.onnx"
+
+
+def test_a_person_who_begins_to_smile_is_seen_to(run: Any, shared: Path, yunet: Path) -> None:
+    clip = shared / "data/video/single_face.mp4"
+    done = run(clip, "--detector", yunet, "--save", "out.mp4", "--json")
+    assert done.exit_code == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["frames"] == report["saved"]["frames"] == 72
+    assert report["most_persons"] == 1
+    assert set(report["driver_s"]) >= {"neutral", "happiness"}
+
+
+def test_the_seat_says_who_drives(run: Any, shared: Path, yunet: Path) -> None:
+    """A woman on the left, a man on the right, and nobody in a corner."""
+    clip = shared / "data/video/head-pose-face-detection-female-and-male.gif"
+    empty = run(clip, "--detector", yunet, "--seat", "0,0.9,0.1,0.1", "--json")
+    assert json.loads(empty.stdout)["driver_s"].keys() == {"nobody"}
+    left = run(clip, "--detector", yunet, "--seat", "0,0,0.5,1", "--json")
+    right = run(clip, "--detector", yunet, "--seat", "0.5,0,0.5,1", "--json")
+    seen = [json.loads(done.stdout) for done in (left, right)]
+    assert [report["most_persons"] for report in seen] == [2, 2]
+    assert seen[0]["driver_s"] != seen[1]["driver_s"]
+
+
+def test_a_clip_without_a_face_says_so(run: Any, shared: Path, yunet: Path) -> None:
+    done = run(shared / "data/video/no_face.mp4", "--detector", yunet, "--json")
+    report = json.loads(done.stdout)
+    assert report["driver_s"].keys() == {"nobody"}
+    assert report["events"] == {}
