@@ -18,6 +18,7 @@ import click
 import fer_edge
 from fer_edge.cli_bench import bench
 from fer_edge.cli_common import numbers, print_json
+from fer_edge.cli_serve import serve
 from fer_edge.errors import FerEdgeError, InputError, MissingDependencyError, TargetError
 from fer_edge.shipped import DEFAULT_BUNDLE
 
@@ -26,6 +27,8 @@ _EXTRA_OF = {
     **dict.fromkeys(("pyarrow", "matplotlib", "yaml", "safetensors"), "train"),
     **dict.fromkeys(("onnx", "onnxscript", "nncf"), "convert"),
     **dict.fromkeys(("psutil", "rich"), "bench"),
+    **dict.fromkeys(("fastapi", "python_multipart", "prometheus_client", "uvicorn"), "serve"),
+    **dict.fromkeys(("starlette", "websockets"), "serve"),
     "openvino": "openvino",
     "cuda": "tensorrt",
 }
@@ -425,6 +428,7 @@ def _write_text(path: Path, text: str) -> None:
 
 
 main.add_command(bench)
+main.add_command(serve)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,61 @@
+"""The server process: a socket, time-outs, and an end that answers whom it has let in."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from collections.abc import Callable
+
+import cv2
+import uvicorn
+from starlette.types import ASGIApp
+
+from fer_edge.errors import InputError
+from fer_edge.service.limits import Limits
+from fer_edge.service.protocol import impatient
+
+
+def serve(
+    app: ASGIApp,
+    host: str,
+    port: int,
+    limits: Limits,
+    *,
+    ready: Callable[[str], None],
+) -> None:
+    """Serve until SIGINT or SIGTERM; then requests under way are answered, and it returns.
+
+    port: 0 takes a free one. ready: called with the address once it is listened on.
+    Raises InputError if that cannot be done.
+    """
+    # OpenCV prints what is wrong with every damaged picture; strangers shall not fill a log.
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    with _listen(host, port) as listener:
+        config = uvicorn.Config(
+            app,
+            http=impatient(limits),
+            ws="websockets-sansio",
+            ws_max_size=limits.body_bytes,
+            ws_per_message_deflate=False,  # pictures do not shrink, and bombs do not unfold
+            timeout_graceful_shutdown=max(1, round(limits.drain_s)),
+            log_level="error",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,  # a header decides nobody's address
+        )
+        # uvicorn raises a caught signal again when it is done. Then the work is over, and well.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: None)
+        name = f"[{host}]" if ":" in host else host
+        ready(f"http://{name}:{listener.getsockname()[1]}")
+        uvicorn.Server(config).run([listener])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except (OSError, OverflowError) as error:
+        raise InputError(
+            f"cannot listen on {host} port {port}: {error}. Choose others with --host and --port"
+        ) from error
