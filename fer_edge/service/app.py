@@ -32,7 +32,8 @@ _FILES = {
     "/static/style.css": ("style.css", "text/css; charset=utf-8"),
     "/static/page.js": ("page.js", "text/javascript; charset=utf-8"),
     "/static/client.js": ("client.js", "text/javascript; charset=utf-8"),
-    "/static/view.js": ("view.js", "text/javascript; charset=utf-8"),
+    "/static/faces.js": ("faces.js", "text/javascript; charset=utf-8"),
+    "/static/history.js": ("history.js", "text/javascript; charset=utf-8"),
     "/static/docs.js": ("docs.js", "text/javascript; charset=utf-8"),
     "/static/icon.svg": ("icon.svg", "image/svg+xml"),
 }

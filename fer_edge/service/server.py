@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import socket
 from collections.abc import Callable
@@ -43,12 +44,19 @@ def serve(
             server_header=False,
             proxy_headers=False,  # a header decides nobody's address
         )
+        config.load()
+        logging.getLogger("uvicorn.error").addFilter(_is_news)
         # uvicorn raises a caught signal again when it is done. Then the work is over, and well.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: None)
         name = f"[{host}]" if ":" in host else host
         ready(f"http://{name}:{listener.getsockname()[1]}")
         uvicorn.Server(config).run([listener])
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """uvicorn calls it an error of ours when a WebSocket was refused with a proper answer."""
+    return "without completing handshake" not in record.getMessage()
 
 
 def _listen(host: str, port: int) -> socket.socket:
