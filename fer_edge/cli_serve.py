@@ -62,7 +62,7 @@ def serve(
         burst=max(1, round(2 * rate)),
     )
     with fer_edge.Predictor(bundle, target, precision, threads=threads) as predictor:
-        predictor.warm_up()
+        predictor.warm_up((1, 2, 4, 8))
         finder = None if detector is None else YuNet(detector, width_px=640)
         app = create_app(predictor, finder, token=token, hosts=hosts, limits=limits)
 

@@ -75,8 +75,8 @@ def picture_of(body: bytes, content_type: str) -> bytes:
         return _of_json(body)
     raise Refusal(
         415,
-        f'expected multipart/form-data with a file "{FIELD}", or application/json, got '
-        f"{content_type[:80] or 'no Content-Type'!r}",
+        f'expected multipart/form-data with a file "{FIELD}", or application/json, got the '
+        f"Content-Type {content_type[:80]!r}",
     )
 
 
@@ -107,6 +107,8 @@ def _of_form(body: bytes, boundary: bytes) -> bytes:
         parser.finalize()
     except (FormParserError, ValueError) as error:
         raise Refusal(400, "the form is damaged or was cut off") from error
+    if not form.whole:
+        raise Refusal(400, "the form is damaged or was cut off")
     if form.picture is None:
         raise _wrong_form()
     return bytes(form.picture)
@@ -121,12 +123,13 @@ class _Form:
 
     def __init__(self) -> None:
         self.picture: bytearray | None = None
+        self.whole = False
         self._name, self._value = b"", b""
         self._is_picture = False
 
     def callbacks(self) -> Any:
         names = ("part_begin", "part_data", "header_field", "header_value", "header_end",
-                 "headers_finished")  # fmt: skip
+                 "headers_finished", "end")  # fmt: skip
         return {f"on_{name}": getattr(self, name) for name in names}
 
     def part_begin(self) -> None:
@@ -153,3 +156,6 @@ class _Form:
     def part_data(self, data: bytes, start: int, end: int) -> None:
         assert self.picture is not None
         self.picture += data[start:end]
+
+    def end(self) -> None:
+        self.whole = True

@@ -29,7 +29,7 @@ def serve(
     port: 0 takes a free one. ready: called with the address once it is listened on.
     Raises InputError if that cannot be done.
     """
-    # OpenCV prints what is wrong with every damaged picture; strangers shall not fill a log.
+    # OpenCV and the form parser print what is wrong with each request; strangers shall not fill a log.
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     with _listen(host, port) as listener:
         config = uvicorn.Config(
@@ -45,6 +45,7 @@ def serve(
             proxy_headers=False,  # a header decides nobody's address
         )
         config.load()
+        logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
         logging.getLogger("uvicorn.error").addFilter(_is_news)
         # uvicorn raises a caught signal again when it is done. Then the work is over, and well.
         for number in (signal.SIGINT, signal.SIGTERM):
