@@ -10,7 +10,6 @@ from fer_edge.preprocess import Box
 
 Cause = Literal[
     "lost", "too dark", "too bright", "blurred", "covered", "turned away", "small", "unsure", "new",
-    "failed",
 ]  # fmt: skip
 """Why an expression is unknown, for programs; ``reason`` is the sentence."""
 

@@ -1,0 +1,124 @@
+"""Whether a face can be read at all, and if not, why."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from fer_edge.monitor.settings import QualityLimits
+from fer_edge.monitor.state import Cause
+from fer_edge.preprocess import Box, Image, resize_into
+
+Doubt = tuple[Cause, str]
+"""A word for programs and a sentence for people."""
+
+SIDE_PX = 48
+"""Faces are judged at this size: the limits were measured on FER2013's, which have it."""
+_ALONG = np.array([[1, -2, 1]], np.float32)
+
+
+def judge_place(
+    box: Box, landmarks: npt.NDArray[np.float32] | None, limits: QualityLimits
+) -> Doubt | None:
+    """What the detector alone tells: a face too small or turned away; None is good.
+
+    landmarks: float32 ``[5, 2]`` px as in Face; without them, turning is not seen.
+    """
+    side = max(box[2:])
+    if side < limits.min_face_px:
+        return "small", f"the face is {side} px large, expected {limits.min_face_px} px"
+    if landmarks is not None and (turn := abs(yaw(landmarks))) > limits.turned_above:
+        return (
+            "turned away",
+            f"the head is turned: the nose is {turn:.2f} eye distances off the middle, "
+            f"expected at most {limits.turned_above:.2f}",
+        )
+    return None
+
+
+def judge_face(
+    face: Image, landmarks: npt.NDArray[np.float32] | None, limits: QualityLimits
+) -> Doubt | None:
+    """What the pixels tell: too dark, too bright, blurred or covered; None is good.
+
+    face: uint8 ``[S, S, 3]`` BGR, cropped as for the network. landmarks: as in Face, in shares of
+    the crop's side; without them only what covers all of it is seen.
+    """
+    if face.shape[0] != SIDE_PX:
+        small = np.empty((SIDE_PX, SIDE_PX, 3), np.uint8)
+        resize_into(face, small)
+        face = small
+    grey = np.asarray(cv2.cvtColor(face, cv2.COLOR_BGR2GRAY), np.uint8)
+    shares = np.bincount(grey.ravel(), minlength=256).cumsum() / grey.size
+    brightest = int(np.searchsorted(shares, 0.95))
+    if brightest < limits.dark_below:
+        return (
+            "too dark",
+            f"the face is too dark: 95 % of it is below {brightest} of 255, expected "
+            f"{limits.dark_below:.0f}",
+        )
+    saturated = 1.0 - float(shares[249])
+    if saturated > limits.bright_share:
+        return (
+            "too bright",
+            f"the face is too bright: {saturated:.0%} of it is saturated, expected at most "
+            f"{limits.bright_share:.0%}",
+        )
+    if cover := _covered(grey, landmarks, limits):
+        return cover
+    values = grey.astype(np.float32)
+    variance = max(float(values.var()), 1.0)
+    sharp = min(
+        float(cv2.filter2D(values, cv2.CV_32F, kernel)[2:-2, 2:-2].var()) / variance
+        for kernel in (_ALONG, _ALONG.T)
+    )
+    if sharp < limits.sharp_above:
+        return (
+            "blurred",
+            f"the face is blurred: sharpness {sharp:.3f}, expected {limits.sharp_above:.3f}",
+        )
+    return None
+
+
+def _covered(
+    grey: npt.NDArray[np.uint8], landmarks: npt.NDArray[np.float32] | None, limits: QualityLimits
+) -> Doubt | None:
+    if landmarks is None or not np.isfinite(landmarks).all():
+        return None
+    edges = cv2.absdiff(grey[:-1, :-1], grey[1:, :-1]).astype(np.float32)
+    edges += cv2.absdiff(grey[:-1, :-1], grey[:-1, 1:])
+    # The crop's rim is hair and background.
+    whole = max(float(edges[6:42, 8:40].mean()), 0.5)
+
+    def against_face(x: float, y: float, half_width: float, half_height: float) -> float:
+        left, top = max(int(x - half_width), 0), max(int(y - half_height), 0)
+        part = edges[top : int(y + half_height) + 1, left : int(x + half_width) + 1]
+        return float(part.mean()) / whole if part.size else 1.0
+
+    points = (landmarks * SIDE_PX).tolist()
+    (x3, y3), (x4, y4) = points[3], points[4]
+    mouth = against_face((x3 + x4) / 2, (y3 + y4) / 2, max(abs(x4 - x3) / 2, 3) + 1, 4)
+    eyes = max(against_face(*points[0], 5, 3), against_face(*points[1], 5, 3))
+    for name, found, least in (
+        ("mouth", mouth, limits.flat_mouth),
+        ("eyes", eyes, limits.flat_eyes),
+    ):
+        if found < least:
+            return (
+                "covered",
+                f"the face is covered: edges around the {name} are {found:.2f} of the whole "
+                f"face's, expected {least:.2f}",
+            )
+    return None
+
+
+def yaw(landmarks: npt.NDArray[np.float32]) -> float:
+    """How far the nose is off the middle between the eyes, along the line through them, in
+    distances between them: 0 is frontal, the sign is the picture's x."""
+    right, left, nose = landmarks[:3].astype(np.float64)
+    between = left - right
+    length = float(np.hypot(*between))
+    if length < 1e-6:
+        return float("inf")  # one eye behind the other: a full profile
+    return float((nose - (right + left) / 2) @ between) / length**2
