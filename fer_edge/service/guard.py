@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import ipaddress
+import re
 import secrets
 import time
 from urllib.parse import urlsplit
@@ -12,6 +13,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
+from fer_edge.errors import InputError
 from fer_edge.service.limits import Limits, RateLimit
 from fer_edge.service.metrics import Metrics
 from fer_edge.service.refusals import Refusal, answer_to
@@ -43,7 +45,7 @@ _BEARER = "fer-edge.bearer."
 class Guard:
     """ASGI middleware: host, origin, rate and token; security headers; request metrics.
 
-    token: None lets everybody in. hosts: names besides IP addresses and localhost by which the
+    token: visible ASCII, else InputError; None lets everybody in. hosts: names besides IP addresses and localhost by which the
     server is reached; any other name in Host is refused, so that a web page cannot rebind its own
     name to this machine.
     """
@@ -58,6 +60,8 @@ class Guard:
         limits: Limits,
         metrics: Metrics,
     ) -> None:
+        if token is not None and not re.fullmatch(r"[!-~]+", token):
+            raise InputError("expected a token of visible ASCII characters without spaces")
         self._app, self._token, self._metrics, self._paths = app, token, metrics, paths
         self._hosts = {"localhost", *(host.lower() for host in hosts)}
         self._rate = RateLimit(limits.rate_hz, limits.burst)

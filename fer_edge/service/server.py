@@ -47,12 +47,14 @@ def serve(
         config.load()
         logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
         logging.getLogger("uvicorn.error").addFilter(_is_news)
-        # uvicorn raises a caught signal again when it is done. Then the work is over, and well.
+        server = uvicorn.Server(config)
+        # From now on, so that no signal is lost while it starts; and uvicorn raises what it caught
+        # once more when it is done, which then ends nothing: the work is over, and well.
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: None)
+            signal.signal(number, server.handle_exit)
         name = f"[{host}]" if ":" in host else host
         ready(f"http://{name}:{listener.getsockname()[1]}")
-        uvicorn.Server(config).run([listener])
+        server.run([listener])
 
 
 def _is_news(record: logging.LogRecord) -> bool:

@@ -8,25 +8,21 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from starlette.testclient import TestClient
+from starlette.testclient import TestClient, WebSocketTestSession
 
 from fer_edge import Predictor
 from fer_edge.backends.fake import write_fake_bundle
 from fer_edge.monitor import YuNet
 from fer_edge.service.app import create_app
-from fer_edge.service.limits import Limits
 from fer_edge.shipped import FACES
 
 BASE = "http://127.0.0.1"
-HAPPY = (FACES / "happiness.png").read_bytes()
-Make = Callable[..., TestClient]
 
 SERVER = """
 import json, sys
@@ -42,6 +38,29 @@ with Predictor(sys.argv[1], threads=1) as predictor:
 GENEROUS = {"rate_hz": 1e6, "burst": 1_000_000}
 
 
+class Client(TestClient):
+    """Talks to an app in this process, as from this machine."""
+
+    def __init__(self, app: Any) -> None:
+        super().__init__(app, base_url=BASE)
+
+    def predict(
+        self, picture: bytes, *, name: str = "image", filename: str = "face.png", **rest: Any
+    ) -> httpx.Response:
+        """POST /predict with a form of one picture."""
+        return self.post("/predict", files={name: (filename, picture, "image/png")}, **rest)
+
+    def live(self, **options: Any) -> WebSocketTestSession:
+        """Opens /live; raises WebSocketDenialResponse if it is refused."""
+        return self.websocket_connect("ws://127.0.0.1/live", **options)
+
+
+@pytest.fixture(scope="session")
+def happy() -> bytes:
+    """A PNG of a face that the shipped model is sure of."""
+    return (FACES / "happiness.png").read_bytes()
+
+
 @pytest.fixture(scope="session")
 def shipped() -> Iterator[Predictor]:
     with Predictor(target="onnxruntime", threads=1) as predictor:
@@ -49,18 +68,18 @@ def shipped() -> Iterator[Predictor]:
 
 
 @pytest.fixture
-def make(tmp_path: Path) -> Iterator[Make]:
+def make(tmp_path: Path) -> Iterator[Callable[..., Client]]:
     """Clients of an app on the fake engine: ``make(limits=…, token=…, latency_ms=…)``."""
-    opened: list[tuple[TestClient, Predictor]] = []
+    opened: list[tuple[Client, Predictor]] = []
 
     def client(
         *, latency_ms: float = 0, fail_after: int | None = None, **options: Any
-    ) -> TestClient:
+    ) -> Client:
         bundle = write_fake_bundle(
             tmp_path / f"{len(opened)}.fer", latency_ms=latency_ms, fail_after=fail_after
         )
         predictor = Predictor(bundle)
-        made = TestClient(create_app(predictor, **options), base_url=BASE)
+        made = Client(create_app(predictor, **options))
         made.__enter__()
         opened.append((made, predictor))
         return made
@@ -72,21 +91,21 @@ def make(tmp_path: Path) -> Iterator[Make]:
 
 
 @pytest.fixture
-def client(make: Make) -> TestClient:
+def client(make: Callable[..., Client]) -> Client:
     return make()
 
 
 @pytest.fixture
-def real(shipped: Predictor) -> Iterator[TestClient]:
+def real(shipped: Predictor) -> Iterator[Client]:
     """The shipped model, each picture as one face."""
-    with TestClient(create_app(shipped), base_url=BASE) as made:
+    with Client(create_app(shipped)) as made:
         yield made
 
 
 @pytest.fixture
-def with_yunet(shipped: Predictor, shared: Path) -> Iterator[TestClient]:
+def with_yunet(shipped: Predictor, shared: Path) -> Iterator[Client]:
     yunet = YuNet(shared / "data/detectors/face_detection_yunet_2023mar.onnx", width_px=640)
-    with TestClient(create_app(shipped, yunet), base_url=BASE) as made:
+    with Client(create_app(shipped, yunet)) as made:
         yield made
 
 
@@ -104,59 +123,67 @@ class Server:
         return float(found.group(1))
 
 
-@contextmanager
-def server(command: list[str]) -> Iterator[Server]:
-    """Start it, and kill it if the test has not ended it."""
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[[list[str]], Server]]:
+    """Starts ``python ARGUMENTS…``, which prints its address first; kills what is not ended."""
+    started: list[subprocess.Popen[str]] = []
     root = str(Path(__file__).parents[2])
     paths = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
-    process = subprocess.Popen(
-        [sys.executable, *command],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
-    )
-    try:
+
+    def run(arguments: list[str]) -> Server:
+        process = subprocess.Popen(
+            [sys.executable, *arguments],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+        )
+        started.append(process)
         assert process.stdout is not None
         line = process.stdout.readline()
         assert line.startswith("http://"), line + process.stdout.read()
-        yield Server(process, line.split()[0])
-    finally:
+        return Server(process, line.split()[0])
+
+    yield run
+    for process in started:
         process.kill()
         process.communicate()
 
 
-@contextmanager
-def fake_server(
-    folder: Path, *, token: str = "", latency_ms: float = 0, **limits: float
-) -> Iterator[Server]:
-    bundle = write_fake_bundle(folder / "server.fer", latency_ms=latency_ms)
-    Limits(**limits)  # type: ignore[arg-type]  # a wrong name fails here, not in the process
-    with server(["-c", SERVER, str(bundle), json.dumps(GENEROUS | limits), token]) as started:
-        yield started
+@pytest.fixture
+def serve_fake(start: Callable[[list[str]], Server], tmp_path: Path) -> Callable[..., Server]:
+    """A server process on the fake engine: ``serve_fake(token=…, latency_ms=…, LIMIT=…)``."""
+
+    def run(*, token: str = "", latency_ms: float = 0, **limits: float) -> Server:
+        bundle = write_fake_bundle(tmp_path / "server.fer", latency_ms=latency_ms)
+        return start(["-c", SERVER, str(bundle), json.dumps(GENEROUS | limits), token])
+
+    return run
 
 
-def form(data: bytes, name: str = "image", filename: str = "face.png") -> dict[str, Any]:
-    return {"files": {name: (filename, data, "image/png")}}
-
-
-async def post(port: int, data: bytes = HAPPY) -> tuple[int, bytes]:
-    """One POST /predict on a connection of its own: the status and the whole answer."""
-    boundary = b"x" * 24
+@pytest.fixture(scope="session")
+def post(happy: bytes) -> Callable[[int], Awaitable[tuple[int, bytes]]]:
+    """One POST /predict on a connection of its own to a port: the status and the whole answer."""
+    mark = b"x" * 24
     body = (
-        b"--" + boundary + b'\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
-        + data + b"\r\n--" + boundary + b"--\r\n"
+        b"--" + mark + b'\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
+        + happy + b"\r\n--" + mark + b"--\r\n"
     )  # fmt: skip
-    head = (
-        f"POST /predict HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n"
-        f"Content-Type: multipart/form-data; boundary={boundary.decode()}\r\n"
-        f"Content-Length: {len(body)}\r\n\r\n"
-    )
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    try:
-        writer.write(head.encode() + body)
-        await writer.drain()
-        answer = await reader.read()
-    finally:
-        writer.close()
-    return int(answer.split(b" ", 2)[1]), answer
+
+    async def send(port: int) -> tuple[int, bytes]:
+        head = (
+            f"POST /predict HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n"
+            f"Content-Type: multipart/form-data; boundary={mark.decode()}\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n"
+        )
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            writer.write(head.encode() + body)
+            await writer.drain()
+            answer = await reader.read()
+        finally:
+            writer.close()
+        return int(answer.split(b" ", 2)[1]), answer
+
+    return send

@@ -1,0 +1,210 @@
+"""A real server process: slow clients, floods, and the end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from typing import Any
+
+import httpx
+import pytest
+
+from fer_edge.errors import InputError
+from fer_edge.service.limits import Limits
+from fer_edge.service.server import serve
+
+
+def until(condition: Any, within_s: float = 20) -> None:
+    end = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < end, "it did not come to that in time"
+        time.sleep(0.02)
+
+
+def closed(connection: socket.socket) -> bytes:
+    """What comes until the other side closes; fails if it does not."""
+    connection.settimeout(20)
+    got = b""
+    with contextlib.suppress(ConnectionResetError):
+        while data := connection.recv(4096):
+            got += data
+    return got
+
+
+@pytest.mark.parametrize(
+    "head", [b"", b"POST /pre", b"POST /predict HTTP/1.1\r\nHost: x\r\nX-A: "],
+    ids=["nothing", "half a line", "half a head"],
+)  # fmt: skip
+def test_who_sends_no_whole_head_is_hung_up_on(serve_fake: Any, head: bytes) -> None:
+    server = serve_fake(head_s=0.5)
+    with socket.create_connection(("127.0.0.1", server.port)) as slow:
+        slow.sendall(head)
+        assert httpx.get(f"{server.base}/healthz").status_code == 200  # others are not held up
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            for _ in range(12):  # single bytes buy no time
+                slow.sendall(b"a")
+                time.sleep(0.1)
+        assert closed(slow) == b""
+
+
+def test_a_second_head_on_a_connection_has_to_be_whole_as_well(serve_fake: Any) -> None:
+    server = serve_fake(head_s=0.5)
+    with socket.create_connection(("127.0.0.1", server.port)) as slow:
+        slow.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\nGET /heal")
+        assert closed(slow).count(b"200 OK") == 1
+
+
+def test_a_body_that_comes_too_slowly_is_a_408(serve_fake: Any) -> None:
+    server = serve_fake(body_s=0.4, head_s=0.4)
+    with socket.create_connection(("127.0.0.1", server.port)) as slow:
+        slow.sendall(
+            b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+            b"Content-Length: 1000\r\n\r\n{"
+        )
+        assert closed(slow).startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_body_that_goes_on_after_its_refusal_is_cut_off(serve_fake: Any) -> None:
+    server = serve_fake(body_bytes=1000, head_s=0.5)
+    with socket.create_connection(("127.0.0.1", server.port)) as endless:
+        endless.sendall(
+            b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+            b"Transfer-Encoding: chunked\r\n\r\n"
+        )
+        endless.settimeout(20)
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            for _ in range(2000):
+                endless.sendall(b"3e8\r\n" + b"x" * 1000 + b"\r\n")
+                time.sleep(0.01)
+
+
+def test_500_at_once_are_all_answered_and_memory_does_not_grow(serve_fake: Any, post: Any) -> None:
+    server = serve_fake(latency_ms=5, pending=32, connections=600)
+
+    async def flood() -> list[tuple[int, bytes]]:
+        return list(await asyncio.gather(*(post(server.port) for _ in range(500))))
+
+    asyncio.run(flood())
+    before = server.metric("process_resident_memory_bytes")
+    answers = [answer for _ in range(3) for answer in asyncio.run(flood())]
+    statuses = {status for status, _ in answers}
+    assert statuses == {200, 503}
+    assert all(b"retry-after: 1" in text for status, text in answers if status == 503)
+    assert sum(status == 200 for status, _ in answers) >= 32
+    assert server.metric("fer_edge_pending_pictures") == 0
+    assert server.metric("process_resident_memory_bytes") - before < 24 * 2**20
+
+
+def test_connections_beyond_the_limit_are_told_so(serve_fake: Any) -> None:
+    server = serve_fake(connections=3)
+    with contextlib.ExitStack() as stack:
+        for _ in range(3):
+            stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+        until(lambda: httpx.get(f"{server.base}/healthz").status_code == 503)
+        assert httpx.get(f"{server.base}/healthz").headers["retry-after"] == "1"
+    until(lambda: httpx.get(f"{server.base}/healthz").status_code == 200)
+
+
+def test_what_is_under_way_is_answered_before_the_end(serve_fake: Any, post: Any) -> None:
+    server = serve_fake(latency_ms=300, batch_faces=1)
+
+    async def load() -> list[tuple[int, bytes]]:
+        requests = [asyncio.create_task(post(server.port)) for _ in range(6)]
+        async with httpx.AsyncClient(timeout=30) as client:
+            while True:
+                text = (await client.get(f"{server.base}/metrics")).text
+                if "fer_edge_pending_pictures 6.0" in text:
+                    break
+        server.process.send_signal(signal.SIGTERM)
+        return list(await asyncio.gather(*requests))
+
+    assert [status for status, _ in asyncio.run(load())] == [200] * 6
+    assert server.process.wait(20) == 0
+    assert server.process.stdout.read() == ""
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{server.base}/healthz")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_idle_server_ends_with_0(serve_fake: Any, number: int) -> None:
+    server = serve_fake()
+    with socket.create_connection(("127.0.0.1", server.port)) as idle:
+        idle.sendall(b"POST /pre")
+        server.process.send_signal(number)
+        assert server.process.wait(20) == 0
+
+
+def test_strangers_write_nothing_into_the_log(serve_fake: Any) -> None:
+    server = serve_fake(token="secret")
+    with socket.create_connection(("127.0.0.1", server.port)) as stranger:
+        stranger.sendall(b"\x16\x03\x01\x02\0\xff not HTTP\r\n\r\n")
+        closed(stranger)
+    httpx.get(f"{server.base}/etc/passwd")
+    upgrade = {
+        "connection": "Upgrade", "upgrade": "websocket", "sec-websocket-version": "13",
+        "sec-websocket-key": "AAAAAAAAAAAAAAAAAAAAAA==",
+    }  # fmt: skip
+    assert httpx.get(f"{server.base}/live", headers=upgrade).status_code == 401
+    bearer = {"authorization": "Bearer secret"}
+    for picture in (b"\x89PNG\r\n\x1a\n" + b"\0" * 60, b"\xff\xd8" + b"\0" * 50 + b"\xff\xd9"):
+        files = {"image": ("../../secret-name.png", picture)}
+        answer = httpx.post(f"{server.base}/predict", headers=bearer, files=files)
+        assert answer.status_code == 422
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(20) == 0
+    assert server.process.stdout.read() == ""
+
+
+def test_nothing_is_written_to_the_disk(serve_fake: Any, tmp_path: Any) -> None:
+    """A picture beyond the size at which frameworks turn to temporary files."""
+    server = serve_fake()
+    pid, opened = server.process.pid, set()
+    big = b"\xff\xd8" + b"\0" * 6_000_000 + b"\xff\xd9"
+
+    def chunks() -> Any:
+        yield b'--B\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
+        for at in range(0, len(big), 500_000):
+            yield big[at : at + 500_000]
+            opened.update(os.readlink(f"/proc/{pid}/fd/{n}") for n in os.listdir(f"/proc/{pid}/fd"))
+        yield b"\r\n--B--\r\n"
+
+    headers = {"content-type": "multipart/form-data; boundary=B"}
+    response = httpx.post(f"{server.base}/predict", content=chunks(), headers=headers, timeout=30)
+    assert response.status_code == 422
+    assert not [name for name in opened if name.startswith(("/tmp", "/var")) or "deleted" in name]
+
+
+def test_a_taken_port_is_a_sentence() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(InputError, match=f"port {port}.*--port"):
+            serve(None, "127.0.0.1", port, Limits(), ready=print)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="no.such.host"):
+        serve(None, "no.such.host.invalid", 0, Limits(), ready=print)  # type: ignore[arg-type]
+
+
+def test_the_command_serves_the_shipped_model(start: Any, happy: bytes) -> None:
+    server = start(["-m", "fer_edge.cli", "serve", "--port", "0", "--threads", "1"])
+    answer = httpx.post(f"{server.base}/predict", files={"image": happy}, timeout=30).json()
+    assert answer["faces"][0]["emotion"] == "happiness"
+    assert answer["whole_picture"] is True
+    server.process.send_signal(signal.SIGINT)
+    assert server.process.wait(20) == 0
+
+
+@pytest.mark.parametrize("library", ["fastapi", "uvicorn", "prometheus_client", "python_multipart"])
+def test_a_missing_library_is_the_line_that_installs_it(library: str) -> None:
+    code = (
+        f"import sys; sys.modules[{library!r}] = None; from fer_edge.cli import main; "
+        "main(['serve', '--port', '0'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 5
+    assert "pip install 'fer-edge[serve]'" in done.stderr
+    assert "Traceback" not in done.stderr
