@@ -18,6 +18,7 @@ import click
 import fer_edge
 from fer_edge.cli_bench import bench
 from fer_edge.cli_common import numbers, print_json
+from fer_edge.cli_detector import detector
 from fer_edge.cli_serve import serve
 from fer_edge.errors import FerEdgeError, InputError, MissingDependencyError, TargetError
 from fer_edge.shipped import DEFAULT_BUNDLE
@@ -428,6 +429,7 @@ def _write_text(path: Path, text: str) -> None:
 
 
 main.add_command(bench)
+main.add_command(detector)
 main.add_command(serve)
 
 

@@ -30,6 +30,12 @@ class DataError(FerEdgeError):
     exit_code = 3
 
 
+class SourceError(FerEdgeError):
+    """A camera or video that cannot be opened or read."""
+
+    exit_code = 3
+
+
 class MissingPartError(DataError):
     """A sound data set without the part (train, val or test) that was asked for."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -52,11 +52,13 @@ class Predictor:
     threads: CPU threads per inference; None leaves the choice to the engine (all cores).
     hint: ``latency`` (one request on all threads) or ``throughput`` (a batch over streams).
     cache_dir: a folder for compiled models, for a faster next start; None writes nothing.
+    exclude: variants that shall not run, by name (``openvino/bf16``): those that failed before.
 
     Several threads may call one Predictor at once. ``close`` waits for nobody: calls that are
     under way then may fail with EngineError. Uses no network and writes no file (but cache_dir).
 
-    Raises BundleError (damaged or hostile bundle), TargetError (nothing that fits can run here).
+    Raises BundleError (damaged or hostile bundle), TargetError (nothing that fits can run here),
+    InputError (an option that does not exist).
     """
 
     variant: Variant
@@ -72,6 +74,7 @@ class Predictor:
         threads: int | None = None,
         hint: Literal["latency", "throughput"] = "latency",
         cache_dir: str | Path | None = None,
+        exclude: Collection[str] = (),
     ) -> None:
         if hint not in ("latency", "throughput"):
             raise InputError(f"expected hint 'latency' or 'throughput', got {hint!r}")
@@ -86,6 +89,13 @@ class Predictor:
             cache_dir=Path(cache_dir) if cache_dir is not None else None,
         )
         self._bundle = open_bundle(DEFAULT_BUNDLE if bundle is None else bundle)
+        names = [variant.name for variant in self._bundle.variants]
+        if unknown := set(exclude) - set(names):
+            raise InputError(
+                f"expected to exclude variants among {', '.join(names)}, got "
+                f"{', '.join(sorted(unknown))}"
+            )
+        self._exclude = frozenset(exclude)
         self._labels = self._bundle.labels
         self._session: Session | None = None
         self._choices: list[Choice] = []
@@ -109,6 +119,8 @@ class Predictor:
             return choice(f"not the target asked for, {target}")
         if (precision or variant.precision) != variant.precision:
             return choice(f"not the precision asked for, {precision}")
+        if variant.name in self._exclude:
+            return choice("excluded by the caller")
         if variant.target not in targets():
             return choice(f"this version has no backend for {variant.target}")
         engine = backend(variant.target)

@@ -4,18 +4,30 @@ Imports numpy, OpenCV and the runtime of fer_edge, nothing else.
 """
 
 from fer_edge.monitor.detector import Boxes, Detector, Face, Haar, WholeFrame, YuNet
+from fer_edge.monitor.driver_monitor import DriverMonitor
+from fer_edge.monitor.settings import EventRule, QualityLimits, Settings
+from fer_edge.monitor.sources import Camera, Frame, Frames, Source, VideoFile
 from fer_edge.monitor.state import Baseline, Event, Health, MonitorState, PersonState
 
 __all__ = [
     "Baseline",
     "Boxes",
+    "Camera",
     "Detector",
+    "DriverMonitor",
     "Event",
+    "EventRule",
     "Face",
+    "Frame",
+    "Frames",
     "Haar",
     "Health",
     "MonitorState",
     "PersonState",
+    "QualityLimits",
+    "Settings",
+    "Source",
+    "VideoFile",
     "WholeFrame",
     "YuNet",
 ]

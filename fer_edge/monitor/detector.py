@@ -157,7 +157,8 @@ class Haar:
             )
         self._width_px = width_px
         self._lock = threading.Lock()
-        file = Path(cv2.data.haarcascades) / "haarcascade_frontalface_default.xml"
+        folder: str = cv2.data.haarcascades  # type: ignore[attr-defined]  # not in the stubs of 5
+        file = Path(folder) / "haarcascade_frontalface_default.xml"
         self._cascade = cv2.CascadeClassifier(str(file))
         if self._cascade.empty():
             raise TargetError(f"OpenCV's face cascade is not at {file}. Install OpenCV again")
@@ -172,7 +173,10 @@ class Haar:
             grey = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
         with self._lock:
             found = self._cascade.detectMultiScale(grey, 1.1, 5, minSize=(20, 20))
-        boxes = [clip_box(*(float(v) / scale for v in row), width, height) for row in found]
+        boxes = [
+            clip_box(x / scale, y / scale, w / scale, h / scale, width, height)
+            for x, y, w, h in np.asarray(found, np.float64).reshape(-1, 4).tolist()
+        ]
         faces = [Face(box, self.SCORE) for box in boxes if box is not None]
         return sorted(faces, key=lambda face: -face.box[2] * face.box[3])
 

@@ -130,7 +130,8 @@ class Person:
             elif self._label is None:
                 self._doubt = (
                     "new",
-                    f"seen for {led_s:.1f} s, expected {self._settings.dwell_s:.1f} s",
+                    f"an expression shows since {led_s:.1f} s, expected "
+                    f"{self._settings.dwell_s:.1f} s",
                 )
         if self._label is None and self._rival_since_s is None:
             assert self._smoothed is not None

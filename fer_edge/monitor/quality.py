@@ -97,9 +97,9 @@ def _covered(
         return float(part.mean()) / whole if part.size else 1.0
 
     points = (landmarks * SIDE_PX).tolist()
-    (x3, y3), (x4, y4) = points[3], points[4]
+    (x0, y0), (x1, y1), _, (x3, y3), (x4, y4) = points
     mouth = against_face((x3 + x4) / 2, (y3 + y4) / 2, max(abs(x4 - x3) / 2, 3) + 1, 4)
-    eyes = max(against_face(*points[0], 5, 3), against_face(*points[1], 5, 3))
+    eyes = max(against_face(x0, y0, 5, 3), against_face(x1, y1, 5, 3))
     for name, found, least in (
         ("mouth", mouth, limits.flat_mouth),
         ("eyes", eyes, limits.flat_eyes),

@@ -34,8 +34,8 @@ class QualityLimits:
     """Share of pixels at 250 or more. No FER2013 face is over 0.4. At 0.57: 56 % right."""
     sharp_above: float = 0.010
     """Variance of the second difference over that of the brightness, at 48 px, in the direction in
-    which it is less. FER2013's faces are over 0.04; smeared over 9 px or blurred by 1.5 px, most are
-    below 0.010 and 45 % right."""
+    which it is less. FER2013's faces are over 0.04; smeared over 9 px or blurred by 1.5 px, most
+    are below 0.010 and 45 % right."""
     min_face_px: int = 20
     """The longer side of the face's box. Faces of that size: 59 % right; of 16 px: 50 %."""
     turned_above: float = 0.5

@@ -9,7 +9,8 @@ from typing import Any, Literal
 from fer_edge.preprocess import Box
 
 Cause = Literal[
-    "lost", "too dark", "too bright", "blurred", "covered", "turned away", "small", "unsure", "new",
+    "new", "lost", "small", "crowded", "turned away", "covered",
+    "too dark", "too bright", "blurred", "unsure",
 ]  # fmt: skip
 """Why an expression is unknown, for programs; ``reason`` is the sentence."""
 

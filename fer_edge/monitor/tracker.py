@@ -43,8 +43,8 @@ class Track:
 
     def box_at(self, time_s: float, width: int, height: int) -> Box | None:
         """Where it should be now, clipped to the frame; None if it has left it."""
-        corner = self.centre_at(time_s) - self.size / 2
-        return clip_box(*corner.tolist(), *self.size.tolist(), width, height)
+        (x, y), (w, h) = self.centre_at(time_s).tolist(), self.size.tolist()
+        return clip_box(x - w / 2, y - h / 2, w, h, width, height)
 
     def landmarks_at(self, time_s: float) -> npt.NDArray[np.float32] | None:
         if self.landmarks is None:
@@ -75,6 +75,7 @@ class Tracker:
 
     def update(self, faces: list[Face], time_s: float) -> None:
         """Take the faces that a detector found in the frame of ``time_s``."""
+        self._tracks = [t for t in self._tracks if time_s - t.seen_s <= self._forget_s]
         unused = dict(enumerate(faces))
         waiting = dict(enumerate(self._tracks))
         pairs = sorted(
@@ -88,7 +89,7 @@ class Tracker:
                 self._follow(waiting.pop(t), unused.pop(f), time_s)
         for track in waiting.values():
             track.missed = True
-        self._tracks = [track for track in self._tracks if self._stays(track, time_s)]
+        self._tracks = [track for track in self._tracks if track.person or not track.missed]
         for face in unused.values():
             centre, size = _geometry(face.box)
             self._tracks.append(Track(centre, size, time_s, face.score, face.landmarks))
@@ -120,11 +121,6 @@ class Tracker:
         if track.hits >= _CONFIRM and not track.person:
             self._persons += 1
             track.person = self._persons
-
-    def _stays(self, track: Track, time_s: float) -> bool:
-        if not track.missed:
-            return True
-        return track.person > 0 and time_s - track.seen_s <= self._forget_s
 
 
 def _geometry(box: Box) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:

@@ -1,0 +1,136 @@
+"""A thread that reads: the newest frame of a camera, or a file's frames a few ahead."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from fer_edge.errors import FerEdgeError
+from fer_edge.monitor.sources import Source
+
+_READ_AHEAD = 4
+"""Frames of a file that are decoded while earlier ones are judged; more would only take memory."""
+_FIRST_RETRY_S, _LAST_RETRY_S = 0.25, 8.0
+"""A camera that fails is opened again after a quarter of a second, then twice as long each time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A frame, its number among all that came, and when it came (``clock``). own_time_s: the
+    source's. reopened: the first after the source was opened."""
+
+    image: Any
+    index: int
+    arrived_s: float
+    own_time_s: float | None
+    reopened: bool
+
+
+class Feed:
+    """Reads a source in a thread of its own, so that decoding costs the monitor no time.
+
+    Live: the newest frame wins, older ones are dropped. Else: none is, and reading waits.
+    """
+
+    def __init__(self, source: Source, clock: Callable[[], float]) -> None:
+        self.live = source.live
+        self.fault: str | None = None
+        """What is wrong with the source now."""
+        self.retries = 0
+        """How often it was tried since its last frame."""
+        self._source = source
+        self._clock = clock
+        self._frames: deque[Arrival] = deque(maxlen=1 if source.live else None)
+        self._changed = threading.Condition()
+        self._stopped = threading.Event()
+        self._ended = False
+        self._is_open = False
+        self._reopened = False
+        self._count = 0
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """A file that cannot be opened raises SourceError here; a camera is tried again instead."""
+        if not self.live:
+            self._open()
+        self._thread = threading.Thread(target=self._run, name="fer_edge-reader", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Waits for a read that is under way, up to a second; a hanging camera is left behind."""
+        self._stopped.set()
+        with self._changed:
+            self._changed.notify_all()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(1.0)
+
+    def take(self, timeout_s: float) -> Arrival | None:
+        """The next frame, or None if none came in time or none will; see ``ended``."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._frames or self._ended, timeout_s)
+            arrival = self._frames.popleft() if self._frames else None
+            self._changed.notify_all()
+            return arrival
+
+    @property
+    def ended(self) -> bool:
+        """No frame will come any more, and none is left."""
+        with self._changed:
+            return self._ended and not self._frames
+
+    def pump(self) -> float:
+        """One step of the thread: open the source, or read one frame. Seconds to wait after it."""
+        try:
+            if not self._is_open:
+                self._open()
+            frame = self._source.read()
+        except StopIteration:
+            self._end()
+            return 0.0
+        except Exception as error:  # a camera's driver, or the application's own iterator
+            return self._fail(str(error) if isinstance(error, FerEdgeError) else repr(error))
+        if frame is None:
+            return self._fail("the camera gave no frame; it may be unplugged")
+        arrival = Arrival(frame.image, self._count, self._clock(), frame.time_s, self._reopened)
+        self._count += 1
+        self._reopened = False
+        self.fault, self.retries = None, 0
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self.live or len(self._frames) < _READ_AHEAD or self._stopped.is_set()
+            )
+            self._frames.append(arrival)
+            self._changed.notify_all()
+        return 0.0
+
+    def _run(self) -> None:
+        while not self._stopped.is_set() and not self._ended:
+            if (wait_s := self.pump()) > 0:
+                self._stopped.wait(wait_s)
+        self._source.close()
+
+    def _open(self) -> None:
+        self._source.open()
+        self._is_open = self._reopened = True
+
+    def _fail(self, fault: str) -> float:
+        self.fault = fault
+        if not self.live:
+            self._end()
+            return 0.0
+        self.retries += 1
+        if self._is_open:
+            self._is_open = False
+            try:
+                self._source.close()
+            except Exception as error:  # it failed already; the reopening tells
+                self.fault = f"{fault}; closing it failed too: {error!r}"
+        return float(min(_FIRST_RETRY_S * 2 ** min(self.retries - 1, 16), _LAST_RETRY_S))
+
+    def _end(self) -> None:
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()

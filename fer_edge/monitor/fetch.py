@@ -1,0 +1,78 @@
+"""YuNet's file: where it is kept, and how it gets there, checked."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+from fer_edge.errors import InputError, SourceError
+
+YUNET_URL = (
+    "https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet/"
+    "face_detection_yunet_2023mar.onnx"
+)
+YUNET_SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
+YUNET_NAME = "face_detection_yunet_2023mar.onnx"
+
+_MAX_BYTES = 8 * 1024 * 1024
+"""YuNet has 0.2 MB. What is larger is something else, and is not read to its end."""
+_TIMEOUT_S = 30.0
+
+
+def default_path() -> Path:
+    """``~/.cache/fer_edge/face_detection_yunet_2023mar.onnx``, or below ``XDG_CACHE_HOME``."""
+    root = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(root).expanduser() / "fer_edge" / YUNET_NAME
+
+
+def fetch_yunet(out: Path, url: str = YUNET_URL, sha256: str = YUNET_SHA256) -> bool:
+    """Download YuNet to ``out`` if it is not there already; True if it was fetched.
+
+    Only the file with the pinned SHA-256 is ever written, whole or not at all. Raises SourceError
+    if it cannot be had, InputError if it cannot be written.
+    """
+    if out.is_file() and _hash(out.read_bytes()) == sha256:
+        return False
+    data = _download(url)
+    if (found := _hash(data)) != sha256:
+        raise SourceError(
+            f"{url} gave a file with SHA-256 {found}, expected {sha256}. Nothing was written; "
+            "get the file from OpenCV Zoo and check it"
+        )
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{out.name}.", dir=out.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).chmod(0o644)
+            Path(temporary).replace(out)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise InputError(f"cannot write {out}: {error.strerror}") from error
+    return True
+
+
+def _download(url: str) -> bytes:
+    import urllib.request  # the network is loaded only where it is asked for
+
+    try:
+        with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as answer:  # noqa: S310 (pinned)
+            data = answer.read(_MAX_BYTES + 1)
+    except (OSError, ValueError) as error:  # URLError is an OSError
+        raise SourceError(
+            f"cannot download {url}: {error}. Download it elsewhere and pass the file's path"
+        ) from error
+    if len(data) > _MAX_BYTES:
+        raise SourceError(f"expected at most {_MAX_BYTES >> 20} MiB from {url}, got more")
+    return bytes(data)
+
+
+def _hash(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,173 @@
+"""Inference that is watched: an engine that fails or hangs is left, the next variant answers."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Collection
+from functools import partial
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from fer_edge.errors import EngineError, FerEdgeError, TargetError
+from fer_edge.monitor.health import HealthBook
+from fer_edge.predictor import Predictor
+from fer_edge.results import Prediction
+
+Result = TypeVar("Result")
+
+_LOAD_S = 60.0
+"""A variant that takes longer to load and warm up hangs."""
+_FIRST_RETRY_S, _LAST_RETRY_S = 1.0, 60.0
+"""Where nothing runs, all variants are tried again after a second, then twice as long each time."""
+
+
+class Worker:
+    """A thread that can be left behind. Daemon: one that hangs does not keep the process alive."""
+
+    def __init__(self) -> None:
+        self._jobs: queue.SimpleQueue[Callable[[], Any] | None] = queue.SimpleQueue()
+        self._results: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
+        threading.Thread(target=self._run, name="fer_edge-inference", daemon=True).start()
+
+    def call(self, job: Callable[[], Result], timeout_s: float) -> Result:
+        """Run it and wait. Raises TimeoutError, after which this worker must not be used again."""
+        self._jobs.put(job)
+        try:
+            result, error = self._results.get(timeout=timeout_s)
+        except queue.Empty:
+            self._jobs.put(None)
+            raise TimeoutError(f"no answer within {timeout_s:g} s") from None
+        if error is not None:
+            raise error
+        return result  # type: ignore[no-any-return]
+
+    def stop(self) -> None:
+        self._jobs.put(None)
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            try:
+                self._results.put((job(), None))
+            except BaseException as error:  # goes to the caller
+                self._results.put((None, error))
+
+
+class Inference:
+    """A Predictor, and another one when it fails.
+
+    make: makes a Predictor without the variants that it is given, and raises TargetError if none is
+    left. Raises what it raises at the start.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[Collection[str]], Predictor],
+        health: HealthBook,
+        clock: Callable[[], float],
+        watchdog_s: float,
+    ) -> None:
+        self._make = make
+        self._health = health
+        self._clock = clock
+        self._watchdog_s = watchdog_s
+        self._failed: dict[str, str] = {}
+        self._retry_s, self._retry_at = _FIRST_RETRY_S, 0.0
+        self._worker = Worker()
+        self._predictor: Predictor | None = self._load()
+        self._tell()
+
+    @property
+    def predictor(self) -> Predictor | None:
+        """The one that answers now; None while nothing runs."""
+        return self._predictor
+
+    def predict(self, faces: npt.NDArray[np.uint8]) -> list[Prediction] | None:
+        """faces: uint8 ``[N, S, S, 3]`` BGR of the bundle's size. None if nothing runs now; then
+        health says so, and all variants are tried again after a while."""
+        while self._ready():
+            predictor = self._predictor
+            assert predictor is not None
+            try:
+                answers = self._worker.call(
+                    partial(predictor.predict_batch, faces), self._watchdog_s
+                )
+            except Exception as error:  # whatever an engine raises
+                self._leave(predictor, error)
+                continue
+            self._retry_s = _FIRST_RETRY_S
+            return answers
+        return None
+
+    def close(self) -> None:
+        predictor, self._predictor = self._predictor, None
+        if predictor is not None:
+            predictor.close()
+        self._worker.stop()
+
+    def _ready(self) -> bool:
+        if self._predictor is not None:
+            return True
+        if self._clock() < self._retry_at:
+            return False
+        try:
+            self._predictor = self._load()
+        except (FerEdgeError, TimeoutError) as error:
+            self._give_up(error)
+            return False
+        self._tell()
+        return True
+
+    def _load(self) -> Predictor:
+        """The best variant that did not fail, warmed up."""
+        while True:
+            made: list[Predictor] = []
+
+            def load(made: list[Predictor] = made) -> None:
+                made.append(self._make(tuple(self._failed)))
+                made[0].warm_up()
+
+            try:
+                self._worker.call(load, _LOAD_S)
+            except TimeoutError as error:
+                self._worker = Worker()
+                if not made:
+                    raise EngineError(f"the bundle cannot be loaded: {error}") from error
+                self._failed[made[0].variant.name] = str(error)
+            except EngineError as error:
+                if not made:
+                    raise
+                self._failed[made[0].variant.name] = str(error)
+            else:
+                return made[0]
+
+    def _leave(self, predictor: Predictor, error: Exception) -> None:
+        self._predictor = None
+        self._failed[predictor.variant.name] = str(error) or repr(error)
+        if isinstance(error, TimeoutError):
+            self._worker = Worker()  # the old one waits for the engine, perhaps for ever
+        else:
+            predictor.close()
+        self._retry_at = self._clock()
+
+    def _give_up(self, error: Exception) -> None:
+        why = "; ".join(f"{name} failed: {said}" for name, said in self._failed.items())
+        nothing = isinstance(error, TargetError) and self._failed
+        self._health.find(
+            "model", "lost", f"no variant runs: {why if nothing else error}. Tried again soon"
+        )
+        self._failed.clear()
+        self._retry_at = self._clock() + self._retry_s
+        self._retry_s = min(2 * self._retry_s, _LAST_RETRY_S)
+
+    def _tell(self) -> None:
+        assert self._predictor is not None
+        if not self._failed:
+            self._health.clear("model")
+            return
+        why = "; ".join(f"{name} failed: {said}" for name, said in self._failed.items())
+        self._health.find(
+            "model", "degraded", f"{self._predictor.variant.name} answers instead: {why}"
+        )
