@@ -23,7 +23,7 @@ from fer_edge.service.live import Live
 from fer_edge.service.metrics import Metrics
 from fer_edge.service.recogniser import Recogniser
 from fer_edge.service.refusals import Refusal, answer_to, refusal_for
-from fer_edge.service.schema import ErrorAnswer, Health, Info, PictureAnswer
+from fer_edge.service.schema import ErrorAnswer, Health, Info, LiveAnswer, PictureAnswer
 
 # Every file that is served, by its path. A request chooses from these and reaches no file system.
 _FILES = {
@@ -38,12 +38,12 @@ _FILES = {
     "/static/icon.svg": ("icon.svg", "image/svg+xml"),
 }
 
-_ABOUT = """Facial expressions of all faces in a picture. Nothing of a picture is stored or logged.
-
-Live frames go over a WebSocket at `/live`: send each frame as one binary message (JPEG, PNG, BMP or
-WebP); each answer is JSON like that of `/predict`, with `frame` (which frame, counted from 1),
-`dropped` (frames that were passed over for newer ones) and `age_ms`. A browser gives the token as the
-subprotocol `fer-edge.bearer.` and the token in base64url, beside `fer-edge`."""
+_ABOUT = (
+    "Facial expressions of all faces in a picture, or of people over time. Nothing of a picture is "
+    "stored or logged. Where the server has a token, send `Authorization: Bearer TOKEN`; a browser "
+    "gives it to a WebSocket as the subprotocol `fer-edge.bearer.` with the token in base64url, "
+    "beside `fer-edge`."
+)
 
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     400: {"model": ErrorAnswer, "description": "A form or JSON that is not as described."},
@@ -55,6 +55,11 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
     422: {"model": ErrorAnswer, "description": "No picture, a damaged one, or too many pixels."},
     429: {"model": ErrorAnswer, "description": "Too often; see Retry-After."},
     503: {"model": ErrorAnswer, "description": "Too many at once; see Retry-After."},
+}
+_LIVE: dict[int | str, dict[str, Any]] = {
+    200: {"model": LiveAnswer, "description": "Each message, after the upgrade."},
+    **{status: _REFUSALS[status] for status in (401, 403, 429, 503)},
+    426: {"model": ErrorAnswer, "description": "A request without an upgrade."},
 }
 _PICTURE: dict[str, Any] = {
     "requestBody": {
@@ -123,6 +128,15 @@ def create_app(
             return await recogniser.recognise(partial(picture_of, body, kind))
 
     app.add_api_websocket_route("/live", live.serve)
+
+    @app.get("/live", responses=_LIVE)
+    async def live_without_upgrade() -> None:
+        """A WebSocket. Send each frame as one binary message: JPEG, PNG, BMP or WebP.
+
+        Each answer is one JSON message. While a frame is worked on, the newest of those that come
+        is kept and the others are dropped. A frame that cannot be used is answered with an error.
+        """
+        raise Refusal(426, "expected a WebSocket here; see /docs")
 
     @app.get("/info", responses={401: _REFUSALS[401]})
     async def info() -> Info:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from functools import partial
 from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from fer_edge.errors import FerEdgeError
+from fer_edge.service.follower import Follower, LiveFrame
 from fer_edge.service.guard import SUBPROTOCOL
 from fer_edge.service.limits import Limits
 from fer_edge.service.metrics import Metrics
@@ -24,7 +24,7 @@ class _Latest:
         self.received = self.dropped = 0
         self.ended: int | None = None
         self._metrics = metrics
-        self._frame: tuple[int, float, bytes] | None = None
+        self._frame: LiveFrame | None = None
         self._news = asyncio.Event()
 
     def put(self, data: bytes) -> None:
@@ -32,15 +32,15 @@ class _Latest:
             self.dropped += 1
             self._metrics.frames.labels("dropped").inc()
         self.received += 1
-        self._frame = self.received, time.perf_counter(), data
+        self._frame = LiveFrame(self.received, self.dropped, time.monotonic(), data)
         self._news.set()
 
     def end(self, code: int) -> None:
         self.ended = code
         self._news.set()
 
-    async def take(self) -> tuple[int, float, bytes] | None:
-        """The frame's number from 1, when it came, and its bytes; None once it is over."""
+    async def take(self) -> LiveFrame | None:
+        """The newest frame, when there is one; None once it is over."""
         while self.ended is None and self._frame is None:
             self._news.clear()
             await self._news.wait()
@@ -73,13 +73,14 @@ class Live:
         await socket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
         latest = _Latest(self._metrics)
         reader = asyncio.create_task(_read(socket, latest))
+        follower = self._recogniser.follower()
         try:
             while True:
                 async with asyncio.timeout(self._limits.live_idle_s):
                     frame = await latest.take()
                 if frame is None:
                     break
-                await socket.send_json(await self._answer(latest, *frame))
+                await socket.send_json(await self._answer(follower, frame))
             if latest.ended:
                 await socket.close(latest.ended)
         except TimeoutError:
@@ -89,18 +90,14 @@ class Live:
         finally:
             reader.cancel()
 
-    async def _answer(
-        self, latest: _Latest, number: int, came: float, data: bytes
-    ) -> dict[str, Any]:
-        answer: dict[str, Any] = {"frame": number, "dropped": latest.dropped}
+    async def _answer(self, follower: Follower, frame: LiveFrame) -> dict[str, Any]:
         try:
-            picture = await self._recogniser.recognise(partial(bytes, data))
+            answer = await self._recogniser.follow(follower, frame)
         except FerEdgeError as error:
             self._metrics.frames.labels("refused").inc()
-            return answer | {"error": str(refusal_for(error))}
+            return {"frame": frame.number, "error": str(refusal_for(error))}
         self._metrics.frames.labels("answered").inc()
-        age_ms = 1e3 * (time.perf_counter() - came)
-        return answer | {"age_ms": age_ms} | picture.model_dump()
+        return answer.model_dump()
 
 
 async def _read(socket: WebSocket, latest: _Latest) -> None:

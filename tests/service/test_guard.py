@@ -179,7 +179,7 @@ def test_a_wrong_method_is_told_so(client: Any) -> None:
 
 def test_the_api_describes_what_it_does(client: Any, happy: bytes) -> None:
     api = client.get("/openapi.json").json()
-    assert set(api["paths"]) == {"/predict", "/info", "/healthz", "/metrics"}
+    assert set(api["paths"]) == {"/predict", "/live", "/info", "/healthz", "/metrics"}
     request = api["paths"]["/predict"]["post"]["requestBody"]["content"]
     assert set(request) == {"multipart/form-data", "application/json"}
     face = api["components"]["schemas"]["FaceAnswer"]["properties"]

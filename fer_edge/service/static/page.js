@@ -1,7 +1,7 @@
 // The page: a picture or the webcam in, boxes, bars and the last minute out.
 
 import { Live, info, predict, setToken } from "./client.js";
-import { drawBoxes, drawCards, sentence, title } from "./faces.js";
+import { capital, drawBoxes, drawCards, sentence, title } from "./faces.js";
 import { History } from "./history.js";
 
 const $ = (id) => document.getElementById(id);
@@ -138,7 +138,7 @@ async function sendFrames(mine, canvas) {
 
 function answered(answer, roundTripMs) {
   if (answer.error) return fail(answer.error);
-  fail("");
+  fail(answer.health === "ok" ? "" : `${capital(answer.health_reasons[0])}.`);
   const faces = draw(answer, true);
   const now = performance.now();
   history.add(faces, now, roundTripMs);
