@@ -708,3 +708,15 @@ def test_as_dict_is_plain_json(predictor: Predictor, face: Image) -> None:
         assert content["reason"] == prediction.reason
         assert set(content["times_ms"]) == {"preprocess", "infer", "postprocess"}
         assert all(value >= 0 for value in content["times_ms"].values())
+
+
+def test_variants_can_be_excluded_by_name(tmp_path: Path) -> None:
+    row = answers([1.0, 0, 0, 0, 0, 0, 0])
+    bundle = bundle_of(tmp_path / "two.fer", {"fake/int8": row, "fake/fp32": row})
+    with Predictor(bundle, exclude=["fake/int8"]) as predictor:
+        assert predictor.variant.name == "fake/fp32"
+        assert "fake/int8: excluded by the caller" in map(str, predictor.explain())
+    with pytest.raises(TargetError, match=r"fake/int8: excluded.*fake/fp32: excluded"):
+        Predictor(bundle, exclude=["fake/int8", "fake/fp32"])
+    with pytest.raises(InputError, match="among fake/int8, fake/fp32, got fake/int4"):
+        Predictor(bundle, exclude=["fake/int4"])

@@ -1,0 +1,134 @@
+"""Faces behind one protocol: found where they are, none where there is none, boxes in the frame."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fer_edge.errors import InputError, TargetError
+from fer_edge.monitor.detector import Boxes, Haar, WholeFrame, YuNet, clip_box
+from fer_edge.preprocess import Image, read_image
+from fer_edge.shipped import DEFAULT_BUNDLE
+
+Picture = Callable[..., Image]
+NUMBER = st.floats(-1e6, 1e6) | st.just(float("nan")) | st.just(float("inf"))
+
+
+@pytest.fixture
+def yunet(yunet_file: Path) -> YuNet:
+    return YuNet(yunet_file)
+
+
+@pytest.mark.parametrize(
+    ("name", "count"), [("single_face.jpg", 1), ("multi_face.jpg", 5), ("coral_cat_720p.jpg", 0)]
+)
+def test_yunet_finds_the_faces_and_only_them(
+    yunet: YuNet, shared: Path, name: str, count: int
+) -> None:
+    image = read_image(shared / "data/images" / name)
+    faces = yunet.detect(image)
+    assert len(faces) == count
+    assert [face.score for face in faces] == sorted((face.score for face in faces), reverse=True)
+    for face in faces:
+        x, y, w, h = face.box
+        assert 0 <= x < x + w <= image.shape[1]
+        assert 0 <= y < y + h <= image.shape[0]
+        assert face.landmarks is not None
+        right_eye, left_eye, nose, right_mouth, left_mouth = face.landmarks.tolist()
+        assert right_eye[0] < left_eye[0]
+        assert right_mouth[0] < left_mouth[0]
+        assert right_eye[1] < nose[1] < right_mouth[1]
+        assert (x, y) <= tuple(nose) <= (x + w, y + h)
+
+
+def test_a_large_frame_is_shrunk_and_boxes_come_back_in_its_pixels(
+    yunet: YuNet, shared: Path
+) -> None:
+    image = read_image(shared / "data/images/single_face.jpg")
+    (small,) = yunet.detect(image)
+    (large,) = yunet.detect(np.asarray(cv2.resize(image, None, fx=3, fy=3), np.uint8))
+    assert np.allclose(np.array(large.box) / 3, small.box, atol=12)
+    assert small.landmarks is not None
+    assert large.landmarks is not None
+    assert np.allclose(large.landmarks / 3, small.landmarks, atol=12)
+
+
+def test_yunet_takes_frames_of_any_size_one_after_the_other(
+    yunet: YuNet, shared: Path, picture: Picture
+) -> None:
+    image = read_image(shared / "data/images/single_face.jpg")
+    assert yunet.detect(picture(0, (200, 40))) == []
+    assert len(yunet.detect(image)) == 1
+    assert yunet.detect(picture(0, (9, 700))) == []
+
+
+def test_a_file_that_is_not_yunet_is_told_with_what_to_do(tmp_path: Path) -> None:
+    text = tmp_path / "note.onnx"
+    text.write_text("no network")
+    for path in (text, tmp_path / "missing.onnx", tmp_path, "a\0b"):
+        with pytest.raises(InputError, match="fer-edge detector fetch"):
+            YuNet(path)
+
+
+def test_another_network_is_not_taken_for_yunet() -> None:
+    (other, *_) = sorted(DEFAULT_BUNDLE.glob("*/model.onnx"))
+    with pytest.raises(InputError, match="not YuNet"):
+        YuNet(other)
+
+
+@pytest.mark.parametrize("option", [{"width_px": 8}, {"min_score": 0.0}, {"min_score": 1.0}])
+def test_options_without_a_meaning_are_refused(option: dict[str, float], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="expected"):
+        YuNet(tmp_path / "any.onnx", **option)  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(hasattr(cv2, "CascadeClassifier"), reason="this OpenCV has cascades")
+def test_without_cascades_haar_says_what_to_use() -> None:
+    with pytest.raises(TargetError, match=re.escape(cv2.__version__) + ".*YuNet"):
+        Haar()
+
+
+@pytest.mark.skipif(not hasattr(cv2, "CascadeClassifier"), reason="OpenCV 5 has no cascades")
+def test_haar_finds_a_frontal_face(shared: Path) -> None:
+    image = read_image(shared / "data/images/single_face.jpg")
+    (face, *_) = Haar().detect(image)
+    x, y, w, h = face.box
+    assert x < 275 < x + w
+    assert y < 295 < y + h  # the nose is in it
+
+
+def test_the_whole_frame_is_one_face(picture: Picture) -> None:
+    (face,) = WholeFrame().detect(picture(0, (80, 60)))
+    assert face.box == (0, 0, 80, 60)
+
+
+def test_the_callers_boxes_are_clipped_and_kept_in_order(picture: Picture) -> None:
+    image = picture(0, (100, 80))
+    given_boxes = [(-10, -10, 50, 50), (90, 70, 40, 40), (500, 0, 40, 40), (10.4, 10.4, 20, 20)]
+    found = Boxes(lambda _: given_boxes).detect(image)  # type: ignore[return-value]
+    assert [face.box for face in found] == [(0, 0, 40, 40), (90, 70, 10, 10), (10, 10, 20, 20)]
+
+
+@pytest.mark.parametrize("box", [(1, 2, 3), None, ("a", 1, 2, 3), (0, 0, float("nan"), 5)])
+def test_what_is_no_box_is_refused(box: object, picture: Picture) -> None:
+    with pytest.raises(InputError, match="expected a box"):
+        Boxes(lambda _: [box]).detect(picture(0))  # type: ignore[list-item]
+
+
+@given(NUMBER, NUMBER, NUMBER, NUMBER, st.integers(8, 4000), st.integers(8, 4000))
+def test_a_clipped_box_lies_in_the_frame(
+    x: float, y: float, w: float, h: float, width: int, height: int
+) -> None:
+    box = clip_box(x, y, w, h, width, height)
+    if box is not None:
+        left, top, wide, high = box
+        assert 0 <= left <= left + wide <= width
+        assert 0 <= top <= top + high <= height
+        assert min(wide, high) >= 8

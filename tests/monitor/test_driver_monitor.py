@@ -1,0 +1,421 @@
+"""DriverMonitor as an application uses it: loops, callbacks, real clips, nothing left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fer_edge.errors import InputError, SourceError, TargetError
+from fer_edge.monitor import (
+    DriverMonitor,
+    Event,
+    EventRule,
+    Frame,
+    Frames,
+    Health,
+    MonitorState,
+    Settings,
+    WholeFrame,
+)
+from fer_edge.preprocess import Image
+
+Picture = Callable[..., Image]
+
+
+@pytest.fixture
+def frames(picture: Picture) -> Frames:
+    return Frames((picture(n) for n in range(90)), hz=30)
+
+
+@pytest.fixture
+def no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def test_each_frame_of_a_recording_gets_a_state(fake_bundle: Path, frames: Frames) -> None:
+    with DriverMonitor(fake_bundle, frames, detector=WholeFrame()) as monitor:
+        states = list(monitor)
+    assert [state.frame_index for state in states] == list(range(90))
+    assert states[-1].time_s == pytest.approx(89 / 30)
+    assert states[-1].driver is not None
+    assert states[-1].driver.label == "neutral"
+    assert {state.health.status for state in states} == {"ok"}
+    assert all(state.age_ms >= 0 for state in states)
+
+
+def test_callbacks_get_states_events_and_changes_of_health(
+    fake_bundle: Path, picture: Picture
+) -> None:
+    states: list[MonitorState] = []
+    events: list[Event] = []
+    healths: list[Health] = []
+    black = np.zeros((64, 64, 3), np.uint8)
+    shown = [picture(n) for n in range(90)] + [black] * 30 + [picture(n) for n in range(30)]
+    with DriverMonitor(
+        fake_bundle,
+        Frames(shown, hz=30),
+        detector=WholeFrame(),
+        settings=Settings(events=(EventRule("neutral", 1.0),)),
+        on_state=states.append,
+        on_event=events.append,
+        on_health=healths.append,
+    ) as monitor:
+        iterated = list(monitor)
+    assert states == iterated
+    assert events == [event for state in iterated for event in state.events]
+    assert [(event.kind, event.end_s is None) for event in events] == [
+        ("neutral", True),
+        ("neutral", False),
+    ]
+    assert [health.status for health in healths] == ["lost", "ok"]
+
+
+def test_async_for_gives_the_same(fake_bundle: Path, picture: Picture) -> None:
+    async def watch() -> list[MonitorState]:
+        shown = Frames((picture(n) for n in range(20)), hz=30)
+        async with DriverMonitor(fake_bundle, shown, detector=WholeFrame()) as monitor:
+            return [state async for state in monitor]
+
+    states = asyncio.run(watch())
+    assert [state.frame_index for state in states] == list(range(20))
+
+
+def test_async_for_leaves_the_loop_free(fake_bundle: Path, picture: Picture) -> None:
+    gate = threading.Event()
+
+    def slow() -> Iterator[Image]:
+        yield picture(0)
+        gate.wait(10)
+        yield picture(1)
+
+    async def watch() -> int:
+        async with DriverMonitor(fake_bundle, Frames(slow()), detector=WholeFrame()) as monitor:
+            await anext(monitor)
+            asyncio.get_running_loop().call_later(0.01, gate.set)  # runs while anext waits
+            return (await anext(monitor)).frame_index
+
+    assert asyncio.run(watch()) in (0, 1)
+
+
+def test_the_frame_of_a_state_is_at_hand_and_no_copy(fake_bundle: Path, picture: Picture) -> None:
+    shown = [picture(n) for n in range(5)]
+    with DriverMonitor(fake_bundle, Frames(shown, hz=30), detector=WholeFrame()) as monitor:
+        for state, image in zip(monitor, shown, strict=True):
+            assert monitor.frame is image
+            assert state.health.status == "ok"
+    assert monitor.frame is None  # nothing is kept
+
+
+class Unplugged:
+    """A live camera that gives a few frames, then none, then frames again."""
+
+    live = True
+
+    def __init__(self, picture: Picture) -> None:
+        self._picture = picture
+        self.count = 0
+        self.plugged = threading.Event()
+        self.pace = threading.Semaphore(0)
+
+    def open(self) -> None:
+        if self.count >= 3 and not self.plugged.is_set():
+            raise SourceError("the camera is gone")
+
+    def read(self) -> Frame | None:
+        if self.count == 3 and not self.plugged.is_set():
+            return None
+        self.pace.acquire(timeout=5)
+        self.count += 1
+        return Frame(self._picture(self.count))
+
+    def close(self) -> None:
+        pass
+
+
+def test_an_unplugged_camera_is_reported_and_its_return_too(
+    fake_bundle: Path, picture: Picture
+) -> None:
+    camera = Unplugged(picture)
+    settings = Settings(no_frame_s=0.05)
+    with DriverMonitor(fake_bundle, camera, detector=WholeFrame(), settings=settings) as monitor:
+        for _ in range(3):
+            camera.pace.release()
+            assert next(monitor).health.status != "lost"
+        lost = next(monitor)
+        assert lost.health.status == "lost"
+        assert "no frame" in lost.health.reasons[0]
+        assert lost.persons == ()
+        for _ in range(10):
+            lost = next(monitor)
+        assert "the camera is gone" in lost.health.reasons[0]
+        assert lost.age_ms > 100
+        camera.plugged.set()
+        for _ in range(100):
+            camera.pace.release()
+            state = next(monitor)
+            if state.health.status != "lost":
+                break
+        assert state.health.status in ("ok", "degraded")
+        assert state.frame_index >= 3
+
+
+def test_a_camera_that_hangs_is_reported_and_closing_does_not_wait_for_it(
+    fake_bundle: Path,
+) -> None:
+    never = threading.Event()
+
+    class Hanging:
+        live = True
+
+        def open(self) -> None: ...
+
+        def read(self) -> None:
+            never.wait(30)
+
+        def close(self) -> None: ...
+
+    settings = Settings(no_frame_s=0.02)
+    monitor = DriverMonitor(fake_bundle, Hanging(), detector=WholeFrame(), settings=settings)
+    state = next(monitor)
+    assert state.health.reasons == ("no frame came for 0.02 s",)
+    assert (state.frame_index, state.persons) == (-1, ())
+    monitor.close()
+    never.set()
+
+
+def test_a_slow_consumer_gets_the_newest_frame_of_a_camera(
+    fake_bundle: Path, picture: Picture
+) -> None:
+    pause = threading.Event()
+
+    def camera() -> Iterator[Image]:
+        for n in range(10_000):
+            pause.wait(0.001)
+            yield picture(n)
+
+    live = Frames(camera(), live=True)
+    with DriverMonitor(fake_bundle, live, detector=WholeFrame()) as monitor:
+        indices = []
+        for state in monitor:
+            indices.append(state.frame_index)
+            pause.wait(0.03)
+            if len(indices) == 5:
+                break
+    steps = np.diff(indices)
+    assert steps.min() >= 3  # what came meanwhile was dropped, not queued
+
+
+def test_a_source_that_breaks_off_is_told_last(fake_bundle: Path, picture: Picture) -> None:
+    def broken() -> Iterator[Image]:
+        yield picture(0)
+        raise OSError("read error")
+
+    with DriverMonitor(fake_bundle, broken(), detector=WholeFrame()) as monitor:
+        states = list(monitor)
+    assert [state.health.status for state in states] == ["ok", "lost"]
+    assert "read error" in states[-1].health.reasons[0]
+
+
+def test_closing_ends_the_iteration_also_from_another_thread(
+    fake_bundle: Path, picture: Picture
+) -> None:
+    def camera() -> Iterator[Image]:
+        n = 0
+        while True:
+            n += 1
+            yield picture(n)
+
+    monitor = DriverMonitor(fake_bundle, Frames(camera(), live=True), detector=WholeFrame())
+    seen = 0
+    for _ in monitor:
+        seen += 1
+        if seen == 3:
+            closing = threading.Thread(target=monitor.close)
+            closing.start()
+    closing.join(5)
+    assert seen >= 3
+    monitor.close()
+    assert list(monitor) == []
+
+
+def test_a_file_that_is_not_there_is_an_error_at_the_first_step(fake_bundle: Path) -> None:
+    monitor = DriverMonitor(fake_bundle, "missing.mp4", detector=WholeFrame())
+    with pytest.raises(SourceError, match="expected a video file"):
+        next(monitor)
+    monitor.close()
+
+
+@pytest.mark.usefixtures("no_cache")
+def test_without_a_detector_it_says_how_to_get_one(fake_bundle: Path, frames: Frames) -> None:
+    with pytest.raises(InputError, match=r"fer-edge detector fetch.*WholeFrame"):
+        DriverMonitor(fake_bundle, frames)
+    with pytest.raises(InputError, match="method 'detect'"):
+        DriverMonitor(fake_bundle, frames, detector=object())  # type: ignore[arg-type]
+
+
+def test_a_target_that_cannot_run_is_an_error_and_no_other_is_taken(
+    fake_bundle: Path, frames: Frames
+) -> None:
+    with pytest.raises(TargetError):
+        DriverMonitor(fake_bundle, frames, detector=WholeFrame(), target="onnxruntime")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"smooth_s": 0.0},
+        {"detect_every": 0},
+        {"driver_region": (0.5, 0, 0.6, 1)},
+        {"driver_region": (0, 0, 0, 1)},
+        {"hysteresis": 1.0},
+        {"max_persons": 0},
+        {"watchdog_s": float("nan")},
+    ],
+)
+def test_settings_without_a_meaning_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(InputError, match="expected"):
+        Settings(**wrong)  # type: ignore[arg-type]
+
+
+# Real clips, the shipped model, YuNet.
+
+
+def watch(path: Path, detector: Path, **settings: object) -> list[MonitorState]:
+    with DriverMonitor(
+        None,
+        path,
+        detector=detector,
+        threads=1,
+        settings=Settings(**settings),  # type: ignore[arg-type]
+    ) as monitor:
+        return list(monitor)
+
+
+def persons(states: list[MonitorState]) -> Counter[int]:
+    return Counter(person.person for state in states for person in state.persons)
+
+
+@pytest.mark.parametrize("clip", ["single_face.mp4", "asl_again.mkv"])
+def test_one_face_is_one_person_with_an_expression(
+    shared: Path, yunet_file: Path, clip: str
+) -> None:
+    states = watch(shared / "data/video" / clip, yunet_file)
+    assert persons(states) == {1: len(states) - 3}  # from the second detection on
+    assert {state.health.status for state in states} == {"ok"}
+    driver = states[-1].driver
+    assert driver is not None
+    assert driver.label in ("neutral", "happiness")
+    assert all(state.driver is not None for state in states[3:])
+    for state in states[3:]:
+        x, y, w, _ = state.persons[0].box
+        assert (x, y) >= (0, 0)
+        assert w > 40
+
+
+def test_where_no_face_is_there_is_no_person(shared: Path, yunet_file: Path) -> None:
+    states = watch(shared / "data/video/no_face.mp4", yunet_file)
+    assert len(states) == 95
+    assert persons(states) == {}
+    assert {state.health.status for state in states} == {"ok"}
+
+
+def test_two_people_keep_their_numbers_and_sides(shared: Path, yunet_file: Path) -> None:
+    clip = shared / "data/video/head-pose-face-detection-female-and-male.gif"
+    states = watch(clip, yunet_file, driver_region=(0.5, 0.0, 0.5, 1.0))
+    assert set(persons(states)) == {1, 2}
+    sides = {(person.person, person.box[0] > 240) for state in states for person in state.persons}
+    assert len(sides) == 2  # nobody changes sides
+    drivers = {state.driver.box[0] > 240 for state in states if state.driver}
+    assert drivers == {True}
+
+
+def test_faces_in_the_distance_are_found_and_called_small(shared: Path, yunet_file: Path) -> None:
+    states = watch(shared / "data/video/classroom.gif", yunet_file)
+    assert len(states[-1].persons) >= 3
+    assert "small" in {person.cause for person in states[-1].persons}
+
+
+def test_expressions_follow_each_other_over_time(shared: Path, yunet_file: Path) -> None:
+    """A woman who cries, then hides her mouth, then laughs."""
+    states = watch(shared / "data/video/WolfgangLanger_Pexels.mp4", yunet_file)
+    assert set(persons(states)) == {1}
+    labels: list[str] = []
+    for state in states:
+        label = state.persons[0].label if state.persons else None
+        if label and (not labels or labels[-1] != label):
+            labels.append(label)
+    assert labels[0] == "sadness"
+    assert labels[-1] == "happiness"
+    assert len(labels) <= 6  # it does not flicker
+    assert max(person.flicker_hz for state in states for person in state.persons) < 0.5
+    told = [event for state in states for event in state.events]
+    assert {"sadness", "happiness"} <= {event.kind for event in told}
+    for event in told:
+        assert event.end_s is None or event.end_s - event.start_s >= 2.0
+
+
+# Nothing is kept, written or sent. Python tells an audit hook about files, sockets and processes;
+# what a C++ library does by itself is not seen here.
+
+AUDITED = """
+import sys
+import numpy as np
+from fer_edge.monitor import DriverMonitor, Frames, WholeFrame
+
+noise = np.random.default_rng(0)
+images = [noise.integers(0, 256, (64, 64, 3), np.uint8) for _ in range(60)]
+images[20:30] = [np.zeros((64, 64, 3), np.uint8)] * 10
+monitor = DriverMonitor(sys.argv[1], Frames(images, hz=30), detector=WholeFrame())
+next(monitor)
+seen = []
+PREFIXES = ("socket.", "os.", "subprocess.", "tempfile.", "shutil.", "urllib.", "http.")
+sys.addaudithook(lambda e, a: seen.append(e) if e == "open" or e.startswith(PREFIXES) else None)
+{action}
+states = list(monitor)
+assert len(states) == 59, len(states)
+assert states[-1].driver.label == "neutral"
+print(*sorted(set(seen)))
+"""
+
+
+def audited(action: str, bundle: Path, folder: Path) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", AUDITED.replace("{action}", action), str(bundle)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=folder,
+        env={**os.environ, "HOME": str(folder)},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_watching_opens_no_file_and_no_socket(fake_bundle: Path, tmp_path: Path) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    assert audited("", fake_bundle, tmp_path) == []
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_audit_would_see_them(fake_bundle: Path, tmp_path: Path) -> None:
+    action = "import socket; socket.socket().close(); open('frame.bin', 'wb').close()"
+    assert {"open", "socket.__new__"} <= set(audited(action, fake_bundle, tmp_path))
+
+
+def test_importing_the_monitor_loads_no_engine_and_no_network() -> None:
+    code = "import fer_edge.monitor, sys; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", code], capture_output=True, text=True, check=True
+    )
+    loaded = {name.split(".")[0] for name in done.stdout.split()}
+    assert {"fer_edge", "cv2", "numpy"} <= loaded
+    assert not loaded & {"onnxruntime", "openvino", "torch", "tensorrt", "fastapi", "requests"}

@@ -1,0 +1,375 @@
+"""What the monitor says when the camera, the picture, the detector or the engine goes wrong, and
+that it comes back. Time is turned by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fer_edge.monitor.detector import Boxes, Face
+from fer_edge.monitor.state import MonitorState
+from fer_edge.preprocess import Box, Image
+
+MakeRig = Callable[..., Any]
+Picture = Callable[..., Image]
+
+
+def label(state: MonitorState) -> str | None:
+    return state.persons[0].label if state.persons else None
+
+
+def test_a_good_camera_gives_a_driver_with_an_expression(make_rig: MakeRig) -> None:
+    state = make_rig().play(1.0)[-1]
+    assert state.health.status == "ok"
+    assert state.driver is not None
+    assert (state.driver.label, state.driver.person) == ("neutral", 1)
+    assert state.driver.baseline is not None
+    assert state.driver.box == (0, 0, 64, 64)
+    assert state.frame_index == 29
+    assert state.time_s == pytest.approx(29 / 30)
+    assert set(state.times_ms) <= {"detect", "predict", "total"}
+    assert state.as_dict()["driver"] == 1
+
+
+FAULTS = {
+    "frozen": (lambda n: np.full((64, 64, 3), 9, np.uint8) + np.eye(64, dtype="u1")[..., None] * 99,
+               2.0, "frozen: the same picture"),
+    "black": (lambda n: np.random.default_rng(n).integers(0, 4, (64, 64, 3), np.uint8),
+              0.1, "shows nothing: brightness 1 of 255"),
+    "glare": (lambda n: np.random.default_rng(n).integers(252, 256, (64, 64, 3), np.uint8),
+              0.1, "shows nothing: brightness 25"),
+    "float": (lambda n: np.random.default_rng(n).random((64, 64, 3)), 0.1, "dtype uint8"),
+    "no array": (lambda n: "frame", 0.1, "expected an image as a numpy array"),
+    "alpha": (lambda n: np.zeros((64, 64, 4), np.uint8), 0.1, "alpha"),
+    "tiny": (lambda n: np.zeros((2, 2, 3), np.uint8), 0.1, "at least 8x8"),
+    "empty": (lambda n: np.zeros((0, 64, 3), np.uint8), 0.1, "at least 8x8"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_picture_of_nothing_is_lost_and_recovers(make_rig: MakeRig, fault: str) -> None:
+    image, seconds, reason = FAULTS[fault]
+    rig = make_rig()
+    assert label(rig.play(1.0)[-1]) == "neutral"
+    for n in range(round(30 * seconds)):
+        state = rig.show(image(n))
+    assert state.health.status == "lost"
+    assert reason in state.health.reasons[0]
+    assert state.persons == ()  # no stale answer
+    assert state.driver is None
+    assert rig.pipeline.frame is None
+    back = rig.play(0.5)
+    assert back[0].health.status == "ok"
+    assert label(back[-1]) == "neutral"
+    assert back[-1].persons[0].person == 1  # the same person as before
+
+
+def test_after_a_long_fault_nobody_is_known_from_before(make_rig: MakeRig) -> None:
+    rig = make_rig()
+    rig.play(1.0)
+    for _ in range(90):
+        rig.show(np.zeros((64, 64, 3), np.uint8))
+    back = rig.play(1.0)
+    assert label(back[6]) is None
+    assert [person.person for person in back[-1].persons] == [2]
+    assert label(back[-1]) == "neutral"
+
+
+def test_a_still_picture_is_fine_where_stills_are_wanted(make_rig: MakeRig) -> None:
+    rig = make_rig(frozen_s=None)
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    states = [rig.show(image) for _ in range(90)]
+    assert {state.health.status for state in states} == {"ok"}
+
+
+def test_a_recording_that_repeats_a_few_frames_is_not_frozen(
+    make_rig: MakeRig, picture: Picture
+) -> None:
+    rig = make_rig()
+    states = [rig.show(picture(n // 15)) for n in range(90)]
+    assert {state.health.status for state in states} == {"ok"}
+
+
+def test_an_unplugged_camera_is_lost_until_frames_come_again(make_rig: MakeRig) -> None:
+    rig = make_rig()
+    rig.play(1.0)
+    for _ in range(8):
+        rig.clock.pass_(0.5)
+        state = rig.pipeline.absent("the camera gave no frame")
+    assert state.health.status == "lost"
+    assert state.persons == ()
+    assert state.age_ms == pytest.approx(4000)
+    assert state.time_s == pytest.approx(29 / 30 + 4)
+    assert state.frame_index == 29
+    back = rig.show(np.full((64, 64, 3), 50, np.uint8) // np.arange(1, 65, dtype="u1")[:, None],
+                    reopened=True)  # fmt: skip
+    assert back.health.status == "ok"
+    assert back.time_s > state.time_s
+    assert label(rig.play(1.0)[-1]) == "neutral"
+
+
+def test_a_camera_that_shows_the_last_picture_again_when_it_comes_back_is_not_frozen(
+    make_rig: MakeRig, picture: Picture
+) -> None:
+    rig = make_rig()
+    rig.show(picture(1))
+    rig.clock.pass_(5)
+    assert rig.show(picture(1)).health.status == "lost"
+    assert rig.show(picture(1), reopened=True).health.status == "ok"
+
+
+def test_frames_of_another_size_are_answered_and_told(make_rig: MakeRig, picture: Picture) -> None:
+    rig = make_rig()
+    rig.play(1.0)
+    for n in range(30):
+        state = rig.show(picture(n, (96, 80)))
+    assert state.health.status == "degraded"
+    assert state.health.reasons == ("frames are 96x80, expected 64x64",)
+    assert [person.person for person in state.persons] == [2]  # another scene
+    assert label(state) == "neutral"
+    assert rig.play(0.1)[-1].health.status == "ok"
+
+
+def test_the_first_frame_may_be_of_the_wrong_size(make_rig: MakeRig, picture: Picture) -> None:
+    assert make_rig(expected_size=(640, 360)).play(0.1)[-1].health.status == "degraded"
+    assert make_rig(expected_size=(64, 64)).play(0.1)[-1].health.status == "ok"
+
+
+def test_a_grey_camera_is_fine(make_rig: MakeRig, picture: Picture) -> None:
+    rig = make_rig()
+    for n in range(30):
+        state = rig.show(picture(n)[:, :, 0])
+    assert (state.health.status, label(state)) == ("ok", "neutral")
+
+
+@pytest.mark.parametrize(
+    ("hz", "status"), [(30, "ok"), (25, "ok"), (8, "degraded"), (60, "degraded")]
+)
+def test_a_camera_at_the_wrong_rate(make_rig: MakeRig, hz: float, status: str) -> None:
+    rig = make_rig(expected_hz=30.0)
+    state = rig.play(4.0, hz)[-1]
+    assert state.health.status == status
+    if status == "degraded":
+        assert state.health.reasons == (f"frames come at {hz:.1f} Hz, expected 30.0 Hz",)
+        assert rig.play(4.0, 30)[-1].health.status == "ok"
+    assert label(state) == "neutral"
+
+
+def test_a_detector_that_fails_is_told_and_tried_again(make_rig: MakeRig) -> None:
+    broken = False
+
+    def find(image: Image) -> list[Box]:
+        if broken:
+            raise RuntimeError("out of memory")
+        return [(0, 0, 64, 64)]
+
+    rig = make_rig(detector=Boxes(find))
+    assert label(rig.play(1.0)[-1]) == "neutral"
+    broken = True
+    state = rig.play(1.0)[-1]
+    assert state.health.status == "degraded"
+    assert "face detection failed: RuntimeError('out of memory')" in state.health.reasons
+    assert (state.persons[0].label, state.persons[0].cause) == (None, "lost")
+    broken = False
+    state = rig.play(1.0)[-1]
+    assert (state.health.status, label(state)) == ("ok", "neutral")
+
+
+def test_a_detector_that_gives_something_else_is_told(make_rig: MakeRig) -> None:
+    class Wrong:
+        def detect(self, image: Image) -> list[Face]:
+            return [(0, 0, 9, 9)]  # type: ignore[list-item]
+
+    state = make_rig(detector=Wrong()).play(0.1)[-1]
+    assert state.health.status == "degraded"
+
+
+def test_a_backend_that_dies_midway_is_replaced_and_told(
+    make_rig: MakeRig, fake_variants: Callable[..., Path]
+) -> None:
+    rig = make_rig(fake_variants(int8={"fail_after": 20}, fp32={}))
+    states = rig.play(2.0)
+    assert states[5].health.status == "ok"
+    assert states[-1].health.status == "degraded"
+    assert "fake/fp32 answers instead: fake/int8 failed" in states[-1].health.reasons[0]
+    known = [label(state) for state in states if label(state)]
+    assert len(known) > 40  # not one answer was missed
+    assert label(states[-1]) == "neutral"
+
+
+def test_where_no_variant_is_left_nothing_is_said_until_one_runs(
+    make_rig: MakeRig, fake_variants: Callable[..., Path]
+) -> None:
+    rig = make_rig(fake_variants(fp32={"fail_after": 30}))
+    states = rig.play(1.9)
+    assert states[-1].health.status == "lost"
+    assert states[-1].persons == ()
+    assert "no variant runs" in states[-1].health.reasons[0]
+    state = rig.play(0.8)[-1]  # the engine was loaded anew, with 30 more calls in it
+    assert (state.health.status, label(state)) == ("ok", "neutral")
+
+
+def test_a_lost_face_is_unknown_with_its_reason_and_then_gone(make_rig: MakeRig) -> None:
+    there = [(0, 0, 64, 64)]
+    rig = make_rig(detector=Boxes(lambda _: there))
+    rig.play(1.0)
+    there.clear()
+    states = rig.play(3.0)
+    assert label(states[5]) == "neutral"  # held for a moment
+    lost = states[45].persons[0]
+    assert (lost.label, lost.cause) == (None, "lost")
+    assert "the face was last found 1." in (lost.reason or "")
+    assert lost.box == (0, 0, 64, 64)
+    assert states[-1].persons == ()
+    assert states[-1].health.status == "ok"  # an empty seat is no fault
+
+
+def test_a_face_that_cannot_be_read_says_why(make_rig: MakeRig) -> None:
+    rig = make_rig(detector=Boxes(lambda _: [(5, 5, 30, 30)]))
+    rig.play(1.0)
+    for n in range(30):
+        image = np.random.default_rng(n).integers(0, 256, (64, 64, 3), np.uint8)
+        image[:48, :48] //= 12
+        state = rig.show(image)
+    (person,) = state.persons
+    assert (person.label, person.cause) == (None, "too dark")
+    assert state.health.status == "ok"
+
+
+# Who sits where.
+
+LEFT, RIGHT = (10, 20, 40, 40), (120, 20, 44, 44)
+
+
+def two_faces(make_rig: MakeRig, boxes: list[Box], **settings: Any) -> Any:
+    return make_rig(detector=Boxes(lambda _: list(boxes)), **settings)
+
+
+def show_wide(rig: Any, seconds: float, picture: Picture) -> MonitorState:
+    for _ in range(round(30 * seconds)):
+        state: MonitorState = rig.show(picture(rig.count, (200, 80)))
+    return state
+
+
+def test_the_driver_is_who_sits_in_the_drivers_region(make_rig: MakeRig, picture: Picture) -> None:
+    rig = two_faces(make_rig, [LEFT, RIGHT], driver_region=(0.0, 0.0, 0.5, 1.0))
+    state = show_wide(rig, 1.0, picture)
+    assert [person.is_driver for person in state.persons] == [True, False]
+    assert state.driver is not None
+    assert state.driver.box == LEFT
+    assert [person.baseline is None for person in state.persons] == [False, True]
+    assert [person.label for person in state.persons] == ["neutral", "neutral"]
+
+
+def test_nobody_in_the_region_is_no_driver(make_rig: MakeRig, picture: Picture) -> None:
+    rig = two_faces(make_rig, [RIGHT], driver_region=(0.0, 0.0, 0.5, 1.0))
+    state = show_wide(rig, 1.0, picture)
+    assert len(state.persons) == 1
+    assert state.driver is None
+
+
+def test_without_a_region_the_largest_face_is_the_driver_and_stays_it(
+    make_rig: MakeRig, picture: Picture
+) -> None:
+    boxes = [LEFT, RIGHT]
+    rig = two_faces(make_rig, boxes)
+    state = show_wide(rig, 1.0, picture)
+    assert state.driver is not None
+    driver = state.driver.person
+    assert state.driver.box == RIGHT
+    boxes[0] = (2, 12, 56, 56)  # the passenger leans forward
+    state = show_wide(rig, 1.0, picture)
+    assert state.driver is not None
+    assert state.driver.person == driver
+
+
+def test_another_driver_has_another_number_and_a_new_baseline(
+    make_rig: MakeRig, picture: Picture
+) -> None:
+    boxes: list[Box] = [LEFT]
+    rig = two_faces(make_rig, boxes, baseline_s=1.0)
+    first = show_wide(rig, 2.0, picture).driver
+    assert first is not None
+    assert first.baseline is not None
+    assert first.baseline.ready
+    boxes.clear()
+    show_wide(rig, 3.0, picture)
+    boxes.append(LEFT)
+    second = show_wide(rig, 0.5, picture).driver
+    assert second is not None
+    assert second.baseline is not None
+    assert second.person == 2
+    assert not second.baseline.ready
+    show_wide(rig, 2.0, picture)
+    rig.pipeline.reset_baseline()
+    again = show_wide(rig, 0.1, picture).driver
+    assert again is not None
+    assert again.baseline is not None
+    assert not again.baseline.ready
+
+
+def test_no_more_faces_than_asked_for_are_read(make_rig: MakeRig, picture: Picture) -> None:
+    rig = two_faces(make_rig, [LEFT, RIGHT], max_persons=1)
+    state = show_wide(rig, 1.0, picture)
+    by_box = {person.box: person for person in state.persons}
+    assert by_box[RIGHT].label == "neutral"
+    assert by_box[LEFT].cause == "crowded"
+
+
+# Work that is left out rather than late.
+
+
+def test_the_detector_runs_on_each_nth_frame(make_rig: MakeRig) -> None:
+    calls: list[int] = []
+    rig = make_rig(detector=Boxes(lambda _: calls.append(1) or [(0, 0, 64, 64)]), detect_every=5)
+    rig.play(1.0)
+    assert len(calls) == 6
+    calls.clear()
+    rig.play(1.0, hz=5)  # a slow camera: on each frame
+    assert len(calls) == 5
+
+
+class Slow:
+    """A detector that takes its time, on the clock of the test."""
+
+    def __init__(self, clock: Any, seconds: float) -> None:
+        self.clock, self.seconds, self.calls = clock, seconds, 0
+
+    def detect(self, image: Image) -> list[Face]:
+        self.calls += 1
+        self.clock.pass_(self.seconds)
+        return [Face((0, 0, 64, 64), 1.0)]
+
+
+def test_a_late_answer_is_told_with_its_age(make_rig: MakeRig, clock: Any) -> None:
+    rig = make_rig(detector=Slow(clock, 0.08))
+    state = rig.play(0.04)[-1]
+    assert state.age_ms == pytest.approx(80)
+    assert state.health.status == "degraded"
+    assert "was 80 ms old, expected 50 ms" in state.health.reasons[0]
+
+
+def test_work_that_would_be_late_is_left_out_but_not_for_ever(
+    make_rig: MakeRig, clock: Any
+) -> None:
+    slow = Slow(clock, 0.08)
+    rig = make_rig(detector=slow, detect_every=1)
+    states = rig.play(1.0)
+    assert 5 <= slow.calls <= 20  # of 30
+    on_time = [state for state in states if state.age_ms < 50]
+    assert len(on_time) >= 10
+    assert label(states[-1]) == "neutral"
+    assert states[-1].health.status == "degraded"
+    slow.seconds = 0.001
+    assert rig.play(3.0)[-1].health.status == "ok"
+
+
+def test_a_file_has_no_deadline(make_rig: MakeRig, clock: Any) -> None:
+    slow = Slow(clock, 0.08)
+    states = make_rig(detector=slow, detect_every=1, live=False).play(1.0)
+    assert slow.calls == 30
+    assert {state.health.status for state in states} == {"ok"}
