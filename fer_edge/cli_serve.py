@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 from pathlib import Path
 
 import click
 
 import fer_edge
+from fer_edge.errors import InputError
 
 
 @click.command()
@@ -22,7 +24,7 @@ import fer_edge
 @click.option("--allow-host", "hosts", multiple=True, metavar="NAME",
               help="A name by which clients reach it; may be repeated.")  # fmt: skip
 @click.option("--token", envvar="FER_EDGE_TOKEN", show_envvar=True,
-              help="Clients have to know it. Others see a command line: use the variable.")  # fmt: skip
+              help="Clients have to know it. Others see command lines.")  # fmt: skip
 @click.option("--rate", type=click.FloatRange(0, min_open=True), default=30.0, show_default=True,
               help="Requests of one client per second.")  # fmt: skip
 @click.option("--max-mib", type=click.IntRange(1), default=8, show_default=True,
@@ -46,7 +48,7 @@ def serve(
     """Answer pictures and live frames over HTTP, with a page to try it.
 
     \b
-    Example: fer-edge serve --detector face_detection_yunet_2023mar.onnx
+    Example: fer-edge serve --detector yunet.onnx    # from: fer-edge detector fetch -o yunet.onnx
     Then open http://127.0.0.1:8000, or: curl -F image=@driver.jpg http://127.0.0.1:8000/predict
     Ends on Ctrl-C or SIGTERM with 0, after what is under way was answered.
     """
@@ -55,6 +57,8 @@ def serve(
     from fer_edge.service.limits import Limits
     from fer_edge.service.server import serve as work
 
+    if os.environ.get("FER_EDGE_TOKEN") == "" and token is None:
+        raise InputError("FER_EDGE_TOKEN is set and empty. Give it a token, or unset it")
     limits = Limits(
         body_bytes=max_mib << 20,
         pixels=max_megapixels * 1_000_000,

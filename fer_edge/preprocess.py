@@ -194,11 +194,13 @@ def read_image(path: str | Path) -> Image:
     return decode_image(data, str(path))
 
 
-def decode_image(data: bytes, name: str = "image", *, max_pixels: int = MAX_PIXELS) -> Image:
+def decode_image(data: bytes, name: str = "image", *, max_pixels: int | None = None) -> Image:
     """Decode JPEG, PNG, BMP or WebP bytes to uint8 BGR ``[H, W, 3]``; same promises as read_image.
 
-    EXIF orientation is applied, as viewers do. max_pixels: refuse more than that, by the header.
+    EXIF orientation is applied, as viewers do. max_pixels: of the picture, by its header, where
+    fewer than MAX_PIXELS shall be taken.
     """
+    max_pixels = min(MAX_PIXELS, max_pixels or MAX_PIXELS)
     width, height = _header_size(data, name)
     if max(height, width) > MAX_SIDE_PX or height * width > max_pixels:
         raise InputError(

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib import resources
 from typing import Any
 
-from fastapi import FastAPI, Request, Response, WebSocket
+from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 import fer_edge
-from fer_edge.errors import FerEdgeError
+from fer_edge.errors import FerEdgeError, InputError
 from fer_edge.monitor import Detector
 from fer_edge.predictor import Predictor
 from fer_edge.service.body import FIELD, picture_of, whole_body
@@ -22,7 +23,7 @@ from fer_edge.service.limits import Buffer, Limits
 from fer_edge.service.live import Live
 from fer_edge.service.metrics import Metrics
 from fer_edge.service.recogniser import Recogniser
-from fer_edge.service.refusals import Refusal, answer_to, refusal_for
+from fer_edge.service.refusals import RefusedError, answer_to, refusal_for
 from fer_edge.service.schema import ErrorAnswer, Health, Info, LiveAnswer, PictureAnswer
 
 # Every file that is served, by its path. A request chooses from these and reaches no file system.
@@ -98,7 +99,10 @@ def create_app(
     detector: finds the faces; None takes each whole picture as one. token: asked of every request
     that does work; None lets everybody in. hosts: names by which the server is reached, besides
     localhost and IP addresses. Slow request heads are the server's business: see server.serve.
+    Raises InputError for a token that is not visible ASCII.
     """
+    if token is not None and not re.fullmatch(r"[!-~]+", token):  # what a header can carry
+        raise InputError("expected a token of visible ASCII characters without spaces")
     limits = limits or Limits()
     metrics = Metrics()
     recogniser = Recogniser(predictor, detector, limits, metrics)
@@ -136,7 +140,7 @@ def create_app(
         Each answer is one JSON message. While a frame is worked on, the newest of those that come
         is kept and the others are dropped. A frame that cannot be used is answered with an error.
         """
-        raise Refusal(426, "expected a WebSocket here; see /docs")
+        raise RefusedError(426, "expected a WebSocket here; see /docs")
 
     @app.get("/info", responses={401: _REFUSALS[401]})
     async def info() -> Info:
@@ -168,9 +172,7 @@ def create_app(
     app.add_exception_handler(FerEdgeError, _refused)
     app.add_exception_handler(HTTPException, _http_error)
     paths = frozenset(route.path for route in app.routes if hasattr(route, "path"))
-    app.add_middleware(
-        Guard, token=token, hosts=hosts, paths=paths, limits=limits, metrics=metrics
-    )
+    app.add_middleware(Guard, token=token, hosts=hosts, paths=paths, limits=limits, metrics=metrics)
     return app
 
 
@@ -185,4 +187,4 @@ async def _refused(_: Request, error: Exception) -> JSONResponse:
 
 async def _http_error(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    return answer_to(Refusal(error.status_code, str(error.detail)))
+    return answer_to(RefusedError(error.status_code, str(error.detail)))

@@ -18,8 +18,8 @@ from fer_edge.service.metrics import Metrics
 class Batcher:
     """Runs ``predict`` in one thread, on all faces that have come while it was busy.
 
-    predict: uint8 ``[N, S, S, 3]`` BGR to one Prediction per face. most: faces in one run; the faces
-    of one call stay together, also where they are more. Nobody waits for company: an idle engine
+    predict: uint8 ``[N, S, S, 3]`` BGR to one Prediction per face. most: faces in one run; those of
+    one call stay together, also where they are more. Nobody waits for company: an idle engine
     starts at once, and under load the batch fills while the engine is busy.
     """
 

@@ -1,4 +1,4 @@
-"""From a request to the bytes of one picture. Paths, names and addresses in it mean nothing here."""
+"""From a request to the bytes of one picture. Paths and names in it mean nothing here."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
 from fer_edge.service.limits import Buffer, Limits
-from fer_edge.service.refusals import Refusal
+from fer_edge.service.refusals import RefusedError
 
 FIELD = "image"
 """The name of the picture, in forms and in JSON."""
@@ -25,7 +25,7 @@ FIELD = "image"
 async def whole_body(request: Request, limits: Limits, buffer: Buffer) -> AsyncIterator[bytes]:
     """The body, held in ``buffer`` for as long as the context lasts.
 
-    Raises Refusal: 413 too large, said so or found so; 408 too slow; 503 no room; 400 cut off.
+    Raises RefusedError: 413 too large, said so or found so; 408 too slow; 503 no room; 400 cut off.
     """
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > limits.body_bytes:
@@ -49,15 +49,15 @@ async def _read(request: Request, limits: Limits, buffer: Buffer, chunks: list[b
                 buffer.take(len(chunk))
                 chunks.append(chunk)
     except TimeoutError as error:
-        raise Refusal(
+        raise RefusedError(
             408, f"expected the whole request within {limits.body_s:g} seconds. Send it faster"
         ) from error
     except ClientDisconnect as error:
-        raise Refusal(400, "the client went away before its request was whole") from error
+        raise RefusedError(400, "the client went away before its request was whole") from error
 
 
-def _too_large(limits: Limits) -> Refusal:
-    return Refusal(
+def _too_large(limits: Limits) -> RefusedError:
+    return RefusedError(
         413, f"expected a request of at most {limits.body_bytes:,} bytes. Shrink the picture first"
     )
 
@@ -65,15 +65,15 @@ def _too_large(limits: Limits) -> Refusal:
 def picture_of(body: bytes, content_type: str) -> bytes:
     """The encoded picture in a form's one file ``image``, or in JSON ``{"image": BASE64}``.
 
-    Raises Refusal: 415 another kind of request; 400 one that is not like that. Takes as long as a
-    hostile body makes Python take, so it belongs into a worker thread.
+    Raises RefusedError: 415 another kind of request; 400 one that is not like that. Takes as long
+    as a hostile body makes Python take, so it belongs into a worker thread.
     """
     kind, options = parse_options_header(content_type)
     if kind == b"multipart/form-data":
         return _of_form(body, options.get(b"boundary", b""))
     if kind == b"application/json":
         return _of_json(body)
-    raise Refusal(
+    raise RefusedError(
         415,
         f'expected multipart/form-data with a file "{FIELD}", or application/json, got the '
         f"Content-Type {content_type[:80]!r}",
@@ -84,9 +84,9 @@ def _of_json(body: bytes) -> bytes:
     try:
         given: Any = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise Refusal(400, "the body is not JSON") from error
+        raise RefusedError(400, "the body is not JSON") from error
     if not (isinstance(given, dict) and set(given) == {FIELD} and isinstance(given[FIELD], str)):
-        raise Refusal(
+        raise RefusedError(
             400,
             f'expected {{"{FIELD}": "…"}} with the picture in base64 and nothing else. Paths and '
             "addresses are not taken: send the picture itself",
@@ -94,7 +94,7 @@ def _of_json(body: bytes) -> bytes:
     try:
         return base64.b64decode(given[FIELD], validate=True)
     except (ValueError, binascii.Error) as error:
-        raise Refusal(
+        raise RefusedError(
             400, f'"{FIELD}" is not base64. Send the picture\'s own bytes, no path and no address'
         ) from error
 
@@ -106,16 +106,16 @@ def _of_form(body: bytes, boundary: bytes) -> bytes:
         parser.write(body)
         parser.finalize()
     except (FormParserError, ValueError) as error:
-        raise Refusal(400, "the form is damaged or was cut off") from error
+        raise RefusedError(400, "the form is damaged or was cut off") from error
     if not form.whole:
-        raise Refusal(400, "the form is damaged or was cut off")
+        raise RefusedError(400, "the form is damaged or was cut off")
     if form.picture is None:
         raise _wrong_form()
     return bytes(form.picture)
 
 
-def _wrong_form() -> Refusal:
-    return Refusal(400, f'expected a form with one file called "{FIELD}" and nothing else')
+def _wrong_form() -> RefusedError:
+    return RefusedError(400, f'expected a form with one file called "{FIELD}" and nothing else')
 
 
 class _Form:

@@ -88,9 +88,7 @@ class Follower:
 class _Shared:
     """The engine that all connections share, in place of a monitor's own."""
 
-    def __init__(
-        self, batcher: Batcher, answer_s: float, loop: asyncio.AbstractEventLoop
-    ) -> None:
+    def __init__(self, batcher: Batcher, answer_s: float, loop: asyncio.AbstractEventLoop) -> None:
         self._batcher, self._answer_s, self._loop = batcher, answer_s, loop
 
     def predict(self, faces: Batch) -> list[Prediction]:

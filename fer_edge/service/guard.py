@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import ipaddress
-import re
 import secrets
 import time
 from urllib.parse import urlsplit
@@ -13,10 +12,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from fer_edge.errors import InputError
 from fer_edge.service.limits import Limits, RateLimit
 from fer_edge.service.metrics import Metrics
-from fer_edge.service.refusals import Refusal, answer_to
+from fer_edge.service.refusals import RefusedError, answer_to
 
 # Only our own files, and nobody may frame them. blob: is the picture that the page was given.
 _CONTENT_SECURITY_POLICY = (
@@ -45,9 +43,9 @@ _BEARER = "fer-edge.bearer."
 class Guard:
     """ASGI middleware: host, origin, rate and token; security headers; request metrics.
 
-    token: visible ASCII, else InputError; None lets everybody in. hosts: names besides IP addresses and localhost by which the
-    server is reached; any other name in Host is refused, so that a web page cannot rebind its own
-    name to this machine.
+    token: None lets everybody in. hosts: names besides IP addresses
+    and localhost by which the server is reached; any other name in Host is refused, so that a web
+    page cannot rebind its own name to this machine.
     """
 
     def __init__(
@@ -60,8 +58,6 @@ class Guard:
         limits: Limits,
         metrics: Metrics,
     ) -> None:
-        if token is not None and not re.fullmatch(r"[!-~]+", token):
-            raise InputError("expected a token of visible ASCII characters without spaces")
         self._app, self._token, self._metrics, self._paths = app, token, metrics, paths
         self._hosts = {"localhost", *(host.lower() for host in hosts)}
         self._rate = RateLimit(limits.rate_hz, limits.burst)
@@ -85,27 +81,27 @@ class Guard:
 
         try:
             self._check(scope, Headers(scope=scope))
-        except Refusal as refusal:
+        except RefusedError as refusal:
             return await _deny(refusal, scope, receive, counted)
         return await self._app(scope, receive, counted)
 
     def _check(self, scope: Scope, headers: Headers) -> None:
-        """Raises Refusal: 421 foreign host, 403 foreign origin, 429 too often, 401 no token."""
+        """Raises RefusedError: 421 foreign host, 403 foreign page, 429 too often, 401 no token."""
         host = headers.get("host", "")
         if not self._is_ours(host):
-            raise Refusal(
+            raise RefusedError(
                 421, f"this server does not answer to {host[:80]!r}. Start it with --allow-host"
             )
         origin = headers.get("origin")
         if origin is not None and origin.partition("://")[2].lower() != host.lower():
-            raise Refusal(403, "requests from pages of other sites are not answered")
+            raise RefusedError(403, "requests from pages of other sites are not answered")
         if scope["path"] in COSTLY:
             client = scope.get("client")
             self._rate.take(client[0] if client else "")
         if self._token is not None and scope["path"] in CLOSED:
             given = _given_token(headers)
             if given is None or not secrets.compare_digest(given, self._token.encode()):
-                raise Refusal(401, "expected the token, as 'Authorization: Bearer TOKEN'")
+                raise RefusedError(401, "expected the token, as 'Authorization: Bearer TOKEN'")
 
     def _is_ours(self, host: str) -> bool:
         try:
@@ -137,7 +133,7 @@ def _given_token(headers: Headers) -> bytes | None:
     return None
 
 
-async def _deny(refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
+async def _deny(refusal: RefusedError, scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "http":
         await answer_to(refusal)(scope, receive, send)
     else:

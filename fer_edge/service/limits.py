@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fer_edge.errors import InputError
-from fer_edge.service.refusals import Refusal
+from fer_edge.service.refusals import RefusedError
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Limits:
     refused with 503. batch_faces: faces in one run of the engine. rate_hz, burst: requests of one
     client per second, and how many it may have saved up. connections: open at once. live: of them
     live ones. head_s: to send a request's head; body_s: to send its body. answer_s: from a whole
-    request to its answer. live_idle_s: without a frame. drain_s: for requests under way at shutdown.
+    request to its answer. live_idle_s: without a frame. drain_s: for what is under way at the end.
     """
 
     body_bytes: int = 8 * 1024 * 1024
@@ -51,9 +51,9 @@ class Buffer:
         self._left = limit_bytes
 
     def take(self, count: int) -> None:
-        """Raises Refusal (503) if they are not there."""
+        """Raises RefusedError (503) if they are not there."""
         if count > self._left:
-            raise Refusal(
+            raise RefusedError(
                 503, "the server holds as many requests as it may. Try again", retry_after_s=1
             )
         self._left -= count
@@ -81,7 +81,7 @@ class RateLimit:
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def take(self, client: str) -> None:
-        """Count one request. Raises Refusal (429) if the client has used up what it may."""
+        """Count one request. Raises RefusedError (429) if the client has used up what it may."""
         now = self._clock()
         saved, then = self._buckets.pop(client, (float(self._burst), now))
         saved = min(saved + (now - then) * self._rate_hz, self._burst)
@@ -90,7 +90,7 @@ class RateLimit:
         if len(self._buckets) > self._clients:
             self._buckets.popitem(last=False)
         if not allowed:
-            raise Refusal(
+            raise RefusedError(
                 429,
                 f"expected at most {self._rate_hz:g} requests a second from one client. Slow down, "
                 "or start the server with a higher --rate",

@@ -14,11 +14,11 @@ from fer_edge.service.guard import SUBPROTOCOL
 from fer_edge.service.limits import Limits
 from fer_edge.service.metrics import Metrics
 from fer_edge.service.recogniser import Recogniser
-from fer_edge.service.refusals import Refusal, answer_to, refusal_for
+from fer_edge.service.refusals import RefusedError, answer_to, refusal_for
 
 
 class _Latest:
-    """One place for the newest frame of a connection. ``ended`` is the close code, once it is over."""
+    """A place for a connection's newest frame. ``ended`` is the close code, once it is over."""
 
     def __init__(self, metrics: Metrics) -> None:
         self.received = self.dropped = 0
@@ -58,7 +58,9 @@ class Live:
     async def serve(self, socket: WebSocket) -> None:
         """From the handshake to the end of one connection."""
         if self._open >= self._limits.live:
-            refusal = Refusal(503, "no more live connections are free. Try again", retry_after_s=5)
+            refusal = RefusedError(
+                503, "no more live connections are free. Try again", retry_after_s=5
+            )
             return await socket.send_denial_response(answer_to(refusal))
         self._open += 1
         self._metrics.live.set(self._open)

@@ -15,11 +15,11 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from fer_edge.service.limits import Limits
-from fer_edge.service.refusals import Refusal, answer_to
+from fer_edge.service.refusals import RefusedError, answer_to
 
 
 async def _full(scope: Scope, receive: Receive, send: Send) -> None:
-    refusal = Refusal(503, "the server has as many connections as it may", retry_after_s=1)
+    refusal = RefusedError(503, "the server has as many connections as it may", retry_after_s=1)
     await answer_to(refusal)(scope, receive, send)
 
 

@@ -20,7 +20,7 @@ from fer_edge.service.batcher import Batcher
 from fer_edge.service.follower import Follower, LiveFrame
 from fer_edge.service.limits import Limits
 from fer_edge.service.metrics import Metrics
-from fer_edge.service.refusals import Refusal
+from fer_edge.service.refusals import RefusedError
 from fer_edge.service.schema import FaceAnswer, LiveAnswer, PictureAnswer, Times
 
 Result = TypeVar("Result")
@@ -57,7 +57,7 @@ class Recogniser:
     async def recognise(self, read: Callable[[], bytes]) -> PictureAnswer:
         """All faces of the encoded picture that ``read`` gives; it is called in a worker thread.
 
-        Raises Refusal (503 too many pictures wait, 504 took too long), InputError, EngineError.
+        Raises RefusedError (503 too many wait, 504 took too long), InputError, EngineError.
         """
         async with self._admitted():
             found = await self._in_worker(partial(self._find, read))
@@ -89,7 +89,7 @@ class Recogniser:
     @asynccontextmanager
     async def _admitted(self) -> AsyncIterator[None]:
         if self._pending >= self._limits.pending:
-            raise Refusal(
+            raise RefusedError(
                 503,
                 f"{self._pending} pictures wait already, and no more may. Try again",
                 retry_after_s=1,
@@ -100,7 +100,7 @@ class Recogniser:
             async with asyncio.timeout(self._limits.answer_s):
                 yield
         except TimeoutError as error:
-            raise Refusal(
+            raise RefusedError(
                 504, f"there was no answer within {self._limits.answer_s:g} seconds"
             ) from error
         finally:

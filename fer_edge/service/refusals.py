@@ -12,7 +12,7 @@ from fer_edge.errors import FerEdgeError, InputError
 log = logging.getLogger("fer_edge.service")
 
 
-class Refusal(FerEdgeError):
+class RefusedError(FerEdgeError):
     """A request that is answered with an HTTP error. retry_after_s: when to try again."""
 
     def __init__(self, status: int, sentence: str, *, retry_after_s: float | None = None) -> None:
@@ -21,17 +21,17 @@ class Refusal(FerEdgeError):
         self.retry_after_s = retry_after_s
 
 
-def refusal_for(error: FerEdgeError) -> Refusal:
+def refusal_for(error: FerEdgeError) -> RefusedError:
     """What a client is told. How an engine failed is for the server's log alone."""
-    if isinstance(error, Refusal):
+    if isinstance(error, RefusedError):
         return error
     if isinstance(error, InputError):
-        return Refusal(422, str(error))
+        return RefusedError(422, str(error))
     log.error("%s: %s", type(error).__name__, error)
-    return Refusal(500, "the server could not answer this. Its log says why")
+    return RefusedError(500, "the server could not answer this. Its log says why")
 
 
-def answer_to(refusal: Refusal) -> JSONResponse:
+def answer_to(refusal: RefusedError) -> JSONResponse:
     headers = {}
     if refusal.retry_after_s is not None:
         headers["Retry-After"] = str(math.ceil(refusal.retry_after_s))

@@ -29,8 +29,6 @@ def serve(
     port: 0 takes a free one. ready: called with the address once it is listened on.
     Raises InputError if that cannot be done.
     """
-    # OpenCV and the form parser print what is wrong with each request; strangers shall not fill a log.
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     with _listen(host, port) as listener:
         config = uvicorn.Config(
             app,
@@ -41,10 +39,13 @@ def serve(
             timeout_graceful_shutdown=max(1, round(limits.drain_s)),
             log_level="error",
             access_log=False,
+            lifespan="on",
             server_header=False,
             proxy_headers=False,  # a header decides nobody's address
         )
         config.load()
+        # They print what is wrong with a request; strangers shall not fill a log.
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
         logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
         logging.getLogger("uvicorn.error").addFilter(_is_news)
         server = uvicorn.Server(config)

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -72,9 +73,7 @@ def make(tmp_path: Path) -> Iterator[Callable[..., Client]]:
     """Clients of an app on the fake engine: ``make(limits=…, token=…, latency_ms=…)``."""
     opened: list[tuple[Client, Predictor]] = []
 
-    def client(
-        *, latency_ms: float = 0, fail_after: int | None = None, **options: Any
-    ) -> Client:
+    def client(*, latency_ms: float = 0, fail_after: int | None = None, **options: Any) -> Client:
         bundle = write_fake_bundle(
             tmp_path / f"{len(opened)}.fer", latency_ms=latency_ms, fail_after=fail_after
         )
@@ -123,41 +122,47 @@ class Server:
         return float(found.group(1))
 
 
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[[list[str]], Server]]:
-    """Starts ``python ARGUMENTS…``, which prints its address first; kills what is not ended."""
-    started: list[subprocess.Popen[str]] = []
+Launch = Callable[[list[str]], AbstractContextManager[Server]]
+
+
+@pytest.fixture(scope="session")
+def launch(tmp_path_factory: pytest.TempPathFactory) -> Launch:
+    """A context with ``python ARGUMENTS…``, which prints its address first; killed at its end."""
     root = str(Path(__file__).parents[2])
     paths = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
 
-    def run(arguments: list[str]) -> Server:
+    @contextmanager
+    def run(arguments: list[str]) -> Iterator[Server]:
         process = subprocess.Popen(
             [sys.executable, *arguments],
-            cwd=tmp_path,
+            cwd=tmp_path_factory.mktemp("server"),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
         )
-        started.append(process)
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        assert line.startswith("http://"), line + process.stdout.read()
-        return Server(process, line.split()[0])
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            assert line.startswith("http://"), line + process.stdout.read()
+            yield Server(process, line.split()[0])
+        finally:
+            process.kill()
+            process.communicate()
 
-    yield run
-    for process in started:
-        process.kill()
-        process.communicate()
+    return run
 
 
-@pytest.fixture
-def serve_fake(start: Callable[[list[str]], Server], tmp_path: Path) -> Callable[..., Server]:
-    """A server process on the fake engine: ``serve_fake(token=…, latency_ms=…, LIMIT=…)``."""
+@pytest.fixture(scope="session")
+def launch_fake(launch: Launch, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A context with a server on the fake engine: ``launch_fake(latency_ms=…, LIMIT=…)``."""
 
-    def run(*, token: str = "", latency_ms: float = 0, **limits: float) -> Server:
-        bundle = write_fake_bundle(tmp_path / "server.fer", latency_ms=latency_ms)
-        return start(["-c", SERVER, str(bundle), json.dumps(GENEROUS | limits), token])
+    def run(
+        *, token: str = "", latency_ms: float = 0, **limits: float
+    ) -> AbstractContextManager[Server]:
+        folder = tmp_path_factory.mktemp("fake") / "server.fer"
+        bundle = write_fake_bundle(folder, latency_ms=latency_ms)
+        return launch(["-c", SERVER, str(bundle), json.dumps(GENEROUS | limits), token])
 
     return run
 

@@ -7,7 +7,7 @@ from importlib import resources
 from typing import Any
 
 import pytest
-from starlette.testclient import TestClient, WebSocketDenialResponse
+from starlette.testclient import WebSocketDenialResponse
 
 from fer_edge.errors import InputError
 from fer_edge.service.app import create_app
@@ -63,7 +63,7 @@ def test_with_the_token_all_works(make: Any, happy: bytes) -> None:
 @pytest.mark.parametrize("token", ["", " ", "two words", "s3cret-ß", "line\n"])
 def test_a_token_that_headers_cannot_carry_is_refused_at_once(shipped: Any, token: str) -> None:
     with pytest.raises(InputError, match="visible ASCII"):
-        TestClient(create_app(shipped, token=token)).get("/")
+        create_app(shipped, token=token)
 
 
 @pytest.mark.parametrize("path", ["/", "/docs", "/healthz", "/openapi.json", "/static/page.js"])
@@ -127,14 +127,17 @@ def test_too_many_requests_are_told_when_to_come_back(make: Any, happy: bytes) -
 def test_guessing_tokens_is_slowed_down(make: Any, happy: bytes) -> None:
     client = make(token=TOKEN, limits=Limits(rate_hz=0.1, burst=3))
     wrong = {"authorization": "Bearer wrong"}
-    assert [client.predict(happy, headers=wrong).status_code for _ in range(5)] == [401] * 3 + [429] * 2
+    assert [client.predict(happy, headers=wrong).status_code for _ in range(5)] == [401] * 3 + [
+        429
+    ] * 2
 
 
 # --- answers -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/docs", "/static/page.js", "/static/style.css", "/healthz", "/predict", "/nothing"]
+    "path",
+    ["/", "/docs", "/static/page.js", "/static/style.css", "/healthz", "/predict", "/nothing"],
 )
 def test_every_answer_forbids_other_hosts_and_storing(client: Any, path: str) -> None:
     headers = client.get(path).headers
@@ -164,7 +167,8 @@ def test_every_file_of_the_page_is_served_and_names_no_other_host(client: Any) -
 @pytest.mark.parametrize(
     "path",
     ["/static/", "/static/../app.py", "/static/..%2fapp.py", "/static/%2e%2e/app.py",
-     "/static//etc/passwd", "/../../etc/passwd", "/static/page.js%00", "/redoc", "/docs/oauth2-redirect"],
+     "/static//etc/passwd", "/../../etc/passwd", "/static/page.js%00", "/redoc",
+     "/docs/oauth2-redirect"],
 )  # fmt: skip
 def test_no_other_file_is_served(client: Any, path: str) -> None:
     response = client.get(path)

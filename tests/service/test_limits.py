@@ -6,7 +6,7 @@ import pytest
 
 from fer_edge.errors import InputError
 from fer_edge.service.limits import Buffer, Limits, RateLimit
-from fer_edge.service.refusals import Refusal
+from fer_edge.service.refusals import RefusedError
 
 
 class Clock:
@@ -21,19 +21,19 @@ def test_a_client_may_save_up_its_burst_and_then_gets_its_rate() -> None:
     limit = RateLimit(2.0, 5, clock=clock)
     for _ in range(5):
         limit.take("a")
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(RefusedError) as refusal:
         limit.take("a")
     assert refusal.value.status == 429
     assert refusal.value.retry_after_s == pytest.approx(0.5)
     limit.take("b")  # others are not held up by it
     clock.now = 0.5
     limit.take("a")
-    with pytest.raises(Refusal):
+    with pytest.raises(RefusedError):
         limit.take("a")
     clock.now = 1000
     for _ in range(5):
         limit.take("a")
-    with pytest.raises(Refusal):
+    with pytest.raises(RefusedError):
         limit.take("a")
 
 
@@ -42,7 +42,7 @@ def test_being_refused_costs_nothing() -> None:
     limit = RateLimit(1.0, 1, clock=clock)
     limit.take("a")
     for _ in range(100):
-        with pytest.raises(Refusal):
+        with pytest.raises(RefusedError):
             limit.take("a")
     clock.now = 1.0
     limit.take("a")
@@ -58,7 +58,7 @@ def test_only_so_many_clients_are_remembered() -> None:
 def test_bytes_are_taken_and_given_back() -> None:
     buffer = Buffer(10)
     buffer.take(7)
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(RefusedError) as refusal:
         buffer.take(4)
     assert refusal.value.status == 503
     buffer.take(3)

@@ -1,4 +1,4 @@
-"""Live frames: the newest is answered, persons are followed, and bad frames cost only themselves."""
+"""Live frames: the newest is answered, persons are followed, bad ones cost only themselves."""
 
 from __future__ import annotations
 
@@ -94,9 +94,9 @@ def test_text_ends_the_connection(client: Any) -> None:
 
 
 def test_a_connection_without_frames_ends(make: Any) -> None:
-    with make(limits=Limits(live_idle_s=0.1)).live() as socket:
-        with pytest.raises(WebSocketDisconnect) as ended:
-            socket.receive_json()
+    client = make(limits=Limits(live_idle_s=0.1))
+    with client.live() as socket, pytest.raises(WebSocketDisconnect) as ended:
+        socket.receive_json()
     assert ended.value.code == 1000
 
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
+import json
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from websockets.sync.client import connect
 
 from fer_edge.errors import InputError
 from fer_edge.service.limits import Limits
@@ -37,15 +40,27 @@ def closed(connection: socket.socket) -> bytes:
     return got
 
 
+@pytest.fixture(scope="module")
+def impatient(launch_fake: Any) -> Iterator[Any]:
+    with launch_fake(head_s=0.5, body_s=0.4, body_bytes=4000) as server:
+        yield server
+
+
+@pytest.fixture
+def serve_fake(launch_fake: Any) -> Iterator[Any]:
+    """Starts a server of the test's own; see ``launch_fake``."""
+    with contextlib.ExitStack() as stack:
+        yield lambda **options: stack.enter_context(launch_fake(**options))
+
+
 @pytest.mark.parametrize(
     "head", [b"", b"POST /pre", b"POST /predict HTTP/1.1\r\nHost: x\r\nX-A: "],
     ids=["nothing", "half a line", "half a head"],
 )  # fmt: skip
-def test_who_sends_no_whole_head_is_hung_up_on(serve_fake: Any, head: bytes) -> None:
-    server = serve_fake(head_s=0.5)
-    with socket.create_connection(("127.0.0.1", server.port)) as slow:
+def test_who_sends_no_whole_head_is_hung_up_on(impatient: Any, head: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", impatient.port)) as slow:
         slow.sendall(head)
-        assert httpx.get(f"{server.base}/healthz").status_code == 200  # others are not held up
+        assert httpx.get(f"{impatient.base}/healthz").status_code == 200  # others are not held up
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             for _ in range(12):  # single bytes buy no time
                 slow.sendall(b"a")
@@ -53,16 +68,14 @@ def test_who_sends_no_whole_head_is_hung_up_on(serve_fake: Any, head: bytes) -> 
         assert closed(slow) == b""
 
 
-def test_a_second_head_on_a_connection_has_to_be_whole_as_well(serve_fake: Any) -> None:
-    server = serve_fake(head_s=0.5)
-    with socket.create_connection(("127.0.0.1", server.port)) as slow:
+def test_a_second_head_on_a_connection_has_to_be_whole_as_well(impatient: Any) -> None:
+    with socket.create_connection(("127.0.0.1", impatient.port)) as slow:
         slow.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\nGET /heal")
         assert closed(slow).count(b"200 OK") == 1
 
 
-def test_a_body_that_comes_too_slowly_is_a_408(serve_fake: Any) -> None:
-    server = serve_fake(body_s=0.4, head_s=0.4)
-    with socket.create_connection(("127.0.0.1", server.port)) as slow:
+def test_a_body_that_comes_too_slowly_is_a_408(impatient: Any) -> None:
+    with socket.create_connection(("127.0.0.1", impatient.port)) as slow:
         slow.sendall(
             b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
             b"Content-Length: 1000\r\n\r\n{"
@@ -70,18 +83,21 @@ def test_a_body_that_comes_too_slowly_is_a_408(serve_fake: Any) -> None:
         assert closed(slow).startswith(b"HTTP/1.1 408 ")
 
 
-def test_a_body_that_goes_on_after_its_refusal_is_cut_off(serve_fake: Any) -> None:
-    server = serve_fake(body_bytes=1000, head_s=0.5)
-    with socket.create_connection(("127.0.0.1", server.port)) as endless:
+def test_a_body_that_goes_on_after_its_refusal_is_cut_off(impatient: Any) -> None:
+    with socket.create_connection(("127.0.0.1", impatient.port)) as endless:
         endless.sendall(
             b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
             b"Transfer-Encoding: chunked\r\n\r\n"
         )
         endless.settimeout(20)
-        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+
+        def send_on() -> None:
             for _ in range(2000):
                 endless.sendall(b"3e8\r\n" + b"x" * 1000 + b"\r\n")
                 time.sleep(0.01)
+
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            send_on()
 
 
 def test_500_at_once_are_all_answered_and_memory_does_not_grow(serve_fake: Any, post: Any) -> None:
@@ -131,6 +147,40 @@ def test_what_is_under_way_is_answered_before_the_end(serve_fake: Any, post: Any
         httpx.get(f"{server.base}/healthz")
 
 
+def test_live_connections_are_told_of_the_end(serve_fake: Any, happy: bytes) -> None:
+    server = serve_fake(latency_ms=200)
+    with connect(f"ws://127.0.0.1:{server.port}/live", subprotocols=["fer-edge"]) as socket:
+        assert socket.subprotocol == "fer-edge"
+        socket.send(happy)
+        assert json.loads(socket.recv())["frame"] == 1
+        for _ in range(5):
+            socket.send(happy)
+        server.process.send_signal(signal.SIGTERM)
+        for _ in socket:  # ends when the connection is closed
+            pass
+        assert socket.close_code == 1012  # service restart
+    assert server.process.wait(20) == 0
+    assert server.process.stdout.read() == ""
+
+
+def test_a_client_that_leaves_in_the_middle_is_no_error(serve_fake: Any, happy: bytes) -> None:
+    server = serve_fake(latency_ms=200)
+    for _ in range(3):
+        with connect(f"ws://127.0.0.1:{server.port}/live") as connection:
+            for _ in range(3):
+                connection.send(happy)
+            connection.socket.shutdown(socket.SHUT_RDWR)
+        with socket.create_connection(("127.0.0.1", server.port)) as leaver:
+            leaver.sendall(
+                b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+                b"Content-Length: 1000\r\n\r\n{"
+            )
+    until(lambda: server.metric("fer_edge_live_connections") == 0)
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(20) == 0
+    assert server.process.stdout.read() == ""
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_idle_server_ends_with_0(serve_fake: Any, number: int) -> None:
     server = serve_fake()
@@ -171,7 +221,7 @@ def test_nothing_is_written_to_the_disk(serve_fake: Any, tmp_path: Any) -> None:
         yield b'--B\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
         for at in range(0, len(big), 500_000):
             yield big[at : at + 500_000]
-            opened.update(os.readlink(f"/proc/{pid}/fd/{n}") for n in os.listdir(f"/proc/{pid}/fd"))
+            opened.update(str(file.readlink()) for file in Path(f"/proc/{pid}/fd").iterdir())
         yield b"\r\n--B--\r\n"
 
     headers = {"content-type": "multipart/form-data; boundary=B"}
@@ -185,17 +235,17 @@ def test_a_taken_port_is_a_sentence() -> None:
         port = taken.getsockname()[1]
         with pytest.raises(InputError, match=f"port {port}.*--port"):
             serve(None, "127.0.0.1", port, Limits(), ready=print)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="no.such.host"):
+    with pytest.raises(InputError, match=r"no\.such\.host"):
         serve(None, "no.such.host.invalid", 0, Limits(), ready=print)  # type: ignore[arg-type]
 
 
-def test_the_command_serves_the_shipped_model(start: Any, happy: bytes) -> None:
-    server = start(["-m", "fer_edge.cli", "serve", "--port", "0", "--threads", "1"])
-    answer = httpx.post(f"{server.base}/predict", files={"image": happy}, timeout=30).json()
-    assert answer["faces"][0]["emotion"] == "happiness"
-    assert answer["whole_picture"] is True
-    server.process.send_signal(signal.SIGINT)
-    assert server.process.wait(20) == 0
+def test_the_command_serves_the_shipped_model(launch: Any, happy: bytes) -> None:
+    with launch(["-m", "fer_edge.cli", "serve", "--port", "0", "--threads", "1"]) as server:
+        answer = httpx.post(f"{server.base}/predict", files={"image": happy}, timeout=30).json()
+        assert answer["faces"][0]["emotion"] == "happiness"
+        assert answer["whole_picture"] is True
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.wait(20) == 0
 
 
 @pytest.mark.parametrize("library", ["fastapi", "uvicorn", "prometheus_client", "python_multipart"])

@@ -74,7 +74,7 @@ export class History {
     const seconds = Math.max(1, Math.min(5, (now - this.answers[0].at) / 1000));
     this.latency.textContent = `${Math.round(median)} ms`;
     const most = Math.max(...this.answers.map((answer) => answer.ms));
-    this.rate.textContent = `at most ${Math.round(most)} ms · ${(recent.length / seconds).toFixed(0)} answers a second`;
+    this.rate.textContent = `at most ${Math.round(most)} ms · ${(recent.length / seconds).toFixed(0)} answers/s`;
     const points = this.answers.map(({ at, ms }) => `${(1000 * share(at)).toFixed(1)},${(38 - (36 * ms) / most).toFixed(1)}`);
     const line = svg("svg", {
       viewBox: "0 0 1000 40", preserveAspectRatio: "none", role: "img",

@@ -50,7 +50,7 @@ function show(media, width, height) {
 
 // A tracked person keeps a number; the faces of a picture are numbered as one reads them.
 function numbered(faces) {
-  return [...faces].sort((a, b) => a.box[0] - b.box[0])
+  return [...faces].sort((a, b) => (a.person ?? a.box[0]) - (b.person ?? b.box[0]))
     .map((face, index) => ({ ...face, number: face.person ?? index + 1 }));
 }
 
