@@ -190,9 +190,13 @@ def test_what_is_no_picture_is_told(visit: Any, plain: str, tmp_path: Path) -> N
     page = shown(visit(plain))
     text = tmp_path / "notes.png"
     text.write_text("not a picture")
+    page.set_input_files("#file", HAPPY)
+    expect(page.locator(".box")).to_have_count(1)
     page.set_input_files("#file", text)
-    expect(page.locator("[role=alert]")).not_to_be_empty()
-    expect(page.locator(".box")).to_have_count(0)
+    expect(page.locator("[role=alert]")).to_have_text(re.compile("^Expected a JPEG, PNG, BMP or"))
+    expect(page.locator("#empty")).to_be_visible()
+    for gone in (".box", ".face"):
+        expect(page.locator(gone)).to_have_count(0)
 
 
 def test_the_webcam_shows_states_that_change(visit: Any, detecting: str) -> None:

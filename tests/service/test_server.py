@@ -16,7 +16,8 @@ from typing import Any
 
 import httpx
 import pytest
-from websockets.sync.client import connect
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
 
 from fer_edge.errors import InputError
 from fer_edge.service.limits import Limits
@@ -147,6 +148,21 @@ def test_what_is_under_way_is_answered_before_the_end(serve_fake: Any, post: Any
         httpx.get(f"{server.base}/healthz")
 
 
+def close_code(live: ClientConnection) -> int:
+    """Reads until the server closes the connection."""
+    try:
+        while True:
+            live.recv(timeout=20)
+    except ConnectionClosed:
+        return live.close_code or 0
+
+
+def test_a_frame_with_too_many_bytes_ends_its_connection(impatient: Any) -> None:
+    with connect(f"ws://127.0.0.1:{impatient.port}/live") as live:
+        live.send(b"\0" * 4001)
+        assert close_code(live) == 1009  # message too big
+
+
 def test_live_connections_are_told_of_the_end(serve_fake: Any, happy: bytes) -> None:
     server = serve_fake(latency_ms=200)
     with connect(f"ws://127.0.0.1:{server.port}/live", subprotocols=["fer-edge"]) as socket:
@@ -156,9 +172,7 @@ def test_live_connections_are_told_of_the_end(serve_fake: Any, happy: bytes) -> 
         for _ in range(5):
             socket.send(happy)
         server.process.send_signal(signal.SIGTERM)
-        for _ in socket:  # ends when the connection is closed
-            pass
-        assert socket.close_code == 1012  # service restart
+        assert close_code(socket) == 1012  # service restart
     assert server.process.wait(20) == 0
     assert server.process.stdout.read() == ""
 

@@ -66,7 +66,9 @@ export class Live {
   }
 
   close() {
-    this.socket.onclose = null;
-    this.socket.close();
+    this.socket.onclose = this.socket.onmessage = null;
+    // Browsers complain of a connection that is closed before it is there.
+    if (this.socket.readyState === WebSocket.CONNECTING) this.socket.onopen = () => this.socket.close();
+    else this.socket.close();
   }
 }

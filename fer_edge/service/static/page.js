@@ -11,6 +11,7 @@ const SAY_EVERY_MS = 3000; // a screen reader needs time to finish a sentence
 const history = new History($("timeline"), $("latency"), $("rate"), $("sparkline"));
 let labels = [];
 let camera = null; // {stream, live} while the webcam is in use
+let starting = null; // while the webcam is being opened
 let latestPicture = 0; // an older picture's answer is not shown over a newer picture
 
 async function start() {
@@ -20,7 +21,7 @@ async function start() {
     $("model").textContent = `${about.model} · ${about.variant}`;
     $("model").hidden = false;
     $("token-form").hidden = true;
-    whole(about.detector === null);
+    $("note").hidden = about.detector !== null;
   } catch (refused) {
     if (refused.status !== 401) return fail(refused.message);
     if (!$("token-form").hidden) fail("That is not the token.");
@@ -29,14 +30,8 @@ async function start() {
   }
 }
 
-function whole(isWhole) {
-  $("note").hidden = !isWhole;
-  $("note").textContent = "This server has no face detector: it takes the whole picture as one "
-    + "face. Use a picture cut to one face, or start the server with --detector.";
-}
-
 function fail(message) {
-  $("error").textContent = message;
+  $("error").textContent = message && capital(message);
 }
 
 function show(media, width, height) {
@@ -45,6 +40,12 @@ function show(media, width, height) {
   for (const id of ["picture", "video"]) $(id).hidden = $(id) !== media;
   $("frame").classList.toggle("mirrored", media === $("video"));
   $("frame").style.maxWidth = `calc(64vh * ${width / height})`;
+  $("boxes").replaceChildren();
+}
+
+function showNothing() {
+  $("frame").hidden = true;
+  $("empty").hidden = false;
   $("boxes").replaceChildren();
 }
 
@@ -67,30 +68,31 @@ async function usePicture(file) {
   stopCamera();
   const mine = ++latestPicture;
   fail("");
-  $("summary").textContent = "…";
+  $("summary").textContent = "Looking…";
   const began = performance.now();
-  const address = URL.createObjectURL(file);
   try {
-    const [answer] = await Promise.all([predict(file), load(address, file)]);
+    const answer = await predict(file);
+    const took = Math.round(performance.now() - began);
+    if (mine !== latestPicture) return;
+    await load(file);
     if (mine !== latestPicture) return;
     const faces = draw(answer, false);
-    $("summary").textContent = `${faces.length} ${faces.length === 1 ? "face" : "faces"} in `
-      + `${Math.round(performance.now() - began)} ms`;
+    $("summary").textContent = `${faces.length} ${faces.length === 1 ? "face" : "faces"} in ${took} ms`;
     $("live").textContent = sentence(faces);
   } catch (refused) {
     if (mine !== latestPicture) return;
     $("summary").textContent = "";
     drawCards($("faces"), [], labels);
+    showNothing();
     fail(refused.message);
     if (refused.status === 401) start();
   }
 }
 
-async function load(address, file) {
+async function load(file) {
   const image = $("picture");
-  const former = image.src;
-  image.src = address;
-  if (former) URL.revokeObjectURL(former);
+  if (image.src) URL.revokeObjectURL(image.src);
+  image.src = URL.createObjectURL(file);
   await image.decode().catch(() => { throw new Error("The browser cannot show this file as a picture."); });
   image.alt = `The picture ${file.name}`;
   show(image, image.naturalWidth, image.naturalHeight);
@@ -138,7 +140,7 @@ async function sendFrames(mine, canvas) {
 
 function answered(answer, roundTripMs) {
   if (answer.error) return fail(answer.error);
-  fail(answer.health === "ok" ? "" : `${capital(answer.health_reasons[0])}.`);
+  fail(answer.health === "ok" ? "" : `${answer.health_reasons[0]}.`);
   const faces = draw(answer, true);
   const now = performance.now();
   history.add(faces, now, roundTripMs);
@@ -162,9 +164,7 @@ function stopCamera() {
   $("video").srcObject = null;
   $("webcam").setAttribute("aria-pressed", "false");
   $("webcam").textContent = "Use the webcam";
-  $("frame").hidden = true;
-  $("empty").hidden = false;
-  $("boxes").replaceChildren();
+  showNothing();
 }
 
 $("choose").addEventListener("click", () => $("file").click());
@@ -172,7 +172,10 @@ $("file").addEventListener("change", () => {
   if ($("file").files.length) usePicture($("file").files[0]);
   $("file").value = ""; // the same picture may be chosen again
 });
-$("webcam").addEventListener("click", () => (camera ? stopCamera() : startCamera()));
+$("webcam").addEventListener("click", () => {
+  if (camera) return stopCamera();
+  starting ??= startCamera().finally(() => { starting = null; }); // once, however often it is pressed
+});
 $("token-form").addEventListener("submit", (event) => {
   event.preventDefault();
   setToken($("token").value);
