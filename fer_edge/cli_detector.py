@@ -11,7 +11,10 @@ from fer_edge.cli_common import print_json
 
 @click.group()
 def detector() -> None:
-    """The face detector's file."""
+    """The face detector's file.
+
+    Example: fer-edge detector fetch
+    """
 
 
 @detector.command()
@@ -24,8 +27,8 @@ def fetch(out: Path | None, as_json: bool) -> None:
     \b
     Example: fer-edge detector fetch
              fer-edge detector fetch -o yunet.onnx
-    A file that is there already and is the right one is left alone. Nothing else of fer-edge uses
-    the network.
+    A file that is there already and is the right one is left alone. Without a network, get the
+    file elsewhere and put it there, or give its path to the monitor.
     """
     from fer_edge.monitor.fetch import YUNET_SHA256, YUNET_URL, default_path, fetch_yunet
 

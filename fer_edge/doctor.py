@@ -8,6 +8,7 @@ from typing import Any
 from fer_edge.backends import tensorrt_compile as compiler
 from fer_edge.backends import tensorrt_cuda as cuda
 from fer_edge.errors import FerEdgeError, MissingDependencyError, TargetError
+from fer_edge.monitor.fetch import default_path
 from fer_edge.predictor import Predictor
 
 # part: (distribution, what it is for, extra)
@@ -35,12 +36,21 @@ def diagnose() -> dict[str, Any]:
             line = f"pip install 'fer-edge[{extra}]'" if extra else "pip install fer-edge"
             parts[part] = {"ok": False, "says": f"not installed; {purpose}. Run: {line}"}
     parts["tensorrt"] = _tensorrt()
+    parts["yunet"] = _yunet()
     try:
         with Predictor() as predictor:
             model = [str(choice) for choice in predictor.explain()]
     except FerEdgeError as error:
         model = [str(error)]
     return {"parts": parts, "default_model": model}
+
+
+def _yunet() -> dict[str, Any]:
+    path = default_path()
+    if path.is_file():
+        return {"ok": True, "says": f"{path}, finds faces for the monitor"}
+    says = "not there; finds faces for the monitor. Run: fer-edge detector fetch"
+    return {"ok": False, "says": says}
 
 
 def _tensorrt() -> dict[str, Any]:

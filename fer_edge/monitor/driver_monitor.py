@@ -86,7 +86,7 @@ class DriverMonitor:
         self._started_s: float | None = None
         self._told_end = False
         self._last_health = Health()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a callback may close
         self._closed = False
 
     @property

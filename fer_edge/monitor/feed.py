@@ -70,7 +70,9 @@ class Feed:
     def take(self, timeout_s: float) -> Arrival | None:
         """The next frame, or None if none came in time or none will; see ``ended``."""
         with self._changed:
-            self._changed.wait_for(lambda: self._frames or self._ended, timeout_s)
+            self._changed.wait_for(
+                lambda: self._frames or self._ended or self._stopped.is_set(), timeout_s
+            )
             arrival = self._frames.popleft() if self._frames else None
             self._changed.notify_all()
             return arrival

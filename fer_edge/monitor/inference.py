@@ -6,7 +6,7 @@ import queue
 import threading
 from collections.abc import Callable, Collection
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +17,12 @@ from fer_edge.predictor import Predictor
 from fer_edge.results import Prediction
 
 Result = TypeVar("Result")
+_Reply: TypeAlias = "queue.SimpleQueue[tuple[Any, BaseException | None]]"
 
 _LOAD_S = 60.0
 """A variant that takes longer to load and warm up hangs."""
+_WARM_UP = (1, 2)
+"""Faces at once that an engine has seen before it counts: a driver, and a passenger."""
 _FIRST_RETRY_S, _LAST_RETRY_S = 1.0, 60.0
 """Where nothing runs, all variants are tried again after a second, then twice as long each time."""
 
@@ -28,15 +31,15 @@ class Worker:
     """A thread that can be left behind. Daemon: one that hangs does not keep the process alive."""
 
     def __init__(self) -> None:
-        self._jobs: queue.SimpleQueue[Callable[[], Any] | None] = queue.SimpleQueue()
-        self._results: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[tuple[Callable[[], Any], _Reply] | None] = queue.SimpleQueue()
         threading.Thread(target=self._run, name="fer_edge-inference", daemon=True).start()
 
     def call(self, job: Callable[[], Result], timeout_s: float) -> Result:
         """Run it and wait. Raises TimeoutError, after which this worker must not be used again."""
-        self._jobs.put(job)
+        reply: _Reply = queue.SimpleQueue()  # of its own: a late answer reaches nobody
+        self._jobs.put((job, reply))
         try:
-            result, error = self._results.get(timeout=timeout_s)
+            result, error = reply.get(timeout=timeout_s)
         except queue.Empty:
             self._jobs.put(None)
             raise TimeoutError(f"no answer within {timeout_s:g} s") from None
@@ -48,11 +51,12 @@ class Worker:
         self._jobs.put(None)
 
     def _run(self) -> None:
-        while (job := self._jobs.get()) is not None:
+        while (item := self._jobs.get()) is not None:
+            job, reply = item
             try:
-                self._results.put((job(), None))
+                reply.put((job(), None))
             except BaseException as error:  # goes to the caller
-                self._results.put((None, error))
+                reply.put((None, error))
 
 
 class Inference:
@@ -87,7 +91,7 @@ class Inference:
     def predict(self, faces: npt.NDArray[np.uint8]) -> list[Prediction] | None:
         """faces: uint8 ``[N, S, S, 3]`` BGR of the bundle's size. None if nothing runs now; then
         health says so, and all variants are tried again after a while."""
-        while self._ready():
+        while self.ready():
             predictor = self._predictor
             assert predictor is not None
             try:
@@ -107,7 +111,8 @@ class Inference:
             predictor.close()
         self._worker.stop()
 
-    def _ready(self) -> bool:
+    def ready(self) -> bool:
+        """Whether something runs; where nothing does, and it is time, all variants are tried."""
         if self._predictor is not None:
             return True
         if self._clock() < self._retry_at:
@@ -127,7 +132,7 @@ class Inference:
 
             def load(made: list[Predictor] = made) -> None:
                 made.append(self._make(tuple(self._failed)))
-                made[0].warm_up()
+                made[0].warm_up(_WARM_UP)
 
             try:
                 self._worker.call(load, _LOAD_S)

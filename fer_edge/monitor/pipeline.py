@@ -9,21 +9,19 @@ import numpy.typing as npt
 
 from fer_edge.bundle import Bundle
 from fer_edge.errors import InputError
-from fer_edge.monitor.align import crop_upright
+from fer_edge.monitor.cut import cut_face
 from fer_edge.monitor.detector import Detector, Face
 from fer_edge.monitor.feed import Arrival
 from fer_edge.monitor.guard import FrameGuard
 from fer_edge.monitor.health import HealthBook
 from fer_edge.monitor.inference import Inference
+from fer_edge.monitor.pace import Pace
 from fer_edge.monitor.person import Person
-from fer_edge.monitor.quality import Doubt, judge_face, judge_place
+from fer_edge.monitor.quality import Doubt
 from fer_edge.monitor.settings import Settings
 from fer_edge.monitor.state import Event, MonitorState, PersonState
 from fer_edge.monitor.tracker import Track, Tracker
-from fer_edge.preprocess import Box, Image, crop, to_batch
-
-_TELL_LATE_S = 1.0
-"""For so long after a late answer health says so."""
+from fer_edge.preprocess import Box, Image
 
 Seen = tuple[npt.NDArray[np.float64] | None, Doubt | None]
 """What one frame showed of one person: probabilities, or why there are none, or neither."""
@@ -65,13 +63,9 @@ class Pipeline:
         self._time_s = self._last_s = 0.0
         self._shift_s = 0.0
         self._first_s: float | None = None
-        self._arrived_s = clock()
         self._detected_s = -np.inf
         self._since_detection = 0
-        self._usual_s = {"detect": 0.0, "predict": 0.0}
-        self._left_out: set[str] = set()
-        self._late_s = -np.inf
-        self._times: dict[str, float] = {}
+        self._pace = Pace(clock, health, settings.deadline_s if live else None)
 
     def process(self, arrival: Arrival) -> MonitorState:
         """The state after a frame."""
@@ -79,7 +73,7 @@ class Pipeline:
         self._begin(arrival, begun_s)
         image = self._guard.check(arrival.image, self._time_s)
         self.frame = image
-        if image is None:
+        if image is None or self._too_old():
             return self._blank()
         events = [] if image.shape == self._shape else self._new_scene(image.shape)
         self._find_faces(image)
@@ -94,16 +88,16 @@ class Pipeline:
         driver = self._choose_driver(image)
         for number, person in sorted(self._persons.items()):
             states.append(person.state(self._boxes[number], number == driver))
-        self._check_deadline()
-        self._times["total"] = 1e3 * (self._clock() - begun_s)
+        self._pace.end()
+        self._pace.took("total", begun_s)
         return self._state(tuple(states), events)
 
     def absent(self, reason: str) -> MonitorState:
         """The state at a moment at which no frame came, and why."""
-        self._times = {}
         self.frame = None
+        self._pace.times_ms = {}
         if self._live and self._index >= 0:
-            self._time_s = self._last_s + self._clock() - self._arrived_s
+            self._time_s = self._last_s + self._pace.age_s
         self._health.find("camera", "lost", reason)
         return self._blank()
 
@@ -115,10 +109,9 @@ class Pipeline:
                 person.learn_baseline()
 
     def _begin(self, arrival: Arrival, begun_s: float) -> None:
-        self._times = {}
         self._index = arrival.index
         # A file's frames wait in the queue on purpose: they arrive when it is their turn.
-        self._arrived_s = arrival.arrived_s if self._live else begun_s
+        self._pace.begin(arrival.index, arrival.arrived_s if self._live else begun_s)
         if self._first_s is None:
             self._first_s = arrival.arrived_s
         own_s = arrival.own_time_s
@@ -129,6 +122,15 @@ class Pipeline:
         self._health.clear("camera")
         if arrival.reopened:
             self._guard.restart()
+
+    def _too_old(self) -> bool:
+        """A frame that waited until its camera may be dead is no picture of now."""
+        age_s = self._pace.age_s
+        if not self._live or age_s < self._settings.no_frame_s:
+            return False
+        self.frame = None
+        self._health.find("camera", "lost", f"the newest frame is {age_s:.1f} s old")
+        return True
 
     def _blank(self, events: list[Event] | None = None) -> MonitorState:
         """Health is lost: nothing is said about anybody, and what lasted ends in time."""
@@ -142,11 +144,11 @@ class Pipeline:
         return MonitorState(
             frame_index=self._index,
             time_s=self._time_s,
-            age_ms=1e3 * max(self._clock() - self._arrived_s, 0.0),
+            age_ms=1e3 * self._pace.age_s,
             persons=persons,
             health=self._health.state(),
             events=tuple(events),
-            times_ms=self._times,
+            times_ms=self._pace.times_ms,
         )
 
     def _new_scene(self, shape: tuple[int, ...]) -> list[Event]:
@@ -164,20 +166,21 @@ class Pipeline:
         )
         # Boxes can go on without a detection as long as a speed is believed.
         can_wait = waited_s < self._settings.detect_within_s
-        if not due or (can_wait and self._leave_out("detect")):
+        if not due or (can_wait and self._pace.leave_out("detect")):
             return
         start_s = self._clock()
         self._since_detection, self._detected_s = 0, self._time_s
         try:
             faces = self._detector.detect(image)
-            assert all(isinstance(face, Face) for face in faces)
+            if not all(isinstance(face, Face) for face in faces):
+                raise InputError(f"expected a list of Face, got {faces!r}")
         except Exception as error:  # the application's own detector may raise anything
             self._health.find("detector", "degraded", f"face detection failed: {error!r}")
             faces = []
         else:
             self._health.clear("detector")
         self._tracker.update(faces, self._time_s)
-        self._took("detect", start_s)
+        self._pace.took("detect", start_s)
 
     def _forget(self) -> list[Event]:
         """Persons whom the tracker gave up."""
@@ -190,22 +193,26 @@ class Pipeline:
 
     def _read(self, image: Image) -> dict[int, Seen] | None:
         """What the frame shows of each person; None if no engine runs."""
+        if not self._inference.ready():
+            return None
         seen: dict[int, Seen] = {}
         readable: list[tuple[int, npt.NDArray[np.uint8]]] = []
         people = sorted(self._tracker.people, key=lambda track: -float(track.size.max()))
         for place, track in enumerate(people):
-            face, doubt = self._cut(image, track)
-            seen[track.person] = None, doubt
-            if face is not None and place < self._settings.max_persons:
+            face = self._cut(image, track)
+            seen[track.person] = None, None
+            if isinstance(face, tuple):
+                seen[track.person] = None, face
+            elif place < self._settings.max_persons:
                 readable.append((track.person, face))
-            elif face is not None:
+            else:
                 limit = f"only the {self._settings.max_persons} largest faces are read"
                 seen[track.person] = None, ("crowded", limit)
-        if not readable or self._leave_out("predict"):
+        if not readable or self._pace.leave_out("predict"):
             return seen
         start_s = self._clock()
         answers = self._inference.predict(np.stack([face for _, face in readable]))
-        self._took("predict", start_s)
+        self._pace.took("predict", start_s)
         if answers is None:
             return None
         for (number, _), answer in zip(readable, answers, strict=True):
@@ -213,33 +220,15 @@ class Pipeline:
             seen[number] = values / values.sum(), None
         return seen
 
-    def _cut(self, image: Image, track: Track) -> tuple[npt.NDArray[np.uint8] | None, Doubt | None]:
-        """The network's input, uint8 ``[S, S, 3]``, or why there is none."""
+    def _cut(self, image: Image, track: Track) -> npt.NDArray[np.uint8] | Doubt:
         height, width = image.shape[:2]
         box = track.box_at(self._time_s, width, height)
-        if box is not None:
-            self._boxes[track.person] = box
+        self._boxes[track.person] = box or self._boxes.get(track.person, (0, 0, 0, 0))
         if track.missed or box is None:
             lost_s = self._time_s - track.seen_s
-            self._boxes.setdefault(track.person, (0, 0, 0, 0))
-            return None, ("lost", f"the face was last found {lost_s:.1f} s ago")
+            return "lost", f"the face was last found {lost_s:.1f} s ago"
         landmarks = track.landmarks_at(self._time_s)
-        if doubt := judge_place(box, landmarks, self._settings.quality):
-            return None, doubt
-        rule = self._bundle.crop
-        try:
-            if self._settings.align and landmarks is not None:
-                face, landmarks = crop_upright(image, box, landmarks, rule.margin)
-            else:
-                face = crop(image, box, rule.margin)
-        except InputError as error:
-            return None, ("lost", str(error))
-        side = face.shape[0]
-        corner = np.array(box[:2]) + np.array(box[2:]) / 2 - side / 2
-        inside = None if landmarks is None else (landmarks - corner.astype(np.float32)) / side
-        resized = to_batch([face], rule)[0]
-        doubt = judge_face(resized, inside, self._settings.quality)
-        return (None, doubt) if doubt else (resized, None)
+        return cut_face(image, box, landmarks, self._bundle.crop, self._settings)
 
     def _person(self, number: int) -> Person:
         if number not in self._persons:
@@ -266,39 +255,3 @@ class Pipeline:
         if self._driver:
             self._persons[self._driver].learn_baseline()
         return self._driver
-
-    def _leave_out(self, stage: str) -> bool:
-        """Whether doing this stage now would make a live answer late. Never twice in a row, or a
-        slow machine would never answer."""
-        if not self._live:
-            return False
-        age_s = self._clock() - self._arrived_s
-        late = age_s + self._usual_s[stage] > self._settings.deadline_s
-        if not late or stage in self._left_out:
-            self._left_out.discard(stage)
-            return False
-        self._left_out.add(stage)
-        self._tell_late(f"to keep up, frame {self._index} went without {stage}")
-        return True
-
-    def _took(self, stage: str, start_s: float) -> None:
-        took_s = self._clock() - start_s
-        self._times[stage] = 1e3 * took_s
-        usual_s = self._usual_s[stage]
-        self._usual_s[stage] = took_s if usual_s == 0 else usual_s + 0.2 * (took_s - usual_s)
-
-    def _check_deadline(self) -> None:
-        if not self._live:
-            return
-        age_s = self._clock() - self._arrived_s
-        if age_s > self._settings.deadline_s:
-            self._tell_late(
-                f"the answer to frame {self._index} was {1e3 * age_s:.0f} ms old, expected "
-                f"{1e3 * self._settings.deadline_s:.0f} ms"
-            )
-        elif self._time_s - self._late_s > _TELL_LATE_S:
-            self._health.clear("deadline")
-
-    def _tell_late(self, reason: str) -> None:
-        self._late_s = self._time_s
-        self._health.find("deadline", "degraded", reason)

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from fer_edge.monitor.settings import QualityLimits
 from fer_edge.monitor.state import Cause
+from fer_edge.predictor import FLAT_BELOW
 from fer_edge.preprocess import Box, Image, resize_into
 
 Doubt = tuple[Cause, str]
@@ -65,10 +66,16 @@ def judge_face(
             f"the face is too bright: {saturated:.0%} of it is saturated, expected at most "
             f"{limits.bright_share:.0%}",
         )
+    values = grey.astype(np.float32)
+    variance = float(values.var())
+    if variance < FLAT_BELOW**2:
+        return (
+            "covered",
+            f"the face shows nothing: its brightness varies by {variance**0.5:.1f} of 255, "
+            f"expected {FLAT_BELOW:.0f}",
+        )
     if cover := _covered(grey, landmarks, limits):
         return cover
-    values = grey.astype(np.float32)
-    variance = max(float(values.var()), 1.0)
     sharp = min(
         float(cv2.filter2D(values, cv2.CV_32F, kernel)[2:-2, 2:-2].var()) / variance
         for kernel in (_ALONG, _ALONG.T)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,22 +58,22 @@ class Camera:
     def open(self) -> None:
         self.close()
         device = self._device
-        if isinstance(device, str) and "://" in device:
+        if isinstance(device, str) and " ! " in device:  # may name a stream inside
+            capture = cv2.VideoCapture(device, cv2.CAP_GSTREAMER)
+        elif isinstance(device, str) and "://" in device:
             timeouts = [
                 *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _OPEN_TIMEOUT_MS),
                 *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, _READ_TIMEOUT_MS),
             ]
             capture = cv2.VideoCapture(device, cv2.CAP_FFMPEG, timeouts)
-        elif isinstance(device, str) and " ! " in device:
-            capture = cv2.VideoCapture(device, cv2.CAP_GSTREAMER)
         else:
             capture = cv2.VideoCapture(device)
             capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # where the driver obeys: no old frames
         if not capture.isOpened():
             capture.release()
-            raise SourceError(
-                f"the camera {device!r} cannot be opened; is it plugged in, and free?"
-            )
+            # The sentence goes into health and logs, where no password belongs.
+            name = re.sub(r"//[^/@\s]*@", "//***@", str(device))
+            raise SourceError(f"the camera {name} cannot be opened; is it plugged in, and free?")
         self._capture = capture
 
     def read(self) -> Frame | None:

@@ -247,6 +247,13 @@ def test_closing_ends_the_iteration_also_from_another_thread(
     assert list(monitor) == []
 
 
+def test_a_callback_may_close_the_monitor(fake_bundle: Path, frames: Frames) -> None:
+    monitor = DriverMonitor(
+        fake_bundle, frames, detector=WholeFrame(), on_state=lambda _: monitor.close()
+    )
+    assert len(list(monitor)) == 1
+
+
 def test_a_file_that_is_not_there_is_an_error_at_the_first_step(fake_bundle: Path) -> None:
     monitor = DriverMonitor(fake_bundle, "missing.mp4", detector=WholeFrame())
     with pytest.raises(SourceError, match="expected a video file"):

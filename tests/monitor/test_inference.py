@@ -17,7 +17,7 @@ from fer_edge.monitor.inference import Inference, Worker
 from fer_edge.predictor import Predictor
 
 FACES = np.random.default_rng(0).integers(0, 256, (2, 48, 48, 3), np.uint8)
-WARM_UP = 2  # calls that loading takes
+WARM_UP = 4  # calls that loading takes
 FakeVariants = Callable[..., Path]
 Start = Callable[..., Inference]
 
@@ -144,6 +144,16 @@ def test_an_engine_may_raise_anything(
     monkeypatch.setattr(first, "predict_batch", run)
     assert inference.predict(FACES) is not None
     assert answering(inference) == "fake/fp32"
+
+
+def test_a_late_answer_of_a_worker_reaches_nobody() -> None:
+    worker, gate = Worker(), threading.Event()
+    with pytest.raises(TimeoutError, match=r"within 0\.01 s"):
+        worker.call(lambda: gate.wait(20), 0.01)
+    gate.set()
+    other = Worker()
+    assert other.call(lambda: "new", 5.0) == "new"
+    other.stop()
 
 
 def test_a_worker_gives_back_results_and_errors() -> None:

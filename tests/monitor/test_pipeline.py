@@ -3,14 +3,19 @@ that it comes back. Time is turned by hand."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from fer_edge.monitor.detector import Boxes, Face
+from fer_edge.monitor.feed import Arrival
+from fer_edge.monitor.settings import EventRule
 from fer_edge.monitor.state import MonitorState
 from fer_edge.preprocess import Box, Image
 
@@ -120,6 +125,21 @@ def test_a_camera_that_shows_the_last_picture_again_when_it_comes_back_is_not_fr
     rig.clock.pass_(5)
     assert rig.show(picture(1)).health.status == "lost"
     assert rig.show(picture(1), reopened=True).health.status == "ok"
+
+
+def test_a_frame_that_waited_for_its_reader_is_no_picture_of_now(
+    make_rig: MakeRig, picture: Picture
+) -> None:
+    rig = make_rig()
+    rig.play(1.0)
+    came_s = rig.clock()
+    rig.clock.pass_(3.0)  # the application did something else, and the camera died meanwhile
+    state = rig.pipeline.process(Arrival(picture(7), 31, came_s, None, False))
+    assert state.health.status == "lost"
+    assert state.health.reasons == ("the newest frame is 3.0 s old",)
+    assert state.persons == ()
+    assert state.age_ms == pytest.approx(3000)
+    assert rig.play(0.1)[-1].health.status == "ok"
 
 
 def test_frames_of_another_size_are_answered_and_told(make_rig: MakeRig, picture: Picture) -> None:
@@ -373,3 +393,73 @@ def test_a_file_has_no_deadline(make_rig: MakeRig, clock: Any) -> None:
     states = make_rig(detector=slow, detect_every=1, live=False).play(1.0)
     assert slow.calls == 30
     assert {state.health.status for state in states} == {"ok"}
+
+
+# Whatever happens in whatever order.
+
+HAPPENINGS = [
+    *("good", "good", "good", "good", "black", "same", "text", "wide", "no frame", "pause"),
+    *("detector breaks", "detector works", "empty seat", "somebody", "engine dies"),
+]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@given(st.lists(st.sampled_from(HAPPENINGS), min_size=5, max_size=60), st.booleans())
+def test_no_sequence_of_faults_crashes_or_gives_a_stale_answer(
+    make_rig: MakeRig, fake_variants: Callable[..., Path], happenings: list[str], live: bool
+) -> None:
+    broken, boxes = False, [(4, 4, 40, 40)]
+
+    def find(image: Image) -> list[Box]:
+        if broken:
+            raise RuntimeError("no memory")
+        return list(boxes)
+
+    bundle = fake_variants(int8={"fail_after": 12}, fp32={"fail_after": 12})
+    rig = make_rig(
+        bundle,
+        Boxes(find),
+        live=live,
+        events=(EventRule("neutral", 0.5), EventRule("unknown", 0.5)),
+    )
+    rng = np.random.default_rng(0)
+    image: Any = rng.integers(0, 256, (64, 64, 3), np.uint8)
+    last_s, open_events = -1.0, set()
+    for happens in happenings:
+        broken = {"detector breaks": True, "detector works": False}.get(happens, broken)
+        if happens in ("empty seat", "somebody"):
+            boxes[:] = [(4, 4, 40, 40)] if happens == "somebody" else []
+        for _ in range(4):
+            if happens == "no frame":
+                rig.clock.pass_(0.3)
+                state = rig.pipeline.absent("no frame came")
+            elif happens == "engine dies" and rig.inference.predictor is not None:
+                rig.inference.predictor.close()
+                state = rig.show(rng.integers(0, 256, (64, 64, 3), np.uint8))
+            else:
+                size = (64, 90, 3) if happens == "wide" else (64, 64, 3)
+                if happens != "same":
+                    image = rng.integers(0, 256, size, np.uint8)
+                shown = {"black": np.zeros_like(image), "text": "frame"}.get(happens, image)
+                state = rig.show(shown, after_s=3.0 if happens == "pause" else 1 / 30)
+            assert state.time_s >= last_s
+            last_s = state.time_s
+            if state.health.status == "lost":
+                assert state.persons == ()
+            assert (state.health.status == "ok") == (state.health.reasons == ())
+            for person in state.persons:
+                assert person.uncertain == (person.reason is not None) == (person.cause is not None)
+                assert person.since_s >= 0
+                if person.probabilities is not None:
+                    assert sum(person.probabilities.values()) == pytest.approx(1)
+                if person.label:
+                    assert person.confidence > 0
+            for event in state.events:
+                key = (event.kind, event.person, event.start_s)
+                if event.end_s is None:
+                    assert key not in open_events
+                    open_events.add(key)
+                else:
+                    open_events.remove(key)
+                    assert event.end_s - event.start_s >= 0.5 - 1e-6
+            json.dumps(state.as_dict(), allow_nan=False)

@@ -122,6 +122,11 @@ def test_a_covered_face(shared: Path, yunet: YuNet, what: str) -> None:
     assert all(what in doubt[1] for doubt in judged if doubt)
 
 
+def test_a_face_that_shows_nothing_is_covered() -> None:
+    flat = np.random.default_rng(0).integers(120, 126, (48, 48, 3), np.uint8)
+    assert cause(judge_face(flat, None, LIMITS)) == "covered"
+
+
 def test_a_small_face_is_not_read() -> None:
     assert cause(judge_place((0, 0, 12, 16), None, LIMITS)) == "small"
     assert judge_place((0, 0, 16, 20), None, LIMITS) is None
