@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
-from typing import cast
 
 from fer_edge.backends.base import Batch
 from fer_edge.bundle import Bundle
@@ -13,7 +12,6 @@ from fer_edge.errors import EngineError
 from fer_edge.monitor import Detector, Settings, WholeFrame
 from fer_edge.monitor.feed import Arrival
 from fer_edge.monitor.health import HealthBook
-from fer_edge.monitor.inference import Inference
 from fer_edge.monitor.pipeline import Pipeline
 from fer_edge.preprocess import decode_image
 from fer_edge.results import Prediction
@@ -52,7 +50,7 @@ class Follower:
         self._pipeline = Pipeline(
             bundle,
             detector or WholeFrame(),
-            cast(Inference, _Shared(batcher, limits.answer_s, loop)),
+            _Shared(batcher, limits.answer_s, loop),
             Settings(detect_every=1),
             HealthBook(),
             time.monotonic,
@@ -90,6 +88,9 @@ class _Shared:
 
     def __init__(self, batcher: Batcher, answer_s: float, loop: asyncio.AbstractEventLoop) -> None:
         self._batcher, self._answer_s, self._loop = batcher, answer_s, loop
+
+    def ready(self) -> bool:
+        return True
 
     def predict(self, faces: Batch) -> list[Prediction]:
         """From a worker thread: its faces join the next run."""
