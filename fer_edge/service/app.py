@@ -172,7 +172,15 @@ def create_app(
     app.add_exception_handler(FerEdgeError, _refused)
     app.add_exception_handler(HTTPException, _http_error)
     paths = frozenset(route.path for route in app.routes if hasattr(route, "path"))
-    app.add_middleware(Guard, token=token, hosts=hosts, paths=paths, limits=limits, metrics=metrics)
+    app.add_middleware(
+        Guard,
+        token=token,
+        hosts=hosts,
+        paths=paths,
+        open_paths=frozenset(_FILES) | {"/healthz", "/openapi.json"},
+        limits=limits,
+        metrics=metrics,
+    )
     return app
 
 

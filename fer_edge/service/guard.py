@@ -31,10 +31,6 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-COSTLY = {"/predict", "/predict/", "/live"}
-"""Paths that make the engine work: their rate is limited."""
-CLOSED = COSTLY | {"/info", "/metrics"}
-"""Paths that want the token where there is one. The page itself holds no secret."""
 SUBPROTOCOL = "fer-edge"
 _BEARER = "fer-edge.bearer."
 """A browser cannot set headers on a WebSocket, so the token comes as a subprotocol, base64url."""
@@ -45,7 +41,8 @@ class Guard:
 
     token: None lets everybody in. hosts: names besides IP addresses
     and localhost by which the server is reached; any other name in Host is refused, so that a web
-    page cannot rebind its own name to this machine.
+    page cannot rebind its own name to this machine. paths: all that there are, for the metrics.
+    open_paths: those without rate and token; whatever is not among them is closed.
     """
 
     def __init__(
@@ -55,10 +52,12 @@ class Guard:
         token: str | None,
         hosts: tuple[str, ...],
         paths: frozenset[str],
+        open_paths: frozenset[str],
         limits: Limits,
         metrics: Metrics,
     ) -> None:
-        self._app, self._token, self._metrics, self._paths = app, token, metrics, paths
+        self._app, self._token, self._metrics = app, token, metrics
+        self._paths, self._open = paths, open_paths
         self._hosts = {"localhost", *(host.lower() for host in hosts)}
         self._rate = RateLimit(limits.rate_hz, limits.burst)
 
@@ -95,10 +94,11 @@ class Guard:
         origin = headers.get("origin")
         if origin is not None and origin.partition("://")[2].lower() != host.lower():
             raise RefusedError(403, "requests from pages of other sites are not answered")
-        if scope["path"] in COSTLY:
-            client = scope.get("client")
-            self._rate.take(client[0] if client else "")
-        if self._token is not None and scope["path"] in CLOSED:
+        if scope["path"] in self._open:
+            return
+        client = scope.get("client")
+        self._rate.take(client[0] if client else "")
+        if self._token is not None:
             given = _given_token(headers)
             if given is None or not secrets.compare_digest(given, self._token.encode()):
                 raise RefusedError(401, "expected the token, as 'Authorization: Bearer TOKEN'")

@@ -101,6 +101,7 @@ def test_a_body_that_goes_on_after_its_refusal_is_cut_off(impatient: Any) -> Non
             send_on()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_500_at_once_are_all_answered_and_memory_does_not_grow(serve_fake: Any, post: Any) -> None:
     server = serve_fake(latency_ms=5, pending=32, connections=600)
 
@@ -225,6 +226,7 @@ def test_strangers_write_nothing_into_the_log(serve_fake: Any) -> None:
     assert server.process.stdout.read() == ""
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_nothing_is_written_to_the_disk(serve_fake: Any, tmp_path: Any) -> None:
     """A picture beyond the size at which frameworks turn to temporary files."""
     server = serve_fake()
