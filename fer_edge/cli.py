@@ -22,6 +22,7 @@ from fer_edge.cli_data import data as data_group
 from fer_edge.cli_data import with_broken
 from fer_edge.cli_detector import detector
 from fer_edge.cli_model import embed, evaluate, export, import_
+from fer_edge.cli_serve import serve
 from fer_edge.cli_video import video
 from fer_edge.errors import FerEdgeError, InputError, MissingDependencyError, TargetError
 from fer_edge.shipped import DEFAULT_BUNDLE
@@ -31,6 +32,8 @@ _EXTRA_OF = {
     **dict.fromkeys(("pyarrow", "matplotlib", "yaml", "safetensors", "h5py", "datasets"), "train"),
     **dict.fromkeys(("onnx", "onnxscript", "nncf"), "convert"),
     **dict.fromkeys(("psutil", "rich"), "bench"),
+    **dict.fromkeys(("fastapi", "python_multipart", "prometheus_client", "uvicorn"), "serve"),
+    **dict.fromkeys(("starlette", "websockets"), "serve"),
     "openvino": "openvino",
     "cuda": "tensorrt",
 }
@@ -392,6 +395,7 @@ main.add_command(detector)
 for command in (evaluate, export, import_, embed):
     main.add_command(command)
 main.add_command(video)
+main.add_command(serve)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ _PARTS = {
     "cuda-python": ("cuda-python", "talks to NVIDIA GPUs for TensorRT", "tensorrt"),
     "psutil": ("psutil", "measures memory in bench", "bench"),
     "rich": ("rich", "draws progress and tables", "bench"),
+    "fastapi": ("fastapi", "serves pictures and frames over HTTP", "serve"),
 }
 
 

@@ -194,15 +194,17 @@ def read_image(path: str | Path) -> Image:
     return decode_image(data, str(path))
 
 
-def decode_image(data: bytes, name: str = "image") -> Image:
+def decode_image(data: bytes, name: str = "image", *, max_pixels: int | None = None) -> Image:
     """Decode JPEG, PNG, BMP or WebP bytes to uint8 BGR ``[H, W, 3]``; same promises as read_image.
 
-    EXIF orientation is applied, as viewers do.
+    EXIF orientation is applied, as viewers do. max_pixels: of the picture, by its header, where
+    fewer than MAX_PIXELS shall be taken.
     """
+    max_pixels = min(MAX_PIXELS, max_pixels or MAX_PIXELS)
     width, height = _header_size(data, name)
-    if max(height, width) > MAX_SIDE_PX or height * width > MAX_PIXELS:
+    if max(height, width) > MAX_SIDE_PX or height * width > max_pixels:
         raise InputError(
-            f"expected at most {MAX_SIDE_PX} pixels a side and {MAX_PIXELS:,} in all, but {name} "
+            f"expected at most {MAX_SIDE_PX} pixels a side and {max_pixels:,} in all, but {name} "
             f"says {width}x{height}. Shrink it first"
         )
     try:
@@ -219,6 +221,8 @@ def _header_size(data: bytes, name: str) -> tuple[int, int]:
     if data[:8] == b"\x89PNG\r\n\x1a\n" and len(data) >= 24:
         if b"IEND" not in data[-64:]:
             raise InputError(f"{name} is a PNG that was cut off. Copy or export it again")
+        if data[8:16] != b"\0\0\0\rIHDR":  # else these are not the width and height
+            raise InputError(f"{name} is a PNG without its header. Copy or export it again")
         if len(data) > 24 and data[24] == 16:
             raise InputError(f"expected 8 bits a channel, but {name} has 16. Scale it to 8 first")
         width, height = struct.unpack(">II", data[16:24])

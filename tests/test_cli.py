@@ -104,6 +104,8 @@ def test_version(run: Any) -> None:
         ["embed", "--check"],
         ["embed", "--check", "--data", "x", "-o", "x.npz"],
         ["bench", "--budget-s", "soon"],
+        ["serve", "--port", "70000"],
+        ["serve", "--rate", "0"],
     ],
     ids=" ".join,
 )
@@ -137,6 +139,10 @@ def test_wrong_usage_ends_with_2_and_points_to_help(run: Any, arguments: list[st
         (["evaluate", "{fake}", "--data", "{faces}", "--split", "exam"], 3),
         (["evaluate", "{fake}", "--data", "{faces}", "--split", "none"], 3),
         (["evaluate", "{fake}", "--data", "{faces}", "--target", "nochip"], 5),
+        (["serve", "--bundle", "nowhere.fer"], 4),
+        (["serve", "--bundle", "{fake}", "--detector", "nowhere.onnx"], 3),
+        (["serve", "--bundle", "{fake}", "--host", "no.such.host.invalid"], 3),
+        (["serve", "--bundle", "{fake}", "--token", ""], 3),
         (["train", "no-such-recipe", "--data", "{faces}"], 3),
         (["train", "edge-default", "--data", "nowhere"], 3),
         (["train", "edge-default", "--data", "{faces}", "--set", "fit.epochz=3"], 3),
@@ -180,6 +186,13 @@ def test_a_missing_library_ends_with_5_and_the_line_that_installs_it(
     assert done.returncode == 5
     assert f"pip install 'fer-edge[{extra}]'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_an_empty_token_does_not_open_the_service(run: Any, monkeypatch: Any) -> None:
+    monkeypatch.setenv("FER_EDGE_TOKEN", "")
+    result = run("serve")
+    assert result.exit_code == 3
+    assert "FER_EDGE_TOKEN" in result.stderr
 
 
 # --- predict -------------------------------------------------------------------------------------

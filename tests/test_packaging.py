@@ -84,7 +84,8 @@ def test_type_marker_recipes_licence_and_command_are_in_the_wheel(
 def test_each_file_that_ships_with_the_package_is_in_the_wheel(
     names: set[str], tracked: list[str]
 ) -> None:
-    assert {name for name in tracked if name.startswith("fer_edge/models/")} <= names
+    ships = ("fer_edge/models/", "fer_edge/service/static/")
+    assert {name for name in tracked if name.startswith(ships)} <= names
 
 
 def test_no_test_data_or_byte_code_is_in_the_wheel(names: set[str]) -> None:

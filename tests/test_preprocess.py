@@ -418,6 +418,7 @@ BAD_FILES: dict[str, bytes] = {
     "cut at the end.png": PNG[:-12],
     "only a start.png": PNG[:8],
     "no pixels.png": png_that_claims(0, 0),
+    "no header.png": PNG[:8] + png_chunk(b"tEXt", b"\0\0\0\x30\0\0\0\x30\x08") + PNG[8:],
     "no data.png": png_that_claims(60, 80),
     "cut.bmp": encoded(".bmp")[:5000],
     "cut.webp": encoded(".webp")[:700],
@@ -473,6 +474,14 @@ def test_a_decompression_bomb_is_refused_from_its_header(
     monkeypatch.setattr(cv2, "imdecode", decode)
     with pytest.raises(InputError, match=r"(?s)expected at most .* says [0-9]+x[0-9]+"):
         decode_image(data)
+
+
+def test_a_caller_may_take_fewer_pixels_but_not_more() -> None:
+    assert decode_image(PNG, max_pixels=60 * 80).shape == (60, 80, 3)
+    with pytest.raises(InputError, match="4,799 in all"):
+        decode_image(PNG, max_pixels=60 * 80 - 1)
+    with pytest.raises(InputError, match=f"{MAX_PIXELS:,} in all"):
+        decode_image(png_that_claims(8000, 8001), max_pixels=10**9)
 
 
 @pytest.mark.parametrize("kind", ["jpg", "progressive", "png", "bmp", "webp", "lossless", "alpha"])

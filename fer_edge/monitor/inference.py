@@ -6,7 +6,7 @@ import queue
 import threading
 from collections.abc import Callable, Collection
 from functools import partial
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -57,6 +57,14 @@ class Worker:
                 reply.put((job(), None))
             except BaseException as error:  # goes to the caller
                 reply.put((None, error))
+
+
+class Recognition(Protocol):
+    """What a pipeline asks of an engine: a monitor's own (Inference), or one that many share."""
+
+    def ready(self) -> bool: ...
+
+    def predict(self, faces: npt.NDArray[np.uint8]) -> list[Prediction] | None: ...
 
 
 class Inference:

@@ -14,7 +14,7 @@ from fer_edge.monitor.detector import Detector, Face
 from fer_edge.monitor.feed import Arrival
 from fer_edge.monitor.guard import FrameGuard
 from fer_edge.monitor.health import HealthBook
-from fer_edge.monitor.inference import Inference
+from fer_edge.monitor.inference import Recognition
 from fer_edge.monitor.pace import Pace
 from fer_edge.monitor.person import Person
 from fer_edge.monitor.quality import Doubt
@@ -37,7 +37,7 @@ class Pipeline:
         self,
         bundle: Bundle,
         detector: Detector,
-        inference: Inference,
+        inference: Recognition,
         settings: Settings,
         health: HealthBook,
         clock: Callable[[], float],

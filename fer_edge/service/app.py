@@ -1,0 +1,198 @@
+"""The application: routes, and what they share."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from importlib import resources
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+import fer_edge
+from fer_edge.errors import FerEdgeError, InputError
+from fer_edge.monitor import Detector
+from fer_edge.predictor import Predictor
+from fer_edge.service.body import FIELD, picture_of, whole_body
+from fer_edge.service.guard import Guard
+from fer_edge.service.limits import Buffer, Limits
+from fer_edge.service.live import Live
+from fer_edge.service.metrics import Metrics
+from fer_edge.service.recogniser import Recogniser
+from fer_edge.service.refusals import RefusedError, answer_to, refusal_for
+from fer_edge.service.schema import ErrorAnswer, Health, Info, LiveAnswer, PictureAnswer
+
+# Every file that is served, by its path. A request chooses from these and reaches no file system.
+_FILES = {
+    "/": ("index.html", "text/html; charset=utf-8"),
+    "/docs": ("docs.html", "text/html; charset=utf-8"),
+    "/static/style.css": ("style.css", "text/css; charset=utf-8"),
+    "/static/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    "/static/client.js": ("client.js", "text/javascript; charset=utf-8"),
+    "/static/faces.js": ("faces.js", "text/javascript; charset=utf-8"),
+    "/static/history.js": ("history.js", "text/javascript; charset=utf-8"),
+    "/static/docs.js": ("docs.js", "text/javascript; charset=utf-8"),
+    "/static/icon.svg": ("icon.svg", "image/svg+xml"),
+}
+
+_ABOUT = (
+    "Facial expressions of all faces in a picture, or of people over time. Nothing of a picture is "
+    "stored or logged. Where the server has a token, send `Authorization: Bearer TOKEN`; a browser "
+    "gives it to a WebSocket as the subprotocol `fer-edge.bearer.` with the token in base64url, "
+    "beside `fer-edge`."
+)
+
+_REFUSALS: dict[int | str, dict[str, Any]] = {
+    400: {"model": ErrorAnswer, "description": "A form or JSON that is not as described."},
+    401: {"model": ErrorAnswer, "description": "The token is missing or wrong."},
+    403: {"model": ErrorAnswer, "description": "From a page of another site."},
+    408: {"model": ErrorAnswer, "description": "The request came too slowly."},
+    413: {"model": ErrorAnswer, "description": "Too many bytes."},
+    415: {"model": ErrorAnswer, "description": "Neither a form nor JSON."},
+    422: {"model": ErrorAnswer, "description": "No picture, a damaged one, or too many pixels."},
+    429: {"model": ErrorAnswer, "description": "Too often; see Retry-After."},
+    503: {"model": ErrorAnswer, "description": "Too many at once; see Retry-After."},
+}
+_LIVE: dict[int | str, dict[str, Any]] = {
+    200: {"model": LiveAnswer, "description": "Each message, after the upgrade."},
+    **{status: _REFUSALS[status] for status in (401, 403, 429, 503)},
+    426: {"model": ErrorAnswer, "description": "A request without an upgrade."},
+}
+_PICTURE: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": [FIELD],
+                    "properties": {FIELD: {"type": "string", "format": "binary"}},
+                }
+            },
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": [FIELD],
+                    "additionalProperties": False,
+                    "properties": {FIELD: {"type": "string", "format": "byte"}},
+                }
+            },
+        },
+    }
+}
+
+
+def create_app(
+    predictor: Predictor,
+    detector: Detector | None = None,
+    *,
+    token: str | None = None,
+    hosts: tuple[str, ...] = (),
+    limits: Limits | None = None,
+) -> FastAPI:
+    """The service as an ASGI application. The predictor stays the caller's, who closes it.
+
+    detector: finds the faces; None takes each whole picture as one. token: asked of every request
+    that does work; None lets everybody in. hosts: names by which the server is reached, besides
+    localhost and IP addresses. Slow request heads are the server's business: see server.serve.
+    Raises InputError for a token that is not visible ASCII.
+    """
+    if token is not None and not re.fullmatch(r"[!-~]+", token):  # what a header can carry
+        raise InputError("expected a token of visible ASCII characters without spaces")
+    limits = limits or Limits()
+    metrics = Metrics()
+    recogniser = Recogniser(predictor, detector, limits, metrics)
+    live = Live(recogniser, limits, metrics)
+    buffer = Buffer(limits.buffered_bytes)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        recogniser.close()
+
+    app = FastAPI(
+        title="fer_edge",
+        version=fer_edge.__version__,
+        description=_ABOUT,
+        docs_url=None,  # FastAPI's own pages load their scripts from another host
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+
+    @app.post("/predict", responses=_REFUSALS, openapi_extra=_PICTURE)
+    @app.post("/predict/", include_in_schema=False)
+    async def predict(request: Request) -> PictureAnswer:
+        """The expressions of all faces in one picture: JPEG, PNG, BMP or WebP."""
+        kind = request.headers.get("content-type", "")
+        async with whole_body(request, limits, buffer) as body:
+            return await recogniser.recognise(partial(picture_of, body, kind))
+
+    app.add_api_websocket_route("/live", live.serve)
+
+    @app.get("/live", responses=_LIVE)
+    async def live_without_upgrade() -> None:
+        """A WebSocket. Send each frame as one binary message: JPEG, PNG, BMP or WebP.
+
+        Each answer is one JSON message. While a frame is worked on, the newest of those that come
+        is kept and the others are dropped. A frame that cannot be used is answered with an error.
+        """
+        raise RefusedError(426, "expected a WebSocket here; see /docs")
+
+    @app.get("/info", responses={401: _REFUSALS[401]})
+    async def info() -> Info:
+        """What this server runs."""
+        return Info(
+            version=fer_edge.__version__,
+            model=predictor.bundle.path.name,
+            variant=predictor.variant.name,
+            labels=list(predictor.labels),
+            detector=None if detector is None else type(detector).__name__,
+            max_bytes=limits.body_bytes,
+            max_pixels=limits.pixels,
+        )
+
+    @app.get("/healthz")
+    async def healthz() -> Health:
+        """That the server runs and answers."""
+        return Health(status="ok")
+
+    @app.get("/metrics", response_class=Response, responses={401: _REFUSALS[401]})
+    async def prometheus() -> Response:
+        """Counts and times for Prometheus. What was recognised is not among them."""
+        return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    for path, (name, media_type) in _FILES.items():
+        data = resources.files("fer_edge.service").joinpath("static", name).read_bytes()
+        app.add_api_route(path, partial(_file, data, media_type), include_in_schema=False)
+
+    app.add_exception_handler(FerEdgeError, _refused)
+    app.add_exception_handler(HTTPException, _http_error)
+    paths = frozenset(route.path for route in app.routes if hasattr(route, "path"))
+    app.add_middleware(
+        Guard,
+        token=token,
+        hosts=hosts,
+        paths=paths,
+        open_paths=frozenset(_FILES) | {"/healthz", "/openapi.json"},
+        limits=limits,
+        metrics=metrics,
+    )
+    return app
+
+
+def _file(data: bytes, media_type: str) -> Response:
+    return Response(data, media_type=media_type)
+
+
+async def _refused(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, FerEdgeError)
+    return answer_to(refusal_for(error))
+
+
+async def _http_error(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    return answer_to(RefusedError(error.status_code, str(error.detail)))

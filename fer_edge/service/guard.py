@@ -1,0 +1,140 @@
+"""What every request passes before anything else looks at it, and what every answer carries."""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+import secrets
+import time
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocket
+
+from fer_edge.service.limits import Limits, RateLimit
+from fer_edge.service.metrics import Metrics
+from fer_edge.service.refusals import RefusedError, answer_to
+
+# Only our own files, and nobody may frame them. blob: is the picture that the page was given.
+_CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
+    "media-src 'self' blob:; connect-src 'self'; form-action 'none'; base-uri 'none'; "
+    "frame-ancestors 'none'"
+)
+_HEADERS = {
+    "Content-Security-Policy": _CONTENT_SECURITY_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Permissions-Policy": "camera=(self), microphone=(), geolocation=()",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+SUBPROTOCOL = "fer-edge"
+_BEARER = "fer-edge.bearer."
+"""A browser cannot set headers on a WebSocket, so the token comes as a subprotocol, base64url."""
+
+
+class Guard:
+    """ASGI middleware: host, origin, rate and token; security headers; request metrics.
+
+    token: None lets everybody in. hosts: names besides IP addresses
+    and localhost by which the server is reached; any other name in Host is refused, so that a web
+    page cannot rebind its own name to this machine. paths: all that there are, for the metrics.
+    open_paths: those without rate and token; whatever is not among them is closed.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        token: str | None,
+        hosts: tuple[str, ...],
+        paths: frozenset[str],
+        open_paths: frozenset[str],
+        limits: Limits,
+        metrics: Metrics,
+    ) -> None:
+        self._app, self._token, self._metrics = app, token, metrics
+        self._paths, self._open = paths, open_paths
+        self._hosts = {"localhost", *(host.lower() for host in hosts)}
+        self._rate = RateLimit(limits.rate_hz, limits.burst)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            return await self._app(scope, receive, send)
+        start = time.perf_counter()
+        # Paths that do not exist are anybody's invention and would fill the registry.
+        path = scope["path"] if scope["path"] in self._paths else "other"
+
+        async def counted(message: Message) -> None:
+            if message["type"].endswith(("http.response.start", "websocket.accept")):
+                status = message.get("status", 101)
+                self._metrics.requests.labels(path, str(status)).inc()
+                if "status" in message:
+                    MutableHeaders(scope=message).update(_HEADERS)
+            await send(message)
+            if message["type"] == "http.response.body" and not message.get("more_body"):
+                self._metrics.request_s.labels(path).observe(time.perf_counter() - start)
+
+        try:
+            self._check(scope, Headers(scope=scope))
+        except RefusedError as refusal:
+            return await _deny(refusal, scope, receive, counted)
+        return await self._app(scope, receive, counted)
+
+    def _check(self, scope: Scope, headers: Headers) -> None:
+        """Raises RefusedError: 421 foreign host, 403 foreign page, 429 too often, 401 no token."""
+        host = headers.get("host", "")
+        if not self._is_ours(host):
+            raise RefusedError(
+                421, f"this server does not answer to {host[:80]!r}. Start it with --allow-host"
+            )
+        origin = headers.get("origin")
+        if origin is not None and origin.partition("://")[2].lower() != host.lower():
+            raise RefusedError(403, "requests from pages of other sites are not answered")
+        if scope["path"] in self._open:
+            return
+        client = scope.get("client")
+        self._rate.take(client[0] if client else "")
+        if self._token is not None:
+            given = _given_token(headers)
+            if given is None or not secrets.compare_digest(given, self._token.encode()):
+                raise RefusedError(401, "expected the token, as 'Authorization: Bearer TOKEN'")
+
+    def _is_ours(self, host: str) -> bool:
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+        except ValueError:
+            return False
+        return name in self._hosts or _is_address(name)
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _given_token(headers: Headers) -> bytes | None:
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return token.strip().encode()
+    for protocol in headers.get("sec-websocket-protocol", "").split(","):
+        if protocol.strip().startswith(_BEARER):
+            coded = protocol.strip().removeprefix(_BEARER)
+            try:
+                return base64.urlsafe_b64decode(coded + "=" * (-len(coded) % 4))
+            except ValueError:
+                return None
+    return None
+
+
+async def _deny(refusal: RefusedError, scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "http":
+        await answer_to(refusal)(scope, receive, send)
+    else:
+        await WebSocket(scope, receive, send).send_denial_response(answer_to(refusal))

@@ -1,0 +1,98 @@
+"""What one server lets its clients use, all in one place, and what counts it."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fer_edge.errors import InputError
+from fer_edge.service.refusals import RefusedError
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Defaults suit one small computer with a handful of clients.
+
+    body_bytes: one request or live frame. buffered_bytes: all bodies in memory together. pixels:
+    one picture, judged by its header. pending: pictures between arrival and answer; more are
+    refused with 503. batch_faces: faces in one run of the engine. rate_hz, burst: requests of one
+    client per second, and how many it may have saved up. connections: open at once. live: of them
+    live ones. head_s: to send a request's head; body_s: to send its body. answer_s: from a whole
+    request to its answer. live_idle_s: without a frame. drain_s: for what is under way at the end.
+    """
+
+    body_bytes: int = 8 * 1024 * 1024
+    buffered_bytes: int = 128 * 1024 * 1024
+    pixels: int = 25_000_000
+    pending: int = 64
+    batch_faces: int = 32
+    rate_hz: float = 30.0
+    burst: int = 60
+    connections: int = 768
+    live: int = 8
+    head_s: float = 10.0
+    body_s: float = 15.0
+    answer_s: float = 30.0
+    live_idle_s: float = 60.0
+    drain_s: float = 20.0
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not value > 0:
+                raise InputError(f"expected the limit {name} above 0, got {value}")
+
+
+class Buffer:
+    """Bytes of requests that are in memory. Slow clients hold no more of it than they have sent."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._left = limit_bytes
+
+    def take(self, count: int) -> None:
+        """Raises RefusedError (503) if they are not there."""
+        if count > self._left:
+            raise RefusedError(
+                503, "the server holds as many requests as it may. Try again", retry_after_s=1
+            )
+        self._left -= count
+
+    def give_back(self, count: int) -> None:
+        self._left += count
+
+
+class RateLimit:
+    """A token bucket for each client.
+
+    Only the latest ``clients`` are remembered, so that nobody fills the memory with addresses.
+    """
+
+    def __init__(
+        self,
+        rate_hz: float,
+        burst: int,
+        *,
+        clients: int = 4096,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._rate_hz, self._burst = rate_hz, burst
+        self._clients, self._clock = clients, clock
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def take(self, client: str) -> None:
+        """Count one request. Raises RefusedError (429) if the client has used up what it may."""
+        now = self._clock()
+        saved, then = self._buckets.pop(client, (float(self._burst), now))
+        saved = min(saved + (now - then) * self._rate_hz, self._burst)
+        allowed = saved >= 1
+        self._buckets[client] = (saved - 1 if allowed else saved, now)
+        if len(self._buckets) > self._clients:
+            self._buckets.popitem(last=False)
+        if not allowed:
+            raise RefusedError(
+                429,
+                f"expected at most {self._rate_hz:g} requests a second from one client. Slow down, "
+                "or start the server with a higher --rate",
+                retry_after_s=(1 - saved) / self._rate_hz,
+            )

@@ -1,0 +1,40 @@
+"""Errors as HTTP answers: a status, a sentence, and when another try is worth it."""
+
+from __future__ import annotations
+
+import logging
+import math
+
+from starlette.responses import JSONResponse
+
+from fer_edge.errors import FerEdgeError, InputError
+
+log = logging.getLogger("fer_edge.service")
+
+
+class RefusedError(FerEdgeError):
+    """A request that is answered with an HTTP error. retry_after_s: when to try again."""
+
+    def __init__(self, status: int, sentence: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(sentence)
+        self.status = status
+        self.retry_after_s = retry_after_s
+
+
+def refusal_for(error: FerEdgeError) -> RefusedError:
+    """What a client is told. How an engine failed is for the server's log alone."""
+    if isinstance(error, RefusedError):
+        return error
+    if isinstance(error, InputError):
+        return RefusedError(422, str(error))
+    log.error("%s: %s", type(error).__name__, error)
+    return RefusedError(500, "the server could not answer this. Its log says why")
+
+
+def answer_to(refusal: RefusedError) -> JSONResponse:
+    headers = {}
+    if refusal.retry_after_s is not None:
+        headers["Retry-After"] = str(math.ceil(refusal.retry_after_s))
+    if refusal.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return JSONResponse({"error": str(refusal)}, refusal.status, headers)

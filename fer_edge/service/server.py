@@ -1,0 +1,73 @@
+"""The server process: a socket, time-outs, and an end that answers whom it has let in."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+from collections.abc import Callable
+
+import cv2
+import uvicorn
+from starlette.types import ASGIApp
+
+from fer_edge.errors import InputError
+from fer_edge.service.limits import Limits
+from fer_edge.service.protocol import impatient
+
+
+def serve(
+    app: ASGIApp,
+    host: str,
+    port: int,
+    limits: Limits,
+    *,
+    ready: Callable[[str], None],
+) -> None:
+    """Serve until SIGINT or SIGTERM; then requests under way are answered, and it returns.
+
+    port: 0 takes a free one. ready: called with the address once it is listened on.
+    Raises InputError if that cannot be done.
+    """
+    with _listen(host, port) as listener:
+        config = uvicorn.Config(
+            app,
+            http=impatient(limits),
+            ws="websockets-sansio",
+            ws_max_size=limits.body_bytes,
+            ws_per_message_deflate=False,  # pictures do not shrink, and bombs do not unfold
+            timeout_graceful_shutdown=max(1, round(limits.drain_s)),
+            log_level="error",
+            access_log=False,
+            lifespan="on",
+            server_header=False,
+            proxy_headers=False,  # a header decides nobody's address
+        )
+        config.load()
+        # They print what is wrong with a request; strangers shall not fill a log.
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+        logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
+        logging.getLogger("uvicorn.error").addFilter(_is_news)
+        server = uvicorn.Server(config)
+        # From now on, so that no signal is lost while it starts; and uvicorn raises what it caught
+        # once more when it is done, which then ends nothing: the work is over, and well.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, server.handle_exit)
+        name = f"[{host}]" if ":" in host else host
+        ready(f"http://{name}:{listener.getsockname()[1]}")
+        server.run([listener])
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """uvicorn calls it an error of ours when a WebSocket was refused with a proper answer."""
+    return "without completing handshake" not in record.getMessage()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except (OSError, OverflowError) as error:
+        raise InputError(
+            f"cannot listen on {host} port {port}: {error}. Choose others with --host and --port"
+        ) from error

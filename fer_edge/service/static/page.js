@@ -1,0 +1,193 @@
+// The page: a picture or the webcam in, boxes, bars and the last minute out.
+
+import { Live, info, predict, setToken } from "./client.js";
+import { capital, drawBoxes, drawCards, sentence, title } from "./faces.js";
+import { History } from "./history.js";
+
+const $ = (id) => document.getElementById(id);
+const FRAME_PX = 640; // the longer side of a webcam frame as it is sent
+const SAY_EVERY_MS = 3000; // a screen reader needs time to finish a sentence
+
+const history = new History($("timeline"), $("latency"), $("rate"), $("sparkline"));
+let labels = [];
+let camera = null; // {stream, live} while the webcam is in use
+let starting = null; // while the webcam is being opened
+let latestPicture = 0; // an older picture's answer is not shown over a newer picture
+
+async function start() {
+  try {
+    const about = await info();
+    labels = about.labels;
+    $("model").textContent = `${about.model} · ${about.variant}`;
+    $("model").hidden = false;
+    $("token-form").hidden = true;
+    $("note").hidden = about.detector !== null;
+  } catch (refused) {
+    if (refused.status !== 401) return fail(refused.message);
+    if (!$("token-form").hidden) fail("That is not the token.");
+    $("token-form").hidden = false;
+    $("token").focus();
+  }
+}
+
+function fail(message) {
+  $("error").textContent = message && capital(message);
+}
+
+function show(media, width, height) {
+  $("empty").hidden = true;
+  $("frame").hidden = false;
+  for (const id of ["picture", "video"]) $(id).hidden = $(id) !== media;
+  $("frame").classList.toggle("mirrored", media === $("video"));
+  $("frame").style.maxWidth = `calc(64vh * ${width / height})`;
+  $("boxes").replaceChildren();
+}
+
+function showNothing() {
+  $("frame").hidden = true;
+  $("empty").hidden = false;
+  $("boxes").replaceChildren();
+}
+
+// A tracked person keeps a number; the faces of a picture are numbered as one reads them.
+function numbered(faces) {
+  return [...faces].sort((a, b) => (a.person ?? a.box[0]) - (b.person ?? b.box[0]))
+    .map((face, index) => ({ ...face, number: face.person ?? index + 1 }));
+}
+
+function draw(answer, mirrored) {
+  const faces = numbered(answer.faces);
+  drawBoxes($("boxes"), faces, answer.width_px, answer.height_px, mirrored);
+  drawCards($("faces"), faces, labels);
+  $("nobody").hidden = faces.length > 0;
+  $("nobody").textContent = "No face found.";
+  return faces;
+}
+
+async function usePicture(file) {
+  stopCamera();
+  const mine = ++latestPicture;
+  fail("");
+  $("summary").textContent = "Looking…";
+  const began = performance.now();
+  try {
+    const answer = await predict(file);
+    const took = Math.round(performance.now() - began);
+    if (mine !== latestPicture) return;
+    await load(file);
+    if (mine !== latestPicture) return;
+    const faces = draw(answer, false);
+    $("summary").textContent = `${faces.length} ${faces.length === 1 ? "face" : "faces"} in ${took} ms`;
+    $("live").textContent = sentence(faces);
+  } catch (refused) {
+    if (mine !== latestPicture) return;
+    $("summary").textContent = "";
+    drawCards($("faces"), [], labels);
+    showNothing();
+    fail(refused.message);
+    if (refused.status === 401) start();
+  }
+}
+
+async function load(file) {
+  const image = $("picture");
+  if (image.src) URL.revokeObjectURL(image.src);
+  image.src = URL.createObjectURL(file);
+  await image.decode().catch(() => { throw new Error("The browser cannot show this file as a picture."); });
+  image.alt = `The picture ${file.name}`;
+  show(image, image.naturalWidth, image.naturalHeight);
+}
+
+async function startCamera() {
+  fail("");
+  if (!navigator.mediaDevices) {
+    return fail("Browsers give a webcam only to pages on localhost or over HTTPS.");
+  }
+  let stream;
+  try {
+    stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "user", width: { ideal: FRAME_PX } } });
+  } catch (error) {
+    return fail(error.name === "NotFoundError" ? "There is no webcam." : "The webcam was not allowed or is in use.");
+  }
+  latestPicture++;
+  const video = $("video");
+  video.srcObject = stream;
+  await video.play();
+  show(video, video.videoWidth, video.videoHeight);
+  history.clear();
+  $("history").hidden = false;
+  $("webcam").setAttribute("aria-pressed", "true");
+  $("webcam").textContent = "Stop the webcam";
+  camera = { stream, said: "", saidAt: 0 };
+  camera.live = new Live({ answered, ended: (reason) => { stopCamera(); fail(reason); } });
+  sendFrames(camera, document.createElement("canvas"));
+}
+
+async function sendFrames(mine, canvas) {
+  const video = $("video");
+  while (camera === mine) {
+    await new Promise((resume) => requestAnimationFrame(resume));
+    if (!mine.live.ready || !video.videoWidth) continue;
+    const scale = Math.min(1, FRAME_PX / Math.max(video.videoWidth, video.videoHeight));
+    canvas.width = Math.round(scale * video.videoWidth);
+    canvas.height = Math.round(scale * video.videoHeight);
+    const captured = performance.now();
+    canvas.getContext("2d").drawImage(video, 0, 0, canvas.width, canvas.height);
+    const blob = await new Promise((done) => canvas.toBlob(done, "image/jpeg", 0.85));
+    if (blob && camera === mine) mine.live.send(blob, captured);
+  }
+}
+
+function answered(answer, roundTripMs) {
+  if (answer.error) return fail(answer.error);
+  fail(answer.health === "ok" ? "" : `${answer.health_reasons[0]}.`);
+  const faces = draw(answer, true);
+  const now = performance.now();
+  history.add(faces, now, roundTripMs);
+  history.draw(now);
+  $("summary").textContent = answer.dropped ? `${answer.dropped} ${answer.dropped === 1 ? "frame" : "frames"} dropped` : "";
+  say(faces, now);
+}
+
+function say(faces, now) {
+  const gist = faces.map((face) => face.number + title(face)).join() || "nobody";
+  if (gist === camera.said || now - camera.saidAt < SAY_EVERY_MS) return;
+  Object.assign(camera, { said: gist, saidAt: now });
+  $("live").textContent = sentence(faces);
+}
+
+function stopCamera() {
+  if (!camera) return;
+  camera.live.close();
+  for (const track of camera.stream.getTracks()) track.stop();
+  camera = null;
+  $("video").srcObject = null;
+  $("webcam").setAttribute("aria-pressed", "false");
+  $("webcam").textContent = "Use the webcam";
+  showNothing();
+}
+
+$("choose").addEventListener("click", () => $("file").click());
+$("file").addEventListener("change", () => {
+  if ($("file").files.length) usePicture($("file").files[0]);
+  $("file").value = ""; // the same picture may be chosen again
+});
+$("webcam").addEventListener("click", () => {
+  if (camera) return stopCamera();
+  starting ??= startCamera().finally(() => { starting = null; }); // once, however often it is pressed
+});
+$("token-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  setToken($("token").value);
+  fail("");
+  start();
+});
+// A picture that misses the stage shall not replace the page.
+for (const kind of ["dragover", "drop"]) addEventListener(kind, (event) => event.preventDefault());
+for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) {
+  $("stage").addEventListener(kind, (event) => {
+    $("stage").classList.toggle("over", kind === "dragenter" || kind === "dragover");
+    if (kind === "drop" && event.dataTransfer.files.length) usePicture(event.dataTransfer.files[0]);
+  });
+}
+start();

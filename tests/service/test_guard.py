@@ -1,0 +1,212 @@
+"""Who is let in, and what every answer carries."""
+
+from __future__ import annotations
+
+import base64
+from importlib import resources
+from typing import Any
+
+import pytest
+from starlette.testclient import WebSocketDenialResponse
+
+from fer_edge.errors import InputError
+from fer_edge.service.app import create_app
+from fer_edge.service.limits import Limits
+
+TOKEN = "s3cret~+/="
+BEARER = {"authorization": f"Bearer {TOKEN}"}
+
+
+def subprotocols(token: str) -> list[str]:
+    coded = base64.urlsafe_b64encode(token.encode()).decode().rstrip("=")
+    return ["fer-edge", f"fer-edge.bearer.{coded}"]
+
+
+def live_status(client: Any, **options: Any) -> int:
+    """What a WebSocket's handshake is answered with."""
+    try:
+        with client.live(**options):
+            return 101
+    except WebSocketDenialResponse as denial:
+        return denial.status_code
+
+
+# --- token ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "path", ["/info", "/info/", "/metrics", "/predict", "/predict/", "/live", "/nothing"]
+)
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {"authorization": "Bearer wrong"}, {"authorization": "Bearer"},
+     {"authorization": f"Basic {TOKEN}"}, {"authorization": b"Bearer \xff\xfe"},
+     {"x-token": TOKEN}],
+    ids=str,
+)  # fmt: skip
+def test_without_the_token_nothing_works(make: Any, path: str, headers: Any) -> None:
+    client = make(token=TOKEN)
+    method = "POST" if path.startswith("/predict") else "GET"
+    response = client.request(method, path, headers=headers)
+    assert response.status_code == 401
+    assert response.headers["www-authenticate"] == "Bearer"
+    assert TOKEN not in response.text
+
+
+def test_with_the_token_all_works(make: Any, happy: bytes) -> None:
+    client = make(token=TOKEN)
+    assert client.predict(happy, headers=BEARER).status_code == 200
+    for path in ("/info", "/metrics"):
+        assert client.get(path, headers=BEARER).status_code == 200
+    assert live_status(client, headers=BEARER) == 101
+    assert live_status(client, subprotocols=subprotocols(TOKEN)) == 101
+
+
+@pytest.mark.parametrize("token", ["", " ", "two words", "s3cret-ß", "line\n"])
+def test_a_token_that_headers_cannot_carry_is_refused_at_once(shipped: Any, token: str) -> None:
+    with pytest.raises(InputError, match="visible ASCII"):
+        create_app(shipped, token=token)
+
+
+@pytest.mark.parametrize("path", ["/", "/docs", "/healthz", "/openapi.json", "/static/page.js"])
+def test_the_page_and_the_health_need_no_token(make: Any, path: str) -> None:
+    assert make(token=TOKEN).get(path).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "protocols",
+    [[], ["fer-edge"], subprotocols("wrong"), ["fer-edge.bearer.%%%"], ["fer-edge.bearer."]],
+)
+def test_live_without_the_token_is_refused_in_the_handshake(make: Any, protocols: Any) -> None:
+    assert live_status(make(token=TOKEN), subprotocols=protocols) == 401
+
+
+# --- host and origin -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.1:8000", "localhost:8000", "[::1]:8000",
+                                  "192.168.1.20", "car.example", "CAR.example:80"])  # fmt: skip
+def test_addresses_localhost_and_allowed_names_are_answered(make: Any, host: str) -> None:
+    client = make(hosts=("car.example",))
+    assert client.get("/healthz", headers={"host": host}).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "localhost.evil", "",
+                                  "[::1", "127.0.0.1@evil.example", "2130706433"])  # fmt: skip
+def test_a_name_that_was_rebound_to_this_machine_is_refused(client: Any, host: str) -> None:
+    assert client.get("/info", headers={"host": host}).status_code == 421
+    assert live_status(client, headers={"host": host}) == 421
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:9",
+                                    "http://127.0.0.1.evil.example", "file://", ""])  # fmt: skip
+def test_pages_of_other_sites_are_refused(client: Any, happy: bytes, origin: str) -> None:
+    assert client.predict(happy, headers={"origin": origin}).status_code == 403
+    assert live_status(client, headers={"origin": origin}) == 403
+
+
+def test_our_own_page_and_programs_are_not(client: Any, happy: bytes) -> None:
+    ours = {"origin": "http://127.0.0.1:8000", "host": "127.0.0.1:8000"}
+    assert client.predict(happy, headers=ours).status_code == 200
+    assert live_status(client, headers=ours) == 101
+    assert live_status(client) == 101
+
+
+# --- rate ----------------------------------------------------------------------------------------
+
+
+def test_too_many_requests_are_told_when_to_come_back(make: Any, happy: bytes) -> None:
+    client = make(limits=Limits(rate_hz=0.1, burst=3))
+    for _ in range(3):
+        assert client.predict(happy).status_code == 200
+    refused = client.predict(happy)
+    assert refused.status_code == 429
+    assert 1 <= int(refused.headers["retry-after"]) <= 10
+    assert live_status(client) == 429
+    assert client.get("/healthz").status_code == 200
+
+
+def test_guessing_tokens_is_slowed_down(make: Any, happy: bytes) -> None:
+    client = make(token=TOKEN, limits=Limits(rate_hz=0.1, burst=3))
+    wrong = {"authorization": "Bearer wrong"}
+    tries = [client.get("/info", headers=wrong).status_code for _ in range(2)]
+    tries += [client.predict(happy, headers=wrong).status_code for _ in range(3)]
+    assert tries == [401] * 3 + [429] * 2
+
+
+# --- answers -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/docs", "/static/page.js", "/static/style.css", "/healthz", "/predict", "/nothing"],
+)
+def test_every_answer_forbids_other_hosts_and_storing(client: Any, path: str) -> None:
+    headers = client.get(path).headers
+    policy = headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "http" not in policy
+    assert "unsafe" not in policy
+    assert "*" not in policy
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "no-referrer"
+    assert headers["cache-control"] == "no-store"
+    assert "server" not in headers
+
+
+def test_every_file_of_the_page_is_served_and_names_no_other_host(client: Any) -> None:
+    names = {file.name for file in resources.files("fer_edge.service").joinpath("static").iterdir()}
+    pages = {"index.html": "/", "docs.html": "/docs"}
+    for name in names:
+        response = client.get(pages.get(name, f"/static/{name}"))
+        assert response.status_code == 200, name
+        text = response.text.replace("http://www.w3.org/2000/svg", "")
+        assert "http://" not in text, name
+        assert "https://" not in text, name
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/static/", "/static/../app.py", "/static/..%2fapp.py", "/static/%2e%2e/app.py",
+     "/static//etc/passwd", "/../../etc/passwd", "/static/page.js%00", "/redoc",
+     "/docs/oauth2-redirect"],
+)  # fmt: skip
+def test_no_other_file_is_served(client: Any, path: str) -> None:
+    response = client.get(path)
+    assert response.status_code == 404
+    assert response.json() == {"error": "Not Found"}
+
+
+def test_a_wrong_method_is_told_so(client: Any) -> None:
+    assert client.get("/predict").status_code == 405
+    assert client.put("/predict").json() == {"error": "Method Not Allowed"}
+
+
+def test_the_api_describes_what_it_does(client: Any, happy: bytes) -> None:
+    api = client.get("/openapi.json").json()
+    assert set(api["paths"]) == {"/predict", "/live", "/info", "/healthz", "/metrics"}
+    request = api["paths"]["/predict"]["post"]["requestBody"]["content"]
+    assert set(request) == {"multipart/form-data", "application/json"}
+    face = api["components"]["schemas"]["FaceAnswer"]["properties"]
+    assert set(face) == set(client.predict(happy).json()["faces"][0])
+
+
+def test_info_says_what_runs(client: Any) -> None:
+    info = client.get("/info").json()
+    assert info["variant"] == "fake/fp32"
+    assert info["detector"] is None
+    assert info["labels"][0] == "anger"
+
+
+def test_metrics_count_requests_and_say_nothing_of_answers(client: Any, happy: bytes) -> None:
+    client.predict(happy)
+    client.predict(b"nonsense")
+    client.get("/made-up-by-a-stranger")
+    text = client.get("/metrics").text
+    assert 'fer_edge_requests_total{path="/predict",status="200"} 1.0' in text
+    assert 'fer_edge_requests_total{path="/predict",status="422"} 1.0' in text
+    assert 'fer_edge_requests_total{path="other",status="404"} 1.0' in text
+    assert "fer_edge_batch_faces_sum 1.0" in text
+    assert "stranger" not in text
+    assert "neutral" not in text
