@@ -21,7 +21,10 @@ _BLUR_PX, _BLUR_SIGMA_PX = 5, (0.5, 1.1)
 
 
 def augmentation(spec: Augment, size_px: int) -> Change | None:
-    """uint8 ``[C, size_px, size_px]`` in, uint8 ``[C, S, S]`` out; S is crop_px or size_px. None: no change."""
+    """uint8 ``[C, size_px, size_px]`` in, uint8 ``[C, S, S]`` out; S is crop_px or size_px.
+
+    None if nothing changes.
+    """
     steps: list[Change] = [*in_car(spec.incar)]
     if spec.flip:
         steps.append(v2.RandomHorizontalFlip(spec.flip))

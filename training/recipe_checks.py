@@ -101,7 +101,7 @@ def _contradictions(recipe: Recipe) -> Iterator[tuple[bool, str]]:
     )
     yield (
         fit.schedule.startswith("plateau") and fit.warmup > 0,
-        "a plateau schedule has no warm-up: set fit.warmup to 0 (--set fit.warmup=0)",
+        f"fit.schedule {fit.schedule!r} has no warm-up: set fit.warmup to 0 (--set fit.warmup=0)",
     )
     yield (
         fit.schedule.split()[0] in ("step", "plateau")

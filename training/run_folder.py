@@ -90,15 +90,15 @@ def _metrics_log(run: Path, epochs: int) -> Iterator[Log]:
     path = run / METRICS
     lines = path.read_text("utf-8").splitlines()[:epochs] if path.exists() and epochs else []
     path.write_text("".join(line + "\n" for line in lines), "utf-8")
-    with SummaryWriter(str(run / BOARD), purge_step=epochs + 1) as board:  # type: ignore[no-untyped-call]
+    with SummaryWriter(str(run / BOARD), purge_step=epochs + 1) as board:
 
         def log(row: dict[str, Any]) -> None:
             with path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
             for key, tag in _ON_BOARD.items():
                 if key in row:
-                    board.add_scalar(tag, row[key], row["epoch"])  # type: ignore[no-untyped-call]
-            board.flush()  # type: ignore[no-untyped-call]
+                    board.add_scalar(tag, row[key], row["epoch"])
+            board.flush()
 
         yield log
 

@@ -7,11 +7,12 @@ import math
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, set_seed
+from torch import nn
 
 from fer_edge.errors import CheckpointError, TrainingError
 from fer_edge.training import run_folder
@@ -115,12 +116,14 @@ def train(
                 for name, part in parts.items():
                     part.load_state_dict(saved[name])
                 saved = None
-            trains, forward = "", net
+            trains, forward = "", cast(nn.Module, net)
 
             for epoch in range(at.in_phase, phase.epochs):
                 if at.stale >= fit.patience + fit.confirm:
                     say(f"No better epoch for {at.stale}: stopping early")
                     break
+                if at.stale == fit.patience:
+                    say(f"No better epoch for {at.stale}: {fit.confirm} more to confirm")
                 started = time.monotonic()
                 # Each epoch has a seed of its own, so that a resumed run draws what an unbroken
                 # one would. Processes differ in their augmentations, not in the order of faces.
