@@ -19,6 +19,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
+from matplotlib.ticker import MaxNLocator
 
 from fer_edge.errors import FerEdgeError, RecipeError
 from fer_edge.progress import progress
@@ -139,6 +140,7 @@ def draw(results: Sequence[Result], out: Path) -> None:
     for r in results:
         epochs = range(1, len(r.held_accuracy) + 1)
         curves.plot(epochs, r.held_accuracy, "o-", ms=3, label=r.recipe)
+    curves.xaxis.set_major_locator(MaxNLocator(integer=True))
     curves.set_xlabel("epoch")
     curves.set_ylabel("held-out accuracy")
     curves.legend()

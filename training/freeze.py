@@ -58,7 +58,7 @@ def freeze(net: FaceNet, train: str) -> None:
         _unfreeze_from(net.backbone, _last(_layers(net.backbone), int(count), "layers", net))
     elif kind == "stage-ends":
         ends = list({name.split(".")[1]: name for name in blocks(net.backbone)}.values())
-        if len(ends) == len(blocks(net.backbone)):
+        if not all(re.fullmatch(r"\w+\.\d+\..*\d+", name) for name in ends):
             raise RecipeError(f"{net.spec.backbone} has no stages of blocks: use 'last {count}'")
         _last(ends, int(count), "stages", net)
         for name in ends[-int(count) :]:

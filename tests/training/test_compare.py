@@ -25,7 +25,7 @@ def both_parts(few_faces: Path, tmp_path: Path) -> Path:
     """84 composites to train on, and every sixth of those to judge by."""
     shutil.copy(few_faces / "faces-train.parquet", tmp_path)
     val = pyarrow.parquet.read_table(FACES / "faces-val.parquet")
-    pyarrow.parquet.write_table(val.take(range(0, 336, 6)), tmp_path / "faces-val.parquet")
+    pyarrow.parquet.write_table(val.take(list(range(0, 336, 6))), tmp_path / "faces-val.parquet")
     return tmp_path
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import safetensors.torch
 import torch
 
-from fer_edge.errors import CheckpointError
+from fer_edge.errors import CheckpointError, RecipeError, TrainingError
 from fer_edge.training import torchvision_compat  # noqa: F401
+from fer_edge.training.network import build_network
+from fer_edge.training.recipe import load_recipe
 from fer_edge.training.weights import load_weights, read_state
 
 import timm  # isort: skip
@@ -50,6 +53,57 @@ def test_grey_network_answers_as_the_coloured_one_does_to_grey(weights: Path) ->
     load_weights(grey, weights)
     x = torch.rand(2, 1, 48, 48)
     torch.testing.assert_close(grey(x), colour(x.expand(2, 3, 48, 48)), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "made_for", "wanted"),
+    [
+        ("test_vit", {"img_size": 160}, {"img_size": 48}),
+        (
+            "swin_tiny_patch4_window7_224",
+            {"img_size": 112, "depths": (1, 1), "num_heads": (1, 2), "embed_dim": 8},
+            {"img_size": 64, "depths": (1, 1), "num_heads": (1, 2), "embed_dim": 8,
+             "window_size": 4},
+        ),
+    ],
+)  # fmt: skip
+def test_positions_for_another_picture_size_are_resampled(
+    tmp_path: Path, name: str, made_for: dict[str, Any], wanted: dict[str, Any]
+) -> None:
+    torch.manual_seed(0)
+    source = timm.create_model(name, num_classes=0, **made_for)
+    parts = ("pos_embed", "relative_position_bias_table")
+    positions = [n for n, _ in source.named_parameters() if n.endswith(parts)]
+    for position in positions:  # what is the same everywhere stays so
+        torch.nn.init.constant_(source.get_parameter(position), 0.7)
+    path = tmp_path / "larger.safetensors"
+    safetensors.torch.save_file(source.state_dict(), path)
+    net = timm.create_model(name, num_classes=0, **wanted)
+    account = load_weights(net, path)
+    assert account.resampled
+    assert not account.reshaped
+    assert not account.missing
+    assert "of them resampled" in str(account)
+    for position in positions:
+        ours = net.get_parameter(position)
+        assert ours.shape != source.get_parameter(position).shape
+        torch.testing.assert_close(ours, torch.full_like(ours, 0.7), rtol=0, atol=1e-3)
+
+
+def test_weights_that_cannot_be_fetched_are_a_sentence_with_a_way_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    recipe = load_recipe("edge-mobilenet", ("model.pretrained=true",))
+    with pytest.raises(TrainingError, match=r"mobilenetv2_100 cannot be fetched.*--weights FILE"):
+        build_network(recipe, lambda _: None)
+
+
+def test_a_network_without_published_weights_is_a_recipe_error() -> None:
+    recipe = load_recipe("edge-default", ("model.pretrained=true",))
+    with pytest.raises(RecipeError, match=r"publishes no weights for fer_resnet.*--weights FILE"):
+        build_network(recipe, lambda _: None)
 
 
 @pytest.mark.parametrize("wrapper", ["state_dict", "model"])
