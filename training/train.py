@@ -73,7 +73,6 @@ def train(
     )
     set_seed(recipe.seed % 2**32)
     net, weights_from = build_network(recipe, say)
-    net.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     order = torch.Generator()
     loader = accelerator.prepare(
         train_loader(recipe, split.train, train_targets(split, recipe, say), spec.input, order)
@@ -95,6 +94,7 @@ def train(
         say(f"Going on after epoch {at.epoch}")
 
     with run_folder.writing(recipe, run, facts, accelerator, at.epoch) as log:
+        net.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         for number in range(at.phase, len(fit.phases)):
             phase = fit.phases[number]
             if number > at.phase:
@@ -192,7 +192,7 @@ def train(
                     f"{row['seconds']:.0f} s" + ("  best" if better else "")
                 )
         if main:
-            finish(run, held, recipe, licence, say)
+            finish(run, held, recipe, licence, accelerator.device, say)
     accelerator.wait_for_everyone()
     return run / BEST
 
@@ -225,12 +225,19 @@ def save_best(net: FaceNet, facts: dict[str, Any], run: Path) -> None:
         ) from error
 
 
-def finish(run: Path, held: FaceDataset, recipe: Recipe, licence: str | None, say: Say) -> Path:
+def finish(
+    run: Path,
+    held: FaceDataset,
+    recipe: Recipe,
+    licence: str | None,
+    device: torch.device,
+    say: Say,
+) -> None:
     """Fit temperature and threshold for the best epoch, and draw the curves."""
     from fer_edge.training.report import draw_curves
 
     checkpoint = load_checkpoint(run / BEST)
-    logits = predict_logits(checkpoint.model, held, recipe.fit.batch, torch.device("cpu"))
+    logits = predict_logits(checkpoint.model.to(device), held, recipe.fit.batch, device)
     truth = indices(held.faces, recipe.labels)
     temperature = fit_temperature(logits, truth)
     calibrated = (logits / temperature).softmax(1)
@@ -253,4 +260,3 @@ def finish(run: Path, held: FaceDataset, recipe: Recipe, licence: str | None, sa
         f"Best epoch {checkpoint.facts['epoch']}, {parameter_count(checkpoint.model):,} "
         f"parameters, temperature {temperature:.3f}: {run / BEST}"
     )
-    return run / BEST

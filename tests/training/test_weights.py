@@ -8,9 +8,13 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
+import yaml
+from click.testing import CliRunner
 
+from fer_edge.cli import main
 from fer_edge.errors import CheckpointError, RecipeError, TrainingError
 from fer_edge.training import torchvision_compat  # noqa: F401
+from fer_edge.training.checkpoint import load_checkpoint
 from fer_edge.training.network import build_network
 from fer_edge.training.recipe import load_recipe
 from fer_edge.training.weights import load_weights, read_state
@@ -144,3 +148,25 @@ def test_weights_that_are_not_finite_are_refused(weights: Path) -> None:
     safetensors.torch.save_file(state, weights)
     with pytest.raises(CheckpointError, match="not finite"):
         load_weights(network(), weights)
+
+
+def test_a_file_on_the_command_line_takes_the_place_of_published_weights(
+    weights: Path, few_faces: Path, tmp_path: Path
+) -> None:
+    content = {
+        "name": "tiny",
+        "seed": 1,
+        "model": {"backbone": NAME, "pretrained": True},
+        "input": {"size_px": 48, "colour": "grey", "mean": [0.5], "std": [0.25]},
+        "data": {"holdout": 0.1},
+        "augment": {},
+        "fit": {"epochs": 1, "batch": 32, "lr": 0.01, "workers": 0},
+    }
+    recipe = tmp_path / "tiny.yaml"
+    recipe.write_text(yaml.safe_dump(content), "utf-8")
+    command = ["train", str(recipe), "--data", str(few_faces), "-o", str(tmp_path / "run")]
+    done = CliRunner().invoke(main, [*command, "--weights", str(weights)])
+    assert done.exit_code == 0, done.output
+    facts = load_checkpoint(tmp_path / "run" / "best").facts
+    assert facts["weights_from"]["file"] == weights.name
+    assert facts["recipe"]["model"]["pretrained"] is False
