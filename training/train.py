@@ -66,6 +66,10 @@ def train(
     accelerator = accelerator_for(fit)
     if not (main := accelerator.is_main_process):
         say, step = (lambda text: None), (lambda what, done, total: None)
+    say(
+        f"{run_folder.device_name(accelerator.device)}, {accelerator.num_processes} process(es), "
+        f"{fit.precision}"
+    )
     split = split_data(recipe, source, step)
     say(
         f"{len(split.train):,} faces to train on, {len(split.held):,} held out, "
