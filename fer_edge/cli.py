@@ -9,6 +9,7 @@ here; 6 training, conversion or an engine failed; 7 a variant failed its parity 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -119,7 +120,7 @@ def predict(
 @click.option("-o", "--run", type=click.Path(path_type=Path), help="Run folder [runs/RECIPE].")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="E.g. fit.epochs=3.")
 @click.option("--weights", type=click.Path(path_type=Path),
-              help="What the backbone starts from; as --set model.weights=FILE.")  # fmt: skip
+              help="What the backbone starts from, in place of model.pretrained.")  # fmt: skip
 @click.option("--resume", is_flag=True, help="Go on from the last whole epoch.")
 @click.option("--licence", help="What the data may be used for; goes into the card.")
 def train(
@@ -138,13 +139,15 @@ def train(
     Example: fer-edge train training/recipes/edge-default.yaml --data fer2013/
     DATA is any form of docs/data.md: folders, CSV, parquet, HDF5, hf:NAME, with options behind
     an @. The checkpoint is RUN/best.
+    Several processes: torchrun --nproc-per-node 2 -m fer_edge.cli train RECIPE --data DATA
     """
     from fer_edge.progress import progress
     from fer_edge.training.recipe import load_recipe
     from fer_edge.training.train import train as work
 
     if weights is not None:
-        overrides = (*overrides, f"model.weights={json.dumps(str(weights))}")
+        path = json.dumps(str(weights))
+        overrides = (*overrides, f"model.weights={path}", "model.pretrained=false")
     loaded = load_recipe(recipe, overrides)
     with progress() as (say, step):
         best = work(
@@ -156,7 +159,8 @@ def train(
             say=say,
             step=step,
         )
-    click.echo(best)
+    if os.environ.get("RANK", "0") == "0":  # of the processes that torchrun started, the first
+        click.echo(best)
 
 
 @main.command()

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal
 
 import yaml
 
 from fer_edge.errors import RecipeError
 from fer_edge.labels import EMOTIONS, check_label_list
+from fer_edge.training import strict
+from fer_edge.training.recipe_checks import check
 
 RECIPE_DIR = Path(__file__).parent / "recipes"
 
 
 @dataclass(frozen=True)
 class Model:
-    """weights: a file that the backbone starts from (see training.weights); None: at random."""
+    """weights: a file that the backbone starts from (see training.weights). pretrained: it starts
+    from timm's published weights, fetched from their hub. With neither, from random numbers."""
 
     backbone: str
     dropout: float = 0.0
     backbone_args: dict[str, Any] | None = None
     neck: tuple[str, ...] = ()
     weights: str | None = None
+    pretrained: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,42 +55,115 @@ class Data:
 
 
 @dataclass(frozen=True)
-class Augment:
-    """crop_px: side of the random crop in training; the whole picture is used afterwards."""
+class InCar:
+    """The share of faces that each change befalls; see training.incar."""
 
+    near_infrared: float = 0.0
+    night_noise: float = 0.0
+    sun_glare: float = 0.0
+    half_lit: float = 0.0
+    sunglasses: float = 0.0
+    mask: float = 0.0
+    motion_blur: float = 0.0
+
+
+@dataclass(frozen=True)
+class Augment:
+    """crop_px: side of the random crop in training; the whole picture is used afterwards.
+
+    resized_crop: least share of the picture's area that a random crop, resized to size_px again,
+    keeps; for networks that take one size alone. flip, perspective, blur, erase: the share of
+    faces they befall. randaugment: operations drawn for each face (Cubuk et al., 2020).
+    mixup, cutmix: alpha of the Beta distribution that pairs are mixed with; with both, each batch
+    gets one of them. Everything is off at 0, and resized_crop at 1.
+    """
+
+    incar: InCar = InCar()
     crop_px: int | None = None
+    resized_crop: float = 1.0
     flip: float = 0.5
     rotate_deg: float = 0.0
     translate: float = 0.0
     scale: float = 0.0
+    perspective: float = 0.0
     brightness: float = 0.0
     contrast: float = 0.0
+    saturation: float = 0.0
+    blur: float = 0.0
+    randaugment: int = 0
     erase: float = 0.0
     mixup: float = 0.0
+    cutmix: float = 0.0
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What is trained, for how many epochs, with which (largest) learning rate.
+
+    train: ``full``; ``head``, which is all after the backbone; with the head also ``last N``
+    blocks of the backbone and what comes after them, ``layers N``, the same with single layers,
+    ``stage-ends N``, the last block of each of the last N stages, ``gradual N``, one more block
+    every N epochs, or ``lora N``, additions of rank N to the backbone's linear layers.
+    """
+
+    train: str
+    epochs: int
+    lr: float
 
 
 @dataclass(frozen=True)
 class Fit:
-    """lr is the peak of a one-cycle schedule; warmup its rising share of the run.
+    """train, epochs and lr are those of the first phase (see Phase); ``then`` lists the others.
 
+    batch: faces of one step of the optimiser, in all processes together. accumulate: parts that a
+    batch goes through the network in, where it does not fit into memory at once.
+    schedule, over each phase: ``onecycle``, ``cosine`` (to 0), ``constant``, ``step N G`` (times G
+    every N epochs) or ``plateau N G`` (times G after N epochs without a better score); warmup:
+    the rising share of a phase.
+    loss: ``cross-entropy`` or ``focal G`` (Lin et al., 2017). class_weights: rare classes weigh
+    more in it. sampling: ``balanced`` draws all classes equally often, with repetition.
     ema: decay of the weight average that is validated and shipped; 0 turns it off.
     compile: torch.compile the network; faster, and needs a C++ compiler on a CPU.
-    patience: epochs without a better validation score after which the run stops.
+    patience: epochs without a better score (by more than min_delta) after which a phase stops,
+    if ``confirm`` more epochs are no better either.
     """
 
     epochs: int
     batch: int
     lr: float
+    train: str = "full"
+    then: tuple[Phase, ...] = ()
     optimizer: Literal["sgd", "adamw"] = "sgd"
     weight_decay: float = 5e-4
+    schedule: str = "onecycle"
     warmup: float = 0.15
+    loss: str = "cross-entropy"
+    class_weights: bool = False
     label_smoothing: float = 0.0
+    sampling: Literal["shuffled", "balanced"] = "shuffled"
+    accumulate: int = 1
     grad_clip: float | None = None
     ema: float = 0.0
     patience: int = 10
+    min_delta: float = 0.0
+    confirm: int = 0
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     compile: bool = False
     workers: int = 1
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        return (Phase(self.train, self.epochs, self.lr), *self.then)
+
+    @property
+    def by_score(self) -> bool:
+        """Whether the learning rate follows the score of each epoch, and not the steps."""
+        return self.schedule.startswith("plateau")
+
+    @property
+    def part(self) -> int:
+        """Faces that go through the network at once."""
+        return self.batch // self.accumulate
 
 
 @dataclass(frozen=True)
@@ -103,27 +179,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         check_label_list(self.labels)
-        for name, value, low, high in (
-            ("seed", self.seed, 0, 2**63),
-            ("data.holdout", self.data.holdout, 0.01, 0.5),
-            ("data.soft_weight", self.data.soft_weight, 0, 1),
-            ("fit.epochs", self.fit.epochs, 1, 100_000),
-            ("fit.batch", self.fit.batch, 2, 65_536),
-            ("fit.lr", self.fit.lr, 1e-9, 100),
-            ("fit.ema", self.fit.ema, 0, 0.99999),
-            ("fit.patience", self.fit.patience, 1, 100_000),
-            ("fit.workers", self.fit.workers, 0, 256),
-            ("fit.warmup", self.fit.warmup, 0, 1),
-            ("fit.label_smoothing", self.fit.label_smoothing, 0, 1),
-            ("fit.weight_decay", self.fit.weight_decay, 0, 100),
-            ("model.dropout", self.model.dropout, 0, 0.99),
-            ("augment.flip", self.augment.flip, 0, 1),
-            ("augment.erase", self.augment.erase, 0, 1),
-            ("augment.crop_px", self.augment.crop_px or self.input.size_px, 8, self.input.size_px),
-            ("input.size_px", self.input.size_px, 16, 1024),
-        ):
-            if not low <= value <= high:
-                raise RecipeError(f"expected {name} between {low} and {high}, got {value}")
+        check(self)
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -150,70 +206,7 @@ def load_recipe(path_or_name: str | Path, overrides: tuple[str, ...] = ()) -> Re
     if not isinstance(data, dict):
         raise RecipeError(f"expected a recipe with named sections in {path}")
     for override in overrides:
-        _override(data, override)
-    recipe = _build(Recipe, data, "recipe")
+        strict.override(data, override)
+    recipe = strict.build(Recipe, data, "recipe")
     assert isinstance(recipe, Recipe)
     return recipe
-
-
-def _override(data: dict[str, Any], override: str) -> None:
-    key, equals, value = override.partition("=")
-    *sections, last = key.split(".")
-    if not equals or not last:
-        raise RecipeError(f"expected section.key=value, got {override!r}")
-    for section in sections:
-        data = data.setdefault(section, {})
-        if not isinstance(data, dict):
-            raise RecipeError(f"{section!r} in {override!r} is not a section of the recipe")
-    try:
-        data[last] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"the value in {override!r} is not YAML") from error
-
-
-def _build(cls: type, data: Any, where: str) -> Any:
-    """A frozen dataclass from plain YAML, strict about keys and types."""
-    if not isinstance(data, dict):
-        raise RecipeError(f"expected named values in {where}, got {data!r}")
-    known = {f.name for f in fields(cls)}
-    if unknown := sorted(set(map(str, data)) - known):
-        raise RecipeError(
-            f"unknown key {', '.join(unknown)} in {where}. Known: {', '.join(sorted(known))}"
-        )
-    hints = get_type_hints(cls)
-    values = {k: _value(hints[k], v, f"{where}.{k}") for k, v in data.items()}
-    try:
-        return cls(**values)
-    except TypeError as error:
-        raise RecipeError(f"{where}: {error}") from error
-
-
-def _value(hint: Any, value: Any, where: str) -> Any:
-    if is_dataclass(hint):
-        return _build(hint, value, where)  # type: ignore[arg-type]
-    choices: Any = getattr(hint, "__args__", ())
-    origin = getattr(hint, "__origin__", None)
-    if origin is Literal:
-        good = value in choices
-    elif origin is tuple:
-        good = isinstance(value, list) and len(value) > 0
-        if good:
-            return tuple(_value(choices[0], v, where) for v in value)
-    elif choices and type(None) in choices:
-        if value is None:
-            return None
-        return _value(choices[0], value, where)
-    elif origin is dict:
-        good = isinstance(value, dict)
-    elif hint is float:
-        if isinstance(value, str):  # YAML 1.1 reads 1e-3, without a dot, as text
-            with contextlib.suppress(ValueError):
-                value = float(value)
-        good = isinstance(value, int | float) and not isinstance(value, bool)
-        value = float(value) if good else value
-    else:
-        good = type(value) is hint
-    if not good:
-        names = ", ".join(map(str, choices)) if origin is Literal else getattr(hint, "__name__", "")
-        raise RecipeError(f"expected {where} to be {names or hint}, got {value!r}")
-    return value

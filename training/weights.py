@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,11 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from fer_edge.errors import CheckpointError
-from fer_edge.training import torchvision_compat  # noqa: F401  (before timm)
+from fer_edge.errors import CheckpointError, RecipeError, TrainingError
+from fer_edge.training.model import FaceNet  # (before timm: the torchvision shim)
 
+import timm  # isort: skip
+from timm.layers import resample_abs_pos_embed, resize_rel_pos_bias_table  # isort: skip
 from timm.models import adapt_input_conv  # isort: skip
 
 _WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model")
@@ -25,13 +28,15 @@ _PREFIXES = ("module.", "_orig_mod.", "backbone.")
 class Account:
     """What became of each tensor of a weights file.
 
-    loaded, missing (in the network, not in the file), left_over (in the file, not in the network),
-    reshaped (other shape: not loaded), by the network's names.
+    loaded, resampled (loaded, from a grid of positions of another size), missing (in the network,
+    not in the file), left_over (in the file, not in the network), reshaped (other shape: not
+    loaded), by the network's names.
     """
 
     file: str
     sha256: str
     loaded: tuple[str, ...]
+    resampled: tuple[str, ...]
     missing: tuple[str, ...]
     left_over: tuple[str, ...]
     reshaped: tuple[str, ...]
@@ -39,6 +44,7 @@ class Account:
     def __str__(self) -> str:
         parts = [f"{len(self.loaded)} tensors loaded from {self.file}"]
         for what, names in (
+            ("of them resampled", self.resampled),
             ("missing there", self.missing),
             ("left over", self.left_over),
             ("of another shape, not loaded", self.reshaped),
@@ -54,6 +60,7 @@ class Account:
             "file": self.file,
             "sha256": self.sha256,
             "loaded": len(self.loaded),
+            "resampled": list(self.resampled),
             "missing": list(self.missing),
             "left_over": list(self.left_over),
             "reshaped": list(self.reshaped),
@@ -106,7 +113,8 @@ def load_weights(backbone: nn.Module, path: str | Path) -> Account:
     """Start a timm backbone from a file made for the same architecture.
 
     The first convolution is summed or repeated over colours where the file's was made for
-    another number of them. Raises CheckpointError for an unreadable file, or if less than half
+    another number of them, and positions are resampled where it was made for another picture
+    size. Raises CheckpointError for an unreadable file, or if less than half
     of the network's tensors are in it: then it was made for another one.
     """
     state, digest = read_state(path)
@@ -114,11 +122,13 @@ def load_weights(backbone: nn.Module, path: str | Path) -> Account:
     first = (getattr(backbone, "pretrained_cfg", None) or {}).get("first_conv")
     if isinstance(first, str) and (weight := f"{first}.weight") in state and weight in own:
         state[weight] = adapt_input_conv(own[weight].shape[1], state[weight])
+    resampled = _resample_positions(backbone, state)
     loaded = [n for n in own if n in state and state[n].shape == own[n].shape]
     account = Account(
         file=Path(path).name,
         sha256=digest,
         loaded=tuple(loaded),
+        resampled=resampled,
         missing=tuple(n for n in own if n not in state),
         left_over=tuple(n for n in state if n not in own),
         reshaped=tuple(n for n in own if n in state and state[n].shape != own[n].shape),
@@ -129,3 +139,56 @@ def load_weights(backbone: nn.Module, path: str | Path) -> Account:
         raise CheckpointError(f"{path} holds values that are not finite")
     backbone.load_state_dict({n: state[n] for n in loaded}, strict=False)
     return account
+
+
+def _resample_positions(backbone: Any, state: dict[str, Tensor]) -> tuple[str, ...]:
+    """Position embeddings (ViT) and tables (Swin) of another size to the network's, in place."""
+    names = []
+    for name, own in backbone.state_dict().items():
+        if name not in state or state[name].shape == own.shape:
+            continue
+        if name == "pos_embed" and state[name].shape[-1] == own.shape[-1]:
+            state[name] = resample_abs_pos_embed(
+                state[name],
+                new_size=backbone.patch_embed.grid_size,
+                num_prefix_tokens=backbone.num_prefix_tokens,
+            )
+        elif name.endswith("relative_position_bias_table") and state[name].shape[1] == own.shape[1]:
+            attention = backbone.get_submodule(name.rpartition(".")[0])
+            state[name] = resize_rel_pos_bias_table(
+                state[name], new_window_size=attention.window_size, new_bias_shape=own.shape
+            )
+        else:
+            continue
+        names.append(name)
+    return tuple(names)
+
+
+def load_pretrained(net: FaceNet, say: Callable[[str], None]) -> dict[str, Any]:
+    """Start the backbone from the weights that timm publishes for it; gives where they are from.
+
+    Raises RecipeError if there are none, TrainingError if they cannot be fetched.
+    """
+    spec = net.spec
+    if not timm.is_model_pretrained(spec.backbone):
+        raise RecipeError(
+            f"timm publishes no weights for {spec.backbone}. Set model.pretrained to false, "
+            "or give a file with --weights FILE"
+        )
+    say(f"Fetching timm's weights for {spec.backbone}, or taking them from its cache")
+    try:
+        ready = timm.create_model(
+            spec.backbone,
+            pretrained=True,
+            num_classes=0,
+            in_chans=spec.input.channels,
+            **spec.backbone_args,
+        )
+    except Exception as error:  # whatever the hub, its client or the network raise
+        raise TrainingError(
+            f"the weights of {spec.backbone} cannot be fetched: {str(error).rstrip('.')}. Fetch "
+            "them where there is a network, and start from that file: --weights FILE"
+        ) from error
+    net.backbone.load_state_dict(ready.state_dict())
+    config = ready.pretrained_cfg
+    return {"hub": config.get("hf_hub_id") or config.get("url"), "tag": config.get("tag")}

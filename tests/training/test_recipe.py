@@ -74,10 +74,11 @@ def test_what_a_recipe_does_not_say_has_defaults(content: dict[str, Any], write:
     [
         (None, "nmae", "typo"),
         ("fit", "learning_rate", 0.1),
-        ("model", "pretrained", True),
+        ("model", "pretrain", True),
         ("input", "size", 48),
         ("data", "split", "train"),
-        ("augment", "blur", 1.0),
+        ("augment", "bluur", 1.0),
+        ("fit", "phases", []),
     ],
 )
 def test_an_unknown_key_is_named(
@@ -109,6 +110,11 @@ WRONG_TYPES = [
     ("fit.optimizer", "lion"),
     ("fit.precision", "int8"),
     ("augment.crop_px", 4.5),
+    ("fit.then", 3),
+    ("fit.then", [3]),
+    ("fit.then", [{"train": "full"}]),
+    ("augment.incar", True),
+    ("augment.incar", {"fog": 0.5}),
     ("fit", 3),
     ("fit", None),
 ]
@@ -133,6 +139,30 @@ OUT_OF_RANGE = [
     ("augment.flip", 2.0),
     ("augment.erase", -0.5),
     ("augment.crop_px", 64),
+    ("augment.resized_crop", 0.0),
+    ("augment.rotate_deg", -5.0),
+    ("augment.mixup", -0.2),
+    ("augment.incar", {"mask": 1.5}),
+    ("fit.then", [{"train": "full", "epochs": 0, "lr": 0.1}]),
+    ("fit.then", [{"train": "everything", "epochs": 1, "lr": 0.1}]),
+    ("fit.train", "last"),
+    ("fit.train", "last 0"),
+    ("fit.train", "last two"),
+    ("fit.train", "head 2"),
+    ("fit.schedule", "linear"),
+    ("fit.schedule", "step 10"),
+    ("fit.schedule", "step 10 1.5"),
+    ("fit.schedule", "plateau 3 0"),
+    ("fit.schedule", "plateau 3 0.5"),
+    ("fit.loss", "focal"),
+    ("fit.loss", "hinge"),
+    ("fit.sampling", "random"),
+    ("fit.accumulate", 0),
+    ("fit.accumulate", 3),
+    ("fit.accumulate", 32),
+    ("fit.min_delta", -1.0),
+    ("fit.confirm", -1),
+    ("fit.grad_clip", 0.0),
     ("input.size_px", 8),
 ]
 
@@ -145,6 +175,25 @@ def test_a_value_that_cannot_be_is_named_by_its_key(
     (content[sections[0]] if sections else content)[last] = value
     with pytest.raises(RecipeError, match=re.escape(key)):
         load_recipe(write(content))
+
+
+def test_what_contradicts_itself_is_said(content: dict[str, Any], write: Any) -> None:
+    content["model"] |= {"pretrained": True, "weights": "imagenet.safetensors"}
+    with pytest.raises(RecipeError, match=r"model\.pretrained or model\.weights"):
+        load_recipe(write(content))
+
+
+def test_phases_follow_one_another(content: dict[str, Any], write: Any) -> None:
+    content["fit"] |= {"train": "head", "then": [{"train": "last 2", "epochs": 4, "lr": "1e-3"}]}
+    first, second = load_recipe(write(content)).fit.phases
+    assert (first.train, first.epochs, first.lr) == ("head", 2, 0.01)
+    assert (second.train, second.epochs, second.lr) == ("last 2", 4, 0.001)
+
+
+def test_changes_of_a_car_are_set_one_by_one(content: dict[str, Any], write: Any) -> None:
+    changed = load_recipe(write(content), ("augment.incar.mask=0.25", "augment.incar.half_lit=1"))
+    assert (changed.augment.incar.mask, changed.augment.incar.half_lit) == (0.25, 1.0)
+    assert changed.augment.incar.sunglasses == 0
 
 
 @pytest.mark.parametrize("section", ["model", "input", "fit", "seed"])

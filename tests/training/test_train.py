@@ -13,14 +13,43 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fer_edge.errors import DataError, RecipeError, TrainingError
 from fer_edge.shipped import FACES
 from fer_edge.training.checkpoint import load_checkpoint
 from fer_edge.training.dataset import FaceDataset
 from fer_edge.training.evaluate import evaluate
-from fer_edge.training.recipe import Augment, Fit, Input, Model, Recipe
+from fer_edge.training.model import FaceNet
+from fer_edge.training.recipe import (
+    Augment,
+    Fit,
+    InCar,
+    Input,
+    Model,
+    Phase,
+    Recipe,
+    load_recipe,
+)
 from fer_edge.training.train import train
+
+EVERYTHING = Augment(
+    incar=InCar(*[0.5] * 7),
+    crop_px=44,
+    resized_crop=0.7,
+    rotate_deg=10,
+    translate=0.1,
+    scale=0.1,
+    perspective=0.5,
+    brightness=0.2,
+    contrast=0.2,
+    saturation=0.2,
+    blur=0.5,
+    randaugment=2,
+    erase=0.5,
+    mixup=0.2,
+    cutmix=1.0,
+)
 
 
 class KillError(Exception):
@@ -65,14 +94,17 @@ def stop_in(epoch: int) -> Callable[[str, int, int], None]:
 def test_a_run_leaves_everything_that_is_known_of_it(finished: Any, recipe: Recipe) -> None:
     assert finished.best == finished.folder / "best"
     assert {path.name for path in finished.folder.iterdir()} == {
-        "run.json", "metrics.jsonl", "curves.png", "state.pt", "best",
+        "run.json", "recipe.yaml", "metrics.jsonl", "tensorboard", "curves.png", "state.pt", "best",
         "report.html", "report.json",
     }  # fmt: skip
+    assert load_recipe(finished.folder / "recipe.yaml") == recipe
     facts = json.loads((finished.folder / "run.json").read_text("utf-8"))
     assert facts["recipe"] == json.loads(json.dumps(recipe.as_dict()))
     assert facts["data"]["train_faces"] + facts["data"]["held_out_faces"] == 84
     assert facts["data"]["dropped_twins"] == 0
-    assert {"torch", "timm", "python"} <= set(facts["environment"])
+    assert {"torch", "timm", "python", "device", "processes"} <= set(facts["environment"])
+    assert facts["parameters"] == {"total": 201_223, "trainable": [201_223]}
+    assert any("201,223 of 201,223 parameters (100.0%)" in said for said in finished.said)
     assert (finished.folder / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert [row["epoch"] for row in rows(finished.folder)] == [1, 2, 3]
 
@@ -82,11 +114,21 @@ def test_the_checkpoint_knows_its_recipe_data_and_epoch(finished: Any) -> None:
     facts = json.loads((finished.folder / "run.json").read_text("utf-8"))
     assert best.facts["recipe"] == facts["recipe"]
     assert best.facts["data"] == facts["data"]
+    assert best.facts["parameters"] == facts["parameters"]
     assert best.facts["licences"] == {"data": "not stated"}
     losses = [r["held_calibrated_nll"] for r in rows(finished.folder)]
     assert best.facts["epoch"] == 1 + losses.index(min(losses))
     assert 0.05 <= best.temperature <= 20
     assert 0 <= best.abstain_below <= 1
+
+
+def test_tensorboard_shows_what_the_metrics_say(finished: Any) -> None:
+    board = EventAccumulator(str(finished.folder / "tensorboard"))
+    board.Reload()
+    for tag, key in (("loss/train", "train_loss"), ("learning rate", "lr")):
+        seen = [(event.step, event.value) for event in board.Scalars(tag)]
+        expected = [(row["epoch"], pytest.approx(row[key])) for row in rows(finished.folder)]
+        assert seen == expected
 
 
 def test_progress_reaches_the_end_of_each_epoch(finished: Any) -> None:
@@ -120,9 +162,15 @@ def test_it_learns(recipe: Recipe, tmp_path: Path) -> None:
         {"fit": Fit(epochs=1, batch=64, lr=0.01, workers=0)},
         {"fit": Fit(epochs=1, batch=16, lr=0.01, precision="fp16", workers=0)},
         {"seed": 20_261_120},
+        {"augment": EVERYTHING, "input": Input(48, "rgb", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))},
+        {"augment": Augment(flip=0)},
+        {"fit": Fit(1, 16, 0.01, loss="focal 2", class_weights=True, label_smoothing=0.1)},
     ],
-    ids=["rgb", "crop", "sgd bf16 worker", "one batch", "fp16", "large seed"],
-)
+    ids=[
+        "rgb", "crop", "sgd bf16 worker", "one batch", "fp16", "large seed", "every augmentation",
+        "no augmentation", "focal",
+    ],
+)  # fmt: skip
 def test_each_option_trains(
     recipe: Recipe, few_faces: Path, tmp_path: Path, changes: dict[str, Any]
 ) -> None:
@@ -202,23 +250,50 @@ def test_a_broken_picture_is_named_before_training_begins(
 # --- killed and resumed --------------------------------------------------------------------------
 
 
+ONE_MORE = Phase("head", 1, 1e-3)
+VIT = Model("test_vit", dropout=0.1, backbone_args={"img_size": 48})
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("changes", "killed_in"),
-    [({}, [2]), ({}, [1, 3]), ({"workers": 1}, [2]), ({"precision": "fp16"}, [2])],
-    ids=["once", "twice", "worker", "fp16"],
-)
+    ("changes", "fit", "killed_in"),
+    [
+        ({}, {}, [2]),
+        ({}, {}, [1, 3]),
+        ({}, {"workers": 1}, [2]),
+        ({}, {"precision": "fp16"}, [2]),
+        (
+            {"augment": replace(EVERYTHING, crop_px=None)},
+            {"epochs": 2, "schedule": "cosine", "sampling": "balanced"},
+            [2],
+        ),
+        (
+            {},
+            {"train": "head", "epochs": 1, "then": (Phase("last 1", 2, 1e-3), ONE_MORE)},
+            [2, 3],
+        ),
+        ({}, {"train": "gradual 1", "accumulate": 2}, [2]),
+        ({}, {"schedule": "plateau 1 0.5", "warmup": 0, "ema": 0, "epochs": 4, "lr": 0.1}, [3]),
+        ({}, {"lr": 0.03, "epochs": 9, "patience": 1, "confirm": 1, "schedule": "step 2 0.5"}, [2]),
+        ({"model": VIT}, {"train": "lora 2", "epochs": 2, "then": (ONE_MORE,)}, [2, 3]),
+    ],
+    ids=[
+        "once", "twice", "worker", "fp16", "augmentations and sampling", "phases", "gradual",
+        "plateau", "early stopping", "lora",
+    ],
+)  # fmt: skip
 def test_a_killed_and_resumed_run_ends_with_the_very_weights_of_an_unbroken_one(
     recipe: Recipe,
     few_faces: Path,
     finished: Any,
     tmp_path: Path,
     changes: dict[str, Any],
+    fit: dict[str, Any],
     killed_in: list[int],
 ) -> None:
-    recipe = replace(recipe, fit=replace(recipe.fit, **changes))
+    recipe = replace(recipe, fit=replace(recipe.fit, **fit), **changes)
     unbroken = finished.folder
-    if changes:
+    if changes or fit:
         unbroken = tmp_path / "unbroken"
         train(recipe, few_faces, unbroken, say=quiet)
     run = tmp_path / "run"
@@ -230,11 +305,11 @@ def test_a_killed_and_resumed_run_ends_with_the_very_weights_of_an_unbroken_one(
     train(recipe, few_faces, run, resume=True, say=quiet)
     assert rows(run) == rows(unbroken)
     one, other = state(run), state(unbroken)
+    assert one["at"] == other["at"]
     for part in ("net", "average"):
-        assert set(one[part]) == set(other[part])
-        assert [
-            name for name in one[part] if not torch.equal(one[part][name], other[part][name])
-        ] == []
+        assert set(one.get(part, ())) == set(other.get(part, ()))
+        for name, tensor in one.get(part, {}).items():
+            assert torch.equal(tensor, other[part][name]), name
     assert torch.equal(
         torch.cat([s["exp_avg"].ravel() for s in one["optimizer"]["state"].values()]),
         torch.cat([s["exp_avg"].ravel() for s in other["optimizer"]["state"].values()]),
@@ -336,18 +411,81 @@ def test_weights_that_grow_beyond_half_precision_are_a_training_error(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("patience", [1, 2])
+@pytest.mark.parametrize(("patience", "confirm"), [(1, 0), (2, 0), (1, 1)])
 def test_a_run_stops_after_epochs_without_a_better_one(
-    recipe: Recipe, few_faces: Path, tmp_path: Path, patience: int
+    recipe: Recipe, few_faces: Path, tmp_path: Path, patience: int, confirm: int
 ) -> None:
     """Eight held-out faces and a high rate: a score that jumps about."""
-    fit = Fit(epochs=15, batch=16, lr=0.03, optimizer="adamw", patience=patience, workers=0)
+    fit = Fit(15, 16, 0.03, optimizer="adamw", patience=patience, confirm=confirm, workers=0)
     said: list[str] = []
     train(replace(recipe, fit=fit), few_faces, tmp_path / "run", say=said.append)
     losses = [row["held_calibrated_nll"] for row in rows(tmp_path / "run")]
     assert len(losses) < 15
-    assert len(losses) - 1 - losses.index(min(losses)) == patience
+    assert len(losses) - 1 - losses.index(min(losses)) == patience + confirm
+    assert any("more to confirm" in sentence for sentence in said) == (confirm > 0)
     assert any("stopping early" in sentence for sentence in said)
+
+
+def test_a_phase_that_stops_early_gives_way_to_the_next(
+    recipe: Recipe, few_faces: Path, tmp_path: Path
+) -> None:
+    """The best epoch may be in any phase; patience begins anew in each."""
+    fit = Fit(
+        20, 16, 0.03, optimizer="adamw", patience=1, workers=0, then=(Phase("head", 2, 1e-3),)
+    )
+    train(replace(recipe, fit=fit), few_faces, tmp_path / "run", say=quiet)
+    found = [row["phase"] for row in rows(tmp_path / "run")]
+    assert found.count(1) < 20
+    assert found.count(2) >= 1
+    assert found == sorted(found)
+
+
+def test_a_full_disk_stops_and_keeps_the_best(
+    recipe: Recipe, few_faces: Path, finished: Any, tmp_path: Path
+) -> None:
+    """From epoch 2 on no file may grow beyond 100 kB; once it may, the run goes on."""
+    resource = pytest.importorskip("resource")
+    run, before = tmp_path / "run", resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def step(what: str, done: int, total: int) -> None:
+        if what.startswith("epoch 2/"):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+
+    try:
+        with pytest.raises(
+            TrainingError, match=r"Make room and go on with --resume.*best"
+        ) as caught:
+            train(recipe, few_faces, run, say=quiet, step=step)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert str(run) in str(caught.value)
+    assert load_checkpoint(run / "best").facts["epoch"] >= 1
+    train(recipe, few_faces, run, resume=True, say=quiet)
+    assert content(run / "best") == content(finished.best)
+
+
+def test_memory_that_runs_out_says_what_to_change(
+    recipe: Recipe, few_faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The allocator's real error, from a tensor larger than any memory."""
+    forward = FaceNet.forward
+
+    def too_large(self: FaceNet, x: torch.Tensor) -> Any:
+        return torch.empty(2**60) if self.training else forward(self, x)
+
+    monkeypatch.setattr(FaceNet, "forward", too_large)
+    with pytest.raises(TrainingError, match=r"16 faces at once.*fit\.accumulate=2"):
+        train(recipe, few_faces, tmp_path / "run", say=quiet)
+
+
+def test_a_picture_size_that_the_network_does_not_take_is_said(
+    recipe: Recipe, few_faces: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(RecipeError, match=r"test_vit does not take pictures of 44 px.*crop_px"):
+        train(
+            replace(recipe, model=VIT, augment=Augment(crop_px=44)), few_faces, tmp_path / "run",
+            say=quiet,
+        )  # fmt: skip
 
 
 def test_an_unknown_backbone_is_a_recipe_error(

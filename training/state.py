@@ -1,0 +1,72 @@
+"""Where a run stands, and the file from which it goes on after it was killed."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fer_edge.errors import TrainingError
+
+
+@dataclass
+class Position:
+    """epoch: whole epochs done, in_phase: of the present phase. best: the least score so far, and
+    its epoch, from 1. mark: the score that patience measures from, stale: epochs since."""
+
+    epoch: int = 0
+    phase: int = 0
+    in_phase: int = 0
+    best: float = float("inf")
+    best_epoch: int = 0
+    mark: float = float("inf")
+    stale: int = 0
+
+    def begin(self, phase: int) -> None:
+        """Another phase has patience anew."""
+        self.phase, self.in_phase, self.mark, self.stale = phase, 0, float("inf"), 0
+
+    def note(self, score: float, min_delta: float) -> bool:
+        """Count an epoch with its score, of which less is better. True if it is the best so far."""
+        self.epoch += 1
+        self.in_phase += 1
+        self.stale += 1
+        if score < self.mark - min_delta:
+            self.mark, self.stale = score, 0
+        if score < self.best:
+            self.best, self.best_epoch = score, self.epoch
+            return True
+        return False
+
+
+def save_state(path: Path, at: Position, state: dict[str, Any]) -> None:
+    """Write tensors and plain values, whole or not at all. Raises OSError."""
+    temporary = path.with_suffix(".tmp")
+    try:
+        with temporary.open("wb") as file:
+            torch.save({**state, "at": asdict(at)}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except RuntimeError as error:  # torch's writer hides what the file system said
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from error
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_state(path: Path, recipe: str, data: str) -> tuple[Position, dict[str, Any]]:
+    """What save_state wrote. Raises TrainingError for another recipe, other data, or a damaged
+    file."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        at = Position(**state["at"])
+    except Exception as error:  # whatever a damaged archive makes torch raise
+        raise TrainingError(f"{path} cannot be read: {error}. Train into another folder") from error
+    if state["recipe"] != recipe or state["data"] != data:
+        raise TrainingError(f"{path.parent} was started with another recipe or other data")
+    return at, state
