@@ -14,7 +14,7 @@ import numpy.typing as npt
 from fer_edge.converters.base import Artifact, Recipe, Source
 from fer_edge.converters.onnxruntime import graph_path
 from fer_edge.converters.search import ENOUGH
-from fer_edge.converters.typed import has_attention
+from fer_edge.converters.typed import has_attention, weighted_layers
 from fer_edge.errors import ConversionError
 from fer_edge.telemetry import import_without_telemetry
 
@@ -27,17 +27,27 @@ _RANGES = {"mean": "MEAN_MINMAX", "quantile": "MEAN_QUANTILE", "median": "MEDIAN
 """How activation ranges are estimated from the calibration faces: NNCF's names for them."""
 
 
+_MOST_LAYERS = 40
+"""Layers up to which NNCF may give them back to float one by one: it compiles the network anew for
+each, and again after each that it gives back."""
+
+
 def recipes(source: Source, precision: str) -> tuple[Recipe, ...]:
     """For transformers the sweep of NNCF's own regression file: SmoothQuant off and at three
     strengths; for all, ranges that let go of outliers, and layers given back to float."""
     if precision != "int8":
         return ()
-    revert = {"keep_float": "until accurate"}
+    layers, depthwise = weighted_layers(source.graph)
+    revert: tuple[Recipe, ...] = (
+        ({"keep_float": "until accurate"},) if layers <= _MOST_LAYERS else ()
+    )
+    if depthwise:
+        revert = ({"keep_float": "depthwise"}, *revert)
     ranges = tuple({"ranges": name} for name in _RANGES)
     if has_attention(source.graph):
         smooth = tuple({"transformer": True, "smooth_quant": a} for a in (-1.0, 0.15, 0.5, 0.95))
-        return (*smooth, *({"transformer": True, **r} for r in ranges), revert)
-    return ({}, *ranges, revert)
+        return (*smooth, *({"transformer": True, **r} for r in ranges), *revert)
+    return ({}, *ranges, *revert)
 
 
 def build(source: Source, precision: str, recipe: Recipe) -> Artifact:
@@ -73,10 +83,14 @@ def _quantised(
         "preset": nncf.QuantizationPreset.MIXED,
         "fast_bias_correction": False,
         "model_type": nncf.ModelType.TRANSFORMER if recipe.get("transformer") else None,
-        "ignored_scope": nncf.IgnoredScope(names=_input_side(model), validate=False),
+        "ignored_scope": nncf.IgnoredScope(
+            names=_input_side(model),
+            types=["GroupConvolution"] if recipe.get("keep_float") == "depthwise" else [],
+            validate=False,
+        ),
     }
     try:
-        if "keep_float" in recipe:
+        if recipe.get("keep_float") == "until accurate":
             quantised = nncf.quantize_with_accuracy_control(
                 model,
                 calibration_dataset=faces,

@@ -184,6 +184,14 @@ def has_attention(graph: bytes) -> bool:
     return sum(node.op_type == "Softmax" for node in onnx.load_from_string(graph).graph.node) > 1
 
 
+def weighted_layers(graph: bytes) -> tuple[int, int]:
+    """How many convolutions and matrix products there are, and how many of them are depthwise."""
+    nodes = onnx.load_from_string(graph).graph.node
+    groups = [a.i for n in nodes if n.op_type == "Conv" for a in n.attribute if a.name == "group"]
+    layers = sum(node.op_type in ("Conv", "Gemm", "MatMul") for node in nodes)
+    return layers, sum(count > 1 for count in groups)
+
+
 def _after_logits(nodes: list[onnx.NodeProto]) -> set[int]:
     """Temperature and softmax: ids of the nodes up from the probabilities to the last product."""
     producer = {output: node for node in nodes for output in node.output}

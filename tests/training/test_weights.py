@@ -99,13 +99,13 @@ def test_weights_that_cannot_be_fetched_are_a_sentence_with_a_way_out(
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    recipe = load_recipe("edge-mobilenet", ("model.pretrained=true",))
+    recipe = load_recipe("edge-default", ("model.pretrained=true",))
     with pytest.raises(TrainingError, match=r"mobilenetv2_100 cannot be fetched.*--weights FILE"):
         build_network(recipe, lambda _: None)
 
 
 def test_a_network_without_published_weights_is_a_recipe_error() -> None:
-    recipe = load_recipe("edge-resnet", ("model.pretrained=true",))
+    recipe = load_recipe("edge-teacher", ("model.pretrained=true",))
     with pytest.raises(RecipeError, match=r"publishes no weights for fer_resnet.*--weights FILE"):
         build_network(recipe, lambda _: None)
 
