@@ -181,15 +181,16 @@ def before_first_convolution(model: onnx.ModelProto) -> list[str]:
 
 def has_attention(graph: bytes) -> bool:
     """Whether the graph takes a softmax anywhere but at its end."""
-    return sum(node.op_type == "Softmax" for node in onnx.load_from_string(graph).graph.node) > 1
+    kinds = [node.op_type for node in onnx.load_from_string(graph).graph.node]
+    return kinds.count("Softmax") > 1
 
 
 def weighted_layers(graph: bytes) -> tuple[int, int]:
     """How many convolutions and matrix products there are, and how many of them are depthwise."""
     nodes = onnx.load_from_string(graph).graph.node
     groups = [a.i for n in nodes if n.op_type == "Conv" for a in n.attribute if a.name == "group"]
-    layers = sum(node.op_type in ("Conv", "Gemm", "MatMul") for node in nodes)
-    return layers, sum(count > 1 for count in groups)
+    layers = [node.op_type for node in nodes if node.op_type in ("Conv", "Gemm", "MatMul")]
+    return len(layers), sum(count > 1 for count in groups)
 
 
 def _after_logits(nodes: list[onnx.NodeProto]) -> set[int]:

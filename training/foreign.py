@@ -105,6 +105,7 @@ def _load(whole: nn.Module, path: str | Path, state: dict[str, Tensor], digest: 
         file=Path(path).name,
         sha256=digest,
         loaded=tuple(fits),
+        resampled=(),
         missing=tuple(n for n in own if n not in state),
         left_over=tuple(n for n in state if n not in own),
         reshaped=tuple(n for n in own if n in state and state[n].shape != own[n].shape),
