@@ -28,7 +28,7 @@ from fer_edge.training.checkpoint import Checkpoint
 
 _NOT_TARGETS = {
     "base", "convert", "coreml_layers", "coreml_operations", "coreml_program", "export", "faces",
-    "matrix", "parity", "probe", "search", "speed", "typed",
+    "files", "matrix", "parity", "probe", "search", "speed", "typed",
 }  # fmt: skip
 
 

@@ -61,7 +61,7 @@ def test_the_shipped_model_on_the_shipped_composites() -> None:
     assert list(rows) == list(CHANGES)
     first = rows[UNTOUCHED]
     assert first["same"] == 1
-    assert first["right"] > 0.5
+    assert first["right"] > 0.4
     assert first["right"] == pytest.approx(np.mean(list(first["recall"].values())))
     assert rows["16 px"]["same"] < 1
     text = markdown(report)

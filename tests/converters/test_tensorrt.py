@@ -134,7 +134,7 @@ def test_fp16_is_fp16_from_the_first_convolution_to_the_logits(graph: bytes) -> 
 
 
 def test_int8_is_symmetric(graph: bytes, calibration: FaceSet) -> None:
-    model = onnx.load_from_string(symmetric_int8(graph, calibration.images[:FACES]))
+    model = onnx.load_from_string(symmetric_int8(graph, calibration.images[:FACES], {}))
     weights = {w.name: numpy_helper.to_array(w) for w in model.graph.initializer}
     count = Counter(node.op_type for node in model.graph.node)
     assert count["QuantizeLinear"] > count["Conv"]
@@ -148,7 +148,7 @@ def test_int8_is_symmetric(graph: bytes, calibration: FaceSet) -> None:
 def test_typed_graphs_come_out_the_same_each_time(graph: bytes, calibration: FaceSet) -> None:
     faces = calibration.images[:8]
     assert half_precision(graph) == half_precision(graph)
-    assert symmetric_int8(graph, faces) == symmetric_int8(graph, faces)
+    assert symmetric_int8(graph, faces, {}) == symmetric_int8(graph, faces, {})
 
 
 def test_fp16_keeps_masks_finite_resizes_and_weights_in_constants() -> None:

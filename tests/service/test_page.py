@@ -230,10 +230,21 @@ def test_the_keyboard_is_enough(visit: Any, plain: str) -> None:
     page.keyboard.press("Space")
     expect(page.locator("#webcam")).to_have_attribute("aria-pressed", "false")
     page.keyboard.press("Shift+Tab")
-    with page.expect_file_chooser() as chooser:
-        page.keyboard.press("Enter")
-    chooser.value.set_files(HAPPY)
+    choose_by_key(page)
     expect(page.locator(".box")).to_have_count(1)
+
+
+def choose_by_key(page: Any, tries: int = 3) -> None:
+    """A browser that is short of time takes a key and opens nothing: then it is pressed again."""
+    for left in reversed(range(tries)):
+        try:
+            with page.expect_file_chooser(timeout=8000) as chooser:
+                page.keyboard.press("Enter")
+            chooser.value.set_files(HAPPY)
+            return
+        except playwright.TimeoutError:
+            if not left:
+                raise
 
 
 def test_a_phone_needs_no_sideways_scroll(visit: Any, plain: str) -> None:

@@ -141,7 +141,7 @@ def test_from_faces_to_a_predictor(name: str, few: Path, tmp_path: Path) -> None
     convert(best, ["onnxruntime"], tmp_path / "small.fer", ["fp32"], data=few, say=lambda _: None)
     checkpoint = load_checkpoint(best)
     faces = gate_faces(few, EMOTIONS, CropRule(recipe.input.size_px))
-    expected, embedding = torch_outputs(checkpoint, faces)
+    expected, embedding = torch_outputs(checkpoint, faces.images)
     with Predictor(tmp_path / "small.fer") as predictor:
         answers = predictor.predict_batch(faces.images[:8])
     for answer, probabilities, vector in zip(answers, expected[:8], embedding[:8], strict=True):
