@@ -206,6 +206,8 @@ def _dataset(source: Source, split: str | None, open_: Any) -> Iterator[Found]:
 
 
 def _parts(loaded: Any) -> dict[str, Any]:
+    for table in loaded.values() if isinstance(loaded, Mapping) else [loaded]:
+        table.data.validate(full=True)  # Arrow trusts the offsets in a file, and reads anywhere
     if not isinstance(loaded, Mapping):
         return {"": loaded}
     named = [name for name in loaded if name.lower() in SPLIT_NAMES]

@@ -675,6 +675,24 @@ def test_whatever_is_damaged_ends_in_a_sentence(
         file.write_bytes(whole)
 
 
+def test_an_arrow_file_whose_offsets_lead_astray_is_a_data_error(tmp_path: Path) -> None:
+    """Read as it stands, it ends the process."""
+    path = tmp_path / "set"
+    saved(path)
+    (file,) = path.glob("*.arrow")
+    whole = bytearray(file.read_bytes())
+    import pyarrow
+
+    with pyarrow.memory_map(str(file)) as source:
+        image = pyarrow.ipc.open_stream(source).read_all()["image"].chunk(0)
+        offsets = bytes(image.field("bytes").buffers()[1])[: 4 * (len(image) + 1)]
+    at = whole.index(offsets)
+    whole[at + 4 : at + 8] = (2**31 - 9).to_bytes(4, "little")
+    file.write_bytes(whole)
+    with pytest.raises(DataError, match="cannot load"):
+        hashed(load_faces(str(path)))
+
+
 def test_a_saved_data_set_names_no_file_outside_its_folder(tmp_path: Path) -> None:
     path = tmp_path / "set"
     saved(path)
