@@ -109,9 +109,14 @@ class Predictor:
             self._choices.append(self._consider(variant, target, precision))
         if self._session is None:
             wanted = "/".join(filter(None, (target, precision))) or "any variant"
+            fits = [
+                choice
+                for choice in self._choices
+                if target in (None, choice.target) and precision in (None, choice.precision)
+            ]
             raise TargetError(
                 f"expected to run {wanted} of {self._bundle.path}, but nothing that fits can run "
-                "here: " + "; ".join(map(str, self._choices))
+                "here: " + "; ".join(map(str, fits or self._choices))
             )
 
     def _consider(self, variant: Variant, target: str | None, precision: str | None) -> Choice:

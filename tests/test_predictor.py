@@ -407,6 +407,14 @@ def test_a_request_that_cannot_run_is_an_error_and_never_a_substitute(
         Predictor(fake_bundle, **arguments)  # type: ignore[arg-type]
 
 
+def test_a_request_that_cannot_run_is_told_of_what_it_asked_for_only(tmp_path: Path) -> None:
+    variants = {"fake/fp32": answers([1, 0, 0, 0, 0, 0, 0]), "fake/int8": b"junk"}
+    path = bundle_of(tmp_path / "two.fer", variants, embedding_dim=4)
+    with pytest.raises(TargetError, match="fake/int8: the engine refused it") as error:
+        Predictor(path, "fake", "int8")
+    assert "fake/fp32" not in str(error.value)
+
+
 @pytest.mark.parametrize("target", ["abacus", "", "base", "../fake", "Fake"])
 def test_an_unknown_target_is_refused_with_the_known_ones(fake_bundle: Path, target: str) -> None:
     with pytest.raises(TargetError, match=r"(?s)unknown target.*fake, onnxruntime"):
