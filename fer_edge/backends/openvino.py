@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from fer_edge.backends.base import Batch, Options, Outputs
 from fer_edge.bundle import Variant
@@ -53,11 +54,15 @@ def load(variant: Variant, files: Mapping[str, bytes], options: Options) -> Open
     )
 
 
+_FACES_IN_A_PART = 4
+"""Small parts end together, so that no stream waits; smaller ones cost more in calls than that."""
+_PARTS_IN_FLIGHT = 8
+
+
 class OpenVinoSession:
     """Requests are kept in a pool: each caller takes one, so that threads never share buffers."""
 
     def __init__(self, model: bytes, weights: bytes, precision: str, options: Options) -> None:
-        self._tensor = import_without_telemetry("openvino").Tensor
         core = _core()
         settings: dict[str, Any] = {
             "PERFORMANCE_HINT": options.hint.upper(),
@@ -77,56 +82,65 @@ class OpenVinoSession:
             )
         except RuntimeError as error:
             raise EngineError(f"OpenVINO cannot load this model: {error}") from error
-        self._idle: deque[Any] = deque()
+        self._idle: deque[_Request] = deque()
 
     def run(self, batch: Batch) -> Outputs:
+        parts = [batch]
         if self._streams > 1 and len(batch) > 1:
-            return self._run_split(batch)
-        request = self._take()
-        try:
-            request.set_input_tensor(self._tensor(batch, shared_memory=True))
-            request.infer(share_outputs=True)
-            return self._outputs(request)
-        except RuntimeError as error:
-            raise EngineError(f"OpenVINO failed on a batch {batch.shape}: {error}") from error
-        finally:
-            self._idle.append(request)
-
-    def _run_split(self, batch: Batch) -> Outputs:
-        """One part of the batch on each stream, all in flight together."""
-        parts = [p for p in np.array_split(batch, min(self._streams, len(batch))) if len(p)]
+            count = max(self._streams, len(batch) // _FACES_IN_A_PART)
+            count = min(count, self._streams * _PARTS_IN_FLIGHT, len(batch))
+            parts = np.array_split(batch, count)
         requests = [self._take() for _ in parts]
         try:
             for request, part in zip(requests, parts, strict=True):
-                request.set_input_tensor(self._tensor(part, shared_memory=True))
-                request.start_async()
-            for request in requests:
-                request.wait()
-            outputs = [self._outputs(request) for request in requests]
+                request.start(part)
+            outputs = [request.wait() for request in requests]
         except RuntimeError as error:
             raise EngineError(f"OpenVINO failed on a batch {batch.shape}: {error}") from error
         finally:
             self._idle.extend(requests)
+        if len(outputs) == 1:
+            return outputs[0]
         probabilities, embedding = zip(*outputs, strict=True)
         return np.concatenate(probabilities), np.concatenate(embedding)
 
-    def _take(self) -> Any:
+    def _take(self) -> _Request:
         try:
             return self._idle.pop()
         except IndexError:
             compiled = self._compiled
         if compiled is None:
             raise EngineError("this session was closed")
-        return compiled.create_infer_request()
-
-    @staticmethod
-    def _outputs(request: Any) -> Outputs:
-        """Copies: the request's buffers belong to the next caller."""
-        return (
-            request.get_output_tensor(0).data.copy(),
-            request.get_output_tensor(1).data.copy(),
-        )
+        return _Request(compiled)
 
     def close(self) -> None:
         self._compiled = None
         self._idle.clear()
+
+
+class _Request:
+    """An inference request on memory of ours, bound once for each batch size: binding, and asking
+    for tensors, costs more than copying a face."""
+
+    def __init__(self, compiled: Any) -> None:
+        self._tensor = import_without_telemetry("openvino").Tensor
+        self._request = compiled.create_infer_request()
+        self._input = np.empty((0, 0, 0, 0), np.uint8)
+        self._widths = [output.partial_shape[1].get_length() for output in compiled.outputs]
+        self._outputs: list[npt.NDArray[np.float32]] = []
+
+    def start(self, batch: Batch) -> None:
+        if batch.shape != self._input.shape:
+            self._input = np.empty(batch.shape, np.uint8)
+            self._outputs = [np.empty((len(batch), width), np.float32) for width in self._widths]
+            self._request.set_input_tensor(self._tensor(self._input, shared_memory=True))
+            for i, output in enumerate(self._outputs):
+                self._request.set_output_tensor(i, self._tensor(output, shared_memory=True))
+        self._input[...] = batch
+        self._request.start_async()
+
+    def wait(self) -> Outputs:
+        """Copies: the request's buffers belong to the next caller."""
+        self._request.wait()
+        probabilities, embedding = self._outputs
+        return probabilities.copy(), embedding.copy()
