@@ -32,7 +32,7 @@ from fer_edge.errors import FerEdgeError
 from fer_edge.labels import EMOTIONS
 from fer_edge.preprocess import CropRule
 from fer_edge.shipped import DEFAULT_CHECKPOINT
-from fer_edge.training.checkpoint import Checkpoint, load_checkpoint
+from fer_edge.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from fer_edge.training.model import FaceNet, InputSpec, ModelSpec, parameter_count
 
 FACES = 280
@@ -118,24 +118,34 @@ def matrix(
     *,
     data: Path | None = None,
     only: Sequence[str] = (),
+    precisions: Sequence[str] = (),
     gpus: Sequence[str] = (),
+    keep: Path | None = None,
     say: Say = print,
     step: Step = lambda what, done, total: None,
 ) -> list[Row]:
     """A row for every network, target and precision; the default model comes first.
 
-    data: labelled faces, as in convert. only: names of targets; none means all.
+    data: labelled faces, as in convert. only, precisions: of targets, by name; none means all.
+    keep: a folder for each network's checkpoint, to convert and time by itself.
     """
     rows = []
     default = load_checkpoint(DEFAULT_CHECKPOINT)
     chosen = {"the default model": default.spec, **networks}
-    pairs = [(t, p) for t in only or targets() for p in converter(t).PRECISIONS]
+    pairs = [
+        (target, precision)
+        for target in only or targets()
+        for precision in converter(target).PRECISIONS
+        if not precisions or precision in precisions
+    ]
     for n, (name, spec) in enumerate(chosen.items()):
         rule = CropRule(spec.input.size_px, CROP_MARGIN)
         gate = gate_faces(data, EMOTIONS, rule, FACES)
         calibration = calibration_faces(data, EMOTIONS, rule, gate, _SEED)
         say(f"{name}: {len(gate.images)} faces judge")
         checkpoint = default if spec is default.spec else fitted(spec, calibration)
+        if keep is not None:
+            save_checkpoint(checkpoint, keep / name.replace(", ", "-").replace(" ", "-"))
         parameters = parameter_count(checkpoint.model)
         try:
             graph = export_onnx(checkpoint)

@@ -242,16 +242,21 @@ def convert(
 @main.command()
 @click.option("--small", is_flag=True, help="Fewer blocks and smaller pictures: minutes.")
 @click.option("--target", "targets", multiple=True, help="Only these targets [all].")
+@click.option("--precision", "precisions", multiple=True, help="Only these precisions [all].")
 @click.option("--gpu", "gpus", multiple=True, metavar="sm_NN", help="GPUs to compile for.")
 @click.option("--data", type=click.Path(path_type=Path),
               help="Labelled faces: val judges, train calibrates [composites].")  # fmt: skip
+@click.option("--keep", type=click.Path(path_type=Path), metavar="FOLDER",
+              help="Keep each network's checkpoint here, for convert and bench.")  # fmt: skip
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Write the table here.")
 @click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
 def matrix(
     small: bool,
     targets: tuple[str, ...],
+    precisions: tuple[str, ...],
     gpus: tuple[str, ...],
     data: Path | None,
+    keep: Path | None,
     out: Path | None,
     as_json: bool,
 ) -> None:
@@ -269,7 +274,9 @@ def matrix(
             module.SMALL if small else module.FULL,
             data=data,
             only=targets,
+            precisions=precisions,
             gpus=gpus,
+            keep=keep,
             say=say,
             step=step,
         )

@@ -15,6 +15,7 @@ from fer_edge.converters import onnxruntime
 from fer_edge.converters.base import Artifact, Recipe, Source, converter, targets
 from fer_edge.converters.matrix import FACES, FULL, SMALL, Row, markdown, matrix
 from fer_edge.errors import ConversionError
+from fer_edge.training.checkpoint import load_checkpoint
 from fer_edge.training.model import FaceNet, parameter_count
 
 
@@ -86,3 +87,15 @@ def test_the_command_prints_and_writes_the_table(
     }
     assert "| cnn48 | 390,119 | onnxruntime | fp32 | 100.00% |" in out.read_text("utf-8")
     assert set(targets()) >= {"onnxruntime", "openvino"}
+
+
+def test_the_networks_are_kept_and_one_precision_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    monkeypatch.setattr("fer_edge.converters.matrix.SMALL", {"cnn48, small": SMALL["cnn48"]})
+    command = ["matrix", "--small", "--target", "openvino", "--precision", "fp32", "--json"]
+    done = CliRunner().invoke(main, [*command, "--keep", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    assert [row["precision"] for row in json.loads(done.stdout)] == ["fp32", "fp32"]
+    kept = load_checkpoint(tmp_path / "cnn48-small")
+    assert parameter_count(kept.model) == 390_119
