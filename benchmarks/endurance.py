@@ -19,7 +19,7 @@ import click
 from fer_edge import InputError, LimitError
 from fer_edge.benchmarks.clips import repeated
 from fer_edge.benchmarks.command import Command
-from fer_edge.benchmarks.environment import environment
+from fer_edge.benchmarks.environment import environment, machine
 from fer_edge.benchmarks.memory import memory_figures
 from fer_edge.monitor import Detector, DriverMonitor, Frames, WholeFrame
 
@@ -142,7 +142,7 @@ def main(
     if as_json:
         click.echo(json.dumps(report, indent=1))
     else:
-        click.echo(f"{env['cpu']}, {env['cores']} cores, {env['time']}")
+        click.echo(f"{machine(env)}, {env['time']}")
         click.echo(f"{'frames':>12s} {'resident MiB':>14s} {'descriptors':>12s}")
         for done, rss, open_ in shown(report["readings"]):
             click.echo(f"{done:12,d} {rss / 2**20:14.1f} {open_:12d}")

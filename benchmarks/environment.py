@@ -47,6 +47,15 @@ def environment() -> dict[str, Any]:
     }
 
 
+def machine(env: dict[str, Any]) -> str:
+    """The processor, its cores, and how many of them this process may use."""
+    usable = env["affinity"] or env["cores"]
+    cores = (
+        f"{env['cores']} cores" if usable == env["cores"] else f"{usable} of {env['cores']} cores"
+    )
+    return f"{env['cpu']}, {cores}"
+
+
 def clock_mhz() -> float | None:
     """Mean clock of all cores in MHz, where the system tells it."""
     import psutil

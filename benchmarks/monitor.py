@@ -18,7 +18,7 @@ import numpy as np
 from fer_edge.benchmarks.clips import Image, paced, repeated
 from fer_edge.benchmarks.command import Command
 from fer_edge.benchmarks.contended import load
-from fer_edge.benchmarks.environment import cpu_seconds, environment, noise, noise_note
+from fer_edge.benchmarks.environment import cpu_seconds, environment, machine, noise, noise_note
 from fer_edge.benchmarks.rows import percentiles
 from fer_edge.benchmarks.timing import MIN_SAMPLES, Samples
 from fer_edge.monitor import Detector, DriverMonitor, Frames, MonitorState, WholeFrame
@@ -227,10 +227,7 @@ def main(
         click.echo(json.dumps(report, indent=1))
         return
     env = report["environment"]
-    click.echo(
-        f"{report['clip']}, {report['rows'][0]['variant']}; {env['cpu']}, {env['cores']} cores, "
-        f"{env['time']}"
-    )
+    click.echo(f"{report['clip']}, {report['rows'][0]['variant']}; {machine(env)}, {env['time']}")
     if report["note"]:
         click.echo(report["note"])
     click.echo(table(report))

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge import DEFAULT_BUNDLE, Predictor, TargetError, Variant, open_bundle
-from fer_edge.benchmarks.environment import environment, noise_note
+from fer_edge.benchmarks.environment import environment, machine, noise_note
 from fer_edge.benchmarks.timing import interleaved
 
 _SAMPLES = 3000
@@ -88,7 +88,7 @@ def main() -> int:
     bundle = Path(sys.argv[1]) if len(sys.argv) > 1 else DEFAULT_BUNDLE
     content = open_bundle(bundle)
     env = environment()
-    print(f"{env['cpu']}, {env['cores']} cores, {env['time']}, {env['libraries']}")
+    print(f"{machine(env)}, {env['time']}, {env['libraries']}")
     print(noise_note(env) or "The machine was quiet.")
     rng = np.random.default_rng(0)
     crop = rng.integers(0, 256, (200, 200, 3), np.uint8)

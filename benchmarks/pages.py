@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
+from fer_edge.benchmarks.environment import machine
 from fer_edge.benchmarks.plots import pictures
 from fer_edge.benchmarks.table import cells, loadgen_cells
 from fer_edge.page import facts, page, picture, table
@@ -14,7 +15,7 @@ def markdown(report: dict[str, Any]) -> str:
     """Tables, notes and environment; short enough for a comment on a pull request."""
     env = report["environment"]
     lines = [f"### fer-edge bench: {report['scenario']}", ""]
-    lines += [f"{env['cpu']}, {env['cores']} cores, {env['time']}; `{env['command']}`", ""]
+    lines += [f"{machine(env)}, {env['time']}; `{env['command']}`", ""]
     if report["note"]:
         lines += [f"> **{report['note']}**", ""]
     for headers, rows in _tables(report):

@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Column, Table
 
+from fer_edge.benchmarks.environment import machine
 from fer_edge.benchmarks.table import cells, loadgen_cells
 
 _FILE_WIDTH = 160
@@ -20,7 +21,7 @@ def print_table(report: dict[str, Any]) -> None:
         console = Console(highlight=False, soft_wrap=True, width=_FILE_WIDTH)
     env = report["environment"]
     console.print(
-        f"{env['cpu']}, {env['cores']} cores ({', '.join(env['isa'])}), {env['time']}\n"
+        f"{machine(env)} ({', '.join(env['isa'])}), {env['time']}\n"
         f"{report['crop_px']} px BGR crops in, answers out; torch gets ready tensors, no resize"
     )
     if report["note"]:

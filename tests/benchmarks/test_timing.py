@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fer_edge.benchmarks.environment import environment, noise, noise_note
+from fer_edge.benchmarks.environment import environment, machine, noise, noise_note
 from fer_edge.benchmarks.timing import MIN_SAMPLES, SETTLE, Samples, interleaved, ratio_interval
 
 MS = 1_000_000
@@ -114,6 +114,12 @@ def test_the_environment_is_plain_json_and_says_what_counts() -> None:
     assert env["cpu"]
     assert env["cores"] >= 1
     assert {"numpy", "onnxruntime"} <= set(env["libraries"])
+
+
+def test_a_machine_of_which_only_a_part_may_be_used_is_named_so() -> None:
+    env = {"cpu": "A CPU", "cores": 4, "affinity": 4}
+    assert machine(env) == machine({**env, "affinity": None}) == "A CPU, 4 cores"
+    assert machine({**env, "affinity": 2}) == "A CPU, 2 of 4 cores"
 
 
 QUIET = {"all": 200.0, "steal": 0.0, "idle": 100.0, "own": 99.0}
