@@ -21,7 +21,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from fer_edge.errors import InputError
 from fer_edge.service.limits import Limits
-from fer_edge.service.server import serve
+from fer_edge.service.server import listen, serve
 
 
 def until(condition: Any, within_s: float = 20) -> None:
@@ -274,3 +274,10 @@ def test_a_missing_library_is_the_line_that_installs_it(library: str) -> None:
     assert done.returncode == 5
     assert "pip install 'fer-edge[serve]'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_answers_on_a_kept_connection_are_sent_at_once() -> None:
+    with listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
