@@ -28,7 +28,7 @@ from fer_edge.converters.convert import (
 from fer_edge.converters.export import export_onnx
 from fer_edge.converters.faces import FaceSet, calibration_faces, gate_faces
 from fer_edge.converters.speed import single_face_p50_ms
-from fer_edge.errors import FerEdgeError
+from fer_edge.errors import FerEdgeError, InputError
 from fer_edge.labels import EMOTIONS
 from fer_edge.preprocess import CropRule
 from fer_edge.shipped import DEFAULT_CHECKPOINT
@@ -117,6 +117,7 @@ def matrix(
     networks: dict[str, ModelSpec],
     *,
     data: Path | None = None,
+    named: Sequence[str] = (),
     only: Sequence[str] = (),
     precisions: Sequence[str] = (),
     gpus: Sequence[str] = (),
@@ -126,12 +127,19 @@ def matrix(
 ) -> list[Row]:
     """A row for every network, target and precision; the default model comes first.
 
-    data: labelled faces, as in convert. only, precisions: of targets, by name; none means all.
-    keep: a folder for each network's checkpoint, to convert and time by itself.
+    data: labelled faces, as in convert. named, only, precisions: networks, targets and precisions,
+    by name; none means all. keep: a folder for each network's checkpoint, to convert and time by
+    itself. Raises InputError for a network that is not there.
     """
     rows = []
     default = load_checkpoint(DEFAULT_CHECKPOINT)
     chosen = {"the default model": default.spec, **networks}
+    if named:
+        if unknown := set(named) - set(chosen):
+            raise InputError(
+                f"expected networks among {', '.join(map(repr, chosen))}, got {sorted(unknown)}"
+            )
+        chosen = {name: chosen[name] for name in named}
     pairs = [
         (target, precision)
         for target in only or targets()

@@ -241,6 +241,7 @@ def convert(
 
 @main.command()
 @click.option("--small", is_flag=True, help="Fewer blocks and smaller pictures: minutes.")
+@click.option("--network", "networks", multiple=True, help="Only these, as the table names them.")
 @click.option("--target", "targets", multiple=True, help="Only these targets [all].")
 @click.option("--precision", "precisions", multiple=True, help="Only these precisions [all].")
 @click.option("--gpu", "gpus", multiple=True, metavar="sm_NN", help="GPUs to compile for.")
@@ -252,6 +253,7 @@ def convert(
 @click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
 def matrix(
     small: bool,
+    networks: tuple[str, ...],
     targets: tuple[str, ...],
     precisions: tuple[str, ...],
     gpus: tuple[str, ...],
@@ -273,6 +275,7 @@ def matrix(
         rows = module.matrix(
             module.SMALL if small else module.FULL,
             data=data,
+            named=networks,
             only=targets,
             precisions=precisions,
             gpus=gpus,

@@ -94,8 +94,12 @@ def test_the_networks_are_kept_and_one_precision_is_asked_for(
 ) -> None:
     monkeypatch.setattr("fer_edge.converters.matrix.SMALL", {"cnn48, small": SMALL["cnn48"]})
     command = ["matrix", "--small", "--target", "openvino", "--precision", "fp32", "--json"]
-    done = CliRunner().invoke(main, [*command, "--keep", str(tmp_path)])
+    done = CliRunner().invoke(main, [*command, "--network", "cnn"])
+    assert done.exit_code == 3
+    assert "'cnn48, small'" in done.output
+    more = ["--network", "cnn48, small", "--keep", str(tmp_path)]
+    done = CliRunner().invoke(main, [*command, *more])
     assert done.exit_code == 0, done.output
-    assert [row["precision"] for row in json.loads(done.stdout)] == ["fp32", "fp32"]
+    assert [row["precision"] for row in json.loads(done.stdout)] == ["fp32"]
     kept = load_checkpoint(tmp_path / "cnn48-small")
     assert parameter_count(kept.model) == 390_119
