@@ -33,6 +33,7 @@ from fer_edge.labels import EMOTIONS
 from fer_edge.preprocess import CropRule
 from fer_edge.shipped import DEFAULT_CHECKPOINT
 from fer_edge.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from fer_edge.training.deploy import DeployModule
 from fer_edge.training.model import FaceNet, InputSpec, ModelSpec, parameter_count
 
 FACES = 280
@@ -210,9 +211,19 @@ def _cell(
 
 
 def fitted(spec: ModelSpec, faces: FaceSet) -> Checkpoint:
-    """Random weights, and a classifier that ridge regression fits to these faces."""
+    """Random weights; batch norm's statistics and a ridge classifier are these faces'."""
     torch.manual_seed(_SEED)
     model = FaceNet(spec).eval()
+    # Left at mean 0 and variance 1, a deep network's signal explodes, and rounding with it.
+    deployed = DeployModule(Checkpoint(model))
+    for norm in model.modules():
+        if isinstance(norm, torch.nn.modules.batchnorm._BatchNorm):
+            norm.momentum = None
+            norm.train()
+    with torch.no_grad():
+        for part in torch.split(torch.from_numpy(faces.images), 64):
+            deployed(part)
+    model.eval()
     _, embedding = torch_outputs(Checkpoint(model), faces.images)
     mean = embedding.mean(0)
     x = embedding - mean

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -13,8 +14,12 @@ from fer_edge.backends import onnxruntime as engine
 from fer_edge.cli import main
 from fer_edge.converters import onnxruntime
 from fer_edge.converters.base import Artifact, Recipe, Source, converter, targets
-from fer_edge.converters.matrix import FACES, FULL, SMALL, Row, markdown, matrix
+from fer_edge.converters.convert import torch_outputs
+from fer_edge.converters.faces import gate_faces
+from fer_edge.converters.matrix import FACES, FULL, SMALL, Row, fitted, markdown, matrix
 from fer_edge.errors import ConversionError
+from fer_edge.labels import EMOTIONS
+from fer_edge.preprocess import CropRule
 from fer_edge.training.checkpoint import load_checkpoint
 from fer_edge.training.model import FaceNet, parameter_count
 
@@ -103,3 +108,15 @@ def test_the_networks_are_kept_and_one_precision_is_asked_for(
     assert [row["precision"] for row in json.loads(done.stdout)] == ["fp32"]
     kept = load_checkpoint(tmp_path / "cnn48-small")
     assert parameter_count(kept.model) == 390_119
+
+
+def test_random_networks_do_not_explode() -> None:
+    """Else rounding decides, and no engine agrees with torch: system C's network at full size."""
+    spec = replace(FULL["tf_efficientnetv2_s"], input=replace(SMALL["cnn48"].input, size_px=64))
+    rule = CropRule(64)
+    faces = gate_faces(None, EMOTIONS, rule, FACES)
+    made = fitted(spec, faces)
+    _, together = torch_outputs(made, faces.images[:4])
+    _, alone = torch_outputs(made, faces.images[:1])
+    assert np.allclose(alone[0], together[0], rtol=1e-3, atol=1e-3 * np.abs(together).max())
+    assert np.abs(together).max() < 1000
