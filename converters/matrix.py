@@ -130,7 +130,7 @@ def matrix(
 
     data: labelled faces, as in convert. named, only, precisions: networks, targets and precisions,
     by name; none means all. keep: a folder for each network's checkpoint, to convert and time by
-    itself. Raises InputError for a network that is not there.
+    itself. Raises InputError for networks or precisions that are not there.
     """
     rows = []
     default = load_checkpoint(DEFAULT_CHECKPOINT)
@@ -147,6 +147,8 @@ def matrix(
         for precision in converter(target).PRECISIONS
         if not precisions or precision in precisions
     ]
+    if not pairs:
+        raise InputError(f"no target that was asked for has the precision {', '.join(precisions)}")
     for n, (name, spec) in enumerate(chosen.items()):
         rule = CropRule(spec.input.size_px, CROP_MARGIN)
         gate = gate_faces(data, EMOTIONS, rule, FACES)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from fer_edge.converters.base import Artifact, Recipe, Source
 from fer_edge.converters.onnxruntime import graph_path
 from fer_edge.converters.search import ENOUGH
-from fer_edge.converters.typed import has_attention, weighted_layers
+from fer_edge.converters.typed import check_rounded, has_attention, weighted_layers
 from fer_edge.errors import ConversionError
 from fer_edge.telemetry import import_without_telemetry
 
@@ -104,6 +104,7 @@ def _quantised(
             quantised = nncf.quantize(model, faces, advanced_parameters=advanced, **settings)
     except Exception as error:  # nncf raises many kinds, none of them ours
         raise ConversionError(f"nncf could not quantise the graph: {error}") from error
+    check_rounded(sum(node.get_type_name() == "FakeQuantize" for node in quantised.get_ops()))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.xml")
         openvino.save_model(quantised, path, compress_to_fp16=False)

@@ -55,6 +55,8 @@ def folded(graph: bytes) -> bytes:
     return data
 
 
+_WEIGHTED = ("Conv", "Gemm", "MatMul")
+
 RANGES = {"minmax": "MinMax", "percentile": "Percentile", "entropy": "Entropy"}
 """How activation ranges are estimated from the calibration faces: onnxruntime's names for them.
 Extremes keep every value; a percentile (99.999) and the least relative entropy let go of outliers,
@@ -96,7 +98,24 @@ def quantised(graph: bytes, faces: npt.NDArray[np.uint8], recipe: Recipe, **sett
                     run([*spared, *_worst_layers(given, result, faces)[:count]])
         except Exception as error:  # the quantiser raises many kinds, none of them ours
             raise ConversionError(f"onnxruntime could not quantise the graph: {error}") from error
+        check_rounded(rounded_layers(onnx.load(str(result))))
         return result.read_bytes()
+
+
+def check_rounded(layers: int) -> None:
+    """Raises ConversionError for a network without a layer in int8: its answers would be exact,
+    and its name a lie."""
+    if not layers:
+        raise ConversionError("this recipe gives every layer back to float: nothing is int8")
+
+
+def rounded_layers(model: onnx.ModelProto) -> int:
+    """How many convolutions and matrix products of a Q/DQ graph work on rounded values."""
+    rounded = {n.output[0] for n in model.graph.node if n.op_type == "DequantizeLinear"}
+    return sum(
+        node.op_type in _WEIGHTED and not rounded.isdisjoint(node.input)
+        for node in model.graph.node
+    )
 
 
 def _worst_layers(given: Path, quantised: Path, faces: npt.NDArray[np.uint8]) -> list[str]:
@@ -116,7 +135,7 @@ def _worst_layers(given: Path, quantised: Path, faces: npt.NDArray[np.uint8]) ->
     layers = [
         (min(noise[name] for name in node.input if name in noise), node.name)
         for node in onnx.load(str(given)).graph.node
-        if node.op_type in ("Conv", "Gemm", "MatMul") and any(n in noise for n in node.input)
+        if node.op_type in _WEIGHTED and any(n in noise for n in node.input)
     ]
     return [name for _, name in sorted(layers)]
 
@@ -189,8 +208,7 @@ def weighted_layers(graph: bytes) -> tuple[int, int]:
     """How many convolutions and matrix products there are, and how many of them are depthwise."""
     nodes = onnx.load_from_string(graph).graph.node
     groups = [a.i for n in nodes if n.op_type == "Conv" for a in n.attribute if a.name == "group"]
-    layers = [node.op_type for node in nodes if node.op_type in ("Conv", "Gemm", "MatMul")]
-    return len(layers), sum(count > 1 for count in groups)
+    return sum(n.op_type in _WEIGHTED for n in nodes), sum(count > 1 for count in groups)
 
 
 def _after_logits(nodes: list[onnx.NodeProto]) -> set[int]:

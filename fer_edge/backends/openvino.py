@@ -74,6 +74,13 @@ class OpenVinoSession:
             settings["CACHE_DIR"] = str(options.cache_dir)
         try:
             network = core.read_model(model=model, weights=weights)
+            shapes = [output.partial_shape for output in network.outputs]
+            if len(shapes) != 2 or any(len(s) != 2 or s[1].is_dynamic for s in shapes):
+                raise EngineError(
+                    "expected probabilities [N, classes] and embedding [N, D], the model gives "
+                    + ", ".join(map(str, shapes))
+                )
+            self._widths = [shape[1].get_length() for shape in shapes]
             self._compiled = core.compile_model(network, _device(options), settings)
             self._streams = (
                 self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
@@ -97,8 +104,8 @@ class OpenVinoSession:
             outputs = [request.wait() for request in requests]
         except RuntimeError as error:
             raise EngineError(f"OpenVINO failed on a batch {batch.shape}: {error}") from error
-        finally:
-            self._idle.extend(requests)
+        # Not those that failed: they may still be running, or bound to memory that was refused.
+        self._idle.extend(requests)
         if len(outputs) == 1:
             return outputs[0]
         probabilities, embedding = zip(*outputs, strict=True)
@@ -111,7 +118,7 @@ class OpenVinoSession:
             compiled = self._compiled
         if compiled is None:
             raise EngineError("this session was closed")
-        return _Request(compiled)
+        return _Request(compiled, self._widths)
 
     def close(self) -> None:
         self._compiled = None
@@ -122,11 +129,11 @@ class _Request:
     """An inference request on memory of ours, bound once for each batch size: binding, and asking
     for tensors, costs more than copying a face."""
 
-    def __init__(self, compiled: Any) -> None:
+    def __init__(self, compiled: Any, widths: list[int]) -> None:
         self._tensor = import_without_telemetry("openvino").Tensor
         self._request = compiled.create_infer_request()
         self._input = np.empty((0, 0, 0, 0), np.uint8)
-        self._widths = [output.partial_shape[1].get_length() for output in compiled.outputs]
+        self._widths = widths
         self._outputs: list[npt.NDArray[np.float32]] = []
 
     def start(self, batch: Batch) -> None:

@@ -102,6 +102,9 @@ def test_the_networks_are_kept_and_one_precision_is_asked_for(
     done = CliRunner().invoke(main, [*command, "--network", "cnn"])
     assert done.exit_code == 3
     assert "'cnn48, small'" in done.output
+    done = CliRunner().invoke(main, ["matrix", "--target", "onnxruntime", "--precision", "fp7"])
+    assert done.exit_code == 3
+    assert "fp7" in done.output
     more = ["--network", "cnn48, small", "--keep", str(tmp_path)]
     done = CliRunner().invoke(main, [*command, *more])
     assert done.exit_code == 0, done.output

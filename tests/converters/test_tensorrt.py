@@ -293,3 +293,9 @@ def test_all_leaves_out_what_is_not_installed(
     bundle = convert(checkpoint, ["all"], tmp_path / "x.fer", ["fp32"], say=said.append)
     assert {v.target for v in bundle.variants} >= {"onnxruntime", "openvino"}
     assert any("Left out: tensorrt/fp32" in s and "pip install" in s for s in said)
+
+
+def test_int8_that_leaves_no_layer_in_int8_is_refused(graph: bytes, calibration: FaceSet) -> None:
+    """A small network with all its layers given back agrees with itself: that proves nothing."""
+    with pytest.raises(ConversionError, match="nothing is int8"):
+        symmetric_int8(graph, calibration.images[:20], {"keep_float": 1000})

@@ -1,0 +1,57 @@
+"""OpenVINO's requests: what failed once is not used again, and a foreign model is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from fer_edge import DEFAULT_BUNDLE, open_bundle
+from fer_edge.backends.base import Options
+from fer_edge.backends.openvino import OpenVinoSession, load
+from fer_edge.errors import EngineError
+
+pytest.importorskip("openvino")
+
+
+@pytest.fixture(scope="module")
+def session() -> OpenVinoSession:
+    bundle = open_bundle(DEFAULT_BUNDLE)
+    variant = next(v for v in bundle.variants if v.name == "openvino/fp32")
+    return load(variant, bundle.read(variant), Options())
+
+
+def test_a_batch_of_the_wrong_size_fails_each_time_and_harms_no_other(
+    session: OpenVinoSession,
+) -> None:
+    rng = np.random.default_rng(0)
+    good = rng.integers(0, 256, (2, 96, 96, 3), np.uint8)
+    before = session.run(good)
+    for _ in range(3):  # a request that kept the refused memory would answer the second time
+        with pytest.raises(EngineError):
+            session.run(good[:, :48, :48].copy())
+    for one, other in zip(before, session.run(good), strict=True):
+        assert np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("widths", [[7], [7, None], [7, 4, 4]])
+def test_a_model_without_our_two_outputs_is_refused_as_it_loads(widths: list[int | None]) -> None:
+    images = helper.make_tensor_value_info("images", TensorProto.FLOAT, ["n", "w"])
+    outputs = [
+        helper.make_tensor_value_info(f"out{i}", TensorProto.FLOAT, ["n", width or "m"])
+        for i, width in enumerate(widths)
+    ]
+    nodes = []
+    weights = []
+    for i, width in enumerate(widths):
+        if width is None:
+            nodes.append(helper.make_node("Relu", ["images"], [f"out{i}"]))
+            continue
+        weight = onnx.numpy_helper.from_array(np.ones((5, width), np.float32), f"weight{i}")
+        weights.append(weight)
+        nodes.append(helper.make_node("MatMul", ["images", f"weight{i}"], [f"out{i}"]))
+    graph = helper.make_graph(nodes, "foreign", [images], outputs, weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    with pytest.raises(EngineError, match="expected probabilities"):
+        OpenVinoSession(model.SerializeToString(), b"", "fp32", Options())
