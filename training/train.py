@@ -20,6 +20,7 @@ from fer_edge.training.augment import mixing
 from fer_edge.training.calibrate import abstention_threshold, best_nll, fit_temperature
 from fer_edge.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from fer_edge.training.dataset import FaceDataset, predict_logits
+from fer_edge.training.depthwise import quicken
 from fer_edge.training.freeze import freeze, parameter_counts, prepare, train_mode, trained_at
 from fer_edge.training.loader import train_loader
 from fer_edge.training.lora import merged
@@ -100,6 +101,8 @@ def train(
 
     with run_folder.writing(recipe, run, facts, accelerator, at.epoch) as log:
         net.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if accelerator.device.type == "cpu":
+            quicken(net)
         for number in range(at.phase, len(fit.phases)):
             phase = fit.phases[number]
             if number > at.phase:

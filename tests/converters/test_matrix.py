@@ -115,11 +115,12 @@ def test_the_networks_are_kept_and_one_precision_is_asked_for(
 
 def test_random_networks_do_not_explode() -> None:
     """Else rounding decides, and no engine agrees with torch: system C's network at full size."""
-    spec = replace(FULL["tf_efficientnetv2_s"], input=replace(SMALL["cnn48"].input, size_px=64))
-    rule = CropRule(64)
-    faces = gate_faces(None, EMOTIONS, rule, FACES)
+    spec = FULL["tf_efficientnetv2_s"]
+    all_faces = gate_faces(None, EMOTIONS, CropRule(spec.input.size_px), FACES)
+    few = slice(0, None, FACES // 28)
+    faces = replace(all_faces, images=all_faces.images[few], truth=all_faces.truth[few])
     made = fitted(spec, faces)
     _, together = torch_outputs(made, faces.images[:4])
     _, alone = torch_outputs(made, faces.images[:1])
     assert np.allclose(alone[0], together[0], rtol=1e-3, atol=1e-3 * np.abs(together).max())
-    assert np.abs(together).max() < 1000
+    assert np.abs(together).max() < 100
