@@ -7,16 +7,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from fer_edge import DEFAULT_BUNDLE, InputError, Predictor, TargetError, open_bundle
 from fer_edge.benchmarks.accuracy import accuracy, mark_front
 from fer_edge.benchmarks.against import load_against
 from fer_edge.benchmarks.environment import cpu_seconds, environment, noise, noise_note
 from fer_edge.benchmarks.job import CROP_PX, Job, Ready, Step
 from fer_edge.benchmarks.loadgen import check_loadgen, loadgen
-from fer_edge.benchmarks.scenarios import SCENARIOS, TORCH_EAGER
+from fer_edge.benchmarks.scenarios import SCENARIOS, TORCH_COMPILE, TORCH_EAGER
 
 SCHEMA = 2
 """2: percentiles are of the steady state; rows carry their samples and the scenario's figures."""
@@ -45,8 +42,9 @@ def bench(
     name in SCENARIOS. target, precision: only such variants; None means all. checkpoint: the
     folder that torch eager runs, for the ratio against it; None leaves torch out. budget_s: time
     for each batch size, all variants together; percentiles without enough samples stay None.
-    hz, deadline_ms: of a stream; no deadline means one period. against: ``module:function`` to
-    measure in turns with ours. data, split: labelled faces for accuracy beside speed.
+    hz, deadline_ms: of a stream; no deadline means one period. against: ``module:function``, or
+    ``torch.compile`` of the checkpoint, to measure in turns with ours. data, split: labelled
+    faces for accuracy beside speed.
     loadgen_logs: a folder; the official LoadGen then drives the same scenario and logs there.
 
     Latency is ``predictor.predict_batch`` of 200x200 BGR crops: resize and answers included.
@@ -65,12 +63,17 @@ def bench(
         predictors, refused = _open(path, target, precision, stack)
         references: dict[str, Ready] = {}
         if checkpoint is not None and scenario in ("batch", "single"):
-            references[TORCH_EAGER] = _torch_eager(checkpoint)
+            references[TORCH_EAGER] = _in_torch(checkpoint)
         size_px = content.crop.size_px
         if against is not None:
             if scenario not in ("batch", "single"):
                 raise InputError(f"expected --against with batch or single, got {scenario}")
-            references[against] = load_against(against, size_px)
+            if against != TORCH_COMPILE:
+                references[against] = load_against(against, size_px)
+            elif checkpoint is not None:
+                references[against] = _in_torch(checkpoint, compiled=True)
+            else:
+                raise InputError(f"expected a checkpoint with --against {against}: --checkpoint")
         if loadgen_logs is not None:
             check_loadgen(scenario)
         judged = {} if data is None else accuracy(predictors, data, split, step)
@@ -124,17 +127,7 @@ def _open(
     return predictors, refused
 
 
-def _torch_eager(checkpoint: str | Path) -> Ready:
-    """What a user has before converting: the checkpoint in torch, fp32, eager, all cores."""
-    import torch
+def _in_torch(checkpoint: str | Path, *, compiled: bool = False) -> Ready:
+    from fer_edge.benchmarks.in_torch import in_torch  # torch is not part of the bench extra
 
-    from fer_edge.training.checkpoint import load_checkpoint
-    from fer_edge.training.deploy import DeployModule
-
-    module = DeployModule(load_checkpoint(checkpoint))
-
-    def run(batch: npt.NDArray[np.uint8]) -> object:
-        with torch.inference_mode():
-            return module(torch.from_numpy(batch))
-
-    return run
+    return in_torch(checkpoint, compiled=compiled)

@@ -9,11 +9,8 @@ second of ``predict_batch`` against ``benchmark_app`` on the same model file.
 
 from __future__ import annotations
 
-import re
 import statistics
-import subprocess
 import sys
-import tempfile
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,15 +19,16 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge import DEFAULT_BUNDLE, Predictor, TargetError, Variant, open_bundle
+from fer_edge.benchmarks.benchmark_app import ARITHMETIC, benchmark_app
 from fer_edge.benchmarks.environment import environment, machine, noise_note
 from fer_edge.benchmarks.timing import interleaved
+from fer_edge.telemetry import import_without_telemetry
 
 _SAMPLES = 3000
 _ROUNDS, _ROUND_S = 5, 3.0
 _BATCH = 32
 _ALLOWED_RATIO, _ALLOWED_US = 1.15, 40.0
 _MIN_THROUGHPUT_RATIO = 0.95
-_ARITHMETIC = {"fp32": "f32", "int8": "f32", "bf16": "bf16", "fp16": "f16"}
 
 
 def bare_engine(variant: Variant, files: dict[str, bytes], tensor: npt.NDArray[np.uint8]) -> Any:
@@ -46,8 +44,7 @@ def bare_engine(variant: Variant, files: dict[str, bytes], tensor: npt.NDArray[n
         )
         name = session.get_inputs()[0].name
         return lambda: session.run(None, {name: tensor})
-    import openvino
-
+    openvino = import_without_telemetry("openvino")
     core = openvino.Core()
     weights = next((data for path, data in files.items() if path.endswith(".bin")), b"")
     compiled = core.compile_model(
@@ -55,33 +52,12 @@ def bare_engine(variant: Variant, files: dict[str, bytes], tensor: npt.NDArray[n
         "CPU",
         {
             "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": _ARITHMETIC[variant.precision],
+            "INFERENCE_PRECISION_HINT": ARITHMETIC[variant.precision],
         },
     )
     request = compiled.create_infer_request()
     request.set_input_tensor(openvino.Tensor(tensor, shared_memory=True))
     return request.infer
-
-
-def benchmark_app_hz(bundle: Path, variant: Variant, hint: str) -> float:
-    """Images per second that OpenVINO's own benchmark_app reports for the same file and batch."""
-    size = open_bundle(bundle).crop.size_px
-    done = subprocess.run(
-        [
-            str(Path(sys.executable).with_name("benchmark_app")),
-            *("-m", str(bundle / variant.entry), "-d", "CPU", "-t", f"{_ROUND_S:.0f}"),
-            *("-shape", f"[{_BATCH},{size},{size},3]"),
-            *("-hint", hint, "-infer_precision", _ARITHMETIC[variant.precision]),
-        ],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=tempfile.gettempdir(),
-    )
-    found = re.search(r"Throughput:\s*([0-9.]+)\s*FPS", done.stdout)
-    if found is None:
-        raise TargetError(f"benchmark_app printed no throughput: {done.stdout[-500:]}")
-    return float(found[1])
 
 
 def main() -> int:
@@ -132,7 +108,7 @@ def main() -> int:
         rates: dict[str, list[float]] = {name: [] for name in (*faces, "app")}
         # In turns: a shared machine is faster in one minute than in the next.
         for _ in range(_ROUNDS):
-            rates["app"].append(benchmark_app_hz(bundle, variant, "throughput"))
+            rates["app"].append(benchmark_app(bundle, variant, _BATCH, "throughput", _ROUND_S).hz)
             for name, some in faces.items():
                 taken = interleaved(
                     {name: partial(predictor.predict_batch, some)}, 100_000, budget_s=_ROUND_S

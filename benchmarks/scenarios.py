@@ -24,7 +24,7 @@ from fer_edge.benchmarks.stream import POLICY, run_stream, stream_row
 from fer_edge.benchmarks.sustained import sustained
 from fer_edge.benchmarks.timing import Call, Samples, interleaved, ratio_interval
 
-TORCH_EAGER = "torch eager fp32"
+TORCH_EAGER, TORCH_COMPILE = "torch eager fp32", "torch.compile"
 BASELINES = (TORCH_EAGER, "onnxruntime/fp32")
 _BATCH_SAMPLES = 700
 """Enough for a p99 at 99 % confidence (662)."""

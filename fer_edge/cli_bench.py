@@ -48,7 +48,7 @@ def bench() -> None:
 @click.option("--checkpoint", type=click.Path(path_type=Path),
               help="Run in torch eager beside it [shipped, in a whole batch run].")  # fmt: skip
 @click.option("--against", metavar="MODULE:FUNCTION",
-              help="Your function of a uint8 [N,S,S,3] batch, in turns with ours.")  # fmt: skip
+              help="In turns: your function of a uint8 [N,S,S,3], or torch.compile.")  # fmt: skip
 @click.option("--data", type=click.Path(path_type=Path), help="Labelled faces: accuracy as well.")
 @click.option("--split", default="val", show_default=True, help="train, val, test, or none.")
 @click.option("--loadgen", is_flag=True, help="MLPerf's LoadGen as well (single, offline).")
@@ -99,6 +99,7 @@ def run(
     sizes = None if batch_sizes is None else numbers(batch_sizes)
     # One variant, or a long single stream, shall not share its budget with torch unasked.
     whole = scenario == "batch" and (target, precision) == ("all", "all")
+    whole |= against == "torch.compile"
     if bundle is None and checkpoint is None and whole and _has_torch():
         checkpoint = DEFAULT_CHECKPOINT
     with progress() as (_, step):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from torch._inductor.utils import fresh_cache
 
 from fer_edge import cli_bench
 from fer_edge.backends.fake import write_fake_bundle
@@ -15,7 +17,7 @@ from fer_edge.benchmarks.bench import bench
 from fer_edge.benchmarks.report import print_table
 from fer_edge.benchmarks.scenarios import BASELINES, SCENARIOS, cold_start
 from fer_edge.benchmarks.timing import MIN_SAMPLES
-from fer_edge.errors import BundleError, FerEdgeError, InputError, TargetError
+from fer_edge.errors import BundleError, EngineError, FerEdgeError, InputError, TargetError
 from fer_edge.labels import EMOTIONS
 from fer_edge.training.checkpoint import Checkpoint, save_checkpoint
 from fer_edge.training.model import FaceNet, InputSpec, ModelSpec
@@ -104,19 +106,43 @@ def test_a_variant_that_cannot_run_here_is_said_to_be_refused(
     assert "somechip" in refused["reason"]
 
 
-def test_a_checkpoint_is_the_baseline_that_variants_are_compared_with(
-    fake_bundle: Path, tmp_path: Path
-) -> None:
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
     torch.manual_seed(0)
     spec = ModelSpec("test_byobnet", EMOTIONS, InputSpec(48, "grey", (0.5,), (0.25,)))
     save_checkpoint(Checkpoint(FaceNet(spec).eval()), tmp_path / "best")
-    report = bench(fake_bundle, (1,), checkpoint=tmp_path / "best", budget_s=1)
+    return tmp_path / "best"
+
+
+def test_a_checkpoint_is_the_baseline_that_variants_are_compared_with(
+    fake_bundle: Path, checkpoint: Path
+) -> None:
+    report = bench(fake_bundle, (1,), checkpoint=checkpoint, budget_s=1)
     rows = {row["variant"]: row for row in report["rows"]}
     assert set(rows) == {"fake/fp32", BASELINES[0]}
     speedup = rows["fake/fp32"]["speedup"][BASELINES[0]]
     assert speedup["low"] <= speedup["ratio"] <= speedup["high"]
     assert "speedup" not in rows[BASELINES[0]]
     json.dumps(report, allow_nan=False)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_torch_compile_takes_its_turns(fake_bundle: Path, checkpoint: Path) -> None:
+    report = bench(fake_bundle, (1,), checkpoint=checkpoint, against="torch.compile", budget_s=1)
+    rows = {row["variant"]: row for row in report["rows"]}
+    assert set(rows) == {"fake/fp32", BASELINES[0], "torch.compile"}
+    assert set(rows["fake/fp32"]["speedup"]) == {BASELINES[0], "torch.compile"}
+
+
+def test_torch_compile_needs_a_checkpoint_and_a_compiler(
+    fake_bundle: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(InputError, match="--checkpoint"):
+        bench(fake_bundle, (1,), against="torch.compile", budget_s=0.1)
+    monkeypatch.setattr("torch._inductor.config.cpp.cxx", ("no-such-compiler",))
+    torch._dynamo.reset()
+    with pytest.raises(EngineError, match="cannot run"), fresh_cache():
+        bench(fake_bundle, (1,), checkpoint=checkpoint, against="torch.compile", budget_s=0.1)
 
 
 @pytest.mark.parametrize("sizes", [(), (0,), (1, -8)])
