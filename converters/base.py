@@ -27,8 +27,8 @@ from fer_edge.errors import TargetError
 from fer_edge.training.checkpoint import Checkpoint
 
 _NOT_TARGETS = {
-    "base", "convert", "coreml_layers", "coreml_operations", "coreml_program", "export", "faces",
-    "files", "matrix", "parity", "probe", "search", "speed", "typed",
+    "base", "candidate", "convert", "coreml_layers", "coreml_operations", "coreml_program",
+    "export", "faces", "files", "matrix", "merge", "parity", "probe", "search", "speed", "typed",
 }  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from torch import nn
 from fer_edge.atomic import write_file
 from fer_edge.backends.base import Batch, Options, Outputs, Session
 from fer_edge.backends.onnxruntime import OnnxRuntimeSession
-from fer_edge.converters.convert import torch_outputs
+from fer_edge.converters.candidate import torch_outputs
 from fer_edge.converters.export import export_onnx
 from fer_edge.converters.faces import gate_faces
 from fer_edge.converters.parity import Limits, compare, failures, prove_batches, run_all

@@ -18,13 +18,8 @@ import numpy as np
 import torch
 
 from fer_edge.converters.base import Source, converter, targets
-from fer_edge.converters.convert import (
-    CROP_MARGIN,
-    Candidate,
-    build_variant,
-    judge_variant,
-    torch_outputs,
-)
+from fer_edge.converters.candidate import Candidate, build_variant, judge_variant, torch_outputs
+from fer_edge.converters.convert import CROP_MARGIN
 from fer_edge.converters.export import export_onnx
 from fer_edge.converters.faces import FaceSet, calibration_faces, gate_faces
 from fer_edge.converters.speed import single_face_p50_ms

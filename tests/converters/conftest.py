@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from fer_edge.backends.base import Outputs
-from fer_edge.converters.convert import CROP_MARGIN, torch_outputs
+from fer_edge.converters.candidate import torch_outputs
+from fer_edge.converters.convert import CROP_MARGIN
 from fer_edge.converters.export import export_onnx
 from fer_edge.converters.faces import FaceSet, calibration_faces, gate_faces
 from fer_edge.labels import EMOTIONS

@@ -26,7 +26,7 @@ from fer_edge import Predictor, open_bundle
 from fer_edge.backends import onnxruntime as engine
 from fer_edge.backends.base import Options
 from fer_edge.cli import main
-from fer_edge.converters import convert as module
+from fer_edge.converters import candidate as module
 from fer_edge.converters import onnxruntime as converter
 from fer_edge.converters.base import Artifact, Recipe, Source
 from fer_edge.converters.convert import convert

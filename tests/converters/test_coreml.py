@@ -25,7 +25,8 @@ from fer_edge.backends.coreml import coremltools
 from fer_edge.bundle import Variant, listed, open_bundle
 from fer_edge.converters import coreml
 from fer_edge.converters.base import Artifact, Source
-from fer_edge.converters.convert import CROP_MARGIN, convert, torch_outputs
+from fer_edge.converters.candidate import torch_outputs
+from fer_edge.converters.convert import CROP_MARGIN, convert
 from fer_edge.converters.coreml_program import ProgramSession
 from fer_edge.converters.faces import FaceSet, gate_faces
 from fer_edge.converters.parity import Limits, compare, failures, run_all

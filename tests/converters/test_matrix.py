@@ -14,7 +14,7 @@ from fer_edge.backends import onnxruntime as engine
 from fer_edge.cli import main
 from fer_edge.converters import onnxruntime
 from fer_edge.converters.base import Artifact, Recipe, Source, converter, targets
-from fer_edge.converters.convert import torch_outputs
+from fer_edge.converters.candidate import torch_outputs
 from fer_edge.converters.faces import gate_faces
 from fer_edge.converters.matrix import FACES, FULL, SMALL, Row, fitted, markdown, matrix
 from fer_edge.errors import ConversionError

@@ -31,7 +31,7 @@ def test_a_variant_whose_engine_crashes_is_left_out_and_the_others_are_written(
     def dies(bundle: Any, contents: Any) -> str | None:
         return "its engine crashes" if bundle.variants[0].precision == "int8" else None
 
-    monkeypatch.setattr("fer_edge.converters.convert.crash", dies)
+    monkeypatch.setattr("fer_edge.converters.candidate.crash", dies)
     said: list[str] = []
     made = convert(checkpoint, ["onnxruntime"], tmp_path / "x.fer", ["all"], say=said.append)
     assert [variant.name for variant in made.variants] == ["onnxruntime/fp32"]

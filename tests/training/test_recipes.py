@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from fer_edge import Predictor
-from fer_edge.converters.convert import convert, torch_outputs
+from fer_edge.converters.candidate import torch_outputs
+from fer_edge.converters.convert import convert
 from fer_edge.converters.faces import gate_faces
 from fer_edge.converters.matrix import SMALL
 from fer_edge.labels import EMOTIONS
