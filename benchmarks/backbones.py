@@ -32,7 +32,7 @@ from fer_edge.training.checkpoint import load_checkpoint
 from fer_edge.training.deploy import DeployModule
 
 _ROUNDS, _ROUND_S, _APP_S, _SAMPLES, _BLOCK = 2, 4.0, 4.0, 96, 8
-_HEADER = (
+HEADER = (
     "network",
     "GMAC",
     "runs in",
@@ -123,8 +123,8 @@ def main() -> int:
     lines = [
         f"{machine(env)}, {env['time']}. {noise_note(env) or 'The machine was quiet.'}",
         "",
-        f"| {' | '.join(_HEADER)} |",
-        f"|{' --- |' * len(_HEADER)}",
+        f"| {' | '.join(HEADER)} |",
+        f"|{' --- |' * len(HEADER)}",
     ]
     for bundle in sorted(folder.glob("*.fer")):
         for row in rows(bundle, folder / "checkpoints" / bundle.stem):
