@@ -135,14 +135,9 @@ class Program:
         return [values[name] for name in self.outputs]
 
     def _run(self, operation: Operation, values: dict[str, Any]) -> None:
-        def given(value: Any) -> Any:
-            if isinstance(value, list):
-                return [given(item) for item in value]
-            return values[value.text] if isinstance(value, _Name) else value
-
         kind = operation.kind
         try:
-            found = OPERATIONS[kind](**{k: given(v) for k, v in operation.inputs.items()})
+            found = OPERATIONS[kind](**{k: _given(v, values) for k, v in operation.inputs.items()})
         except (KeyError, TypeError, ValueError, RuntimeError, IndexError) as error:
             raise ConversionError(
                 f"the Core ML operation {kind!r} ({operation.outputs[0].name}) cannot be "
@@ -218,6 +213,12 @@ class Program:
                 f"got {min(size, data.size)}"
             )
         return _tensor(np.frombuffer(data.tobytes(), _numpy(dtype)), shape)
+
+
+def _given(value: Any, values: dict[str, Any]) -> Any:
+    if isinstance(value, list):
+        return [_given(item, values) for item in value]
+    return values[value.text] if isinstance(value, _Name) else value
 
 
 def _numpy(dtype: str) -> str:

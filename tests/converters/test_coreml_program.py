@@ -8,9 +8,11 @@ computes them as torch does is then proven together.
 from __future__ import annotations
 
 import functools
+import gc
 import logging
 import math
 import warnings
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -360,6 +362,21 @@ def test_a_result_of_another_shape_than_declared_is_refused(cases: Saved) -> Non
 def test_a_picture_of_another_size_is_refused(cases: Saved) -> None:
     with pytest.raises(ConversionError, match=r"face to be \[1, 3, 8, 8\].*\[1, 3, 9, 8\]"):
         Program(cases.model, cases.weights)(np.zeros((9, 8, 3), np.uint8))
+
+
+def test_nothing_that_a_face_made_outlives_its_answer(cases: Saved) -> None:
+    """A cycle would keep it until the collector comes by: a large network once took 21 GB."""
+    program = Program(cases.model, cases.weights)
+    made: list[weakref.ref[Tensor]] = []
+    gc.collect()
+    gc.disable()
+    try:
+        program(FACE, observe=lambda _, result: made.append(weakref.ref(result)))
+        alive = sum(tensor() is not None for tensor in made)
+    finally:
+        gc.enable()
+    assert len(made) > len(CASES)
+    assert alive == 0
 
 
 def test_the_order_of_the_colours_is_the_packages(cases: Saved, results: dict[str, Tensor]) -> None:
