@@ -57,13 +57,15 @@ def load(variant: Variant, files: Mapping[str, bytes], options: Options) -> Open
 _FACES_IN_A_PART = 4
 """Small parts end together, so that no stream waits; smaller ones cost more in calls than that."""
 _PARTS_IN_FLIGHT = 8
+"""For each stream."""
 
 
 class OpenVinoSession:
-    """Requests are kept in a pool: each caller takes one, so that threads never share buffers."""
+    """Two graphs of one network: one for any batch, and one for the size that is usual, which
+    knows its shapes and is quicker by what the other spends on finding them out."""
 
     def __init__(self, model: bytes, weights: bytes, precision: str, options: Options) -> None:
-        core = _core()
+        core, device = _core(), _device(options)
         settings: dict[str, Any] = {
             "PERFORMANCE_HINT": options.hint.upper(),
             "INFERENCE_PRECISION_HINT": _ARITHMETIC[precision],
@@ -80,49 +82,77 @@ class OpenVinoSession:
                     "expected probabilities [N, classes] and embedding [N, D], the model gives "
                     + ", ".join(map(str, shapes))
                 )
-            self._widths = [shape[1].get_length() for shape in shapes]
-            self._compiled = core.compile_model(network, _device(options), settings)
-            self._streams = (
-                self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
-                if options.hint == "throughput"
-                else 1
+            widths = [shape[1].get_length() for shape in shapes]
+            compiled = core.compile_model(network, device, settings)
+            self._any: _Graph | None = _Graph(compiled, widths)
+            self._streams, self._usual = 1, 1
+            if options.hint == "throughput":
+                self._streams = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
+                self._usual = _FACES_IN_A_PART
+            shape = network.input(0).partial_shape
+            shape[0] = self._usual
+            network.reshape({0: shape})
+            self._fixed: _Graph | None = _Graph(
+                core.compile_model(network, device, settings), widths
             )
         except RuntimeError as error:
             raise EngineError(f"OpenVINO cannot load this model: {error}") from error
-        self._idle: deque[_Request] = deque()
 
     def run(self, batch: Batch) -> Outputs:
-        parts = [batch]
-        if self._streams > 1 and len(batch) > 1:
-            count = max(self._streams, len(batch) // _FACES_IN_A_PART)
-            count = min(count, self._streams * _PARTS_IN_FLIGHT, len(batch))
-            parts = np.array_split(batch, count)
-        requests = [self._take() for _ in parts]
+        parts = self._parts(batch)
+        under_way: deque[tuple[_Graph, _Request]] = deque()
+        answers: list[Outputs] = []
         try:
-            for request, part in zip(requests, parts, strict=True):
+            for part in parts:
+                if len(under_way) == self._streams * _PARTS_IN_FLIGHT:
+                    answers.append(_answer(*under_way.popleft()))
+                graph = self._fixed if len(part) == self._usual else self._any
+                if graph is None:
+                    raise EngineError("this session was closed")
+                request = graph.take()
                 request.start(part)
-            outputs = [request.wait() for request in requests]
+                under_way.append((graph, request))
+            answers += [_answer(*one) for one in under_way]
         except RuntimeError as error:
+            # Requests under way are not used again: they may still be running.
             raise EngineError(f"OpenVINO failed on a batch {batch.shape}: {error}") from error
-        # Not those that failed: they may still be running, or bound to memory that was refused.
-        self._idle.extend(requests)
-        if len(outputs) == 1:
-            return outputs[0]
-        probabilities, embedding = zip(*outputs, strict=True)
+        if len(answers) == 1:
+            return answers[0]
+        probabilities, embedding = zip(*answers, strict=True)
         return np.concatenate(probabilities), np.concatenate(embedding)
 
-    def _take(self) -> _Request:
+    def _parts(self, batch: Batch) -> list[Batch]:
+        if self._streams == 1 or len(batch) == 1:
+            return [batch]
+        if len(batch) < self._streams * self._usual:  # then something for each stream
+            return np.array_split(batch, min(self._streams, len(batch)))
+        return [batch[i : i + self._usual] for i in range(0, len(batch), self._usual)]
+
+    def close(self) -> None:
+        self._any = self._fixed = None
+
+
+class _Graph:
+    """Requests are kept in a pool: each caller takes one, so that threads never share buffers."""
+
+    def __init__(self, compiled: Any, widths: list[int]) -> None:
+        self._compiled, self._widths = compiled, widths
+        self._idle: deque[_Request] = deque()
+
+    def take(self) -> _Request:
         try:
             return self._idle.pop()
         except IndexError:
-            compiled = self._compiled
-        if compiled is None:
-            raise EngineError("this session was closed")
-        return _Request(compiled, self._widths)
+            return _Request(self._compiled, self._widths)
 
-    def close(self) -> None:
-        self._compiled = None
-        self._idle.clear()
+    def give_back(self, request: _Request) -> None:
+        self._idle.append(request)
+
+
+def _answer(graph: _Graph, request: _Request) -> Outputs:
+    found = request.wait()
+    graph.give_back(request)
+    return found
 
 
 class _Request:

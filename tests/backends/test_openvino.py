@@ -15,24 +15,52 @@ from fer_edge.errors import EngineError
 pytest.importorskip("openvino")
 
 
-@pytest.fixture(scope="module")
-def session() -> OpenVinoSession:
+def loaded(hint: str) -> OpenVinoSession:
     bundle = open_bundle(DEFAULT_BUNDLE)
     variant = next(v for v in bundle.variants if v.name == "openvino/fp32")
-    return load(variant, bundle.read(variant), Options())
+    return load(variant, bundle.read(variant), Options(hint=hint))
 
 
+@pytest.fixture(scope="module")
+def session() -> OpenVinoSession:
+    return loaded("latency")
+
+
+@pytest.mark.parametrize("faces", [1, 2])
 def test_a_batch_of_the_wrong_size_fails_each_time_and_harms_no_other(
-    session: OpenVinoSession,
+    session: OpenVinoSession, faces: int
 ) -> None:
+    """One face has a graph of its own."""
     rng = np.random.default_rng(0)
-    good = rng.integers(0, 256, (2, 96, 96, 3), np.uint8)
+    good = rng.integers(0, 256, (faces, 96, 96, 3), np.uint8)
     before = session.run(good)
     for _ in range(3):  # a request that kept the refused memory would answer the second time
         with pytest.raises(EngineError):
             session.run(good[:, :48, :48].copy())
     for one, other in zip(before, session.run(good), strict=True):
         assert np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("hint", ["latency", "throughput"])
+def test_however_a_batch_is_split_each_face_gets_its_own_answer(
+    session: OpenVinoSession, hint: str
+) -> None:
+    faces = np.random.default_rng(1).integers(0, 256, (150, 96, 96, 3), np.uint8)
+    alone = [session.run(faces[i : i + 1]) for i in range(len(faces))]
+    other = loaded(hint)
+    for count in (1, 2, 3, 4, 5, 7, 8, 9, 33, 150):
+        for i, found in enumerate(other.run(faces[:count])):
+            assert len(found) == count
+            expected = np.concatenate([answer[i] for answer in alone[:count]])
+            np.testing.assert_allclose(found, expected, atol=2e-4)
+
+
+def test_a_closed_session_says_so() -> None:
+    other = loaded("throughput")
+    other.close()
+    for count in (1, 4):
+        with pytest.raises(EngineError, match="closed"):
+            other.run(np.zeros((count, 96, 96, 3), np.uint8))
 
 
 @pytest.mark.parametrize("widths", [[7], [7, None], [7, 4, 4]])
