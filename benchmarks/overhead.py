@@ -27,8 +27,9 @@ from fer_edge.benchmarks.timing import interleaved
 from fer_edge.telemetry import import_without_telemetry
 
 _SAMPLES = 3000
-_ROUNDS, _ROUND_S = 5, 3.0
-_BATCH = 32
+_ROUNDS, _ROUND_S = 5, 2.0
+_BATCHES = (1, 8, 32, 64)
+"""benchmark_app has several single faces under way; a call with one face cannot: not judged."""
 _ALLOWED_RATIO, _ALLOWED_US = 1.15, 40.0
 _MIN_THROUGHPUT_RATIO = 0.95
 
@@ -70,6 +71,45 @@ def bare_engine(
     return request.infer
 
 
+def _throughput(bundle: Path, variant: Variant, batch: int, size_px: int) -> bool:
+    """Prints the rates of one variant; True if ready crops go as fast as they have to."""
+    try:
+        predictor = Predictor(bundle, variant.target, variant.precision, hint="throughput")
+    except TargetError:
+        return True
+    rng = np.random.default_rng(0)
+    shapes = {"ready crops": size_px, "200 px crops": 200}
+    faces = {
+        name: list(rng.integers(0, 256, (batch, px, px, 3), np.uint8))
+        for name, px in shapes.items()
+    }
+    ratios: dict[str, list[float]] = {name: [] for name in faces}
+    rates: dict[str, list[float]] = {name: [] for name in (*faces, "app")}
+    with predictor:
+        # In turns: a shared machine is faster in one minute than in the next.
+        for _ in range(_ROUNDS):
+            told = benchmark_app(bundle, variant, batch, "throughput", _ROUND_S)
+            rates["app"].append(told.hz)
+            for name, some in faces.items():
+                call = {name: partial(predictor.predict_batch, some)}
+                taken = interleaved(call, 100_000, budget_s=_ROUND_S)
+                rates[name].append(taken[name].throughput_hz(batch))
+                ratios[name].append(rates[name][-1] / told.hz)
+    good = True
+    for name, each in ratios.items():
+        ratio = statistics.median(each)
+        judged = name == "ready crops" and batch > 1
+        passed = ratio >= _MIN_THROUGHPUT_RATIO
+        good &= passed or not judged
+        verdict = ("ok" if passed else "MISSED") if judged else "for information"
+        print(
+            f"  {variant.name:18s} {name:12s} {statistics.median(rates[name]):6.0f} / "
+            f"{statistics.median(rates['app']):.0f}, median of {_ROUNDS} ratios {ratio:.3f}x "
+            f"({min(each):.2f} to {max(each):.2f})  {verdict}"
+        )
+    return good
+
+
 def main() -> int:
     bundle = Path(sys.argv[1]) if len(sys.argv) > 1 else DEFAULT_BUNDLE
     content = open_bundle(bundle)
@@ -104,42 +144,11 @@ def main() -> int:
                 f"{ours / theirs:.3f}x, {1000 * (ours - theirs):+.0f} us  "
                 f"{'ok' if passed else 'MISSED'}"
             )
-    print(f"\nBatch {_BATCH}: predict_batch against benchmark_app, images per second")
-    for variant in content.variants:
-        if variant.target != "openvino":
-            continue
-        try:
-            predictor = Predictor(bundle, variant.target, variant.precision, hint="throughput")
-        except TargetError:
-            continue
-        shapes = {"ready crops": size, "200 px crops": 200}
-        faces = {
-            name: list(rng.integers(0, 256, (_BATCH, px, px, 3), np.uint8))
-            for name, px in shapes.items()
-        }
-        ratios: dict[str, list[float]] = {name: [] for name in faces}
-        rates: dict[str, list[float]] = {name: [] for name in (*faces, "app")}
-        # In turns: a shared machine is faster in one minute than in the next.
-        for _ in range(_ROUNDS):
-            rates["app"].append(benchmark_app(bundle, variant, _BATCH, "throughput", _ROUND_S).hz)
-            for name, some in faces.items():
-                taken = interleaved(
-                    {name: partial(predictor.predict_batch, some)}, 100_000, budget_s=_ROUND_S
-                )
-                rates[name].append(taken[name].throughput_hz(_BATCH))
-                ratios[name].append(rates[name][-1] / rates["app"][-1])
-        predictor.close()
-        for name, each in ratios.items():
-            ratio = statistics.median(each)
-            judged = name == "ready crops"
-            passed = ratio >= _MIN_THROUGHPUT_RATIO
-            good &= passed or not judged
-            verdict = ("ok" if passed else "MISSED") if judged else "with resizing, for information"
-            print(
-                f"  {variant.name:18s} {name:12s} {statistics.median(rates[name]):6.0f} / "
-                f"{statistics.median(rates['app']):.0f}, median of {_ROUNDS} ratios {ratio:.3f}x "
-                f"({min(each):.2f} to {max(each):.2f})  {verdict}"
-            )
+    for batch in _BATCHES:
+        print(f"\nBatch {batch}: predict_batch against benchmark_app, faces per second")
+        for variant in content.variants:
+            if variant.target == "openvino":
+                good &= _throughput(bundle, variant, batch, size)
     return 0 if good else 1
 
 
