@@ -31,7 +31,7 @@ from fer_edge.benchmarks.timing import Call, Samples, interleaved, ratio_interva
 from fer_edge.training.checkpoint import load_checkpoint
 from fer_edge.training.deploy import DeployModule
 
-_ROUNDS, _ROUND_S, _APP_S, _SAMPLES, _BLOCK = 2, 4.0, 4.0, 96, 8
+_ROUNDS, _ROUND_S, _APP_S, _SAMPLES, _BLOCK = 3, 20.0, 4.0, 96, 8
 HEADER = (
     "network",
     "GMAC",

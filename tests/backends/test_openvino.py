@@ -14,6 +14,8 @@ from fer_edge.errors import EngineError
 
 pytest.importorskip("openvino")
 
+SIZE = open_bundle(DEFAULT_BUNDLE).crop.size_px
+
 
 def loaded(hint: str) -> OpenVinoSession:
     bundle = open_bundle(DEFAULT_BUNDLE)
@@ -32,7 +34,7 @@ def test_a_batch_of_the_wrong_size_fails_each_time_and_harms_no_other(
 ) -> None:
     """One face has a graph of its own."""
     rng = np.random.default_rng(0)
-    good = rng.integers(0, 256, (faces, 96, 96, 3), np.uint8)
+    good = rng.integers(0, 256, (faces, SIZE, SIZE, 3), np.uint8)
     before = session.run(good)
     for _ in range(3):  # a request that kept the refused memory would answer the second time
         with pytest.raises(EngineError):
@@ -45,7 +47,7 @@ def test_a_batch_of_the_wrong_size_fails_each_time_and_harms_no_other(
 def test_however_a_batch_is_split_each_face_gets_its_own_answer(
     session: OpenVinoSession, hint: str
 ) -> None:
-    faces = np.random.default_rng(1).integers(0, 256, (150, 96, 96, 3), np.uint8)
+    faces = np.random.default_rng(1).integers(0, 256, (150, SIZE, SIZE, 3), np.uint8)
     alone = [session.run(faces[i : i + 1]) for i in range(len(faces))]
     other = loaded(hint)
     for count in (1, 2, 3, 4, 5, 7, 8, 9, 33, 150):
@@ -60,7 +62,7 @@ def test_a_closed_session_says_so() -> None:
     other.close()
     for count in (1, 4):
         with pytest.raises(EngineError, match="closed"):
-            other.run(np.zeros((count, 96, 96, 3), np.uint8))
+            other.run(np.zeros((count, SIZE, SIZE, 3), np.uint8))
 
 
 @pytest.mark.parametrize("widths", [[7], [7, None], [7, 4, 4]])
