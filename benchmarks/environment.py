@@ -22,7 +22,7 @@ _NOISY_SPREAD = 1.5
 
 
 def environment() -> dict[str, Any]:
-    """Processor, ISA, cores, clocks, memory, load, governor, system, libraries and time.
+    """Processor, ISA, cores, clocks, memory, load, GPU driver, system, libraries and time.
 
     What the system does not tell is None: a virtual machine seldom has a clock or a sensor.
     """
@@ -34,6 +34,7 @@ def environment() -> dict[str, Any]:
         "isa": [flag for flag in _ISA if flag in _flags()],
         "cores": os.cpu_count(),
         "affinity": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
+        "nvidia_driver": _read("/proc/driver/nvidia/version"),
         "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         "clock_mhz": clock_mhz(),
         "temperature_c": temperature_c(),

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fer_edge import Predictor
+from fer_edge.benchmarks import energy
 from fer_edge.benchmarks.job import Job
 from fer_edge.benchmarks.rows import percentiles
 from fer_edge.benchmarks.timing import Samples
@@ -35,7 +36,7 @@ def offline(job: Job) -> dict[str, Any]:
             with Predictor(job.bundle, target, precision, hint="throughput") as predictor:
                 figures = _run(job, name, predictor, batch, job.budget_s / len(job.predictors))
             rows.append({"variant": name, "batch": batch, **figures})
-    return {"rows": rows, "method": METHOD}
+    return {"rows": rows, "method": f"{METHOD} {energy.METHOD}"}
 
 
 def _run(job: Job, name: str, predictor: Predictor, batch: int, budget_s: float) -> dict[str, Any]:
@@ -52,7 +53,7 @@ def _run(job: Job, name: str, predictor: Predictor, batch: int, budget_s: float)
     wanted = -(-MLPERF_FACES // batch)
     ns: list[int] = []
     with ThreadPoolExecutor(in_flight) as pool:
-        began = time.perf_counter_ns()
+        before, began = energy.counters(), time.perf_counter_ns()
         pending: set[Future[int]] = {pool.submit(one, i) for i in range(in_flight)}
         sent = in_flight
         while pending:
@@ -69,4 +70,5 @@ def _run(job: Job, name: str, predictor: Predictor, batch: int, budget_s: float)
         "faces": len(ns) * batch,
         "in_flight": in_flight,
         "throughput_hz": len(ns) * batch / wall_s,
+        "energy_j": energy.joules(before, energy.counters()),
     }

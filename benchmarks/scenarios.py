@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from fer_edge import EngineError
+from fer_edge.benchmarks import energy
 from fer_edge.benchmarks.contended import contended
 from fer_edge.benchmarks.job import Job
 from fer_edge.benchmarks.memory import memory
@@ -64,9 +65,12 @@ def stream(job: Job) -> dict[str, Any]:
             for _ in range(_WARM_UP):
                 call()
             seen = partial(job.step, f"{name} x {cameras} at {job.hz:g} Hz")
+            before = energy.counters()
             answered = run_stream(call, job.hz, frames, step=seen)
-            rows.append(stream_row(name, cameras, job.hz, answered, job.deadline_ms))
-    return {"rows": rows, "method": POLICY}
+            spent_j = energy.joules(before, energy.counters())
+            row = stream_row(name, cameras, job.hz, answered, job.deadline_ms)
+            rows.append({**row, "faces": row["samples"] * cameras, "energy_j": spent_j})
+    return {"rows": rows, "method": f"{POLICY} {energy.METHOD}"}
 
 
 def coldstart(job: Job) -> dict[str, Any]:

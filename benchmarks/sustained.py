@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fer_edge.benchmarks import energy
 from fer_edge.benchmarks.bootstrap import percentile_ratio
 from fer_edge.benchmarks.environment import clock_mhz, temperature_c
 from fer_edge.benchmarks.job import Job
@@ -35,9 +36,13 @@ def sustained(job: Job) -> dict[str, Any]:
         for name, predictor in job.predictors.items():
             call = partial(predictor.predict_batch, crops)
             seen = partial(job.step, f"sustained {name}")
+            before = energy.counters()
             run = run_sustained(call, job.budget_s / len(job.predictors), step=seen)
-            rows.append({"variant": name, "batch": batch, **run})
-    return {"rows": rows, "method": METHOD}
+            spent_j = energy.joules(before, energy.counters())
+            faces = run["samples"] * batch
+            row = {"variant": name, "batch": batch, "faces": faces, "energy_j": spent_j}
+            rows.append({**row, **run})
+    return {"rows": rows, "method": f"{METHOD} {energy.METHOD}"}
 
 
 def run_sustained(

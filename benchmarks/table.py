@@ -56,6 +56,10 @@ def _growth(value: float | None) -> str:
     return "too few calls" if value is None else f"{value / 1e6:+.2f}"
 
 
+def _mj_a_face(row: Row) -> str:
+    return "" if row.get("energy_j") is None else f"{1e3 * row['energy_j'] / row['faces']:.2f}"
+
+
 _PERCENTILES: dict[str, Cell] = {
     "p50 ms": _ms("p50_ms"),
     "p90 ms": _ms("p90_ms"),
@@ -167,6 +171,8 @@ def cells(report: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
         "batch": lambda row: str(row["batch"]),
         **_COLUMNS[report["scenario"]],
     }
+    if any(row.get("energy_j") is not None for row in rows):
+        columns["mJ a face"] = _mj_a_face
     if any("accuracy" in row for row in rows):
         columns |= {
             "accuracy": lambda row: f"{row['accuracy']:.2%}" if "accuracy" in row else "",
