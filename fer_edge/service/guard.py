@@ -14,6 +14,7 @@ from starlette.websockets import WebSocket
 
 from fer_edge.service.limits import Limits, RateLimit
 from fer_edge.service.metrics import Metrics
+from fer_edge.service.protocol import NOT_BEFORE_S
 from fer_edge.service.refusals import RefusedError, answer_to
 
 # Only our own files, and nobody may frame them. blob: is the picture that the page was given.
@@ -73,7 +74,10 @@ class Guard:
                 status = message.get("status", 101)
                 self._metrics.requests.labels(path, str(status)).inc()
                 if "status" in message:
-                    MutableHeaders(scope=message).update(_HEADERS)
+                    headers = MutableHeaders(scope=message)
+                    headers.update(_HEADERS)
+                    if "retry-after" in headers:
+                        scope[NOT_BEFORE_S] = float(headers["retry-after"])
             await send(message)
             if message["type"] == "http.response.body" and not message.get("more_body"):
                 self._metrics.request_s.labels(path).observe(time.perf_counter() - start)

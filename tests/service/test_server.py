@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import select
 import signal
 import socket
 import subprocess
@@ -117,6 +118,29 @@ def test_500_at_once_are_all_answered_and_memory_does_not_grow(serve_fake: Any, 
     assert sum(status == 200 for status, _ in answers) >= 32
     assert server.metric("fer_edge_pending_pictures") == 0
     assert server.metric("process_resident_memory_bytes") - before < 24 * 2**20
+
+
+def test_who_comes_back_too_early_waits_and_others_do_not(serve_fake: Any) -> None:
+    server = serve_fake(rate_hz=1e-3, burst=1)
+    request = b"GET /nowhere HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.port)) as hasty:
+        hasty.settimeout(20)
+
+        def status() -> int:
+            answer = b""
+            while not answer.endswith(b"}"):
+                answer += hasty.recv(4096)
+            return int(answer.split()[1])
+
+        hasty.sendall(request)
+        assert status() == 404
+        hasty.sendall(request)
+        assert status() == 429
+        hasty.sendall(request)
+        for _ in range(3):
+            assert httpx.get(f"{server.base}/healthz").status_code == 200
+        assert not select.select([hasty], [], [], 0)[0], "it was answered before its time"
+        assert status() == 429
 
 
 def test_connections_beyond_the_limit_are_told_so(serve_fake: Any) -> None:
