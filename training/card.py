@@ -128,6 +128,13 @@ def _taught(facts: dict[str, Any]) -> str:
 def _started(facts: dict[str, Any]) -> str:
     if not (weights := facts.get("weights_from")):
         return "No other data, no pretrained weights."
+    for teacher in facts.get("teachers", ()):
+        if teacher["sha256"] == weights["sha256"] and teacher["recipe"]["model"].get("weights"):
+            first = Path(teacher["recipe"]["model"]["weights"]).name
+            return (
+                f"The backbone went on from the teacher `{teacher['recipe']['name']}`, which "
+                f"started from ImageNet weights (`{first}`); no other data."
+            )
     return (
         f"The backbone started from ImageNet weights (`{weights['file']}`, SHA-256 "
         f"`{weights['sha256'][:16]}…`, {weights['loaded']} tensors); no other data."

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -61,8 +62,8 @@ _PARTS_IN_FLIGHT = 8
 
 
 class OpenVinoSession:
-    """Two graphs of one network: one for any batch, and one for the size that is usual, which
-    knows its shapes and is quicker by what the other spends on finding them out."""
+    """Two graphs of one network. One is for the size that is usual: it knows its shapes, and is
+    quicker for that. One is for any size, and made when it is first needed."""
 
     def __init__(self, model: bytes, weights: bytes, precision: str, options: Options) -> None:
         core, device = _core(), _device(options)
@@ -74,6 +75,8 @@ class OpenVinoSession:
             settings["INFERENCE_NUM_THREADS"] = options.threads
         if options.cache_dir is not None:
             settings["CACHE_DIR"] = str(options.cache_dir)
+        throughput = options.hint == "throughput"
+        self._usual = _FACES_IN_A_PART if throughput else 1
         try:
             network = core.read_model(model=model, weights=weights)
             shapes = [output.partial_shape for output in network.outputs]
@@ -83,20 +86,21 @@ class OpenVinoSession:
                     + ", ".join(map(str, shapes))
                 )
             widths = [shape[1].get_length() for shape in shapes]
-            compiled = core.compile_model(network, device, settings)
-            self._any: _Graph | None = _Graph(compiled, widths)
-            self._streams, self._usual = 1, 1
-            if options.hint == "throughput":
-                self._streams = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
-                self._usual = _FACES_IN_A_PART
-            shape = network.input(0).partial_shape
-            shape[0] = self._usual
-            network.reshape({0: shape})
-            self._fixed: _Graph | None = _Graph(
-                core.compile_model(network, device, settings), widths
-            )
+
+            def compiled(faces: int) -> _Graph:
+                """faces: -1 for any number."""
+                shape = network.input(0).partial_shape
+                shape[0] = faces
+                network.reshape({0: shape})
+                return _Graph(core.compile_model(network, device, settings), widths)
+
+            self._fixed: _Graph | None = compiled(self._usual)
+            self._streams = self._fixed.streams() if throughput else 1
         except RuntimeError as error:
             raise EngineError(f"OpenVINO cannot load this model: {error}") from error
+        self._any: _Graph | None = None
+        self._compiled: Callable[[int], _Graph] | None = compiled
+        self._lock = threading.Lock()
 
     def run(self, batch: Batch) -> Outputs:
         parts = self._parts(batch)
@@ -106,9 +110,7 @@ class OpenVinoSession:
             for part in parts:
                 if len(under_way) == self._streams * _PARTS_IN_FLIGHT:
                     answers.append(_answer(*under_way.popleft()))
-                graph = self._fixed if len(part) == self._usual else self._any
-                if graph is None:
-                    raise EngineError("this session was closed")
+                graph = self._graph(len(part))
                 request = graph.take()
                 request.start(part)
                 under_way.append((graph, request))
@@ -128,8 +130,19 @@ class OpenVinoSession:
             return np.array_split(batch, min(self._streams, len(batch)))
         return [batch[i : i + self._usual] for i in range(0, len(batch), self._usual)]
 
+    def _graph(self, faces: int) -> _Graph:
+        with self._lock:
+            if self._compiled is None or self._fixed is None:
+                raise EngineError("this session was closed")
+            if faces == self._usual:
+                return self._fixed
+            if self._any is None:
+                self._any = self._compiled(-1)
+            return self._any
+
     def close(self) -> None:
-        self._any = self._fixed = None
+        with self._lock:
+            self._any = self._fixed = self._compiled = None
 
 
 class _Graph:
@@ -144,6 +157,10 @@ class _Graph:
             return self._idle.pop()
         except IndexError:
             return _Request(self._compiled, self._widths)
+
+    def streams(self) -> int:
+        """Requests that keep the device busy."""
+        return int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
 
     def give_back(self, request: _Request) -> None:
         self._idle.append(request)
