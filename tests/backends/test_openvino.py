@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
 from fer_edge import DEFAULT_BUNDLE, open_bundle
+from fer_edge.backends import openvino
 from fer_edge.backends.base import Options
 from fer_edge.backends.openvino import OpenVinoSession, load
 from fer_edge.errors import EngineError
@@ -55,6 +58,26 @@ def test_however_a_batch_is_split_each_face_gets_its_own_answer(
             assert len(found) == count
             expected = np.concatenate([answer[i] for answer in alone[:count]])
             np.testing.assert_allclose(found, expected, atol=2e-4)
+
+
+def test_the_graph_for_other_sizes_is_made_when_one_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It costs as much memory again, and a car with one driver never needs it."""
+    core = openvino._core()
+    made = []
+
+    class Counting:
+        def compile_model(self, *args: Any) -> Any:
+            made.append(args)
+            return core.compile_model(*args)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(core, name)
+
+    monkeypatch.setattr(openvino, "_core", Counting)
+    session = loaded("latency")
+    for faces, graphs in ((1, 1), (1, 1), (3, 2), (2, 2), (1, 2)):
+        session.run(np.zeros((faces, SIZE, SIZE, 3), np.uint8))
+        assert len(made) == graphs
 
 
 def test_a_closed_session_says_so() -> None:
