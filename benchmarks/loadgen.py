@@ -1,4 +1,4 @@
-"""The official MLPerf LoadGen beside our own figures: SingleStream and Offline."""
+"""The official MLPerf LoadGen beside our own figures: SingleStream, MultiStream and Offline."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fer_edge import FerEdgeError, InputError, MissingDependencyError, Predictor
 from fer_edge.benchmarks.job import Job
 
 _DISTINCT = 512
-_SCENARIOS = {"single": "SingleStream", "offline": "Offline"}
+_DRIVEN = ("single", "offline")
 _FIGURES = {
     "p50_ms": (r"50\.00 percentile latency \(ns\)\s*:\s*(\d+)", 1e-6),
     "p90_ms": (r"90\.00 percentile latency \(ns\)\s*:\s*(\d+)", 1e-6),
@@ -23,9 +23,9 @@ _FIGURES = {
 
 def check_loadgen(scenario: str) -> Any:
     """The library's module, before anything is measured. Raises as ``loadgen`` does."""
-    if scenario not in _SCENARIOS:
+    if scenario not in _DRIVEN:
         raise InputError(
-            f"LoadGen drives {' and '.join(_SCENARIOS)}, not {scenario}: it has no constant stream"
+            f"LoadGen drives {' and '.join(_DRIVEN)}, not {scenario}: it has no constant stream"
         )
     try:
         import mlperf_loadgen
@@ -35,32 +35,40 @@ def check_loadgen(scenario: str) -> Any:
 
 
 def loadgen(job: Job, scenario: str, folder: Path) -> list[dict[str, Any]]:
-    """Drive each variant with LoadGen for its share of the budget; its logs stay in ``folder``.
+    """Drive each variant and batch size with LoadGen for its share of the budget; its logs stay in
+    ``folder``.
 
-    scenario: ``single`` or ``offline``. ``valid`` is LoadGen's own verdict; a short budget makes
-    it INVALID (MLPerf wants 600 s). Raises InputError for other scenarios,
-    MissingDependencyError, and whatever the predictor raised.
+    scenario: ``single``, which is MLPerf's SingleStream, and with several faces a call its
+    MultiStream; or ``offline``. ``valid`` is LoadGen's own verdict; a short budget makes it INVALID
+    (MLPerf wants 600 s). Raises InputError for other scenarios, MissingDependencyError, and
+    whatever the predictor raised.
     """
     lg = check_loadgen(scenario)
-    rows = []
-    for i, name in enumerate(job.predictors):
-        job.step(f"LoadGen {_SCENARIOS[scenario]}", i, len(job.predictors))
-        logs = folder / name.replace("/", "-") / _SCENARIOS[scenario]
+    rows: list[dict[str, Any]] = []
+    runs = [(name, batch) for batch in job.batch_sizes for name in job.predictors]
+    for i, (name, batch) in enumerate(runs):
+        official = "Offline" if scenario == "offline" else _stream(batch)
+        job.step(f"LoadGen {official}", i, len(runs))
+        logs = folder / name.replace("/", "-") / official
+        logs = logs if batch == 1 else logs.with_name(f"{official}-{batch}")
         try:
             logs.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"cannot write LoadGen's logs to {logs}: {error.strerror}") from error
-        batch = 1 if scenario == "single" else job.batch_sizes[0]
         budget_s = job.budget_s / len(job.predictors)
         target, precision = name.split("/")
         hint: Literal["latency", "throughput"] = "latency" if scenario == "single" else "throughput"
         with Predictor(job.bundle, target, precision, hint=hint) as predictor:
             predict, crops = predictor.predict_batch, job.crops(_DISTINCT)
-            _drive(lg, scenario, predict, crops, batch, budget_s, logs)
+            _drive(lg, official, predict, crops, batch, budget_s, logs)
         summary = (logs / "mlperf_log_summary.txt").read_text("utf-8")
         rows.append({"variant": name, "batch": batch, **read_summary(summary), "logs": str(logs)})
-    job.step(f"LoadGen {_SCENARIOS[scenario]}", len(job.predictors), len(job.predictors))
+    job.step("LoadGen", len(runs), len(runs))
     return rows
+
+
+def _stream(batch: int) -> str:
+    return "SingleStream" if batch == 1 else "MultiStream"
 
 
 def read_summary(text: str) -> dict[str, Any]:
@@ -75,7 +83,7 @@ def read_summary(text: str) -> dict[str, Any]:
 
 def _drive(
     lg: Any,
-    scenario: str,
+    official: str,
     predict: Callable[[list[Any]], object],
     crops: list[Any],
     batch: int,
@@ -95,16 +103,20 @@ def _drive(
 
     settings = lg.TestSettings()
     settings.mode = lg.TestMode.PerformanceOnly
-    settings.scenario = getattr(lg.TestScenario, _SCENARIOS[scenario])
+    settings.scenario = getattr(lg.TestScenario, official)
     settings.min_duration_ms = round(1000 * budget_s)
     settings.max_duration_ms = 0
-    rate_hz = _rate_hz(partial(predict, crops[:batch])) * batch
-    if scenario == "offline":
+    calls_hz = _rate_hz(partial(predict, crops[:batch]))
+    if official == "Offline":
         # LoadGen sends 1.1 x this x the duration in one query.
-        settings.offline_expected_qps = rate_hz
+        settings.offline_expected_qps = calls_hz * batch
         settings.min_query_count = 1
+    elif official == "MultiStream":
+        settings.multi_stream_samples_per_query = batch
+        settings.multi_stream_expected_latency_ns = round(1e9 / calls_hz)
+        settings.min_query_count = 64
     else:
-        settings.single_stream_expected_latency_ns = round(1e9 / rate_hz)
+        settings.single_stream_expected_latency_ns = round(1e9 / calls_hz)
         settings.min_query_count = 64
     output = lg.LogOutputSettings()
     output.outdir = str(logs)

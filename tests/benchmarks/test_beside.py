@@ -110,18 +110,23 @@ def test_a_stream_has_nobody_to_take_turns_with(theirs: Path, fake_bundle: Path)
 
 
 @pytest.mark.parametrize(
-    ("scenario", "official", "figure"),
-    [("single", "SingleStream", "p90_ms"), ("offline", "Offline", "throughput_hz")],
+    ("scenario", "batch", "official", "figure"),
+    [
+        ("single", 1, "SingleStream", "p90_ms"),
+        ("single", 4, "MultiStream", "p90_ms"),
+        ("offline", 4, "Offline", "throughput_hz"),
+    ],
 )
 def test_the_official_loadgen_stands_beside_ours(
-    tmp_path: Path, scenario: str, official: str, figure: str
+    tmp_path: Path, scenario: str, batch: int, official: str, figure: str
 ) -> None:
     """With a fake engine of 2 ms; nothing is claimed about the time, only that it is counted."""
     pytest.importorskip("mlperf_loadgen")
     bundle = write_fake_bundle(tmp_path / "slow.fer", latency_ms=2)
-    report = bench(bundle, (4,), scenario=scenario, budget_s=0.5, loadgen_logs=tmp_path / "logs")
+    logs = tmp_path / "logs"
+    report = bench(bundle, (batch,), scenario=scenario, budget_s=0.5, loadgen_logs=logs)
     (found,) = report["loadgen"]
-    assert found["scenario"] == official
+    assert (found["scenario"], found["batch"]) == (official, batch)
     assert found[figure] > 0
     if scenario == "single":
         assert found["p90_ms"] >= 2
