@@ -21,6 +21,7 @@ from fer_edge.converters.merge import merged
 from fer_edge.converters.parity import Limits, compare, failures, prove_batches, run_all
 from fer_edge.converters.probe import crash
 from fer_edge.converters.search import best_recipe
+from fer_edge.errors import ConversionError
 from fer_edge.machine import cpu_name
 from fer_edge.preprocess import CropRule
 from fer_edge.training.checkpoint import Checkpoint
@@ -132,9 +133,12 @@ def judge_variant(
     outputs = run_all(candidate.session, gate.images)
     report: dict[str, Any] = compare(reference, outputs, gate.truth, labels)
     broken = failures(report, variant.precision, Limits(), allow_drop)
+    try:
+        report["batch_sizes"] = prove_batches(candidate.session, gate.images, outputs)
+    except ConversionError as error:
+        broken = [*broken, str(error)]
     report |= {
         "faces": gate.as_dict(),
-        "batch_sizes": prove_batches(candidate.session, gate.images, outputs),
         "allowed_drop": allow_drop,
         "failures": broken,
         "machine": cpu_name(),

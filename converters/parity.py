@@ -27,14 +27,15 @@ class Limits:
     accuracy_drop: float = 0.005
 
 
-def run_all(session: Session, images: npt.NDArray[np.uint8], batch: int = 64) -> Outputs:
-    """probabilities and embeddings of all faces."""
-    parts = [session.run(images[i : i + batch]) for i in range(0, len(images), batch)]
+def run_all(session: Session, images: npt.NDArray[np.uint8]) -> Outputs:
+    """probabilities and embeddings of all faces, one at a time, as in a car: an engine may run
+    another graph for a batch."""
+    parts = [session.run(images[i : i + 1]) for i in range(len(images))]
     return np.concatenate([p for p, _ in parts]), np.concatenate([e for _, e in parts])
 
 
 def prove_batches(session: Session, images: npt.NDArray[np.uint8], expected: Outputs) -> list[int]:
-    """Run BATCHES and compare with what the whole set gave; gives the sizes that were proven.
+    """Run BATCHES and compare with what each face alone gave; gives the sizes that were proven.
 
     Raises ConversionError if a size fails or changes the answers: a batch that silently became
     static, or leaks from one face into the next.

@@ -13,6 +13,8 @@ from onnx import numpy_helper
 from fer_edge.backends import onnxruntime
 from fer_edge.backends.base import Batch, Options, Outputs
 from fer_edge.bundle import Variant, listed
+from fer_edge.converters.base import Artifact
+from fer_edge.converters.candidate import Candidate, judge_variant
 from fer_edge.converters.faces import FaceSet
 from fer_edge.converters.parity import (
     BATCHES,
@@ -237,13 +239,34 @@ def test_a_sound_session_proves_every_size(images: Batch) -> None:
 def test_a_session_that_minds_its_batch_is_caught(
     images: Batch, spoil: Callable[[Batch, Outputs], Outputs]
 ) -> None:
-    """Expected are the answers that each face gets in the whole set, as the gate takes them."""
     session = Session(spoil)
     with pytest.raises(ConversionError, match=r"batch"):
         prove_batches(session, images, Session().run(images))
 
 
-def test_the_last_part_of_the_faces_may_be_smaller(images: Batch) -> None:
+def test_the_faces_are_judged_one_at_a_time(images: Batch) -> None:
+    """That is what a car runs, and an engine may have another graph for batches."""
+    sizes = []
+
+    def note(batch: Batch, outputs: Outputs) -> Outputs:
+        sizes.append(len(batch))
+        return outputs
+
     whole = Session().run(images)
-    for output, wanted in zip(run_all(Session(), images, batch=7), whole, strict=True):
+    for output, wanted in zip(run_all(Session(note), images), whole, strict=True):
         assert np.array_equal(output, wanted)
+    assert set(sizes) == {1}
+
+
+def test_answers_that_change_with_the_batch_fail_the_gate_and_do_not_end_the_conversion(
+    images: Batch,
+) -> None:
+    """OpenVINO's int8 graphs do: the variant is refused with its figures, the others stay."""
+    reference = Session().run(images)
+    faces = FaceSet(images, [EMOTIONS[0]] * len(images), "noise", "")
+    variant = Variant("fake", "fp32", "a", (listed("a", b""),))
+    artifact = Artifact("a", {"a": b""}, {})
+    candidate = Candidate(variant, artifact, Session(repeats_the_first))
+    judged = judge_variant(candidate, reference, faces, faces, EMOTIONS, None, lambda text: None)
+    assert any("change with the batch size" in why for why in judged.parity["failures"])
+    assert "agreement" in judged.parity
