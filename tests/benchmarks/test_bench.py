@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch._inductor import config as inductor
 from torch._inductor.utils import fresh_cache
 
 from fer_edge import cli_bench
@@ -135,13 +136,13 @@ def test_torch_compile_takes_its_turns(fake_bundle: Path, checkpoint: Path) -> N
 
 
 def test_torch_compile_needs_a_checkpoint_and_a_compiler(
-    fake_bundle: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+    fake_bundle: Path, checkpoint: Path
 ) -> None:
     with pytest.raises(InputError, match="--checkpoint"):
         bench(fake_bundle, (1,), against="torch.compile", budget_s=0.1)
-    monkeypatch.setattr("torch._inductor.config.cpp.cxx", ("no-such-compiler",))
     torch._dynamo.reset()
-    with pytest.raises(EngineError, match="cannot run"), fresh_cache():
+    no_compiler = inductor.patch({"cpp.cxx": ("no-such-compiler",)})
+    with no_compiler, fresh_cache(), pytest.raises(EngineError, match="cannot run"):
         bench(fake_bundle, (1,), checkpoint=checkpoint, against="torch.compile", budget_s=0.1)
 
 
