@@ -131,14 +131,13 @@ class OpenVinoSession:
         return [batch[i : i + self._usual] for i in range(0, len(batch), self._usual)]
 
     def _graph(self, faces: int) -> _Graph:
-        with self._lock:
-            if self._compiled is None or self._fixed is None:
-                raise EngineError("this session was closed")
-            if faces == self._usual:
-                return self._fixed
-            if self._any is None:
-                self._any = self._compiled(-1)
-            return self._any
+        graph = self._fixed if faces == self._usual else self._any
+        if graph is None:
+            with self._lock:  # not around the other graph: single faces go on while this compiles
+                if self._compiled is None:
+                    raise EngineError("this session was closed")
+                graph = self._any = self._any or self._compiled(-1)
+        return graph
 
     def close(self) -> None:
         with self._lock:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -78,6 +80,37 @@ def test_the_graph_for_other_sizes_is_made_when_one_comes(monkeypatch: pytest.Mo
     for faces, graphs in ((1, 1), (1, 1), (3, 2), (2, 2), (1, 2)):
         session.run(np.zeros((faces, SIZE, SIZE, 3), np.uint8))
         assert len(made) == graphs
+
+
+def test_single_faces_go_on_while_the_other_graph_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    core = openvino._core()
+    compiling, go_on = threading.Event(), threading.Event()
+
+    class Slow:
+        made = 0
+
+        def compile_model(self, *args: Any) -> Any:
+            self.made += 1
+            if self.made == 2:
+                compiling.set()
+                assert go_on.wait(60)
+            return core.compile_model(*args)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(core, name)
+
+    slow = Slow()
+    monkeypatch.setattr(openvino, "_core", lambda: slow)
+    session = loaded("latency")
+    faces = np.zeros((2, SIZE, SIZE, 3), np.uint8)
+    with ThreadPoolExecutor(2) as pool:
+        both = pool.submit(session.run, faces)
+        assert compiling.wait(60)
+        try:
+            alone = pool.submit(session.run, faces[:1]).result(timeout=60)
+        finally:
+            go_on.set()
+        np.testing.assert_allclose(both.result()[0][:1], alone[0], atol=2e-4)
 
 
 def test_a_closed_session_says_so() -> None:
