@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.converters.base import Artifact, Recipe, Source
-from fer_edge.converters.typed import RANGES, folded, quantised
+from fer_edge.converters.typed import RANGES, folded, has_attention, quantised
 
 PRECISIONS = ("fp32", "int8")
 
@@ -24,11 +24,13 @@ def graph_path(graph: bytes) -> str:
 
 
 def recipes(source: Source, precision: str) -> tuple[Recipe, ...]:
-    """Sums stay float in ``products``: a transformer's residual stream does not bear rounding."""
+    """Sums stay float in ``products``: a transformer's residual stream does not bear rounding, and
+    all of its arithmetic is in products."""
     if precision != "int8":
         return ()
+    usual: tuple[Recipe, ...] = () if has_attention(source.graph) else ({},)
     products = [{"operations": "products", "ranges": r} for r in RANGES]
-    return ({}, *products, *({"keep_float": count} for count in (2, 4, 8)))
+    return (*usual, *products, *({"keep_float": count} for count in (2, 4, 8)))
 
 
 def build(source: Source, precision: str, recipe: Recipe) -> Artifact:
@@ -54,7 +56,6 @@ def _quantised(graph: bytes, calibration: npt.NDArray[np.uint8], recipe: Recipe)
         op_types_to_quantize=["Conv", "Gemm", "MatMul"]
         if products
         else ["Conv", "Gemm", "Add", "GlobalAveragePool"],
-        extra_options={"MatMulConstBOnly": True},
     )
 
 

@@ -1,0 +1,70 @@
+"""What NNCF is asked for, and what it needs."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from fer_edge.converters.base import Source, converter
+from fer_edge.converters.export import EMBEDDING, INPUT, PROBABILITIES
+from fer_edge.training.checkpoint import load_checkpoint
+
+
+def deep(blocks: int) -> bytes:
+    """As many depthwise convolutions and activations in a row, between two other convolutions."""
+    rng = np.random.default_rng(0)
+    weights = {
+        "in": rng.normal(size=(4, 3, 1, 1)) / 100,
+        "dw": rng.normal(size=(4, 1, 1, 1)),
+        "out": rng.normal(size=(7, 4, 1, 1)),
+        "b": rng.normal(size=4),
+        "c": rng.normal(size=7),
+    }
+    nodes = [
+        helper.make_node("Cast", [INPUT], ["f"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["f"], ["t"], perm=[0, 3, 1, 2]),
+        helper.make_node("Conv", ["t", "in", "b"], ["h0"]),
+    ]
+    for i in range(blocks):
+        nodes += [
+            helper.make_node("Conv", [f"h{i}", "dw", "b"], [f"g{i}"], group=4),
+            helper.make_node("Sigmoid", [f"g{i}"], [f"h{i + 1}"]),
+        ]
+    nodes += [
+        helper.make_node("GlobalAveragePool", [f"h{blocks}"], ["p"]),
+        helper.make_node("Flatten", ["p"], [EMBEDDING]),
+        helper.make_node("Conv", ["p", "out", "c"], ["l"]),
+        helper.make_node("Flatten", ["l"], ["m"]),
+        helper.make_node("Softmax", ["m"], [PROBABILITIES]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "deep",
+        [helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["n", 4, 4, 3])],
+        [
+            helper.make_tensor_value_info(PROBABILITIES, TensorProto.FLOAT, ["n", 7]),
+            helper.make_tensor_value_info(EMBEDDING, TensorProto.FLOAT, ["n", 4]),
+        ],
+        [numpy_helper.from_array(w.astype(np.float32), name) for name, w in weights.items()],
+    )
+    return onnx.helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 18)]
+    ).SerializeToString()
+
+
+def test_a_network_may_be_deeper_than_pythons_stack(checkpoint: Path) -> None:
+    faces = np.random.default_rng(1).integers(0, 256, (4, 4, 4, 3), np.uint8)
+    source = Source(load_checkpoint(checkpoint), deep(150), faces)
+    usual, little = sys.getrecursionlimit(), len(inspect.stack()) + 200
+    sys.setrecursionlimit(little)  # instead of a network of 1,000 layers, which takes minutes
+    try:
+        built = converter("openvino").build(source, "int8", {"keep_float": "depthwise"})
+        assert sys.getrecursionlimit() == little
+    finally:
+        sys.setrecursionlimit(usual)
+    assert built.entry in built.files
