@@ -194,7 +194,7 @@ def _cell(
             agreement=parity["agreement"],
             max_abs_dp=parity["max_abs_dp"],
             failures=tuple(parity["failures"]),
-            recipes_tried=len(parity.get("search", ())),
+            recipes_tried=sum("agreement" in row for row in parity.get("search", ())),
             judged_by=parity.get("judged_by"),
             bytes=size,
             build_s=build_s,

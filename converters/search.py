@@ -13,6 +13,10 @@ ENOUGH = 0.985
 """Agreement at which the search ends: half a point above what the gate asks for on other faces.
 Above it, two recipes differ by less than 300 faces can tell."""
 
+NEAR = 0.9
+"""Agreement from which giving layers back to float is tried: it was worth 7 points at most on the
+networks of docs/matrix.md, and takes as long as all recipes before it."""
+
 
 def best_recipe(
     recipes: Iterable[Recipe],
@@ -25,7 +29,7 @@ def best_recipe(
     the checkpoint does; never the faces that judge the variant afterwards. None if nothing here
     can run it: then there is no search. A recipe that cannot be built is logged with the reason. A
     recipe with the key ``keep_float`` (layers that stay float) is tried on top of the best one
-    before it.
+    before it, if that is near enough.
 
     Raises ConversionError if none can be built.
     """
@@ -34,6 +38,9 @@ def best_recipe(
     log: list[dict[str, Any]] = []
     for recipe in recipes:
         if "keep_float" in recipe:
+            if 0 <= most < NEAR:
+                log.append({"recipe": dict(recipe), "refused": f"{most:.2%} is too far off"})
+                continue
             recipe = {**best, **recipe}
         started = time.monotonic()
         row: dict[str, Any] = {"recipe": dict(recipe)}

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fer_edge.converters.base import Recipe
-from fer_edge.converters.search import ENOUGH, best_recipe, described
+from fer_edge.converters.search import ENOUGH, NEAR, best_recipe, described
 from fer_edge.errors import ConversionError
 
 
@@ -43,9 +43,15 @@ def test_the_search_ends_with_the_first_that_is_enough() -> None:
 
 
 def test_layers_are_given_back_on_top_of_the_best() -> None:
-    shares = {"a 1": 0.5, "a 2": 0.7, "a 2, keep_float 4": 0.8}
+    shares = {"a 1": 0.5, "a 2": NEAR, "a 2, keep_float 4": 0.95}
     best, _ = best_recipe([{"a": 2}, {"a": 1}, {"keep_float": 4}], planted(shares), quiet)
     assert best == {"a": 2, "keep_float": 4}
+
+
+def test_layers_are_not_given_back_to_what_is_far_off() -> None:
+    best, log = best_recipe([{"a": 2}, {"keep_float": 4}], planted({"a 2": 0.8999}), quiet)
+    assert best == {"a": 2}
+    assert log[1] == {"recipe": {"keep_float": 4}, "refused": "89.99% is too far off"}
 
 
 def test_what_cannot_be_built_is_on_record_and_passed_over() -> None:
