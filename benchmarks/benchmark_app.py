@@ -17,10 +17,11 @@ ARITHMETIC = {"fp32": "f32", "int8": "f32", "bf16": "bf16", "fp16": "f16"}
 
 @dataclass(frozen=True)
 class Reported:
-    """p50_ms: of one batch. hz: faces per second."""
+    """p50_ms: of one batch. hz: faces per second. requests: how many it kept under way."""
 
     p50_ms: float
     hz: float
+    requests: int
 
 
 def benchmark_app(
@@ -45,8 +46,9 @@ def benchmark_app(
     )
     median = re.search(r"Median:\s*([0-9.]+)\s*(ms|us)", done.stdout)
     rate = re.search(r"Throughput:\s*([0-9.]+)\s*FPS", done.stdout)
-    if done.returncode != 0 or median is None or rate is None:
+    requests = re.search(r"(\d+) inference requests", done.stdout)
+    if done.returncode != 0 or not (median and rate and requests):
         said = (done.stderr or done.stdout).strip()[-300:]
         raise EngineError(f"benchmark_app gave no figures for {variant.name}: {said}")
     p50_ms = float(median[1]) / (1 if median[2] == "ms" else 1000)
-    return Reported(p50_ms, float(rate[1]))
+    return Reported(p50_ms, float(rate[1]), int(requests[1]))

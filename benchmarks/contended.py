@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from fer_edge.benchmarks.bootstrap import percentile_ratio
 from fer_edge.benchmarks.job import Job
 from fer_edge.benchmarks.rows import percentiles
 from fer_edge.benchmarks.timing import MIN_SAMPLES, Call, Samples
+from fer_edge.machine import usable_cores
 
 _BLOCK = 48
 _SETTLE_S = 0.1
@@ -33,7 +33,7 @@ METHOD = (
 def contended(job: Job) -> dict[str, Any]:
     """Two rows for each variant and batch size: ``alone`` and ``contended``."""
     rows = []
-    with load(_cores()) as switch:
+    with load(usable_cores()) as switch:
         for batch in job.batch_sizes:
             crops = job.crops(batch)
             for name, predictor in job.predictors.items():
@@ -51,7 +51,7 @@ def contended(job: Job) -> dict[str, Any]:
                         and (found := percentile_ratio(samples.ns, taken["alone"].ns, q))
                     }
                     rows.append(row)
-    return {"rows": rows, "load_processes": _cores(), "method": METHOD}
+    return {"rows": rows, "load_processes": usable_cores(), "method": METHOD}
 
 
 def in_turns(
@@ -103,10 +103,3 @@ def load(processes: int) -> Iterator[Callable[[bool], None]]:
             child.kill()
         for child in children:
             child.wait()
-
-
-def _cores() -> int:
-    """The cores that this process may use: loading others would contend for nothing."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from fer_edge.machine import cpu_field, cpu_name, libraries
+from fer_edge.machine import cpu_field, cpu_name, libraries, usable_cores
 
 _LIBRARIES = ("fer-edge", "numpy", "opencv-python-headless", "onnxruntime", "openvino", "torch")
 _ISA = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimddp", "i8mm")
@@ -33,7 +33,7 @@ def environment() -> dict[str, Any]:
         "cpu": cpu_name(),
         "isa": [flag for flag in _ISA if flag in _flags()],
         "cores": os.cpu_count(),
-        "affinity": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
+        "affinity": usable_cores(),
         "nvidia_driver": _read("/proc/driver/nvidia/version"),
         "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         "clock_mhz": clock_mhz(),

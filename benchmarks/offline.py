@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
@@ -14,6 +13,7 @@ from fer_edge.benchmarks import energy
 from fer_edge.benchmarks.job import Job
 from fer_edge.benchmarks.rows import percentiles
 from fer_edge.benchmarks.timing import Samples
+from fer_edge.machine import usable_cores
 
 MLPERF_FACES = 24_576
 """Least number of samples of MLPerf's Offline scenario."""
@@ -22,8 +22,8 @@ _DISTINCT = 512
 
 METHOD = (
     f"Offline: faces per second of wall time over at least {MLPERF_FACES:,} faces (MLPerf's least "
-    "number) or what the budget allowed, the Predictor in throughput mode, as many requests in "
-    "flight as there are cores, plus one. Latencies are of one request among the others."
+    "number) or what the budget allowed, the Predictor in throughput mode, one request more in "
+    "flight than there are usable cores. Latencies are of one request among the others."
 )
 
 
@@ -42,7 +42,7 @@ def offline(job: Job) -> dict[str, Any]:
 def _run(job: Job, name: str, predictor: Predictor, batch: int, budget_s: float) -> dict[str, Any]:
     crops = job.crops(max(_DISTINCT // batch, 1) * batch)
     chunks = [crops[i : i + batch] for i in range(0, len(crops), batch)]
-    in_flight = (os.cpu_count() or 1) + 1
+    in_flight = usable_cores() + 1
 
     def one(number: int) -> int:
         start = time.perf_counter_ns()

@@ -5,14 +5,18 @@
 For each OpenVINO and ONNX Runtime variant: p50 of ``predictor(crop)`` for a 200x200 BGR crop
 against p50 of the bare engine given a ready tensor, at batch 1: the engine on the file as it is,
 with its dynamic batch, and for OpenVINO also on the graph of fixed size that our backend runs,
-which is the stricter measure. And, for OpenVINO, images per second of ``predict_batch`` against
-``benchmark_app`` on the same model file.
+which is the stricter measure. And, for OpenVINO, faces per second of ``predict_batch`` against
+``benchmark_app`` on the same model file: by as many callers as that has requests under way, which
+is judged, and by one, which waits for each answer.
 """
 
 from __future__ import annotations
 
 import statistics
 import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,7 +33,6 @@ from fer_edge.telemetry import import_without_telemetry
 _SAMPLES = 3000
 _ROUNDS, _ROUND_S = 5, 2.0
 _BATCHES = (1, 8, 32, 64)
-"""benchmark_app has several single faces under way; a call with one face cannot: not judged."""
 _ALLOWED_RATIO, _ALLOWED_US = 1.15, 40.0
 _MIN_THROUGHPUT_RATIO = 0.95
 
@@ -78,36 +81,54 @@ def _throughput(bundle: Path, variant: Variant, batch: int, size_px: int) -> boo
     except TargetError:
         return True
     rng = np.random.default_rng(0)
-    shapes = {"ready crops": size_px, "200 px crops": 200}
-    faces = {
-        name: list(rng.integers(0, 256, (batch, px, px, 3), np.uint8))
-        for name, px in shapes.items()
-    }
-    ratios: dict[str, list[float]] = {name: [] for name in faces}
-    rates: dict[str, list[float]] = {name: [] for name in (*faces, "app")}
+    ready, crops = (
+        list(rng.integers(0, 256, (batch, px, px, 3), np.uint8)) for px in (size_px, 200)
+    )
+    rates: dict[str, list[float]] = {}
+    ratios: dict[str, list[float]] = {}
     with predictor:
         # In turns: a shared machine is faster in one minute than in the next.
         for _ in range(_ROUNDS):
             told = benchmark_app(bundle, variant, batch, "throughput", _ROUND_S)
-            rates["app"].append(told.hz)
-            for name, some in faces.items():
-                call = {name: partial(predictor.predict_batch, some)}
-                taken = interleaved(call, 100_000, budget_s=_ROUND_S)
-                rates[name].append(taken[name].throughput_hz(batch))
-                ratios[name].append(rates[name][-1] / told.hz)
+            rates.setdefault("app", []).append(told.hz)
+            same = f"ready crops, {told.requests} callers as it has"
+            for name, faces, callers in (
+                (same, ready, told.requests),
+                ("ready crops, 1 caller", ready, 1),
+                ("200 px crops, 1 caller", crops, 1),
+            ):
+                hz = _rate_hz(partial(predictor.predict_batch, faces), batch, callers)
+                rates.setdefault(name, []).append(hz)
+                ratios.setdefault(name, []).append(hz / told.hz)
     good = True
     for name, each in ratios.items():
         ratio = statistics.median(each)
-        judged = name == "ready crops" and batch > 1
-        passed = ratio >= _MIN_THROUGHPUT_RATIO
-        good &= passed or not judged
-        verdict = ("ok" if passed else "MISSED") if judged else "for information"
+        passed = ratio >= _MIN_THROUGHPUT_RATIO or name != same
+        good &= passed
+        verdict = ("ok" if passed else "MISSED") if name == same else "for information"
         print(
-            f"  {variant.name:18s} {name:12s} {statistics.median(rates[name]):6.0f} / "
+            f"  {variant.name:14s} {name:33s} {statistics.median(rates[name]):6.0f} / "
             f"{statistics.median(rates['app']):.0f}, median of {_ROUNDS} ratios {ratio:.3f}x "
             f"({min(each):.2f} to {max(each):.2f})  {verdict}"
         )
     return good
+
+
+def _rate_hz(call: Callable[[], object], faces: int, callers: int) -> float:
+    """Faces per second while so many threads call one after another."""
+    began = time.perf_counter()
+
+    def work() -> int:
+        calls = 0
+        while time.perf_counter() - began < _ROUND_S:
+            call()
+            calls += 1
+        return calls
+
+    with ThreadPoolExecutor(callers) as pool:
+        working = [pool.submit(work) for _ in range(callers)]
+        calls = sum(future.result() for future in working)
+    return faces * calls / (time.perf_counter() - began)
 
 
 def main() -> int:

@@ -33,6 +33,13 @@ def cpu_name() -> str:
     return cpu_field("model name") or platform.processor() or platform.machine()
 
 
+def usable_cores() -> int:
+    """Those that this process may run on, where the system tells; else all there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def libraries(names: Sequence[str]) -> dict[str, str]:
     """The installed version of each of them that is installed."""
     found = {}

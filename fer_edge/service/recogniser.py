@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ from functools import partial
 from typing import TypeVar
 
 from fer_edge.backends.base import Batch
+from fer_edge.machine import usable_cores
 from fer_edge.monitor import Detector
 from fer_edge.predictor import Predictor
 from fer_edge.preprocess import Box, as_bgr, crop, decode_image, to_batch
@@ -50,7 +50,7 @@ class Recogniser:
         self._bundle = predictor.bundle
         self._detector, self._limits, self._metrics = detector, limits, metrics
         # Decoding leaves Python's lock; more threads than that would only hold more pictures.
-        self._workers = ThreadPoolExecutor(min(os.cpu_count() or 1, 4), "fer-edge-pictures")
+        self._workers = ThreadPoolExecutor(min(usable_cores(), 4), "fer-edge-pictures")
         self._batcher = Batcher(predictor.predict_batch, limits.batch_faces, metrics)
         self._pending = 0
 
