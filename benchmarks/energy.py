@@ -1,21 +1,28 @@
-"""Energy of the processor packages, where the system counts it (RAPL, through Linux's powercap)."""
+"""Energy of the processor packages and NVIDIA GPUs, where the system counts it: RAPL, through
+Linux's powercap, and NVML."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from fer_edge.benchmarks import nvml
+
 POWERCAP = Path("/sys/class/powercap")
 METHOD = (
-    "Energy is what the processor packages took while the row was measured (RAPL), everything "
-    "else that ran on them included; there is none where the system does not let it be read."
+    "Energy is what the processor packages (RAPL) and NVIDIA GPUs (NVML) took while the row was "
+    "measured, everything else that ran on them included; what the system does not let be read is "
+    "not in it."
 )
 
+_NEVER = 2**64 - 1
+"""NVML counts millijoules in 64 bits."""
+
 Counters = dict[str, tuple[int, int]]
-"""By package: microjoules counted, and the number at which the counter starts again."""
+"""By package or GPU: microjoules counted, and the number at which the counter starts again."""
 
 
 def counters(root: Path = POWERCAP) -> Counters:
-    """The packages' counters now; empty where there are none, or reading takes another user.
+    """The counters now; empty where there are none, or reading takes another user.
 
     ``intel-rapl:0`` is a package (AMD's too); ``intel-rapl:0:1`` is a part of one.
     """
@@ -27,11 +34,14 @@ def counters(root: Path = POWERCAP) -> Counters:
                 found[zone.name] = values[0], values[1]
         except (OSError, ValueError):
             continue
+    for i, gpu in enumerate(nvml.gpus()):
+        if gpu.energy_mj is not None:
+            found[f"nvidia:{i}"] = 1000 * gpu.energy_mj, _NEVER
     return found
 
 
 def joules(before: Counters, after: Counters) -> float | None:
-    """Spent between two readings by the packages in both; None without any. A counter that is
+    """Spent between two readings by those that are in both; None without any. A counter that is
     lower than before has started again, once."""
     spent = [
         (after[zone][0] - count) % (limit + 1)

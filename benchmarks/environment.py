@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from fer_edge.benchmarks.nvml import gpus
 from fer_edge.machine import cpu_field, cpu_name, libraries, usable_cores
 
 _LIBRARIES = ("fer-edge", "numpy", "opencv-python-headless", "onnxruntime", "openvino", "torch")
@@ -22,7 +24,7 @@ _NOISY_SPREAD = 1.5
 
 
 def environment() -> dict[str, Any]:
-    """Processor, ISA, cores, clocks, memory, load, GPU driver, system, libraries and time.
+    """Processor, ISA, cores, clocks, memory, load, GPUs, their driver, system, libraries and time.
 
     What the system does not tell is None: a virtual machine seldom has a clock or a sensor.
     """
@@ -35,6 +37,7 @@ def environment() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "affinity": usable_cores(),
         "nvidia_driver": _read("/proc/driver/nvidia/version"),
+        "gpus": [asdict(gpu) for gpu in gpus()],
         "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         "clock_mhz": clock_mhz(),
         "temperature_c": temperature_c(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -13,6 +14,7 @@ from fer_edge.benchmarks import energy
 from fer_edge.benchmarks.bootstrap import percentile_ratio
 from fer_edge.benchmarks.environment import clock_mhz, temperature_c
 from fer_edge.benchmarks.job import Job
+from fer_edge.benchmarks.nvml import gpus
 from fer_edge.benchmarks.rows import percentiles
 from fer_edge.benchmarks.timing import Call, Samples
 
@@ -23,8 +25,8 @@ _POINTS = 120
 
 METHOD = (
     "Sustained: calls without a pause; the median of the last minute over that of the first (of "
-    "thirds in a run under three minutes), with a 95 % interval. Clock and temperature are those "
-    "of the system, read once for each point of the timeline, where it tells them."
+    "thirds in a run under three minutes), with a 95 % interval. Clocks and temperatures, the "
+    "system's and an NVIDIA GPU's, are read once for each point of the timeline, where told."
 )
 
 
@@ -75,6 +77,7 @@ def run_sustained(
                 "median_ms": float(np.median(ns[first:])) / 1e6,
                 "clock_mhz": clock_mhz(),
                 "temperature_c": temperature_c(),
+                "gpus": [asdict(gpu) for gpu in gpus()],
             }
         )
         step(point + 1, _POINTS)

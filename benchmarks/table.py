@@ -47,8 +47,10 @@ def _slower(row: Row, percentile: str) -> str:
     return _ratio(found) if found and row["state"] == "contended" else ""
 
 
-def _ends(row: Row, key: str) -> str:
-    first, last = (row["timeline"][i][key] for i in (0, -1))
+def _ends(row: Row, key: str, *, gpu: bool = False) -> str:
+    """gpu: of the first one."""
+    points = [row["timeline"][i] for i in (0, -1)]
+    first, last = (point["gpus"][0][key] if gpu else point[key] for point in points)
     return "not told" if first is None or last is None else f"{first:.0f} to {last:.0f}"
 
 
@@ -173,6 +175,9 @@ def cells(report: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     }
     if any(row.get("energy_j") is not None for row in rows):
         columns["mJ a face"] = _mj_a_face
+    if report["scenario"] == "sustained" and report["environment"]["gpus"]:
+        columns["GPU MHz"] = partial(_ends, key="clock_mhz", gpu=True)
+        columns["GPU C"] = partial(_ends, key="temperature_c", gpu=True)
     if any("accuracy" in row for row in rows):
         columns |= {
             "accuracy": lambda row: f"{row['accuracy']:.2%}" if "accuracy" in row else "",
