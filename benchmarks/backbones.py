@@ -21,13 +21,13 @@ import numpy as np
 
 from fer_edge import Predictor, TargetError, Variant, open_bundle
 from fer_edge.atomic import write_file
-from fer_edge.benchmarks.benchmark_app import benchmark_app
 from fer_edge.benchmarks.environment import environment, machine, noise_note
 from fer_edge.benchmarks.in_torch import in_torch
 from fer_edge.benchmarks.job import CROP_PX
 from fer_edge.benchmarks.peak import operations, peak_per_s
 from fer_edge.benchmarks.scenarios import TORCH_COMPILE, TORCH_EAGER
 from fer_edge.benchmarks.timing import Call, Samples, interleaved, ratio_interval
+from fer_edge.benchmarks.tools import benchmark_app
 from fer_edge.training.checkpoint import load_checkpoint
 from fer_edge.training.deploy import DeployModule
 

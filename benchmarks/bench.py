@@ -14,6 +14,7 @@ from fer_edge.benchmarks.environment import cpu_seconds, environment, noise, noi
 from fer_edge.benchmarks.job import CROP_PX, Job, Ready, Step
 from fer_edge.benchmarks.loadgen import check_loadgen, loadgen
 from fer_edge.benchmarks.scenarios import SCENARIOS, TORCH_COMPILE, TORCH_EAGER
+from fer_edge.benchmarks.tools import TOOLS
 
 SCHEMA = 2
 """2: percentiles are of the steady state; rows carry their samples and the scenario's figures."""
@@ -43,8 +44,8 @@ def bench(
     folder that torch eager runs, for the ratio against it; None leaves torch out. budget_s: time
     for each batch size, all variants together; percentiles without enough samples stay None.
     hz, deadline_ms: of a stream; no deadline means one period. against: ``module:function``, or
-    ``torch.compile`` of the checkpoint, to measure in turns with ours. data, split: labelled
-    faces for accuracy beside speed.
+    ``torch.compile`` of the checkpoint, to measure in turns with ours; or a name in TOOLS. data,
+    split: labelled faces for accuracy beside speed.
     loadgen_logs: a folder; the official LoadGen then drives the same scenario and logs there.
 
     Latency is ``predictor.predict_batch`` of 200x200 BGR crops: resize and answers included.
@@ -62,13 +63,16 @@ def bench(
     with ExitStack() as stack:
         predictors, refused = _open(path, target, precision, stack)
         references: dict[str, Ready] = {}
+        tool = None
         if checkpoint is not None and scenario in ("batch", "single"):
             references[TORCH_EAGER] = _in_torch(checkpoint)
         size_px = content.crop.size_px
         if against is not None:
             if scenario not in ("batch", "single"):
                 raise InputError(f"expected --against with batch or single, got {scenario}")
-            if against != TORCH_COMPILE:
+            if against in TOOLS:
+                tool = against
+            elif against != TORCH_COMPILE:
                 references[against] = load_against(against, size_px)
             elif checkpoint is not None:
                 references[against] = _in_torch(checkpoint, compiled=True)
@@ -77,7 +81,9 @@ def bench(
         if loadgen_logs is not None:
             check_loadgen(scenario)
         judged = {} if data is None else accuracy(predictors, data, split, step)
-        job = Job(path, size_px, predictors, sizes, budget_s, step, hz, deadline_ms, references)
+        job = Job(
+            path, size_px, predictors, sizes, budget_s, step, hz, deadline_ms, references, tool
+        )
         before = cpu_seconds()
         parts = work(job)
         disturbed = noise(before, cpu_seconds(), parts["rows"])

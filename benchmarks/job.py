@@ -22,7 +22,7 @@ Ready = Callable[[npt.NDArray[np.uint8]], object]
 @dataclass(frozen=True)
 class Job:
     """budget_s: for each batch size, all variants together. references: others to compare with,
-    by name. deadline_ms: None means one period of ``hz``."""
+    by name. tool: a name in TOOLS, to run beside. deadline_ms: None means one period of ``hz``."""
 
     bundle: Path
     size_px: int
@@ -33,6 +33,7 @@ class Job:
     hz: float = 30.0
     deadline_ms: float | None = None
     references: Mapping[str, Ready] = field(default_factory=dict)
+    tool: str | None = None
 
     def crops(self, batch: int) -> list[npt.NDArray[np.uint8]]:
         return list(_noise(batch, CROP_PX))

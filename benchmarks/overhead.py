@@ -25,9 +25,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge import DEFAULT_BUNDLE, Predictor, TargetError, Variant, open_bundle
-from fer_edge.benchmarks.benchmark_app import ARITHMETIC, benchmark_app
 from fer_edge.benchmarks.environment import environment, machine, noise_note
 from fer_edge.benchmarks.timing import interleaved
+from fer_edge.benchmarks.tools import ARITHMETIC, benchmark_app
 from fer_edge.telemetry import import_without_telemetry
 
 _SAMPLES = 3000

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from fer_edge import EngineError
+from fer_edge import EngineError, open_bundle
 from fer_edge.benchmarks import energy
 from fer_edge.benchmarks.contended import contended
 from fer_edge.benchmarks.job import Job
@@ -24,6 +24,7 @@ from fer_edge.benchmarks.steady import METHOD as STEADY
 from fer_edge.benchmarks.stream import POLICY, run_stream, stream_row
 from fer_edge.benchmarks.sustained import sustained
 from fer_edge.benchmarks.timing import Call, Samples, interleaved, ratio_interval
+from fer_edge.benchmarks.tools import TOOLS, Reported
 
 TORCH_EAGER, TORCH_COMPILE = "torch eager fp32", "torch.compile"
 BASELINES = (TORCH_EAGER, "onnxruntime/fp32")
@@ -118,15 +119,42 @@ def _in_turns(job: Job, wanted: int) -> list[dict[str, Any]]:
         for name, reference in job.references.items():
             calls[name] = partial(reference, job.ready(size))
         seen = partial(job.step, f"batch {size}")
+        before = _told(job, size)
         taken = interleaved(calls, wanted, budget_s=job.budget_s, step=seen)
+        after = _told(job, size)
         for name, samples in taken.items():
             row = {**latency_row(name, size, samples), "reference": name in job.references}
             if name in job.predictors:
                 row["split_ms"] = _split_ms(calls[name])
+            if name in before:
+                row["tool"] = _mean(job.tool, before[name], after[name])
             if speedup := _speedup(name, taken, {*BASELINES, *job.references}):
                 row["speedup"] = speedup
             rows.append(row)
     return rows
+
+
+def _told(job: Job, size: int) -> dict[str, Reported]:
+    """What the engine's own tool says of each variant that it can run, by the variant's name."""
+    if job.tool is None:
+        return {}
+    target, ask = TOOLS[job.tool]
+    duration_s = max(job.budget_s / 4, 1)
+    names = [name for name in job.predictors if name.startswith(f"{target}/")]
+    told = {}
+    for i, variant in enumerate(v for v in open_bundle(job.bundle).variants if v.name in names):
+        job.step(f"{job.tool}, batch {size}", i, len(names))
+        told[variant.name] = ask(job.bundle, variant, size, "latency", duration_s)
+    return told
+
+
+def _mean(tool: str | None, before: Reported, after: Reported) -> dict[str, Any]:
+    """Of two runs, one before ours and one after it: drift of the machine hits both alike."""
+    return {
+        "name": tool,
+        "p50_ms": (before.p50_ms + after.p50_ms) / 2,
+        "throughput_hz": (before.hz + after.hz) / 2,
+    }
 
 
 def _split_ms(call: Callable[[], Any]) -> dict[str, float]:

@@ -144,6 +144,16 @@ def _against(name: str) -> Cell:
     return cell
 
 
+def _tool(key: str, form: str) -> Cell:
+    return lambda row: form.format(row["tool"][key]) if "tool" in row else ""
+
+
+def _over_tool(row: Row) -> str:
+    if "tool" not in row or row["p50_ms"] is None:
+        return ""
+    return f"{row['p50_ms'] / row['tool']['p50_ms']:.2f}x"
+
+
 def loadgen_cells(report: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     """LoadGen's figures with ours beside them."""
     ours = {(row["variant"], row["batch"]): row for row in report["rows"]}
@@ -186,4 +196,8 @@ def cells(report: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
         }
     for name in sorted({name for row in rows for name in row.get("speedup", {})}):
         columns[f"against {name}"] = _against(name)
+    for name in {row["tool"]["name"] for row in rows if "tool" in row}:  # at most one
+        columns[f"{name} p50 ms"] = _tool("p50_ms", "{:.3f}")
+        columns[f"{name} faces/s"] = _tool("throughput_hz", "{:,.0f}")
+        columns["p50, ours / its"] = _over_tool
     return list(columns), [[cell(row) for cell in columns.values()] for row in rows]

@@ -47,8 +47,9 @@ def bench() -> None:
 @click.option("--deadline-ms", type=float, help="From a frame's arrival to its answer [1/hz].")
 @click.option("--checkpoint", type=click.Path(path_type=Path),
               help="Run in torch eager beside it [shipped, in a whole batch run].")  # fmt: skip
-@click.option("--against", metavar="MODULE:FUNCTION",
-              help="In turns: your function of a uint8 [N,S,S,3], or torch.compile.")  # fmt: skip
+@click.option("--against", metavar="WHAT",
+              help="In turns: torch.compile; benchmark_app or trtexec on the same file; or your "
+                   "MODULE:FUNCTION of a uint8 [N,S,S,3].")  # fmt: skip
 @click.option("--data", type=click.Path(path_type=Path), help="Labelled faces: accuracy as well.")
 @click.option("--split", default="val", show_default=True, help="train, val, test, or none.")
 @click.option("--loadgen", is_flag=True, help="MLPerf's LoadGen as well (single, offline).")

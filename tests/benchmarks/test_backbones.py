@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 from torch import Tensor, nn
 
-from fer_edge import EngineError, open_bundle
 from fer_edge.benchmarks import backbones
-from fer_edge.benchmarks.benchmark_app import benchmark_app
 from fer_edge.benchmarks.peak import operations, peak_per_s
 from fer_edge.labels import EMOTIONS
 from fer_edge.shipped import DEFAULT_BUNDLE, DEFAULT_CHECKPOINT
@@ -63,20 +59,6 @@ def test_attention_is_counted() -> None:
 
 def test_a_peak_is_what_no_processor_of_today_exceeds() -> None:
     assert 1e8 < peak_per_s("fp32") < 1e15
-
-
-def test_benchmark_app_reports_the_default_model() -> None:
-    fp32 = next(v for v in open_bundle(DEFAULT_BUNDLE).variants if v.name == "openvino/fp32")
-    told = benchmark_app(DEFAULT_BUNDLE, fp32, 2, "latency", 1)
-    assert told.hz > 1
-    assert told.p50_ms == pytest.approx(2000 / told.hz, rel=0.9)
-
-
-def test_a_failing_benchmark_app_is_a_sentence(tmp_path: Path) -> None:
-    onnx = next(v for v in open_bundle(DEFAULT_BUNDLE).variants if v.target == "openvino")
-    (tmp_path / "x.fer").symlink_to(DEFAULT_BUNDLE)
-    with pytest.raises(EngineError, match="no figures"):
-        benchmark_app(tmp_path / "x.fer", onnx, -1, "latency", 1)
 
 
 @pytest.mark.slow
