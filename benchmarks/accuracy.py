@@ -35,7 +35,7 @@ def accuracy(
     reference = next((name for name in answers if name.endswith("/fp32")), next(iter(answers)))
     return {
         name: {
-            "faces": len(faces),
+            "labelled_faces": len(faces),
             "accuracy": _share(given, [face.label for face in faces]),
             "agreement": _share(given, answers[reference]),
             "of": reference,
