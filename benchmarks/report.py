@@ -68,4 +68,9 @@ def _print_starts(console: Console, report: dict[str, Any]) -> None:
             "/".join(f"{ms:.2f}" for ms in split.values()),
         )
     console.print(starts)
-    console.print(f"split: preprocess/infer/postprocess ms at batch {report['rows'][0]['batch']}")
+    size = report["rows"][0]["batch"]
+    console.print(f"split: preprocess/infer/postprocess ms at batch {size}")
+    for row in report["rows"]:
+        if "device_ms" in row and row["batch"] == size:
+            took = "/".join(f"{ms:.3f}" for ms in row["device_ms"].values())
+            console.print(f"{row['variant']} on the GPU: there/network/back {took} ms")

@@ -16,6 +16,7 @@ import numpy as np
 from fer_edge import EngineError, open_bundle
 from fer_edge.benchmarks import energy
 from fer_edge.benchmarks.contended import contended
+from fer_edge.benchmarks.device import device_ms
 from fer_edge.benchmarks.job import Job
 from fer_edge.benchmarks.memory import memory
 from fer_edge.benchmarks.offline import offline
@@ -126,6 +127,8 @@ def _in_turns(job: Job, wanted: int) -> list[dict[str, Any]]:
             row = {**latency_row(name, size, samples), "reference": name in job.references}
             if name in job.predictors:
                 row["split_ms"] = _split_ms(calls[name])
+                if on_device := device_ms(job, name, size):
+                    row["device_ms"] = on_device
             if name in before:
                 row["tool"] = _mean(job.tool, before[name], after[name])
             if speedup := _speedup(name, taken, {*BASELINES, *job.references}):

@@ -164,6 +164,8 @@ def _fitting(
 class _Slot(Protocol):
     def run(self, batch: Batch) -> Outputs: ...
 
+    def device_ms(self, batch: Batch) -> cuda.DeviceTimes: ...
+
     def close(self) -> None: ...
 
 
@@ -215,6 +217,15 @@ class TensorRtSession:
             return parts[0]
         probabilities, embedding = zip(*parts, strict=True)
         return np.concatenate(probabilities), np.concatenate(embedding)
+
+    def device_ms(self, batch: Batch) -> cuda.DeviceTimes:
+        """How long the copies and the network took on the GPU, of the profile's largest batch at
+        most."""
+        slot = self._take()
+        try:
+            return slot.device_ms(batch[: self._max])
+        finally:
+            self._give_back(slot)
 
     def _take(self) -> _Slot:
         with self._change:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import itertools
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,6 +94,15 @@ class _Buffer:
         return self.host[:count].nbytes
 
 
+@dataclass(frozen=True)
+class DeviceTimes:
+    """What a batch took on the device, by its own clock."""
+
+    to_device_ms: float
+    network_ms: float
+    from_device_ms: float
+
+
 class Slot:
     """An execution context with its stream and buffers, for one caller at a time.
 
@@ -154,10 +165,37 @@ class Slot:
             self._by_name["embedding"].host[:count].copy(),
         )
 
-    def _enqueue(self, count: int) -> None:
+    def device_ms(self, batch: Batch) -> DeviceTimes:
+        """One run as ``run`` does it, timed by events on the stream, and never as a CUDA graph."""
+        count = len(batch)
+        _checked(self._cuda.cudaSetDevice(self._device))
+        self._by_name["images"].host[:count] = batch
+        events: list[Any] = []
+
+        def mark() -> None:
+            events.append(_checked(self._cuda.cudaEventCreate()))
+            _checked(self._cuda.cudaEventRecord(events[-1], self._stream))
+
+        try:
+            self._enqueue(max(count, self._profile.min), mark)
+            _checked(self._cuda.cudaStreamSynchronize(self._stream))
+            return DeviceTimes(
+                *(
+                    float(_checked(self._cuda.cudaEventElapsedTime(one, next_one)))
+                    for one, next_one in itertools.pairwise(events)
+                )
+            )
+        finally:
+            for event in events:
+                self._cuda.cudaEventDestroy(event)
+
+    def _enqueue(self, count: int, mark: Callable[[], None] = lambda: None) -> None:
+        """mark: called before the faces go to the device, before the network, after it, and when
+        its answers are back."""
         kinds = self._cuda.cudaMemcpyKind
         images = self._by_name["images"]
         self._context.set_input_shape("images", (count, *images.host.shape[1:]))
+        mark()
         _checked(
             self._cuda.cudaMemcpyAsync(
                 images.device,
@@ -167,8 +205,10 @@ class Slot:
                 self._stream,
             )
         )
+        mark()
         if not self._context.execute_async_v3(int(self._stream)):
             raise EngineError(f"TensorRT could not run a batch of {count}")
+        mark()
         for buffer in self._buffers:
             if buffer is not images:
                 _checked(
@@ -180,6 +220,7 @@ class Slot:
                         self._stream,
                     )
                 )
+        mark()
 
     def _capture(self) -> None:
         """Record one run of the fixed batch as a graph. The first run is not recorded: engines

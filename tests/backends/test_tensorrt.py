@@ -486,6 +486,19 @@ def test_answers_on_a_gpu_are_onnxruntimes(
 
 
 @pytest.mark.gpu
+def test_a_gpus_clock_tells_copies_from_the_network(
+    gpu: Gpu, bundle: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = bundle(engines={})
+    options = Options(cache_dir=tmp_path / "cache")
+    variant = next(v for v in open_bundle(path).variants if v.target == "tensorrt")
+    session = backend.load(variant, open_bundle(path).read(variant), options)
+    took = session.device_ms(np.zeros((1, 48, 48, 3), np.uint8))
+    session.close()
+    assert all(ms > 0 for ms in (took.to_device_ms, took.network_ms, took.from_device_ms))
+
+
+@pytest.mark.gpu
 def test_memory_on_a_gpu_is_given_back(
     gpu: Gpu, bundle: Callable[..., Path], tmp_path: Path
 ) -> None:

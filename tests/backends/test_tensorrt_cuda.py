@@ -40,6 +40,9 @@ class FakeSlot:
         self._busy.release()
         return first, first
 
+    def device_ms(self, batch: Batch) -> cuda.DeviceTimes:
+        return cuda.DeviceTimes(0, float(len(batch)), 0)
+
     def close(self) -> None:
         self.closed = True
 
@@ -56,6 +59,12 @@ def test_a_batch_beyond_the_profile_runs_in_parts() -> None:
     probabilities, _ = session.run(numbered(19))
     assert probabilities[:, 0].tolist() == list(range(19))
     assert made[0].sizes == [8, 8, 3]
+
+
+def test_the_devices_clock_is_asked_for_the_profiles_largest_batch_at_most() -> None:
+    session = backend.TensorRtSession(FakeSlot, PROFILE)
+    assert session.device_ms(numbered(19)).network_ms == PROFILE.max
+    assert session.device_ms(numbered(2)).network_ms == 2
 
 
 def test_parallel_callers_have_slots_of_their_own_up_to_a_limit() -> None:
@@ -108,6 +117,7 @@ class FakeCuda:
         self.memory: dict[int, np.ndarray[Any, Any]] = {}
         self.alive: list[str] = []
         self.launches = 0
+        self.clock_ms = 0.0
         self.recording: list[Callable[[], None]] | None = None
         self._left = allocations
 
@@ -141,6 +151,7 @@ class FakeCuda:
         self, to: int, source: int, size: int, kind: int, stream: int
     ) -> tuple[int]:
         def copy() -> None:
+            self.clock_ms += kind  # 1 ms there, 2 ms back
             self.memory[to][:size] = self.memory[source][:size]
 
         self.do(copy)
@@ -161,6 +172,23 @@ class FakeCuda:
         return (0,)
 
     def cudaStreamSynchronize(self, stream: int) -> tuple[int]:  # noqa: N802
+        return (0,)
+
+    def cudaEventCreate(self) -> tuple[int, list[float]]:  # noqa: N802
+        self.alive.append("event")
+        return 0, []
+
+    def cudaEventRecord(self, event: list[float], stream: int) -> tuple[int]:  # noqa: N802
+        event.append(self.clock_ms)
+        return (0,)
+
+    def cudaEventElapsedTime(  # noqa: N802
+        self, one: list[float], other: list[float]
+    ) -> tuple[int, float]:
+        return 0, other[0] - one[0]
+
+    def cudaEventDestroy(self, event: list[float]) -> tuple[int]:  # noqa: N802
+        self.alive.remove("event")
         return (0,)
 
     def cudaStreamBeginCapture(self, stream: int, mode: int) -> tuple[int]:  # noqa: N802
@@ -227,6 +255,7 @@ class FakeEngine:
         count = self.batches[-1]
 
         def compute() -> None:
+            self.device.clock_ms += 10
             faces = self.device.memory[self.at["images"]].reshape(-1, 48)[:count, :1]
             values = faces.astype(np.float32)
             self.device.memory[self.at["probabilities"]].view(np.float32)[:count] = values[:, 0]
@@ -266,6 +295,19 @@ def test_a_slot_answers_any_batch_and_gives_its_memory_back(
     assert device.launches == (3 if profile.fixed else 0)
     slot.close()
     assert not device.memory
+    assert not device.alive
+
+
+@pytest.mark.parametrize("profile", [Profile(1, 1, 8), Profile(8, 8, 8)])
+def test_the_devices_clock_tells_copies_from_the_network(
+    device: FakeCuda, profile: Profile
+) -> None:
+    slot = cuda.Slot(FAKE_TRT, FakeEngine(device), profile, 0)
+    took = slot.device_ms(numbered(3))
+    assert took == cuda.DeviceTimes(to_device_ms=1, network_ms=10, from_device_ms=4)
+    assert device.launches == 0
+    assert "event" not in device.alive
+    slot.close()
     assert not device.alive
 
 
