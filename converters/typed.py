@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +88,8 @@ def quantised(graph: bytes, faces: npt.NDArray[np.uint8], recipe: Recipe, **sett
 
         ranges = recipe.get("ranges", "minmax")
         # Extremes are taken in the graph; for histograms it holds all values until the end.
-        held = faces if ranges == "minmax" else few_enough(graph, faces)
+        operations = settings["op_types_to_quantize"]
+        held = faces if ranges == "minmax" else few_enough(given, operations, faces)
 
         def run(exclude: list[str]) -> None:
             quantize_static(
@@ -115,18 +116,20 @@ def quantised(graph: bytes, faces: npt.NDArray[np.uint8], recipe: Recipe, **sett
         return result.read_bytes()
 
 
-def few_enough(graph: bytes, faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """As many of the faces, evenly taken, as 2 GiB hold of activations: onnxruntime keeps those of
-    every face until it makes their histograms (7 GB of 300 faces in MobileNetV2 at 128 px)."""
-    model = onnx.load_from_string(graph)
-    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
-    del model.graph.value_info[:]
-    shapes = [
-        [d.dim_value for d in value.type.tensor_type.shape.dim]
-        for value in shape_inference.infer_shapes(model).graph.value_info
-    ]
-    a_face = max(4 * sum(math.prod(shape) for shape in shapes), 1)
-    return faces[:: max(math.ceil(len(faces) * a_face / _HELD_BYTES), 1)]
+def few_enough(
+    graph: Path, operations: Sequence[str], faces: npt.NDArray[np.uint8]
+) -> npt.NDArray[np.uint8]:
+    """As many of the faces, evenly taken, as 2 GiB hold of what these operations take and give:
+    onnxruntime keeps those of every face until it makes their histograms (7 GB of 300 faces in
+    MobileNetV2 at 128 px). One face is run to see how much it is: shapes are not all known before.
+    """
+    from onnxruntime.quantization import qdq_loss_debug as debug
+
+    with_values = str(graph.with_name("values.onnx"))
+    debug.modify_model_output_intermediate_tensors(str(graph), with_values, operations)
+    values = debug.collect_activations(with_values, _Faces(faces[:1]))
+    a_face = sum(array.nbytes for arrays in values.values() for array in arrays)
+    return faces[:: math.ceil(len(faces) / max(_HELD_BYTES // a_face, 1))]
 
 
 def check_rounded(layers: int) -> None:

@@ -2,36 +2,62 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnxruntime.quantization.calibrate import HistogramCollector
 
-from fer_edge.converters.typed import few_enough
-
-
-def graph(width: int) -> bytes:
-    """One hidden activation of ``4 * width`` bytes a face, the batch dynamic."""
-    face = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", width])
-    answer = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", width])
-    nodes = [helper.make_node("Relu", ["x"], ["h"]), helper.make_node("Relu", ["h"], ["y"])]
-    model = helper.make_model(helper.make_graph(nodes, "g", [face], [answer]))
-    return model.SerializeToString()
+from fer_edge.converters import typed
+from fer_edge.converters.convert import CROP_MARGIN
+from fer_edge.converters.export import export_onnx
+from fer_edge.converters.faces import calibration_faces, gate_faces
+from fer_edge.converters.matrix import SMALL, fitted
+from fer_edge.converters.typed import symmetric_int8
+from fer_edge.labels import EMOTIONS
+from fer_edge.preprocess import CropRule
 
 
-@pytest.mark.parametrize(
-    ("width", "kept"),
-    [(1, 300), ((2 << 30) // 1200, 300), ((2 << 30) // 1200 + 1, 150), (1 << 27, 4), (1 << 31, 1)],
-)
-def test_as_many_faces_as_two_gibibytes_hold(width: int, kept: int) -> None:
-    faces = np.arange(300).astype(np.uint8).reshape(300, 1, 1, 1)
-    found = few_enough(graph(width), faces)
-    assert len(found) == kept
-    assert len(found) == 1 or 4 * width * len(found) <= 2 << 30
-    assert found[0] == faces[0]
+@pytest.fixture(scope="module")
+def transformer() -> tuple[bytes, np.ndarray[Any, np.dtype[np.uint8]]]:
+    """A graph whose shapes are not all known before it runs, and faces."""
+    spec = SMALL["vit_mae, small"]
+    rule = CropRule(spec.input.size_px, CROP_MARGIN)
+    gate = gate_faces(None, EMOTIONS, rule)
+    faces = calibration_faces(None, EMOTIONS, rule, gate, seed=2026)
+    return export_onnx(fitted(spec, faces)), faces.images[:60]
 
 
-def test_the_graph_is_not_changed() -> None:
-    before = graph(8)
-    few_enough(before, np.zeros((3, 1, 1, 1), np.uint8))
-    assert onnx.load_from_string(before).graph.input[0].type.tensor_type.shape.dim[0].dim_param
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Bytes that each histogram calibration held at once."""
+    found = []
+    collect: Callable[..., None] = HistogramCollector.collect
+
+    def counting(self: Any, arrays: dict[str, list[np.ndarray[Any, Any]]]) -> None:
+        found.append(sum(array.nbytes for each in arrays.values() for array in each))
+        collect(self, arrays)
+
+    monkeypatch.setattr(HistogramCollector, "collect", counting)
+    return found
+
+
+@pytest.mark.parametrize("limit", [2**30, 8 * 2**20, 2**20, 1])
+def test_histograms_are_of_as_many_faces_as_the_limit_holds(
+    transformer: Any, held: list[int], monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    monkeypatch.setattr(typed, "_HELD_BYTES", 2**30)
+    symmetric_int8(*transformer, {"ranges": "percentile"})
+    (every,) = held
+    held.clear()
+    monkeypatch.setattr(typed, "_HELD_BYTES", limit)
+    symmetric_int8(*transformer, {"ranges": "percentile"})
+    (some,) = held
+    assert some <= max(limit, every / 60)
+    assert some == every or some > limit / 3
+
+
+def test_extremes_are_of_every_face(transformer: Any, held: list[int]) -> None:
+    symmetric_int8(*transformer, {"ranges": "minmax"})
+    assert not held
