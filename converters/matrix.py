@@ -120,12 +120,14 @@ def matrix(
     keep: Path | None = None,
     say: Say = print,
     step: Step = lambda what, done, total: None,
+    found: Callable[[list[Row]], None] = lambda rows: None,
 ) -> list[Row]:
     """A row for every network, target and precision; the default model comes first.
 
     data: labelled faces, as in convert. named, only, precisions: networks, targets and precisions,
     by name; none means all. keep: a folder for each network's checkpoint, to convert and time by
-    itself. Raises InputError for networks or precisions that are not there.
+    itself. found: is given the rows so far after each one, which may be minutes apart. Raises
+    InputError for networks or precisions that are not there.
     """
     rows = []
     default = load_checkpoint(DEFAULT_CHECKPOINT)
@@ -164,6 +166,7 @@ def matrix(
             step(f"{name} {target}/{precision}", n * len(pairs) + k, len(chosen) * len(pairs))
             row = Row(name, parameters, target, precision)
             rows.append(_cell(row, source, rule, reference, gate, calibration, say))
+            found(rows)
     return rows
 
 

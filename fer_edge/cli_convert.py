@@ -96,7 +96,9 @@ def convert(
               help="Labelled faces: val judges, train calibrates [composites].")  # fmt: skip
 @click.option("--keep", type=click.Path(path_type=Path), metavar="FOLDER",
               help="Keep each network's checkpoint here, for convert and bench.")  # fmt: skip
-@click.option("-o", "--out", type=click.Path(path_type=Path), help="Write the table here.")
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path), help="Write the table here, row by row."
+)
 @click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
 def matrix(
     small: bool,
@@ -118,6 +120,10 @@ def matrix(
     from fer_edge.converters import matrix as module
     from fer_edge.progress import progress
 
+    def write(rows: list[module.Row]) -> None:
+        if out is not None:
+            write_out(out, module.markdown(rows))
+
     with progress() as (say, step):
         rows = module.matrix(
             module.SMALL if small else module.FULL,
@@ -129,9 +135,9 @@ def matrix(
             keep=keep,
             say=say,
             step=step,
+            found=write,  # so that what ends it early does not cost what was there
         )
-    if out is not None:
-        write_out(out, module.markdown(rows))
+    write(rows)
     if as_json:
         print_json([asdict(row) for row in rows])
     elif out is None:

@@ -90,6 +90,23 @@ def test_the_command_prints_and_writes_the_table(
     assert set(targets()) >= {"onnxruntime", "openvino"}
 
 
+def test_rows_that_are_there_survive_what_ends_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    build = onnxruntime.build
+
+    def dying(source: Source, precision: str, recipe: Recipe) -> Artifact:
+        if precision == "int8":
+            raise KeyboardInterrupt
+        return build(source, precision, recipe)
+
+    monkeypatch.setattr(onnxruntime, "build", dying)
+    out = tmp_path / "matrix.md"
+    command = ["matrix", "--small", "--target", "onnxruntime", "--network", "cnn48"]
+    assert CliRunner().invoke(main, [*command, "-o", str(out)]).exit_code != 0
+    assert "| cnn48 | 390,119 | onnxruntime | fp32 | 100.00% |" in out.read_text("utf-8")
+
+
 def test_the_networks_are_kept_and_one_precision_is_asked_for(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
