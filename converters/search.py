@@ -13,9 +13,9 @@ ENOUGH = 0.985
 """Agreement at which the search ends: half a point above what the gate asks for on other faces.
 Above it, two recipes differ by less than 300 faces can tell."""
 
-NEAR = 0.9
-"""Agreement from which giving layers back to float is tried: it was worth 7 points at most on the
-networks of docs/matrix.md, and takes as long as all recipes before it."""
+NEAR = 0.95
+"""Agreement from which giving layers back to float is tried: on the networks of docs/matrix.md it
+was worth two points on top of the better recipes, and takes as long as all before it."""
 
 
 def best_recipe(

@@ -43,15 +43,15 @@ def test_the_search_ends_with_the_first_that_is_enough() -> None:
 
 
 def test_layers_are_given_back_on_top_of_the_best() -> None:
-    shares = {"a 1": 0.5, "a 2": NEAR, "a 2, keep_float 4": 0.95}
+    shares = {"a 1": 0.5, "a 2": NEAR, "a 2, keep_float 4": 0.97}
     best, _ = best_recipe([{"a": 2}, {"a": 1}, {"keep_float": 4}], planted(shares), quiet)
     assert best == {"a": 2, "keep_float": 4}
 
 
 def test_layers_are_not_given_back_to_what_is_far_off() -> None:
-    best, log = best_recipe([{"a": 2}, {"keep_float": 4}], planted({"a 2": 0.8999}), quiet)
+    best, log = best_recipe([{"a": 2}, {"keep_float": 4}], planted({"a 2": 0.9499}), quiet)
     assert best == {"a": 2}
-    assert log[1] == {"recipe": {"keep_float": 4}, "refused": "89.99% is too far off"}
+    assert log[1] == {"recipe": {"keep_float": 4}, "refused": "94.99% is too far off"}
 
 
 def test_what_cannot_be_built_is_on_record_and_passed_over() -> None:
