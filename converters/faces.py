@@ -52,20 +52,26 @@ def gate_faces(
 
 
 def calibration_faces(
-    source: Path | None, labels: tuple[str, ...], rule: CropRule, gate: FaceSet, seed: int
+    source: Path | None,
+    labels: tuple[str, ...],
+    rule: CropRule,
+    gate: FaceSet,
+    seed: int,
+    count: int = CALIBRATION_FACES,
 ) -> FaceSet:
-    """A seeded, stratified sample of ``train``, without any picture that the gate uses.
+    """A seeded, stratified sample of ``train``, without any picture that the gate uses; fewer
+    than ``count`` if there are no more.
 
     Raises DataError if that leaves none: a network calibrated on its exam proves nothing.
     """
-    candidates = stratified(_load(source or FACES, "train", labels), 2 * CALIBRATION_FACES, seed)
+    candidates = stratified(_load(source or FACES, "train", labels), 2 * count, seed)
     exam = {hashlib.sha256(image.tobytes()).digest() for image in gate.images}
     faces = _resized(candidates, source, rule)
     keep = [
         i
         for i, image in enumerate(faces.images)
         if hashlib.sha256(image.tobytes()).digest() not in exam
-    ][:CALIBRATION_FACES]
+    ][:count]
     if not keep:
         raise DataError(
             "every face for calibration is also one that the variants are judged on. "

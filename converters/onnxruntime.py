@@ -44,7 +44,8 @@ def build(source: Source, precision: str, recipe: Recipe) -> Artifact:
 
 def _quantised(graph: bytes, calibration: npt.NDArray[np.uint8], recipe: Recipe) -> bytes:
     """Only where the arithmetic is: convolutions, matrix products, and the sums between them.
-    Colour, normalisation and softmax stay in float."""
+    Colour, normalisation and softmax stay in float, and what a matrix product gives: onnxruntime
+    runs those as integers in, float out."""
     from onnxruntime.quantization import QuantType
 
     products = recipe.get("operations") == "products"
@@ -56,6 +57,7 @@ def _quantised(graph: bytes, calibration: npt.NDArray[np.uint8], recipe: Recipe)
         op_types_to_quantize=["Conv", "Gemm", "MatMul"]
         if products
         else ["Conv", "Gemm", "Add", "GlobalAveragePool"],
+        extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm", "MatMul"]},
     )
 
 
