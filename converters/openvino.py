@@ -37,9 +37,10 @@ each, and again after each that it gives back."""
 
 def recipes(source: Source, precision: str) -> tuple[Recipe, ...]:
     """For transformers the sweep of NNCF's own regression file: SmoothQuant off and at three
-    strengths; for all, ranges that let go of outliers, and layers given back to float."""
+    strengths; for all, ranges that let go of outliers, and layers given back to float. In float
+    there is one way, and for transformers another if OpenVINO fuses something wrongly."""
     if precision != "int8":
-        return ()
+        return ({}, {"fusion": "off"}) if has_attention(source.graph) else ()
     layers, depthwise = weighted_layers(source.graph)
     revert: tuple[Recipe, ...] = (
         ({"keep_float": "until accurate"},) if layers <= _MOST_LAYERS else ()
@@ -59,7 +60,8 @@ def build(source: Source, precision: str, recipe: Recipe) -> Artifact:
     tools = {name: version(name) for name in ("openvino", "torch", "onnx")}
     if precision != "int8":
         entry = graph_path(source.graph)
-        return Artifact(entry, {entry: source.graph}, tools, needs=_NEEDS.get(precision, {}))
+        needs = {**_NEEDS.get(precision, {}), **recipe}
+        return Artifact(entry, {entry: source.graph}, tools, needs=needs)
     files = _quantised(source.graph, source.calibration, recipe)
     return Artifact(next(iter(files)), files, {**tools, "nncf": version("nncf")})
 

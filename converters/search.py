@@ -1,4 +1,4 @@
-"""Which int8 recipe keeps a network's answers: tried one after another, and all of it on record."""
+"""Which recipe keeps a network's answers: tried one after another, and all of it on record."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ def best_recipe(
         row["seconds"] = round(time.monotonic() - started, 1)
         log.append(row)
         outcome = f"{share:.2%} agree" if "agreement" in row else row["refused"]
-        say(f"    int8 recipe {described(recipe)}: {outcome}")
+        say(f"    recipe {described(recipe)}: {outcome}")
         if most >= ENOUGH:
             break
     if most < 0:
         raise ConversionError(
-            "no int8 recipe could be built: "
+            "no recipe could be built: "
             + "; ".join(dict.fromkeys(str(row.get("refused")) for row in log))
         )
     return best, log

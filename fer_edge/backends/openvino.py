@@ -50,9 +50,10 @@ def preflight(variant: Variant, options: Options) -> str | None:
 
 def load(variant: Variant, files: Mapping[str, bytes], options: Options) -> OpenVinoSession:
     weights = [data for path, data in files.items() if path.endswith(".bin")]
-    return OpenVinoSession(
-        files[variant.entry], weights[0] if weights else b"", variant.precision, options
-    )
+    settings = {"INFERENCE_PRECISION_HINT": _ARITHMETIC[variant.precision]}
+    if variant.needs.get("fusion") == "off":
+        settings["SNIPPETS_MODE"] = "DISABLE"  # generated code for chains of small operations
+    return OpenVinoSession(files[variant.entry], weights[0] if weights else b"", settings, options)
 
 
 _FACES_IN_A_PART = 4
@@ -65,12 +66,12 @@ class OpenVinoSession:
     """Two graphs of one network. One is for the size that is usual: it knows its shapes, and is
     quicker for that. One is for any size, and made when it is first needed."""
 
-    def __init__(self, model: bytes, weights: bytes, precision: str, options: Options) -> None:
+    def __init__(
+        self, model: bytes, weights: bytes, own: Mapping[str, str], options: Options
+    ) -> None:
+        """own: the variant's settings of OpenVINO."""
         core, device = _core(), _device(options)
-        settings: dict[str, Any] = {
-            "PERFORMANCE_HINT": options.hint.upper(),
-            "INFERENCE_PRECISION_HINT": _ARITHMETIC[precision],
-        }
+        settings: dict[str, Any] = {**own, "PERFORMANCE_HINT": options.hint.upper()}
         if options.threads:
             settings["INFERENCE_NUM_THREADS"] = options.threads
         if options.cache_dir is not None:

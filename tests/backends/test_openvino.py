@@ -140,4 +140,4 @@ def test_a_model_without_our_two_outputs_is_refused_as_it_loads(widths: list[int
     graph = helper.make_graph(nodes, "foreign", [images], outputs, weights)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     with pytest.raises(EngineError, match="expected probabilities"):
-        OpenVinoSession(model.SerializeToString(), b"", "fp32", Options())
+        OpenVinoSession(model.SerializeToString(), b"", {}, Options())
