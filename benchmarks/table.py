@@ -160,7 +160,8 @@ def loadgen_cells(report: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     key = "p90_ms" if report["scenario"] == "single" else "throughput_hz"
     rows = []
     for row in report["loadgen"]:
-        own = ours.get((row["variant"], row["batch"]), {}).get(key)
+        # Measured right before and after LoadGen's run, where it was.
+        own = row.get("our_p90_ms", ours.get((row["variant"], row["batch"]), {}).get(key))
         rows.append(
             [
                 row["variant"],
