@@ -224,12 +224,12 @@ def fitted(spec: ModelSpec, faces: FaceSet) -> Checkpoint:
     model = FaceNet(spec).eval()
     # Left at mean 0 and variance 1, a deep network's signal explodes, and rounding with it.
     deployed = DeployModule(Checkpoint(model))
-    for norm in model.modules():
-        if isinstance(norm, torch.nn.modules.batchnorm._BatchNorm):
-            norm.momentum = None
-            norm.train()
+    norms = [m for m in model.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
+    for norm in norms:
+        norm.momentum = None
+        norm.train()
     with torch.no_grad():
-        for part in torch.split(torch.from_numpy(faces.images), 64):
+        for part in torch.split(torch.from_numpy(faces.images), 64) if norms else ():
             deployed(part)
     model.eval()
     _, embedding = torch_outputs(Checkpoint(model), faces.images)
