@@ -89,9 +89,8 @@ def quantised(graph: bytes, faces: npt.NDArray[np.uint8], recipe: Recipe, **sett
         ranges = recipe.get("ranges", "minmax")
         # Extremes are taken in the graph; for histograms it holds all values until the end.
         operations = settings["op_types_to_quantize"]
-        held = faces if ranges == "minmax" else few_enough(given, operations, faces)
 
-        def run(exclude: list[str]) -> None:
+        def run(exclude: list[str], held: npt.NDArray[np.uint8]) -> None:
             quantize_static(
                 str(given),
                 str(result),
@@ -107,9 +106,10 @@ def quantised(graph: bytes, faces: npt.NDArray[np.uint8], recipe: Recipe, **sett
         try:
             # The quantiser prints, and standard output is for what was asked for.
             with contextlib.redirect_stdout(None):
-                run(spared)
+                held = faces if ranges == "minmax" else few_enough(given, operations, faces)
+                run(spared, held)
                 if count := recipe.get("keep_float", 0):
-                    run([*spared, *_worst_layers(given, result, faces)[:count]])
+                    run([*spared, *_worst_layers(given, result, faces)[:count]], held)
         except Exception as error:  # the quantiser raises many kinds, none of them ours
             raise ConversionError(f"onnxruntime could not quantise the graph: {error}") from error
         check_rounded(rounded_layers(onnx.load(str(result))))
@@ -129,7 +129,7 @@ def few_enough(
     debug.modify_model_output_intermediate_tensors(str(graph), with_values, operations)
     values = debug.collect_activations(with_values, _Faces(faces[:1]))
     a_face = sum(array.nbytes for arrays in values.values() for array in arrays)
-    return faces[:: math.ceil(len(faces) / max(_HELD_BYTES // a_face, 1))]
+    return faces[:: math.ceil(len(faces) / max(_HELD_BYTES // max(a_face, 1), 1))]
 
 
 def check_rounded(layers: int) -> None:

@@ -7,6 +7,9 @@ most answers right, and others unsure, as a real network's are.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -17,10 +20,11 @@ from fer_edge.converters.candidate import torch_outputs
 from fer_edge.converters.convert import CROP_MARGIN
 from fer_edge.converters.export import export_onnx
 from fer_edge.converters.faces import FaceSet, calibration_faces, gate_faces
+from fer_edge.converters.matrix import SMALL, fitted
 from fer_edge.labels import EMOTIONS
 from fer_edge.preprocess import CropRule
 from fer_edge.shipped import FACES
-from fer_edge.training.checkpoint import load_checkpoint
+from fer_edge.training.checkpoint import Checkpoint, load_checkpoint
 from fer_edge.training.recipe import Augment, Data, Fit, Input, Model, Recipe
 from fer_edge.training.train import train
 
@@ -53,6 +57,32 @@ def gate() -> FaceSet:
 @pytest.fixture(scope="session")
 def calibration(gate: FaceSet) -> FaceSet:
     return calibration_faces(None, EMOTIONS, RULE, gate, seed=2026)
+
+
+@dataclass(frozen=True)
+class Small:
+    """A network of the matrix's small ones, fitted to the composites that also calibrate it."""
+
+    rule: CropRule
+    gate: FaceSet
+    calibration: FaceSet
+    network: Checkpoint
+    graph: bytes
+
+
+@pytest.fixture(scope="session")
+def small() -> Callable[[str], Small]:
+    """By its name in the matrix."""
+
+    @functools.cache
+    def made(name: str) -> Small:
+        rule = CropRule(SMALL[name].input.size_px, CROP_MARGIN)
+        gate = gate_faces(None, EMOTIONS, rule)
+        faces = calibration_faces(None, EMOTIONS, rule, gate, seed=2026)
+        network = fitted(SMALL[name], faces)
+        return Small(rule, gate, faces, network, export_onnx(network))
+
+    return made
 
 
 @pytest.fixture(scope="session")

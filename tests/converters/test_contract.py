@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,14 +18,10 @@ from fer_edge.backends.base import Options, Outputs, Session
 from fer_edge.bundle import Variant, listed
 from fer_edge.converters.base import Artifact, Source, converter, targets
 from fer_edge.converters.candidate import torch_outputs
-from fer_edge.converters.convert import CROP_MARGIN
-from fer_edge.converters.export import export_onnx
-from fer_edge.converters.faces import FaceSet, calibration_faces, gate_faces
-from fer_edge.converters.matrix import SMALL, fitted
+from fer_edge.converters.faces import FaceSet
 from fer_edge.converters.parity import BATCHES, compare, run_all
 from fer_edge.errors import TargetError
 from fer_edge.labels import EMOTIONS
-from fer_edge.preprocess import CropRule
 from fer_edge.training.checkpoint import load_checkpoint
 
 PAIRS = [(target, precision) for target in targets() for precision in converter(target).PRECISIONS]
@@ -167,20 +164,17 @@ def test_every_recipe_can_be_built_and_keeps_most_answers(
 
 
 @pytest.mark.parametrize("target", targets())
-def test_int8_keeps_most_answers_of_a_transformer(target: str) -> None:
+def test_int8_keeps_most_answers_of_a_transformer(target: str, small: Callable[[str], Any]) -> None:
     """Attention has products of two activations and a softmax between them, which no convolutional
     network has; onnxruntime once ran them rounded, and agreed on 16 % of the faces."""
-    spec = SMALL["vit_mae, small"]
-    rule = CropRule(spec.input.size_px, CROP_MARGIN)
-    gate = gate_faces(None, EMOTIONS, rule)
-    calibration = calibration_faces(None, EMOTIONS, rule, gate, seed=2026)
-    network = fitted(spec, calibration)
-    source = Source(network, export_onnx(network), calibration.images[:70])
+    vit = small("vit_mae, small")
+    source = Source(vit.network, vit.graph, vit.calibration.images[:70])
     recipe = next(iter(converter(target).recipes(source, "int8")), {})
     _, session = opened(target, "int8", converter(target).build(source, "int8", recipe))
     with contextlib.closing(session):
-        answers = run_all(session, gate.images)
-    report = compare(torch_outputs(network, gate.images), answers, gate.truth, EMOTIONS)
+        answers = run_all(session, vit.gate.images)
+    expected = torch_outputs(vit.network, vit.gate.images)
+    report = compare(expected, answers, vit.gate.truth, EMOTIONS)
     assert report["agreement"] >= 0.8, recipe
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -12,12 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from fer_edge.converters.base import Source, converter
 from fer_edge.converters.candidate import build_variant, torch_outputs
-from fer_edge.converters.convert import CROP_MARGIN
-from fer_edge.converters.export import EMBEDDING, INPUT, PROBABILITIES, export_onnx
-from fer_edge.converters.faces import calibration_faces, gate_faces
-from fer_edge.converters.matrix import SMALL, fitted
-from fer_edge.labels import EMOTIONS
-from fer_edge.preprocess import CropRule
+from fer_edge.converters.export import EMBEDDING, INPUT, PROBABILITIES
 from fer_edge.training.checkpoint import load_checkpoint
 
 
@@ -76,19 +73,16 @@ def test_a_network_may_be_deeper_than_pythons_stack(checkpoint: Path) -> None:
     assert built.entry in built.files
 
 
-def test_windows_of_attention_are_exact_one_face_at_a_time() -> None:
+def test_windows_of_attention_are_exact_one_face_at_a_time(small: Callable[[str], Any]) -> None:
     """OpenVINO 2026.4 computes them wrongly on a graph of fixed size, by 0.1 in a probability,
     unless it is told not to fuse small operations."""
-    spec = SMALL["gcvit, small"]
-    rule = CropRule(spec.input.size_px, CROP_MARGIN)
-    gate = gate_faces(None, EMOTIONS, rule)
-    faces = calibration_faces(None, EMOTIONS, rule, gate, seed=2026)
-    network = fitted(spec, faces)
-    source = Source(network, export_onnx(network), faces.images[:40])
-    found = build_variant("openvino", "fp32", source, rule, lambda _: None)
+    gcvit = small("gcvit, small")
+    source = Source(gcvit.network, gcvit.graph, gcvit.calibration.images[:40])
+    found = build_variant("openvino", "fp32", source, gcvit.rule, lambda _: None)
     assert found.session is not None
-    expected, _ = torch_outputs(network, gate.images[:40])
-    one_by_one = [found.session.run(face[None])[0][0] for face in gate.images[:40]]
+    images = gcvit.gate.images[:40]
+    expected, _ = torch_outputs(gcvit.network, images)
+    one_by_one = [found.session.run(face[None])[0][0] for face in images]
     found.session.close()
     assert np.abs(one_by_one - expected).max() < 1e-4
     assert found.search[0]["recipe"] == {}

@@ -10,23 +10,14 @@ import pytest
 from onnxruntime.quantization.calibrate import HistogramCollector
 
 from fer_edge.converters import typed
-from fer_edge.converters.convert import CROP_MARGIN
-from fer_edge.converters.export import export_onnx
-from fer_edge.converters.faces import calibration_faces, gate_faces
-from fer_edge.converters.matrix import SMALL, fitted
 from fer_edge.converters.typed import symmetric_int8
-from fer_edge.labels import EMOTIONS
-from fer_edge.preprocess import CropRule
 
 
-@pytest.fixture(scope="module")
-def transformer() -> tuple[bytes, np.ndarray[Any, np.dtype[np.uint8]]]:
+@pytest.fixture
+def transformer(small: Callable[[str], Any]) -> tuple[bytes, np.ndarray[Any, np.dtype[np.uint8]]]:
     """A graph whose shapes are not all known before it runs, and faces."""
-    spec = SMALL["vit_mae, small"]
-    rule = CropRule(spec.input.size_px, CROP_MARGIN)
-    gate = gate_faces(None, EMOTIONS, rule)
-    faces = calibration_faces(None, EMOTIONS, rule, gate, seed=2026)
-    return export_onnx(fitted(spec, faces)), faces.images[:60]
+    vit = small("vit_mae, small")
+    return vit.graph, vit.calibration.images[:60]
 
 
 @pytest.fixture
