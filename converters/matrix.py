@@ -252,8 +252,28 @@ def fitted(spec: ModelSpec, faces: FaceSet) -> Checkpoint:
     return Checkpoint(model)
 
 
+def _overview(rows: Sequence[Row]) -> str:
+    """What became of every cell at a glance: networks across, targets and precisions down."""
+    networks = list(dict.fromkeys(row.network for row in rows))
+    cells = {(f"{row.target}/{row.precision}", row.network): _glance(row) for row in rows}
+    lines = [["", *networks], ["---"] * (len(networks) + 1)]
+    for variant in dict.fromkeys(variant for variant, _ in cells):
+        lines.append([variant, *(cells.get((variant, name), "") for name in networks)])
+    return _table(lines)
+
+
+def _glance(row: Row) -> str:
+    if row.agreement is None:
+        return "–"
+    return f"{'✓' if not row.failures else '✗'} {row.agreement:.1%}"
+
+
+def _table(lines: Sequence[Sequence[str]]) -> str:
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
 def markdown(rows: Sequence[Row]) -> str:
-    """The table, for docs/matrix.md; who judged in an engine's place stands below it."""
+    """The tables, for docs/matrix.md; who judged in an engine's place stands below them."""
     head = [
         "network", "parameters", "target", "precision", "agreement", "max abs dp", "verdict",
         "MB", "build s", "p50 ms",
@@ -282,6 +302,9 @@ def markdown(rows: Sequence[Row]) -> str:
                 "" if row.p50_ms is None else f"{row.p50_ms:.2f}",
             ]
         )
-    table = "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
     below = "\n".join(f"[{i}] Judged by {note}.  " for i, note in enumerate(notes, start=1))
-    return f"{table}\n{below}\n" if notes else table
+    tables = (
+        "Decisions that agree with the checkpoint; ✓ passed, ✗ failed its gate, – has no figures"
+        f" for the reason below.\n\n{_overview(rows)}\n{_table(lines)}"
+    )
+    return f"{tables}\n{below}\n" if notes else tables

@@ -64,9 +64,25 @@ def test_a_refusal_is_a_row_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> 
         "no such chip | here",
         "no recipe could be built: this chip has no such arithmetic",
     ]
-    table = markdown(rows).splitlines()
+    at_a_glance, table = (part.splitlines() for part in markdown(rows).split("\n\n")[1:])
+    assert at_a_glance[2:] == [
+        "| onnxruntime/fp32 | – | – |",
+        "| onnxruntime/int8 | – | – |",
+    ]
     assert len(table) == 2 + len(rows)
     assert len({line.count("|") for line in table}) == 1
+
+
+def test_what_became_of_each_cell_is_seen_at_a_glance() -> None:
+    fp32 = Row("cnn48", 1, "coreml", "fp32", agreement=1.0)
+    pal6 = replace(fp32, precision="pal6", agreement=0.914, failures=("too far off",))
+    table = markdown([fp32, pal6, replace(fp32, network="vit")])
+    assert table.split("\n\n")[1].splitlines() == [
+        "|  | cnn48 | vit |",
+        "| --- | --- | --- |",
+        "| coreml/fp32 | ✓ 100.0% | ✓ 100.0% |",
+        "| coreml/pal6 | ✗ 91.4% |  |",
+    ]
 
 
 def test_who_judged_in_an_engines_place_stands_below_the_table() -> None:
