@@ -157,6 +157,7 @@ def matrix(
         say(f"{name}: {len(gate.images)} faces judge")
         checkpoint = default
         if spec is not default.spec:
+            say(f"  fitting its classifier to up to {_FIT_FACES:,} others")
             checkpoint = fitted(
                 spec, calibration_faces(data, EMOTIONS, rule, gate, _SEED, _FIT_FACES)
             )
