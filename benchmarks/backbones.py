@@ -27,7 +27,7 @@ from fer_edge.benchmarks.job import CROP_PX
 from fer_edge.benchmarks.peak import operations, peak_per_s
 from fer_edge.benchmarks.scenarios import TORCH_COMPILE, TORCH_EAGER
 from fer_edge.benchmarks.timing import Call, Samples, interleaved, ratio_interval
-from fer_edge.benchmarks.tools import benchmark_app
+from fer_edge.benchmarks.tools import ARITHMETIC, benchmark_app
 from fer_edge.training.checkpoint import load_checkpoint
 from fer_edge.training.deploy import DeployModule
 
@@ -73,7 +73,7 @@ def rows(bundle: Path, checkpoint: Path) -> list[list[str]]:
             variants[variant.name] = variant
         for turn in range(_ROUNDS):  # a shared machine is faster in one minute than in the next
             print(f"  {bundle.stem}: round {turn + 1} of {_ROUNDS}", file=sys.stderr)
-            for precision in sorted({v.precision for v in variants.values()} & {"fp32", "bf16"}):
+            for precision in sorted({v.precision for v in variants.values()} & set(ARITHMETIC)):
                 peaks.setdefault(precision, []).append(peak_per_s(precision))
             taken = interleaved(calls, _SAMPLES, warm_up=3, block=_BLOCK, budget_s=_ROUND_S)
             for name, samples in taken.items():

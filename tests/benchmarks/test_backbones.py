@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from fer_edge.benchmarks import backbones
-from fer_edge.benchmarks.peak import operations, peak_per_s
+from fer_edge.benchmarks.peak import operations, peak_per_s, product
 from fer_edge.labels import EMOTIONS
 from fer_edge.shipped import DEFAULT_BUNDLE, DEFAULT_CHECKPOINT
 from fer_edge.training.checkpoint import Checkpoint
@@ -59,6 +59,19 @@ def test_attention_is_counted() -> None:
 
 def test_a_peak_is_what_no_processor_of_today_exceeds() -> None:
     assert 1e8 < peak_per_s("fp32") < 1e15
+
+
+@pytest.mark.parametrize(("precision", "runs_in"), [("fp32", "f32"), ("int8", "u8")])
+def test_the_product_is_computed_in_the_precision_it_is_named_after(
+    precision: str, runs_in: str
+) -> None:
+    ran = [op.get_rt_info() for op in product(precision).get_runtime_model().get_ops()]
+    (used,) = [
+        info["runtimePrecision"].astype(str)
+        for info in ran
+        if info["layerType"].astype(str) in ("FullyConnected", "MatMul")
+    ]
+    assert used == runs_in
 
 
 @pytest.mark.slow
