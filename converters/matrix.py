@@ -130,8 +130,10 @@ def matrix(
 
     data: labelled faces, as in convert. named, only, precisions: networks, targets and precisions,
     by name; none means all. keep: a folder for each network's checkpoint, to convert and time by
-    itself. found: is given the rows so far after each one, which may be minutes apart. Raises
-    InputError for networks or precisions that are not there.
+    itself; one that is there already is not fitted anew. found: is given the rows so far after
+    each one, which may be minutes apart.
+
+    Raises InputError for networks or precisions that are not there.
     """
     rows = []
     default = load_checkpoint(DEFAULT_CHECKPOINT)
@@ -155,14 +157,15 @@ def matrix(
         gate = gate_faces(data, EMOTIONS, rule, FACES)
         calibration = calibration_faces(data, EMOTIONS, rule, gate, _SEED)
         say(f"{name}: {len(gate.images)} faces judge")
-        checkpoint = default
-        if spec is not default.spec:
+        folder = None if keep is None else keep / name.replace(", ", "-").replace(" ", "-")
+        checkpoint = default if spec is default.spec else _kept(folder, spec)
+        if checkpoint is None:
             say(f"  fitting its classifier to up to {_FIT_FACES:,} others")
             checkpoint = fitted(
                 spec, calibration_faces(data, EMOTIONS, rule, gate, _SEED, _FIT_FACES)
             )
-        if keep is not None:
-            save_checkpoint(checkpoint, keep / name.replace(", ", "-").replace(" ", "-"))
+        if folder is not None:
+            save_checkpoint(checkpoint, folder)
         parameters = parameter_count(checkpoint.model)
         try:
             graph = export_onnx(checkpoint)
@@ -217,6 +220,14 @@ def _cell(
     finally:
         if candidate is not None and candidate.session is not None:
             candidate.session.close()
+
+
+def _kept(folder: Path | None, spec: ModelSpec) -> Checkpoint | None:
+    """What an earlier run fitted: minutes for the large networks."""
+    if folder is None or not folder.exists():
+        return None
+    checkpoint = load_checkpoint(folder)
+    return checkpoint if checkpoint.spec == spec else None
 
 
 def fitted(spec: ModelSpec, faces: FaceSet) -> Checkpoint:

@@ -50,7 +50,7 @@ def recipes(source: Source, precision: str) -> tuple[Recipe, ...]:
     ranges = tuple({"ranges": name} for name in _RANGES)
     if has_attention(source.graph):
         smooth = tuple({"transformer": True, "smooth_quant": a} for a in (-1.0, 0.15, 0.5, 0.95))
-        return (*smooth, *({"transformer": True, **r} for r in ranges), *revert)
+        return (*smooth, *ranges, *revert)
     return ({}, *ranges, *revert)
 
 

@@ -27,9 +27,9 @@ def best_recipe(
 
     agreement: builds a recipe and gives the share of the calibration faces on which it decides as
     the checkpoint does; never the faces that judge the variant afterwards. None if nothing here
-    can run it: then there is no search. A recipe that cannot be built is logged with the reason. A
-    recipe with the key ``keep_float`` (layers that stay float) is tried on top of the best one
-    before it, if that is near enough.
+    can run it: then there is no search. A recipe that cannot be built is logged with the reason.
+    Each recipe changes what it names in the best one before it; ``keep_float`` (layers that stay
+    float) is tried only if that is near enough.
 
     Raises ConversionError if none can be built.
     """
@@ -37,11 +37,10 @@ def best_recipe(
     most = -1.0
     log: list[dict[str, Any]] = []
     for recipe in recipes:
-        if "keep_float" in recipe:
-            if 0 <= most < NEAR:
-                log.append({"recipe": dict(recipe), "refused": f"{most:.2%} is too far off"})
-                continue
-            recipe = {**best, **recipe}
+        if "keep_float" in recipe and 0 <= most < NEAR:
+            log.append({"recipe": dict(recipe), "refused": f"{most:.2%} is too far off"})
+            continue
+        recipe = {**best, **recipe}
         started = time.monotonic()
         row: dict[str, Any] = {"recipe": dict(recipe)}
         try:

@@ -140,6 +140,16 @@ def test_the_networks_are_kept_and_one_precision_is_asked_for(
     assert [row["precision"] for row in json.loads(done.stdout)] == ["fp32"]
     kept = load_checkpoint(tmp_path / "cnn48-small")
     assert parameter_count(kept.model) == 390_119
+    before = (tmp_path / "cnn48-small" / "card.json").read_bytes()
+    again = CliRunner().invoke(main, [*command, *more])
+    assert "fitting" in done.stderr
+    assert "fitting" not in again.stderr
+    assert (tmp_path / "cnn48-small" / "card.json").read_bytes() == before
+    assert _cells(again.stdout) == _cells(done.stdout)
+
+
+def _cells(stdout: str) -> list[tuple[Any, ...]]:
+    return [(row["agreement"], row["max_abs_dp"]) for row in json.loads(stdout)]
 
 
 def test_random_networks_do_not_explode() -> None:

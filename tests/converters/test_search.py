@@ -48,6 +48,14 @@ def test_layers_are_given_back_on_top_of_the_best() -> None:
     assert best == {"a": 2, "keep_float": 4}
 
 
+def test_what_is_tried_later_is_tried_on_top_of_the_best() -> None:
+    """Ranges were tried with the one strength of SmoothQuant that Swin-Base does not bear."""
+    shares = {"a 1": 0.9, "a 2": 0.8, "a 1, b 3": 0.92, "a 1, b 4": 0.91}
+    best, log = best_recipe([{"a": 1}, {"a": 2}, {"b": 3}, {"b": 4}], planted(shares), quiet)
+    assert best == {"a": 1, "b": 3}
+    assert [row["recipe"] for row in log[2:]] == [{"a": 1, "b": 3}, {"a": 1, "b": 4}]
+
+
 def test_layers_are_not_given_back_to_what_is_far_off() -> None:
     best, log = best_recipe([{"a": 2}, {"keep_float": 4}], planted({"a 2": 0.9499}), quiet)
     assert best == {"a": 2}
