@@ -26,7 +26,7 @@ from fer_edge.cli_common import numbers, print_json, write_out
               help="Labelled faces: val judges, train calibrates [composites].")  # fmt: skip
 @click.option("--calibrate", type=click.Path(path_type=Path), help="Other faces for int8.")
 @click.option("--allow-drop", type=click.FloatRange(0, 100), metavar="POINTS",
-              help="Accuracy points a reduced precision may lose; recorded.")  # fmt: skip
+              help="Accuracy points a reduced precision may lose, whatever agrees; recorded.")  # fmt: skip
 @click.option("--allow-unproven", is_flag=True,
               help="Also write what no engine here can judge; recorded.")  # fmt: skip
 @click.option("--batch-sizes", default="1", show_default=True, metavar="N,N,…",
@@ -57,9 +57,10 @@ def convert(
 
     \b
     Example: fer-edge convert runs/edge-default/best --target openvino --target onnxruntime \\
-                 --precision fp32 --precision int8 --data fer2013/ -o driver.fer
+                 --data fer2013/ -o driver.fer
     For NVIDIA GPUs: --target tensorrt --precision fp16 --gpu sm_86 --gpu sm_87 --batch-sizes 1,32
-    Each variant has to agree with the checkpoint on real faces, or nothing is written.
+    Each variant has to agree with the checkpoint on real faces. One that does not is left out;
+    if its precision was asked for by name, nothing is written.
     """
     from fer_edge.converters.convert import convert as work
     from fer_edge.progress import progress
