@@ -26,7 +26,8 @@ from fer_edge.cli_common import numbers, print_json, write_out
               help="Labelled faces: val judges, train calibrates [composites].")  # fmt: skip
 @click.option("--calibrate", type=click.Path(path_type=Path), help="Other faces for int8.")
 @click.option("--allow-drop", type=click.FloatRange(0, 100), metavar="POINTS",
-              help="Accuracy points a reduced precision may lose, whatever agrees; recorded.")  # fmt: skip
+              help="Accuracy points a reduced precision may lose, instead of decisions that "
+                   "change; recorded.")  # fmt: skip
 @click.option("--allow-unproven", is_flag=True,
               help="Also write what no engine here can judge; recorded.")  # fmt: skip
 @click.option("--batch-sizes", default="1", show_default=True, metavar="N,N,…",
