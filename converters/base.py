@@ -8,7 +8,8 @@ A converter is a module ``converters/TARGET.py`` with
     The files of one variant. Raises ConversionError, and MissingDependencyError without its tools.
 ``recipes(source, precision) -> Sequence[Recipe]``
     Ways to build a precision, the usual one first, where there are several: the one that keeps the
-    network's answers best is searched for (see converters.search). Empty where there is one way.
+    network's answers best is searched for, each on top of the best before it (converters.search).
+    Empty where there is one way.
 """
 
 from __future__ import annotations
