@@ -96,7 +96,8 @@ def _quantised(
         ),
     }
     try:
-        with _room_to_recurse():
+        # Its progress goes to standard output, where --json is.
+        with _room_to_recurse(), contextlib.redirect_stdout(sys.stderr):
             if recipe.get("keep_float") == "until accurate":
                 quantised = nncf.quantize_with_accuracy_control(
                     model,

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from fer_edge.converters.base import Source, converter
@@ -71,6 +72,17 @@ def test_a_network_may_be_deeper_than_pythons_stack(checkpoint: Path) -> None:
     finally:
         sys.setrecursionlimit(usual)
     assert built.entry in built.files
+
+
+def test_nncfs_progress_does_not_mix_with_json(
+    checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    faces = np.random.default_rng(1).integers(0, 256, (4, 4, 4, 3), np.uint8)
+    source = Source(load_checkpoint(checkpoint), deep(3), faces)
+    converter("openvino").build(source, "int8", {})
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "100%" in printed.err
 
 
 def test_windows_of_attention_are_exact_one_face_at_a_time(small: Callable[[str], Any]) -> None:
