@@ -28,6 +28,7 @@ from fer_edge.benchmarks.peak import operations, peak_per_s
 from fer_edge.benchmarks.scenarios import TORCH_COMPILE, TORCH_EAGER
 from fer_edge.benchmarks.timing import Call, Samples, interleaved, ratio_interval
 from fer_edge.benchmarks.tools import ARITHMETIC, benchmark_app
+from fer_edge.page import markdown_table
 from fer_edge.training.checkpoint import load_checkpoint
 from fer_edge.training.deploy import DeployModule
 
@@ -120,17 +121,12 @@ def _against(whole: dict[str, Samples], baseline: str, name: str, *, interval: b
 def main() -> int:
     folder = Path(sys.argv[1])
     env = environment()
-    lines = [
-        f"{machine(env)}, {env['time']}. {noise_note(env) or 'The machine was quiet.'}",
-        "",
-        f"| {' | '.join(HEADER)} |",
-        f"|{' --- |' * len(HEADER)}",
-    ]
+    about = f"{machine(env)}, {env['time']}. {noise_note(env) or 'The machine was quiet.'}"
+    found: list[list[str]] = []
     for bundle in sorted(folder.glob("*.fer")):
-        for row in rows(bundle, folder / "checkpoints" / bundle.stem):
-            lines.append(f"| {' | '.join(row)} |")
-        write_file(folder / "backbones.md", ("\n".join(lines) + "\n").encode())
-    print("\n".join(lines))
+        found += rows(bundle, folder / "checkpoints" / bundle.stem)
+        write_file(folder / "backbones.md", f"{about}\n\n{markdown_table(HEADER, found)}".encode())
+    print(f"{about}\n\n{markdown_table(HEADER, found)}")
     return 0
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from fer_edge.benchmarks.environment import machine
 from fer_edge.benchmarks.plots import pictures
 from fer_edge.benchmarks.table import cells, loadgen_cells
-from fer_edge.page import facts, page, picture, table
+from fer_edge.page import facts, markdown_table, page, picture, table
 
 
 def markdown(report: dict[str, Any]) -> str:
@@ -19,7 +19,7 @@ def markdown(report: dict[str, Any]) -> str:
     if report["note"]:
         lines += [f"> **{report['note']}**", ""]
     for headers, rows in _tables(report):
-        lines += [_line(headers), _line(["---"] * len(headers)), *map(_line, rows), ""]
+        lines.append(markdown_table(headers, rows))
     for item in report.get("budget", []):
         lines.append(f"- {'holds' if item['held'] else '**BROKEN**'}: {item['sentence']}")
     for item in report["refused"]:
@@ -49,7 +49,3 @@ def html(report: dict[str, Any]) -> str:
 
 def _tables(report: dict[str, Any]) -> list[tuple[list[str], list[list[str]]]]:
     return [cells(report), *([loadgen_cells(report)] if "loadgen" in report else [])]
-
-
-def _line(row: list[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |"

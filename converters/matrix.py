@@ -25,6 +25,7 @@ from fer_edge.converters.faces import FaceSet, calibration_faces, gate_faces
 from fer_edge.converters.speed import single_face_p50_ms
 from fer_edge.errors import FerEdgeError, InputError
 from fer_edge.labels import EMOTIONS
+from fer_edge.page import markdown_table
 from fer_edge.preprocess import CropRule
 from fer_edge.shipped import DEFAULT_CHECKPOINT
 from fer_edge.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -159,6 +160,8 @@ def matrix(
         say(f"{name}: {len(gate.images)} faces judge")
         folder = None if keep is None else keep / name.replace(", ", "-").replace(" ", "-")
         checkpoint = default if spec is default.spec else _kept(folder, spec)
+        if checkpoint is not None and checkpoint is not default:
+            say(f"  fitted before: {folder}")
         if checkpoint is None:
             say(f"  fitting its classifier to up to {_FIT_FACES:,} others")
             checkpoint = fitted(
@@ -268,10 +271,11 @@ def _overview(rows: Sequence[Row]) -> str:
     """What became of every cell at a glance: networks across, targets and precisions down."""
     networks = list(dict.fromkeys(row.network for row in rows))
     cells = {(f"{row.target}/{row.precision}", row.network): _glance(row) for row in rows}
-    lines = [["", *networks], ["---"] * (len(networks) + 1)]
-    for variant in dict.fromkeys(variant for variant, _ in cells):
-        lines.append([variant, *(cells.get((variant, name), "") for name in networks)])
-    return _table(lines)
+    variants = dict.fromkeys(variant for variant, _ in cells)
+    return markdown_table(
+        ["", *networks],
+        [[variant, *(cells.get((variant, name), "") for name in networks)] for variant in variants],
+    )
 
 
 def _glance(row: Row) -> str:
@@ -280,17 +284,13 @@ def _glance(row: Row) -> str:
     return f"{'✓' if not row.failures else '✗'} {row.agreement:.1%}"
 
 
-def _table(lines: Sequence[Sequence[str]]) -> str:
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
-
-
 def markdown(rows: Sequence[Row]) -> str:
     """The tables, for docs/matrix.md; who judged in an engine's place stands below them."""
     head = [
         "network", "parameters", "target", "precision", "agreement", "max abs dp", "verdict",
         "MB", "build s", "p50 ms",
     ]  # fmt: skip
-    lines = [head, ["---"] * len(head)]
+    lines = []
     notes: list[str] = []
     for row in rows:
         verdict = row.refused or "; ".join(row.failures) or "passed"
@@ -317,6 +317,6 @@ def markdown(rows: Sequence[Row]) -> str:
     below = "\n".join(f"[{i}] Judged by {note}.  " for i, note in enumerate(notes, start=1))
     tables = (
         "Decisions that agree with the checkpoint; ✓ passed, ✗ failed its gate, – has no figures"
-        f" for the reason below.\n\n{_overview(rows)}\n{_table(lines)}"
+        f" for the reason below.\n\n{_overview(rows)}\n{markdown_table(head, lines)}"
     )
     return f"{tables}\n{below}\n" if notes else tables

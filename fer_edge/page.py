@@ -1,4 +1,5 @@
-"""A report as one HTML file that needs nothing else, readable in light and dark."""
+"""A report as one HTML file that needs nothing else, readable in light and dark; tables also as
+Markdown."""
 
 from __future__ import annotations
 
@@ -70,6 +71,14 @@ def picture(title: str, svg: bytes, caption: str = "") -> str:
 def pictures(figures: Sequence[str]) -> str:
     """Side by side where there is room."""
     return '<div class="pictures">' + "\n".join(figures) + "</div>"
+
+
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """For pull requests and docs; a bar in a cell does not end it."""
+    return "".join(
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n"
+        for line in (head, ["---"] * len(head), *rows)
+    )
 
 
 def _plain(value: Any) -> str:

@@ -8,7 +8,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fer_edge.page import facts, page, picture, pictures, table
+from fer_edge.page import facts, markdown_table, page, picture, pictures, table
 
 NASTY = '<img src=x onerror="alert(1)">&'
 
@@ -39,3 +39,8 @@ def test_a_picture_is_inside() -> None:
     (source,) = re.findall(r'src="data:image/svg\+xml;base64,([^"]*)"', text)
     assert base64.b64decode(source) == b"<svg></svg>"
     assert "what it shows" in text
+
+
+def test_a_bar_in_a_cell_does_not_end_it() -> None:
+    text = markdown_table(["a", "b"], [["1|2", "3"]])
+    assert text == "| a | b |\n| --- | --- |\n| 1\\|2 | 3 |\n"

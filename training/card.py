@@ -15,6 +15,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from fer_edge.bundle import Bundle, open_bundle
+from fer_edge.page import markdown_table
 from fer_edge.training import plots
 from fer_edge.training.checkpoint import load_checkpoint
 from fer_edge.training.evaluate import evaluate
@@ -141,11 +142,6 @@ def _started(facts: dict[str, Any]) -> str:
     )
 
 
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
-
-
 def _headline(report: dict[str, Any], inside: InputSpec, bundle: Path) -> str:
     megabytes = sum(f.stat().st_size for f in bundle.rglob("*") if f.is_file()) / 1e6
     rows = []
@@ -161,7 +157,7 @@ def _headline(report: dict[str, Any], inside: InputSpec, bundle: Path) -> str:
                 f"{m['ece']:.4f}",
             ]
         )
-    table = _table(["", "faces", "accuracy", "balanced", "macro F1", "ECE"], rows)
+    table = markdown_table(["", "faces", "accuracy", "balanced", "macro F1", "ECE"], rows)
     return (
         f"{report['parameters']:,} parameters; {inside.size_px}x{inside.size_px} {inside.colour} "
         "inside, BGR crops of any size outside; "
@@ -170,7 +166,7 @@ def _headline(report: dict[str, Any], inside: InputSpec, bundle: Path) -> str:
 
 
 def _per_class(report: dict[str, Any]) -> str:
-    return _table(
+    return markdown_table(
         ["class", "recall", "precision", "F1", "faces"],
         [
             [
@@ -186,7 +182,7 @@ def _per_class(report: dict[str, Any]) -> str:
 
 
 def _confusion(report: dict[str, Any]) -> str:
-    return _table(
+    return markdown_table(
         ["", *report["labels"]],
         [
             [name, *map(str, row)]
@@ -197,7 +193,7 @@ def _confusion(report: dict[str, Any]) -> str:
 
 def _coverage(report: dict[str, Any]) -> str:
     rows = report["all"]["coverage"]
-    return _table(
+    return markdown_table(
         ["answered", *(f"{row['coverage']:.0%}" for row in rows)],
         [
             ["right", *(f"{row['accuracy']:.1%}" for row in rows)],
@@ -226,7 +222,7 @@ def _variants(bundle: Bundle, reports: dict[str, dict[str, Any]]) -> str:
             ]
         )
     machine = bundle.variants[0].speed["machine"]
-    table = _table(
+    table = markdown_table(
         [
             "variant",
             "accuracy",

@@ -22,6 +22,7 @@ from matplotlib import pyplot as plt
 from matplotlib.ticker import MaxNLocator
 
 from fer_edge.errors import FerEdgeError, RecipeError
+from fer_edge.page import markdown_table
 from fer_edge.progress import progress
 from fer_edge.training.evaluate import evaluate
 from fer_edge.training.recipe import Recipe, load_recipe
@@ -110,10 +111,10 @@ def markdown(results: Sequence[Result], picture: str) -> str:
         "recipe", "parameters", "trainable", "epochs", "s/epoch", "accuracy", "balanced",
         "macro F1", "device",
     ]  # fmt: skip
-    lines = [head, ["---"] * len(head)]
+    rows = []
     for r in results:
         shares = (f"{n:,} ({n / r.parameters:.1%})" for n in r.trainable)
-        lines.append(
+        rows.append(
             [
                 r.recipe,
                 f"{r.parameters:,}",
@@ -126,8 +127,7 @@ def markdown(results: Sequence[Result], picture: str) -> str:
                 r.device,
             ]
         )
-    table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    return f"{table}\n\n![Accuracy, time and parameters]({picture})\n"
+    return f"{markdown_table(head, rows)}\n![Accuracy, time and parameters]({picture})\n"
 
 
 def draw(results: Sequence[Result], out: Path) -> None:
