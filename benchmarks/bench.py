@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from fer_edge import DEFAULT_BUNDLE, InputError, Predictor, TargetError, open_bundle
-from fer_edge.benchmarks.accuracy import accuracy, mark_front
-from fer_edge.benchmarks.against import load_against
-from fer_edge.benchmarks.environment import cpu_seconds, environment, noise, noise_note
 from fer_edge.benchmarks.job import CROP_PX, Job, Ready, Step
-from fer_edge.benchmarks.loadgen import check_loadgen, loadgen
-from fer_edge.benchmarks.scenarios import SCENARIOS, TORCH_COMPILE, TORCH_EAGER
-from fer_edge.benchmarks.tools import TOOLS
+from fer_edge.benchmarks.machine.environment import cpu_seconds, environment, noise, noise_note
+from fer_edge.benchmarks.measure.accuracy import accuracy, mark_front
+from fer_edge.benchmarks.references.against import load_against
+from fer_edge.benchmarks.references.loadgen import check_loadgen, loadgen
+from fer_edge.benchmarks.references.vendor_tools import TOOLS
+from fer_edge.benchmarks.scenarios.registry import SCENARIOS, TORCH_COMPILE, TORCH_EAGER
 
 SCHEMA = 2
 """2: percentiles are of the steady state; rows carry their samples and the scenario's figures."""
@@ -134,6 +134,8 @@ def _open(
 
 
 def _in_torch(checkpoint: str | Path, *, compiled: bool = False) -> Ready:
-    from fer_edge.benchmarks.in_torch import in_torch  # torch is not part of the bench extra
+    from fer_edge.benchmarks.references.in_torch import (
+        in_torch,  # torch is not part of the bench extra
+    )
 
     return in_torch(checkpoint, compiled=compiled)

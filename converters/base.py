@@ -8,7 +8,7 @@ A converter is a module ``converters/TARGET.py`` with
     The files of one variant. Raises ConversionError, and MissingDependencyError without its tools.
 ``recipes(source, precision) -> Sequence[Recipe]``
     Ways to build a precision, the usual one first, where there are several: the one that keeps the
-    network's answers best is searched for, each on top of the best before it (converters.search).
+    network's answers best is searched for, each on top of the best before it (recipe_search).
     Empty where there is one way.
 """
 
@@ -26,12 +26,6 @@ import numpy.typing as npt
 from fer_edge.backends.base import Session
 from fer_edge.errors import TargetError
 from fer_edge.training.checkpoint import Checkpoint
-
-_NOT_TARGETS = {
-    "base", "candidate", "convert", "coreml_layers", "coreml_operations", "coreml_program",
-    "export", "faces", "files", "matrix", "merge", "parity", "probe", "search", "speed", "typed",
-}  # fmt: skip
-
 
 Recipe = Mapping[str, Any]
 """Settings of one way to quantise: plain values, so that they can be recorded."""
@@ -85,8 +79,8 @@ class Converter(Protocol):
 def targets() -> tuple[str, ...]:
     """Names of the targets that this version can convert to."""
     package = importlib.import_module("fer_edge.converters")
-    found = (module.name for module in pkgutil.iter_modules(package.__path__))
-    return tuple(sorted(set(found) - _NOT_TARGETS))
+    modules = (module.name for module in pkgutil.iter_modules(package.__path__) if not module.ispkg)
+    return tuple(sorted(name for name in modules if f"{package.__name__}.{name}" != __name__))
 
 
 def converter(target: str) -> Converter:

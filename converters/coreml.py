@@ -23,7 +23,7 @@ import torch
 
 from fer_edge.backends.coreml import EMBEDDING, LABEL, PICTURE, PROBABILITIES, coremltools
 from fer_edge.converters.base import Artifact, Recipe, Source
-from fer_edge.converters.coreml_program import Program, ProgramSession
+from fer_edge.converters.coreml_evaluator.program import Program, ProgramSession
 from fer_edge.errors import ConversionError, FerEdgeError
 from fer_edge.training.checkpoint import Checkpoint
 from fer_edge.training.deploy import PlanarDeployModule

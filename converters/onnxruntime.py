@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.converters.base import Artifact, Recipe, Source
-from fer_edge.converters.typed import RANGES, folded, has_attention, quantised
+from fer_edge.converters.onnx_graph.precision import RANGES, folded, has_attention, quantised
 
 PRECISIONS = ("fp32", "int8")
 

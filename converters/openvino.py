@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.converters.base import Artifact, Recipe, Source
+from fer_edge.converters.onnx_graph.precision import check_rounded, has_attention, weighted_layers
 from fer_edge.converters.onnxruntime import graph_path
-from fer_edge.converters.search import ENOUGH
-from fer_edge.converters.typed import check_rounded, has_attention, weighted_layers
+from fer_edge.converters.pipeline.recipe_search import ENOUGH
 from fer_edge.errors import ConversionError
 from fer_edge.telemetry import import_without_telemetry
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from fer_edge.benchmarks.bench import bench
-from fer_edge.benchmarks.report import print_table
-from fer_edge.converters.convert import ALL, convert
+from fer_edge.benchmarks.reports.terminal import print_table
+from fer_edge.converters.pipeline.convert import ALL, convert
 from fer_edge.labels import EMOTIONS
 from fer_edge.predictor import Predictor
 from fer_edge.progress import progress

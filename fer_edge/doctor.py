@@ -8,7 +8,7 @@ from typing import Any
 from fer_edge.backends import tensorrt_compile as compiler
 from fer_edge.backends import tensorrt_cuda as cuda
 from fer_edge.errors import FerEdgeError, MissingDependencyError, TargetError
-from fer_edge.monitor.fetch import default_path
+from fer_edge.monitor.fetch_detector import default_path
 from fer_edge.predictor import Predictor
 
 # part: (distribution, what it is for, extra)

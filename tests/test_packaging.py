@@ -90,7 +90,7 @@ def test_each_file_that_ships_with_the_package_is_in_the_wheel(
 
 def test_no_test_data_or_byte_code_is_in_the_wheel(names: set[str]) -> None:
     assert not [name for name in names if name.endswith((".pyc", ".log"))]
-    assert not [name for name in names if {"tests", "docs", "data"} & set(name.split("/"))]
+    assert not [name for name in names if {"tests", "docs"} & set(name.split("/"))]
 
 
 def test_the_wheel_is_below_15_mb(wheel: Path) -> None:

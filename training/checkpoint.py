@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 
 from fer_edge.atomic import write_folder
 from fer_edge.errors import CheckpointError, FerEdgeError
-from fer_edge.training.model import FaceNet, ModelSpec
+from fer_edge.training.models.network import FaceNet, ModelSpec
 
 SCHEMA = 1
 WEIGHTS, CARD = "model.safetensors", "card.json"

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
 from fer_edge.training.checkpoint import Checkpoint
-from fer_edge.training.model import Normalise
+from fer_edge.training.models.network import Normalise
 
 # ITU-R BT.601 luma, the weights of OpenCV's BGR2GRAY, in BGR order.
 _BGR_TO_GREY = (0.114, 0.587, 0.299)

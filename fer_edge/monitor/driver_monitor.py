@@ -10,11 +10,11 @@ from pathlib import Path
 from types import TracebackType
 
 from fer_edge.errors import InputError
+from fer_edge.monitor.capture import Feed
 from fer_edge.monitor.detector import Detector, YuNet
-from fer_edge.monitor.feed import Feed
-from fer_edge.monitor.fetch import default_path
+from fer_edge.monitor.failover import Inference
+from fer_edge.monitor.fetch_detector import default_path
 from fer_edge.monitor.health import HealthBook
-from fer_edge.monitor.inference import Inference
 from fer_edge.monitor.pipeline import Pipeline
 from fer_edge.monitor.settings import Settings
 from fer_edge.monitor.sources import open_source

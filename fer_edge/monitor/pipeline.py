@@ -9,14 +9,14 @@ import numpy.typing as npt
 
 from fer_edge.bundle import Bundle
 from fer_edge.errors import InputError
-from fer_edge.monitor.cut import cut_face
+from fer_edge.monitor.capture import Arrival
+from fer_edge.monitor.deadline import Pace
 from fer_edge.monitor.detector import Detector, Face
-from fer_edge.monitor.feed import Arrival
-from fer_edge.monitor.guard import FrameGuard
+from fer_edge.monitor.expression_filter import Person
+from fer_edge.monitor.face_crop import cut_face
+from fer_edge.monitor.failover import Recognition
+from fer_edge.monitor.frame_checks import FrameGuard
 from fer_edge.monitor.health import HealthBook
-from fer_edge.monitor.inference import Recognition
-from fer_edge.monitor.pace import Pace
-from fer_edge.monitor.person import Person
 from fer_edge.monitor.quality import Doubt
 from fer_edge.monitor.settings import Settings
 from fer_edge.monitor.state import Event, MonitorState, PersonState

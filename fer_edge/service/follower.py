@@ -10,7 +10,7 @@ from fer_edge.backends.base import Batch
 from fer_edge.bundle import Bundle
 from fer_edge.errors import EngineError
 from fer_edge.monitor import Detector, Settings, WholeFrame
-from fer_edge.monitor.feed import Arrival
+from fer_edge.monitor.capture import Arrival
 from fer_edge.monitor.health import HealthBook
 from fer_edge.monitor.pipeline import Pipeline
 from fer_edge.preprocess import decode_image

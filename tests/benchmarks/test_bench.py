@@ -12,16 +12,16 @@ import torch
 from torch._inductor import config as inductor
 from torch._inductor.utils import fresh_cache
 
-from fer_edge import cli_bench
 from fer_edge.backends.fake import write_fake_bundle
 from fer_edge.benchmarks.bench import bench
-from fer_edge.benchmarks.report import print_table
-from fer_edge.benchmarks.scenarios import BASELINES, SCENARIOS, cold_start
-from fer_edge.benchmarks.timing import MIN_SAMPLES
+from fer_edge.benchmarks.measure.timing import MIN_SAMPLES
+from fer_edge.benchmarks.reports.terminal import print_table
+from fer_edge.benchmarks.scenarios.registry import BASELINES, SCENARIOS, cold_start
+from fer_edge.cli.bench import SCENARIOS as COMMAND_SCENARIOS
 from fer_edge.errors import BundleError, EngineError, FerEdgeError, InputError, TargetError
 from fer_edge.labels import EMOTIONS
 from fer_edge.training.checkpoint import Checkpoint, save_checkpoint
-from fer_edge.training.model import FaceNet, InputSpec, ModelSpec
+from fer_edge.training.models.network import FaceNet, InputSpec, ModelSpec
 
 
 def test_there_is_a_row_for_each_batch_size_and_it_is_plain_json(fake_bundle: Path) -> None:
@@ -94,7 +94,7 @@ def test_an_unknown_scenario_is_a_sentence(fake_bundle: Path) -> None:
 
 
 def test_the_command_line_offers_the_scenarios_that_there_are() -> None:
-    assert set(cli_bench.SCENARIOS) == set(SCENARIOS)
+    assert set(COMMAND_SCENARIOS) == set(SCENARIOS)
 
 
 def test_a_variant_that_cannot_run_here_is_said_to_be_refused(

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from fer_edge.backends.fake import write_fake_bundle
-from fer_edge.benchmarks.accuracy import mark_front
-from fer_edge.benchmarks.against import load_against
 from fer_edge.benchmarks.bench import bench
-from fer_edge.benchmarks.loadgen import read_summary
-from fer_edge.benchmarks.report import print_table
+from fer_edge.benchmarks.measure.accuracy import mark_front
+from fer_edge.benchmarks.references.against import load_against
+from fer_edge.benchmarks.references.loadgen import read_summary
+from fer_edge.benchmarks.reports.terminal import print_table
 from fer_edge.errors import EngineError, InputError, MissingDependencyError
 from fer_edge.shipped import FACES
 
@@ -139,7 +139,7 @@ def test_an_engine_that_breaks_under_loadgen_does_not_end_the_process(tmp_path: 
     pytest.importorskip("mlperf_loadgen")
     from fer_edge import Predictor
     from fer_edge.benchmarks.job import Job
-    from fer_edge.benchmarks.loadgen import loadgen
+    from fer_edge.benchmarks.references.loadgen import loadgen
 
     bundle = write_fake_bundle(tmp_path / "weak.fer", latency_ms=1, fail_after=100)
     with Predictor(bundle) as predictor:

@@ -16,17 +16,17 @@ import pytest
 import torch
 
 from fer_edge.backends.base import Outputs
-from fer_edge.converters.candidate import torch_outputs
-from fer_edge.converters.convert import CROP_MARGIN
-from fer_edge.converters.export import export_onnx
-from fer_edge.converters.faces import FaceSet, calibration_faces, gate_faces
-from fer_edge.converters.matrix import SMALL, fitted
+from fer_edge.converters.onnx_graph.export import export_onnx
+from fer_edge.converters.pipeline.build_variant import torch_outputs
+from fer_edge.converters.pipeline.convert import CROP_MARGIN
+from fer_edge.converters.pipeline.face_samples import FaceSet, calibration_faces, gate_faces
+from fer_edge.converters.pipeline.matrix import SMALL, fitted
 from fer_edge.labels import EMOTIONS
 from fer_edge.preprocess import CropRule
 from fer_edge.shipped import FACES
 from fer_edge.training.checkpoint import Checkpoint, load_checkpoint
-from fer_edge.training.recipe import Augment, Data, Fit, Input, Model, Recipe
-from fer_edge.training.train import train
+from fer_edge.training.config.recipe import Augment, Data, Fit, Input, Model, Recipe
+from fer_edge.training.loop.train import train
 
 # The network is tiny: two threads would wait for each other longer than they work.
 torch.set_num_threads(1)

@@ -17,9 +17,9 @@ from fer_edge.backends import base as backends
 from fer_edge.backends.base import Options, Outputs, Session
 from fer_edge.bundle import Variant, listed
 from fer_edge.converters.base import Artifact, Source, converter, targets
-from fer_edge.converters.candidate import torch_outputs
-from fer_edge.converters.faces import FaceSet
-from fer_edge.converters.parity import BATCHES, compare, run_all
+from fer_edge.converters.pipeline.build_variant import torch_outputs
+from fer_edge.converters.pipeline.face_samples import FaceSet
+from fer_edge.converters.pipeline.parity import BATCHES, compare, run_all
 from fer_edge.errors import TargetError
 from fer_edge.labels import EMOTIONS
 from fer_edge.training.checkpoint import load_checkpoint

@@ -25,17 +25,17 @@ from fer_edge.backends.coreml import coremltools
 from fer_edge.bundle import Variant, listed, open_bundle
 from fer_edge.converters import coreml
 from fer_edge.converters.base import Artifact, Source
-from fer_edge.converters.candidate import torch_outputs
-from fer_edge.converters.convert import CROP_MARGIN, convert
-from fer_edge.converters.coreml_program import ProgramSession
-from fer_edge.converters.faces import FaceSet, gate_faces
-from fer_edge.converters.parity import Limits, compare, failures, run_all
+from fer_edge.converters.coreml_evaluator.program import ProgramSession
+from fer_edge.converters.pipeline.build_variant import torch_outputs
+from fer_edge.converters.pipeline.convert import CROP_MARGIN, convert
+from fer_edge.converters.pipeline.face_samples import FaceSet, gate_faces
+from fer_edge.converters.pipeline.parity import Limits, compare, failures, run_all
 from fer_edge.errors import ConversionError
 from fer_edge.labels import EMOTIONS
 from fer_edge.preprocess import CropRule
 from fer_edge.shipped import DEFAULT_CHECKPOINT
 from fer_edge.training.checkpoint import Checkpoint, load_checkpoint
-from fer_edge.training.model import FaceNet, InputSpec, ModelSpec
+from fer_edge.training.models.network import FaceNet, InputSpec, ModelSpec
 
 MODEL, WEIGHTS = "coreml-fp32/model.mlmodel", "coreml-fp32/weight.bin"
 
@@ -356,7 +356,7 @@ import numpy as np
 from fer_edge.converters.base import Source
 from fer_edge.converters.coreml import build
 from fer_edge.training.checkpoint import Checkpoint
-from fer_edge.training.model import FaceNet, InputSpec, ModelSpec
+from fer_edge.training.models.network import FaceNet, InputSpec, ModelSpec
 spec = ModelSpec("test_resnet", ("anger", "fear"), InputSpec(48, "grey", (0.5,), (0.25,)))
 faces = np.random.default_rng(0).integers(0, 256, (4, 48, 48, 3), np.uint8)
 artifact = build(Source(Checkpoint(FaceNet(spec).eval()), b"", faces), "w8a8", {})

@@ -14,8 +14,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from fer_edge.converters.base import Source, converter
-from fer_edge.converters.candidate import build_variant, torch_outputs
-from fer_edge.converters.export import EMBEDDING, INPUT, PROBABILITIES
+from fer_edge.converters.onnx_graph.export import EMBEDDING, INPUT, PROBABILITIES
+from fer_edge.converters.pipeline.build_variant import build_variant, torch_outputs
 from fer_edge.training.checkpoint import load_checkpoint
 
 

@@ -20,10 +20,10 @@ from fer_edge.backends.onnxruntime import OnnxRuntimeSession
 from fer_edge.backends.tensorrt_cuda import Gpu
 from fer_edge.converters import tensorrt as converter
 from fer_edge.converters.base import Artifact, Source
-from fer_edge.converters.convert import convert
-from fer_edge.converters.faces import FaceSet
-from fer_edge.converters.parity import run_all
-from fer_edge.converters.typed import half_precision, symmetric_int8
+from fer_edge.converters.onnx_graph.precision import half_precision, symmetric_int8
+from fer_edge.converters.pipeline.convert import convert
+from fer_edge.converters.pipeline.face_samples import FaceSet
+from fer_edge.converters.pipeline.parity import run_all
 from fer_edge.errors import ConversionError, MissingDependencyError, TargetError
 from fer_edge.training.checkpoint import load_checkpoint
 

@@ -12,10 +12,10 @@ import pytest
 
 from fer_edge.bundle import Bundle, Variant, listed, write_bundle
 from fer_edge.labels import EMOTIONS
+from fer_edge.monitor.capture import Arrival
 from fer_edge.monitor.detector import Detector, WholeFrame
-from fer_edge.monitor.feed import Arrival
+from fer_edge.monitor.failover import Inference
 from fer_edge.monitor.health import HealthBook
-from fer_edge.monitor.inference import Inference
 from fer_edge.monitor.pipeline import Pipeline
 from fer_edge.monitor.settings import Settings
 from fer_edge.monitor.state import MonitorState

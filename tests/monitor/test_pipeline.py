@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fer_edge.monitor.capture import Arrival
 from fer_edge.monitor.detector import Boxes, Face
-from fer_edge.monitor.feed import Arrival
 from fer_edge.monitor.settings import EventRule
 from fer_edge.monitor.state import MonitorState
 from fer_edge.preprocess import Box, Image

@@ -14,9 +14,9 @@ import torch
 from fer_edge.labels import EMOTIONS
 from fer_edge.shipped import FACES
 from fer_edge.training.checkpoint import Checkpoint
-from fer_edge.training.model import FaceNet, InputSpec, ModelSpec
-from fer_edge.training.recipe import Augment, Data, Fit, Input, Model, Recipe
-from fer_edge.training.train import train
+from fer_edge.training.config.recipe import Augment, Data, Fit, Input, Model, Recipe
+from fer_edge.training.loop.train import train
+from fer_edge.training.models.network import FaceNet, InputSpec, ModelSpec
 
 # The networks are tiny: two threads would wait for each other longer than they work.
 torch.set_num_threads(1)

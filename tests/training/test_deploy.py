@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from fer_edge.preprocess import CropRule, to_batch
 from fer_edge.shipped import FACES
 from fer_edge.training.checkpoint import Checkpoint
-from fer_edge.training.data import load_faces
-from fer_edge.training.dataset import FaceDataset
+from fer_edge.training.data.faces import load_faces
 from fer_edge.training.deploy import DeployModule
-from fer_edge.training.model import Normalise
+from fer_edge.training.loop.dataset import FaceDataset
+from fer_edge.training.models.network import Normalise
 
 
 @pytest.fixture(scope="module")

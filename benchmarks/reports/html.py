@@ -1,0 +1,51 @@
+"""A report as Markdown for a pull request, and as one HTML file with its pictures in it."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+from fer_edge.benchmarks.machine.environment import machine
+from fer_edge.benchmarks.reports.columns import cells, loadgen_cells
+from fer_edge.benchmarks.reports.plots import pictures
+from fer_edge.page import facts, markdown_table, page, picture, table
+
+
+def markdown(report: dict[str, Any]) -> str:
+    """Tables, notes and environment; short enough for a comment on a pull request."""
+    env = report["environment"]
+    lines = [f"### fer-edge bench: {report['scenario']}", ""]
+    lines += [f"{machine(env)}, {env['time']}; `{env['command']}`", ""]
+    if report["note"]:
+        lines += [f"> **{report['note']}**", ""]
+    for headers, rows in _tables(report):
+        lines.append(markdown_table(headers, rows))
+    for item in report.get("budget", []):
+        lines.append(f"- {'holds' if item['held'] else '**BROKEN**'}: {item['sentence']}")
+    for item in report["refused"]:
+        lines.append(f"- not here: {item['variant']}: {item['reason']}")
+    return "\n".join([*lines, "", report["method"], ""])
+
+
+def html(report: dict[str, Any]) -> str:
+    """One file that needs nothing else, offline as well. Raises MissingDependencyError."""
+    parts = []
+    if report["note"]:
+        parts.append(f'<p class="note">{escape(report["note"])}</p>')
+    parts += [table(headers, rows) for headers, rows in _tables(report)]
+    for item in report.get("budget", []):
+        kind = "held" if item["held"] else "broken"
+        parts.append(f'<p class="{kind}">{escape(item["sentence"])}</p>')
+    for item in report["refused"]:
+        parts.append(f"<p>Not here: {escape(item['variant'])}: {escape(item['reason'])}</p>")
+    for title, drawn in pictures(report).items():
+        parts += [f"<h2>{title}</h2>", picture(title, drawn)]
+    parts.append(f"<h2>Method</h2><p><small>{escape(report['method'])}</small></p>")
+    about = {**report["environment"], **report["noise"], "bundle": report["bundle"]["path"],
+             "bundle sha256": report["bundle"]["sha256"]}  # fmt: skip
+    parts += ["<h2>Environment</h2>", facts(about, nothing="not told here")]
+    return page(f"fer-edge bench: {report['scenario']}", parts)
+
+
+def _tables(report: dict[str, Any]) -> list[tuple[list[str], list[list[str]]]]:
+    return [cells(report), *([loadgen_cells(report)] if "loadgen" in report else [])]

@@ -1,0 +1,66 @@
+"""Training step on a CPU with and without training/models/depthwise.py, as a ratio of one run.
+
+    python -m fer_edge.benchmarks.studies.training_step [RECIPE]
+
+RECIPE: a shipped one's name or a file [edge-default]. Batch, picture size and precision are its
+own; the pictures are random.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+import torch
+
+from fer_edge.benchmarks.machine.environment import environment, machine, noise_note
+from fer_edge.benchmarks.measure.timing import interleaved, ratio_interval
+from fer_edge.training.config.recipe import Recipe, load_recipe
+from fer_edge.training.models.depthwise import quicken
+from fer_edge.training.models.from_recipe import model_spec
+from fer_edge.training.models.network import FaceNet
+
+_STEPS, _BUDGET_S = 24, 180.0
+
+
+def training_step(recipe: Recipe, quick: bool) -> Callable[[], object]:
+    torch.manual_seed(0)
+    spec = model_spec(recipe)
+    net = FaceNet(spec).train()
+    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if quick:
+        print(f"{spec.backbone}: {quicken(net)} strided depthwise layers made quick")
+    optimiser = torch.optim.AdamW(net.parameters(), lr=1e-4)
+    px = recipe.augment.crop_px or recipe.input.size_px
+    pictures = torch.randn(recipe.fit.batch, spec.input.channels, px, px)
+    targets = torch.randint(0, len(recipe.labels), (recipe.fit.batch,))
+
+    def step() -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.fit.precision == "bf16"):
+            logits, _ = net(pictures)
+            loss = torch.nn.functional.cross_entropy(logits.float(), targets)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        optimiser.zero_grad()
+
+    return step
+
+
+def main() -> int:
+    recipe = load_recipe(sys.argv[1] if len(sys.argv) > 1 else "edge-default")
+    env = environment()
+    print(machine(env), noise_note(env) or "", sep="\n")
+    steps = {"quick": training_step(recipe, True), "torch's own": training_step(recipe, False)}
+    taken = interleaved(steps, _STEPS, warm_up=2, block=4, budget_s=_BUDGET_S)
+    for name, samples in taken.items():
+        print(
+            f"  {name:12s} {samples.percentile_ms(50):.0f} ms a step, "
+            f"{samples.throughput_hz(recipe.fit.batch):.0f} pictures/s"
+        )
+    ratio, low, high = ratio_interval(taken["torch's own"], taken["quick"])
+    print(f"  quick is {ratio:.2f}x as fast ({low:.2f} to {high:.2f})")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,164 @@
+"""A variant from its recipe to its verdict: built, loaded by an engine, judged on real faces."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from fer_edge.backends.base import Options, Outputs, Session, backend
+from fer_edge.bundle import Variant, listed
+from fer_edge.converters.base import Artifact, Recipe, Source, converter
+from fer_edge.converters.pipeline.assemble_bundle import merged
+from fer_edge.converters.pipeline.crash_probe import crash
+from fer_edge.converters.pipeline.face_samples import FaceSet
+from fer_edge.converters.pipeline.parity import Limits, compare, failures, prove_batches, run_all
+from fer_edge.converters.pipeline.recipe_search import best_recipe
+from fer_edge.errors import ConversionError
+from fer_edge.machine import cpu_name
+from fer_edge.preprocess import CropRule
+from fer_edge.training.checkpoint import Checkpoint
+from fer_edge.training.deploy import DeployModule
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A variant that is built, but not yet written.
+
+    session: what judges it: its engine, or a stand-in where ``unable`` says why that cannot run
+    here; None where there is no stand-in either. search: the recipes that were tried.
+    """
+
+    variant: Variant
+    artifact: Artifact
+    session: Session | None
+    unable: str | None = None
+    search: list[dict[str, Any]] = field(default_factory=list)
+
+
+def torch_outputs(checkpoint: Checkpoint, images: npt.NDArray[np.uint8]) -> Outputs:
+    """The reference: the deploy graph in torch, fp32, on the CPU. images: as in FaceSet."""
+    module = DeployModule(checkpoint)
+    with torch.inference_mode():
+        parts = [module(part) for part in torch.split(torch.from_numpy(images), 64)]
+    return (
+        np.concatenate([p.numpy() for p, _ in parts]),
+        np.concatenate([e.numpy() for _, e in parts]),
+    )
+
+
+def build_variant(
+    target: str, precision: str, source: Source, rule: CropRule, say: Say
+) -> Candidate:
+    """One variant, loaded by its engine if that is here and survives it; see Candidate.
+
+    Raises ConversionError, TargetError, EngineError.
+    """
+    started = time.monotonic()
+    recipe, log = _recipe(target, precision, source, rule, say)
+    artifact = converter(target).build(source, precision, recipe)
+    candidate = replace(_loaded(target, precision, artifact, source, rule), search=log)
+    say(f"Built {candidate.variant.name} in {time.monotonic() - started:.1f} s")
+    return candidate
+
+
+def _recipe(
+    target: str, precision: str, source: Source, rule: CropRule, say: Say
+) -> tuple[Recipe, list[dict[str, Any]]]:
+    """The recipe that keeps the most decisions on the calibration faces, and the search's log."""
+    recipes = converter(target).recipes(source, precision)
+    if len(recipes) < 2:
+        return (recipes[0] if recipes else {}), []
+    expected = torch_outputs(source.checkpoint, source.calibration)[0]
+    anywhere = replace(source, gpus=())  # engines are compiled for the chosen recipe alone
+
+    def agreement(recipe: Recipe) -> float | None:
+        artifact = converter(target).build(anywhere, precision, recipe)
+        candidate = _loaded(target, precision, artifact, source, rule)
+        if candidate.session is None:
+            return None
+        with contextlib.closing(candidate.session):
+            answers = run_all(candidate.session, source.calibration)[0]
+        kept = answers.argmax(1) == expected.argmax(1)
+        if precision == "fp32":  # decisions can agree by luck where the arithmetic is wrong
+            kept &= np.abs(answers - expected).max(1) <= Limits().fp32_max_abs_dp
+        return float(kept.mean())
+
+    return best_recipe(recipes, agreement, say)
+
+
+def _loaded(
+    target: str, precision: str, artifact: Artifact, source: Source, rule: CropRule
+) -> Candidate:
+    variant = Variant(
+        target=target,
+        precision=precision,
+        entry=artifact.entry,
+        files=tuple(listed(path, data) for path, data in artifact.files.items()),
+        needs=artifact.needs,
+        batch=artifact.batch,
+        tools=artifact.tools,
+    )
+    engine = backend(target)
+    session = None
+    unable = engine.preflight(variant, Options())
+    if unable is None:
+        alone = [variant], artifact.files
+        unable = crash(*merged(Path("probe.fer"), source.checkpoint, rule, *alone, None, {}))
+        if unable is None:
+            session = engine.load(variant, artifact.files, Options())
+    elif artifact.stand_in is not None:
+        session = artifact.stand_in()
+    return Candidate(variant, artifact, session, unable)
+
+
+def judge_variant(
+    candidate: Candidate,
+    reference: Outputs,
+    gate: FaceSet,
+    calibration: FaceSet,
+    labels: Sequence[str],
+    allow_drop: float | None,
+    say: Say,
+) -> Variant:
+    """The variant with its parity report; ``parity["failures"]`` is empty if it passed."""
+    variant = candidate.variant
+    assert candidate.session is not None
+    outputs = run_all(candidate.session, gate.images)
+    report: dict[str, Any] = compare(reference, outputs, gate.truth, labels)
+    broken = failures(report, variant.precision, Limits(), allow_drop)
+    try:
+        report["batch_sizes"] = prove_batches(candidate.session, gate.images, outputs)
+    except ConversionError as error:
+        broken = [*broken, str(error)]
+    report |= {
+        "faces": gate.as_dict(),
+        "allowed_drop": allow_drop,
+        "failures": broken,
+        "machine": cpu_name(),
+    }
+    if candidate.unable is not None:
+        report["judged_by"] = (
+            f"{candidate.artifact.judge} in place of the engine, which has not run anywhere yet: "
+            f"{candidate.unable}"
+        )
+    if variant.precision in ("int8", "w8a8"):
+        report["calibration"] = calibration.as_dict()
+    if candidate.search:
+        report["search"] = candidate.search
+    say(
+        f"  {variant.name}: accuracy {100 * report['accuracy']:.2f} % "
+        f"({100 * report['accuracy_change']:+.2f} points), agreement "
+        f"{100 * report['agreement']:.2f} %, max |dp| {report['max_abs_dp']:.1e}"
+        + (f"  FAILED: {', '.join(broken)}" if broken else "")
+    )
+    return replace(variant, parity=report)

@@ -1,0 +1,142 @@
+"""The deploy graph as one file for those who run it themselves: TorchScript, torch.export, ONNX."""
+
+from __future__ import annotations
+
+import io
+import warnings
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from fer_edge.atomic import write_file
+from fer_edge.backends.base import Batch, Options, Outputs, Session
+from fer_edge.backends.onnxruntime import OnnxRuntimeSession
+from fer_edge.converters.onnx_graph.export import export_onnx
+from fer_edge.converters.pipeline.build_variant import torch_outputs
+from fer_edge.converters.pipeline.face_samples import gate_faces
+from fer_edge.converters.pipeline.parity import Limits, compare, failures, prove_batches, run_all
+from fer_edge.errors import ConversionError, EngineError, InputError, ParityError
+from fer_edge.preprocess import CropRule
+from fer_edge.training.checkpoint import Checkpoint, load_checkpoint
+from fer_edge.training.deploy import DeployModule
+
+
+def export_file(
+    checkpoint: str | Path, form: str, out: str | Path, data: str | Path | None = None
+) -> dict[str, Any]:
+    """Write a checkpoint's deploy graph, uint8 ``[N, S, S, 3]`` BGR to float32 probabilities
+    ``[N, C]`` and embedding ``[N, D]`` with a dynamic batch, and give its parity report.
+
+    form: ``torchscript``, ``torch-export`` or ``onnx``. data: labelled faces whose ``val`` part
+    judges; None takes the composites that ship with the package. The file's bytes are loaded
+    again and held to the limits of an fp32 variant, at several batch sizes, before they are put
+    in their place. They hold nothing of this machine: no paths, no stack traces.
+
+    Raises CheckpointError, DataError, InputError (cannot be written), ConversionError, ParityError.
+    """
+    write, load = FORMS[form]
+    source = load_checkpoint(checkpoint)
+    labels, size_px = source.spec.labels, source.spec.input.size_px
+    gate = gate_faces(None if data is None else Path(data), labels, CropRule(size_px))
+    reference = torch_outputs(source, gate.images)
+    try:
+        content = write(source)
+        session = load(content)
+        outputs = run_all(session, gate.images)
+    except ConversionError:
+        raise
+    except Exception as error:  # torch's exporters raise many kinds, none of them ours
+        raise ConversionError(
+            f"{source.spec.backbone} cannot be exported as {form}: {error}"
+        ) from error
+    report = compare(reference, outputs, gate.truth, labels)
+    if broken := failures(report, "fp32", Limits(), None):
+        raise ParityError(f"the {form} file answers otherwise than its checkpoint: {broken[0]}")
+    proven = prove_batches(session, gate.images, outputs)
+    try:
+        write_file(Path(out), content)
+    except OSError as error:
+        raise InputError(f"cannot write {out}: {error.strerror}") from error
+    facts = {"file": str(out), "bytes": len(content), "format": form, "labels": list(labels)}
+    return {**facts, "faces": gate.as_dict(), "batch_sizes": proven, **report}
+
+
+@dataclass(frozen=True)
+class _TorchSession:
+    module: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+
+    def run(self, batch: Batch) -> Outputs:
+        try:
+            with torch.inference_mode():
+                probabilities, embedding = self.module(torch.from_numpy(batch))
+        except Exception as error:  # a batch that was made static raises several kinds
+            raise EngineError(f"torch failed on a batch {batch.shape}: {error}") from error
+        if len(probabilities) != len(batch):
+            raise EngineError(f"{len(batch)} faces got {len(probabilities)} answers")
+        return probabilities.numpy(), embedding.numpy()
+
+    def close(self) -> None:
+        """torch frees it with the last reference."""
+
+
+def _example(checkpoint: Checkpoint) -> tuple[nn.Module, torch.Tensor]:
+    size = checkpoint.spec.input.size_px
+    return DeployModule(checkpoint), torch.zeros(2, size, size, 3, dtype=torch.uint8)
+
+
+def _torchscript(checkpoint: Checkpoint) -> bytes:
+    module, example = _example(checkpoint)
+    out = io.BytesIO()
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # deprecated, as the command itself says
+        torch.jit.save(torch.jit.trace(module, example), out)  # type: ignore[no-untyped-call]
+    return _without_paths(out)
+
+
+def _without_paths(archive: io.BytesIO) -> bytes:
+    """torch keeps the source lines that were traced, with their paths, in files of their own."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(archive) as old, zipfile.ZipFile(out, "w") as new:
+        for entry in old.infolist():
+            if not entry.filename.endswith(".debug_pkl"):
+                new.writestr(entry, old.read(entry))
+    return out.getvalue()
+
+
+def _load_torchscript(content: bytes) -> Session:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        module = torch.jit.load(io.BytesIO(content))  # type: ignore[no-untyped-call]
+    return _TorchSession(module)
+
+
+def _torch_export(checkpoint: Checkpoint) -> bytes:
+    module, example = _example(checkpoint)
+    batch = {"images": {0: torch.export.Dim("batch", min=1)}}
+    program = torch.export.export(module, (example,), dynamic_shapes=batch)
+    for graph in (m.graph for m in program.graph_module.modules() if hasattr(m, "graph")):
+        for node in graph.nodes:
+            node.meta.pop("stack_trace", None)
+    out = io.BytesIO()
+    torch.export.save(program, out)
+    return out.getvalue()
+
+
+def _load_torch_export(content: bytes) -> Session:
+    return _TorchSession(torch.export.load(io.BytesIO(content)).module())
+
+
+def _load_onnx(content: bytes) -> Session:
+    return OnnxRuntimeSession(content, Options(threads=torch.get_num_threads()))
+
+
+FORMS: dict[str, tuple[Callable[[Checkpoint], bytes], Callable[[bytes], Session]]] = {
+    "torchscript": (_torchscript, _load_torchscript),
+    "torch-export": (_torch_export, _load_torch_export),
+    "onnx": (export_onnx, _load_onnx),
+}

@@ -1,0 +1,327 @@
+"""Every backbone on every chip: converted and proven, or refused with a reason, in one table.
+
+``fer-edge matrix`` runs the full-size networks that systems A to E use; ``--small`` runs the same
+architectures with fewer blocks and smaller pictures, for a check of minutes. Their weights are
+random but for the classifier, which is fitted to faces: answers that are all alike would hide
+every error from the gate.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fer_edge.converters.base import Source, converter, targets
+from fer_edge.converters.onnx_graph.export import export_onnx
+from fer_edge.converters.pipeline.build_variant import (
+    Candidate,
+    build_variant,
+    judge_variant,
+    torch_outputs,
+)
+from fer_edge.converters.pipeline.convert import CROP_MARGIN
+from fer_edge.converters.pipeline.face_samples import FaceSet, calibration_faces, gate_faces
+from fer_edge.converters.pipeline.quick_latency import single_face_p50_ms
+from fer_edge.errors import FerEdgeError, InputError
+from fer_edge.labels import EMOTIONS
+from fer_edge.page import markdown_table
+from fer_edge.preprocess import CropRule
+from fer_edge.shipped import DEFAULT_CHECKPOINT
+from fer_edge.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from fer_edge.training.deploy import DeployModule
+from fer_edge.training.models.network import FaceNet, InputSpec, ModelSpec, parameter_count
+
+FACES = 280
+"""Faces that judge each cell: forty of each class, more than the 256 that a verdict needs."""
+_FIT_FACES = 2_000
+"""Faces that a classifier is fitted to: many more than it has inputs, or it leans on what hardly
+varies, and every rounding turns decisions. A small ViT in int8 kept 91 % of them with 300 faces,
+99 % with 2,000."""
+_RIDGE = 1.0
+_SEED = 2026
+
+Say = Callable[[str], None]
+Step = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One network on one target in one precision; ``refused`` says why there are no figures."""
+
+    network: str
+    parameters: int
+    target: str
+    precision: str
+    refused: str | None = None
+    agreement: float | None = None
+    max_abs_dp: float | None = None
+    failures: tuple[str, ...] = ()
+    recipes_tried: int = 0
+    judged_by: str | None = None
+    bytes: int | None = None
+    build_s: float | None = None
+    p50_ms: float | None = None
+
+
+def _spec(
+    backbone: str,
+    size_px: int,
+    half: bool = False,
+    neck: tuple[str, ...] = (),
+    **backbone_args: Any,
+) -> ModelSpec:
+    """half: normalised to -1..1, and not by ImageNet's statistics."""
+    mean = (0.5,) * 3 if half else (0.485, 0.456, 0.406)
+    std = (0.5,) * 3 if half else (0.229, 0.224, 0.225)
+    inputs = InputSpec(size_px, "rgb", mean, std)
+    return ModelSpec(backbone, EMOTIONS, inputs, neck=neck, backbone_args=backbone_args)
+
+
+_SYSTEM_A = ("linear 256", "batchnorm", "relu", "dropout 0.3")
+_SYSTEM_C = (
+    *("dropout 0.3", "linear 512", "relu", "batchnorm"),
+    *("dropout 0.3", "linear 256", "relu", "batchnorm"),
+)
+_SYSTEM_E = ("linear 128",)
+_CNN48 = ModelSpec("cnn48", EMOTIONS, InputSpec(48, "grey", (0.508,), (0.255,)))
+
+FULL: dict[str, ModelSpec] = {
+    "gcvit_small": _spec("gcvit_small", 224, neck=_SYSTEM_A),
+    "vit_tiny_patch16_224": _spec("vit_tiny_patch16_224", 224, half=True),
+    "tf_efficientnetv2_s": _spec("tf_efficientnetv2_s", 224, neck=_SYSTEM_C),
+    "vit_base_patch16_224.mae": _spec("vit_base_patch16_224.mae", 224),
+    "swin_base_patch4_window7_224": _spec("swin_base_patch4_window7_224", 224, neck=_SYSTEM_E),
+    "cnn48": _CNN48,
+}
+_SMALL_SWIN: dict[str, Any] = {
+    "img_size": 64,
+    "depths": (2, 2),
+    "num_heads": (2, 4),
+    "embed_dim": 32,
+}
+SMALL: dict[str, ModelSpec] = {
+    "gcvit, small": _spec("gcvit_xxtiny", 64, neck=_SYSTEM_A, img_size=64),
+    "vit_tiny, small": _spec("vit_tiny_patch16_224", 64, half=True, img_size=64, depth=2),
+    "efficientnetv2, small": _spec("test_efficientnet", 64, neck=_SYSTEM_C),
+    "vit_mae, small": _spec(
+        "vit_base_patch16_224.mae", 64, img_size=64, depth=2, embed_dim=96, num_heads=3
+    ),
+    "swin, small": _spec(
+        "swin_base_patch4_window7_224", 64, neck=_SYSTEM_E, window_size=4, **_SMALL_SWIN
+    ),
+    "cnn48": _CNN48,
+}
+
+
+def matrix(
+    networks: dict[str, ModelSpec],
+    *,
+    data: Path | None = None,
+    named: Sequence[str] = (),
+    only: Sequence[str] = (),
+    precisions: Sequence[str] = (),
+    gpus: Sequence[str] = (),
+    keep: Path | None = None,
+    say: Say = print,
+    step: Step = lambda what, done, total: None,
+    found: Callable[[list[Row]], None] = lambda rows: None,
+) -> list[Row]:
+    """A row for every network, target and precision; the default model comes first.
+
+    data: labelled faces, as in convert. named, only, precisions: networks, targets and precisions,
+    by name; none means all. keep: a folder for each network's checkpoint, to convert and time by
+    itself; one that is there already is not fitted anew. found: is given the rows so far after
+    each one, which may be minutes apart.
+
+    Raises InputError for networks or precisions that are not there.
+    """
+    rows = []
+    default = load_checkpoint(DEFAULT_CHECKPOINT)
+    chosen = {"the default model": default.spec, **networks}
+    if named:
+        if unknown := set(named) - set(chosen):
+            raise InputError(
+                f"expected networks among {', '.join(map(repr, chosen))}, got {sorted(unknown)}"
+            )
+        chosen = {name: chosen[name] for name in named}
+    pairs = [
+        (target, precision)
+        for target in only or targets()
+        for precision in converter(target).PRECISIONS
+        if not precisions or precision in precisions
+    ]
+    if not pairs:
+        raise InputError(f"no target that was asked for has the precision {', '.join(precisions)}")
+    for n, (name, spec) in enumerate(chosen.items()):
+        rule = CropRule(spec.input.size_px, CROP_MARGIN)
+        gate = gate_faces(data, EMOTIONS, rule, FACES)
+        calibration = calibration_faces(data, EMOTIONS, rule, gate, _SEED)
+        say(f"{name}: {len(gate.images)} faces judge")
+        folder = None if keep is None else keep / name.replace(", ", "-").replace(" ", "-")
+        checkpoint = default if spec is default.spec else _kept(folder, spec)
+        if checkpoint is not None and checkpoint is not default:
+            say(f"  fitted before: {folder}")
+        if checkpoint is None:
+            say(f"  fitting its classifier to up to {_FIT_FACES:,} others")
+            checkpoint = fitted(
+                spec, calibration_faces(data, EMOTIONS, rule, gate, _SEED, _FIT_FACES)
+            )
+        if folder is not None:
+            save_checkpoint(checkpoint, folder)
+        parameters = parameter_count(checkpoint.model)
+        try:
+            graph = export_onnx(checkpoint)
+        except FerEdgeError as error:
+            rows += [Row(name, parameters, t, p, refused=str(error)) for t, p in pairs]
+            continue
+        source = Source(checkpoint, graph, calibration.images, gpus=tuple(gpus))
+        reference = torch_outputs(checkpoint, gate.images)
+        for k, (target, precision) in enumerate(pairs):
+            step(f"{name} {target}/{precision}", n * len(pairs) + k, len(chosen) * len(pairs))
+            row = Row(name, parameters, target, precision)
+            rows.append(_cell(row, source, rule, reference, gate, calibration, say))
+            found(rows)
+    return rows
+
+
+def _cell(
+    row: Row,
+    source: Source,
+    rule: CropRule,
+    reference: Any,
+    gate: FaceSet,
+    calibration: FaceSet,
+    say: Say,
+) -> Row:
+    started = time.monotonic()
+    candidate: Candidate | None = None
+    try:
+        candidate = build_variant(row.target, row.precision, source, rule, say)
+        build_s = time.monotonic() - started
+        size = sum(file.bytes for file in candidate.variant.files)
+        if candidate.session is None:
+            return replace(row, refused=candidate.unable, bytes=size, build_s=build_s)
+        parity = judge_variant(candidate, reference, gate, calibration, EMOTIONS, None, say).parity
+        p50_ms = None
+        if candidate.unable is None:
+            name = candidate.variant.name
+            p50_ms = single_face_p50_ms({name: candidate.session}, gate.images[:1])[name]
+        return replace(
+            row,
+            agreement=parity["agreement"],
+            max_abs_dp=parity["max_abs_dp"],
+            failures=tuple(parity["failures"]),
+            recipes_tried=sum("agreement" in row for row in parity.get("search", ())),
+            judged_by=parity.get("judged_by"),
+            bytes=size,
+            build_s=build_s,
+            p50_ms=p50_ms,
+        )
+    except FerEdgeError as error:
+        return replace(row, refused=str(error))
+    finally:
+        if candidate is not None and candidate.session is not None:
+            candidate.session.close()
+
+
+def _kept(folder: Path | None, spec: ModelSpec) -> Checkpoint | None:
+    """What an earlier run fitted: minutes for the large networks."""
+    if folder is None or not folder.exists():
+        return None
+    checkpoint = load_checkpoint(folder)
+    return checkpoint if checkpoint.spec == spec else None
+
+
+def fitted(spec: ModelSpec, faces: FaceSet) -> Checkpoint:
+    """Random weights; batch norm's statistics and a ridge classifier are these faces'."""
+    torch.manual_seed(_SEED)
+    model = FaceNet(spec).eval()
+    # Left at mean 0 and variance 1, a deep network's signal explodes, and rounding with it.
+    deployed = DeployModule(Checkpoint(model))
+    norms = [m for m in model.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
+    for norm in norms:
+        norm.momentum = None
+        norm.train()
+    with torch.no_grad():
+        for part in torch.split(torch.from_numpy(faces.images), 64) if norms else ():
+            deployed(part)
+    model.eval()
+    _, embedding = torch_outputs(Checkpoint(model), faces.images)
+    mean = embedding.mean(0)
+    x = embedding - mean
+    truth = np.eye(len(EMOTIONS))[[EMOTIONS.index(name) for name in faces.truth]] - 1 / 7
+    # A light ridge would lean on features that hardly vary, which no rounding leaves alone.
+    gram = x.T @ x
+    gram += _RIDGE * np.trace(gram) / len(gram) * np.eye(len(gram))
+    weight = np.linalg.solve(gram, x.T @ truth)
+    scale = 2 / (embedding @ weight - mean @ weight).std()
+    classifier = model.head[1]
+    assert isinstance(classifier, torch.nn.Linear)
+    with torch.no_grad():
+        classifier.weight.copy_(torch.from_numpy((scale * weight).T))
+        classifier.bias.copy_(torch.from_numpy(-scale * (mean @ weight)))
+        for parameter in model.parameters():  # as a checkpoint stores them
+            if parameter.ndim > 1:
+                parameter.copy_(parameter.half().float())
+    return Checkpoint(model)
+
+
+def _overview(rows: Sequence[Row]) -> str:
+    """What became of every cell at a glance: networks across, targets and precisions down."""
+    networks = list(dict.fromkeys(row.network for row in rows))
+    cells = {(f"{row.target}/{row.precision}", row.network): _glance(row) for row in rows}
+    variants = dict.fromkeys(variant for variant, _ in cells)
+    return markdown_table(
+        ["", *networks],
+        [[variant, *(cells.get((variant, name), "") for name in networks)] for variant in variants],
+    )
+
+
+def _glance(row: Row) -> str:
+    if row.agreement is None:
+        return "–"
+    return f"{'✓' if not row.failures else '✗'} {row.agreement:.1%}"
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """The tables, for docs/matrix.md; who judged in an engine's place stands below them."""
+    head = [
+        "network", "parameters", "target", "precision", "agreement", "max abs dp", "verdict",
+        "MB", "build s", "p50 ms",
+    ]  # fmt: skip
+    lines = []
+    notes: list[str] = []
+    for row in rows:
+        verdict = row.refused or "; ".join(row.failures) or "passed"
+        if row.recipes_tried > 1:
+            verdict += f" (the best of {row.recipes_tried} recipes)"
+        if row.judged_by and not row.refused:
+            if row.judged_by not in notes:
+                notes.append(row.judged_by)
+            verdict += f" [{notes.index(row.judged_by) + 1}]"
+        lines.append(
+            [
+                row.network,
+                f"{row.parameters:,}",
+                row.target,
+                row.precision,
+                "" if row.agreement is None else f"{row.agreement:.2%}",
+                "" if row.max_abs_dp is None else f"{row.max_abs_dp:.1e}",
+                verdict.replace("|", "/"),
+                "" if row.bytes is None else f"{row.bytes / 1e6:.1f}",
+                "" if row.build_s is None else f"{row.build_s:.1f}",
+                "" if row.p50_ms is None else f"{row.p50_ms:.2f}",
+            ]
+        )
+    below = "\n".join(f"[{i}] Judged by {note}.  " for i, note in enumerate(notes, start=1))
+    tables = (
+        "Decisions that agree with the checkpoint; ✓ passed, ✗ failed its gate, – has no figures"
+        f" for the reason below.\n\n{_overview(rows)}\n{markdown_table(head, lines)}"
+    )
+    return f"{tables}\n{below}\n" if notes else tables

@@ -1,0 +1,62 @@
+"""``fer-edge inspect``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+import fer_edge
+from fer_edge.cli.options import print_json
+from fer_edge.errors import TargetError
+from fer_edge.shipped import DEFAULT_BUNDLE
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path), required=False)
+@click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
+def inspect(bundle: Path | None, as_json: bool) -> None:
+    """Check a bundle's files and show what is in it, and what of it runs here.
+
+    Example: fer-edge inspect driver.fer
+    """
+    opened = fer_edge.open_bundle(bundle or DEFAULT_BUNDLE)
+    if as_json:
+        print_json({"path": str(opened.path), "sha256": opened.sha256, **opened.as_dict()})
+        return
+    click.echo(f"{opened.path}  (all hashes match)")
+    click.echo(f"labels       {', '.join(opened.labels)}")
+    click.echo(f"input        uint8 [N, {opened.crop.size_px}, {opened.crop.size_px}, 3] BGR")
+    click.echo(f"temperature  {opened.temperature:.3f}, uncertain below {opened.abstain_below:.2f}")
+    click.echo(f"made from    {opened.provenance.get('backbone')}, recipe "
+               f"{opened.provenance.get('recipe')}")  # fmt: skip
+    for v in opened.variants:
+        p, size = v.parity, sum(f.bytes for f in v.files) / 1e6
+        judged = (
+            f"agreement {p['agreement']:.2%}, accuracy {p['accuracy']:.2%} "
+            f"({100 * p['accuracy_change']:+.2f}) on {p['faces']['faces']} faces"
+            if "agreement" in p else f"not proven: {p.get('unproven', 'no parity report')}"
+        )  # fmt: skip
+        if "judged_by" in p:
+            judged += f"; by {p['judged_by']}"
+        click.echo(f"  {v.name:18s} {size:5.1f} MB  {judged}")
+    for line in _left_out(opened.provenance.get("refused")):
+        click.echo(f"  {line}")
+    click.echo("Here:")
+    try:
+        with fer_edge.Predictor(opened.path) as predictor:
+            for choice in predictor.explain():
+                click.echo(f"  {choice}")
+    except TargetError as error:
+        click.echo(f"  {error}")
+
+
+def _left_out(refused: Any) -> list[str]:
+    """Provenance is free text to a bundle's reader: what is not as we write it is passed over."""
+    lines = []
+    for name, why in refused.items() if isinstance(refused, dict) else ():
+        if isinstance(why, dict):
+            reason = why.get("failures") or [f"{why.get('beaten_by')} is faster here"]
+            lines.append(f"{name} was tried and left out: {'; '.join(map(str, reason))}")
+    return lines

@@ -1,0 +1,120 @@
+"""Budgets: what holds, what is broken, what cannot be said; and sentences for what is no budget."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from fer_edge.benchmarks.reports.budget import judge, parse_budget
+from fer_edge.cli import main
+from fer_edge.errors import InputError
+
+REPORT: dict[str, Any] = {
+    "scenario": "batch",
+    "rows": [
+        {"variant": "a/fp32", "batch": 1, "p99_ms": 9.0, "p99_9_ms": None,
+         "missing": {"p99_9_ms": 6000}, "throughput_hz": 120.0},
+        {"variant": "b/int8", "batch": 1, "p99_ms": 11.0, "p99_9_ms": 12.0,
+         "missing": {}, "throughput_hz": 90.0},
+    ],
+    "cold_start": {"a/fp32": {"rss_bytes": 150e6, "total_s": 0.5},
+                   "b/int8": {"rss_bytes": 250e6, "total_s": 0.5}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "held"),
+    [
+        ("p99<10ms", [True, False]),
+        ("p99<0.012s", [True, True]),
+        ("p99 < 8500us", [False, False]),
+        ("throughput>100/s", [True, False]),
+        ("rss<200MB", [True, False]),
+        ("rss<0.2GiB", [True, False]),
+        ("start<1s", [True, True]),
+        ("p99.9<20ms", [False, True]),
+        ("p99<10ms,rss<200MB", [True, False, True, False]),
+    ],
+)
+def test_each_limit_is_held_against_each_row_that_has_its_figure(
+    text: str, held: list[bool]
+) -> None:
+    assert [item["held"] for item in judge(REPORT, parse_budget(text, "batch"))] == held
+
+
+def test_references_have_no_limits() -> None:
+    reference = {"variant": "torch eager fp32", "batch": 1, "p99_ms": 90.0, "reference": True}
+    report = {"scenario": "batch", "rows": [REPORT["rows"][0], reference]}
+    (item,) = judge(report, parse_budget("p99<10ms", "batch"))
+    assert item["held"]
+
+
+def test_a_percentile_without_samples_does_not_hold_and_says_what_is_missing() -> None:
+    first = judge(REPORT, parse_budget("p99.9<20ms", "batch"))[0]
+    assert "6,000 samples are missing" in first["sentence"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "like 'p99<10ms"),
+        ("p99", "like 'p99<10ms"),
+        ("p99=10ms", "like 'p99<10ms"),
+        ("p98<10ms", "one of p50"),
+        ("warmth<10ms", "one of p50"),
+        ("p99<10", "no unit"),
+        ("p99<10MB", "p99 in us, ms, s"),
+        ("rss<200", "rss in kB"),
+        ("rss<200mb", "rss in kB"),
+        ("p99<10ms,", "got ''"),
+    ],
+)
+def test_what_is_no_limit_is_a_sentence(text: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        parse_budget(text, "batch")
+
+
+@pytest.mark.parametrize(
+    ("text", "scenario", "said"),
+    [
+        ("misses<1%", "batch", "measured by the scenarios stream, multistream"),
+        ("p99<1ms", "memory", "measured by the scenarios stream"),
+        ("accuracy>60%", "batch", "any scenario with --data"),
+    ],
+)
+def test_a_limit_that_nothing_measures_is_a_sentence(text: str, scenario: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        parse_budget(text, scenario)
+
+
+def test_accuracy_may_be_limited_where_there_is_data() -> None:
+    (budget,) = parse_budget("accuracy>66.5%", "single", with_data=True)
+    assert budget.bound == pytest.approx(0.665)
+
+
+def test_every_metric_is_measured_by_a_scenario_that_there_is() -> None:
+    from fer_edge.benchmarks.reports.budget import _MEASURED_BY, _METRICS
+    from fer_edge.benchmarks.scenarios.registry import SCENARIOS
+
+    assert set(_METRICS) - set(_MEASURED_BY) == {"accuracy", "agreement"}
+    assert {name for names in _MEASURED_BY.values() for name in names} == set(SCENARIOS)
+
+
+@pytest.mark.parametrize(("budget", "code"), [("age<600s", 0), ("age<1us", 8), ("age<1", 3)])
+def test_the_exit_code_says_whether_the_budget_held(
+    fake_bundle: Path, tmp_path: Path, budget: str, code: int
+) -> None:
+    out = tmp_path / "report.json"
+    arguments = ["bench", str(fake_bundle), "--scenario", "stream", "--hz", "500"]
+    arguments += ["--budget-s", "0.2", "--budget", budget, "-o", str(out)]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == code, result.output
+    if code == 8:
+        assert "fake/fp32 batch 1: age<1us is broken" in result.stderr
+    if code != 3:
+        (item,) = json.loads(out.read_text("utf-8"))["budget"]
+        assert item["held"] is (code == 0)

@@ -1,0 +1,250 @@
+"""Regression verdicts on simulated reports: how often they alarm for nothing, and miss nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from click.testing import CliRunner
+
+from fer_edge.benchmarks.measure.percentile_ratio import percentile_ratio
+from fer_edge.benchmarks.measure.rows import KEEP, pack, unpack
+from fer_edge.benchmarks.reports.compare_reports import compare, load_report, parse_limits
+from fer_edge.cli import main
+from fer_edge.errors import DataError, FerEdgeError, InputError
+
+ENVIRONMENT = {"cpu": "Chip 9000", "cores": 4, "isa": ["avx2"], "memory_bytes": 8_000}
+
+
+def latencies(seed: int, count: int = 720, median_ms: float = 2.0) -> npt.NDArray[np.int64]:
+    """Lognormal with a clump of slower calls now and then, as a shared machine gives them."""
+    rng = np.random.default_rng(seed)
+    ms = median_ms * rng.lognormal(0, 0.05, count)
+    for start in rng.integers(0, count, count // 60):
+        ms[start : start + 6] *= 1.15
+    return (ms * 1e6).astype(np.int64)
+
+
+def report(*rows: npt.NDArray[np.int64], **extra: Any) -> dict[str, Any]:
+    return {
+        "scenario": "batch",
+        "crop_px": 200,
+        "environment": ENVIRONMENT,
+        "note": None,
+        "rows": [
+            {"variant": "fake/fp32", "batch": batch, "latencies_ns": pack(ns)}
+            for batch, ns in enumerate(rows, 1)
+        ],
+        **extra,
+    }
+
+
+# --- how often it is right -----------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("condition", "count"), [("p50>+0%", 240), ("p90>+0%", 240), ("p99>+5%", 696)]
+)
+def test_pairs_without_a_difference_seldom_alarm(condition: str, count: int) -> None:
+    """5 of 200 are expected of a one-sided 2.5 %, and clumps may not make it many more."""
+    limits = parse_limits(condition)
+    alarms = 0
+    for seed in range(200):
+        found = compare(
+            report(latencies(2 * seed, count)), report(latencies(2 * seed + 1, count)), limits
+        )
+        alarms += bool(found["alarms"])
+    assert alarms <= 12
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("condition", "count"), [("p50>+5%", 240), ("p99>+5%", 1400)])
+def test_ten_per_cent_more_are_found(condition: str, count: int) -> None:
+    """A p99 needs twice its least number of samples for that: at 700, one in five is missed."""
+    limits = parse_limits(condition)
+    found = 0
+    for seed in range(40):
+        slower = latencies(2 * seed + 1, count, median_ms=2.2)
+        found += bool(compare(report(latencies(2 * seed, count)), report(slower), limits)["alarms"])
+    assert found >= 36
+
+
+@pytest.mark.slow
+def test_many_rows_do_not_alarm_more_often_than_one() -> None:
+    """Twelve rows in a report, as a bundle of four variants and three batch sizes has."""
+    limits = parse_limits("p50>+0%")
+    alarms = 0
+    for seed in range(6):
+        old = report(*(latencies(1000 * seed + k, 240) for k in range(12)))
+        new = report(*(latencies(1000 * seed + 500 + k, 240) for k in range(12)))
+        alarms += bool(compare(old, new, limits)["alarms"])
+    assert alarms <= 1
+
+
+def test_drawing_clumps_as_one_makes_the_interval_wider() -> None:
+    """As wide as the evidence is: 30 clumps of 24 equal calls are 30 observations."""
+    clumps = np.repeat(np.random.default_rng(0).lognormal(0, 0.2, 30), 24) * 1e6
+    alone = np.random.default_rng(1).permutation(clumps)
+    wide, narrow = (
+        percentile_ratio(ns.astype(np.int64), ns.astype(np.int64), 50) for ns in (clumps, alone)
+    )
+    assert wide[2] - wide[1] > 2 * (narrow[2] - narrow[1])
+
+
+# --- what it says --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("factor", "verdict"), [(1.3, "slower"), (1 / 1.3, "faster"), (1.0, "no difference")]
+)
+def test_it_says_slower_faster_or_no_difference(factor: float, verdict: str) -> None:
+    found = compare(report(latencies(1)), report((latencies(2) * factor).astype(np.int64)))
+    assert {v["percentile"]: v["verdict"] for v in found["verdicts"]} == {
+        "p50": verdict,
+        "p99": verdict,
+    }
+    assert json.loads(json.dumps(found, allow_nan=False))["alarms"] == []
+
+
+def test_it_is_the_same_each_time() -> None:
+    pair = report(latencies(1)), report(latencies(2))
+    assert compare(*pair) == compare(*pair)
+
+
+def test_too_few_samples_are_not_judged() -> None:
+    found = compare(report(latencies(1, 300)), report(latencies(2)), parse_limits("p99>+5%"))
+    assert found["verdicts"][0]["missing"] == 362
+    assert "362 more" in found["unjudged"][0]
+    assert found["alarms"] == []
+
+
+def test_what_only_one_report_has_is_named() -> None:
+    found = compare(report(latencies(1), latencies(2)), report(latencies(3)))
+    assert (found["only_old"], found["only_new"]) == (["fake/fp32 2"], [])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"environment": {**ENVIRONMENT, "cores": 8}}, "cores 4 and 8.*--different-machines"),
+        ({"environment": {**ENVIRONMENT, "cpu": "Chip 10"}}, "Chip 9000 and Chip 10"),
+        ({"scenario": "stream"}, "scenario.*batch.*stream"),
+        ({"crop_px": 48}, "crop_px"),
+        ({"rows": []}, "nothing|no variant"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(change: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        compare(report(latencies(1)), report(latencies(2), **change))
+
+
+def test_contended_rows_are_compared_with_their_like() -> None:
+    def both(seed: int) -> dict[str, Any]:
+        found = report(latencies(seed), latencies(seed + 1, median_ms=4.0))
+        for row, state in zip(found["rows"], ("alone", "contended"), strict=True):
+            row.update(batch=1, state=state, steady=state == "alone")
+        return found
+
+    found = compare(both(1), both(3))
+    assert {v["variant"]: v["verdict"] for v in found["verdicts"]} == {
+        "fake/fp32 alone": "no difference",
+        "fake/fp32 contended": "no difference",
+    }
+    assert found["notes"] == [
+        f"{name}: fake/fp32 batch 1 did not become steady" for name in ("OLD", "NEW")
+    ]
+
+
+def test_different_machines_are_compared_on_request() -> None:
+    other = report(latencies(2), environment={**ENVIRONMENT, "cores": 8})
+    found = compare(report(latencies(1)), other, different_machines=True)
+    assert found["different_machines"] == ["cores 4 and 8"]
+
+
+@pytest.mark.parametrize("text", ["", "p99", "p99>5", "p98>+5%", "p99<5%", "p99>-5%", "rss>+5%"])
+def test_a_condition_that_is_none_is_a_sentence(text: str) -> None:
+    with pytest.raises(InputError, match=r"p99>\+5%.*got"):
+        parse_limits(text)
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"rows": [{"variant": "a", "batch": 1}]}'])
+def test_a_file_that_is_no_report_is_a_sentence(tmp_path: Path, content: str) -> None:
+    (tmp_path / "old.json").write_text(content, "utf-8")
+    with pytest.raises(DataError, match=r"old\.json"):
+        load_report(tmp_path / "old.json")
+    with pytest.raises(DataError, match="cannot read"):
+        load_report(tmp_path / "none.json")
+
+
+def test_samples_survive_the_report_and_a_long_run_is_thinned() -> None:
+    assert unpack(pack(latencies(1))).tolist() == latencies(1).tolist()
+    assert unpack(pack(np.array([], np.int64))).tolist() == []
+    many = unpack(pack(np.arange(5 * KEEP + 1)))
+    assert KEEP / 2 < len(many) <= KEEP
+    assert np.ptp(np.diff(many)) == 0
+
+
+# --- the command ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("factor", "extra", "code"),
+    [
+        (1.0, ["--fail-if", "p99>+5%"], 0),
+        (1.3, [], 0),
+        (1.3, ["--fail-if", "p50>+5%,p99>+5%"], 8),
+        (1.3, ["--fail-if", "p99>+50%"], 0),
+        (1.0, ["--fail-if", "p99.9>+5%"], 3),
+        (1.0, ["--fail-if", "p99"], 3),
+    ],
+)
+def test_the_exit_code_is_for_ci(
+    tmp_path: Path, factor: float, extra: list[str], code: int
+) -> None:
+    for name, ns in (("old", latencies(1)), ("new", (latencies(2) * factor).astype(np.int64))):
+        (tmp_path / f"{name}.json").write_text(json.dumps(report(ns)), "utf-8")
+    paths = [str(tmp_path / "old.json"), str(tmp_path / "new.json")]
+    result = CliRunner().invoke(main, ["bench", "compare", *paths, *extra])
+    assert result.exit_code == code, result.output
+    assert "Traceback" not in result.output
+    if code == 8:
+        assert "breaks p99>+5%" in result.stderr
+        assert "slower" in result.stdout
+
+
+def test_help_leads_to_compare_and_its_example() -> None:
+    assert "bench compare --help" in CliRunner().invoke(main, ["bench", "--help"]).output
+    said = CliRunner().invoke(main, ["bench", "compare", "--help"]).output
+    assert "Example: fer-edge bench compare old.json new.json" in said
+
+
+def test_references_are_not_judged() -> None:
+    """A slower torch is no regression of ours."""
+    pair = [report(latencies(1), latencies(2)), report(latencies(3), latencies(4) * 2)]
+    for found in pair:
+        found["rows"][1].update(variant="torch eager fp32", reference=True)
+    assert {v["variant"] for v in compare(*pair)["verdicts"]} == {"fake/fp32"}
+
+
+def test_a_row_that_disappeared_is_not_passed_over(tmp_path: Path) -> None:
+    """The variant that got slower may be the one that no longer runs at all."""
+    for name, rows in (("old", [1, 2]), ("new", [3])):
+        text = json.dumps(report(*map(latencies, rows)))
+        (tmp_path / f"{name}.json").write_text(text, "utf-8")
+    paths = [str(tmp_path / "old.json"), str(tmp_path / "new.json")]
+    result = CliRunner().invoke(main, ["bench", "compare", *paths, "--fail-if", "p99>+5%"])
+    assert result.exit_code == 3
+    assert "fake/fp32 2" in result.stderr
+    assert CliRunner().invoke(main, ["bench", "compare", *paths, "--json"]).exit_code == 0
+
+
+def test_the_error_for_a_broken_limit_is_in_the_tree() -> None:
+    from fer_edge import LimitError
+
+    assert issubclass(LimitError, FerEdgeError)
+    assert LimitError.exit_code == 8

@@ -1,0 +1,93 @@
+"""The report for a pull request and the one for a browser: whole, escaped, and asking no host."""
+
+from __future__ import annotations
+
+import base64
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from fer_edge.benchmarks.bench import bench
+from fer_edge.benchmarks.reports.html import html, markdown
+from fer_edge.benchmarks.reports.plots import pictures
+from fer_edge.cli import main
+from fer_edge.errors import MissingDependencyError
+from fer_edge.shipped import FACES
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    from fer_edge.backends.fake import write_fake_bundle
+
+    bundle = write_fake_bundle(tmp_path_factory.mktemp("pages") / "fake.fer")
+    return bench(bundle, (1, 4), data=FACES, budget_s=0.1)
+
+
+def test_all_four_pictures_are_drawn_and_the_same_each_time(report: dict[str, Any]) -> None:
+    drawn = pictures(report, "png")
+    assert list(drawn) == [
+        "Latency distribution",
+        "Latency and throughput by batch size",
+        "Timeline",
+        "Accuracy against latency",
+    ]
+    assert all(data.startswith(b"\x89PNG") for data in drawn.values())
+
+
+def test_a_report_without_accuracy_or_batches_has_the_other_pictures(fake_bundle: Path) -> None:
+    stream = bench(fake_bundle, scenario="stream", hz=500, budget_s=0.1)
+    assert list(pictures(stream)) == ["Latency distribution", "Timeline"]
+    starts = bench(fake_bundle, scenario="coldstart", budget_s=0)
+    assert pictures(starts) == {}
+    assert "<h2>Environment</h2>" in html(starts)
+
+
+def test_the_html_asks_no_other_host(report: dict[str, Any]) -> None:
+    page = html(report)
+    sources = re.findall(r'(?:src|href)="([^"]*)"', page)
+    assert len(sources) == 4
+    for source in sources:
+        assert source.startswith("data:image/svg+xml;base64,")
+        picture = base64.b64decode(source.partition(",")[2]).decode()
+        assert "</svg>" in picture
+        assert not re.search(r'href="(?!#)', picture)
+        assert "url(http" not in picture
+    assert "<script" not in page
+    assert report["environment"]["cpu"] in page
+
+
+def test_what_a_report_says_is_escaped(report: dict[str, Any]) -> None:
+    nasty = {**report, "note": "<script>alert(1)</script>", "budget": [], "refused": []}
+    assert "<script" not in html(nasty)
+
+
+def test_markdown_is_a_table_with_a_line_for_each_row(report: dict[str, Any]) -> None:
+    budget = [{"held": False, "sentence": "fake/fp32 batch 1: p50<1us is broken"}]
+    text = markdown({**report, "note": "Noisy machine: load.", "budget": budget})
+    rows = [line for line in text.splitlines() if line.startswith("| fake/fp32")]
+    assert len(rows) == len(report["rows"])
+    assert len({line.count("|") for line in text.splitlines() if line.startswith("|")}) == 1
+    assert "> **Noisy machine: load.**" in text
+    assert "**BROKEN**" in text
+
+
+def test_a_missing_matplotlib_is_the_line_that_installs_it(
+    report: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(MissingDependencyError, match=r"fer-edge\[bench\]"):
+        pictures(report)
+
+
+def test_the_command_writes_each_form(fake_bundle: Path, tmp_path: Path) -> None:
+    outs = [tmp_path / f"report.{suffix}" for suffix in ("json", "md", "html")]
+    arguments = ["bench", str(fake_bundle), "--scenario", "stream", "--hz", "500"]
+    arguments += ["--budget-s", "0.1", *(x for out in outs for x in ("-o", str(out)))]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+    starts = [out.read_text("utf-8").lstrip()[:5] for out in outs]
+    assert starts == ['{\n "s', "### f", "<!doc"]

@@ -1,0 +1,79 @@
+"""Reports are what the published schema says, in every scenario."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from fer_edge.benchmarks.bench import SCHEMA, bench
+from fer_edge.benchmarks.scenarios.registry import SCENARIOS
+from fer_edge.shipped import DEFAULT_CHECKPOINT, FACES
+
+DOCS = Path(__file__).parents[3] / "docs/benchmarks"
+
+
+@pytest.fixture(scope="module")
+def schema() -> Draft202012Validator:
+    text = json.loads((DOCS / "report.schema.json").read_text("utf-8"))
+    Draft202012Validator.check_schema(text)
+    assert text["properties"]["schema"]["const"] == SCHEMA
+    return Draft202012Validator(text)
+
+
+def complaints(schema: Draft202012Validator, report: Any) -> list[str]:
+    return [f"{error.json_path}: {error.message[-200:]}" for error in schema.iter_errors(report)]
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_each_scenario_keeps_to_it(
+    schema: Draft202012Validator, fake_bundle: Path, scenario: str
+) -> None:
+    report = bench(fake_bundle, (1,), scenario=scenario, data=FACES, budget_s=0.1)
+    assert complaints(schema, json.loads(json.dumps(report))) == []
+
+
+def test_so_does_one_with_all_that_can_stand_beside(
+    schema: Draft202012Validator, tmp_path: Path
+) -> None:
+    report = bench(
+        scenario="single",
+        target="openvino",
+        checkpoint=DEFAULT_CHECKPOINT,
+        against="benchmark_app",
+        loadgen_logs=tmp_path / "logs",
+        budget_s=0.5,
+    )
+    assert complaints(schema, json.loads(json.dumps(report))) == []
+
+
+@pytest.mark.parametrize("path", sorted(DOCS.glob("*.json")), ids=lambda path: path.name)
+def test_the_published_reports_keep_to_it(schema: Draft202012Validator, path: Path) -> None:
+    if path.name != "report.schema.json":
+        assert complaints(schema, json.loads(path.read_text("utf-8"))) == []
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda report: report.pop("method"),
+        lambda report: report["rows"].clear(),
+        lambda report: report["rows"][0].pop("p99_ms"),
+        lambda report: report["rows"][0].update(p50_s=1.0),
+        lambda report: report.update(scenario="fast"),
+    ],
+)
+def test_it_refuses_what_is_no_report(
+    schema: Draft202012Validator, fake_bundle: Path, spoil: Any
+) -> None:
+    report = bench(fake_bundle, (1,), scenario="single", budget_s=0.1)
+    spoil(report)
+    assert complaints(schema, report)
+
+
+def test_labelled_faces_are_not_those_that_were_timed(fake_bundle: Path) -> None:
+    (row,) = bench(fake_bundle, (2,), scenario="sustained", data=FACES, budget_s=0.2)["rows"]
+    assert row["faces"] == 2 * row["samples"] != row["labelled_faces"]

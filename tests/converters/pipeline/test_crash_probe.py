@@ -1,0 +1,40 @@
+"""An engine that dies takes nobody with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fer_edge.backends.fake import write_fake_bundle
+from fer_edge.bundle import open_bundle
+from fer_edge.converters.pipeline.convert import convert
+from fer_edge.converters.pipeline.crash_probe import crash
+from fer_edge.errors import ConversionError
+
+
+@pytest.mark.parametrize(
+    ("plan", "says"),
+    [({"crash": True}, "SIGABRT"), ({"fail_after": 0}, None), ({}, None)],
+    ids=["crash", "error", "sound"],
+)
+def test_only_a_crash_is_one(tmp_path: Path, plan: dict[str, Any], says: str | None) -> None:
+    bundle = open_bundle(write_fake_bundle(tmp_path / "x.fer", **plan))
+    found = crash(bundle, bundle.read(bundle.variants[0]))
+    assert (found is None) if says is None else (found is not None and says in found)
+
+
+def test_a_variant_whose_engine_crashes_is_left_out_and_the_others_are_written(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dies(bundle: Any, contents: Any) -> str | None:
+        return "its engine crashes" if bundle.variants[0].precision == "int8" else None
+
+    monkeypatch.setattr("fer_edge.converters.pipeline.build_variant.crash", dies)
+    said: list[str] = []
+    made = convert(checkpoint, ["onnxruntime"], tmp_path / "x.fer", ["all"], say=said.append)
+    assert [variant.name for variant in made.variants] == ["onnxruntime/fp32"]
+    assert any("onnxruntime/int8 cannot run" in line and "crashes" in line for line in said)
+    with pytest.raises(ConversionError, match="crashes"):
+        convert(checkpoint, ["onnxruntime"], tmp_path / "y.fer", ["int8"], say=said.append)

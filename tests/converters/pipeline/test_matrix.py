@@ -1,0 +1,167 @@
+"""The matrix has a row for every cell, with figures or with the reason why there are none."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from fer_edge.backends import onnxruntime as engine
+from fer_edge.cli import main
+from fer_edge.converters import onnxruntime
+from fer_edge.converters.base import Artifact, Recipe, Source, converter, targets
+from fer_edge.converters.pipeline.build_variant import torch_outputs
+from fer_edge.converters.pipeline.face_samples import gate_faces
+from fer_edge.converters.pipeline.matrix import FACES, FULL, SMALL, Row, fitted, markdown, matrix
+from fer_edge.errors import ConversionError
+from fer_edge.labels import EMOTIONS
+from fer_edge.preprocess import CropRule
+from fer_edge.training.checkpoint import load_checkpoint
+from fer_edge.training.models.network import FaceNet, parameter_count
+
+
+def quiet(_: str) -> None:
+    pass
+
+
+def test_the_full_networks_are_those_of_the_five_systems() -> None:
+    spec = FULL["tf_efficientnetv2_s"]
+    assert parameter_count(FaceNet(spec)) == 20_968_023
+    assert FULL["swin_base_patch4_window7_224"].neck == ("linear 128",)
+    assert len(FULL) == len(SMALL) == 6
+
+
+@pytest.mark.slow
+def test_every_small_network_passes_in_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnxruntime, "PRECISIONS", ("fp32",))
+    rows = matrix(SMALL, only=["onnxruntime"], say=quiet)
+    assert len(rows) == 1 + len(SMALL)
+    for row in rows:
+        assert row.refused is None, row
+        assert row.bytes
+        assert row.p50_ms
+        assert row.failures == ()
+        assert row.agreement == 1
+    assert FACES >= 256
+
+
+def test_a_refusal_is_a_row_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    build = onnxruntime.build
+
+    def refusing(source: Source, precision: str, recipe: Recipe) -> Artifact:
+        if precision == "int8":
+            raise ConversionError("this chip has no such arithmetic")
+        return replace(build(source, precision, recipe), stand_in=None)
+
+    monkeypatch.setattr(onnxruntime, "build", refusing)
+    monkeypatch.setattr(engine, "preflight", lambda variant, options: "no such chip | here")
+    rows = matrix({"cnn48": SMALL["cnn48"]}, only=["onnxruntime"], say=quiet)
+    assert [row.refused for row in rows] == 2 * [
+        "no such chip | here",
+        "no recipe could be built: this chip has no such arithmetic",
+    ]
+    at_a_glance, table = (part.splitlines() for part in markdown(rows).split("\n\n")[1:])
+    assert at_a_glance[2:] == [
+        "| onnxruntime/fp32 | – | – |",
+        "| onnxruntime/int8 | – | – |",
+    ]
+    assert len(table) == 2 + len(rows)
+    assert len({line.count("|") for line in table}) == 1
+
+
+def test_what_became_of_each_cell_is_seen_at_a_glance() -> None:
+    fp32 = Row("cnn48", 1, "coreml", "fp32", agreement=1.0)
+    pal6 = replace(fp32, precision="pal6", agreement=0.914, failures=("too far off",))
+    table = markdown([fp32, pal6, replace(fp32, network="vit")])
+    assert table.split("\n\n")[1].splitlines() == [
+        "|  | cnn48 | vit |",
+        "| --- | --- | --- |",
+        "| coreml/fp32 | ✓ 100.0% | ✓ 100.0% |",
+        "| coreml/pal6 | ✗ 91.4% |  |",
+    ]
+
+
+def test_who_judged_in_an_engines_place_stands_below_the_table() -> None:
+    row = Row("cnn48", 1, "coreml", "int8", agreement=1, judged_by="an evaluator", recipes_tried=3)
+    table = markdown([row, replace(row, precision="pal6")])
+    assert table.count("passed (the best of 3 recipes) [1]") == 2
+    assert table.endswith("[1] Judged by an evaluator.  \n")
+
+
+def test_the_command_prints_and_writes_the_table(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    monkeypatch.setattr("fer_edge.converters.pipeline.matrix.SMALL", {"cnn48": SMALL["cnn48"]})
+    out = tmp_path / "matrix.md"
+    command = ["matrix", "--small", "--target", "onnxruntime", "--network", "cnn48", "--json"]
+    done = CliRunner().invoke(main, [*command, "-o", str(out)])
+    assert done.exit_code == 0, done.output
+    rows = json.loads(done.stdout)
+    assert [row["precision"] for row in rows] == list(converter("onnxruntime").PRECISIONS)
+    assert "| cnn48 | 390,119 | onnxruntime | fp32 | 100.00% |" in out.read_text("utf-8")
+    assert set(targets()) >= {"onnxruntime", "openvino"}
+
+
+def test_rows_that_are_there_survive_what_ends_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    build = onnxruntime.build
+
+    def dying(source: Source, precision: str, recipe: Recipe) -> Artifact:
+        if precision == "int8":
+            raise KeyboardInterrupt
+        return build(source, precision, recipe)
+
+    monkeypatch.setattr(onnxruntime, "build", dying)
+    out = tmp_path / "matrix.md"
+    command = ["matrix", "--small", "--target", "onnxruntime", "--network", "cnn48"]
+    assert CliRunner().invoke(main, [*command, "-o", str(out)]).exit_code != 0
+    assert "| cnn48 | 390,119 | onnxruntime | fp32 | 100.00% |" in out.read_text("utf-8")
+
+
+def test_the_networks_are_kept_and_one_precision_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    monkeypatch.setattr(
+        "fer_edge.converters.pipeline.matrix.SMALL", {"cnn48, small": SMALL["cnn48"]}
+    )
+    command = ["matrix", "--small", "--target", "openvino", "--precision", "fp32", "--json"]
+    done = CliRunner().invoke(main, [*command, "--network", "cnn"])
+    assert done.exit_code == 3
+    assert "'cnn48, small'" in done.output
+    done = CliRunner().invoke(main, ["matrix", "--target", "onnxruntime", "--precision", "fp7"])
+    assert done.exit_code == 3
+    assert "fp7" in done.output
+    more = ["--network", "cnn48, small", "--keep", str(tmp_path)]
+    done = CliRunner().invoke(main, [*command, *more])
+    assert done.exit_code == 0, done.output
+    assert [row["precision"] for row in json.loads(done.stdout)] == ["fp32"]
+    kept = load_checkpoint(tmp_path / "cnn48-small")
+    assert parameter_count(kept.model) == 390_119
+    before = (tmp_path / "cnn48-small" / "card.json").read_bytes()
+    again = CliRunner().invoke(main, [*command, *more])
+    assert "fitting" in done.stderr
+    assert "fitting" not in again.stderr
+    assert (tmp_path / "cnn48-small" / "card.json").read_bytes() == before
+    assert _cells(again.stdout) == _cells(done.stdout)
+
+
+def _cells(stdout: str) -> list[tuple[Any, ...]]:
+    return [(row["agreement"], row["max_abs_dp"]) for row in json.loads(stdout)]
+
+
+def test_random_networks_do_not_explode() -> None:
+    """Else rounding decides, and no engine agrees with torch: system C's network at full size."""
+    spec = FULL["tf_efficientnetv2_s"]
+    all_faces = gate_faces(None, EMOTIONS, CropRule(spec.input.size_px), FACES)
+    few = slice(0, None, FACES // 28)
+    faces = replace(all_faces, images=all_faces.images[few], truth=all_faces.truth[few])
+    made = fitted(spec, faces)
+    _, together = torch_outputs(made, faces.images[:4])
+    _, alone = torch_outputs(made, faces.images[:1])
+    assert np.allclose(alone[0], together[0], rtol=1e-3, atol=1e-3 * np.abs(together).max())
+    assert np.abs(together).max() < 100

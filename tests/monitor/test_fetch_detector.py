@@ -1,0 +1,124 @@
+"""``fer-edge detector fetch``: only the pinned file is ever written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from fer_edge.cli import main
+from fer_edge.errors import InputError, SourceError
+from fer_edge.monitor import fetch_detector as fetch
+from fer_edge.monitor.detector import YuNet
+
+DATA = b"a detector" * 1000
+SHA256 = hashlib.sha256(DATA).hexdigest()
+
+
+class Served(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        if self.path == "/gone":
+            self.send_error(404)
+            return
+        self.send_response(200)
+        self.end_headers()
+        if self.path == "/huge":
+            try:
+                for _ in range(9):
+                    self.wfile.write(bytes(1024 * 1024))
+            except OSError:
+                return  # the client had enough
+        else:
+            self.wfile.write(DATA if self.path == "/yunet" else DATA[:-1])
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    httpd = HTTPServer(("127.0.0.1", 0), Served)
+    thread = threading.Thread(target=httpd.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{httpd.server_port}"
+    httpd.shutdown()
+    httpd.server_close()
+
+
+def test_the_right_file_is_written_once(server: str, tmp_path: Path) -> None:
+    out = tmp_path / "new/yunet.onnx"
+    assert fetch.fetch_yunet(out, f"{server}/yunet", SHA256)
+    assert out.read_bytes() == DATA
+    assert not fetch.fetch_yunet(out, f"{server}/gone", SHA256)  # not asked for again
+    assert [path.name for path in out.parent.iterdir()] == ["yunet.onnx"]
+
+
+def test_a_file_that_is_not_the_pinned_one_is_replaced(server: str, tmp_path: Path) -> None:
+    out = tmp_path / "yunet.onnx"
+    out.write_bytes(b"something else")
+    assert fetch.fetch_yunet(out, f"{server}/yunet", SHA256)
+    assert out.read_bytes() == DATA
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("/changed", "gave a file with SHA-256"),
+        ("/huge", "expected at most 8 MiB"),
+        ("/gone", "404"),
+    ],
+)
+def test_anything_else_writes_nothing(server: str, tmp_path: Path, path: str, says: str) -> None:
+    out = tmp_path / "yunet.onnx"
+    out.write_bytes(b"older")
+    with pytest.raises(SourceError, match=says):
+        fetch.fetch_yunet(out, server + path, SHA256)
+    assert out.read_bytes() == b"older"
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_without_a_network_it_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="Download it elsewhere"):
+        fetch.fetch_yunet(tmp_path / "yunet.onnx", "http://127.0.0.1:1/yunet", SHA256)
+
+
+def test_a_place_that_cannot_be_written_is_named(server: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(InputError, match="cannot write"):
+        fetch.fetch_yunet(tmp_path / "file/yunet.onnx", f"{server}/yunet", SHA256)
+
+
+def test_the_command_checks_a_file_that_is_there(
+    yunet_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pinned hash is the one of the file that OpenCV Zoo has, and that file is YuNet."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    path = fetch.default_path()
+    path.parent.mkdir()
+    path.write_bytes(yunet_file.read_bytes())
+    result = CliRunner().invoke(main, ["detector", "fetch", "--json"])
+    assert result.exit_code == 0, result.output
+    answer = json.loads(result.stdout)
+    assert (answer["path"], answer["fetched"]) == (str(path), False)
+    assert answer["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    YuNet(path)
+
+
+def test_the_command_downloads_and_fails_with_a_sentence(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch.fetch_yunet, "__defaults__", (f"{server}/yunet", SHA256))
+    result = CliRunner().invoke(main, ["detector", "fetch", "-o", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert "fetched and checked" in result.output
+    assert (tmp_path / fetch.YUNET_NAME).read_bytes() == DATA
+    monkeypatch.setattr(fetch.fetch_yunet, "__defaults__", (f"{server}/changed", SHA256))
+    result = CliRunner().invoke(main, ["detector", "fetch", "-o", str(tmp_path / "other.onnx")])
+    assert result.exit_code == SourceError.exit_code
+    assert "Nothing was written" in result.output

@@ -1,0 +1,151 @@
+"""Several sources are merged for a run, and no picture or subject is trained on and judged on."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from fer_edge.cli import main
+from fer_edge.errors import DataError, LabelError, MissingPartError
+from fer_edge.labels import EMOTIONS
+from fer_edge.training.config.recipe import Recipe
+from fer_edge.training.data.dataset_spec import Source
+from fer_edge.training.data.faces import pixel_hash
+from fer_edge.training.data.holdout import Split, split_data
+
+
+def png(seed: int) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 256, (24, 24), np.uint8)
+    return cv2.imencode(".png", pixels)[1].tobytes()
+
+
+def write(path: Path, seeds: range, labels: tuple[str, ...] = EMOTIONS) -> Path:
+    """Pictures by seed, their labels in turn."""
+    path.parent.mkdir(exist_ok=True)
+    columns = {
+        "image": [{"bytes": png(seed), "path": None} for seed in seeds],
+        "label": [labels[seed % len(labels)] for seed in seeds],
+    }
+    pyarrow.parquet.write_table(pyarrow.table(columns), path)
+    return path
+
+
+def run(recipe: Recipe, *sources: Path | str | Source) -> tuple[Split, list[str]]:
+    said: list[str] = []
+    return split_data(recipe, sources, lambda *_: None, said.append), said
+
+
+def hashes(split: Split) -> set[str]:
+    return {pixel_hash(face) for face in (*split.train, *split.held)}
+
+
+def test_sources_are_merged_and_each_may_give_train_or_val(tmp_path: Path, recipe: Recipe) -> None:
+    one = write(tmp_path / "one" / "train.parquet", range(0, 28)).parent
+    other = write(tmp_path / "other" / "train.parquet", range(28, 70)).parent
+    write(other / "val.parquet", range(0, 7))
+    third = write(tmp_path / "third-val.parquet", range(28, 35))
+    split, _ = run(recipe, one, other, third)
+    assert len(split.train) + len(split.held) == 70 - 7 - 7
+    assert split.dropped == 14  # twins of any val, whichever source it came with
+    assert hashes(split).isdisjoint(
+        hash_ for n in (*range(7), *range(28, 35)) for hash_ in [pixel_hash_of(n)]
+    )
+
+
+def pixel_hash_of(seed: int) -> str:
+    from fer_edge.training.data.faces import Face
+
+    return pixel_hash(Face(png(seed), "fear", "x"))
+
+
+def test_the_order_of_sources_does_not_change_the_fingerprint(
+    tmp_path: Path, recipe: Recipe
+) -> None:
+    one = write(tmp_path / "one.parquet", range(0, 28))
+    other = write(tmp_path / "other.parquet", range(28, 56))
+    there, back = run(recipe, one, other)[0], run(recipe, other, one)[0]
+    assert there.fingerprint == back.fingerprint
+    assert {pixel_hash(f) for f in there.held} == {pixel_hash(f) for f in back.held}
+
+
+def test_one_source_is_taken_as_before(tmp_path: Path, recipe: Recipe) -> None:
+    path = write(tmp_path / "one.parquet", range(28))
+    alone = split_data(recipe, path, lambda *_: None)
+    assert alone == run(recipe, path)[0]
+
+
+def test_sources_without_train_are_refused(tmp_path: Path, recipe: Recipe) -> None:
+    with pytest.raises(MissingPartError, match="train"):
+        run(recipe, write(tmp_path / "set-val.parquet", range(28)))
+    with pytest.raises(DataError, match="at least one"):
+        run(recipe)
+
+
+def test_whole_subjects_are_held_out(tmp_path: Path, recipe: Recipe) -> None:
+    for subject in range(1, 9):
+        for i, code in enumerate(("AN", "DI", "FE", "HA", "SA", "SU")):
+            name = f"{subject:02d}_{code}_mr_{i:03d}.png"
+            (tmp_path / name).write_bytes(png(100 * subject + i))
+    split, _ = run(recipe, tmp_path)
+    held = {face.subject for face in split.held}
+    assert held
+    assert held.isdisjoint(face.subject for face in split.train)
+
+
+def test_a_broken_picture_is_an_error_or_left_out_by_its_source(
+    tmp_path: Path, recipe: Recipe
+) -> None:
+    folder = tmp_path / "set"
+    for seed in range(28):
+        below = folder / EMOTIONS[seed % 7]
+        below.mkdir(parents=True, exist_ok=True)
+        (below / f"{seed}.png").write_bytes(png(seed))
+    (folder / "fear" / "broken.png").write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"1 of 29.*broken\.png"):
+        run(recipe, folder)
+    split, said = run(recipe, f"{folder}@broken=skip")
+    assert len(split.train) + len(split.held) == 28
+    assert [text for text in said if "broken.png" in text]
+
+
+def test_labels_of_ones_own_go_through(tmp_path: Path, recipe: Recipe) -> None:
+    own = ("alert", "drowsy")
+    path = write(tmp_path / "set.parquet", range(20), own)
+    split, _ = run(replace(recipe, labels=own), path)
+    assert {face.label for face in split.train} == set(own)
+    with pytest.raises(LabelError, match=r"alert.*drowsy"):
+        run(recipe, path)
+
+
+def test_train_takes_several_sources_on_the_command_line(tmp_path: Path, recipe: Recipe) -> None:
+    fit = replace(recipe.fit, epochs=1, patience=1)
+    content = replace(recipe, fit=fit, labels=("anger", "fear")).as_dict()
+    plain = json.loads(json.dumps(content))  # YAML is fed lists, not tuples
+    del plain["model"]["neck"]
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(plain))
+    for name, first in (("one", 0), ("other", 24)):
+        for seed in range(first, first + 24):
+            below = tmp_path / name / ("anger", "fear")[seed % 2]
+            below.mkdir(parents=True, exist_ok=True)
+            (below / f"{seed}.png").write_bytes(png(seed))
+    (tmp_path / "one" / "fear" / "broken.png").write_bytes(b"no picture")
+    options = ["--data", str(tmp_path / "one"), "--data", str(tmp_path / "other")]
+    command = ["train", str(tmp_path / "tiny.yaml"), *options, "-o", str(tmp_path / "run")]
+    failed = CliRunner().invoke(main, command)
+    assert failed.exit_code == 3
+    assert "broken.png" in failed.output
+    result = CliRunner().invoke(main, [*command, "--broken", "skip"])
+    assert result.exit_code == 0, result.output
+    assert "broken.png" in result.output
+    data = json.loads((tmp_path / "run" / "run.json").read_text())["data"]
+    assert data["train_faces"] + data["held_out_faces"] == 48
+    assert data["sources"] == ["one@broken=skip", "other@broken=skip"]

@@ -1,0 +1,193 @@
+"""Figures of what was trained and of what was built, on whole and on de-duplicated data."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from fer_edge.backends.fake import write_fake_bundle
+from fer_edge.errors import DataError, TargetError
+from fer_edge.labels import EMOTIONS
+from fer_edge.shipped import DEFAULT_BUNDLE, DEFAULT_CHECKPOINT, FACES
+from fer_edge.training.evaluation.evaluate import evaluate, evaluate_all
+from fer_edge.training.reports.html import evaluation_page
+from fer_edge.training.reports.plots import sheet
+
+
+def rows(split: str) -> list[Any]:
+    found: list[Any] = pyarrow.parquet.read_table(FACES / f"faces-{split}.parquet").to_pylist()
+    return found
+
+
+def write(path: Path, content: list[Any]) -> Path:
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(content), path)
+    return path
+
+
+def test_a_checkpoint_is_evaluated_as_it_was_trained(finished: Any) -> None:
+    report = evaluate(finished.best, FACES)
+    assert report["all"]["faces"] == report["deduplicated"]["faces"] == 336
+    assert report["labels"] == list(EMOTIONS)
+    assert 0 <= report["abstention"]["coverage"] <= 1
+    assert report == evaluate(finished.best, FACES)
+    json.dumps(report, allow_nan=False)
+
+
+def test_a_bundle_is_evaluated_on_its_engine(fake_bundle: Path) -> None:
+    report = evaluate(fake_bundle, FACES)
+    assert (report["bundle"], report["variant"]) == ("fake.fer", "fake/fp32")
+    assert report["all"]["accuracy"] == pytest.approx(1 / 7)
+    assert report["abstention"] == {"threshold": 0.0, "coverage": 1.0, "accuracy": 1 / 7}
+
+
+def test_a_model_that_never_dares_has_no_accuracy(tmp_path: Path) -> None:
+    shy = write_fake_bundle(tmp_path / "shy.fer", abstain_below=0.95)
+    assert evaluate(shy, FACES)["abstention"] == {
+        "threshold": 0.95,
+        "coverage": 0.0,
+        "accuracy": None,
+    }
+
+
+def test_twins_count_once_and_not_at_all_where_they_were_trained_on(
+    fake_bundle: Path, tmp_path: Path
+) -> None:
+    val = rows("val")
+    write(tmp_path / "f-train.parquet", [*rows("train")[:20], *val[:5]])
+    write(tmp_path / "f-val.parquet", [*val[:50], *val[10:20]])
+    report = evaluate(fake_bundle, tmp_path)
+    assert report["all"]["faces"] == 60
+    assert report["deduplicated"]["faces"] == 45
+
+
+@pytest.mark.parametrize("split", ["val", None])
+def test_one_parquet_file_is_evaluated_whole(
+    fake_bundle: Path, tmp_path: Path, split: str | None
+) -> None:
+    report = evaluate(fake_bundle, write(tmp_path / "f-val.parquet", rows("val")), split)
+    assert report["all"]["faces"] == report["deduplicated"]["faces"] == 336
+
+
+def test_data_whose_every_picture_was_trained_on_is_said(fake_bundle: Path, tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        write(tmp_path / f"f-{split}.parquet", rows("val")[:30])
+    with pytest.raises(DataError, match="train"):
+        evaluate(fake_bundle, tmp_path)
+
+
+def test_a_precision_that_the_bundle_lacks_is_refused(fake_bundle: Path) -> None:
+    with pytest.raises(TargetError, match="int8"):
+        evaluate(fake_bundle, FACES, precision="int8")
+
+
+# --- several, side by side -----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The shipped model in torch and in every variant that runs here, on 84 faces."""
+    data = write(tmp_path_factory.mktemp("few") / "f-val.parquet", rows("val")[::4])
+    return evaluate_all([DEFAULT_CHECKPOINT, DEFAULT_BUNDLE], data, target="all")
+
+
+def test_each_variant_that_runs_stands_beside_the_checkpoint(found: dict[str, Any]) -> None:
+    names = [report["name"] for report in found["inputs"]]
+    assert names[0] == "default-checkpoint"
+    assert "default.fer onnxruntime/fp32" in names
+    assert len(names) == len(set(names)) >= 3
+    assert len(found["comparisons"]) == len(names) - 1
+    for row in found["comparisons"]:
+        assert row["with"] == "default-checkpoint"
+        assert row["agreement"] > 0.9
+        low, high = row["accuracy"]["interval"]
+        assert low <= row["accuracy"]["change"] <= high
+    assert "95%" in found["method"]
+    assert found["environment"]["libraries"]["torch"]
+    json.dumps(found, allow_nan=False)
+
+
+def test_an_input_is_what_evaluating_it_alone_gives(found: dict[str, Any], tmp_path: Path) -> None:
+    data = write(tmp_path / "f-val.parquet", rows("val")[::4])
+    alone = evaluate(DEFAULT_CHECKPOINT, data)
+    assert found["inputs"][0] == {"name": "default-checkpoint", **alone}
+
+
+def test_figures_lie_in_their_intervals(found: dict[str, Any]) -> None:
+    m = found["inputs"][0]["all"]
+    for name in ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1"):
+        low, high = m["intervals"][name]
+        assert low < m[name] < high
+
+
+def test_a_variant_for_another_chip_is_told_of_and_the_others_go_on(fake_bundle: Path) -> None:
+    manifest = json.loads((fake_bundle / "bundle.json").read_text("utf-8"))
+    (variant,) = manifest["variants"]
+    manifest["variants"].append({**variant, "target": "somechip"})
+    (fake_bundle / "bundle.json").write_text(json.dumps(manifest), "utf-8")
+    found = evaluate_all([fake_bundle], FACES, target="all")
+    assert [report["name"] for report in found["inputs"]] == ["fake.fer fake/fp32"]
+    (refused,) = found["refused"]
+    assert refused["input"] == "fake.fer somechip/fp32"
+    assert "somechip" in refused["why"]
+    assert "somechip" in evaluation_page(found)
+    with pytest.raises(TargetError, match="somechip"):
+        evaluate_all([fake_bundle], FACES, target="somechip")
+    with pytest.raises(TargetError, match=r"nothing to evaluate: .*int8"):
+        evaluate_all([fake_bundle], FACES, target="all", precision="int8")
+
+
+def test_a_run_is_named_by_its_folder_and_the_same_thing_twice_is_told_apart(
+    finished: Any,
+) -> None:
+    found = evaluate_all([finished.best, finished.best], FACES)
+    assert [report["name"] for report in found["inputs"]] == ["tiny/best", "tiny/best #2"]
+    assert found["comparisons"][0]["agreement"] == 1
+
+
+def test_the_page_shows_all_and_asks_no_host(found: dict[str, Any]) -> None:
+    found = {**found, "inputs": found["inputs"][:2]}
+    page = evaluation_page(found)
+    for report in found["inputs"]:
+        assert f"<h2>{report['name']}</h2>" in page
+        assert f"{report['all']['accuracy']:.4f}" in page
+    sources = re.findall(r'(?:src|href)="([^"]*)"', page)
+    assert len(sources) == 1 + 4 * len(found["inputs"])
+    assert all(source.startswith("data:image/svg+xml;base64,") for source in sources)
+    assert "<script" not in page
+
+
+def test_the_sheet_is_a_picture(found: dict[str, Any]) -> None:
+    assert sheet(found["inputs"][:2]).startswith(b"\x89PNG")
+
+
+def test_a_class_without_faces_has_no_curve_and_the_page_says_so(
+    fake_bundle: Path, tmp_path: Path
+) -> None:
+    data = write(tmp_path / "f.parquet", [r for r in rows("val") if r["label"] != "fear"])
+    found = evaluate_all([fake_bundle], data, None)
+    fear = found["inputs"][0]["all"]["roc"]["per_class"]["fear"]
+    assert (fear["auc"], fear["points"]) == (None, [])
+    page = evaluation_page(found)
+    assert "No ROC curve: fear: no face is of this class in the data." in page
+    json.dumps(found, allow_nan=False)
+    sheet(found["inputs"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "module",
+    ["training.evaluation.metrics", "training.evaluation.evaluate", "converters.pipeline.parity"],
+)
+def test_a_module_may_be_the_first_that_is_imported(module: str) -> None:
+    """torchvision has to be mended before torchmetrics loads it, whoever comes first."""
+    command = [sys.executable, "-c", f"import fer_edge.{module}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-500:]

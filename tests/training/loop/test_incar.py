@@ -1,0 +1,98 @@
+"""Changes of a car: in bounds, drawn anew, where they should be, and off unless asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fer_edge.preprocess import read_image
+from fer_edge.shipped import FACES
+from fer_edge.training.config.recipe import Augment, InCar
+from fer_edge.training.loop.augment import augmentation
+from fer_edge.training.loop.incar import CHANGES, Change, changed, contact_sheet, in_car
+
+
+def face(channels: int, size_px: int = 48) -> torch.Tensor:
+    image = cv2.resize(read_image(FACES / "happiness.png"), (size_px, size_px))
+    return torch.from_numpy(image).permute(2, 0, 1)[:channels].contiguous()
+
+
+@pytest.mark.parametrize("name", CHANGES)
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size_px", [33, 48, 224])
+def test_a_change_keeps_shape_and_type_and_changes_something(
+    name: str, channels: int, size_px: int
+) -> None:
+    torch.manual_seed(0)
+    pixels = face(channels, size_px)
+    before = pixels.clone()
+    after = changed(CHANGES[name], pixels)
+    assert (after.shape, after.dtype) == (pixels.shape, torch.uint8)
+    assert not torch.equal(after, before)
+    assert torch.equal(pixels, before)
+    assert not torch.equal(changed(CHANGES[name], pixels), after)  # drawn anew
+
+
+@given(st.integers(0, 2**31), st.sampled_from(sorted(CHANGES)), st.sampled_from([0, 255]))
+def test_black_and_white_pictures_stay_finite(seed: int, name: str, value: int) -> None:
+    torch.manual_seed(seed)
+    after = CHANGES[name](torch.full((3, 24, 24), value / 255))
+    assert torch.isfinite(after).all()
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_the_same_seed_draws_the_same(name: str) -> None:
+    torch.manual_seed(5)
+    one = changed(CHANGES[name], face(3))
+    torch.manual_seed(5)
+    assert torch.equal(changed(CHANGES[name], face(3)), one)
+
+
+def test_things_that_are_worn_cover_their_part_and_leave_the_rest() -> None:
+    for seed in range(20):
+        torch.manual_seed(seed)
+        x = torch.rand(1, 48, 48)
+        other = x.clone()
+        other[:, 36:42, 18:30] = 0  # another mouth
+        glasses, mask = ((CHANGES[name], seed) for name in ("sunglasses", "mask"))
+        assert torch.equal(drawn(*glasses, x)[:, 30:], x[:, 30:])  # the mouth is free
+        assert torch.equal(drawn(*mask, x)[:, :24], x[:, :24])  # and here the eyes are
+        eye = drawn(*glasses, x)[:, 16:20, 12:16]
+        assert eye.mean() < 0.7 * x[:, 16:20, 12:16].mean()
+        assert torch.equal(drawn(*mask, other), drawn(*mask, x))  # nothing of a mouth shows
+
+
+def drawn(change: Change, seed: int, x: torch.Tensor) -> torch.Tensor:
+    torch.manual_seed(seed)
+    return change(x)
+
+
+def test_near_infrared_has_no_colour() -> None:
+    torch.manual_seed(0)
+    after = CHANGES["near_infrared"](torch.rand(3, 48, 48))
+    assert torch.equal(after[0], after[1])
+    assert torch.equal(after[1], after[2])
+
+
+def test_shares_say_how_often() -> None:
+    assert in_car(InCar()) == []
+    assert augmentation(Augment(flip=0), 48) is None
+    torch.manual_seed(0)
+    change = augmentation(Augment(flip=0, incar=InCar(mask=0.25)), 48)
+    assert change is not None
+    pixels = face(1)
+    count = sum(not torch.equal(change(pixels), pixels) for _ in range(400))
+    assert 70 < count < 130
+
+
+def test_the_contact_sheet_in_the_documentation_is_what_the_code_draws(tmp_path: Path) -> None:
+    contact_sheet(tmp_path / "incar.png")
+    ours = cv2.imread(str(tmp_path / "incar.png"))
+    shipped = cv2.imread(str(Path(__file__).parents[3] / "docs" / "incar.png"))
+    assert ours.shape == shipped.shape
+    assert cv2.absdiff(ours, shipped).mean() < 1  # a machine may round otherwise

@@ -1,0 +1,54 @@
+"""Losses by their formulas."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from fer_edge.training.config.recipe import Fit
+from fer_edge.training.data.faces import Face
+from fer_edge.training.loop.losses import class_weights, loss_function
+
+LABELS = ("anger", "fear", "neutral")
+FACES = [Face(b"", name, "") for name in ("anger", "anger", "anger", "fear")]
+
+
+def batch(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    torch.manual_seed(seed)
+    return torch.randn(5, 3), torch.rand(5, 3).softmax(1)
+
+
+@given(st.integers(0, 10_000), st.floats(0, 0.5), st.booleans())
+def test_focal_loss_without_focus_is_cross_entropy(seed: int, smooth: float, weigh: bool) -> None:
+    logits, targets = batch(seed)
+    focal, plain = (
+        loss_function(
+            Fit(1, 2, 0.1, loss=name, label_smoothing=smooth, class_weights=weigh), FACES, LABELS
+        )
+        for name in ("focal 0", "cross-entropy")
+    )
+    torch.testing.assert_close(focal(logits, targets), plain(logits, targets))
+
+
+def test_focal_loss_is_that_of_its_paper() -> None:
+    """For one class: -(1 - p)^gamma log p."""
+    logits = torch.tensor([[2.0, 0.5, -1.0]])
+    p = logits.softmax(1)[0, 1]
+    loss = loss_function(Fit(1, 2, 0.1, loss="focal 2.5"), FACES, LABELS)
+    expected = -((1 - p) ** 2.5) * p.log()
+    torch.testing.assert_close(loss(logits, torch.tensor([[0.0, 1.0, 0.0]])), expected)
+
+
+def test_a_rare_class_weighs_more_and_one_without_faces_nothing() -> None:
+    weights = class_weights(FACES, LABELS)
+    assert weights.tolist() == pytest.approx([4 / 6, 4 / 2, 0])
+    assert sum(weights[LABELS.index(face.label)] for face in FACES) == pytest.approx(len(FACES))
+    logits, _ = batch(0)
+    targets = F.one_hot(torch.tensor([0, 0, 1, 1, 1]), 3).float()
+    loss = loss_function(Fit(1, 2, 0.1, class_weights=True), FACES, LABELS)
+    each = F.cross_entropy(logits, targets, reduction="none")
+    expected = (each * torch.tensor([4 / 6, 4 / 6, 2, 2, 2])).mean()
+    torch.testing.assert_close(loss(logits, targets), expected)

@@ -1,0 +1,73 @@
+"""What a run leaves for people: whole, true to what was measured, and asking no host."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from fer_edge.training.checkpoint import load_checkpoint
+from fer_edge.training.reports.run_report import run_page
+
+
+@pytest.fixture(scope="module")
+def report(finished: Any) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((finished.folder / "report.json").read_text("utf-8"))
+    return found
+
+
+def test_a_finished_run_holds_its_report(finished: Any, report: dict[str, Any]) -> None:
+    assert report["recipe"]["fit"]["epochs"] == 3
+    assert (
+        report["data"]["fingerprint"]
+        == json.loads((finished.folder / "run.json").read_text("utf-8"))["data"]["fingerprint"]
+    )
+    assert "torch" in report["environment"]
+    assert [row["epoch"] for row in report["curves"]] == [1, 2, 3]
+    best = load_checkpoint(finished.best)
+    assert report["weights"]["sha256"] == best.sha256
+    assert report["temperature"] == best.temperature
+
+
+def test_its_figures_are_those_in_the_card(finished: Any, report: dict[str, Any]) -> None:
+    card = json.loads((finished.best / "card.json").read_text("utf-8"))
+    held = report["held_out"]["all"]
+    for name, value in card["held_out"].items():
+        assert held[name] == pytest.approx(value)
+    assert held["faces"] == report["data"]["held_out_faces"]
+    assert report["held_out"]["abstention"]["threshold"] == card["abstain_below"]
+
+
+def test_the_page_has_everything_and_asks_no_host(finished: Any, report: dict[str, Any]) -> None:
+    page = (finished.folder / "report.html").read_text("utf-8")
+    for word in (
+        "fit.lr", "0.003", "augment.mixup", report["data"]["fingerprint"], "Confusion",
+        "Calibration", "ROC", "Curves", "disgust", "Environment",
+    ):  # fmt: skip
+        assert word in page
+    sources = re.findall(r'(?:src|href)="([^"]*)"', page)
+    assert len(sources) == 5
+    assert all(source.startswith("data:image/svg+xml;base64,") for source in sources)
+    assert "<script" not in page
+
+
+def test_the_same_report_gives_the_same_page(finished: Any, report: dict[str, Any]) -> None:
+    assert run_page(report) == (finished.folder / "report.html").read_text("utf-8")
+
+
+def test_names_are_escaped(report: dict[str, Any]) -> None:
+    nasty = {**report["recipe"], "name": "<script>alert(1)</script>"}
+    assert "<script" not in run_page({**report, "recipe": nasty})
+
+
+def test_metrics_of_another_kind_are_left_out_of_the_curves(report: dict[str, Any]) -> None:
+    rows = [
+        {k: v for k, v in row.items() if k != "held_calibrated_nll"} for row in report["curves"]
+    ]
+    assert "<h2>Curves</h2>" in run_page({**report, "curves": rows})
+
+
+def test_no_temporary_file_is_left(finished: Any) -> None:
+    assert not [p for p in finished.folder.rglob("*") if p.suffix == ".tmp"]

@@ -1,0 +1,219 @@
+"""Recipes side by side: trained on the same faces for as many epochs, in one table and one chart.
+
+    python -m fer_edge.training.compare_recipes gcvit-full gcvit-last2 --data fer2013/ \\
+        -o docs/results.md
+
+A comparison that was killed goes on where it stood when it is started again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import click
+import matplotlib
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+from matplotlib.ticker import MaxNLocator
+
+from fer_edge.errors import FerEdgeError, RecipeError
+from fer_edge.page import markdown_table
+from fer_edge.progress import progress
+from fer_edge.training.config.recipe import Recipe, load_recipe
+from fer_edge.training.data.holdout import Say, Step
+from fer_edge.training.evaluation.evaluate import evaluate
+from fer_edge.training.loop.run_folder import METRICS
+from fer_edge.training.loop.train import train
+
+
+@dataclass(frozen=True)
+class Result:
+    """One recipe's run. trainable and epoch_s (the median epoch) have a value for each phase that
+    was reached; accuracy, balanced_accuracy and macro_f1 are shares on the ``val`` part."""
+
+    recipe: str
+    device: str
+    parameters: int
+    trainable: tuple[int, ...]
+    epochs: tuple[int, ...]
+    epoch_s: tuple[float, ...]
+    held_accuracy: tuple[float, ...]
+    accuracy: float
+    balanced_accuracy: float
+    macro_f1: float
+
+
+def compare(
+    recipes: Sequence[Recipe],
+    data: Path,
+    runs: Path,
+    say: Say = print,
+    step: Step = lambda what, done, total: None,
+) -> list[Result]:
+    """Train each recipe into a folder of its own below ``runs``, or go on there, and evaluate it.
+
+    Raises RecipeError for recipes of the same name, and what train and evaluate raise.
+    """
+    names = [recipe.name for recipe in recipes]
+    if len(set(names)) < len(names):
+        raise RecipeError(f"expected recipes with different names, got {', '.join(names)}")
+    results = []
+    for recipe in recipes:
+        say(f"{recipe.name}:")
+        run = runs / recipe.name
+        best = train(recipe, data, run, resume=True, say=say, step=step)
+        results.append(_result(run, evaluate(best, data, step=step)["all"]))
+    return results
+
+
+def _result(run: Path, scores: dict[str, Any]) -> Result:
+    facts = json.loads((run / "run.json").read_text("utf-8"))
+    rows = [json.loads(line) for line in (run / METRICS).read_text("utf-8").splitlines()]
+    phases = sorted({row["phase"] for row in rows})
+    seconds = [[row["seconds"] for row in rows if row["phase"] == phase] for phase in phases]
+    return Result(
+        recipe=facts["recipe"]["name"],
+        device=f"{facts['environment']['device']}, {facts['recipe']['fit']['precision']}",
+        parameters=facts["parameters"]["total"],
+        trainable=tuple(facts["parameters"]["trainable"][phase - 1] for phase in phases),
+        epochs=tuple(map(len, seconds)),
+        epoch_s=tuple(map(median, seconds)),
+        held_accuracy=tuple(row["held_accuracy"] for row in rows),
+        accuracy=scores["accuracy"],
+        balanced_accuracy=scores["balanced_accuracy"],
+        macro_f1=scores["macro_f1"],
+    )
+
+
+def within(recipe: Recipe, epochs: int) -> Recipe:
+    """The recipe with so many epochs in all, shared by its phases as before, one each at least."""
+    fit, total = recipe.fit, sum(phase.epochs for phase in recipe.fit.phases)
+    if epochs < len(fit.phases):
+        raise RecipeError(
+            f"expected at least {len(fit.phases)} epochs for the phases of {recipe.name}, "
+            f"got {epochs}"
+        )
+    then = tuple(
+        replace(phase, epochs=max(1, round(epochs * phase.epochs / total))) for phase in fit.then
+    )
+    first = epochs - sum(phase.epochs for phase in then)
+    return replace(recipe, fit=replace(fit, epochs=first, then=then))
+
+
+def markdown(results: Sequence[Result], picture: str) -> str:
+    """The table, and the chart below it; values of phases are joined by arrows."""
+    head = [
+        "recipe", "parameters", "trainable", "epochs", "s/epoch", "accuracy", "balanced",
+        "macro F1", "device",
+    ]  # fmt: skip
+    rows = []
+    for r in results:
+        shares = (f"{n:,} ({n / r.parameters:.1%})" for n in r.trainable)
+        rows.append(
+            [
+                r.recipe,
+                f"{r.parameters:,}",
+                " → ".join(shares),
+                " → ".join(map(str, r.epochs)),
+                " → ".join(f"{s:.1f}" for s in r.epoch_s),
+                f"{r.accuracy:.2%}",
+                f"{r.balanced_accuracy:.2%}",
+                f"{r.macro_f1:.4f}",
+                r.device,
+            ]
+        )
+    return f"{markdown_table(head, rows)}\n![Accuracy, time and parameters]({picture})\n"
+
+
+def draw(results: Sequence[Result], out: Path) -> None:
+    """Held-out accuracy by epoch, scores, seconds of an epoch and trainable parameters, as PNG."""
+    figure, (curves, scores, time_s, size) = plt.subplots(
+        1, 4, figsize=(16, 4), layout="constrained"
+    )
+    names = [r.recipe for r in results]
+    colours = [f"C{i}" for i in range(len(results))]
+    for r in results:
+        epochs = range(1, len(r.held_accuracy) + 1)
+        curves.plot(epochs, r.held_accuracy, "o-", ms=3, label=r.recipe)
+    curves.xaxis.set_major_locator(MaxNLocator(integer=True))
+    curves.set_xlabel("epoch")
+    curves.set_ylabel("held-out accuracy")
+    curves.legend()
+    width = 0.8 / len(results)
+    for i, r in enumerate(results):
+        values = [r.accuracy, r.balanced_accuracy, r.macro_f1]
+        places = [place + i * width for place in range(3)]
+        bars = scores.bar(places, values, width, color=colours[i])
+        scores.bar_label(bars, [f"{v:.3f}" for v in values], fontsize=8)
+    scores.set_xticks([place + 0.4 - width / 2 for place in range(3)],
+                      ["accuracy", "balanced", "macro F1"])  # fmt: skip
+    scores.set_title("validation part", fontsize=10)
+    _bars(time_s, names, [r.epoch_s for r in results], colours, "seconds an epoch", "{:.1f}")
+    millions = [[n / 1e6 for n in r.trainable] for r in results]
+    _bars(size, names, millions, colours, "trainable parameters, millions", "{:.2f}")
+    for axes in (curves, scores, time_s, size):
+        axes.grid(alpha=0.3)
+        axes.set_axisbelow(True)
+    figure.savefig(out, dpi=110)
+    plt.close(figure)
+
+
+def _bars(
+    axes: Any,
+    names: Sequence[str],
+    values: Sequence[Sequence[float]],
+    colours: Sequence[str],
+    title: str,
+    form: str,
+) -> None:
+    """A bar for each phase of each recipe."""
+    flat = [(name, i, len(own), value, colour)
+            for name, own, colour in zip(names, values, colours, strict=True)
+            for i, value in enumerate(own)]  # fmt: skip
+    labels = [f"{name}\nphase {i + 1}" if phases > 1 else name for name, i, phases, _, _ in flat]
+    bars = axes.bar(range(len(flat)), [v for *_, v, _ in flat], color=[c for *_, c in flat])
+    axes.bar_label(bars, [form.format(v) for *_, v, _ in flat], fontsize=8)
+    axes.set_xticks(range(len(flat)), labels, fontsize=7, rotation=20, ha="right")
+    axes.set_title(title, fontsize=10)
+
+
+@click.command()
+@click.argument("recipes", nargs=-1, required=True)
+@click.option("--data", required=True, type=click.Path(path_type=Path), help="Labelled faces.")
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path),
+              help="NAME.md; the chart is NAME.png.")  # fmt: skip
+@click.option("--epochs", type=click.IntRange(1), help="In all, for each [as the recipes say].")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="In every recipe.")
+@click.option("--runs", default="runs", show_default=True, type=click.Path(path_type=Path))
+def main(
+    recipes: tuple[str, ...],
+    data: Path,
+    out: Path,
+    epochs: int | None,
+    overrides: tuple[str, ...],
+    runs: Path,
+) -> None:
+    """Train recipes on the same faces and compare what they cost and reach."""
+    try:
+        loaded = [load_recipe(name, overrides) for name in recipes]
+        if epochs:
+            loaded = [within(recipe, epochs) for recipe in loaded]
+        with progress() as (say, step):
+            results = compare(loaded, data, runs, say, step)
+    except FerEdgeError as error:
+        click.echo(f"compare: {error}", err=True)
+        raise SystemExit(error.exit_code) from error
+    picture = out.with_suffix(".png")
+    draw(results, picture)
+    out.write_text(markdown(results, picture.name), "utf-8")
+    click.echo(out)
+
+
+if __name__ == "__main__":
+    main()

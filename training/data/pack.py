@@ -1,0 +1,167 @@
+"""Faces as a data set of one's own: parquet, HDF5, class folders, or a list of the files."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+
+from fer_edge.atomic import fill_file, write_folder
+from fer_edge.errors import DataError, MissingDependencyError
+from fer_edge.training.data.faces import Face, Step
+from fer_edge.training.data.ferplus import NAMES
+from fer_edge.training.data.lazy_rows import Row
+
+Parts = Mapping[str, Sequence[Face]]
+Form = Literal["parquet", "hdf5", "list", "folders"]
+
+_ROWS_AT_ONCE = 512
+_SUFFIXES: dict[str, Form] = {".h5": "hdf5", ".hdf5": "hdf5", ".csv": "list"}
+_VOTES = [f"ferplus_{'NF' if name == 'not a face' else name}" for name in NAMES]
+
+
+def write(
+    out: Path, parts: Parts, form: Form | None, step: Step = lambda what, done, total: None
+) -> Path:
+    """Write the parts at ``out``, whole or not at all.
+
+    form: None takes HDF5 for ``.h5`` and ``.hdf5``, a list for ``.csv``, else a folder of
+    parquet files, ``train.parquet`` and so on. A list names files below its own folder and
+    copies none. Raises DataError if something stands at ``out``, or it cannot be written.
+    """
+    form = form or _SUFFIXES.get(out.suffix.lower(), "parquet")
+    if out.exists() or out.is_symlink():
+        raise DataError(f"{out} stands there already. Choose another place, or remove it first")
+    try:
+        if form == "hdf5":
+            fill_file(out, lambda path: _hdf5(path, parts, step))
+        elif form == "list":
+            fill_file(out, lambda path: _list(path, parts, out.parent.resolve()))
+        elif form == "folders":
+            write_folder(out, lambda folder: _folders(folder, parts, step))
+        else:
+            write_folder(out, lambda folder: _parquet(folder, parts, step))
+    except OSError as error:
+        raise DataError(f"cannot write {out}: {error.strerror or error}") from error
+    return out
+
+
+def encoded(face: Face) -> bytes:
+    """The picture as it is stored, where that is an encoded file, else as PNG. Raises DataError."""
+    if face.box is None:
+        stored = face.source.read() if isinstance(face.source, Row) else face.source
+        if isinstance(stored, Path):
+            return stored.read_bytes()
+        if isinstance(stored, bytes):
+            return stored
+    image = face.read()
+    grey = (image == image[..., :1]).all()
+    return bytes(cv2.imencode(".png", image[..., 0] if grey else image)[1].tobytes())
+
+
+def _row(face: Face) -> dict[str, Any]:
+    row: dict[str, Any] = {"name": face.name, "label": face.label}
+    row |= {"subject": face.subject, "clip": face.clip}
+    return row | dict(zip(_VOTES, face.votes or [None] * len(_VOTES), strict=True))
+
+
+def _columns(faces: Sequence[Face]) -> list[str]:
+    """Those that say anything."""
+    columns = ["name", "label"]
+    columns += [key for key in ("subject", "clip") if any(getattr(f, key) for f in faces)]
+    return columns + (_VOTES if any(f.votes for f in faces) else [])
+
+
+def _chunks(faces: Sequence[Face], what: str, step: Step) -> Iterator[Sequence[Face]]:
+    for first in range(0, len(faces), _ROWS_AT_ONCE):
+        yield faces[first : first + _ROWS_AT_ONCE]
+        step(what, min(first + _ROWS_AT_ONCE, len(faces)), len(faces))
+
+
+def _parquet(folder: Path, parts: Parts, step: Step) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    picture = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
+    for part, faces in parts.items():
+        columns = _columns(faces)
+        kinds = [pyarrow.int8() if key in _VOTES else pyarrow.string() for key in columns]
+        schema = pyarrow.schema([("image", picture), *zip(columns, kinds, strict=True)])
+        with pyarrow.parquet.ParquetWriter(folder / f"{part}.parquet", schema) as writer:
+            for chunk in _chunks(faces, f"writing {part}", step):
+                rows = [_row(face) for face in chunk]
+                table = {"image": [{"bytes": encoded(f), "path": None} for f in chunk]}
+                table |= {key: [row[key] for row in rows] for key in columns}
+                writer.write_table(pyarrow.table(table, schema=schema))
+
+
+def _hdf5(path: Path, parts: Parts, step: Step) -> None:
+    try:
+        import h5py
+    except ImportError as error:
+        raise MissingDependencyError("h5py", "train") from error
+
+    with h5py.File(path, "w") as file:
+        for part, faces in parts.items():
+            group = file.create_group(part)
+            images = group.create_dataset("image", len(faces), h5py.vlen_dtype(np.uint8))
+            done = 0
+            for chunk in _chunks(faces, f"writing {part}", step):
+                for face in chunk:
+                    images[done] = np.frombuffer(encoded(face), np.uint8)
+                    done += 1
+            for key in _columns(faces):
+                cells = [_row(face)[key] for face in faces]
+                if key in _VOTES:
+                    group[key] = np.array([-1 if c is None else c for c in cells], np.int8)
+                else:
+                    group[key] = np.array([c or "" for c in cells], h5py.string_dtype())
+
+
+def _folders(folder: Path, parts: Parts, step: Step) -> None:
+    for part, faces in parts.items():
+        written: Counter[str] = Counter()
+        for chunk in _chunks(faces, f"writing {part}", step):
+            for face in chunk:
+                data = encoded(face)
+                below = folder / part / face.label
+                below.mkdir(parents=True, exist_ok=True)
+                (below / f"{written[face.label]:06d}{_suffix(data)}").write_bytes(data)
+                written[face.label] += 1
+
+
+def _suffix(data: bytes) -> str:
+    """What decode_image takes, by its first bytes."""
+    marks = {b"\x89PNG": ".png", b"\xff\xd8": ".jpg", b"BM": ".bmp", b"RIFF": ".webp"}
+    return next(suffix for mark, suffix in marks.items() if data.startswith(mark))
+
+
+def _list(path: Path, parts: Parts, root: Path) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        everyone = [face for faces in parts.values() for face in faces]
+        columns = [key for key in _columns(everyone) if key != "name"]
+        rows = csv.DictWriter(file, ["path", "split", *columns], extrasaction="ignore")
+        rows.writeheader()
+        for part, faces in parts.items():
+            for face in faces:
+                rows.writerow(_row(face) | {"path": _below(face, root), "split": part})
+
+
+def _below(face: Face, root: Path) -> str:
+    if not isinstance(face.source, Path) or face.box is not None:
+        raise DataError(
+            f"expected pictures that are files of their own for a list, but {face.name} is not. "
+            "Write parquet, HDF5 or folders"
+        )
+    file = face.source.resolve()
+    if not file.is_relative_to(root):
+        raise DataError(
+            f"expected the pictures below {root}, where the list will lie, but one is {file}. "
+            "Put the list into a folder above them"
+        )
+    return file.relative_to(root).as_posix()

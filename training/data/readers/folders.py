@@ -1,0 +1,213 @@
+"""Pictures in folders: one folder for each class, KMU-FED, RAF-DB and AffectNet."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from fer_edge.errors import DataError
+from fer_edge.labels import label_of_number
+from fer_edge.training.data.dataset_spec import (
+    SPLIT_NAMES,
+    Found,
+    Source,
+    as_label,
+    check_part,
+    inside,
+    pictures,
+)
+
+# --- class folders -------------------------------------------------------------------------------
+
+
+def read_classes(source: Source, split: str | None) -> Iterator[Found]:
+    """One folder for each class, named by it (``happy/``), or numbered, which needs an order."""
+    check_part(source, split, ())
+    for folder in sorted(entry for entry in source.file.iterdir() if entry.is_dir()):
+        label = as_label(folder.name, str(source.file))
+        for file in pictures(folder):
+            yield Found(file, label, str(file))
+
+
+# --- KMU-FED -------------------------------------------------------------------------------------
+
+_KMU_FED = re.compile(r"(\d{1,2})_(AN|DI|FE|HA|SA|SU)_([A-Za-z0-9]+)_(\d+)", re.IGNORECASE)
+_KMU_FED_NAMES = {
+    "AN": "anger",
+    "DI": "disgust",
+    "FE": "fear",
+    "HA": "happiness",
+    "SA": "sadness",
+    "SU": "surprise",
+}
+
+
+def fits_kmu_fed(path: Path) -> bool:
+    return path.is_dir() and any(_KMU_FED.fullmatch(file.stem) for file in path.iterdir())
+
+
+def read_kmu_fed(source: Source, split: str | None) -> Iterator[Found]:
+    """KMU-FED as distributed: one flat folder, ``SUBJECT_EXPRESSION_CODE_FRAME.jpg``
+    (``01_AN_mr_005.jpg``), 12 subjects, 6 classes (no neutral), near infrared, 1600x1200.
+
+    https://cvpr.kmu.ac.kr/KMU-FED.htm; the parts of the names as public readers of the set state
+    them (its owner's page does not). A clip is a subject's one run of an expression. Six files
+    are there twice, as ``1_AN_mr_…`` too: the subject is the number, not its spelling.
+    """
+    check_part(source, split, ())
+    for file in pictures(source.file):
+        match = _KMU_FED.fullmatch(file.stem)
+        if match is None:
+            raise DataError(
+                f"expected KMU-FED's names like 01_AN_mr_005.jpg in {source.file}, found "
+                f"{file.name}. Move what is not of the data set elsewhere"
+            )
+        subject = f"{int(match[1]):02d}"
+        label = _KMU_FED_NAMES[match[2].upper()]
+        yield Found(
+            file,
+            label,
+            str(file),
+            subject=f"kmu-fed:{subject}",
+            clip=f"kmu-fed:{subject}_{match[2].upper()}_{match[3]}",
+        )
+
+
+# --- RAF-DB --------------------------------------------------------------------------------------
+
+_RAF_LIST = Path("EmoLabel") / "list_patition_label.txt"
+
+
+def fits_raf_db(path: Path) -> bool:
+    return _raf_root(path) is not None
+
+
+def read_raf_db(source: Source, split: str | None) -> Iterator[Found]:
+    """RAF-DB's single-label subset as distributed: ``basic/EmoLabel/list_patition_label.txt``
+    (its own spelling) with lines like ``train_00001.jpg 5``, labels 1 to 7, and
+    ``basic/Image/aligned/train_00001_aligned.jpg`` (100x100), else ``Image/original/``.
+
+    http://www.whdeng.cn/raf/model1.html; the part is the name's first word, train or test.
+    """
+    root = _raf_root(source.file)
+    assert root is not None
+    aligned = root / "Image" / "aligned"
+    rows = (root / _RAF_LIST).read_text("utf-8", errors="replace").splitlines()
+    cells = [(line, row.split()) for line, row in enumerate(rows, start=1) if row.strip()]
+    check_part(source, split, {_raf_part(row[0]) for _, row in cells})
+    for line, row in cells:
+        where = f"{root / _RAF_LIST}, line {line}"
+        if len(row) != 2 or not row[1].isdigit():
+            raise DataError(f"{where}: expected a file's name and a number, got {' '.join(row)!r}")
+        if _raf_part(row[0]) != split:
+            continue
+        name = Path(row[0])
+        folder = aligned if aligned.is_dir() else root / "Image" / "original"
+        file = f"{name.stem}_aligned{name.suffix}" if aligned.is_dir() else row[0]
+        yield Found(inside(folder, file), label_of_number(int(row[1]), "raf-db"), row[0])
+
+
+def _raf_root(path: Path) -> Path | None:
+    return next((root for root in (path, path / "basic") if (root / _RAF_LIST).is_file()), None)
+
+
+def _raf_part(name: str) -> str:
+    part = SPLIT_NAMES.get(name.split("_")[0])
+    if part is None:
+        raise DataError(f"expected names that start with train_ or test_ in RAF-DB, got {name!r}")
+    return part
+
+
+# --- AffectNet -----------------------------------------------------------------------------------
+
+_AFFECTNET_SETS = {"train_set": "train", "val_set": "val", "test_set": "test"}
+_AFFECTNET_LISTS = {"training.csv": "train", "validation.csv": "val"}
+_AFFECTNET_NONE = {8, 9, 10}
+"""None, Uncertain, No-Face: 11 labels in the list, of which 8 are expressions."""
+
+
+def fits_affectnet(path: Path) -> bool:
+    return any((path / name / "annotations").is_dir() for name in _AFFECTNET_SETS) or bool(
+        _affectnet_lists(path)
+    )
+
+
+def read_affectnet(source: Source, split: str | None) -> Iterator[Found]:
+    """AffectNet in the two forms in which it is sent: ``train_set/`` and ``val_set/`` with
+    ``images/N.jpg`` and ``annotations/N_exp.npy`` (8 labels), or ``training.csv`` and
+    ``validation.csv`` (in ``Manually_Annotated_file_lists/`` or at the top) over
+    ``Manually_Annotated_Images/``, with 11 labels and a box for each face.
+
+    http://mohammadmahoor.com/affectnet/; numbers as in its paper (Mollahosseini et al., 2017).
+    """
+    lists = _affectnet_lists(source.file)
+    sets = {
+        part: source.file / name
+        for name, part in _AFFECTNET_SETS.items()
+        if (source.file / name / "annotations").is_dir()
+    }
+    check_part(source, split, {*lists, *sets})
+    assert split is not None
+    yield from _affectnet_set(sets[split]) if sets else _affectnet_list(source.file, lists[split])
+
+
+def _affectnet_set(folder: Path) -> Iterator[Found]:
+    for file in pictures(folder / "images"):
+        label = folder / "annotations" / f"{file.stem}_exp.npy"
+        try:
+            # Some copies store the number as text.
+            number = int(str(np.load(label, allow_pickle=False)))
+        except Exception as error:  # whatever a damaged header makes numpy raise
+            raise DataError(f"expected the label of {file} in {label}: {error}") from error
+        yield Found(file, _affectnet_label(number), str(file))
+
+
+def _affectnet_list(root: Path, path: Path) -> Iterator[Found]:
+    images = next(
+        (
+            folder
+            for folder in (
+                root / "Manually_Annotated_Images",
+                root / "Manually_Annotated" / "Manually_Annotated_Images",
+            )
+            if folder.is_dir()
+        ),
+        None,
+    )
+    if images is None:
+        raise DataError(f"expected AffectNet's pictures in {root / 'Manually_Annotated_Images'}")
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        for line, row in enumerate(csv.DictReader(file), start=2):
+            try:
+                name = row["subDirectory_filePath"]
+                x, y, w, h = (
+                    int(float(row[f"face_{side}"])) for side in ("x", "y", "width", "height")
+                )
+                label = _affectnet_label(int(row["expression"]))
+            except (KeyError, ValueError, TypeError) as error:
+                raise DataError(f"{path}, line {line}: not a row of AffectNet: {error}") from error
+            box = (x, y, w, h) if w > 0 and h > 0 else None
+            yield Found(inside(images, name), label, name, box=box)
+
+
+def _affectnet_label(number: int) -> str | None:
+    return None if number in _AFFECTNET_NONE else label_of_number(number, "affectnet-8")
+
+
+def _affectnet_lists(path: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for folder in (path, path / "Manually_Annotated_file_lists"):
+        for name, part in _AFFECTNET_LISTS.items():
+            file = folder / name
+            if file.is_file() and "subDirectory_filePath" in _first_line(file):
+                found.setdefault(part, file)
+    return found
+
+
+def _first_line(path: Path) -> str:
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return file.readline(4096)

@@ -1,0 +1,255 @@
+"""Tables with a row for each picture: parquet, and data sets of Hugging Face's ``datasets``.
+
+Columns: ``image`` (a struct of ``bytes`` and ``path``, the layout of ``datasets``), ``label``
+(names; numbers only with the names in the file's own ClassLabel, or with an order), and where there
+are any: ``name``, ``subject``, ``clip``, and FER+'s votes as ``ferplus_*``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fer_edge.errors import DataError, MissingDependencyError
+from fer_edge.training.data.dataset_spec import (
+    HUB,
+    SPLIT_NAMES,
+    Found,
+    Source,
+    as_label,
+    check_part,
+    part_of,
+)
+from fer_edge.training.data.ferplus import vote_columns
+from fer_edge.training.data.lazy_rows import Row
+
+HELD_BYTES = 256 << 20
+"""Encoded pictures of one parquet file up to this size are held in memory (FER2013: 46 MB)."""
+_LABELS = ("fer2013_label", "label", "labels", "emotion", "expression")
+_MORE = ("name", "subject", "clip")
+
+
+def from_columns(
+    pictures: Sequence[Any],
+    columns: Mapping[str, Sequence[Any]],
+    where: object,
+    class_names: Sequence[str] | None = None,
+) -> Iterator[Found]:
+    """The rows of a table. class_names: what its numbers mean, where the file itself says it."""
+    label_column = next((name for name in _LABELS if name in columns), None)
+    if label_column is None:
+        raise DataError(
+            f"expected columns image and label (or {', '.join(_LABELS[0::2])}) in {where}, "
+            f"found {', '.join(sorted(columns))}"
+        )
+    voted = [name for name in columns if name.startswith("ferplus_")]
+    order = vote_columns(voted, where) if voted else []
+    for i, (picture, cell) in enumerate(zip(pictures, columns[label_column], strict=True)):
+        label = as_label(cell, f"{where}, row {i}")
+        if isinstance(label, int) and class_names is not None:
+            if not 0 <= label < len(class_names):
+                raise DataError(f"{where}, row {i}: label {label} is not one of {class_names}")
+            label = class_names[label]
+        name, subject, clip = (_text(columns[key][i]) if key in columns else "" for key in _MORE)
+        votes = [-1 if columns[key][i] is None else int(columns[key][i]) for key in order]
+        yield Found(
+            picture,
+            label,
+            name or f"{where}:{i}",
+            tuple(votes) if votes and min(votes) >= 0 else None,  # -1: HDF5 has no empty cells
+            subject or None,
+            clip or None,
+        )
+
+
+def _text(cell: Any) -> str:
+    if isinstance(cell, bytes):
+        return cell.decode("utf-8", "replace")
+    return "" if cell is None else str(cell)
+
+
+# --- parquet -------------------------------------------------------------------------------------
+
+
+def fits_parquet(path: Path) -> bool:
+    return path.suffix == ".parquet" or (path.is_dir() and any(path.glob("*.parquet")))
+
+
+def read_parquet(source: Source, split: str | None) -> Iterator[Found]:
+    """One file, which is the part that its name says or else train, or a folder of shards."""
+    if source.file.is_dir():
+        check_part(source, split, ())
+        for shard in sorted(source.file.glob("*.parquet")):
+            yield from _parquet(shard)
+        return
+    if split not in (None, part_of(source.file) or "train"):
+        check_part(source, split, {part_of(source.file) or "train"})
+    yield from _parquet(source.file)
+
+
+def _parquet(path: Path) -> Iterator[Found]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        file = pyarrow.parquet.ParquetFile(path)
+        names = set(file.schema_arrow.names)
+        if "image" not in names:
+            raise DataError(
+                f"expected columns image and label in {path}, found {', '.join(sorted(names))}"
+            )
+        size = sum(
+            column.total_uncompressed_size
+            for group in map(file.metadata.row_group, range(file.num_row_groups))
+            for column in map(group.column, range(group.num_columns))
+            if column.path_in_schema.startswith("image")
+        )
+        table = file.read(columns=sorted(names - {"image"}))
+        if size > HELD_BYTES:
+            at = (str(path.resolve()),)
+            images: Sequence[Any] = [Row(open_parquet, at, i) for i in range(table.num_rows)]
+        else:
+            images = [
+                _bytes(cell, f"{path}, row {i}")
+                for i, cell in enumerate(file.read(columns=["image"])["image"].to_pylist())
+            ]
+    except (OSError, pyarrow.ArrowException) as error:
+        raise DataError(f"cannot read {path}: {error}") from error
+    columns = {name: table[name].to_pylist() for name in table.column_names}
+    yield from from_columns(images, columns, path, _class_names(file.schema_arrow.metadata))
+
+
+def _bytes(cell: Any, where: str) -> bytes:
+    if not isinstance(cell, dict) or not isinstance(cell.get("bytes"), bytes):
+        raise DataError(
+            f"expected the column image to hold the encoded picture as bytes, in a struct of bytes "
+            f"and path; {where} holds {type(cell).__name__}"
+        )
+    return bytes(cell["bytes"])
+
+
+def _class_names(metadata: Mapping[bytes, bytes] | None) -> Sequence[str] | None:
+    """The names of a ClassLabel that ``datasets`` wrote into a parquet file, where it did."""
+    try:
+        features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
+        column = next(features[name] for name in _LABELS if name in features)
+        names = column.get("names") if column.get("_type") == "ClassLabel" else None
+    except (KeyError, TypeError, ValueError, AttributeError, StopIteration):
+        return None
+    return [str(name) for name in names] if isinstance(names, list) else None
+
+
+def open_parquet(path: str) -> Any:
+    """A parquet file too large for the memory, by row: ``datasets`` lays it out once as Arrow in
+    its cache (~/.cache/huggingface, or HF_DATASETS_CACHE), which is then mapped."""
+    return _Pictures(_datasets().Dataset.from_parquet(path, columns=["image"]))
+
+
+# --- datasets ------------------------------------------------------------------------------------
+
+
+def fits_saved(path: Path) -> bool:
+    return (path / "dataset_dict.json").is_file() or (path / "state.json").is_file()
+
+
+def read_saved(source: Source, split: str | None) -> Iterator[Found]:
+    """A folder of ``save_to_disk``: a Dataset, or a DatasetDict whose keys are the parts."""
+    yield from _dataset(source, split, open_saved)
+
+
+def fits_hub(path: Path) -> bool:
+    return str(path).startswith(HUB)
+
+
+def read_hub(source: Source, split: str | None) -> Iterator[Found]:
+    """``hf:NAME``: a data set of the Hugging Face Hub. Needs the network the first time; after
+    that it is in the cache of ``datasets`` (HF_HUB_OFFLINE=1 looks nowhere else)."""
+    yield from _dataset(source, split, open_hub)
+
+
+def open_saved(path: str, part: str = "") -> Any:
+    return _Pictures(_parts(_load_saved(path))[part])
+
+
+def open_hub(name: str, part: str = "") -> Any:
+    return _Pictures(_parts(_load_hub(name))[part], downloaded=True)
+
+
+def _dataset(source: Source, split: str | None, open_: Any) -> Iterator[Found]:
+    hub = source.path.startswith(HUB)
+    location = source.path.removeprefix(HUB) if hub else str(source.file.resolve())
+    try:
+        parts = _parts((_load_hub if hub else _load_saved)(location))
+    except DataError:
+        raise
+    except Exception as error:  # whatever a damaged folder or a lost network makes it raise
+        why = " It needs the network, or a copy in the cache of datasets." if hub else ""
+        raise DataError(f"cannot load {source.path}.{why} {error}") from error
+    check_part(source, split, parts)
+    part = "" if "" in parts else str(split)
+    table = parts[part]
+    if "image" not in table.column_names:
+        raise DataError(
+            f"expected columns image and label in {source.path}, found "
+            f"{', '.join(table.column_names)}"
+        )
+    rest = table.remove_columns("image")
+    kind = next((rest.features[name] for name in _LABELS if name in rest.column_names), None)
+    yield from from_columns(
+        [Row(open_, (location, part), i) for i in range(len(table))],
+        {name: rest[name][:] for name in rest.column_names},
+        source.path,
+        getattr(kind, "names", None),
+    )
+
+
+def _parts(loaded: Any) -> dict[str, Any]:
+    for table in loaded.values() if isinstance(loaded, Mapping) else [loaded]:
+        table.data.validate(full=True)  # Arrow trusts the offsets in a file, and reads anywhere
+    if not isinstance(loaded, Mapping):
+        return {"": loaded}
+    named = [name for name in loaded if name.lower() in SPLIT_NAMES]
+    if not named and len(loaded) == 1:
+        return {"": next(iter(loaded.values()))}
+    parts = {SPLIT_NAMES[name.lower()]: loaded[name] for name in named}
+    if not parts or len(parts) < len(named):
+        raise DataError(f"expected parts train, val and test, each once, found {', '.join(loaded)}")
+    return parts
+
+
+def _load_saved(path: str) -> Any:
+    for state in (Path(path) / "state.json", *Path(path).glob("*/state.json")):
+        listed = json.loads(state.read_text("utf-8"))["_data_files"] if state.is_file() else []
+        if foreign := [f for f in listed if Path(f["filename"]).name != f["filename"]]:
+            raise DataError(f"expected only files beside {state}, but it names {foreign[0]}")
+    return _datasets().load_from_disk(path)
+
+
+def _load_hub(name: str) -> Any:
+    return _datasets().load_dataset(name)
+
+
+class _Pictures:
+    """The image column of a mapped table, by row. downloaded: its paths are those of files that
+    ``datasets`` itself has put into its cache, and not what a stranger wrote into a table."""
+
+    def __init__(self, dataset: Any, downloaded: bool = False) -> None:
+        self.downloaded = downloaded
+        self.rows = dataset.select_columns("image").with_format("arrow")  # nothing is decoded
+
+    def __getitem__(self, index: int) -> bytes | Path:
+        cell = self.rows[index]["image"][0].as_py()
+        if self.downloaded and isinstance(cell, dict) and cell["bytes"] is None:
+            return Path(cell["path"])
+        return _bytes(cell, f"row {index}")
+
+
+def _datasets() -> Any:
+    try:
+        import datasets
+    except ImportError as error:
+        raise MissingDependencyError("datasets", "train") from error
+    datasets.disable_progress_bars()
+    return datasets

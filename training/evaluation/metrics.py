@@ -1,0 +1,104 @@
+"""Figures for a set of predictions: computed once, here, for training, evaluation and parity."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from fer_edge.training.models import torchvision_compat  # noqa: F401  (before torchmetrics)
+
+from torchmetrics.functional import classification as tm  # isort: skip
+
+ECE_BINS = 15
+"""Equal-width confidence bins of the expected calibration error (Guo et al., 2017)."""
+
+
+def metrics(
+    probabilities: npt.NDArray[np.floating[Any]], truth: Sequence[str], labels: Sequence[str]
+) -> dict[str, Any]:
+    """Accuracy, macro and weighted figures, calibration and the confusion matrix.
+
+    probabilities: ``[N, C]``, columns in the order of labels. truth: N canonical names.
+    Rates are shares (0..1); ``confusion[i][j]`` counts faces of class i that were called j.
+    Macro figures are means over the classes that have faces, so that the macro recall is the
+    balanced accuracy; weighted ones weigh a class by its faces, and the weighted recall is the
+    accuracy. The precision of a class that was never the answer is 0. docs/evaluation.md defines
+    each figure.
+    """
+    # Engines round a sure answer to 1.0000001, which torchmetrics would take for a logit.
+    p = torch.from_numpy(np.ascontiguousarray(probabilities, np.float64)).clamp(0, 1)
+    t = torch.tensor([list(labels).index(name) for name in truth])
+    c = len(labels)
+    recall = tm.multiclass_recall(p, t, c, average="none")
+    precision = tm.multiclass_precision(p, t, c, average="none")
+    f1 = tm.multiclass_f1_score(p, t, c, average="none")
+    support = torch.bincount(t, minlength=c)
+    present = support > 0
+    confusion = tm.multiclass_confusion_matrix(p, t, c)
+    return {
+        "faces": len(t),
+        "accuracy": float((p.argmax(1) == t).double().mean()),
+        "balanced_accuracy": float(recall[present].mean()),
+        "macro_precision": float(precision[present].mean()),
+        "macro_f1": float(f1[present].mean()),
+        "weighted_precision": float(tm.multiclass_precision(p, t, c, average="weighted")),
+        "weighted_f1": float(tm.multiclass_f1_score(p, t, c, average="weighted")),
+        "ece": float(tm.multiclass_calibration_error(p, t, c, n_bins=ECE_BINS, norm="l1")),
+        "nll": float(torch.nn.functional.nll_loss(p.clamp_min(1e-12).log(), t)),
+        "per_class": {
+            name: {
+                "recall": float(recall[i]),
+                "precision": float(precision[i]),
+                "f1": float(f1[i]),
+                "support": int(support[i]),
+            }
+            for i, name in enumerate(labels)
+        },
+        "confusion": confusion.tolist(),
+        "coverage": coverage_curve(probabilities, t.numpy()),
+        "reliability": reliability(probabilities, t.numpy()),
+    }
+
+
+def coverage_curve(
+    probabilities: npt.NDArray[np.floating[Any]], truth: npt.NDArray[np.integer[Any]]
+) -> list[dict[str, float]]:
+    """Accuracy of the answers that remain when the least confident ones are withheld."""
+    confidence, correct = probabilities.max(1), probabilities.argmax(1) == truth
+    order = np.argsort(-confidence, kind="stable")
+    running = np.cumsum(correct[order]) / np.arange(1, len(order) + 1)
+    rows = []
+    for coverage in np.arange(0.1, 1.0001, 0.1):
+        kept = max(1, round(coverage * len(order)))
+        rows.append(
+            {
+                "coverage": kept / len(order),
+                "accuracy": float(running[kept - 1]),
+                "threshold": float(confidence[order[kept - 1]]),
+            }
+        )
+    return rows
+
+
+def reliability(
+    probabilities: npt.NDArray[np.floating[Any]], truth: npt.NDArray[np.integer[Any]]
+) -> list[dict[str, float]]:
+    """Mean confidence and accuracy in each of the ECE's bins, for the calibration diagram."""
+    confidence, correct = probabilities.max(1), probabilities.argmax(1) == truth
+    bins = np.minimum((confidence * ECE_BINS).astype(int), ECE_BINS - 1)
+    rows = []
+    for i in range(ECE_BINS):
+        inside = bins == i
+        count = int(inside.sum())
+        rows.append(
+            {
+                "faces": count,
+                "confidence": float(confidence[inside].mean()) if count else (i + 0.5) / ECE_BINS,
+                "accuracy": float(correct[inside].mean()) if count else 0.0,
+            }
+        )
+    return rows

@@ -1,0 +1,100 @@
+"""A checkpoint or a bundle, answering batches of faces the same way for whoever asks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from fer_edge.predictor import Predictor
+from fer_edge.preprocess import CropRule, Image, to_batch
+from fer_edge.training.checkpoint import load_checkpoint
+from fer_edge.training.data.faces import Face
+from fer_edge.training.deploy import DeployModule
+from fer_edge.training.models.network import parameter_count
+
+_BATCH = 64
+
+Floats = npt.NDArray[np.float32]
+Step = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Answerer:
+    """labels: in the order of the columns. abstain_below: its threshold. facts: who it is."""
+
+    labels: tuple[str, ...]
+    rule: CropRule
+    abstain_below: float
+    facts: dict[str, Any]
+    run: Callable[[npt.NDArray[np.uint8]], tuple[Floats, Floats]]
+
+    def answer(self, faces: Sequence[Face | Image], what: str, step: Step) -> tuple[Floats, Floats]:
+        """Probabilities ``[N, C]`` and embeddings ``[N, D]`` of faces, or of BGR pictures."""
+        parts = []
+        for i in range(0, len(faces), _BATCH):
+            some = [f.read() if isinstance(f, Face) else f for f in faces[i : i + _BATCH]]
+            parts.append(self.run(to_batch(some, self.rule)))
+            step(what, min(i + _BATCH, len(faces)), len(faces))
+        return np.concatenate([p for p, _ in parts]), np.concatenate([e for _, e in parts])
+
+
+@contextmanager
+def opened(
+    source: str | Path, target: str | None = None, precision: str | None = None
+) -> Iterator[Answerer]:
+    """A checkpoint folder (in torch, fp32, CPU) or a ``.fer`` bundle (on its engine).
+
+    target, precision: which variant of a bundle; a checkpoint has none.
+    Raises CheckpointError, BundleError, TargetError.
+    """
+    source = Path(source)
+    if source.suffix != ".fer":
+        yield _of_checkpoint(source)
+        return
+    with Predictor(source, target, precision) as predictor:
+
+        def run(batch: npt.NDArray[np.uint8]) -> tuple[Floats, Floats]:
+            answers = predictor.predict_batch(batch)
+            rows = [[a.probabilities[n] for n in predictor.labels] for a in answers]
+            return np.array(rows, np.float32), np.stack([a.embedding for a in answers])
+
+        yield Answerer(
+            labels=predictor.labels,
+            rule=predictor.bundle.crop,
+            abstain_below=predictor.bundle.abstain_below,
+            facts={
+                "bundle": source.name,
+                "variant": predictor.variant.name,
+                "sha256": predictor.bundle.sha256,
+            },
+            run=run,
+        )
+
+
+def _of_checkpoint(source: Path) -> Answerer:
+    checkpoint = load_checkpoint(source)
+    module = DeployModule(checkpoint)
+
+    def run(batch: npt.NDArray[np.uint8]) -> tuple[Floats, Floats]:
+        with torch.inference_mode():
+            probabilities, embeddings = module(torch.from_numpy(batch))
+        return probabilities.numpy(), embeddings.numpy()
+
+    return Answerer(
+        labels=checkpoint.spec.labels,
+        rule=CropRule(checkpoint.spec.input.size_px),
+        abstain_below=checkpoint.abstain_below,
+        facts={
+            "checkpoint": source.name,
+            "sha256": checkpoint.sha256,
+            "parameters": parameter_count(checkpoint.model),
+        },
+        run=run,
+    )

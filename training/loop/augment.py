@@ -1,0 +1,71 @@
+"""Random changes to a face that do not change its expression, with torchvision v2."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from fer_edge.training.config.recipe import Augment
+from fer_edge.training.loop.incar import in_car
+from fer_edge.training.models import torchvision_compat  # noqa: F401  (before torchvision)
+
+from torchvision.transforms import v2  # isort: skip
+
+Change = Callable[[Tensor], Tensor]
+Mix = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+_PERSPECTIVE = 0.2
+"""Corners move by at most a tenth of the side."""
+_BLUR_PX, _BLUR_SIGMA_PX = 5, (0.5, 1.1)
+
+
+def augmentation(spec: Augment, size_px: int) -> Change | None:
+    """uint8 ``[C, size_px, size_px]`` in, uint8 ``[C, S, S]`` out; S is crop_px or size_px.
+
+    None if nothing changes.
+    """
+    steps: list[Change] = [*in_car(spec.incar)]
+    if spec.flip:
+        steps.append(v2.RandomHorizontalFlip(spec.flip))
+    if spec.rotate_deg or spec.translate or spec.scale:
+        steps.append(
+            v2.RandomAffine(
+                degrees=spec.rotate_deg,
+                translate=(spec.translate, spec.translate),
+                scale=(1 - spec.scale, 1 + spec.scale),
+                interpolation=v2.InterpolationMode.BILINEAR,
+            )
+        )
+    if spec.perspective:
+        steps.append(v2.RandomPerspective(_PERSPECTIVE, spec.perspective))
+    if spec.resized_crop < 1:
+        steps.append(v2.RandomResizedCrop(size_px, (spec.resized_crop, 1), (1, 1)))
+    if spec.crop_px:
+        steps.append(v2.RandomCrop(spec.crop_px))
+    if spec.brightness or spec.contrast or spec.saturation:
+        steps.append(v2.ColorJitter(spec.brightness, spec.contrast, spec.saturation))
+    if spec.randaugment:
+        steps.append(v2.RandAugment(spec.randaugment, fill=128))
+    if spec.blur:
+        blur = v2.GaussianBlur(_BLUR_PX, _BLUR_SIGMA_PX)
+        steps.append(v2.RandomApply([blur], spec.blur))
+    if spec.erase:
+        steps.append(v2.RandomErasing(spec.erase, scale=(0.02, 0.2), value=128))
+    if not steps:
+        return None
+    composed: Change = v2.Compose(steps)
+    return composed
+
+
+def mixing(spec: Augment, classes: int) -> Mix | None:
+    """Pairs of a batch mixed, pictures ``[N, C, S, S]`` and targets ``[N, classes]`` alike."""
+    mixes: list[Mix] = []
+    if spec.mixup:
+        mixes.append(v2.MixUp(alpha=spec.mixup, num_classes=classes))
+    if spec.cutmix:
+        mixes.append(v2.CutMix(alpha=spec.cutmix, num_classes=classes))
+    if len(mixes) == 2:
+        both: Mix = v2.RandomChoice(mixes)
+        return both
+    return mixes[0] if mixes else None

@@ -1,0 +1,49 @@
+"""Faces as a network takes them, and what a network says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import cv2
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from fer_edge.preprocess import CropRule, to_batch
+from fer_edge.training.data.faces import Face
+from fer_edge.training.models.network import InputSpec, Normalise
+
+
+class FaceDataset(Dataset[tuple[Tensor, Tensor]]):
+    """Faces as the network's uint8 ``[C, S, S]``, with its target ``[classes]``."""
+
+    def __init__(
+        self,
+        faces: list[Face],
+        targets: Tensor | None,
+        spec: InputSpec,
+        change: Callable[[Tensor], Tensor] | None = None,
+    ):
+        self.faces, self.spec, self.change = faces, spec, change
+        self.targets = torch.zeros(len(faces)) if targets is None else targets
+        self.rule = CropRule(spec.size_px)
+
+    def __len__(self) -> int:
+        return len(self.faces)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        image = to_batch([self.faces[index].read()], self.rule)[0]
+        if self.spec.colour == "grey":
+            pixels = torch.from_numpy(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY))[None]
+        else:
+            pixels = torch.from_numpy(image[:, :, ::-1].copy()).permute(2, 0, 1)
+        return (self.change(pixels) if self.change else pixels), self.targets[index]
+
+
+@torch.no_grad()
+def predict_logits(net: nn.Module, faces: FaceDataset, batch: int, device: torch.device) -> Tensor:
+    """Logits float32 ``[N, classes]`` on the CPU, in fp32 and eval mode."""
+    net.eval()
+    normalise = Normalise(faces.spec).to(device)
+    loader = DataLoader(faces, batch_size=batch)
+    return torch.cat([net(normalise(x.to(device).float()))[0].float().cpu() for x, _ in loader])

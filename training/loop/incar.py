@@ -1,0 +1,190 @@
+"""What a camera in a car does to a face: light, lens and things that are worn. One share each.
+
+    python -m fer_edge.training.loop.incar docs/incar.png
+
+draws the contact sheet, from the composite faces that ship. Each change takes and gives float32
+``[C, S, S]`` in 0..1, C 1 or 3, and draws its strength from torch's random numbers. Places are
+those of a face that fills its crop, as in FER2013: eyes at 0.37 of the height, mouth at 0.75.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from fer_edge.labels import EMOTIONS
+from fer_edge.training.config.recipe import InCar
+
+Change = Callable[[Tensor], Tensor]
+
+
+def in_car(spec: InCar) -> list[Change]:
+    """The changes that the recipe asks for, in this order; uint8 ``[C, S, S]`` in and out."""
+    return [_sometimes(CHANGES[name], share) for name, share in asdict(spec).items() if share]
+
+
+def _sometimes(change: Change, share: float) -> Change:
+    def apply(pixels: Tensor) -> Tensor:
+        return changed(change, pixels) if float(torch.rand(())) < share else pixels
+
+    return apply
+
+
+def changed(change: Change, pixels: Tensor) -> Tensor:
+    """One change of uint8 ``[C, S, S]``, rounded and clipped to uint8 again."""
+    return (255 * change(pixels.float() / 255)).round().clamp(0, 255).to(torch.uint8)
+
+
+def near_infrared(x: Tensor) -> Tensor:
+    """A lamp beside the camera at 850 or 940 nm: no colour, bright skin with little contrast
+    inside, and darkness where the light falls off. Red comes nearest to it."""
+    if x.shape[0] == 3:
+        x = torch.einsum("c,chw->hw", torch.tensor([0.7, 0.25, 0.05]), x).expand(3, -1, -1)
+    x = x.clamp_min(0).pow(_between(0.55, 0.8))
+    across, down = _places(x)
+    away = ((across - _between(0.35, 0.65)) / 0.75) ** 2 + (
+        (down - _between(0.35, 0.6)) / 0.85
+    ) ** 2
+    return x * _between(0.95, 1.15) / (1 + _between(0.8, 2.0) * away) ** 2
+
+
+def night_noise(x: Tensor) -> Tensor:
+    """A few photons, and a sensor that amplifies them: shot noise, read noise, and a dark face.
+    Noise without colour: such cameras have none at night, or smooth it away."""
+    photons = _between(10, 50)  # of a white pixel
+    luma = x.mean(0, keepdim=True).clamp(0, 1)
+    shot = torch.poisson(luma * photons) / photons - luma
+    return (x + shot) * _between(0.35, 0.75) + _between(0.01, 0.05) * torch.randn_like(luma)
+
+
+def sun_glare(x: Tensor) -> Tensor:
+    """A low sun at the edge of the picture: a saturated disc, and haze over everything."""
+    across, down = _places(x)
+    angle = _between(0, 2 * np.pi)
+    sun_x, sun_y = 0.5 + 0.6 * np.cos(angle), 0.5 + 0.6 * np.sin(angle)
+    away = ((across - sun_x) ** 2 + (down - sun_y) ** 2).sqrt()
+    disc = torch.exp(-((away / _between(0.2, 0.4)) ** 2)) * _between(0.6, 1.1)
+    haze = _between(0.1, 0.3)
+    return x * (1 - haze) + haze + disc
+
+
+def half_lit(x: Tensor) -> Tensor:
+    """Light through one window: one side of the face bright, the other nearly dark."""
+    across, down = _places(x)
+    angle = _between(-0.5, 0.5) + (np.pi if float(torch.rand(())) < 0.5 else 0.0)
+    along = (across - 0.5) * np.cos(angle) + (down - 0.5) * np.sin(angle)
+    lit = torch.sigmoid(along * _between(12, 30))
+    dark, bright = _between(0.12, 0.4), _between(1.0, 1.3)
+    return x * (dark + (bright - dark) * lit)
+
+
+def sunglasses(x: Tensor) -> Tensor:
+    """Two dark lenses, a bridge and a line to each ear; what is behind them shines through."""
+    across, down = _places(x)
+    middle, height = _between(0.46, 0.54), _between(0.34, 0.41)
+    half, tall = _between(0.15, 0.19), _between(0.1, 0.14)
+    apart = _between(0.19, 0.22)
+    mask = torch.zeros_like(across)
+    for side in (-1, 1):
+        centre = middle + side * apart
+        mask = mask.maximum(_soft(1 - ((across - centre).abs() / half) ** 3
+                                  - ((down - height).abs() / tall) ** 3))  # fmt: skip
+    bar = (down - (height - 0.5 * tall)).abs() < 0.02
+    mask = mask.maximum(bar.float())
+    tint = _between(0.02, 0.15)
+    shining = tint + _between(0.05, 0.3) * x
+    return x * (1 - mask) + shining * mask
+
+
+def mask(x: Tensor) -> Tensor:
+    """A face mask from the nose to the chin, light or dark, with a few folds."""
+    across, down = _places(x)
+    middle, top = _between(0.46, 0.54), _between(0.53, 0.6)
+    width = _between(0.36, 0.44)
+    nose = top + 0.1 * ((across - middle) / width) ** 2
+    sides = 1 - ((across - middle).abs() / (width * (1.15 - 0.35 * (down - top)))) ** 4
+    inside = _soft(8 * (down - nose)) * _soft(sides)
+    colour = torch.full((x.shape[0], 1, 1), _between(0.08, 0.95))
+    if x.shape[0] == 3:  # white, blue or black, never far from grey
+        colour = colour + torch.tensor([-0.04, 0.0, 0.06]).view(3, 1, 1) * _between(0, 1)
+    folds = 1 - 0.12 * (0.5 + 0.5 * torch.sin(down * _between(40, 60))) * (down > top)
+    # The light of the upper face falls on it, column by column: nothing of the mouth shows.
+    forehead = x[:, : x.shape[1] // 2].mean((0, 1))[None]
+    light = 0.75 + 0.5 * F.avg_pool1d(forehead, 9, 1, 4, count_include_pad=False)
+    return x * (1 - inside) + (colour * folds * light) * inside
+
+
+def motion_blur(x: Tensor) -> Tensor:
+    """A line of 6 to 16 % of the picture in any direction: a turning head, a bump in the road."""
+    size = max(3, round(_between(0.06, 0.16) * x.shape[-1])) | 1
+    angle, reach = _between(0, np.pi), size // 2
+    kernel = torch.zeros(size, size)
+    for t in torch.linspace(-reach, reach, 4 * size):
+        row, column = reach + t * np.sin(angle), reach + t * np.cos(angle)
+        kernel[round(float(row)), round(float(column))] = 1
+    weight = (kernel / kernel.sum()).expand(x.shape[0], 1, size, size)
+    padded = F.pad(x[None], (reach,) * 4, mode="replicate")
+    return F.conv2d(padded, weight, groups=x.shape[0])[0]
+
+
+CHANGES: dict[str, Change] = {
+    "near_infrared": near_infrared,
+    "night_noise": night_noise,
+    "sun_glare": sun_glare,
+    "half_lit": half_lit,
+    "sunglasses": sunglasses,
+    "mask": mask,
+    "motion_blur": motion_blur,
+}
+
+
+def _between(low: float, high: float) -> float:
+    return low + (high - low) * float(torch.rand(()))
+
+
+def _places(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Column and row of each pixel, 0..1, ``[S, S]`` both."""
+    down, across = torch.meshgrid(
+        torch.linspace(0, 1, x.shape[1]), torch.linspace(0, 1, x.shape[2]), indexing="ij"
+    )
+    return across, down
+
+
+def _soft(inside: Tensor) -> Tensor:
+    """0 outside, 1 inside, with an edge of about a pixel at 48 px."""
+    return (6 * inside).clamp(0, 1)
+
+
+def contact_sheet(out: Path, scale: int = 2) -> None:
+    """A composite face in each row, as it is and after each change twice; always the same."""
+    from fer_edge.preprocess import read_image
+    from fer_edge.shipped import FACES
+
+    torch.manual_seed(2026)
+    rows = []
+    for label in EMOTIONS[::3]:
+        face = read_image(FACES / f"{label}.png")
+        pixels = torch.from_numpy(face[:, :, ::-1].copy()).permute(2, 0, 1)
+        tiles = [pixels] + [changed(c, pixels) for c in CHANGES.values() for _ in range(2)]
+        rows.append(torch.cat([F.pad(tile, (1, 1, 1, 1), value=255) for tile in tiles], 2))
+    sheet = torch.cat(rows, 1).permute(1, 2, 0).numpy()[:, :, ::-1]
+    sheet = cv2.resize(sheet, None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST)
+    tile_px = scale * (rows[0].shape[1])
+    head = np.full((22, sheet.shape[1], 3), 255, np.uint8)
+    for i, name in enumerate(CHANGES):
+        place = ((1 + 2 * i) * tile_px + 4, 15)
+        text = name.replace("_", " ")
+        cv2.putText(head, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
+    cv2.imwrite(str(out), np.concatenate([head, sheet]), [cv2.IMWRITE_PNG_COMPRESSION, 9])
+
+
+if __name__ == "__main__":
+    contact_sheet(Path(sys.argv[1]))

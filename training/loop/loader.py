@@ -1,0 +1,38 @@
+"""Batches to train on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, WeightedRandomSampler
+
+from fer_edge.training.config.recipe import Recipe
+from fer_edge.training.data.faces import Face
+from fer_edge.training.loop.augment import augmentation
+from fer_edge.training.loop.dataset import FaceDataset
+from fer_edge.training.models.network import InputSpec
+
+
+def train_loader(
+    recipe: Recipe, faces: list[Face], targets: Tensor, spec: InputSpec, order: torch.Generator
+) -> DataLoader[Any]:
+    """Parts of batches, of uint8 ``[N, C, S, S]`` and float32 ``[N, classes]``, in the order that
+    ``order`` draws anew for each epoch. A part that would not be full is left out."""
+    fit = recipe.fit
+    sampler = None
+    if fit.sampling == "balanced":
+        count = Counter(face.label for face in faces)
+        weights = [1 / count[face.label] for face in faces]
+        sampler = WeightedRandomSampler(weights, len(faces), generator=order)
+    return DataLoader(
+        FaceDataset(faces, targets, spec, augmentation(recipe.augment, spec.size_px)),
+        batch_size=fit.part,
+        sampler=sampler,
+        shuffle=sampler is None,
+        drop_last=len(faces) >= fit.part,
+        num_workers=fit.workers,
+        generator=order,
+    )

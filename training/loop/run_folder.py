@@ -1,0 +1,135 @@
+"""The folder of a run: everything that is known of it, and sentences for what stops it."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from accelerate import Accelerator
+from accelerate.utils.memory import should_reduce_batch_size
+
+from fer_edge.errors import TrainingError
+from fer_edge.training.config.recipe import Recipe
+
+BEST, STATE, METRICS, BOARD = "best", "state.pt", "metrics.jsonl", "tensorboard"
+
+_ON_BOARD = {
+    "train_loss": "loss/train",
+    "held_nll": "loss/held out",
+    "held_accuracy": "accuracy/held out",
+    "held_balanced_accuracy": "accuracy/held out, balanced",
+    "lr": "learning rate",
+    "gpu_memory_mib": "GPU memory, MiB",
+}
+
+Log = Callable[[dict[str, Any]], None]
+
+
+def claim(run: Path, resume: bool) -> None:
+    """Make the folder. Raises TrainingError where one with a run in it must not be used."""
+    if (run / STATE).exists() and not resume:
+        raise TrainingError(f"{run} holds a run already. Add --resume to go on, or choose another")
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainingError(f"cannot make the run folder {run}: {error.strerror}") from error
+
+
+@contextmanager
+def writing(
+    recipe: Recipe, run: Path, facts: dict[str, Any], accelerator: Accelerator, epochs: int
+) -> Iterator[Log]:
+    """Writes what is known at the start, and gives what adds an epoch's row to metrics.jsonl and
+    the TensorBoard log. Rows after the first ``epochs``, which a resumed run is about to do
+    again, are dropped. The first process alone writes.
+
+    What fills memory or the disk meanwhile becomes a TrainingError that says what to change.
+    """
+    with _sentences(recipe, run):
+        if not accelerator.is_main_process:
+            yield lambda row: None
+            return
+        _write_facts(run, facts, accelerator)
+        with _metrics_log(run, epochs) as log:
+            yield log
+
+
+def _write_facts(run: Path, facts: dict[str, Any], accelerator: Accelerator) -> None:
+    """recipe.yaml, which trains the same again, and run.json."""
+    environment = {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "cpus": os.cpu_count(),
+        "device": device_name(accelerator.device),
+        "processes": accelerator.num_processes,
+        **{name: version(name) for name in ("torch", "torchvision", "timm", "accelerate")},
+    }
+    text = json.dumps({**facts, "environment": environment}, indent=2)
+    (run / "run.json").write_text(text + "\n", "utf-8")
+    # Through JSON, which knows no tuples: YAML would tag them as Python's.
+    recipe = yaml.safe_dump(json.loads(text)["recipe"], sort_keys=False)
+    (run / "recipe.yaml").write_text(recipe, "utf-8")
+
+
+def device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+@contextmanager
+def _metrics_log(run: Path, epochs: int) -> Iterator[Log]:
+    from torch.utils.tensorboard import SummaryWriter  # a second to import
+
+    path = run / METRICS
+    lines = path.read_text("utf-8").splitlines()[:epochs] if path.exists() and epochs else []
+    path.write_text("".join(line + "\n" for line in lines), "utf-8")
+    with SummaryWriter(str(run / BOARD), purge_step=epochs + 1) as board:
+
+        def log(row: dict[str, Any]) -> None:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+            for key, tag in _ON_BOARD.items():
+                if key in row:
+                    board.add_scalar(tag, row[key], row["epoch"])
+            board.flush()
+
+        yield log
+
+
+@contextmanager
+def _sentences(recipe: Recipe, run: Path) -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise _out_of_memory(recipe, run) from error
+    except RuntimeError as error:
+        if should_reduce_batch_size(error):
+            raise _out_of_memory(recipe, run) from error
+        raise
+    except OSError as error:
+        raise TrainingError(
+            f"cannot write in {run}: {error.strerror or error}. Make room and go on with "
+            f"--resume.{best_so_far(run)}"
+        ) from error
+
+
+def _out_of_memory(recipe: Recipe, run: Path) -> TrainingError:
+    fit = recipe.fit
+    parts = next((n for n in range(fit.accumulate + 1, fit.batch // 2 + 1) if not fit.batch % n), 0)
+    advice = (
+        f"Let each batch go through in {parts} parts (--set fit.accumulate={parts})"
+        if parts
+        else "Use a smaller network or smaller pictures"
+    )
+    return TrainingError(f"out of memory at {fit.part} faces at once. {advice}.{best_so_far(run)}")
+
+
+def best_so_far(run: Path) -> str:
+    return f" The best epoch so far is in {run / BEST}" if (run / BEST).exists() else ""

@@ -1,0 +1,62 @@
+"""Optimisers and learning rate schedules by the names that recipes give them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import lr_scheduler
+
+from fer_edge.training.config.recipe import Fit, Phase
+from fer_edge.training.models.network import decay_groups
+
+
+def optimiser(fit: Fit, phase: Phase, net: nn.Module) -> torch.optim.Optimizer:
+    """For what is trainable in the network now."""
+    groups = decay_groups(net, fit.weight_decay)
+    if fit.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=phase.lr, momentum=0.9, nesterov=True)
+    return torch.optim.AdamW(groups, lr=phase.lr)
+
+
+def scheduler(fit: Fit, phase: Phase, optimizer: torch.optim.Optimizer, steps: int) -> Any:
+    """steps: of the optimiser in an epoch. To be stepped after each; a plateau after each epoch,
+    with its score."""
+    total = phase.epochs * steps
+    match fit.schedule.split():
+        case ["onecycle"]:
+            return lr_scheduler.OneCycleLR(
+                optimizer,
+                phase.lr,
+                total_steps=total,
+                # A warm-up of exactly one step makes torch divide by zero.
+                pct_start=fit.warmup if fit.warmup * total > 1.5 else 0.0,
+                cycle_momentum=False,
+            )
+        case ["plateau", epochs, factor]:
+            # torch counts the epochs that it ignores, one less than those it waits.
+            return lr_scheduler.ReduceLROnPlateau(
+                optimizer, factor=float(factor), patience=int(epochs) - 1
+            )
+        case ["step", epochs, factor]:
+            return _warmed(fit, optimizer, total, _steps(int(epochs) * steps, float(factor)))
+        case ["cosine"]:
+            return _warmed(fit, optimizer, total, lambda i: (1 + math.cos(math.pi * i / total)) / 2)
+    return _warmed(fit, optimizer, total, lambda i: 1.0)
+
+
+def _steps(every: int, factor: float) -> Callable[[int], float]:
+    return lambda i: factor ** (i // every)
+
+
+def _warmed(
+    fit: Fit, optimizer: torch.optim.Optimizer, total: int, factor: Callable[[int], float]
+) -> Any:
+    """Rises in a line over the warm-up, and follows ``factor`` of the step from there on."""
+    rising = round(fit.warmup * total)
+    return lr_scheduler.LambdaLR(
+        optimizer, lambda i: factor(i) * min(1.0, (i + 1) / (rising + 1)), last_epoch=-1
+    )

@@ -1,0 +1,58 @@
+"""The network that a recipe describes, with the weights that it starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from fer_edge.errors import RecipeError
+from fer_edge.training.config.recipe import Recipe
+from fer_edge.training.models.network import FaceNet, InputSpec, ModelSpec
+from fer_edge.training.models.pretrained import load_pretrained, load_weights
+
+
+def model_spec(recipe: Recipe) -> ModelSpec:
+    i = recipe.input
+    return ModelSpec(
+        backbone=recipe.model.backbone,
+        labels=recipe.labels,
+        input=InputSpec(i.size_px, i.colour, i.mean, i.std),
+        dropout=recipe.model.dropout,
+        backbone_args=recipe.model.backbone_args or {},
+        neck=recipe.model.neck,
+    )
+
+
+def build_network(
+    recipe: Recipe, say: Callable[[str], None]
+) -> tuple[FaceNet, dict[str, Any] | None]:
+    """The network on the CPU, and for the card where its backbone's weights come from.
+
+    Raises RecipeError if it cannot be built or does not take the recipe's picture sizes,
+    CheckpointError or TrainingError if its weights cannot be had.
+    """
+    net = FaceNet(model_spec(recipe))
+    for size_px in {recipe.input.size_px, recipe.augment.crop_px or recipe.input.size_px}:
+        _check_size(net, size_px)
+    if recipe.model.weights:
+        account = load_weights(net.backbone, recipe.model.weights)
+        say(str(account))
+        return net, account.facts()
+    if recipe.model.pretrained:
+        return net, load_pretrained(net, say)
+    return net, None
+
+
+@torch.no_grad()
+def _check_size(net: FaceNet, size_px: int) -> None:
+    """timm finds out when a picture comes, and then says it as an assertion."""
+    try:
+        net.eval()(torch.zeros(1, net.spec.input.channels, size_px, size_px))
+    except (AssertionError, RuntimeError) as error:
+        raise RecipeError(
+            f"{net.spec.backbone} does not take pictures of {size_px} px: {error}. Change "
+            "input.size_px or augment.crop_px, or where the network allows it img_size in "
+            "model.backbone_args"
+        ) from error

@@ -1,0 +1,62 @@
+"""Low-rank additions to linear layers (LoRA; Hu et al., 2021), merged before anything is saved."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fer_edge.errors import RecipeError
+from fer_edge.training.models.network import FaceNet
+
+
+class LowRankLinear(nn.Linear):
+    """``W x`` to ``(W + B A) x``, of rank r; B starts at zero, so that nothing changes at first."""
+
+    a: nn.Parameter
+    b: nn.Parameter
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight + self.b @ self.a, self.bias)
+
+
+def add_lora(backbone: nn.Module, rank: int, seed: int) -> None:
+    """Freeze the backbone and add a trainable part to each of its linear layers, in place."""
+    chance = torch.Generator().manual_seed(seed)
+    backbone.requires_grad_(False)
+    found = [module for module in backbone.modules() if type(module) is nn.Linear]
+    if not found:
+        raise RecipeError(
+            f"{type(backbone).__name__} has no linear layers that LoRA could add to. "
+            "Train its last layers instead (fit.train: layers N)"
+        )
+    for module in found:
+        device = module.weight.device
+        a = torch.empty(rank, module.in_features, device="cpu")
+        nn.init.kaiming_uniform_(a, a=math.sqrt(5), generator=chance)  # nn.Linear's own start
+        # The layer stays the object that it is, wherever the network refers to it.
+        module.__class__ = LowRankLinear
+        module.a = nn.Parameter(a.to(device))
+        module.b = nn.Parameter(torch.zeros(module.out_features, rank, device=device))
+
+
+@torch.no_grad()
+def merge_lora(model: nn.Module) -> None:
+    """Make the additions part of the weights, in place; the model answers as before."""
+    for module in model.modules():
+        if isinstance(module, LowRankLinear):
+            module.weight += module.b @ module.a
+            del module.a, module.b
+            module.__class__ = nn.Linear  # type: ignore[assignment]
+
+
+def merged(model: FaceNet) -> FaceNet:
+    """The model itself, or a copy with its additions merged where it has some."""
+    if not any(isinstance(module, LowRankLinear) for module in model.modules()):
+        return model
+    copied = copy.deepcopy(model)
+    merge_lora(copied)
+    return copied

@@ -1,0 +1,169 @@
+"""The pictures of an evaluation and of a run, each drawn once for PNG, HTML and model card."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+Report = dict[str, Any]
+"""One input of an evaluation: ``labels``, ``all`` (evaluate.figures), ``abstention``."""
+
+_SIDE_IN = 4.6
+_DPI = 110
+
+
+def confusion(axes: Axes, report: Report) -> None:
+    """Share of each label's faces (rows) that got each answer (columns)."""
+    labels = report["labels"]
+    shares = [[n / max(sum(row), 1) for n in row] for row in report["all"]["confusion"]]
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for i, row in enumerate(shares):
+        for j, share in enumerate(row):
+            axes.text(
+                j, i, f"{share:.2f}", ha="center", va="center", fontsize=8,
+                color="white" if share > 0.5 else "black",
+            )  # fmt: skip
+    axes.set_xticks(range(len(labels)), labels, rotation=40, ha="right")
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set(xlabel="answer", ylabel="label", title="Confusion")
+
+
+def calibration(axes: Axes, report: Report) -> None:
+    """Accuracy against confidence in the bins of the ECE, and how many faces each one holds."""
+    m = report["all"]
+    bins = [b for b in m["reliability"] if b["faces"]]
+    most = max(b["faces"] for b in bins)
+    x = [b["confidence"] for b in bins]
+    axes.bar(x, [0.4 * b["faces"] / most for b in bins], width=0.05, color="lightgrey",
+             label=f"faces (highest: {most:,})")  # fmt: skip
+    axes.plot([0, 1], [0, 1], "--", color="grey", label="perfect")
+    axes.plot(x, [b["accuracy"] for b in bins], "o-", label="share right")
+    axes.set(xlabel="confidence", ylabel="share right", xlim=(0, 1), ylim=(0, 1.02),
+             title=f"Calibration, ECE {m['ece']:.4f}")  # fmt: skip
+    axes.legend(loc="upper left", fontsize=8)
+    axes.grid(alpha=0.3)
+
+
+def roc(axes: Axes, report: Report) -> None:
+    """One class against the rest; classes without a curve stand in the legend with the reason."""
+    found = report["all"]["roc"]
+    axes.plot([0, 1], [0, 1], "--", color="grey", lw=0.8)
+    for name, row in found["per_class"].items():
+        known = row["auc"] is not None
+        label = f"{name} {row['auc']:.3f}" if known else f"{name}: {row['reason']}"
+        axes.plot(*zip(*row["points"] or [(0, 0)], strict=True), label=label, lw=1.4)
+    mean = "" if found["macro_auc"] is None else f", mean AUC {found['macro_auc']:.3f}"
+    axes.set(xlabel="false positive rate", ylabel="true positive rate", title=f"ROC{mean}")
+    axes.legend(loc="lower right", fontsize=8)
+    axes.grid(alpha=0.3)
+
+
+def coverage(axes: Axes, report: Report) -> None:
+    """Accuracy of what is still answered when the least confident answers are withheld."""
+    rows, a = report["all"]["coverage"], report["abstention"]
+    axes.plot([c["coverage"] for c in rows], [c["accuracy"] for c in rows], "o-")
+    axes.axvline(a["coverage"], color="grey", ls="--", label=f"threshold {a['threshold']:.2f}")
+    axes.set(xlabel="share of faces answered", ylabel="share of answers right",
+             title="Accuracy against coverage")  # fmt: skip
+    axes.legend(fontsize=8)
+    axes.grid(alpha=0.3)
+
+
+def per_class(axes: Axes, reports: Sequence[Report]) -> None:
+    """F1 of each class for each input, with its interval."""
+    labels = reports[0]["labels"]
+    width = 0.8 / len(reports)
+    for k, report in enumerate(reports):
+        intervals = [_interval(report, name) for name in labels]
+        shown = [i for i, interval in enumerate(intervals) if interval]
+        heights = [report["all"]["per_class"][labels[i]]["f1"] for i in shown]
+        ends = [interval for interval in intervals if interval]
+        errors = [
+            [max(h - low, 0) for h, (low, _) in zip(heights, ends, strict=True)],
+            [max(high - h, 0) for h, (_, high) in zip(heights, ends, strict=True)],
+        ]
+        at = [i + (k - (len(reports) - 1) / 2) * width for i in shown]
+        axes.bar(at, heights, width=0.9 * width, yerr=errors, label=report.get("name"),
+                 error_kw={"lw": 1, "ecolor": "#444"})  # fmt: skip
+    axes.set_xticks(range(len(labels)), labels)
+    axes.set(ylabel="F1", ylim=(0, 1))
+    axes.grid(axis="y", alpha=0.3)
+    if len(reports) > 1:
+        axes.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)
+
+
+def curves(figure: Figure, rows: Sequence[dict[str, Any]]) -> None:
+    """Loss, held-out accuracy and learning rate by epoch."""
+    left, middle, right = figure.subplots(1, 3)
+    epochs = [row["epoch"] for row in rows]
+    for axes, keys, ylabel in (
+        (left, {"train_loss": "training loss (augmented)", "held_nll": "held-out NLL",
+                "held_calibrated_nll": "held-out NLL, calibrated"}, "nats"),
+        (middle, {"held_accuracy": "held-out accuracy",
+                  "held_balanced_accuracy": "balanced accuracy"}, "share of faces"),
+        (right, {"lr": "at the epoch's end"}, "learning rate"),
+    ):  # fmt: skip
+        for key, label in keys.items():
+            if key in rows[0]:
+                axes.plot(epochs, [row[key] for row in rows], label=label,
+                          marker="o" if len(rows) < 15 else None, ms=3)  # fmt: skip
+        axes.set(xlabel="epoch", ylabel=ylabel)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.ticklabel_format(axis="y", useOffset=False)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8)
+
+
+OF_ONE: dict[str, Callable[[Axes, Report], None]] = {
+    "Confusion": confusion,
+    "Calibration": calibration,
+    "ROC": roc,
+    "Coverage": coverage,
+}
+"""The pictures that each input has."""
+
+
+def of_one(report: Report) -> dict[str, bytes]:
+    """Title and SVG of each picture of one input."""
+    found = {}
+    for title, draw in OF_ONE.items():
+        figure = Figure(figsize=(1.15 * _SIDE_IN, _SIDE_IN), layout="constrained")
+        draw(figure.subplots(), report)
+        found[title] = data(figure)
+    return found
+
+
+def sheet(reports: Sequence[Report]) -> bytes:
+    """All pictures of all inputs as one PNG: a row for each input."""
+    width = len(OF_ONE) * _SIDE_IN
+    figure = Figure(figsize=(width, _SIDE_IN * len(reports) + 0.4), layout="constrained")
+    bands = figure.subfigures(len(reports), 1, squeeze=False)[:, 0]
+    for band, report in zip(bands, reports, strict=True):
+        m = report["all"]
+        band.suptitle(
+            f"{report['name']}: {m['faces']:,} faces, accuracy {m['accuracy']:.2%}, "
+            f"macro F1 {m['macro_f1']:.4f}"
+        )
+        for axes, draw in zip(band.subplots(1, len(OF_ONE)), OF_ONE.values(), strict=True):
+            draw(axes, report)
+    return data(figure, "png")
+
+
+def data(figure: Figure, form: Literal["svg", "png"] = "svg") -> bytes:
+    """The file's bytes; the same figure gives the same ones."""
+    out = io.BytesIO()
+    with rc_context({"svg.hashsalt": "fer_edge"}):
+        no_date = {"Date": None} if form == "svg" else None
+        figure.savefig(out, format=form, dpi=_DPI, metadata=no_date)
+    return out.getvalue()
+
+
+def _interval(report: Report, label: str) -> list[float] | None:
+    row = report["all"]["intervals"]["per_class"].get(label)
+    found: list[float] | None = row["f1"] if row else None
+    return found
