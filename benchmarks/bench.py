@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from fer_edge import DEFAULT_BUNDLE, InputError, Predictor, TargetError, open_bundle
-from fer_edge.benchmarks.job import CROP_PX, Job, Ready, Step
+from fer_edge.benchmarks.job import CROP_PX, Job, Ready
 from fer_edge.benchmarks.machine.environment import cpu_seconds, environment, noise, noise_note
 from fer_edge.benchmarks.measure.accuracy import accuracy, mark_front
 from fer_edge.benchmarks.references.against import load_against
 from fer_edge.benchmarks.references.loadgen import check_loadgen, loadgen
 from fer_edge.benchmarks.references.vendor_tools import TOOLS
 from fer_edge.benchmarks.scenarios.registry import SCENARIOS, TORCH_COMPILE, TORCH_EAGER
+from fer_edge.progress import Step, silent
 
 SCHEMA = 2
 """2: percentiles are of the steady state; rows carry their samples and the scenario's figures."""
@@ -35,7 +36,7 @@ def bench(
     budget_s: float = 20.0,
     hz: float = 30.0,
     deadline_ms: float | None = None,
-    step: Step = lambda what, done, total: None,
+    step: Step = silent,
 ) -> dict[str, Any]:
     """Measure every variant that runs here; gives the report as plain values.
 

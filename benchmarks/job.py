@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge import Predictor
+from fer_edge.progress import Step
 
 CROP_PX = 200
 """Side of the BGR crops that are timed: a driver's face from a 720p cabin camera."""
 
-Step = Callable[[str, int, int], None]
 Ready = Callable[[npt.NDArray[np.uint8]], object]
 """A callable that is given a ready batch: uint8 ``[N, S, S, 3]`` BGR."""
 

@@ -6,7 +6,7 @@ A converter is a module ``converters/TARGET.py`` with
     The precisions it can build, the most accurate first.
 ``build(source, precision, recipe) -> Artifact``
     The files of one variant. Raises ConversionError, and MissingDependencyError without its tools.
-``recipes(source, precision) -> Sequence[Recipe]``
+``recipes(source, precision) -> Sequence[QuantizationRecipe]``
     Ways to build a precision, the usual one first, where there are several: the one that keeps the
     network's answers best is searched for, each on top of the best before it (recipe_search).
     Empty where there is one way.
@@ -27,12 +27,12 @@ from fer_edge.backends.base import Session
 from fer_edge.errors import TargetError
 from fer_edge.training.checkpoint import Checkpoint
 
-Recipe = Mapping[str, Any]
+QuantizationRecipe = Mapping[str, Any]
 """Settings of one way to quantise: plain values, so that they can be recorded."""
 
 
 @dataclass(frozen=True)
-class Source:
+class ConversionInput:
     """What every variant of a bundle is built from.
 
     graph: the checkpoint's deploy graph as ONNX. calibration: uint8 ``[N, S, S, 3]`` BGR faces.
@@ -54,9 +54,9 @@ class Source:
 class Artifact:
     """The files of one variant, by ``folder/name``; fields as in fer_edge.bundle.Variant.
 
-    stand_in: computes what the files say, for machines where their engine cannot run: it judges
-    the variant in the engine's place. None where nothing but the engine can. judge: what it is,
-    for the record.
+    reference_session: makes a session that computes the same files on machines where their engine
+    cannot run; it verifies the variant in the engine's place. None if only the engine can run them.
+    verified_by: name of the reference session, for the record.
     """
 
     entry: str
@@ -64,16 +64,18 @@ class Artifact:
     tools: Mapping[str, str]
     needs: Mapping[str, Any] = field(default_factory=dict)
     batch: Mapping[str, int | None] = field(default_factory=lambda: {"min": 1, "max": None})
-    stand_in: Callable[[], Session] | None = None
-    judge: str = "a stand-in"
+    reference_session: Callable[[], Session] | None = None
+    verified_by: str = "a reference session"
 
 
 class Converter(Protocol):
     PRECISIONS: tuple[str, ...]
 
-    def build(self, source: Source, precision: str, recipe: Recipe) -> Artifact: ...
+    def build(
+        self, source: ConversionInput, precision: str, recipe: QuantizationRecipe
+    ) -> Artifact: ...
 
-    def recipes(self, source: Source, precision: str) -> Sequence[Recipe]: ...
+    def recipes(self, source: ConversionInput, precision: str) -> Sequence[QuantizationRecipe]: ...
 
 
 def targets() -> tuple[str, ...]:

@@ -22,7 +22,7 @@ import numpy.typing as npt
 import torch
 
 from fer_edge.backends.coreml import EMBEDDING, LABEL, PICTURE, PROBABILITIES, coremltools
-from fer_edge.converters.base import Artifact, Recipe, Source
+from fer_edge.converters.base import Artifact, ConversionInput, QuantizationRecipe
 from fer_edge.converters.coreml_evaluator.program import Program, ProgramSession
 from fer_edge.errors import ConversionError, FerEdgeError
 from fer_edge.training.checkpoint import Checkpoint
@@ -37,11 +37,11 @@ NEEDS_MACOS = "14.0"
 """The first with ``quantize`` and ``dequantize``; one operation set for all precisions."""
 
 
-def recipes(source: Source, precision: str) -> tuple[Recipe, ...]:
+def recipes(source: ConversionInput, precision: str) -> tuple[QuantizationRecipe, ...]:
     return ()
 
 
-def build(source: Source, precision: str, recipe: Recipe) -> Artifact:
+def build(source: ConversionInput, precision: str, recipe: QuantizationRecipe) -> Artifact:
     """fp32, fp16; weights of one byte per channel (int8) or of 6 bits from a palette (pal6), both
     with fp16 arithmetic; weights and activations of one byte (w8a8).
 
@@ -74,8 +74,8 @@ def build(source: Source, precision: str, recipe: Recipe) -> Artifact:
         files,
         {"coreml": tools["coremltools"], **tools},
         needs={"macos": NEEDS_MACOS},
-        stand_in=lambda: ProgramSession(files[program], files[weights]),
-        judge="an evaluator of the saved package",
+        reference_session=lambda: ProgramSession(files[program], files[weights]),
+        verified_by="an evaluator of the saved package",
     )
 
 

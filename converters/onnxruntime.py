@@ -9,7 +9,7 @@ from importlib.metadata import version
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.converters.base import Artifact, Recipe, Source
+from fer_edge.converters.base import Artifact, ConversionInput, QuantizationRecipe
 from fer_edge.converters.onnx_graph.precision import RANGES, folded, has_attention, quantised
 
 PRECISIONS = ("fp32", "int8")
@@ -23,17 +23,17 @@ def graph_path(graph: bytes) -> str:
     return f"graph-{hashlib.sha256(graph).hexdigest()[:12]}/model.onnx"
 
 
-def recipes(source: Source, precision: str) -> tuple[Recipe, ...]:
+def recipes(source: ConversionInput, precision: str) -> tuple[QuantizationRecipe, ...]:
     """Sums stay float in ``products``: a transformer's residual stream does not bear rounding, and
     all of its arithmetic is in products."""
     if precision != "int8":
         return ()
-    usual: tuple[Recipe, ...] = () if has_attention(source.graph) else ({},)
+    usual: tuple[QuantizationRecipe, ...] = () if has_attention(source.graph) else ({},)
     products = [{"operations": "products", "ranges": r} for r in RANGES]
     return (*usual, *products, *({"keep_float": count} for count in (2, 4, 8)))
 
 
-def build(source: Source, precision: str, recipe: Recipe) -> Artifact:
+def build(source: ConversionInput, precision: str, recipe: QuantizationRecipe) -> Artifact:
     tools = {name: version(name) for name in ("onnx", "onnxruntime", "torch")}
     if precision == "fp32":
         entry = graph_path(source.graph)
@@ -42,7 +42,9 @@ def build(source: Source, precision: str, recipe: Recipe) -> Artifact:
     return Artifact(entry, {entry: _quantised(source.graph, source.calibration, recipe)}, tools)
 
 
-def _quantised(graph: bytes, calibration: npt.NDArray[np.uint8], recipe: Recipe) -> bytes:
+def _quantised(
+    graph: bytes, calibration: npt.NDArray[np.uint8], recipe: QuantizationRecipe
+) -> bytes:
     """Only where the arithmetic is: convolutions, matrix products, and the sums between them.
     Colour, normalisation and softmax stay in float, and what a matrix product gives: onnxruntime
     runs those as integers in, float out."""

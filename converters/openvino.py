@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.converters.base import Artifact, Recipe, Source
+from fer_edge.converters.base import Artifact, ConversionInput, QuantizationRecipe
 from fer_edge.converters.onnx_graph.precision import check_rounded, has_attention, weighted_layers
 from fer_edge.converters.onnxruntime import graph_path
 from fer_edge.converters.pipeline.recipe_search import ENOUGH
@@ -35,14 +35,14 @@ _MOST_LAYERS = 40
 each, and again after each that it gives back."""
 
 
-def recipes(source: Source, precision: str) -> tuple[Recipe, ...]:
+def recipes(source: ConversionInput, precision: str) -> tuple[QuantizationRecipe, ...]:
     """For transformers the sweep of NNCF's own regression file: SmoothQuant off and at three
     strengths; for all, ranges that let go of outliers, and layers given back to float. In float
     there is one way, and for transformers another if OpenVINO fuses something wrongly."""
     if precision != "int8":
         return ({}, {"fusion": "off"}) if has_attention(source.graph) else ()
     layers, depthwise = weighted_layers(source.graph)
-    revert: tuple[Recipe, ...] = (
+    revert: tuple[QuantizationRecipe, ...] = (
         ({"keep_float": "until accurate"},) if layers <= _MOST_LAYERS else ()
     )
     if depthwise:
@@ -54,7 +54,7 @@ def recipes(source: Source, precision: str) -> tuple[Recipe, ...]:
     return ({}, *ranges, *revert)
 
 
-def build(source: Source, precision: str, recipe: Recipe) -> Artifact:
+def build(source: ConversionInput, precision: str, recipe: QuantizationRecipe) -> Artifact:
     """The float precisions are one graph, the exported one: OpenVINO reads ONNX, and rounds to
     bf16 or f16 as it compiles. Only int8 is another network, and so another file."""
     tools = {name: version(name) for name in ("openvino", "torch", "onnx")}
@@ -67,7 +67,7 @@ def build(source: Source, precision: str, recipe: Recipe) -> Artifact:
 
 
 def _quantised(
-    graph: bytes, calibration: npt.NDArray[np.uint8], recipe: Recipe
+    graph: bytes, calibration: npt.NDArray[np.uint8], recipe: QuantizationRecipe
 ) -> dict[str, bytes]:
     openvino = import_without_telemetry("openvino")
     nncf = import_without_telemetry("nncf")

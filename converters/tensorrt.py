@@ -15,7 +15,7 @@ from fer_edge.backends import tensorrt_cuda as cuda
 from fer_edge.backends.base import Options
 from fer_edge.backends.onnxruntime import OnnxRuntimeSession
 from fer_edge.backends.tensorrt_compile import Profile
-from fer_edge.converters.base import Artifact, Recipe, Source
+from fer_edge.converters.base import Artifact, ConversionInput, QuantizationRecipe
 from fer_edge.converters.onnx_graph.precision import RANGES, half_precision, symmetric_int8
 from fer_edge.converters.onnxruntime import graph_path
 from fer_edge.errors import ConversionError, EngineError, MissingDependencyError, TargetError
@@ -38,7 +38,7 @@ GPUS = {
 """Compute capabilities that a release of TensorRT runs on."""
 
 
-def recipes(source: Source, precision: str) -> tuple[Recipe, ...]:
+def recipes(source: ConversionInput, precision: str) -> tuple[QuantizationRecipe, ...]:
     if precision != "int8":
         return ()
     return (
@@ -47,7 +47,7 @@ def recipes(source: Source, precision: str) -> tuple[Recipe, ...]:
     )
 
 
-def build(source: Source, precision: str, recipe: Recipe) -> Artifact:
+def build(source: ConversionInput, precision: str, recipe: QuantizationRecipe) -> Artifact:
     """One engine and builder log per GPU that the installed library can compile for; the others,
     and all if none was named and none is in this machine, are left to ``fer-edge build``."""
     trt = compiler.library()
@@ -95,12 +95,14 @@ def build(source: Source, precision: str, recipe: Recipe) -> Artifact:
         needs=needs,
         # Smaller batches are filled up and larger ones are run in parts.
         batch={"min": 1, "max": None},
-        stand_in=lambda: OnnxRuntimeSession(model, Options()),
-        judge="ONNX Runtime, running the same strongly typed graph,",
+        reference_session=lambda: OnnxRuntimeSession(model, Options()),
+        verified_by="ONNX Runtime, running the same strongly typed graph,",
     )
 
 
-def _typed(source: Source, precision: str, recipe: Recipe, folder: str) -> tuple[str, bytes]:
+def _typed(
+    source: ConversionInput, precision: str, recipe: QuantizationRecipe, folder: str
+) -> tuple[str, bytes]:
     """Path and bytes of the ONNX that says the precision; fp32 is the exported graph itself."""
     if precision == "fp32":
         return graph_path(source.graph), source.graph

@@ -18,7 +18,7 @@ from fer_edge.errors import (
     TrainingError,
 )
 from fer_edge.labels import EMOTIONS
-from fer_edge.predictor import Choice, Predictor
+from fer_edge.predictor import Predictor, VariantChoice
 from fer_edge.preprocess import read_image
 from fer_edge.results import Prediction, Times
 from fer_edge.shipped import DEFAULT_BUNDLE
@@ -31,7 +31,6 @@ __all__ = [
     "Bundle",
     "BundleError",
     "CheckpointError",
-    "Choice",
     "ConversionError",
     "DataError",
     "EngineError",
@@ -48,6 +47,7 @@ __all__ = [
     "Times",
     "TrainingError",
     "Variant",
+    "VariantChoice",
     "open_bundle",
     "read_image",
 ]

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from fer_edge.backends import tensorrt
 from fer_edge.backends.base import Options
-from fer_edge.backends.tensorrt_compile import Step
 from fer_edge.bundle import open_bundle
 from fer_edge.errors import TargetError
+from fer_edge.progress import Step
 
 
 def build(

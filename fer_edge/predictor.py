@@ -25,11 +25,11 @@ FLAT_BELOW = 4.0
 """Standard deviation of the brightness (0..255) under which a crop shows no face: an unlit,
 saturated or covered camera. FER2013's flattest real faces lie above 10."""
 
-Source = Image | str | Path
+ImageSource = Image | str | Path
 
 
 @dataclass(frozen=True)
-class Choice:
+class VariantChoice:
     """What became of one variant. reason is None for the one that was taken.
 
     warning: where its parity was not judged on the engine itself, or not at all, how it was.
@@ -103,10 +103,10 @@ class Predictor:
         self._exclude = frozenset(exclude)
         self._labels = self._bundle.labels
         self._session: Session | None = None
-        self._choices: list[Choice] = []
+        self._choices: list[VariantChoice] = []
         self._lock = threading.Lock()
         for variant in self._bundle.variants:
-            self._choices.append(self._consider(variant, target, precision))
+            self._choices.append(self._try_variant(variant, target, precision))
         if self._session is None:
             wanted = "/".join(filter(None, (target, precision))) or "any variant"
             fits = [
@@ -119,11 +119,13 @@ class Predictor:
                 "here: " + "; ".join(map(str, fits or self._choices))
             )
 
-    def _consider(self, variant: Variant, target: str | None, precision: str | None) -> Choice:
+    def _try_variant(
+        self, variant: Variant, target: str | None, precision: str | None
+    ) -> VariantChoice:
         """Load a variant unless a better one was, or it does not fit; says which it was."""
 
-        def choice(reason: str | None) -> Choice:
-            return Choice(
+        def choice(reason: str | None) -> VariantChoice:
+            return VariantChoice(
                 variant.target, variant.precision, reason is None, reason, _unproven(variant)
             )
 
@@ -156,12 +158,12 @@ class Predictor:
         """Canonical names, in the order of the network's outputs."""
         return self._labels
 
-    def explain(self) -> list[Choice]:
+    def explain(self) -> list[VariantChoice]:
         """Each variant of the bundle, in order of preference: taken, or why not."""
         return list(self._choices)
 
     def __call__(
-        self, image: Source, box: Box | None = None, *, colour: Colour = "bgr"
+        self, image: ImageSource, box: Box | None = None, *, colour: Colour = "bgr"
     ) -> Prediction:
         """The expression of one face.
 
@@ -174,7 +176,7 @@ class Predictor:
         return self._predict([self._face(image, box, colour)], start)[0]
 
     def predict_batch(
-        self, images: Iterable[Source] | npt.NDArray[np.uint8], *, colour: Colour = "bgr"
+        self, images: Iterable[ImageSource] | npt.NDArray[np.uint8], *, colour: Colour = "bgr"
     ) -> list[Prediction]:
         """One Prediction per face, in order: a list of crops and paths, or uint8 ``[N, H, W, 3]``.
 
@@ -195,7 +197,7 @@ class Predictor:
         return self._predict(faces, start) if faces else []
 
     def predict_faces(
-        self, image: Source, boxes: Sequence[Box], *, colour: Colour = "bgr"
+        self, image: ImageSource, boxes: Sequence[Box], *, colour: Colour = "bgr"
     ) -> list[Prediction]:
         """One Prediction per box ``(x, y, width, height)`` in one image; no boxes, no answers."""
         start = time.perf_counter_ns()
@@ -241,13 +243,13 @@ class Predictor:
     ) -> None:
         self.close()
 
-    def _image(self, image: Source, colour: Colour) -> Image:
+    def _image(self, image: ImageSource, colour: Colour) -> Image:
         if isinstance(image, str | Path):
             check_colour(colour)
             return as_bgr(read_image(image))
         return as_bgr(image, colour)
 
-    def _face(self, image: Source, box: Box | None, colour: Colour) -> Image:
+    def _face(self, image: ImageSource, box: Box | None, colour: Colour) -> Image:
         face = self._image(image, colour)
         return face if box is None else crop(face, box, self._bundle.crop.margin)
 

@@ -14,11 +14,15 @@ from fer_edge.errors import MissingDependencyError
 
 
 class Step(Protocol):
-    def __call__(self, what: str, done: int, total: int) -> None: ...
+    def __call__(self, what: str, done: int, total: int, /) -> None: ...
 
 
 class Say(Protocol):
-    def __call__(self, text: str) -> None: ...
+    def __call__(self, text: str, /) -> None: ...
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """A Step that shows nothing."""
 
 
 @contextmanager

@@ -80,7 +80,7 @@ def test_the_public_names_are_these() -> None:
         "Bundle",
         "BundleError",
         "CheckpointError",
-        "Choice",
+        "VariantChoice",
         "ConversionError",
         "DEFAULT_BUNDLE",
         "DataError",

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 
 from fer_edge.atomic import write_folder
 from fer_edge.errors import CheckpointError, FerEdgeError
-from fer_edge.training.models.network import FaceNet, ModelSpec
+from fer_edge.training.models.network import ExpressionNet, ModelSpec
 
 SCHEMA = 1
 WEIGHTS, CARD = "model.safetensors", "card.json"
@@ -29,7 +29,7 @@ class Checkpoint:
     facts: recipe, seed, data fingerprint, metrics, licences; carried along, never interpreted.
     """
 
-    model: FaceNet
+    model: ExpressionNet
     temperature: float = 1.0
     abstain_below: float = 0.0
     facts: dict[str, Any] = field(default_factory=dict)
@@ -99,7 +99,7 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
         ):
             raise CheckpointError(f"{folder / CARD} holds an impossible {key}: {value!r}")
     try:
-        model = FaceNet(ModelSpec.from_dict(card.get("model", {}))).eval()
+        model = ExpressionNet(ModelSpec.from_dict(card.get("model", {}))).eval()
     except FerEdgeError as error:
         raise CheckpointError(f"{folder / CARD}: {error}") from error
     try:

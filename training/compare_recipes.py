@@ -18,6 +18,8 @@ from typing import Any
 import click
 import matplotlib
 
+from fer_edge.progress import Say, Step, silent
+
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.ticker import MaxNLocator
@@ -26,7 +28,6 @@ from fer_edge.errors import FerEdgeError, RecipeError
 from fer_edge.page import markdown_table
 from fer_edge.progress import progress
 from fer_edge.training.config.recipe import Recipe, load_recipe
-from fer_edge.training.data.holdout import Say, Step
 from fer_edge.training.evaluation.evaluate import evaluate
 from fer_edge.training.loop.run_folder import METRICS
 from fer_edge.training.loop.train import train
@@ -54,7 +55,7 @@ def compare(
     data: Path,
     runs: Path,
     say: Say = print,
-    step: Step = lambda what, done, total: None,
+    step: Step = silent,
 ) -> list[Result]:
     """Train each recipe into a folder of its own below ``runs``, or go on there, and evaluate it.
 

@@ -15,7 +15,7 @@ from fer_edge.shipped import FACES
 from fer_edge.training.checkpoint import CARD, Checkpoint, load_checkpoint, save_checkpoint
 from fer_edge.training.data.faces import load_faces
 from fer_edge.training.deploy import DeployModule
-from fer_edge.training.models.network import FaceNet, InputSpec, ModelSpec
+from fer_edge.training.models.network import ExpressionNet, InputSpec, ModelSpec
 from fer_edge.training.models.pretrained import Account, read_state
 
 import timm  # isort: skip  (after the torchvision shim)
@@ -52,9 +52,9 @@ def import_checkpoint(
     return account, _rounding(checkpoint, load_checkpoint(out))
 
 
-def take_over(path: str | Path, spec: ModelSpec) -> tuple[FaceNet, Account]:
+def take_over(path: str | Path, spec: ModelSpec) -> tuple[ExpressionNet, Account]:
     """timm's network with these weights as ours, in eval mode; proven to give the same logits."""
-    net = FaceNet(spec).eval()
+    net = ExpressionNet(spec).eval()
     classes = len(spec.labels)
     try:
         whole = timm.create_model(
@@ -122,7 +122,7 @@ def _load(whole: nn.Module, path: str | Path, state: dict[str, Tensor], digest: 
     return account
 
 
-def _copy(whole: nn.Module, name: str, net: FaceNet) -> None:
+def _copy(whole: nn.Module, name: str, net: ExpressionNet) -> None:
     state = whole.state_dict()
     net.backbone.load_state_dict({n: state[n] for n in net.backbone.state_dict()})
     linear = net.head[1]
@@ -133,7 +133,7 @@ def _copy(whole: nn.Module, name: str, net: FaceNet) -> None:
         linear.bias.copy_(torch.zeros(len(linear.bias)) if bias is None else bias)
 
 
-def _prove(whole: nn.Module, net: FaceNet, spec: ModelSpec, name: str) -> None:
+def _prove(whole: nn.Module, net: ExpressionNet, spec: ModelSpec, name: str) -> None:
     generator = torch.Generator().manual_seed(0)
     side = spec.input.size_px
     x = torch.randn(4, spec.input.channels, side, side, generator=generator)

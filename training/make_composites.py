@@ -22,7 +22,7 @@ import pyarrow.parquet
 from rich.progress import track
 
 from fer_edge.labels import EMOTIONS, SOURCE_ORDERS
-from fer_edge.training.data.faces import Face, load_faces, pixel_hash
+from fer_edge.training.data.faces import LabelledFace, load_faces, pixel_hash
 from fer_edge.training.evaluation.runner import opened
 
 AVERAGED = 24
@@ -35,7 +35,7 @@ _SEED = 2026
 Floats = npt.NDArray[np.float32]
 
 
-def clear_faces(faces: list[Face], label: str) -> list[Face]:
+def clear_faces(faces: list[LabelledFace], label: str) -> list[LabelledFace]:
     """The faces of a class on which FER+'s ten voters agreed most, where there are votes."""
     column = SOURCE_ORDERS["ferplus"].index(label)
     # FER2013 repeats pictures; a twin would weigh twice, and in a small class show somebody.
@@ -46,7 +46,7 @@ def clear_faces(faces: list[Face], label: str) -> list[Face]:
     return [own[i] for _, i in ranked[: max(len(own) // 2, AVERAGED)]]
 
 
-def normalised(faces: list[Face]) -> Floats:
+def normalised(faces: list[LabelledFace]) -> Floats:
     """Grey faces ``[N, H, W]``, each of mean 0 and deviation 1."""
     grey = np.stack([cv2.cvtColor(f.read(), cv2.COLOR_BGR2GRAY) for f in faces]).astype(np.float32)
     deviation: Floats = np.maximum(grey.std((1, 2), keepdims=True), 1)

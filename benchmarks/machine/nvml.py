@@ -8,7 +8,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Gpu:
+class GpuReading:
     """clock_mhz: of the multiprocessors. energy_mj: millijoules since the driver was loaded (Volta
     and later). None for what a GPU or its driver does not tell."""
 
@@ -18,7 +18,7 @@ class Gpu:
     energy_mj: int | None
 
 
-def gpus() -> list[Gpu]:
+def gpus() -> list[GpuReading]:
     """The GPUs now, in NVML's order; none without a driver, or without cuda-python."""
     try:
         from cuda.bindings import nvml
@@ -37,14 +37,14 @@ def gpus() -> list[Gpu]:
         nvml.shutdown()
 
 
-def _gpu(nvml: Any, handle: int) -> Gpu:
+def _gpu(nvml: Any, handle: int) -> GpuReading:
     def told(ask: Callable[..., int], *what: int) -> int | None:
         try:
             return ask(handle, *what)
         except nvml.NvmlError:
             return None
 
-    return Gpu(
+    return GpuReading(
         nvml.device_get_name(handle),
         told(nvml.device_get_clock_info, nvml.ClockType.CLOCK_SM),
         told(nvml.device_get_temperature_v, nvml.TemperatureSensors.TEMPERATURE_GPU),

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-Row = dict[str, Any]
+ReportRow = dict[str, Any]
 
-Cell = Callable[[Row], str]
+Cell = Callable[[ReportRow], str]
 
 
 def _ms(key: str) -> Cell:
-    def cell(row: Row) -> str:
+    def cell(row: ReportRow) -> str:
         if row[key] is None:
             return f"{row['missing'][key]:,} short"
         return f"{row[key]:.3f}"
@@ -24,17 +24,17 @@ def _percent(key: str) -> Cell:
     return lambda row: f"{row[key]:.2%}"
 
 
-def _faces(row: Row) -> str:
+def _faces(row: ReportRow) -> str:
     return f"{row['throughput_hz']:,.0f}"
 
 
-def _settled(row: Row) -> str:
+def _settled(row: ReportRow) -> str:
     if row["steady"] is None:
         return "too few to tell"
     return f"after {row['discarded']:,}" if row["steady"] else "NOT steady"
 
 
-def _seconds(key: str, row: Row) -> str:
+def _seconds(key: str, row: ReportRow) -> str:
     return f"{row[key]:.3f}"
 
 
@@ -42,12 +42,12 @@ def _ratio(found: dict[str, float]) -> str:
     return f"{found['ratio']:.3f}x ({found['low']:.3f} to {found['high']:.3f})"
 
 
-def _slower(row: Row, percentile: str) -> str:
+def _slower(row: ReportRow, percentile: str) -> str:
     found = row["slower_by"].get(percentile)
     return _ratio(found) if found and row["state"] == "contended" else ""
 
 
-def _ends(row: Row, key: str, *, gpu: bool = False) -> str:
+def _ends(row: ReportRow, key: str, *, gpu: bool = False) -> str:
     """gpu: of the first one."""
     points = [row["timeline"][i] for i in (0, -1)]
     first, last = (point["gpus"][0][key] if gpu else point[key] for point in points)
@@ -58,7 +58,7 @@ def _growth(value: float | None) -> str:
     return "too few calls" if value is None else f"{value / 1e6:+.2f}"
 
 
-def _mj_a_face(row: Row) -> str:
+def _mj_a_face(row: ReportRow) -> str:
     return "" if row.get("energy_j") is None else f"{1e3 * row['energy_j'] / row['faces']:.2f}"
 
 
@@ -137,7 +137,7 @@ _COLUMNS: dict[str, dict[str, Cell]] = {
 
 
 def _against(name: str) -> Cell:
-    def cell(row: Row) -> str:
+    def cell(row: ReportRow) -> str:
         found = row.get("speedup", {}).get(name)
         return f"{found['ratio']:.2f}x" if found else ""
 
@@ -148,7 +148,7 @@ def _tool(key: str, form: str) -> Cell:
     return lambda row: form.format(row["tool"][key]) if "tool" in row else ""
 
 
-def _over_tool(row: Row) -> str:
+def _over_tool(row: ReportRow) -> str:
     if "tool" not in row or row["p50_ms"] is None:
         return ""
     return f"{row['p50_ms'] / row['tool']['p50_ms']:.2f}x"

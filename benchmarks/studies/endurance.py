@@ -22,6 +22,7 @@ from fer_edge.benchmarks.scenarios.memory import memory_figures
 from fer_edge.benchmarks.studies.clips import repeated
 from fer_edge.benchmarks.studies.command import Command
 from fer_edge.monitor import Detector, DriverMonitor, Frames, WholeFrame
+from fer_edge.progress import silent
 
 _READINGS = 100
 _MIN_FRAMES = 2_000
@@ -41,7 +42,7 @@ def endure(
     *,
     bundle: str | Path | None = None,
     detector: Detector | str | Path | None = None,
-    step: Callable[[str, int, int], None] = lambda what, done, total: None,
+    step: Callable[[str, int, int], None] = silent,
 ) -> dict[str, Any]:
     """Readings ``[frames, rss_bytes, descriptors]`` and what they say; see METHOD.
 

@@ -28,6 +28,7 @@ from fer_edge.benchmarks.scenarios.contended import load
 from fer_edge.benchmarks.studies.clips import Image, paced, repeated
 from fer_edge.benchmarks.studies.command import Command
 from fer_edge.monitor import Detector, DriverMonitor, Frames, MonitorState, WholeFrame
+from fer_edge.progress import silent
 
 _KEPT_BYTES = 256 * 1024 * 1024
 """Of decoded frames: a camera hands them over, so decoding them is no part of its cost."""
@@ -50,7 +51,7 @@ def full_speed(
     *,
     bundle: str | Path | None = None,
     detector: Detector | str | Path | None = None,
-    step: Callable[[str, int, int], None] = lambda what, done, total: None,
+    step: Callable[[str, int, int], None] = silent,
 ) -> dict[str, Any]:
     """A row for the clip as fast as it goes."""
     source = Frames(repeated(clip, frames + _WARM_UP), hz=30.0)
@@ -65,7 +66,7 @@ def camera(
     *,
     bundle: str | Path | None = None,
     detector: Detector | str | Path | None = None,
-    step: Callable[[str, int, int], None] = lambda what, done, total: None,
+    step: Callable[[str, int, int], None] = silent,
 ) -> dict[str, Any]:
     """A row for a camera at ``hz`` that shows the clip."""
     images: list[Image] = []
@@ -131,7 +132,7 @@ def benchmark(
     loaded: bool = False,
     bundle: str | Path | None = None,
     detector: Detector | str | Path | None = None,
-    step: Callable[[str, int, int], None] = lambda what, done, total: None,
+    step: Callable[[str, int, int], None] = silent,
 ) -> dict[str, Any]:
     """All rows, the environment and what disturbed them."""
     env, before = environment(), cpu_seconds()

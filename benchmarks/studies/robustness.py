@@ -25,6 +25,7 @@ import numpy.typing as npt
 from fer_edge import DataError, Prediction, Predictor
 from fer_edge.benchmarks.machine.environment import environment
 from fer_edge.benchmarks.studies.command import Command
+from fer_edge.progress import silent
 
 Image = npt.NDArray[np.uint8]
 Change = Callable[[Image], Image]
@@ -79,7 +80,7 @@ def robustness(
     split: str | None = "val",
     faces: int = 700,
     seed: int = 2026,
-    step: Callable[[str, int, int], None] = lambda what, done, total: None,
+    step: Callable[[str, int, int], None] = silent,
 ) -> dict[str, Any]:
     """A row for each change: ``right`` (share of right first choices), ``same`` (as untouched),
     ``answered`` (not uncertain), ``right_of_answered`` and ``recall`` by label.

@@ -18,7 +18,7 @@ from fer_edge.benchmarks.measure.timing import interleaved, ratio_interval
 from fer_edge.training.config.recipe import Recipe, load_recipe
 from fer_edge.training.models.depthwise import quicken
 from fer_edge.training.models.from_recipe import model_spec
-from fer_edge.training.models.network import FaceNet
+from fer_edge.training.models.network import ExpressionNet
 
 _STEPS, _BUDGET_S = 24, 180.0
 
@@ -26,7 +26,7 @@ _STEPS, _BUDGET_S = 24, 180.0
 def training_step(recipe: Recipe, quick: bool) -> Callable[[], object]:
     torch.manual_seed(0)
     spec = model_spec(recipe)
-    net = FaceNet(spec).train()
+    net = ExpressionNet(spec).train()
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if quick:
         print(f"{spec.backbone}: {quicken(net)} strided depthwise layers made quick")

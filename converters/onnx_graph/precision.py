@@ -18,7 +18,7 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper, shape_inference
 
-from fer_edge.converters.base import Recipe
+from fer_edge.converters.base import QuantizationRecipe
 from fer_edge.converters.onnx_graph.export import INPUT, PROBABILITIES
 from fer_edge.errors import ConversionError
 
@@ -67,7 +67,9 @@ which in transformers are a hundred times the rest."""
 _HELD_BYTES = 2 << 30
 
 
-def quantised(graph: bytes, faces: npt.NDArray[np.uint8], recipe: Recipe, **settings: Any) -> bytes:
+def quantised(
+    graph: bytes, faces: npt.NDArray[np.uint8], recipe: QuantizationRecipe, **settings: Any
+) -> bytes:
     """A folded graph in Q/DQ form, int8 per-channel weights, calibrated on faces.
 
     Products of two activations stay float: attention loses more by rounding than it gains, and with
@@ -194,7 +196,7 @@ def _worst_layers(given: Path, quantised: Path, faces: npt.NDArray[np.uint8]) ->
     return [name for _, name in sorted(layers)]
 
 
-def symmetric_int8(graph: bytes, faces: npt.NDArray[np.uint8], recipe: Recipe) -> bytes:
+def symmetric_int8(graph: bytes, faces: npt.NDArray[np.uint8], recipe: QuantizationRecipe) -> bytes:
     """Q/DQ with zero points of 0 for weights and activations, the only kind TensorRT takes.
 
     Biases stay float (int32 ones are ONNX Runtime's own form), and so does what a layer gives:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,23 +15,28 @@ import torch
 
 from fer_edge.backends.base import Options, Outputs, Session, backend
 from fer_edge.bundle import Variant, listed
-from fer_edge.converters.base import Artifact, Recipe, Source, converter
+from fer_edge.converters.base import Artifact, ConversionInput, QuantizationRecipe, converter
 from fer_edge.converters.pipeline.assemble_bundle import merged
 from fer_edge.converters.pipeline.crash_probe import crash
-from fer_edge.converters.pipeline.face_samples import FaceSet
-from fer_edge.converters.pipeline.parity import Limits, compare, failures, prove_batches, run_all
+from fer_edge.converters.pipeline.face_samples import FaceSamples
+from fer_edge.converters.pipeline.parity import (
+    ParityLimits,
+    compare,
+    failures,
+    prove_batches,
+    run_all,
+)
 from fer_edge.converters.pipeline.recipe_search import best_recipe
 from fer_edge.errors import ConversionError
 from fer_edge.machine import cpu_name
 from fer_edge.preprocess import CropRule
+from fer_edge.progress import Say
 from fer_edge.training.checkpoint import Checkpoint
 from fer_edge.training.deploy import DeployModule
 
-Say = Callable[[str], None]
-
 
 @dataclass(frozen=True)
-class Candidate:
+class BuiltVariant:
     """A variant that is built, but not yet written.
 
     session: what judges it: its engine, or a stand-in where ``unable`` says why that cannot run
@@ -46,7 +51,7 @@ class Candidate:
 
 
 def torch_outputs(checkpoint: Checkpoint, images: npt.NDArray[np.uint8]) -> Outputs:
-    """The reference: the deploy graph in torch, fp32, on the CPU. images: as in FaceSet."""
+    """The reference: the deploy graph in torch, fp32, on the CPU. images: as in FaceSamples."""
     module = DeployModule(checkpoint)
     with torch.inference_mode():
         parts = [module(part) for part in torch.split(torch.from_numpy(images), 64)]
@@ -57,9 +62,9 @@ def torch_outputs(checkpoint: Checkpoint, images: npt.NDArray[np.uint8]) -> Outp
 
 
 def build_variant(
-    target: str, precision: str, source: Source, rule: CropRule, say: Say
-) -> Candidate:
-    """One variant, loaded by its engine if that is here and survives it; see Candidate.
+    target: str, precision: str, source: ConversionInput, rule: CropRule, say: Say
+) -> BuiltVariant:
+    """One variant, loaded by its engine if that is here and survives it; see BuiltVariant.
 
     Raises ConversionError, TargetError, EngineError.
     """
@@ -72,8 +77,8 @@ def build_variant(
 
 
 def _recipe(
-    target: str, precision: str, source: Source, rule: CropRule, say: Say
-) -> tuple[Recipe, list[dict[str, Any]]]:
+    target: str, precision: str, source: ConversionInput, rule: CropRule, say: Say
+) -> tuple[QuantizationRecipe, list[dict[str, Any]]]:
     """The recipe that keeps the most decisions on the calibration faces, and the search's log."""
     recipes = converter(target).recipes(source, precision)
     if len(recipes) < 2:
@@ -81,7 +86,7 @@ def _recipe(
     expected = torch_outputs(source.checkpoint, source.calibration)[0]
     anywhere = replace(source, gpus=())  # engines are compiled for the chosen recipe alone
 
-    def agreement(recipe: Recipe) -> float | None:
+    def agreement(recipe: QuantizationRecipe) -> float | None:
         artifact = converter(target).build(anywhere, precision, recipe)
         candidate = _loaded(target, precision, artifact, source, rule)
         if candidate.session is None:
@@ -90,15 +95,15 @@ def _recipe(
             answers = run_all(candidate.session, source.calibration)[0]
         kept = answers.argmax(1) == expected.argmax(1)
         if precision == "fp32":  # decisions can agree by luck where the arithmetic is wrong
-            kept &= np.abs(answers - expected).max(1) <= Limits().fp32_max_abs_dp
+            kept &= np.abs(answers - expected).max(1) <= ParityLimits().fp32_max_abs_dp
         return float(kept.mean())
 
     return best_recipe(recipes, agreement, say)
 
 
 def _loaded(
-    target: str, precision: str, artifact: Artifact, source: Source, rule: CropRule
-) -> Candidate:
+    target: str, precision: str, artifact: Artifact, source: ConversionInput, rule: CropRule
+) -> BuiltVariant:
     variant = Variant(
         target=target,
         precision=precision,
@@ -116,16 +121,16 @@ def _loaded(
         unable = crash(*merged(Path("probe.fer"), source.checkpoint, rule, *alone, None, {}))
         if unable is None:
             session = engine.load(variant, artifact.files, Options())
-    elif artifact.stand_in is not None:
-        session = artifact.stand_in()
-    return Candidate(variant, artifact, session, unable)
+    elif artifact.reference_session is not None:
+        session = artifact.reference_session()
+    return BuiltVariant(variant, artifact, session, unable)
 
 
 def judge_variant(
-    candidate: Candidate,
+    candidate: BuiltVariant,
     reference: Outputs,
-    gate: FaceSet,
-    calibration: FaceSet,
+    gate: FaceSamples,
+    calibration: FaceSamples,
     labels: Sequence[str],
     allow_drop: float | None,
     say: Say,
@@ -135,7 +140,7 @@ def judge_variant(
     assert candidate.session is not None
     outputs = run_all(candidate.session, gate.images)
     report: dict[str, Any] = compare(reference, outputs, gate.truth, labels)
-    broken = failures(report, variant.precision, Limits(), allow_drop)
+    broken = failures(report, variant.precision, ParityLimits(), allow_drop)
     try:
         report["batch_sizes"] = prove_batches(candidate.session, gate.images, outputs)
     except ConversionError as error:
@@ -148,8 +153,8 @@ def judge_variant(
     }
     if candidate.unable is not None:
         report["judged_by"] = (
-            f"{candidate.artifact.judge} in place of the engine, which has not run anywhere yet: "
-            f"{candidate.unable}"
+            f"{candidate.artifact.verified_by} in place of the engine, which has not run anywhere "
+            f"yet: {candidate.unable}"
         )
     if variant.precision in ("int8", "w8a8"):
         report["calibration"] = calibration.as_dict()

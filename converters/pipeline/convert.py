@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from fer_edge.bundle import Bundle, open_bundle, write_bundle
-from fer_edge.converters.base import Source, converter
+from fer_edge.converters.base import ConversionInput, converter
 from fer_edge.converters.base import targets as known_targets
 from fer_edge.converters.onnx_graph.export import export_onnx
 from fer_edge.converters.pipeline.assemble_bundle import merged, refusal
 from fer_edge.converters.pipeline.build_variant import (
-    Candidate,
+    BuiltVariant,
     build_variant,
     judge_variant,
     torch_outputs,
 )
-from fer_edge.converters.pipeline.face_samples import FaceSet, calibration_faces, gate_faces
+from fer_edge.converters.pipeline.face_samples import FaceSamples, calibration_faces, parity_faces
 from fer_edge.converters.pipeline.quick_latency import beaten, single_face_p50_ms
 from fer_edge.errors import (
     BundleError,
@@ -29,9 +29,8 @@ from fer_edge.errors import (
 )
 from fer_edge.machine import cpu_name
 from fer_edge.preprocess import CropRule
+from fer_edge.progress import Say
 from fer_edge.training.checkpoint import Checkpoint, load_checkpoint
-
-Say = Callable[[str], None]
 
 ALL, AUTO = "all", "auto"
 """Precisions that mean: what this target has and this machine can run. ``all`` keeps what passes
@@ -67,7 +66,7 @@ def convert(
     the composite faces that ship with the package. calibrate: other faces for int8.
     allow_drop: accuracy, as a share, that reduced precisions may lose; recorded in the bundle.
     allow_unproven: write variants that nothing here can judge, marked so in the bundle.
-    batch_sizes, gpus, workspace_mib: see converters.base.Source.
+    batch_sizes, gpus, workspace_mib: see converters.base.ConversionInput.
 
     What was tried and left out is in the bundle's ``provenance["refused"]``, with its figures.
 
@@ -83,14 +82,16 @@ def convert(
     rule = CropRule(spec.input.size_px, CROP_MARGIN)
     if data is None:
         say("No --data given: parity is judged on the composite faces that ship with fer_edge.")
-    gate = gate_faces(_path(data), spec.labels, rule)
+    gate = parity_faces(_path(data), spec.labels, rule)
     calibration = calibration_faces(_path(calibrate) or _path(data), spec.labels, rule, gate, seed)
     say(f"{len(gate.images):,} faces judge, {len(calibration.images)} others calibrate")
     say(f"Exporting {spec.backbone}")
     graph = export_onnx(source)
     reference = torch_outputs(source, gate.images)
     lenient = bool({ALL, AUTO} & set(precisions))
-    work = Source(source, graph, calibration.images, tuple(batch_sizes), tuple(gpus), workspace_mib)
+    work = ConversionInput(
+        source, graph, calibration.images, tuple(batch_sizes), tuple(gpus), workspace_mib
+    )
     judged = []
     for target, precision in wanted:
         try:
@@ -188,7 +189,7 @@ def _wanted(targets: Sequence[str], precisions: Sequence[str]) -> list[tuple[str
     return wanted
 
 
-def _timed(candidates: list[Candidate], gate: FaceSet, say: Say) -> list[Candidate]:
+def _timed(candidates: list[BuiltVariant], gate: FaceSamples, say: Say) -> list[BuiltVariant]:
     """With its latency here, and the variant that makes it pointless, if any, for each whose
     engine can run here."""
     others = [c for c in candidates if c.unable is not None]

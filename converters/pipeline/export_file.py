@@ -18,8 +18,14 @@ from fer_edge.backends.base import Batch, Options, Outputs, Session
 from fer_edge.backends.onnxruntime import OnnxRuntimeSession
 from fer_edge.converters.onnx_graph.export import export_onnx
 from fer_edge.converters.pipeline.build_variant import torch_outputs
-from fer_edge.converters.pipeline.face_samples import gate_faces
-from fer_edge.converters.pipeline.parity import Limits, compare, failures, prove_batches, run_all
+from fer_edge.converters.pipeline.face_samples import parity_faces
+from fer_edge.converters.pipeline.parity import (
+    ParityLimits,
+    compare,
+    failures,
+    prove_batches,
+    run_all,
+)
 from fer_edge.errors import ConversionError, EngineError, InputError, ParityError
 from fer_edge.preprocess import CropRule
 from fer_edge.training.checkpoint import Checkpoint, load_checkpoint
@@ -42,7 +48,7 @@ def export_file(
     write, load = FORMS[form]
     source = load_checkpoint(checkpoint)
     labels, size_px = source.spec.labels, source.spec.input.size_px
-    gate = gate_faces(None if data is None else Path(data), labels, CropRule(size_px))
+    gate = parity_faces(None if data is None else Path(data), labels, CropRule(size_px))
     reference = torch_outputs(source, gate.images)
     try:
         content = write(source)
@@ -55,7 +61,7 @@ def export_file(
             f"{source.spec.backbone} cannot be exported as {form}: {error}"
         ) from error
     report = compare(reference, outputs, gate.truth, labels)
-    if broken := failures(report, "fp32", Limits(), None):
+    if broken := failures(report, "fp32", ParityLimits(), None):
         raise ParityError(f"the {form} file answers otherwise than its checkpoint: {broken[0]}")
     proven = prove_batches(session, gate.images, outputs)
     try:

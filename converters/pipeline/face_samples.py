@@ -13,7 +13,7 @@ import numpy.typing as npt
 from fer_edge.errors import DataError, MissingPartError
 from fer_edge.preprocess import CropRule, to_batch
 from fer_edge.shipped import FACES
-from fer_edge.training.data.faces import Face, load_faces, pixel_hash, stratified
+from fer_edge.training.data.faces import LabelledFace, load_faces, pixel_hash, stratified
 
 CALIBRATION_FACES = 300
 """NNCF's and the vendors' usual number; more changed nothing in their own regressions."""
@@ -21,7 +21,7 @@ MIN_GATE_FACES = 100
 
 
 @dataclass(frozen=True)
-class FaceSet:
+class FaceSamples:
     """Resized faces, uint8 ``[N, S, S, 3]`` BGR, and what is recorded of them."""
 
     images: npt.NDArray[np.uint8]
@@ -33,9 +33,9 @@ class FaceSet:
         return {"source": self.source, "faces": len(self.images), "sha256": self.sha256}
 
 
-def gate_faces(
+def parity_faces(
     source: Path | None, labels: tuple[str, ...], rule: CropRule, most: int | None = None
-) -> FaceSet:
+) -> FaceSamples:
     """The faces of ``val`` (or of a source without splits) that variants are judged on.
 
     most: take a stratified sample of that many; None takes all.
@@ -55,10 +55,10 @@ def calibration_faces(
     source: Path | None,
     labels: tuple[str, ...],
     rule: CropRule,
-    gate: FaceSet,
+    gate: FaceSamples,
     seed: int,
     count: int = CALIBRATION_FACES,
-) -> FaceSet:
+) -> FaceSamples:
     """A seeded, stratified sample of ``train``, without any picture that the gate uses; fewer
     than ``count`` if there are no more.
 
@@ -80,7 +80,7 @@ def calibration_faces(
     return _resized([candidates[i] for i in keep], source, rule)
 
 
-def _load(source: Path, split: str, labels: tuple[str, ...]) -> list[Face]:
+def _load(source: Path, split: str, labels: tuple[str, ...]) -> list[LabelledFace]:
     try:
         return load_faces(source, split, labels)
     except MissingPartError as error:
@@ -90,9 +90,9 @@ def _load(source: Path, split: str, labels: tuple[str, ...]) -> list[Face]:
             raise DataError(f"expected a {split} part in {source}: {error}") from error
 
 
-def _resized(faces: list[Face], source: Path | None, rule: CropRule) -> FaceSet:
+def _resized(faces: list[LabelledFace], source: Path | None, rule: CropRule) -> FaceSamples:
     digest = hashlib.sha256("\n".join(sorted(pixel_hash(face) for face in faces)).encode())
-    return FaceSet(
+    return FaceSamples(
         images=to_batch([face.read() for face in faces], rule),
         truth=[face.label for face in faces],
         source="shipped composite faces" if source is None else source.name,

@@ -17,25 +17,26 @@ from typing import Any
 import numpy as np
 import torch
 
-from fer_edge.converters.base import Source, converter, targets
+from fer_edge.converters.base import ConversionInput, converter, targets
 from fer_edge.converters.onnx_graph.export import export_onnx
 from fer_edge.converters.pipeline.build_variant import (
-    Candidate,
+    BuiltVariant,
     build_variant,
     judge_variant,
     torch_outputs,
 )
 from fer_edge.converters.pipeline.convert import CROP_MARGIN
-from fer_edge.converters.pipeline.face_samples import FaceSet, calibration_faces, gate_faces
+from fer_edge.converters.pipeline.face_samples import FaceSamples, calibration_faces, parity_faces
 from fer_edge.converters.pipeline.quick_latency import single_face_p50_ms
 from fer_edge.errors import FerEdgeError, InputError
 from fer_edge.labels import EMOTIONS
 from fer_edge.page import markdown_table
 from fer_edge.preprocess import CropRule
+from fer_edge.progress import Say, Step, silent
 from fer_edge.shipped import DEFAULT_CHECKPOINT
 from fer_edge.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from fer_edge.training.deploy import DeployModule
-from fer_edge.training.models.network import FaceNet, InputSpec, ModelSpec, parameter_count
+from fer_edge.training.models.network import ExpressionNet, InputSpec, ModelSpec, parameter_count
 
 FACES = 280
 """Faces that judge each cell: forty of each class, more than the 256 that a verdict needs."""
@@ -46,12 +47,9 @@ varies, and every rounding turns decisions. A small ViT in int8 kept 91 % of the
 _RIDGE = 1.0
 _SEED = 2026
 
-Say = Callable[[str], None]
-Step = Callable[[str, int, int], None]
-
 
 @dataclass(frozen=True)
-class Row:
+class MatrixRow:
     """One network on one target in one precision; ``refused`` says why there are no figures."""
 
     network: str
@@ -129,9 +127,9 @@ def matrix(
     gpus: Sequence[str] = (),
     keep: Path | None = None,
     say: Say = print,
-    step: Step = lambda what, done, total: None,
-    found: Callable[[list[Row]], None] = lambda rows: None,
-) -> list[Row]:
+    step: Step = silent,
+    found: Callable[[list[MatrixRow]], None] = lambda rows: None,
+) -> list[MatrixRow]:
     """A row for every network, target and precision; the default model comes first.
 
     data: labelled faces, as in convert. named, only, precisions: networks, targets and precisions,
@@ -160,7 +158,7 @@ def matrix(
         raise InputError(f"no target that was asked for has the precision {', '.join(precisions)}")
     for n, (name, spec) in enumerate(chosen.items()):
         rule = CropRule(spec.input.size_px, CROP_MARGIN)
-        gate = gate_faces(data, EMOTIONS, rule, FACES)
+        gate = parity_faces(data, EMOTIONS, rule, FACES)
         calibration = calibration_faces(data, EMOTIONS, rule, gate, _SEED)
         say(f"{name}: {len(gate.images)} faces judge")
         folder = None if keep is None else keep / name.replace(", ", "-").replace(" ", "-")
@@ -178,29 +176,29 @@ def matrix(
         try:
             graph = export_onnx(checkpoint)
         except FerEdgeError as error:
-            rows += [Row(name, parameters, t, p, refused=str(error)) for t, p in pairs]
+            rows += [MatrixRow(name, parameters, t, p, refused=str(error)) for t, p in pairs]
             continue
-        source = Source(checkpoint, graph, calibration.images, gpus=tuple(gpus))
+        source = ConversionInput(checkpoint, graph, calibration.images, gpus=tuple(gpus))
         reference = torch_outputs(checkpoint, gate.images)
         for k, (target, precision) in enumerate(pairs):
             step(f"{name} {target}/{precision}", n * len(pairs) + k, len(chosen) * len(pairs))
-            row = Row(name, parameters, target, precision)
+            row = MatrixRow(name, parameters, target, precision)
             rows.append(_cell(row, source, rule, reference, gate, calibration, say))
             found(rows)
     return rows
 
 
 def _cell(
-    row: Row,
-    source: Source,
+    row: MatrixRow,
+    source: ConversionInput,
     rule: CropRule,
     reference: Any,
-    gate: FaceSet,
-    calibration: FaceSet,
+    gate: FaceSamples,
+    calibration: FaceSamples,
     say: Say,
-) -> Row:
+) -> MatrixRow:
     started = time.monotonic()
-    candidate: Candidate | None = None
+    candidate: BuiltVariant | None = None
     try:
         candidate = build_variant(row.target, row.precision, source, rule, say)
         build_s = time.monotonic() - started
@@ -238,10 +236,10 @@ def _kept(folder: Path | None, spec: ModelSpec) -> Checkpoint | None:
     return checkpoint if checkpoint.spec == spec else None
 
 
-def fitted(spec: ModelSpec, faces: FaceSet) -> Checkpoint:
+def fitted(spec: ModelSpec, faces: FaceSamples) -> Checkpoint:
     """Random weights; batch norm's statistics and a ridge classifier are these faces'."""
     torch.manual_seed(_SEED)
-    model = FaceNet(spec).eval()
+    model = ExpressionNet(spec).eval()
     # Left at mean 0 and variance 1, a deep network's signal explodes, and rounding with it.
     deployed = DeployModule(Checkpoint(model))
     norms = [m for m in model.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
@@ -272,7 +270,7 @@ def fitted(spec: ModelSpec, faces: FaceSet) -> Checkpoint:
     return Checkpoint(model)
 
 
-def _overview(rows: Sequence[Row]) -> str:
+def _overview(rows: Sequence[MatrixRow]) -> str:
     """What became of every cell at a glance: networks across, targets and precisions down."""
     networks = list(dict.fromkeys(row.network for row in rows))
     cells = {(f"{row.target}/{row.precision}", row.network): _glance(row) for row in rows}
@@ -283,13 +281,13 @@ def _overview(rows: Sequence[Row]) -> str:
     )
 
 
-def _glance(row: Row) -> str:
+def _glance(row: MatrixRow) -> str:
     if row.agreement is None:
         return "–"
     return f"{'✓' if not row.failures else '✗'} {row.agreement:.1%}"
 
 
-def markdown(rows: Sequence[Row]) -> str:
+def markdown(rows: Sequence[MatrixRow]) -> str:
     """The tables, for docs/matrix.md; who judged in an engine's place stands below them."""
     head = [
         "network", "parameters", "target", "precision", "agreement", "max abs dp", "verdict",

@@ -19,7 +19,7 @@ _BATCH_MAX_ABS_DP = 0.02
 
 
 @dataclass(frozen=True)
-class Limits:
+class ParityLimits:
     """What a variant may differ by. fp32 is held to probabilities, the others to decisions."""
 
     fp32_max_abs_dp: float = 1e-4
@@ -87,7 +87,7 @@ def compare(
 
 
 def failures(
-    report: dict[str, Any], precision: str, limits: Limits, allow_drop: float | None
+    report: dict[str, Any], precision: str, limits: ParityLimits, allow_drop: float | None
 ) -> list[str]:
     """Sentences for each limit that the report breaks, with by how much; empty means passed.
 

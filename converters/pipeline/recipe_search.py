@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from fer_edge.converters.base import Recipe
+from fer_edge.converters.base import QuantizationRecipe
 from fer_edge.errors import ConversionError
 
 ENOUGH = 0.985
@@ -19,10 +19,10 @@ was worth two points on top of the better recipes, and takes as long as all befo
 
 
 def best_recipe(
-    recipes: Iterable[Recipe],
-    agreement: Callable[[Recipe], float | None],
+    recipes: Iterable[QuantizationRecipe],
+    agreement: Callable[[QuantizationRecipe], float | None],
     say: Callable[[str], None] = print,
-) -> tuple[Recipe, list[dict[str, Any]]]:
+) -> tuple[QuantizationRecipe, list[dict[str, Any]]]:
     """The recipe that agrees most often, and the log of what was tried.
 
     agreement: builds a recipe and gives the share of the calibration faces on which it decides as
@@ -33,7 +33,7 @@ def best_recipe(
 
     Raises ConversionError if none can be built.
     """
-    best: Recipe = {}
+    best: QuantizationRecipe = {}
     most = -1.0
     log: list[dict[str, Any]] = []
     for recipe in recipes:
@@ -67,5 +67,5 @@ def best_recipe(
     return best, log
 
 
-def described(recipe: Recipe) -> str:
+def described(recipe: QuantizationRecipe) -> str:
     return ", ".join(f"{name} {value}" for name, value in recipe.items()) or "as usual"

@@ -21,9 +21,10 @@ from fer_edge.backends import tensorrt_cache as cache
 from fer_edge.backends import tensorrt_compile as compiler
 from fer_edge.backends import tensorrt_cuda as cuda
 from fer_edge.backends.base import Batch, Options, Outputs
-from fer_edge.backends.tensorrt_compile import Profile, Step
+from fer_edge.backends.tensorrt_compile import Profile
 from fer_edge.bundle import Variant
 from fer_edge.errors import EngineError, MissingDependencyError, TargetError
+from fer_edge.progress import Step
 
 MAX_CALLERS = 4
 """Callers that are served at once; each has a context and buffers of its own on the GPU."""

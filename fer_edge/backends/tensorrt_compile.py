@@ -10,13 +10,13 @@ import functools
 import importlib
 import platform
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from fer_edge.errors import EngineError
+from fer_edge.progress import Step
 
-Step = Callable[[str, int, int], None]
 """What is being done, steps done, steps in all."""
 
 

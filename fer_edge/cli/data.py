@@ -12,8 +12,8 @@ from fer_edge.errors import DataError
 
 if TYPE_CHECKING:
     from fer_edge.progress import Say, Step
-    from fer_edge.training.data.dataset_spec import Broken, Source
-    from fer_edge.training.data.faces import Face
+    from fer_edge.training.data.dataset_spec import Broken, DatasetSpec
+    from fer_edge.training.data.faces import LabelledFace
 
 _SOURCES = click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
 _LABELS = click.option("--labels", metavar="A,B,…", help="The model's labels, if of your own.")
@@ -182,23 +182,23 @@ def fetch(name: str, out: Path) -> None:
     click.echo(path)
 
 
-def with_broken(sources: tuple[Path, ...], broken: str) -> list[Source]:
+def with_broken(sources: tuple[Path, ...], broken: str) -> list[DatasetSpec]:
     """Sources of which broken pictures are left out, where that is wished for all of them."""
     from dataclasses import replace
 
-    from fer_edge.training.data.dataset_spec import as_sources
+    from fer_edge.training.data.dataset_spec import as_dataset_specs
 
-    parsed = as_sources(sources)
+    parsed = as_dataset_specs(sources)
     return [replace(one, broken="skip") if broken == "skip" else one for one in parsed]
 
 
 def _load(
     sources: tuple[Path, ...], labels: str | None, say: Say, step: Step
-) -> dict[str, list[Face]]:
-    from fer_edge.training.data.dataset_spec import as_sources
+) -> dict[str, list[LabelledFace]]:
+    from fer_edge.training.data.dataset_spec import as_dataset_specs
     from fer_edge.training.data.summary import load_parts
 
-    return load_parts(as_sources(sources), _names(labels), say, step)[0]
+    return load_parts(as_dataset_specs(sources), _names(labels), say, step)[0]
 
 
 def _names(labels: str | None) -> list[str] | None:
@@ -219,7 +219,7 @@ def _shares(text: str) -> list[float]:
     return shares
 
 
-def _report(out: Path, written: dict[str, list[Face]], as_json: bool) -> None:
+def _report(out: Path, written: dict[str, list[LabelledFace]], as_json: bool) -> None:
     from collections import Counter
 
     counts = {

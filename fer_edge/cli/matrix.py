@@ -43,7 +43,7 @@ def matrix(
     from fer_edge.converters.pipeline import matrix as module
     from fer_edge.progress import progress
 
-    def write(rows: list[module.Row]) -> None:
+    def write(rows: list[module.MatrixRow]) -> None:
         if out is not None:
             write_out(out, module.markdown(rows))
 

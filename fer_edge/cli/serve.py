@@ -54,12 +54,12 @@ def serve(
     """
     from fer_edge.monitor import YuNet
     from fer_edge.service.app import create_app
-    from fer_edge.service.limits import Limits
+    from fer_edge.service.limits import ServiceLimits
     from fer_edge.service.server import serve as work
 
     if os.environ.get("FER_EDGE_TOKEN") == "" and token is None:
         raise InputError("FER_EDGE_TOKEN is set and empty. Give it a token, or unset it")
-    limits = Limits(
+    limits = ServiceLimits(
         body_bytes=max_mib << 20,
         pixels=max_megapixels * 1_000_000,
         rate_hz=rate,

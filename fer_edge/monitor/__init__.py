@@ -6,7 +6,7 @@ Imports numpy, OpenCV and the runtime of fer_edge, nothing else.
 from fer_edge.monitor.detector import Boxes, Detector, Face, Haar, WholeFrame, YuNet
 from fer_edge.monitor.driver_monitor import DriverMonitor
 from fer_edge.monitor.settings import EventRule, QualityLimits, Settings
-from fer_edge.monitor.sources import Camera, Frame, Frames, Source, VideoFile
+from fer_edge.monitor.sources import Camera, Frame, Frames, FrameSource, VideoFile
 from fer_edge.monitor.state import Baseline, Event, Health, MonitorState, PersonState
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "EventRule",
     "Face",
     "Frame",
+    "FrameSource",
     "Frames",
     "Haar",
     "Health",
@@ -26,7 +27,6 @@ __all__ = [
     "PersonState",
     "QualityLimits",
     "Settings",
-    "Source",
     "VideoFile",
     "WholeFrame",
     "YuNet",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fer_edge.errors import FerEdgeError
-from fer_edge.monitor.sources import Source
+from fer_edge.monitor.sources import FrameSource
 
 _READ_AHEAD = 4
 """Frames of a file that are decoded while earlier ones are judged; more would only take memory."""
@@ -18,7 +18,7 @@ _FIRST_RETRY_S, _LAST_RETRY_S = 0.25, 8.0
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
+class CapturedFrame:
     """A frame, its number among all that came, and when it came (``clock``). own_time_s: the
     source's. reopened: the first after the source was opened."""
 
@@ -29,13 +29,13 @@ class Arrival:
     reopened: bool
 
 
-class Feed:
+class FrameReader:
     """Reads a source in a thread of its own, so that decoding costs the monitor no time.
 
     Live: the newest frame wins, older ones are dropped. Else: none is, and reading waits.
     """
 
-    def __init__(self, source: Source, clock: Callable[[], float]) -> None:
+    def __init__(self, source: FrameSource, clock: Callable[[], float]) -> None:
         self.live = source.live
         self.fault: str | None = None
         """What is wrong with the source now."""
@@ -43,7 +43,7 @@ class Feed:
         """How often it was tried since its last frame."""
         self._source = source
         self._clock = clock
-        self._frames: deque[Arrival] = deque(maxlen=1 if source.live else None)
+        self._frames: deque[CapturedFrame] = deque(maxlen=1 if source.live else None)
         self._changed = threading.Condition()
         self._stopped = threading.Event()
         self._ended = False
@@ -67,7 +67,7 @@ class Feed:
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(1.0)
 
-    def take(self, timeout_s: float) -> Arrival | None:
+    def take(self, timeout_s: float) -> CapturedFrame | None:
         """The next frame, or None if none came in time or none will; see ``ended``."""
         with self._changed:
             self._changed.wait_for(
@@ -96,7 +96,9 @@ class Feed:
             return self._fail(str(error) if isinstance(error, FerEdgeError) else repr(error))
         if frame is None:
             return self._fail("the camera gave no frame; it may be unplugged")
-        arrival = Arrival(frame.image, self._count, self._clock(), frame.time_s, self._reopened)
+        arrival = CapturedFrame(
+            frame.image, self._count, self._clock(), frame.time_s, self._reopened
+        )
         self._count += 1
         self._reopened = False
         self.fault, self.retries = None, 0

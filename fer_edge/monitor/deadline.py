@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from fer_edge.monitor.health import HealthBook
+from fer_edge.monitor.health import HealthMonitor
 
 _TELL_S = 1.0
 """For so long after a late answer health says so."""
@@ -13,11 +13,11 @@ _NEWEST = 0.2
 """Weight of the newest duration in what a stage usually takes."""
 
 
-class Pace:
+class DeadlineScheduler:
     """deadline_s: how old an answer may be; None is a file, which has no deadline."""
 
     def __init__(
-        self, clock: Callable[[], float], health: HealthBook, deadline_s: float | None
+        self, clock: Callable[[], float], health: HealthMonitor, deadline_s: float | None
     ) -> None:
         self.times_ms: dict[str, float] = {}
         """What the stages of this frame took."""
@@ -39,7 +39,7 @@ class Pace:
         self._index, self._arrived_s = index, arrived_s
         self.times_ms = {}
 
-    def leave_out(self, stage: str) -> bool:
+    def should_skip(self, stage: str) -> bool:
         """Whether doing this stage now would make the answer late. Never twice in a row, or a slow
         machine would never answer."""
         if self._deadline_s is None:
@@ -72,4 +72,4 @@ class Pace:
 
     def _tell(self, reason: str) -> None:
         self._late_s = self._clock()
-        self._health.find("deadline", "degraded", reason)
+        self._health.report("deadline", "degraded", reason)

@@ -10,11 +10,11 @@ from pathlib import Path
 from types import TracebackType
 
 from fer_edge.errors import InputError
-from fer_edge.monitor.capture import Feed
+from fer_edge.monitor.capture import FrameReader
 from fer_edge.monitor.detector import Detector, YuNet
-from fer_edge.monitor.failover import Inference
+from fer_edge.monitor.failover import FailoverPredictor
 from fer_edge.monitor.fetch_detector import default_path
-from fer_edge.monitor.health import HealthBook
+from fer_edge.monitor.health import HealthMonitor
 from fer_edge.monitor.pipeline import Pipeline
 from fer_edge.monitor.settings import Settings
 from fer_edge.monitor.sources import open_source
@@ -64,15 +64,15 @@ class DriverMonitor:
     ) -> None:
         self._settings = settings or Settings()
         self._callbacks = on_state, on_event, on_health
-        self._health = HealthBook()
+        self._health = HealthMonitor()
         self._clock = clock
-        self._feed = Feed(open_source(source), clock)
+        self._feed = FrameReader(open_source(source), clock)
         faces = _detector(detector)
 
         def make(exclude: Collection[str]) -> Predictor:
             return Predictor(bundle, target, precision, device, threads=threads, exclude=exclude)
 
-        self._inference = Inference(make, self._health, clock, self._settings.watchdog_s)
+        self._inference = FailoverPredictor(make, self._health, clock, self._settings.watchdog_s)
         assert self._inference.predictor is not None
         self._pipeline = Pipeline(
             self._inference.predictor.bundle,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fer_edge.monitor.baseline import BaselineLearner, Probabilities
-from fer_edge.monitor.quality import Doubt
+from fer_edge.monitor.quality import QualityIssue
 from fer_edge.monitor.settings import EventRule, Settings
 from fer_edge.monitor.state import Event, PersonState
 from fer_edge.preprocess import Box
@@ -17,7 +17,7 @@ from fer_edge.preprocess import Box
 _FLICKER_S = 10.0
 
 
-class Person:
+class ExpressionFilter:
     """Feed it what was seen at each frame; it says what to believe.
 
     known_above: smoothed probability from which a label is known.
@@ -33,13 +33,13 @@ class Person:
         self._known_above = known_above
         self._smoothed: Probabilities | None = None
         self._good_s = -math.inf
-        self._doubt: Doubt = ("new", "the face was not seen well yet")
+        self._doubt: QualityIssue = ("new", "the face was not seen well yet")
         self._label: int | None = None
         self._since_s: float | None = None
         self._rival: int | None = None
         self._rival_since_s: float | None = None
         self._changes: deque[float] = deque()
-        self._events = [_Running(rule, person) for rule in settings.events]
+        self._events = [EventTimer(rule, person) for rule in settings.events]
         self._now_s = self._first_s = -math.inf
 
     def learn_baseline(self) -> None:
@@ -48,7 +48,7 @@ class Person:
             self.baseline = BaselineLearner(self._labels, self._settings.baseline_s)
 
     def observe(
-        self, time_s: float, probabilities: Probabilities | None, doubt: Doubt | None
+        self, time_s: float, probabilities: Probabilities | None, doubt: QualityIssue | None
     ) -> list[Event]:
         """What one frame showed: probabilities, or why there are none, or neither if nobody looked.
 
@@ -170,7 +170,7 @@ class Person:
         return changes / max(watched_s, 1.0)
 
 
-class _Running:
+class EventTimer:
     """One event rule at work on one person."""
 
     def __init__(self, rule: EventRule, person: int) -> None:

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from fer_edge.errors import InputError
 from fer_edge.monitor.align import crop_upright
-from fer_edge.monitor.quality import Doubt, judge_face, judge_place
+from fer_edge.monitor.quality import QualityIssue, judge_face, judge_place
 from fer_edge.monitor.settings import Settings
 from fer_edge.preprocess import Box, CropRule, Image, crop, to_batch
 
@@ -18,7 +18,7 @@ def cut_face(
     landmarks: npt.NDArray[np.float32] | None,
     rule: CropRule,
     settings: Settings,
-) -> npt.NDArray[np.uint8] | Doubt:
+) -> npt.NDArray[np.uint8] | QualityIssue:
     """uint8 ``[S, S, 3]`` BGR as the bundle's rule wants it.
 
     box and landmarks: in pixels of ``image``, as in Face.

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.errors import EngineError, FerEdgeError, TargetError
-from fer_edge.monitor.health import HealthBook
+from fer_edge.monitor.health import HealthMonitor
 from fer_edge.predictor import Predictor
 from fer_edge.results import Prediction
 
@@ -59,15 +59,15 @@ class Worker:
                 reply.put((None, error))
 
 
-class Recognition(Protocol):
-    """What a pipeline asks of an engine: a monitor's own (Inference), or one that many share."""
+class FaceClassifier(Protocol):
+    """Engine of a pipeline: a monitor's own (FailoverPredictor), or a shared one."""
 
     def ready(self) -> bool: ...
 
     def predict(self, faces: npt.NDArray[np.uint8]) -> list[Prediction] | None: ...
 
 
-class Inference:
+class FailoverPredictor:
     """A Predictor, and another one when it fails.
 
     make: makes a Predictor without the variants that it is given, and raises TargetError if none is
@@ -77,7 +77,7 @@ class Inference:
     def __init__(
         self,
         make: Callable[[Collection[str]], Predictor],
-        health: HealthBook,
+        health: HealthMonitor,
         clock: Callable[[], float],
         watchdog_s: float,
     ) -> None:
@@ -168,7 +168,7 @@ class Inference:
     def _give_up(self, error: Exception) -> None:
         why = "; ".join(f"{name} failed: {said}" for name, said in self._failed.items())
         nothing = isinstance(error, TargetError) and self._failed
-        self._health.find(
+        self._health.report(
             "model", "lost", f"no variant runs: {why if nothing else error}. Tried again soon"
         )
         self._failed.clear()
@@ -181,6 +181,6 @@ class Inference:
             self._health.clear("model")
             return
         why = "; ".join(f"{name} failed: {said}" for name, said in self._failed.items())
-        self._health.find(
+        self._health.report(
             "model", "degraded", f"{self._predictor.variant.name} answers instead: {why}"
         )

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.errors import InputError
-from fer_edge.monitor.health import HealthBook
+from fer_edge.monitor.health import HealthMonitor
 from fer_edge.monitor.settings import Settings
 from fer_edge.preprocess import Image, as_bgr
 
@@ -20,9 +20,9 @@ _RATE_FACTOR = 1.5
 
 
 class FrameGuard:
-    """Writes what is wrong with the frames into a HealthBook."""
+    """Writes what is wrong with the frames into a HealthMonitor."""
 
-    def __init__(self, settings: Settings, health: HealthBook) -> None:
+    def __init__(self, settings: Settings, health: HealthMonitor) -> None:
         self._settings = settings
         self._health = health
         self._size = settings.expected_size
@@ -35,7 +35,7 @@ class FrameGuard:
         try:
             picture = as_bgr(image) if getattr(image, "ndim", 0) != 2 else as_bgr(image, "grey")
         except InputError as error:
-            self._health.find(
+            self._health.report(
                 "picture", "lost", f"the source gave something else than a frame: {error}"
             )
             return None
@@ -52,7 +52,7 @@ class FrameGuard:
         else:
             self._health.clear("picture")
             return picture
-        self._health.find("picture", "lost", reason)
+        self._health.report("picture", "lost", reason)
         return None
 
     def restart(self) -> None:
@@ -67,7 +67,7 @@ class FrameGuard:
         if size == self._size:
             self._health.clear("size")
             return
-        self._health.find(
+        self._health.report(
             "size",
             "degraded",
             f"frames are {size[0]}x{size[1]}, expected {self._size[0]}x{self._size[1]}",
@@ -87,6 +87,6 @@ class FrameGuard:
         if wanted / _RATE_FACTOR <= rate <= wanted * _RATE_FACTOR:
             self._health.clear("rate")
         else:
-            self._health.find(
+            self._health.report(
                 "rate", "degraded", f"frames come at {rate:.1f} Hz, expected {wanted:.1f} Hz"
             )

@@ -7,13 +7,13 @@ from fer_edge.monitor.state import Health, Status
 _WORST_FIRST: tuple[Status, ...] = ("lost", "degraded")
 
 
-class HealthBook:
+class HealthMonitor:
     """Holds one finding for each part (camera, picture, size, rate, detector, model, deadline)."""
 
     def __init__(self) -> None:
         self._findings: dict[str, tuple[Status, str]] = {}
 
-    def find(self, part: str, status: Status, reason: str) -> None:
+    def report(self, part: str, status: Status, reason: str) -> None:
         self._findings[part] = status, reason
 
     def clear(self, *parts: str) -> None:

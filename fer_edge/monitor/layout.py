@@ -68,7 +68,7 @@ class Type:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TextRow:
     """A line of a panel. label: the expression that gives it its colour. share: a bar's, 0..1."""
 
     text: str
@@ -84,7 +84,7 @@ class Panel:
 
     person: PersonState
     rect: Box
-    rows: tuple[Row, ...]
+    rows: tuple[TextRow, ...]
     bar_x: int = 0
     bar_px: int = 0
 
@@ -98,7 +98,7 @@ class Layout:
     panels: tuple[Panel, ...]
     unlabelled: int
     band: Box | None
-    status: tuple[Row, ...]
+    status: tuple[TextRow, ...]
 
 
 def lay_out(state: MonitorState, width: int, height: int, hz: float | None = None) -> Layout:
@@ -154,7 +154,7 @@ def top(person: PersonState) -> list[tuple[str, float]]:
 
 def _band(
     state: MonitorState, type_: Type, width: int, height: int, hz: float | None, unlabelled: int
-) -> tuple[Box | None, tuple[Row, ...]]:
+) -> tuple[Box | None, tuple[TextRow, ...]]:
     """Health, rate and age in one line at the lower edge, the health's reasons below."""
     room = width - 2 * type_.pad_px
     parts = [state.health.status.upper(), f"{state.time_s:.1f} s"]
@@ -171,9 +171,9 @@ def _band(
     fit = min(int(height * _BAND_SHARE), height) // type_.line_px
     if not parts or fit < 1:
         return None, ()
-    rows = [Row("   ".join(parts), "health")]
+    rows = [TextRow("   ".join(parts), "health")]
     for reason in state.health.reasons:
-        rows += [Row(line, "status") for line in type_.wrap(reason, room, 2)]
+        rows += [TextRow(line, "status") for line in type_.wrap(reason, room, 2)]
     rows = rows[:fit]
     high = len(rows) * type_.line_px + type_.pad_px
     return (0, height - high, width, high), tuple(rows)
@@ -201,11 +201,11 @@ def _place(
     return None
 
 
-Variant = tuple[tuple[Row, ...], int, int, int]
+RowLayout = tuple[tuple[TextRow, ...], int, int, int]
 """Rows, where bars begin, how long they are, and the panel's width."""
 
 
-def _full(person: PersonState, type_: Type) -> Variant:
+def _full(person: PersonState, type_: Type) -> RowLayout:
     pad, percent_px = type_.pad_px, type_.width_px("100%")
     names = [plain(name) for name in person.probabilities or ()]
     longest = max(names, key=type_.width_px, default="")
@@ -217,36 +217,36 @@ def _full(person: PersonState, type_: Type) -> Variant:
         bar_x + percent_px + 4 * type_.line_px if names else 0,
     )
     rows = [_title(person), _state(person)]
-    rows += [Row(plain(name), "bar", name, share) for name, share in top(person)]
+    rows += [TextRow(plain(name), "bar", name, share) for name, share in top(person)]
     if person.reason:
         lines = type_.wrap(person.reason, wide - 2 * pad, _REASON_LINES)
-        rows += [Row(line, "reason") for line in lines]
+        rows += [TextRow(line, "reason") for line in lines]
     bar_px = wide - bar_x - percent_px - 2 * pad
     return tuple(rows), bar_x if names else 0, bar_px if names else 0, wide
 
 
-def _short(person: PersonState, type_: Type) -> Variant:
+def _short(person: PersonState, type_: Type) -> RowLayout:
     rows = (_title(person), _state(person))
     return rows, 0, 0, max(type_.width_px(row.text) for row in rows) + 2 * type_.pad_px
 
 
-def _tag(person: PersonState, type_: Type) -> Variant:
+def _tag(person: PersonState, type_: Type) -> RowLayout:
     role: Role = "label" if person.label else "unknown"
-    row = Row(f"{person.person} {plain(person.label or '?')}", role, person.label)
+    row = TextRow(f"{person.person} {plain(person.label or '?')}", role, person.label)
     return (row,), 0, 0, type_.width_px(row.text) + 2 * type_.pad_px
 
 
-def _title(person: PersonState) -> Row:
+def _title(person: PersonState) -> TextRow:
     if person.is_driver:
-        return Row(f"DRIVER {person.person}", "driver")
-    return Row(f"passenger {person.person}", "passenger")
+        return TextRow(f"DRIVER {person.person}", "driver")
+    return TextRow(f"passenger {person.person}", "passenger")
 
 
-def _state(person: PersonState) -> Row:
+def _state(person: PersonState) -> TextRow:
     if person.label is None:
-        return Row(f"unknown: {person.cause or '?'}", "unknown")
+        return TextRow(f"unknown: {person.cause or '?'}", "unknown")
     text = f"{plain(person.label)} {min(person.confidence, 1):.0%} for {person.since_s:.0f} s"
-    return Row(text, "label", person.label)
+    return TextRow(text, "label", person.label)
 
 
 def _spot(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from fer_edge.monitor.layout import FONT, Layout, Panel, Row, Type, clipped, gap_px, lay_out
+from fer_edge.monitor.layout import FONT, Layout, Panel, TextRow, Type, clipped, gap_px, lay_out
 from fer_edge.monitor.state import MonitorState, PersonState
 from fer_edge.preprocess import Box, Image
 
@@ -163,7 +163,7 @@ def _baseline(y: int, row: int, type_: Type) -> int:
     return y + type_.pad_px // 2 + row * type_.line_px + round(0.72 * type_.line_px)
 
 
-def _ink(row: Row) -> Colour:
+def _ink(row: TextRow) -> Colour:
     if row.role == "label":
         return COLOURS.get(row.label or "", _WHITE)
     if row.role == "driver":

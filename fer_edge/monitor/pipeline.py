@@ -9,21 +9,21 @@ import numpy.typing as npt
 
 from fer_edge.bundle import Bundle
 from fer_edge.errors import InputError
-from fer_edge.monitor.capture import Arrival
-from fer_edge.monitor.deadline import Pace
+from fer_edge.monitor.capture import CapturedFrame
+from fer_edge.monitor.deadline import DeadlineScheduler
 from fer_edge.monitor.detector import Detector, Face
-from fer_edge.monitor.expression_filter import Person
+from fer_edge.monitor.expression_filter import ExpressionFilter
 from fer_edge.monitor.face_crop import cut_face
-from fer_edge.monitor.failover import Recognition
+from fer_edge.monitor.failover import FaceClassifier
 from fer_edge.monitor.frame_checks import FrameGuard
-from fer_edge.monitor.health import HealthBook
-from fer_edge.monitor.quality import Doubt
+from fer_edge.monitor.health import HealthMonitor
+from fer_edge.monitor.quality import QualityIssue
 from fer_edge.monitor.settings import Settings
 from fer_edge.monitor.state import Event, MonitorState, PersonState
 from fer_edge.monitor.tracker import Track, Tracker
 from fer_edge.preprocess import Box, Image
 
-Seen = tuple[npt.NDArray[np.float64] | None, Doubt | None]
+Observation = tuple[npt.NDArray[np.float64] | None, QualityIssue | None]
 """What one frame showed of one person: probabilities, or why there are none, or neither."""
 
 
@@ -37,9 +37,9 @@ class Pipeline:
         self,
         bundle: Bundle,
         detector: Detector,
-        inference: Recognition,
+        inference: FaceClassifier,
         settings: Settings,
-        health: HealthBook,
+        health: HealthMonitor,
         clock: Callable[[], float],
         *,
         live: bool,
@@ -55,7 +55,7 @@ class Pipeline:
         self._live = live
         self._guard = FrameGuard(settings, health)
         self._tracker = Tracker(settings.forget_s)
-        self._persons: dict[int, Person] = {}
+        self._persons: dict[int, ExpressionFilter] = {}
         self._boxes: dict[int, Box] = {}
         self._driver = 0
         self._shape: tuple[int, ...] | None = None
@@ -65,9 +65,9 @@ class Pipeline:
         self._first_s: float | None = None
         self._detected_s = -np.inf
         self._since_detection = 0
-        self._pace = Pace(clock, health, settings.deadline_s if live else None)
+        self._pace = DeadlineScheduler(clock, health, settings.deadline_s if live else None)
 
-    def process(self, arrival: Arrival) -> MonitorState:
+    def process(self, arrival: CapturedFrame) -> MonitorState:
         """The state after a frame."""
         begun_s = self._clock()
         self._begin(arrival, begun_s)
@@ -98,7 +98,7 @@ class Pipeline:
         self._pace.times_ms = {}
         if self._live and self._index >= 0:
             self._time_s = self._last_s + self._pace.age_s
-        self._health.find("camera", "lost", reason)
+        self._health.report("camera", "lost", reason)
         return self._blank()
 
     def reset_baseline(self) -> None:
@@ -108,7 +108,7 @@ class Pipeline:
                 person.baseline = None
                 person.learn_baseline()
 
-    def _begin(self, arrival: Arrival, begun_s: float) -> None:
+    def _begin(self, arrival: CapturedFrame, begun_s: float) -> None:
         self._index = arrival.index
         # A file's frames wait in the queue on purpose: they arrive when it is their turn.
         self._pace.begin(arrival.index, arrival.arrived_s if self._live else begun_s)
@@ -129,12 +129,12 @@ class Pipeline:
         if not self._live or age_s < self._settings.no_frame_s:
             return False
         self.frame = None
-        self._health.find("camera", "lost", f"the newest frame is {age_s:.1f} s old")
+        self._health.report("camera", "lost", f"the newest frame is {age_s:.1f} s old")
         return True
 
     def _blank(self, events: list[Event] | None = None) -> MonitorState:
         """Health is lost: nothing is said about anybody, and what lasted ends in time."""
-        doubt: Doubt = ("lost", "there is no picture of now")
+        doubt: QualityIssue = ("lost", "there is no picture of now")
         told = list(events or ())
         for person in self._persons.values():
             told += person.observe(self._time_s, None, doubt)
@@ -166,7 +166,7 @@ class Pipeline:
         )
         # Boxes can go on without a detection as long as a speed is believed.
         can_wait = waited_s < self._settings.detect_within_s
-        if not due or (can_wait and self._pace.leave_out("detect")):
+        if not due or (can_wait and self._pace.should_skip("detect")):
             return
         start_s = self._clock()
         self._since_detection, self._detected_s = 0, self._time_s
@@ -175,7 +175,7 @@ class Pipeline:
             if not all(isinstance(face, Face) for face in faces):
                 raise InputError(f"expected a list of Face, got {faces!r}")
         except Exception as error:  # the application's own detector may raise anything
-            self._health.find("detector", "degraded", f"face detection failed: {error!r}")
+            self._health.report("detector", "degraded", f"face detection failed: {error!r}")
             faces = []
         else:
             self._health.clear("detector")
@@ -191,11 +191,11 @@ class Pipeline:
             self._boxes.pop(number, None)
         return events
 
-    def _read(self, image: Image) -> dict[int, Seen] | None:
+    def _read(self, image: Image) -> dict[int, Observation] | None:
         """What the frame shows of each person; None if no engine runs."""
         if not self._inference.ready():
             return None
-        seen: dict[int, Seen] = {}
+        seen: dict[int, Observation] = {}
         readable: list[tuple[int, npt.NDArray[np.uint8]]] = []
         people = sorted(self._tracker.people, key=lambda track: -float(track.size.max()))
         for place, track in enumerate(people):
@@ -208,7 +208,7 @@ class Pipeline:
             else:
                 limit = f"only the {self._settings.max_persons} largest faces are read"
                 seen[track.person] = None, ("crowded", limit)
-        if not readable or self._pace.leave_out("predict"):
+        if not readable or self._pace.should_skip("predict"):
             return seen
         start_s = self._clock()
         answers = self._inference.predict(np.stack([face for _, face in readable]))
@@ -220,7 +220,7 @@ class Pipeline:
             seen[number] = values / values.sum(), None
         return seen
 
-    def _cut(self, image: Image, track: Track) -> npt.NDArray[np.uint8] | Doubt:
+    def _cut(self, image: Image, track: Track) -> npt.NDArray[np.uint8] | QualityIssue:
         height, width = image.shape[:2]
         box = track.box_at(self._time_s, width, height)
         self._boxes[track.person] = box or self._boxes.get(track.person, (0, 0, 0, 0))
@@ -230,10 +230,10 @@ class Pipeline:
         landmarks = track.landmarks_at(self._time_s)
         return cut_face(image, box, landmarks, self._bundle.crop, self._settings)
 
-    def _person(self, number: int) -> Person:
+    def _person(self, number: int) -> ExpressionFilter:
         if number not in self._persons:
             known_above = self._settings.known_above
-            self._persons[number] = Person(
+            self._persons[number] = ExpressionFilter(
                 number,
                 self._bundle.labels,
                 self._settings,

@@ -11,7 +11,7 @@ from fer_edge.monitor.state import Cause
 from fer_edge.predictor import FLAT_BELOW
 from fer_edge.preprocess import Box, Image, resize_into
 
-Doubt = tuple[Cause, str]
+QualityIssue = tuple[Cause, str]
 """A word for programs and a sentence for people."""
 
 SIDE_PX = 48
@@ -21,7 +21,7 @@ _ALONG = np.array([[1, -2, 1]], np.float32)
 
 def judge_place(
     box: Box, landmarks: npt.NDArray[np.float32] | None, limits: QualityLimits
-) -> Doubt | None:
+) -> QualityIssue | None:
     """What the detector alone tells: a face too small or turned away; None is good.
 
     landmarks: float32 ``[5, 2]`` px as in Face; without them, turning is not seen.
@@ -40,7 +40,7 @@ def judge_place(
 
 def judge_face(
     face: Image, landmarks: npt.NDArray[np.float32] | None, limits: QualityLimits
-) -> Doubt | None:
+) -> QualityIssue | None:
     """What the pixels tell: too dark, too bright, blurred or covered; None is good.
 
     face: uint8 ``[S, S, 3]`` BGR, cropped as for the network. landmarks: as in Face, in shares of
@@ -90,7 +90,7 @@ def judge_face(
 
 def _covered(
     grey: npt.NDArray[np.uint8], landmarks: npt.NDArray[np.float32] | None, limits: QualityLimits
-) -> Doubt | None:
+) -> QualityIssue | None:
     if landmarks is None or not np.isfinite(landmarks).all():
         return None
     edges = cv2.absdiff(grey[:-1, :-1], grey[1:, :-1]).astype(np.float32)

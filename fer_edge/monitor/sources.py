@@ -29,7 +29,7 @@ class Frame:
     time_s: float | None = None
 
 
-class Source(Protocol):
+class FrameSource(Protocol):
     """``live``: frames come when they come, and an old one is worth nothing.
 
     ``open`` may be called again after ``close``. ``read`` gives the next frame, None if it did not
@@ -158,9 +158,9 @@ class Frames:
         self._iterator = None
 
 
-def open_source(source: object) -> Source:
+def open_source(source: object) -> FrameSource:
     """The source for what a user names: a camera index, a file's path, ``rtsp://…`` or a GStreamer
-    pipeline (with `` ! ``), an iterable of frames, or a Source. Opens nothing yet.
+    pipeline (with `` ! ``), an iterable of frames, or a FrameSource. Opens nothing yet.
 
     Raises InputError for anything else.
     """
@@ -173,7 +173,7 @@ def open_source(source: object) -> Source:
     if isinstance(source, str | Path):
         return VideoFile(source)
     if all(hasattr(source, name) for name in ("live", "open", "read", "close")):
-        return cast(Source, source)
+        return cast(FrameSource, source)
     if isinstance(source, Iterable):
         return Frames(source)
     raise InputError(

@@ -19,12 +19,12 @@ from fer_edge.monitor import Detector
 from fer_edge.predictor import Predictor
 from fer_edge.service.body import FIELD, picture_of, whole_body
 from fer_edge.service.guard import Guard
-from fer_edge.service.limits import Buffer, Limits
+from fer_edge.service.limits import Buffer, ServiceLimits
 from fer_edge.service.live import Live
 from fer_edge.service.metrics import Metrics
 from fer_edge.service.recogniser import Recogniser
 from fer_edge.service.refusals import RefusedError, answer_to, refusal_for
-from fer_edge.service.schema import ErrorAnswer, Health, Info, LiveAnswer, PictureAnswer
+from fer_edge.service.schema import ErrorAnswer, HealthResponse, Info, LiveAnswer, PictureAnswer
 
 # Every file that is served, by its path. A request chooses from these and reaches no file system.
 _FILES = {
@@ -92,7 +92,7 @@ def create_app(
     *,
     token: str | None = None,
     hosts: tuple[str, ...] = (),
-    limits: Limits | None = None,
+    limits: ServiceLimits | None = None,
 ) -> FastAPI:
     """The service as an ASGI application. The predictor stays the caller's, who closes it.
 
@@ -103,7 +103,7 @@ def create_app(
     """
     if token is not None and not re.fullmatch(r"[!-~]+", token):  # what a header can carry
         raise InputError("expected a token of visible ASCII characters without spaces")
-    limits = limits or Limits()
+    limits = limits or ServiceLimits()
     metrics = Metrics()
     recogniser = Recogniser(predictor, detector, limits, metrics)
     live = Live(recogniser, limits, metrics)
@@ -156,9 +156,9 @@ def create_app(
         )
 
     @app.get("/healthz")
-    async def healthz() -> Health:
+    async def healthz() -> HealthResponse:
         """That the server runs and answers."""
-        return Health(status="ok")
+        return HealthResponse(status="ok")
 
     @app.get("/metrics", response_class=Response, responses={401: _REFUSALS[401]})
     async def prometheus() -> Response:

@@ -14,7 +14,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
-from fer_edge.service.limits import Buffer, Limits
+from fer_edge.service.limits import Buffer, ServiceLimits
 from fer_edge.service.refusals import RefusedError
 
 FIELD = "image"
@@ -22,7 +22,9 @@ FIELD = "image"
 
 
 @asynccontextmanager
-async def whole_body(request: Request, limits: Limits, buffer: Buffer) -> AsyncIterator[bytes]:
+async def whole_body(
+    request: Request, limits: ServiceLimits, buffer: Buffer
+) -> AsyncIterator[bytes]:
     """The body, held in ``buffer`` for as long as the context lasts.
 
     Raises RefusedError: 413 too large, said so or found so; 408 too slow; 503 no room; 400 cut off.
@@ -38,7 +40,9 @@ async def whole_body(request: Request, limits: Limits, buffer: Buffer) -> AsyncI
         buffer.give_back(sum(map(len, chunks)))
 
 
-async def _read(request: Request, limits: Limits, buffer: Buffer, chunks: list[bytes]) -> None:
+async def _read(
+    request: Request, limits: ServiceLimits, buffer: Buffer, chunks: list[bytes]
+) -> None:
     count = 0
     try:
         async with asyncio.timeout(limits.body_s):
@@ -56,7 +60,7 @@ async def _read(request: Request, limits: Limits, buffer: Buffer, chunks: list[b
         raise RefusedError(400, "the client went away before its request was whole") from error
 
 
-def _too_large(limits: Limits) -> RefusedError:
+def _too_large(limits: ServiceLimits) -> RefusedError:
     return RefusedError(
         413, f"expected a request of at most {limits.body_bytes:,} bytes. Shrink the picture first"
     )

@@ -10,14 +10,14 @@ from fer_edge.backends.base import Batch
 from fer_edge.bundle import Bundle
 from fer_edge.errors import EngineError
 from fer_edge.monitor import Detector, Settings, WholeFrame
-from fer_edge.monitor.capture import Arrival
-from fer_edge.monitor.health import HealthBook
+from fer_edge.monitor.capture import CapturedFrame
+from fer_edge.monitor.health import HealthMonitor
 from fer_edge.monitor.pipeline import Pipeline
 from fer_edge.preprocess import decode_image
 from fer_edge.results import Prediction
 from fer_edge.service.batcher import Batcher
-from fer_edge.service.limits import Limits
-from fer_edge.service.schema import LiveAnswer, LivePerson, Times
+from fer_edge.service.limits import ServiceLimits
+from fer_edge.service.schema import LiveAnswer, LivePerson, TimesResponse
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Follower:
         bundle: Bundle,
         detector: Detector | None,
         batcher: Batcher,
-        limits: Limits,
+        limits: ServiceLimits,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._limits = limits
@@ -52,7 +52,7 @@ class Follower:
             detector or WholeFrame(),
             _Shared(batcher, limits.answer_s, loop),
             Settings(detect_every=1),
-            HealthBook(),
+            HealthMonitor(),
             time.monotonic,
             live=False,
         )
@@ -62,7 +62,7 @@ class Follower:
         start = time.perf_counter()
         image = decode_image(frame.data, "the frame", max_pixels=self._limits.pixels)
         decoded_ms = 1e3 * (time.perf_counter() - start)
-        arrival = Arrival(image, frame.number, frame.came_s, None, frame.number == 1)
+        arrival = CapturedFrame(image, frame.number, frame.came_s, None, frame.number == 1)
         state = self._pipeline.process(arrival)
         height, width = image.shape[:2]
         return LiveAnswer(
@@ -75,7 +75,7 @@ class Follower:
             whole_picture=self._whole,
             health=state.health.status,
             health_reasons=list(state.health.reasons),
-            times=Times(
+            times=TimesResponse(
                 decode_ms=decoded_ms,
                 detect_ms=state.times_ms.get("detect", 0.0),
                 predict_ms=state.times_ms.get("predict", 0.0),

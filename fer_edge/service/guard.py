@@ -12,7 +12,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from fer_edge.service.limits import Limits, RateLimit
+from fer_edge.service.limits import RateLimit, ServiceLimits
 from fer_edge.service.metrics import Metrics
 from fer_edge.service.protocol import NOT_BEFORE_S
 from fer_edge.service.refusals import RefusedError, answer_to
@@ -54,7 +54,7 @@ class Guard:
         hosts: tuple[str, ...],
         paths: frozenset[str],
         open_paths: frozenset[str],
-        limits: Limits,
+        limits: ServiceLimits,
         metrics: Metrics,
     ) -> None:
         self._app, self._token, self._metrics = app, token, metrics

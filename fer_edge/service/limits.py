@@ -12,7 +12,7 @@ from fer_edge.service.refusals import RefusedError
 
 
 @dataclass(frozen=True)
-class Limits:
+class ServiceLimits:
     """Defaults suit one small computer with a handful of clients.
 
     body_bytes: one request or live frame. buffered_bytes: all bodies in memory together. pixels:

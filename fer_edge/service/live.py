@@ -11,7 +11,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from fer_edge.errors import FerEdgeError
 from fer_edge.service.follower import Follower, LiveFrame
 from fer_edge.service.guard import SUBPROTOCOL
-from fer_edge.service.limits import Limits
+from fer_edge.service.limits import ServiceLimits
 from fer_edge.service.metrics import Metrics
 from fer_edge.service.recogniser import Recogniser
 from fer_edge.service.refusals import RefusedError, answer_to, refusal_for
@@ -51,7 +51,7 @@ class _Latest:
 class Live:
     """Serves live connections, at most ``limits.live`` at once."""
 
-    def __init__(self, recogniser: Recogniser, limits: Limits, metrics: Metrics) -> None:
+    def __init__(self, recogniser: Recogniser, limits: ServiceLimits, metrics: Metrics) -> None:
         self._recogniser, self._limits, self._metrics = recogniser, limits, metrics
         self._open = 0
 

@@ -16,7 +16,7 @@ import h11
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from fer_edge.service.limits import Limits
+from fer_edge.service.limits import ServiceLimits
 from fer_edge.service.refusals import RefusedError, answer_to
 
 NOT_BEFORE_S = "fer_edge.not_before_s"
@@ -31,7 +31,7 @@ async def _full(scope: Scope, receive: Receive, send: Send) -> None:
     await answer_to(refusal)(scope, receive, send)
 
 
-def impatient(limits: Limits) -> type[H11Protocol]:
+def impatient(limits: ServiceLimits) -> type[H11Protocol]:
     """The protocol class that closes connections that send no whole head within ``head_s``."""
 
     class Impatient(H11Protocol):

@@ -18,10 +18,10 @@ from fer_edge.predictor import Predictor
 from fer_edge.preprocess import Box, as_bgr, crop, decode_image, to_batch
 from fer_edge.service.batcher import Batcher
 from fer_edge.service.follower import Follower, LiveFrame
-from fer_edge.service.limits import Limits
+from fer_edge.service.limits import ServiceLimits
 from fer_edge.service.metrics import Metrics
 from fer_edge.service.refusals import RefusedError
-from fer_edge.service.schema import FaceAnswer, LiveAnswer, PictureAnswer, Times
+from fer_edge.service.schema import FaceAnswer, LiveAnswer, PictureAnswer, TimesResponse
 
 Result = TypeVar("Result")
 
@@ -45,7 +45,11 @@ class Recogniser:
     """
 
     def __init__(
-        self, predictor: Predictor, detector: Detector | None, limits: Limits, metrics: Metrics
+        self,
+        predictor: Predictor,
+        detector: Detector | None,
+        limits: ServiceLimits,
+        metrics: Metrics,
     ) -> None:
         self._bundle = predictor.bundle
         self._detector, self._limits, self._metrics = detector, limits, metrics
@@ -68,7 +72,7 @@ class Recogniser:
             width_px=found.width_px,
             height_px=found.height_px,
             whole_picture=self._detector is None,
-            times=Times(
+            times=TimesResponse(
                 decode_ms=found.decode_ms,
                 detect_ms=found.detect_ms,
                 predict_ms=1e3 * (time.perf_counter() - start),

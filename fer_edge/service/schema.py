@@ -31,7 +31,7 @@ class FaceAnswer(BaseModel):
         )
 
 
-class Times(BaseModel):
+class TimesResponse(BaseModel):
     """Milliseconds in the server. predict includes waiting for the engine."""
 
     decode_ms: float
@@ -48,7 +48,7 @@ class PictureAnswer(BaseModel):
     whole_picture: bool = Field(
         description="True: the server has no face detector and took all of the picture as one face."
     )
-    times: Times
+    times: TimesResponse
 
 
 class LivePerson(BaseModel):
@@ -93,14 +93,14 @@ class LiveAnswer(BaseModel):
     whole_picture: bool = Field(description="True: the whole frame was taken as one face.")
     health: str = Field(description="ok, degraded, or lost: the frame shows nothing of now.")
     health_reasons: list[str] = Field(description="A sentence for each cause.")
-    times: Times
+    times: TimesResponse
 
 
 class ErrorAnswer(BaseModel):
     error: str = Field(description="A sentence: expected, got, what to do.")
 
 
-class Health(BaseModel):
+class HealthResponse(BaseModel):
     status: str = Field(description="ok")
 
 

@@ -12,7 +12,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from fer_edge.errors import InputError
-from fer_edge.service.limits import Limits
+from fer_edge.service.limits import ServiceLimits
 from fer_edge.service.protocol import impatient
 
 
@@ -20,7 +20,7 @@ def serve(
     app: ASGIApp,
     host: str,
     port: int,
-    limits: Limits,
+    limits: ServiceLimits,
     *,
     ready: Callable[[str], None],
 ) -> None:

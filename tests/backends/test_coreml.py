@@ -103,11 +103,11 @@ class Library:
 @pytest.fixture
 def library(monkeypatch: pytest.MonkeyPatch) -> Library:
     """A Mac, as far as the backend can tell."""
-    stand_in = Library()
-    monkeypatch.setattr(coreml, "coremltools", lambda: stand_in)
+    reference_session = Library()
+    monkeypatch.setattr(coreml, "coremltools", lambda: reference_session)
     monkeypatch.setattr(coreml.platform, "system", lambda: "Darwin")
     monkeypatch.setattr(coreml.platform, "mac_ver", lambda: ("15.1", ("", "", ""), "arm64"))
-    return stand_in
+    return reference_session
 
 
 def faces(count: int) -> np.ndarray[Any, np.dtype[np.uint8]]:

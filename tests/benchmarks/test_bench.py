@@ -21,7 +21,7 @@ from fer_edge.cli.bench import SCENARIOS as COMMAND_SCENARIOS
 from fer_edge.errors import BundleError, EngineError, FerEdgeError, InputError, TargetError
 from fer_edge.labels import EMOTIONS
 from fer_edge.training.checkpoint import Checkpoint, save_checkpoint
-from fer_edge.training.models.network import FaceNet, InputSpec, ModelSpec
+from fer_edge.training.models.network import ExpressionNet, InputSpec, ModelSpec
 
 
 def test_there_is_a_row_for_each_batch_size_and_it_is_plain_json(fake_bundle: Path) -> None:
@@ -111,7 +111,7 @@ def test_a_variant_that_cannot_run_here_is_said_to_be_refused(
 def checkpoint(tmp_path: Path) -> Path:
     torch.manual_seed(0)
     spec = ModelSpec("test_byobnet", EMOTIONS, InputSpec(48, "grey", (0.5,), (0.25,)))
-    save_checkpoint(Checkpoint(FaceNet(spec).eval()), tmp_path / "best")
+    save_checkpoint(Checkpoint(ExpressionNet(spec).eval()), tmp_path / "best")
     return tmp_path / "best"
 
 

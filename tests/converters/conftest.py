@@ -19,7 +19,7 @@ from fer_edge.backends.base import Outputs
 from fer_edge.converters.onnx_graph.export import export_onnx
 from fer_edge.converters.pipeline.build_variant import torch_outputs
 from fer_edge.converters.pipeline.convert import CROP_MARGIN
-from fer_edge.converters.pipeline.face_samples import FaceSet, calibration_faces, gate_faces
+from fer_edge.converters.pipeline.face_samples import FaceSamples, calibration_faces, parity_faces
 from fer_edge.converters.pipeline.matrix import SMALL, fitted
 from fer_edge.labels import EMOTIONS
 from fer_edge.preprocess import CropRule
@@ -50,12 +50,12 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def gate() -> FaceSet:
-    return gate_faces(None, EMOTIONS, RULE)
+def gate() -> FaceSamples:
+    return parity_faces(None, EMOTIONS, RULE)
 
 
 @pytest.fixture(scope="session")
-def calibration(gate: FaceSet) -> FaceSet:
+def calibration(gate: FaceSamples) -> FaceSamples:
     return calibration_faces(None, EMOTIONS, RULE, gate, seed=2026)
 
 
@@ -64,8 +64,8 @@ class Small:
     """A network of the matrix's small ones, fitted to the composites that also calibrate it."""
 
     rule: CropRule
-    gate: FaceSet
-    calibration: FaceSet
+    gate: FaceSamples
+    calibration: FaceSamples
     network: Checkpoint
     graph: bytes
 
@@ -77,7 +77,7 @@ def small() -> Callable[[str], Small]:
     @functools.cache
     def made(name: str) -> Small:
         rule = CropRule(SMALL[name].input.size_px, CROP_MARGIN)
-        gate = gate_faces(None, EMOTIONS, rule)
+        gate = parity_faces(None, EMOTIONS, rule)
         faces = calibration_faces(None, EMOTIONS, rule, gate, seed=2026)
         network = fitted(SMALL[name], faces)
         return Small(rule, gate, faces, network, export_onnx(network))
@@ -92,6 +92,6 @@ def graph(checkpoint: Path) -> bytes:
 
 
 @pytest.fixture(scope="session")
-def reference(checkpoint: Path, gate: FaceSet) -> Outputs:
+def reference(checkpoint: Path, gate: FaceSamples) -> Outputs:
     """What torch answers to the gate's faces."""
     return torch_outputs(load_checkpoint(checkpoint), gate.images)

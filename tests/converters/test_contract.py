@@ -16,9 +16,9 @@ import pytest
 from fer_edge.backends import base as backends
 from fer_edge.backends.base import Options, Outputs, Session
 from fer_edge.bundle import Variant, listed
-from fer_edge.converters.base import Artifact, Source, converter, targets
+from fer_edge.converters.base import Artifact, ConversionInput, converter, targets
 from fer_edge.converters.pipeline.build_variant import torch_outputs
-from fer_edge.converters.pipeline.face_samples import FaceSet
+from fer_edge.converters.pipeline.face_samples import FaceSamples
 from fer_edge.converters.pipeline.parity import BATCHES, compare, run_all
 from fer_edge.errors import TargetError
 from fer_edge.labels import EMOTIONS
@@ -47,9 +47,9 @@ def opened(target: str, precision: str, artifact: Artifact) -> tuple[Variant, Se
     variant = Variant(target, precision, artifact.entry, files, needs=artifact.needs)
     engine = backends.backend(target)
     if reason := engine.preflight(variant, Options()):
-        if artifact.stand_in is None:
+        if artifact.reference_session is None:
             pytest.skip(f"{variant.name} cannot run here: {reason}")
-        return variant, artifact.stand_in()
+        return variant, artifact.reference_session()
     return variant, engine.load(variant, artifact.files, Options(threads=2))
 
 
@@ -58,11 +58,11 @@ def built(
     request: pytest.FixtureRequest,
     checkpoint: Path,
     graph: bytes,
-    gate: FaceSet,
-    calibration: FaceSet,
+    gate: FaceSamples,
+    calibration: FaceSamples,
 ) -> Iterator[Built]:
     target, precision = request.param
-    source = Source(load_checkpoint(checkpoint), graph, calibration.images[:70])
+    source = ConversionInput(load_checkpoint(checkpoint), graph, calibration.images[:70])
     artifact = converter(target).build(source, precision, {})
     variant, session = opened(target, precision, artifact)
     yield Built(variant, artifact, session, run_all(session, gate.images))
@@ -79,7 +79,7 @@ def test_the_artifact_is_what_a_bundle_takes(built: Built) -> None:
 
 
 def test_outputs_are_probabilities_and_an_embedding(
-    built: Built, gate: FaceSet, reference: Outputs
+    built: Built, gate: FaceSamples, reference: Outputs
 ) -> None:
     for ours, wanted in zip(built.outputs, reference, strict=True):
         assert ours.dtype == np.float32
@@ -89,14 +89,14 @@ def test_outputs_are_probabilities_and_an_embedding(
     assert built.outputs[0].min() >= 0
 
 
-def test_answers_differ_between_faces(built: Built, gate: FaceSet) -> None:
+def test_answers_differ_between_faces(built: Built, gate: FaceSamples) -> None:
     """Without this, all the agreement below would prove nothing."""
     probabilities = built.outputs[0]
     assert set(probabilities.argmax(1)) == set(range(len(EMOTIONS)))
     assert probabilities.std(0).min() > 0.1
 
 
-def test_it_agrees_with_torch(built: Built, gate: FaceSet, reference: Outputs) -> None:
+def test_it_agrees_with_torch(built: Built, gate: FaceSamples, reference: Outputs) -> None:
     report = compare(reference, built.outputs, gate.truth, EMOTIONS)
     if built.variant.precision == "fp32":
         assert report["max_abs_dp"] <= 1e-4
@@ -107,7 +107,9 @@ def test_it_agrees_with_torch(built: Built, gate: FaceSet, reference: Outputs) -
 
 
 @pytest.mark.parametrize("count", BATCHES)
-def test_every_batch_size_gives_the_same_answers(built: Built, gate: FaceSet, count: int) -> None:
+def test_every_batch_size_gives_the_same_answers(
+    built: Built, gate: FaceSamples, count: int
+) -> None:
     for start in (0, 100):
         probabilities, embedding = built.session.run(gate.images[start : start + count])
         assert (len(probabilities), len(embedding)) == (count, count)
@@ -115,7 +117,7 @@ def test_every_batch_size_gives_the_same_answers(built: Built, gate: FaceSet, co
         assert np.abs(probabilities - wanted).max() <= built.same_dp
 
 
-def test_the_caller_owns_the_outputs(built: Built, gate: FaceSet) -> None:
+def test_the_caller_owns_the_outputs(built: Built, gate: FaceSamples) -> None:
     first = built.session.run(gate.images[:5])
     kept = [output.copy() for output in first]
     built.session.run(gate.images[200:205])
@@ -124,7 +126,7 @@ def test_the_caller_owns_the_outputs(built: Built, gate: FaceSet) -> None:
         assert output.flags.writeable
 
 
-def test_four_threads_get_the_answers_to_their_own_faces(built: Built, gate: FaceSet) -> None:
+def test_four_threads_get_the_answers_to_their_own_faces(built: Built, gate: FaceSamples) -> None:
     def work(thread: int) -> float:
         worst = 0.0
         for i in range(12):
@@ -150,10 +152,10 @@ def test_nothing_of_this_machine_is_in_the_files(built: Built) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("target", targets())
 def test_every_recipe_can_be_built_and_keeps_most_answers(
-    target: str, checkpoint: Path, graph: bytes, calibration: FaceSet, reference: Outputs,
-    gate: FaceSet,
+    target: str, checkpoint: Path, graph: bytes, calibration: FaceSamples, reference: Outputs,
+    gate: FaceSamples,
 ) -> None:  # fmt: skip
-    source = Source(load_checkpoint(checkpoint), graph, calibration.images[:70])
+    source = ConversionInput(load_checkpoint(checkpoint), graph, calibration.images[:70])
     for precision in converter(target).PRECISIONS:
         for recipe in converter(target).recipes(source, precision):
             artifact = converter(target).build(source, precision, recipe)
@@ -168,7 +170,7 @@ def test_int8_keeps_most_answers_of_a_transformer(target: str, small: Callable[[
     """Attention has products of two activations and a softmax between them, which no convolutional
     network has; onnxruntime once ran them rounded, and agreed on 16 % of the faces."""
     vit = small("vit_mae, small")
-    source = Source(vit.network, vit.graph, vit.calibration.images[:70])
+    source = ConversionInput(vit.network, vit.graph, vit.calibration.images[:70])
     recipe = next(iter(converter(target).recipes(source, "int8")), {})
     _, session = opened(target, "int8", converter(target).build(source, "int8", recipe))
     with contextlib.closing(session):

@@ -24,28 +24,28 @@ from fer_edge.backends.base import Options, Outputs
 from fer_edge.backends.coreml import coremltools
 from fer_edge.bundle import Variant, listed, open_bundle
 from fer_edge.converters import coreml
-from fer_edge.converters.base import Artifact, Source
+from fer_edge.converters.base import Artifact, ConversionInput
 from fer_edge.converters.coreml_evaluator.program import ProgramSession
 from fer_edge.converters.pipeline.build_variant import torch_outputs
 from fer_edge.converters.pipeline.convert import CROP_MARGIN, convert
-from fer_edge.converters.pipeline.face_samples import FaceSet, gate_faces
-from fer_edge.converters.pipeline.parity import Limits, compare, failures, run_all
+from fer_edge.converters.pipeline.face_samples import FaceSamples, parity_faces
+from fer_edge.converters.pipeline.parity import ParityLimits, compare, failures, run_all
 from fer_edge.errors import ConversionError
 from fer_edge.labels import EMOTIONS
 from fer_edge.preprocess import CropRule
 from fer_edge.shipped import DEFAULT_CHECKPOINT
 from fer_edge.training.checkpoint import Checkpoint, load_checkpoint
-from fer_edge.training.models.network import FaceNet, InputSpec, ModelSpec
+from fer_edge.training.models.network import ExpressionNet, InputSpec, ModelSpec
 
 MODEL, WEIGHTS = "coreml-fp32/model.mlmodel", "coreml-fp32/weight.bin"
 
 
-def source(checkpoint: Checkpoint, faces: FaceSet) -> Source:
-    return Source(checkpoint, b"", faces.images[:8])
+def source(checkpoint: Checkpoint, faces: FaceSamples) -> ConversionInput:
+    return ConversionInput(checkpoint, b"", faces.images[:8])
 
 
 @pytest.fixture(scope="module")
-def package(checkpoint: Path, gate: FaceSet) -> Artifact:
+def package(checkpoint: Path, gate: FaceSamples) -> Artifact:
     """The tiny trained network in fp32."""
     return coreml.build(source(load_checkpoint(checkpoint), gate), "fp32", {})
 
@@ -92,7 +92,7 @@ def test_it_says_what_it_needs(package: Artifact) -> None:
 
 
 def test_converting_twice_gives_the_same_bytes(
-    package: Artifact, checkpoint: Path, gate: FaceSet
+    package: Artifact, checkpoint: Path, gate: FaceSamples
 ) -> None:
     again = coreml.build(source(load_checkpoint(checkpoint), gate), "fp32", {})
     assert again.files == package.files
@@ -112,7 +112,7 @@ def test_coremltools_reads_the_package_back(package: Artifact, tmp_path: Path) -
 Change = Callable[[Any, bytearray], None]
 
 
-def noticed(package: Artifact, change: Change, gate: FaceSet, reference: Outputs) -> list[str]:
+def noticed(package: Artifact, change: Change, gate: FaceSamples, reference: Outputs) -> list[str]:
     """What the gate says of the package once something in its files was changed."""
     spec, weights = described(package), bytearray(package.files[WEIGHTS])
     change(spec, weights)
@@ -123,7 +123,7 @@ def noticed(package: Artifact, change: Change, gate: FaceSet, reference: Outputs
         return [str(error)]
     wanted = (reference[0][::7], reference[1][::7])
     report = compare(wanted, outputs, gate.truth[::7], EMOTIONS)
-    return failures(report, "fp32", Limits(), None)
+    return failures(report, "fp32", ParityLimits(), None)
 
 
 def operations(spec: Any) -> Any:
@@ -191,13 +191,15 @@ def skipped_layer(spec: Any, weights: bytearray) -> None:
 DAMAGES = [one_weight, one_byte, one_stride, one_padding, two_labels, skipped_layer]
 
 
-def test_an_undamaged_package_passes(package: Artifact, gate: FaceSet, reference: Outputs) -> None:
+def test_an_undamaged_package_passes(
+    package: Artifact, gate: FaceSamples, reference: Outputs
+) -> None:
     assert noticed(package, nothing, gate, reference) == []
 
 
 @pytest.mark.parametrize("change", DAMAGES, ids=lambda change: change.__name__)
 def test_damage_is_noticed(
-    package: Artifact, gate: FaceSet, reference: Outputs, change: Change
+    package: Artifact, gate: FaceSamples, reference: Outputs, change: Change
 ) -> None:
     assert noticed(package, change, gate, reference) != []
 
@@ -216,14 +218,14 @@ def noise(count: int, size: int) -> Any:
 def untrained(backbone: str, size: int, arguments: dict[str, Any]) -> Checkpoint:
     torch.manual_seed(0)
     spec = ModelSpec(backbone, EMOTIONS, InputSpec(size, "rgb", *RGB), backbone_args=arguments)
-    return Checkpoint(FaceNet(spec).eval(), temperature=0.7)
+    return Checkpoint(ExpressionNet(spec).eval(), temperature=0.7)
 
 
 def differences(checkpoint: Checkpoint, artifact: Artifact) -> tuple[float, float]:
     """Largest difference of a probability, and of an embedding over its largest value."""
     images = noise(3, checkpoint.spec.input.size_px)
-    assert artifact.stand_in is not None
-    ours = artifact.stand_in().run(images)
+    assert artifact.reference_session is not None
+    ours = artifact.reference_session().run(images)
     wanted = torch_outputs(checkpoint, images)
     dp, de = (float(np.abs(a - b).max()) for a, b in zip(ours, wanted, strict=True))
     return dp, de / float(np.abs(wanted[1]).max())
@@ -240,7 +242,7 @@ def differences(checkpoint: Checkpoint, artifact: Artifact) -> tuple[float, floa
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_other_networks_agree_with_torch(
-    backbone: str, size: int, arguments: dict[str, Any], gate: FaceSet
+    backbone: str, size: int, arguments: dict[str, Any], gate: FaceSamples
 ) -> None:
     checkpoint = untrained(backbone, size, arguments)
     artifact = coreml.build(source(checkpoint, gate), "fp32", {})
@@ -268,7 +270,7 @@ def unnoticed_transposes(checkpoint: Checkpoint, artifact: Artifact) -> list[int
     return unnoticed
 
 
-def test_a_network_that_cannot_be_converted_says_why(gate: FaceSet) -> None:
+def test_a_network_that_cannot_be_converted_says_why(gate: FaceSamples) -> None:
     """timm resizes the positions of this one in the graph, which MIL has no operation for."""
     checkpoint = untrained("test_vit", 64, {})
     with pytest.raises(ConversionError, match=r"could not convert test_vit to fp32: .*bicubic"):
@@ -276,17 +278,17 @@ def test_a_network_that_cannot_be_converted_says_why(gate: FaceSet) -> None:
 
 
 @pytest.mark.slow
-def test_the_shipped_model_passes_its_gate(gate: FaceSet) -> None:
+def test_the_shipped_model_passes_its_gate(gate: FaceSamples) -> None:
     checkpoint = load_checkpoint(DEFAULT_CHECKPOINT)
     rule = CropRule(checkpoint.spec.input.size_px, CROP_MARGIN)
-    faces = gate_faces(None, checkpoint.spec.labels, rule)
+    faces = parity_faces(None, checkpoint.spec.labels, rule)
     reference = torch_outputs(checkpoint, faces.images)
     for precision in ("fp32", "fp16"):
         artifact = coreml.build(source(checkpoint, gate), precision, {})
-        assert artifact.stand_in is not None
-        outputs = run_all(artifact.stand_in(), faces.images)
+        assert artifact.reference_session is not None
+        outputs = run_all(artifact.reference_session(), faces.images)
         report = compare(reference, outputs, faces.truth, checkpoint.spec.labels)
-        assert failures(report, precision, Limits(), None) == []
+        assert failures(report, precision, ParityLimits(), None) == []
         # The proof rounds where the program does: in half precision it must not be exact.
         assert (report["max_abs_dp"] > 1e-5) == (precision == "fp16")
 
@@ -326,7 +328,7 @@ class EvaluatedModel:
 
 
 def test_the_backend_reads_what_the_converter_wrote(
-    package: Artifact, gate: FaceSet, reference: Outputs, monkeypatch: pytest.MonkeyPatch
+    package: Artifact, gate: FaceSamples, reference: Outputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ct = coremltools()
 
@@ -353,14 +355,14 @@ import sys
 seen = []
 sys.addaudithook(lambda event, args: seen.append(event) if event == "socket.connect" else None)
 import numpy as np
-from fer_edge.converters.base import Source
+from fer_edge.converters.base import ConversionInput
 from fer_edge.converters.coreml import build
 from fer_edge.training.checkpoint import Checkpoint
-from fer_edge.training.models.network import FaceNet, InputSpec, ModelSpec
+from fer_edge.training.models.network import ExpressionNet, InputSpec, ModelSpec
 spec = ModelSpec("test_resnet", ("anger", "fear"), InputSpec(48, "grey", (0.5,), (0.25,)))
 faces = np.random.default_rng(0).integers(0, 256, (4, 48, 48, 3), np.uint8)
-artifact = build(Source(Checkpoint(FaceNet(spec).eval()), b"", faces), "w8a8", {})
-artifact.stand_in().run(faces)
+artifact = build(ConversionInput(Checkpoint(ExpressionNet(spec).eval()), b"", faces), "w8a8", {})
+artifact.reference_session().run(faces)
 assert not seen, seen
 """
 

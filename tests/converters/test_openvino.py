@@ -13,7 +13,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from fer_edge.converters.base import Source, converter
+from fer_edge.converters.base import ConversionInput, converter
 from fer_edge.converters.onnx_graph.export import EMBEDDING, INPUT, PROBABILITIES
 from fer_edge.converters.pipeline.build_variant import build_variant, torch_outputs
 from fer_edge.training.checkpoint import load_checkpoint
@@ -63,7 +63,7 @@ def deep(blocks: int) -> bytes:
 
 def test_a_network_may_be_deeper_than_pythons_stack(checkpoint: Path) -> None:
     faces = np.random.default_rng(1).integers(0, 256, (4, 4, 4, 3), np.uint8)
-    source = Source(load_checkpoint(checkpoint), deep(150), faces)
+    source = ConversionInput(load_checkpoint(checkpoint), deep(150), faces)
     usual, little = sys.getrecursionlimit(), len(inspect.stack()) + 200
     sys.setrecursionlimit(little)  # instead of a network of 1,000 layers, which takes minutes
     try:
@@ -78,7 +78,7 @@ def test_nncfs_progress_does_not_mix_with_json(
     checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     faces = np.random.default_rng(1).integers(0, 256, (4, 4, 4, 3), np.uint8)
-    source = Source(load_checkpoint(checkpoint), deep(3), faces)
+    source = ConversionInput(load_checkpoint(checkpoint), deep(3), faces)
     converter("openvino").build(source, "int8", {})
     printed = capsys.readouterr()
     assert printed.out == ""
@@ -89,7 +89,7 @@ def test_windows_of_attention_are_exact_one_face_at_a_time(small: Callable[[str]
     """OpenVINO 2026.4 computes them wrongly on a graph of fixed size, by 0.1 in a probability,
     unless it is told not to fuse small operations."""
     gcvit = small("gcvit, small")
-    source = Source(gcvit.network, gcvit.graph, gcvit.calibration.images[:40])
+    source = ConversionInput(gcvit.network, gcvit.graph, gcvit.calibration.images[:40])
     found = build_variant("openvino", "fp32", source, gcvit.rule, lambda _: None)
     assert found.session is not None
     images = gcvit.gate.images[:40]

@@ -19,10 +19,10 @@ from fer_edge.backends.base import Options, Outputs
 from fer_edge.backends.onnxruntime import OnnxRuntimeSession
 from fer_edge.backends.tensorrt_cuda import Gpu
 from fer_edge.converters import tensorrt as converter
-from fer_edge.converters.base import Artifact, Source
+from fer_edge.converters.base import Artifact, ConversionInput
 from fer_edge.converters.onnx_graph.precision import half_precision, symmetric_int8
 from fer_edge.converters.pipeline.convert import convert
-from fer_edge.converters.pipeline.face_samples import FaceSet
+from fer_edge.converters.pipeline.face_samples import FaceSamples
 from fer_edge.converters.pipeline.parity import run_all
 from fer_edge.errors import ConversionError, MissingDependencyError, TargetError
 from fer_edge.training.checkpoint import load_checkpoint
@@ -39,9 +39,11 @@ def _library() -> None:
 
 
 @pytest.fixture(scope="module")
-def source(checkpoint: Path, graph: bytes, calibration: FaceSet) -> Callable[..., Source]:
-    def make(gpus: tuple[str, ...] = (), sizes: tuple[int, ...] = (1,)) -> Source:
-        return Source(
+def source(
+    checkpoint: Path, graph: bytes, calibration: FaceSamples
+) -> Callable[..., ConversionInput]:
+    def make(gpus: tuple[str, ...] = (), sizes: tuple[int, ...] = (1,)) -> ConversionInput:
+        return ConversionInput(
             load_checkpoint(checkpoint), graph, calibration.images[:FACES], sizes, gpus, 512
         )
 
@@ -49,7 +51,9 @@ def source(checkpoint: Path, graph: bytes, calibration: FaceSet) -> Callable[...
 
 
 @pytest.fixture(scope="module", params=converter.PRECISIONS)
-def built(request: pytest.FixtureRequest, source: Callable[..., Source]) -> tuple[str, Artifact]:
+def built(
+    request: pytest.FixtureRequest, source: Callable[..., ConversionInput]
+) -> tuple[str, Artifact]:
     if compiler.known_gpus(compiler.library()) is None:
         pytest.skip("the full tensorrt compiles only for the GPU in this machine")
     return request.param, converter.build(source(AHEAD + LATER, (2, 1, 32)), request.param, {})
@@ -94,11 +98,11 @@ def test_no_log_or_engine_tells_of_this_machine(built: tuple[str, Artifact]) -> 
 
 
 def test_the_typed_graph_agrees_with_torch_at_every_batch(
-    built: tuple[str, Artifact], gate: FaceSet, reference: Outputs
+    built: tuple[str, Artifact], gate: FaceSamples, reference: Outputs
 ) -> None:
     precision, artifact = built
-    assert artifact.stand_in is not None
-    session = artifact.stand_in()
+    assert artifact.reference_session is not None
+    session = artifact.reference_session()
     outputs = run_all(session, gate.images)
     worst = float(np.abs(outputs[0] - reference[0]).max())
     assert worst <= {"fp32": 1e-5, "fp16": 0.02, "int8": 0.6}[precision]
@@ -133,7 +137,7 @@ def test_fp16_is_fp16_from_the_first_convolution_to_the_logits(graph: bytes) -> 
     assert [o.domain for o in model.opset_import] == [""]
 
 
-def test_int8_is_symmetric(graph: bytes, calibration: FaceSet) -> None:
+def test_int8_is_symmetric(graph: bytes, calibration: FaceSamples) -> None:
     model = onnx.load_from_string(symmetric_int8(graph, calibration.images[:FACES], {}))
     weights = {w.name: numpy_helper.to_array(w) for w in model.graph.initializer}
     count = Counter(node.op_type for node in model.graph.node)
@@ -145,7 +149,7 @@ def test_int8_is_symmetric(graph: bytes, calibration: FaceSet) -> None:
             assert not zero.any()
 
 
-def test_typed_graphs_come_out_the_same_each_time(graph: bytes, calibration: FaceSet) -> None:
+def test_typed_graphs_come_out_the_same_each_time(graph: bytes, calibration: FaceSamples) -> None:
     faces = calibration.images[:8]
     assert half_precision(graph) == half_precision(graph)
     assert symmetric_int8(graph, faces, {}) == symmetric_int8(graph, faces, {})
@@ -211,19 +215,21 @@ def test_a_network_without_a_convolution_has_no_fp16_form() -> None:
 
 @pytest.mark.parametrize("gpu", ["sm_99", "rtx4090", "86", ""])
 def test_an_unknown_gpu_is_named_with_those_there_are(
-    source: Callable[..., Source], gpu: str
+    source: Callable[..., ConversionInput], gpu: str
 ) -> None:
     with pytest.raises(TargetError, match=r"unknown GPU.*sm_87 \(Jetson Orin"):
         converter.build(source((gpu,)), "fp32", {})
 
 
-def test_what_the_compiler_cannot_do_is_said_in_its_words(source: Callable[..., Source]) -> None:
+def test_what_the_compiler_cannot_do_is_said_in_its_words(
+    source: Callable[..., ConversionInput],
+) -> None:
     with pytest.raises(ConversionError, match=r"sm_75.*FP32 GEMM is not supported"):
         converter.build(source(("sm_75",)), "fp32", {})
 
 
 def test_without_the_library_the_pip_line_is_given(
-    source: Callable[..., Source], monkeypatch: pytest.MonkeyPatch
+    source: Callable[..., ConversionInput], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compiler, "library", lambda: None)
     with pytest.raises(MissingDependencyError, match=re.escape("pip install 'fer-edge[tensorrt]'")):
@@ -239,14 +245,16 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_gpu")
-def test_with_no_gpu_named_or_here_the_device_compiles(source: Callable[..., Source]) -> None:
+def test_with_no_gpu_named_or_here_the_device_compiles(
+    source: Callable[..., ConversionInput],
+) -> None:
     artifact = converter.build(source(), "fp16", {})
     assert set(artifact.files) == {artifact.entry}
     assert artifact.needs["engines"] == {}
 
 
 def test_with_no_gpu_named_the_one_here_is_compiled_for(
-    source: Callable[..., Source], monkeypatch: pytest.MonkeyPatch
+    source: Callable[..., ConversionInput], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cuda, "gpu", lambda index=0: Gpu(0, "NVIDIA L4", "sm_89", "12.8"))
     assert set(converter.build(source(), "fp32", {}).needs["engines"]) == {"sm_89"}
@@ -258,7 +266,7 @@ def test_with_no_gpu_named_the_one_here_is_compiled_for(
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_gpu")
 def test_a_bundle_says_what_judged_and_is_preferred_where_it_can_run(
-    checkpoint: Path, tmp_path: Path, gate: FaceSet
+    checkpoint: Path, tmp_path: Path, gate: FaceSamples
 ) -> None:
     said: list[str] = []
     convert(
@@ -295,7 +303,9 @@ def test_all_leaves_out_what_is_not_installed(
     assert any("Left out: tensorrt/fp32" in s and "pip install" in s for s in said)
 
 
-def test_int8_that_leaves_no_layer_in_int8_is_refused(graph: bytes, calibration: FaceSet) -> None:
+def test_int8_that_leaves_no_layer_in_int8_is_refused(
+    graph: bytes, calibration: FaceSamples
+) -> None:
     """A small network with all its layers given back agrees with itself: that proves nothing."""
     with pytest.raises(ConversionError, match="nothing is int8"):
         symmetric_int8(graph, calibration.images[:20], {"keep_float": 1000})

@@ -12,10 +12,10 @@ import pytest
 
 from fer_edge.bundle import Bundle, Variant, listed, write_bundle
 from fer_edge.labels import EMOTIONS
-from fer_edge.monitor.capture import Arrival
+from fer_edge.monitor.capture import CapturedFrame
 from fer_edge.monitor.detector import Detector, WholeFrame
-from fer_edge.monitor.failover import Inference
-from fer_edge.monitor.health import HealthBook
+from fer_edge.monitor.failover import FailoverPredictor
+from fer_edge.monitor.health import HealthMonitor
 from fer_edge.monitor.pipeline import Pipeline
 from fer_edge.monitor.settings import Settings
 from fer_edge.monitor.state import MonitorState
@@ -83,8 +83,8 @@ class Rig:
         self, bundle: Path, clock: Clock, detector: Detector, settings: Settings, *, live: bool
     ) -> None:
         self.clock = clock
-        self.health = HealthBook()
-        self.inference = Inference(
+        self.health = HealthMonitor()
+        self.inference = FailoverPredictor(
             lambda exclude: Predictor(bundle, exclude=exclude),
             self.health,
             clock,
@@ -105,7 +105,7 @@ class Rig:
     def show(self, image: object, *, after_s: float = 1 / 30, **how: Any) -> MonitorState:
         """The state after one more frame."""
         self.clock.pass_(after_s)
-        arrival = Arrival(image, self.count, self.clock(), None, how.get("reopened", False))
+        arrival = CapturedFrame(image, self.count, self.clock(), None, how.get("reopened", False))
         self.count += 1
         return self.pipeline.process(arrival)
 

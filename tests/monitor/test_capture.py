@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from fer_edge.errors import InputError, SourceError
-from fer_edge.monitor.capture import Feed
-from fer_edge.monitor.sources import Camera, Frame, Frames, Source, VideoFile, open_source
+from fer_edge.monitor.capture import FrameReader
+from fer_edge.monitor.sources import Camera, Frame, Frames, FrameSource, VideoFile, open_source
 
 
 class Scripted:
@@ -52,7 +52,7 @@ def video(path: Path, count: int, fourcc: str = "MJPG", hz: float = 20.0) -> lis
     return levels
 
 
-def taken(feed: Feed) -> list[Any]:
+def taken(feed: FrameReader) -> list[Any]:
     """All frames of a source that ends."""
     found = []
     while not feed.ended:
@@ -62,7 +62,7 @@ def taken(feed: Feed) -> list[Any]:
 
 
 def test_of_a_cameras_frames_the_newest_wins(clock: Callable[[], float]) -> None:
-    feed = Feed(Scripted(10, 11, 12), clock)
+    feed = FrameReader(Scripted(10, 11, 12), clock)
     for _ in range(3):
         assert feed.pump() == 0
     arrival = feed.take(0)
@@ -74,7 +74,7 @@ def test_of_a_cameras_frames_the_newest_wins(clock: Callable[[], float]) -> None
 
 def test_all_frames_of_a_file_come_in_order_with_its_own_times(tmp_path: Path) -> None:
     levels = video(tmp_path / "clip.avi", 30)
-    feed = Feed(VideoFile(tmp_path / "clip.avi"), lambda: 0.0)
+    feed = FrameReader(VideoFile(tmp_path / "clip.avi"), lambda: 0.0)
     feed.start()
     arrivals = taken(feed)
     feed.stop()
@@ -92,7 +92,7 @@ def test_reading_ahead_waits_for_who_takes() -> None:
             given.append(len(given))
             yield given[-1]
 
-    feed = Feed(Frames(endless()), lambda: 0.0)
+    feed = FrameReader(Frames(endless()), lambda: 0.0)
     feed.start()
     first = feed.take(5.0)
     assert first is not None
@@ -107,7 +107,7 @@ def test_a_camera_that_fails_is_opened_again_with_growing_waits(
     source = Scripted(
         "will not open", "will not open", "will not open", 1, None, "will not open", 2, 3
     )
-    feed = Feed(source, clock)
+    feed = FrameReader(source, clock)
     waits = [feed.pump() for _ in range(3)]
     assert waits == [0.25, 0.5, 1.0]
     assert feed.fault == "the camera 0 cannot be opened"
@@ -129,12 +129,12 @@ def test_a_camera_that_fails_is_opened_again_with_growing_waits(
 
 
 def test_waits_do_not_grow_for_ever(clock: Callable[[], float]) -> None:
-    feed = Feed(Scripted(*["will not open"] * 40), clock)
+    feed = FrameReader(Scripted(*["will not open"] * 40), clock)
     assert max(feed.pump() for _ in range(40)) == 8.0
 
 
 def test_a_driver_that_raises_is_a_fault_and_not_a_crash(clock: Callable[[], float]) -> None:
-    feed = Feed(Scripted(RuntimeError("USB reset"), 5), clock)
+    feed = FrameReader(Scripted(RuntimeError("USB reset"), 5), clock)
     assert feed.pump() > 0
     assert "USB reset" in str(feed.fault)
     assert feed.pump() == 0
@@ -145,7 +145,7 @@ def test_frames_of_an_application_that_break_off_end_with_a_fault() -> None:
         yield 1
         raise ValueError("lens fell off")
 
-    feed = Feed(Frames(broken()), lambda: 0.0)
+    feed = FrameReader(Frames(broken()), lambda: 0.0)
     feed.start()
     assert [a.image for a in taken(feed)] == [1]
     assert "lens fell off" in str(feed.fault)
@@ -154,7 +154,7 @@ def test_frames_of_an_application_that_break_off_end_with_a_fault() -> None:
 
 def test_frames_carry_the_times_they_are_given() -> None:
     def times(frames: Frames) -> list[float | None]:
-        feed = Feed(frames, lambda: 0.0)
+        feed = FrameReader(frames, lambda: 0.0)
         feed.start()
         found = [a.own_time_s for a in taken(feed)]
         feed.stop()
@@ -171,7 +171,7 @@ def test_a_file_that_is_not_there_or_no_video_is_refused_at_the_start(tmp_path: 
     text.write_text("no video")
     for path in (tmp_path / "missing.mp4", text, tmp_path):
         with pytest.raises(SourceError, match=r"expected a video|is no video"):
-            Feed(VideoFile(path), lambda: 0.0).start()
+            FrameReader(VideoFile(path), lambda: 0.0).start()
 
 
 def test_a_file_that_was_cut_off_says_how_much_came(tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_a_file_that_was_cut_off_says_how_much_came(tmp_path: Path) -> None:
     video(path, 60)
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
-    feed = Feed(VideoFile(path), lambda: 0.0)
+    feed = FrameReader(VideoFile(path), lambda: 0.0)
     feed.start()
     arrivals = taken(feed)
     feed.stop()
@@ -190,7 +190,7 @@ def test_a_file_that_was_cut_off_says_how_much_came(tmp_path: Path) -> None:
 def test_a_camera_that_opencv_reads_is_opened_again_when_it_runs_dry(tmp_path: Path) -> None:
     """OpenCV reads a file as it reads a camera that is unplugged after its last frame."""
     levels = video(tmp_path / "clip.avi", 5)
-    feed = Feed(Camera(str(tmp_path / "clip.avi")), lambda: 0.0)
+    feed = FrameReader(Camera(str(tmp_path / "clip.avi")), lambda: 0.0)
     for _ in range(2):
         seen = []
         for _ in levels:
@@ -232,7 +232,7 @@ def test_a_camera_that_is_not_there_says_so_and_no_password(device: int | str) -
     ],
 )
 def test_a_source_is_known_by_its_name(named: object, kind: type) -> None:
-    source: Source = open_source(named)
+    source: FrameSource = open_source(named)
     assert isinstance(source, kind)
     assert source.live is (kind in (Camera, Scripted))
 
@@ -251,7 +251,7 @@ def test_frames_without_a_rate_above_zero_are_refused() -> None:
 def test_stopping_closes_the_source_and_its_thread() -> None:
     before = set(threading.enumerate())
     source = Scripted(*range(1000))
-    feed = Feed(source, lambda: 0.0)
+    feed = FrameReader(source, lambda: 0.0)
     feed.start()
     assert feed.take(5.0) is not None
     feed.stop()

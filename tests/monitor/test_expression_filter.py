@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fer_edge.labels import EMOTIONS
 from fer_edge.monitor.baseline import BaselineLearner, Probabilities
-from fer_edge.monitor.expression_filter import Person
+from fer_edge.monitor.expression_filter import ExpressionFilter
 from fer_edge.monitor.settings import EventRule, Settings
 from fer_edge.monitor.state import Event, PersonState
 
@@ -24,12 +24,17 @@ def sure_of(label: str, share: float = 0.9) -> Probabilities:
     return row
 
 
-def person(**settings: object) -> Person:
-    return Person(1, EMOTIONS, Settings(**settings), known_above=0.5)  # type: ignore[arg-type]
+def person(**settings: object) -> ExpressionFilter:
+    return ExpressionFilter(1, EMOTIONS, Settings(**settings), known_above=0.5)  # type: ignore[arg-type]
 
 
 def show(
-    who: Person, label: str | None, start_s: float, end_s: float, hz: float = 30, share: float = 0.9
+    who: ExpressionFilter,
+    label: str | None,
+    start_s: float,
+    end_s: float,
+    hz: float = 30,
+    share: float = 0.9,
 ) -> tuple[list[PersonState], list[Event]]:
     """A label, or nothing but a blurred face, from ``start_s`` until before ``end_s``."""
     states, events = [], []

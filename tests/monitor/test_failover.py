@@ -12,27 +12,27 @@ import pytest
 from fer_edge.backends import fake
 from fer_edge.backends.base import Batch, Outputs
 from fer_edge.errors import TargetError
-from fer_edge.monitor.failover import Inference, Worker
-from fer_edge.monitor.health import HealthBook
+from fer_edge.monitor.failover import FailoverPredictor, Worker
+from fer_edge.monitor.health import HealthMonitor
 from fer_edge.predictor import Predictor
 
 FACES = np.random.default_rng(0).integers(0, 256, (2, 48, 48, 3), np.uint8)
 WARM_UP = 4  # calls that loading takes
 FakeVariants = Callable[..., Path]
-Start = Callable[..., Inference]
+Start = Callable[..., FailoverPredictor]
 
 
 @pytest.fixture
-def health() -> HealthBook:
-    return HealthBook()
+def health() -> HealthMonitor:
+    return HealthMonitor()
 
 
 @pytest.fixture
-def start(health: HealthBook, clock: Callable[[], float]) -> Iterator[Start]:
+def start(health: HealthMonitor, clock: Callable[[], float]) -> Iterator[Start]:
     started = []
 
-    def make(bundle: Path, watchdog_s: float = 5.0) -> Inference:
-        inference = Inference(
+    def make(bundle: Path, watchdog_s: float = 5.0) -> FailoverPredictor:
+        inference = FailoverPredictor(
             lambda exclude: Predictor(bundle, exclude=exclude), health, clock, watchdog_s
         )
         started.append(inference)
@@ -43,12 +43,12 @@ def start(health: HealthBook, clock: Callable[[], float]) -> Iterator[Start]:
         inference.close()
 
 
-def answering(inference: Inference) -> str | None:
+def answering(inference: FailoverPredictor) -> str | None:
     return None if inference.predictor is None else inference.predictor.variant.name
 
 
 def test_a_backend_that_dies_is_replaced_while_running(
-    start: Start, fake_variants: FakeVariants, health: HealthBook
+    start: Start, fake_variants: FakeVariants, health: HealthMonitor
 ) -> None:
     bundle = fake_variants(int8={"fail_after": WARM_UP + 3}, fp32={})
     inference = start(bundle)
@@ -72,7 +72,7 @@ def test_a_backend_that_dies_is_replaced_while_running(
 
 
 def test_a_variant_that_dies_while_warming_up_is_passed_over(
-    start: Start, fake_variants: FakeVariants, health: HealthBook
+    start: Start, fake_variants: FakeVariants, health: HealthMonitor
 ) -> None:
     inference = start(fake_variants(int8={"fail_after": 1}, fp32={}))
     assert answering(inference) == "fake/fp32"
@@ -82,7 +82,7 @@ def test_a_variant_that_dies_while_warming_up_is_passed_over(
 def test_where_nothing_runs_all_are_tried_again_after_a_while(
     start: Start,
     fake_variants: FakeVariants,
-    health: HealthBook,
+    health: HealthMonitor,
     clock: Callable[[], float],
 ) -> None:
     inference = start(fake_variants(fp32={"fail_after": WARM_UP + 1}))
@@ -107,7 +107,7 @@ def test_at_the_start_nothing_that_runs_is_an_error(
 def test_an_engine_that_hangs_is_left_behind(
     start: Start,
     fake_variants: FakeVariants,
-    health: HealthBook,
+    health: HealthMonitor,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     never, calls = threading.Event(), []

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fer_edge.monitor.capture import Arrival
+from fer_edge.monitor.capture import CapturedFrame
 from fer_edge.monitor.detector import Boxes, Face
 from fer_edge.monitor.settings import EventRule
 from fer_edge.monitor.state import MonitorState
@@ -134,7 +134,7 @@ def test_a_frame_that_waited_for_its_reader_is_no_picture_of_now(
     rig.play(1.0)
     came_s = rig.clock()
     rig.clock.pass_(3.0)  # the application did something else, and the camera died meanwhile
-    state = rig.pipeline.process(Arrival(picture(7), 31, came_s, None, False))
+    state = rig.pipeline.process(CapturedFrame(picture(7), 31, came_s, None, False))
     assert state.health.status == "lost"
     assert state.health.reasons == ("the newest frame is 3.0 s old",)
     assert state.persons == ()

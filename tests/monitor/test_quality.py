@@ -12,7 +12,7 @@ import pytest
 
 from fer_edge.monitor.align import crop_upright, roll_deg
 from fer_edge.monitor.detector import Face, YuNet
-from fer_edge.monitor.quality import Doubt, judge_face, judge_place, yaw
+from fer_edge.monitor.quality import QualityIssue, judge_face, judge_place, yaw
 from fer_edge.monitor.settings import QualityLimits
 from fer_edge.preprocess import CropRule, Image, crop, read_image, to_batch
 
@@ -21,7 +21,7 @@ MARGIN = 0.1
 FRONTAL = np.array([[30, 40], [70, 40], [50, 60], [35, 80], [65, 80]], np.float32)
 
 
-def judge(image: Image, face: Face) -> Doubt | None:
+def judge(image: Image, face: Face) -> QualityIssue | None:
     """As the monitor does: what the detector tells, then what the crop tells."""
     if doubt := judge_place(face.box, face.landmarks, LIMITS):
         return doubt
@@ -32,7 +32,7 @@ def judge(image: Image, face: Face) -> Doubt | None:
     return judge_face(to_batch([cut], CropRule(48))[0], inside, LIMITS)
 
 
-def cause(doubt: Doubt | None) -> str | None:
+def cause(doubt: QualityIssue | None) -> str | None:
     return None if doubt is None else doubt[0]
 
 

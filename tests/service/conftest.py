@@ -29,9 +29,9 @@ SERVER = """
 import json, sys
 from fer_edge import Predictor
 from fer_edge.service.app import create_app
-from fer_edge.service.limits import Limits
+from fer_edge.service.limits import ServiceLimits
 from fer_edge.service.server import serve
-limits = Limits(**json.loads(sys.argv[2]))
+limits = ServiceLimits(**json.loads(sys.argv[2]))
 with Predictor(sys.argv[1], threads=1) as predictor:
     app = create_app(predictor, token=sys.argv[3] or None, limits=limits)
     serve(app, "127.0.0.1", 0, limits, ready=lambda address: print(address, flush=True))

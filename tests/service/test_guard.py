@@ -11,7 +11,7 @@ from starlette.testclient import WebSocketDenialResponse
 
 from fer_edge.errors import InputError
 from fer_edge.service.app import create_app
-from fer_edge.service.limits import Limits
+from fer_edge.service.limits import ServiceLimits
 
 TOKEN = "s3cret~+/="
 BEARER = {"authorization": f"Bearer {TOKEN}"}
@@ -116,7 +116,7 @@ def test_our_own_page_and_programs_are_not(client: Any, happy: bytes) -> None:
 
 
 def test_too_many_requests_are_told_when_to_come_back(make: Any, happy: bytes) -> None:
-    client = make(limits=Limits(rate_hz=0.1, burst=3))
+    client = make(limits=ServiceLimits(rate_hz=0.1, burst=3))
     for _ in range(3):
         assert client.predict(happy).status_code == 200
     refused = client.predict(happy)
@@ -127,7 +127,7 @@ def test_too_many_requests_are_told_when_to_come_back(make: Any, happy: bytes) -
 
 
 def test_guessing_tokens_is_slowed_down(make: Any, happy: bytes) -> None:
-    client = make(token=TOKEN, limits=Limits(rate_hz=0.1, burst=3))
+    client = make(token=TOKEN, limits=ServiceLimits(rate_hz=0.1, burst=3))
     wrong = {"authorization": "Bearer wrong"}
     tries = [client.get("/info", headers=wrong).status_code for _ in range(2)]
     tries += [client.predict(happy, headers=wrong).status_code for _ in range(3)]

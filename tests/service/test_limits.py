@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fer_edge.errors import InputError
-from fer_edge.service.limits import Buffer, Limits, RateLimit
+from fer_edge.service.limits import Buffer, RateLimit, ServiceLimits
 from fer_edge.service.refusals import RefusedError
 
 
@@ -69,4 +69,4 @@ def test_bytes_are_taken_and_given_back() -> None:
 @pytest.mark.parametrize("name", ["body_bytes", "pending", "head_s", "rate_hz"])
 def test_a_limit_of_nothing_is_refused(name: str) -> None:
     with pytest.raises(InputError, match=name):
-        Limits(**{name: 0})
+        ServiceLimits(**{name: 0})

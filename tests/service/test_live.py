@@ -12,7 +12,7 @@ import pytest
 from starlette.testclient import WebSocketDenialResponse
 from starlette.websockets import WebSocketDisconnect
 
-from fer_edge.service.limits import Limits
+from fer_edge.service.limits import ServiceLimits
 
 
 def jpegs(clip: Path, most: int) -> list[bytes]:
@@ -94,14 +94,14 @@ def test_text_ends_the_connection(client: Any) -> None:
 
 
 def test_a_connection_without_frames_ends(make: Any) -> None:
-    client = make(limits=Limits(live_idle_s=0.1))
+    client = make(limits=ServiceLimits(live_idle_s=0.1))
     with client.live() as socket, pytest.raises(WebSocketDisconnect) as ended:
         socket.receive_json()
     assert ended.value.code == 1000
 
 
 def test_only_so_many_connections_are_live(make: Any) -> None:
-    client = make(limits=Limits(live=2))
+    client = make(limits=ServiceLimits(live=2))
     with client.live(), client.live():
         with pytest.raises(WebSocketDenialResponse) as refusal:
             client.live().__enter__()

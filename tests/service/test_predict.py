@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from fer_edge import EMOTIONS
 from fer_edge.service.body import picture_of
-from fer_edge.service.limits import Limits
+from fer_edge.service.limits import ServiceLimits
 from fer_edge.service.refusals import RefusedError
 from fer_edge.shipped import FACES
 
@@ -140,7 +140,7 @@ def test_a_picture_that_unfolds_is_refused_by_its_header(
 
 
 def test_the_pixel_limit_is_the_one_that_was_set(make: Any) -> None:
-    client = make(limits=Limits(pixels=48 * 48 - 1))
+    client = make(limits=ServiceLimits(pixels=48 * 48 - 1))
     assert "2,303" in refused(client.predict(HAPPY), 422)
 
 
@@ -229,7 +229,7 @@ def test_any_body_is_a_picture_or_a_refusal(body: bytes, content_type: str) -> N
 
 
 def test_too_many_bytes_are_refused_before_they_are_read(make: Any) -> None:
-    client = make(limits=Limits(body_bytes=1000))
+    client = make(limits=ServiceLimits(body_bytes=1000))
 
     def never() -> Any:
         raise AssertionError("the body was read")
@@ -240,7 +240,7 @@ def test_too_many_bytes_are_refused_before_they_are_read(make: Any) -> None:
 
 
 def test_too_many_bytes_without_a_length_are_refused_when_they_come(make: Any) -> None:
-    client = make(limits=Limits(body_bytes=1000))
+    client = make(limits=ServiceLimits(body_bytes=1000))
     headers = {"content-type": "application/json"}
     chunks = iter([b"[" * 400] * 5)
     refused(client.post("/predict", content=chunks, headers=headers), 413)
@@ -248,7 +248,7 @@ def test_too_many_bytes_without_a_length_are_refused_when_they_come(make: Any) -
 
 
 def test_when_the_memory_for_requests_is_used_up_more_are_refused(make: Any) -> None:
-    client = make(limits=Limits(buffered_bytes=1000))
+    client = make(limits=ServiceLimits(buffered_bytes=1000))
     response = client.predict(HAPPY)
     refused(response, 503)
     assert int(response.headers["retry-after"]) >= 1
@@ -267,5 +267,5 @@ def test_an_engine_that_fails_is_a_500_that_tells_nothing_of_the_inside(
 
 
 def test_an_answer_that_takes_too_long_is_given_up(make: Any) -> None:
-    client = make(latency_ms=400, limits=Limits(answer_s=0.05))
+    client = make(latency_ms=400, limits=ServiceLimits(answer_s=0.05))
     refused(client.predict(HAPPY), 504)

@@ -21,7 +21,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from fer_edge.errors import InputError
-from fer_edge.service.limits import Limits
+from fer_edge.service.limits import ServiceLimits
 from fer_edge.service.server import listen, serve
 
 
@@ -274,9 +274,9 @@ def test_a_taken_port_is_a_sentence() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(InputError, match=f"port {port}.*--port"):
-            serve(None, "127.0.0.1", port, Limits(), ready=print)  # type: ignore[arg-type]
+            serve(None, "127.0.0.1", port, ServiceLimits(), ready=print)  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"no\.such\.host"):
-        serve(None, "no.such.host.invalid", 0, Limits(), ready=print)  # type: ignore[arg-type]
+        serve(None, "no.such.host.invalid", 0, ServiceLimits(), ready=print)  # type: ignore[arg-type]
 
 
 def test_the_command_serves_the_shipped_model(launch: Any, happy: bytes) -> None:

@@ -16,7 +16,7 @@ from fer_edge.shipped import FACES
 from fer_edge.training.checkpoint import Checkpoint
 from fer_edge.training.config.recipe import Augment, Data, Fit, Input, Model, Recipe
 from fer_edge.training.loop.train import train
-from fer_edge.training.models.network import FaceNet, InputSpec, ModelSpec
+from fer_edge.training.models.network import ExpressionNet, InputSpec, ModelSpec
 
 # The networks are tiny: two threads would wait for each other longer than they work.
 torch.set_num_threads(1)
@@ -37,7 +37,7 @@ def untrained() -> Untrained:
         torch.manual_seed(seed)
         spec = ModelSpec(backbone, EMOTIONS, GREY if colour == "grey" else RGB)
         facts = {"recipe": {"name": "none", "seed": seed}, "licences": {"data": "none"}}
-        return Checkpoint(FaceNet(spec).eval(), temperature, 0.25, facts)
+        return Checkpoint(ExpressionNet(spec).eval(), temperature, 0.25, facts)
 
     return make
 

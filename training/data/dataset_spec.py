@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 from fer_edge.errors import DataError, LabelError, MissingPartError
 from fer_edge.labels import SOURCE_ORDERS, label_map
 from fer_edge.preprocess import Box
-from fer_edge.training.data.lazy_rows import Row
+from fer_edge.training.data.lazy_rows import LazyRow
 
 SPLITS = ("train", "val", "test")
 SPLIT_NAMES = {
@@ -33,7 +33,7 @@ Broken = Literal["fail", "skip"]
 
 
 @dataclass(frozen=True)
-class Source:
+class DatasetSpec:
     """One data set, and how to take it; ``PATH@key=value,key=value`` in one line.
 
     path: a file, a folder, or ``hf:NAME`` for a data set of the Hugging Face Hub.
@@ -70,20 +70,20 @@ class Source:
         }
         return self.name + "@" * bool(options) + ",".join(f"{k}={v}" for k, v in options.items())
 
-    def below(self, entry: Path) -> Source:
+    def below(self, entry: Path) -> DatasetSpec:
         """A part of this source, taken in the same way."""
         return replace(self, path=str(entry))
 
     @staticmethod
-    def parse(text: str | Path | Source) -> Source:
+    def parse(text: str | Path | DatasetSpec) -> DatasetSpec:
         """Raises DataError for an unknown option or value."""
-        if isinstance(text, Source):
+        if isinstance(text, DatasetSpec):
             return text
         path, at, options = str(text).rpartition("@")
         if not at or "=" not in options or Path(text).exists():
-            return Source(str(text))
+            return DatasetSpec(str(text))
         values: dict[str, Any] = {}
-        known = {field.name for field in fields(Source)} - {"path"}
+        known = {field.name for field in fields(DatasetSpec)} - {"path"}
         for option in options.split(","):
             key, _, value = option.partition("=")
             if key not in known or not value:
@@ -97,7 +97,7 @@ class Source:
                 raise DataError(
                     f"expected {key} to be {' or '.join(get_args(choices))}, got {values[key]!r}"
                 )
-        return Source(path, **values)
+        return DatasetSpec(path, **values)
 
     def number_order(self) -> str | tuple[str, ...]:
         """What numbers mean here. Raises LabelError where nobody said it: 0.46 against 0.54
@@ -115,20 +115,20 @@ class Source:
 
 _COLOURS = Literal["rgb", "bgr"]
 
-Sources = str | Path | Source | Sequence[str | Path | Source]
+DatasetSpecs = str | Path | DatasetSpec | Sequence[str | Path | DatasetSpec]
 """One data set, or several that are merged."""
 
 
-def as_sources(given: Sources) -> tuple[Source, ...]:
+def as_dataset_specs(given: DatasetSpecs) -> tuple[DatasetSpec, ...]:
     """Raises DataError for none, or for an unknown option."""
-    several = [given] if isinstance(given, str | Path | Source) else given
+    several = [given] if isinstance(given, str | Path | DatasetSpec) else given
     if not several:
         raise DataError("expected at least one data set, got none")
-    return tuple(Source.parse(one) for one in several)
+    return tuple(DatasetSpec.parse(one) for one in several)
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class StoredFace:
     """A picture as its source has it.
 
     label: as spelt there, a bare number, or None for one that the source itself calls no
@@ -136,7 +136,7 @@ class Found:
     seen, and in which recording, where the source says it. box: the face in the picture.
     """
 
-    picture: Path | bytes | Row
+    picture: Path | bytes | LazyRow
     label: str | int | None
     name: str
     votes: tuple[int, ...] | None = None
@@ -151,7 +151,7 @@ def part_of(path: Path) -> str:
     return SPLIT_NAMES.get(words[-1], "") or SPLIT_NAMES.get(words[0], "")
 
 
-def check_part(source: Source, split: str | None, parts: Iterable[str]) -> None:
+def check_part(source: DatasetSpec, split: str | None, parts: Iterable[str]) -> None:
     """Raises MissingPartError if a source without this part is asked for it, and DataError if
     one with parts is asked for none."""
     parts = sorted(set(parts) - {""})
@@ -191,5 +191,5 @@ def as_label(value: Any, where: str) -> str | int:
     return value
 
 
-def spelt(found: Iterable[Found], own: Iterable[str]) -> dict[str, str]:
+def spelt(found: Iterable[StoredFace], own: Iterable[str]) -> dict[str, str]:
     return label_map((f.label for f in found if isinstance(f.label, str)), tuple(own))

@@ -15,20 +15,18 @@ import numpy as np
 from fer_edge.errors import DataError, InputError, LabelError
 from fer_edge.labels import label_of_number
 from fer_edge.preprocess import Box, Image, as_bgr, crop, decode_image, read_image
+from fer_edge.progress import Say, Step, silent
 from fer_edge.training.data import ferplus
 from fer_edge.training.data import formats as sources
-from fer_edge.training.data.dataset_spec import SPLITS, Broken, Found, Source, spelt
-from fer_edge.training.data.lazy_rows import Row
-
-Say = Callable[[str], None]
-Step = Callable[[str, int, int], None]
+from fer_edge.training.data.dataset_spec import SPLITS, Broken, DatasetSpec, StoredFace, spelt
+from fer_edge.training.data.lazy_rows import LazyRow
 
 _LISTED = 5
 """Broken pictures that an error names; the rest is counted."""
 
 
 @dataclass(frozen=True, slots=True)
-class Face:
+class LabelledFace:
     """One labelled picture: an image file's path, the encoded bytes, or a row of a large file.
 
     label: canonical name, or a class of the user's own. votes: FER+ votes in the order of
@@ -36,7 +34,7 @@ class Face:
     box: the face in the picture; None is all of it. soft: the votes are the target, not the label.
     """
 
-    source: Path | bytes | Row
+    source: Path | bytes | LazyRow
     label: str
     name: str
     votes: tuple[int, ...] | None = None
@@ -48,7 +46,7 @@ class Face:
     def read(self) -> Image:
         """The picture, uint8 BGR ``[H, W, 3]``. Raises DataError, naming the face, if broken."""
         try:
-            stored = self.source.read() if isinstance(self.source, Row) else self.source
+            stored = self.source.read() if isinstance(self.source, LazyRow) else self.source
             if isinstance(stored, Path):
                 image = read_image(stored)
             elif isinstance(stored, bytes):
@@ -71,15 +69,15 @@ class Face:
 
 
 def load_faces(
-    source: str | Path | Source,
+    source: str | Path | DatasetSpec,
     split: str | None = None,
     labels: Sequence[str] | None = None,
     say: Say = lambda text: warnings.warn(text, stacklevel=3),
-    step: Step = lambda what, done, total: None,
-) -> list[Face]:
+    step: Step = silent,
+) -> list[LabelledFace]:
     """Read a data set's index (pictures stay encoded, or on disk, until they are used).
 
-    source: a path of any form in ``sources.FORMS``, with options behind an @ (see Source).
+    source: a path of any form in ``sources.FORMATS``, with options behind an @ (see DatasetSpec).
     split: ``train``, ``val`` or ``test``; None takes a source that has no splits, or one file,
     whole.
     labels: the names that the model knows; a face with another one is an error. Classes of the
@@ -89,7 +87,7 @@ def load_faces(
     Raises MissingPartError (no such split), DataError (missing, empty, unreadable), LabelError (a
     name that is not an emotion, or numbers without an order).
     """
-    source = Source.parse(source)
+    source = DatasetSpec.parse(source)
     if split is not None and split not in SPLITS:
         raise DataError(f"expected split train, val or test, got {split!r}")
     try:
@@ -105,7 +103,7 @@ def load_faces(
         raise DataError(
             f"no faces found in {source.path}"
             + (f" for split {split!r}" if split else "")
-            + f". Known forms: {', '.join(form.what for form in sources.FORMS)}"
+            + f". Known forms: {', '.join(form.what for form in sources.FORMATS)}"
         )
     if labels is not None and (foreign := {face.label for face in faces} - set(labels)):
         raise LabelError(
@@ -115,7 +113,9 @@ def load_faces(
     return sound(faces, "skip", say, step)[0] if source.broken == "skip" else faces
 
 
-def _named(found: Sequence[Found], source: Source, labels: Sequence[str], say: Say) -> list[Face]:
+def _named(
+    found: Sequence[StoredFace], source: DatasetSpec, labels: Sequence[str], say: Say
+) -> list[LabelledFace]:
     """Faces with the model's names; without those that show no expression or are dropped."""
     names = spelt(found, labels)
     numbers = {f.label for f in found if isinstance(f.label, int)}
@@ -127,9 +127,9 @@ def _named(found: Sequence[Found], source: Source, labels: Sequence[str], say: S
     if numbers:
         order = source.number_order()
         meant = {number: label_of_number(number, order) for number in sorted(numbers)}
-        known = spelt([Found(b"", name, "") for name in meant.values()], labels)
+        known = spelt([StoredFace(b"", name, "") for name in meant.values()], labels)
         by_number = {number: known[name] for number, name in meant.items()}
-    dropped = spelt([Found(b"", name, "") for name in source.drop], labels).values()
+    dropped = spelt([StoredFace(b"", name, "") for name in source.drop], labels).values()
     left_out: Counter[str] = Counter()
     faces = []
     for f in found:
@@ -143,7 +143,9 @@ def _named(found: Sequence[Found], source: Source, labels: Sequence[str], say: S
             left_out[label or "no expression that most agree on"] += 1
             continue
         soft = source.labels == "ferplus-soft"
-        faces.append(Face(f.picture, label, f.name, f.votes, f.subject, f.clip, f.box, soft))
+        faces.append(
+            LabelledFace(f.picture, label, f.name, f.votes, f.subject, f.clip, f.box, soft)
+        )
     if left_out:
         counts = ", ".join(f"{count:,} {label}" for label, count in sorted(left_out.items()))
         say(f"{source.path}: left out {counts}")
@@ -162,8 +164,8 @@ class BrokenPicture:
 
 
 def hashed(
-    faces: Sequence[Face],
-    step: Step = lambda what, done, total: None,
+    faces: Sequence[LabelledFace],
+    step: Step = silent,
     look: Callable[[Image], None] = lambda image: None,
 ) -> tuple[list[str | None], list[BrokenPicture]]:
     """``pixel_hash`` of each face, None for a broken or blank picture, and those pictures.
@@ -190,11 +192,11 @@ def hashed(
 
 
 def sound(
-    faces: Sequence[Face],
+    faces: Sequence[LabelledFace],
     broken: Broken,
     say: Say,
-    step: Step = lambda what, done, total: None,
-) -> tuple[list[Face], list[str]]:
+    step: Step = silent,
+) -> tuple[list[LabelledFace], list[str]]:
     """The faces that can be read, and their hashes; each broken one is reported.
 
     Raises DataError, naming the pictures, if there are any and ``broken`` is ``fail``.
@@ -219,12 +221,12 @@ def hash_of(image: Image) -> str:
     return hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()
 
 
-def pixel_hash(face: Face) -> str:
+def pixel_hash(face: LabelledFace) -> str:
     """SHA-256 of the decoded pixels and their shape: equal for twins in different files."""
     return hash_of(face.read())
 
 
-def fingerprint(faces: Sequence[Face], hashes: Sequence[str]) -> str:
+def fingerprint(faces: Sequence[LabelledFace], hashes: Sequence[str]) -> str:
     """SHA-256 over every picture and its target, independent of file names and order."""
     lines = sorted(
         f"{h} {face.label}" + (f" {face.votes}" if face.soft else "")
@@ -234,8 +236,8 @@ def fingerprint(faces: Sequence[Face], hashes: Sequence[str]) -> str:
 
 
 def without_twins(
-    faces: Sequence[Face], hashes: Sequence[str], others: Iterable[str]
-) -> tuple[list[Face], list[str]]:
+    faces: Sequence[LabelledFace], hashes: Sequence[str], others: Iterable[str]
+) -> tuple[list[LabelledFace], list[str]]:
     """Faces, and their hashes, whose picture is not among ``others``."""
     known = set(others)
     kept = [(f, h) for f, h in zip(faces, hashes, strict=True) if h not in known]
@@ -256,16 +258,16 @@ def hold_out(hashes: Sequence[str], labels: Sequence[str], share: float, seed: i
     return [i for i, h in enumerate(hashes) if h in held]
 
 
-def stratified(faces: Sequence[Face], count: int, seed: int) -> list[Face]:
+def stratified(faces: Sequence[LabelledFace], count: int, seed: int) -> list[LabelledFace]:
     """A seeded sample with the classes as evenly filled as the data allow."""
     rng = np.random.default_rng(seed)
-    by_label: dict[str, list[Face]] = {}
+    by_label: dict[str, list[LabelledFace]] = {}
     for face in sorted(faces, key=lambda f: f.name):
         by_label.setdefault(face.label, []).append(face)
     queues = [
         [group[i] for i in rng.permutation(len(group))] for _, group in sorted(by_label.items())
     ]
-    picked: list[Face] = []
+    picked: list[LabelledFace] = []
     while len(picked) < count and any(queues):
         for queue in queues:
             if queue and len(picked) < count:

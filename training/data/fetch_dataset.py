@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fer_edge.atomic import fill_file
 from fer_edge.errors import DataError
-from fer_edge.training.data.faces import Say
+from fer_edge.progress import Say
 from fer_edge.training.data.ferplus import FILE, read_votes
 
 FERPLUS_URL = "https://github.com/microsoft/FERPlus"

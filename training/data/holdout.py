@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from fer_edge.errors import DataError, MissingPartError
+from fer_edge.progress import Say, Step
 from fer_edge.training.config.recipe import Recipe
 from fer_edge.training.data import faces as faces_of
-from fer_edge.training.data.dataset_spec import Source, Sources, as_sources
-from fer_edge.training.data.faces import Face
+from fer_edge.training.data.dataset_spec import DatasetSpec, DatasetSpecs, as_dataset_specs
+from fer_edge.training.data.faces import LabelledFace
 from fer_edge.training.data.partition import groups_of, partition
 
-Say = Callable[[str], None]
-Step = Callable[[str, int, int], None]
 """Progress: what is running, how far it is, how far it goes."""
 
 
@@ -22,8 +21,8 @@ Step = Callable[[str, int, int], None]
 class Split:
     """The training rows after twins of the validation pictures were dropped, and the held-out."""
 
-    train: list[Face]
-    held: list[Face]
+    train: list[LabelledFace]
+    held: list[LabelledFace]
     dropped: int
     fingerprint: str
     sources: tuple[str, ...] = ()
@@ -39,14 +38,16 @@ class Split:
         }
 
 
-def split_data(recipe: Recipe, given: Sources, step: Step, say: Say = lambda text: None) -> Split:
+def split_data(
+    recipe: Recipe, given: DatasetSpecs, step: Step, say: Say = lambda text: None
+) -> Split:
     """Merge the sources' ``train``, drop twins of any ``val``, and hold a part out.
 
     A source may contribute train, val or both. A broken picture is an error, or left out and
     said where its source is taken with ``broken=skip``. Where subjects are known, whole subjects
     are held out. Raises DataError, MissingPartError, LabelError.
     """
-    sources = as_sources(given)
+    sources = as_dataset_specs(given)
     faces, hashes, missing = _parts(sources, "train", recipe.labels, say, step)
     if not faces:
         raise missing[0]
@@ -74,10 +75,10 @@ def split_data(recipe: Recipe, given: Sources, step: Step, say: Say = lambda tex
 
 
 def _parts(
-    sources: Sequence[Source], part: str, labels: Sequence[str], say: Say, step: Step
-) -> tuple[list[Face], list[str], list[MissingPartError]]:
+    sources: Sequence[DatasetSpec], part: str, labels: Sequence[str], say: Say, step: Step
+) -> tuple[list[LabelledFace], list[str], list[MissingPartError]]:
     """Readable faces of every source that has this part, their hashes, and who has none."""
-    faces: list[Face] = []
+    faces: list[LabelledFace] = []
     hashes: list[str] = []
     missing = []
     for source in sources:
@@ -93,7 +94,7 @@ def _parts(
     return faces, hashes, missing
 
 
-def _held_out(faces: Sequence[Face], hashes: Sequence[str], recipe: Recipe) -> set[int]:
+def _held_out(faces: Sequence[LabelledFace], hashes: Sequence[str], recipe: Recipe) -> set[int]:
     labels, share = [face.label for face in faces], recipe.data.holdout
     if not any(face.subject for face in faces):
         return set(faces_of.hold_out(hashes, labels, share, recipe.seed))

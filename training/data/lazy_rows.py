@@ -25,7 +25,7 @@ class Rows(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class LazyRow:
     """One picture of a file that is not held in memory; small, so that workers can be sent it.
 
     open: a function of a module (it is pickled by name) that opens the file. at: its arguments,

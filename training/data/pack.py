@@ -13,21 +13,20 @@ import numpy as np
 
 from fer_edge.atomic import fill_file, write_folder
 from fer_edge.errors import DataError, MissingDependencyError
-from fer_edge.training.data.faces import Face, Step
+from fer_edge.progress import Step, silent
+from fer_edge.training.data.faces import LabelledFace
 from fer_edge.training.data.ferplus import NAMES
-from fer_edge.training.data.lazy_rows import Row
+from fer_edge.training.data.lazy_rows import LazyRow
 
-Parts = Mapping[str, Sequence[Face]]
-Form = Literal["parquet", "hdf5", "list", "folders"]
+Parts = Mapping[str, Sequence[LabelledFace]]
+DatasetFormat = Literal["parquet", "hdf5", "list", "folders"]
 
 _ROWS_AT_ONCE = 512
-_SUFFIXES: dict[str, Form] = {".h5": "hdf5", ".hdf5": "hdf5", ".csv": "list"}
+_SUFFIXES: dict[str, DatasetFormat] = {".h5": "hdf5", ".hdf5": "hdf5", ".csv": "list"}
 _VOTES = [f"ferplus_{'NF' if name == 'not a face' else name}" for name in NAMES]
 
 
-def write(
-    out: Path, parts: Parts, form: Form | None, step: Step = lambda what, done, total: None
-) -> Path:
+def write(out: Path, parts: Parts, form: DatasetFormat | None, step: Step = silent) -> Path:
     """Write the parts at ``out``, whole or not at all.
 
     form: None takes HDF5 for ``.h5`` and ``.hdf5``, a list for ``.csv``, else a folder of
@@ -51,10 +50,10 @@ def write(
     return out
 
 
-def encoded(face: Face) -> bytes:
+def encoded(face: LabelledFace) -> bytes:
     """The picture as it is stored, where that is an encoded file, else as PNG. Raises DataError."""
     if face.box is None:
-        stored = face.source.read() if isinstance(face.source, Row) else face.source
+        stored = face.source.read() if isinstance(face.source, LazyRow) else face.source
         if isinstance(stored, Path):
             return stored.read_bytes()
         if isinstance(stored, bytes):
@@ -64,20 +63,22 @@ def encoded(face: Face) -> bytes:
     return bytes(cv2.imencode(".png", image[..., 0] if grey else image)[1].tobytes())
 
 
-def _row(face: Face) -> dict[str, Any]:
+def _row(face: LabelledFace) -> dict[str, Any]:
     row: dict[str, Any] = {"name": face.name, "label": face.label}
     row |= {"subject": face.subject, "clip": face.clip}
     return row | dict(zip(_VOTES, face.votes or [None] * len(_VOTES), strict=True))
 
 
-def _columns(faces: Sequence[Face]) -> list[str]:
+def _columns(faces: Sequence[LabelledFace]) -> list[str]:
     """Those that say anything."""
     columns = ["name", "label"]
     columns += [key for key in ("subject", "clip") if any(getattr(f, key) for f in faces)]
     return columns + (_VOTES if any(f.votes for f in faces) else [])
 
 
-def _chunks(faces: Sequence[Face], what: str, step: Step) -> Iterator[Sequence[Face]]:
+def _chunks(
+    faces: Sequence[LabelledFace], what: str, step: Step
+) -> Iterator[Sequence[LabelledFace]]:
     for first in range(0, len(faces), _ROWS_AT_ONCE):
         yield faces[first : first + _ROWS_AT_ONCE]
         step(what, min(first + _ROWS_AT_ONCE, len(faces)), len(faces))
@@ -152,7 +153,7 @@ def _list(path: Path, parts: Parts, root: Path) -> None:
                 rows.writerow(_row(face) | {"path": _below(face, root), "split": part})
 
 
-def _below(face: Face, root: Path) -> str:
+def _below(face: LabelledFace, root: Path) -> str:
     if not isinstance(face.source, Path) or face.box is not None:
         raise DataError(
             f"expected pictures that are files of their own for a list, but {face.name} is not. "

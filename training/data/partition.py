@@ -9,12 +9,12 @@ from typing import Literal
 import numpy as np
 
 from fer_edge.errors import DataError
-from fer_edge.training.data.faces import Face
+from fer_edge.training.data.faces import LabelledFace
 
 By = Literal["subject", "clip", "picture"]
 
 
-def groups_of(faces: Sequence[Face], hashes: Sequence[str], by: By) -> list[int]:
+def groups_of(faces: Sequence[LabelledFace], hashes: Sequence[str], by: By) -> list[int]:
     """A number for each face; faces that must not be parted have the same.
 
     Twins never are. ``subject`` keeps a person together too, or the clip where no person is
@@ -40,7 +40,7 @@ def groups_of(faces: Sequence[Face], hashes: Sequence[str], by: By) -> list[int]
     return [root(i) for i in range(len(faces))]
 
 
-def _bonds(face: Face, digest: str, by: By) -> Iterator[Hashable]:
+def _bonds(face: LabelledFace, digest: str, by: By) -> Iterator[Hashable]:
     yield "picture", digest
     if by == "subject" and face.subject:
         yield "subject", face.subject

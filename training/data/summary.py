@@ -12,21 +12,22 @@ import numpy as np
 
 from fer_edge.errors import MissingPartError
 from fer_edge.preprocess import Image
-from fer_edge.training.data.dataset_spec import SPLITS, Source, Sources, as_sources
-from fer_edge.training.data.faces import Face, Say, Step, hashed, load_faces
+from fer_edge.progress import Say, Step, silent
+from fer_edge.training.data.dataset_spec import SPLITS, DatasetSpec, DatasetSpecs, as_dataset_specs
+from fer_edge.training.data.faces import LabelledFace, hashed, load_faces
 
 
 def load_parts(
-    sources: Sequence[Source],
+    sources: Sequence[DatasetSpec],
     labels: Sequence[str] | None,
     say: Say,
-    step: Step = lambda what, done, total: None,
-) -> tuple[dict[str, list[Face]], list[dict[str, Any]]]:
+    step: Step = silent,
+) -> tuple[dict[str, list[LabelledFace]], list[dict[str, Any]]]:
     """Faces by part over all sources (an undivided one is train), and the counts of each.
 
     Broken pictures are among them. Raises MissingPartError, DataError, LabelError.
     """
-    parts: dict[str, list[Face]] = {}
+    parts: dict[str, list[LabelledFace]] = {}
     counts = []
     for source in sources:
         own: dict[str, int] = {}
@@ -47,11 +48,11 @@ def load_parts(
 
 
 def summary(
-    given: Sources,
+    given: DatasetSpecs,
     labels: Sequence[str] | None = None,
     *,
     say: Say = lambda text: None,
-    step: Step = lambda what, done, total: None,
+    step: Step = silent,
 ) -> dict[str, Any]:
     """Counts by class and part, sizes, duplicates, broken pictures, and twins across parts.
 
@@ -61,7 +62,7 @@ def summary(
     ``subjects_across``, and ``contradictory``: pictures that carry two labels somewhere.
     labels: as for load_faces.
     """
-    parts, counts = load_parts(as_sources(given), labels, say, step)
+    parts, counts = load_parts(as_dataset_specs(given), labels, say, step)
     rows: dict[str, Any] = {}
     pictures: dict[str, Counter[str]] = {}
     labels_of: dict[str, set[str]] = {}
@@ -148,5 +149,5 @@ def _sizes(sizes: list[tuple[int, int]]) -> dict[str, list[int]]:
     return {key: [int(side) for side in ordered[at[key]]] for key in _SIZES}
 
 
-def _subjects(faces: Sequence[Face]) -> set[str]:
+def _subjects(faces: Sequence[LabelledFace]) -> set[str]:
     return {face.subject for face in faces if face.subject}

@@ -16,10 +16,11 @@ import torch
 from torch import Tensor
 
 from fer_edge.errors import InputError
-from fer_edge.training.data.faces import Face, load_faces
+from fer_edge.progress import Step, silent
+from fer_edge.training.data.faces import LabelledFace, load_faces
 from fer_edge.training.evaluation.bootstrap import METHOD, mean_interval
 from fer_edge.training.evaluation.evaluate import Exam
-from fer_edge.training.evaluation.runner import Step, opened
+from fer_edge.training.evaluation.runner import opened
 from fer_edge.training.models import torchvision_compat  # noqa: F401  (before torchmetrics)
 
 from torchmetrics.functional import retrieval as tm  # isort: skip
@@ -87,7 +88,7 @@ def embed(
     *,
     target: str | None = None,
     precision: str | None = None,
-    step: Step = lambda what, done, total: None,
+    step: Step = silent,
 ) -> Embeddings:
     """Embed face crops: picture files and folders of them, or the labelled faces of a data set.
 
@@ -109,16 +110,16 @@ def embed(
     )
 
 
-def _found(pictures: Sequence[str | Path]) -> list[Face]:
+def _found(pictures: Sequence[str | Path]) -> list[LabelledFace]:
     faces = []
     for path in map(Path, pictures):
         if path.is_dir():
             inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in _SUFFIXES)
             if not inside:
                 raise InputError(f"expected pictures ({', '.join(sorted(_SUFFIXES))}) in {path}")
-            faces += [Face(p, "", str(p)) for p in inside]
+            faces += [LabelledFace(p, "", str(p)) for p in inside]
         else:
-            faces.append(Face(path, "", str(path)))
+            faces.append(LabelledFace(path, "", str(path)))
     return faces
 
 
@@ -129,7 +130,7 @@ def check(
     *,
     target: str | None = None,
     precision: str | None = None,
-    step: Step = lambda what, done, total: None,
+    step: Step = silent,
 ) -> dict[str, Any]:
     """Whether a face lies nearer to faces of its own expression than to others.
 

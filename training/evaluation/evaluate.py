@@ -16,11 +16,12 @@ import numpy.typing as npt
 from fer_edge.bundle import open_bundle
 from fer_edge.errors import DataError, MissingPartError, TargetError
 from fer_edge.machine import software
-from fer_edge.training.data.faces import Face, load_faces, pixel_hash
+from fer_edge.progress import Step, silent
+from fer_edge.training.data.faces import LabelledFace, load_faces, pixel_hash
 from fer_edge.training.evaluation.bootstrap import METHOD, difference, intervals
 from fer_edge.training.evaluation.metrics import metrics
 from fer_edge.training.evaluation.roc import roc
-from fer_edge.training.evaluation.runner import Step, opened
+from fer_edge.training.evaluation.runner import opened
 
 
 def evaluate(
@@ -30,7 +31,7 @@ def evaluate(
     *,
     target: str | None = None,
     precision: str | None = None,
-    step: Step = lambda what, done, total: None,
+    step: Step = silent,
 ) -> dict[str, Any]:
     """Evaluate a checkpoint folder (in torch, fp32, CPU) or a ``.fer`` bundle (on its engine).
 
@@ -49,7 +50,7 @@ def evaluate_all(
     *,
     target: str | None = None,
     precision: str | None = None,
-    step: Step = lambda what, done, total: None,
+    step: Step = silent,
 ) -> dict[str, Any]:
     """Evaluate several on the same faces; ``inputs`` are what ``evaluate`` gives, each with a name.
 
@@ -126,9 +127,9 @@ class Exam:
     data: Path
     split: str | None
     step: Step
-    faces: list[Face] = field(default_factory=list)
+    faces: list[LabelledFace] = field(default_factory=list)
 
-    def read(self, labels: Sequence[str]) -> list[Face]:
+    def read(self, labels: Sequence[str]) -> list[LabelledFace]:
         """The faces, for a model that knows these labels. Raises LabelError for others."""
         self.faces = load_faces(self.data, self.split, labels)
         return self.faces
@@ -141,7 +142,7 @@ class Exam:
     def distinct(self) -> list[int]:
         """Indices of pictures that stand only once, here and in the training part."""
         own = [pixel_hash(face) for face in self.faces]
-        others: list[Face] = []
+        others: list[LabelledFace] = []
         if self.split not in (None, "train"):
             # A source without a train part has no twins to look for.
             with suppress(MissingPartError):

@@ -14,19 +14,19 @@ import torch
 
 from fer_edge.predictor import Predictor
 from fer_edge.preprocess import CropRule, Image, to_batch
+from fer_edge.progress import Step
 from fer_edge.training.checkpoint import load_checkpoint
-from fer_edge.training.data.faces import Face
+from fer_edge.training.data.faces import LabelledFace
 from fer_edge.training.deploy import DeployModule
 from fer_edge.training.models.network import parameter_count
 
 _BATCH = 64
 
 Floats = npt.NDArray[np.float32]
-Step = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
-class Answerer:
+class ModelRunner:
     """labels: in the order of the columns. abstain_below: its threshold. facts: who it is."""
 
     labels: tuple[str, ...]
@@ -35,11 +35,13 @@ class Answerer:
     facts: dict[str, Any]
     run: Callable[[npt.NDArray[np.uint8]], tuple[Floats, Floats]]
 
-    def answer(self, faces: Sequence[Face | Image], what: str, step: Step) -> tuple[Floats, Floats]:
+    def answer(
+        self, faces: Sequence[LabelledFace | Image], what: str, step: Step
+    ) -> tuple[Floats, Floats]:
         """Probabilities ``[N, C]`` and embeddings ``[N, D]`` of faces, or of BGR pictures."""
         parts = []
         for i in range(0, len(faces), _BATCH):
-            some = [f.read() if isinstance(f, Face) else f for f in faces[i : i + _BATCH]]
+            some = [f.read() if isinstance(f, LabelledFace) else f for f in faces[i : i + _BATCH]]
             parts.append(self.run(to_batch(some, self.rule)))
             step(what, min(i + _BATCH, len(faces)), len(faces))
         return np.concatenate([p for p, _ in parts]), np.concatenate([e for _, e in parts])
@@ -48,7 +50,7 @@ class Answerer:
 @contextmanager
 def opened(
     source: str | Path, target: str | None = None, precision: str | None = None
-) -> Iterator[Answerer]:
+) -> Iterator[ModelRunner]:
     """A checkpoint folder (in torch, fp32, CPU) or a ``.fer`` bundle (on its engine).
 
     target, precision: which variant of a bundle; a checkpoint has none.
@@ -65,7 +67,7 @@ def opened(
             rows = [[a.probabilities[n] for n in predictor.labels] for a in answers]
             return np.array(rows, np.float32), np.stack([a.embedding for a in answers])
 
-        yield Answerer(
+        yield ModelRunner(
             labels=predictor.labels,
             rule=predictor.bundle.crop,
             abstain_below=predictor.bundle.abstain_below,
@@ -78,7 +80,7 @@ def opened(
         )
 
 
-def _of_checkpoint(source: Path) -> Answerer:
+def _of_checkpoint(source: Path) -> ModelRunner:
     checkpoint = load_checkpoint(source)
     module = DeployModule(checkpoint)
 
@@ -87,7 +89,7 @@ def _of_checkpoint(source: Path) -> Answerer:
             probabilities, embeddings = module(torch.from_numpy(batch))
         return probabilities.numpy(), embeddings.numpy()
 
-    return Answerer(
+    return ModelRunner(
         labels=checkpoint.spec.labels,
         rule=CropRule(checkpoint.spec.input.size_px),
         abstain_below=checkpoint.abstain_below,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from fer_edge.preprocess import CropRule, to_batch
-from fer_edge.training.data.faces import Face
+from fer_edge.training.data.faces import LabelledFace
 from fer_edge.training.models.network import InputSpec, Normalise
 
 
@@ -19,7 +19,7 @@ class FaceDataset(Dataset[tuple[Tensor, Tensor]]):
 
     def __init__(
         self,
-        faces: list[Face],
+        faces: list[LabelledFace],
         targets: Tensor | None,
         spec: InputSpec,
         change: Callable[[Tensor], Tensor] | None = None,

@@ -10,14 +10,18 @@ from torch import Tensor
 from torch.utils.data import DataLoader, WeightedRandomSampler
 
 from fer_edge.training.config.recipe import Recipe
-from fer_edge.training.data.faces import Face
+from fer_edge.training.data.faces import LabelledFace
 from fer_edge.training.loop.augment import augmentation
 from fer_edge.training.loop.dataset import FaceDataset
 from fer_edge.training.models.network import InputSpec
 
 
 def train_loader(
-    recipe: Recipe, faces: list[Face], targets: Tensor, spec: InputSpec, order: torch.Generator
+    recipe: Recipe,
+    faces: list[LabelledFace],
+    targets: Tensor,
+    spec: InputSpec,
+    order: torch.Generator,
 ) -> DataLoader[Any]:
     """Parts of batches, of uint8 ``[N, C, S, S]`` and float32 ``[N, classes]``, in the order that
     ``order`` draws anew for each epoch. A part that would not be full is left out."""

@@ -9,12 +9,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fer_edge.training.config.recipe import Fit
-from fer_edge.training.data.faces import Face
+from fer_edge.training.data.faces import LabelledFace
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
-def loss_function(fit: Fit, faces: Sequence[Face], labels: Sequence[str]) -> Loss:
+def loss_function(fit: Fit, faces: Sequence[LabelledFace], labels: Sequence[str]) -> Loss:
     """Logits and targets, both float32 ``[N, classes]``, to their mean loss in nats."""
     weights = class_weights(faces, labels) if fit.class_weights else None
     kind, _, gamma = fit.loss.partition(" ")
@@ -28,7 +28,7 @@ def loss_function(fit: Fit, faces: Sequence[Face], labels: Sequence[str]) -> Los
     return loss
 
 
-def class_weights(faces: Sequence[Face], labels: Sequence[str]) -> Tensor:
+def class_weights(faces: Sequence[LabelledFace], labels: Sequence[str]) -> Tensor:
     """Float32 ``[classes]``, inverse to the number of faces, and 1 on the average face.
 
     A class without faces weighs nothing.

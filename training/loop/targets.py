@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from fer_edge.errors import RecipeError
 from fer_edge.training.checkpoint import load_checkpoint
 from fer_edge.training.config.recipe import Recipe
-from fer_edge.training.data.faces import Face
+from fer_edge.training.data.faces import LabelledFace
 from fer_edge.training.data.holdout import Split
 from fer_edge.training.evaluation.calibrate import minimise
 from fer_edge.training.loop.dataset import FaceDataset, predict_logits
@@ -131,5 +131,5 @@ def _mirror(pixels: Tensor) -> Tensor:
     return pixels.flip(-1)
 
 
-def indices(faces: Sequence[Face], labels: Sequence[str]) -> Tensor:
+def indices(faces: Sequence[LabelledFace], labels: Sequence[str]) -> Tensor:
     return torch.tensor([list(labels).index(face.label) for face in faces])

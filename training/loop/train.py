@@ -15,10 +15,11 @@ from accelerate.utils import broadcast_object_list, set_seed
 from torch import nn
 
 from fer_edge.errors import CheckpointError, TrainingError
+from fer_edge.progress import Say, Step, silent
 from fer_edge.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from fer_edge.training.config.recipe import Recipe
-from fer_edge.training.data.dataset_spec import Sources
-from fer_edge.training.data.holdout import Say, Step, split_data
+from fer_edge.training.data.dataset_spec import DatasetSpecs
+from fer_edge.training.data.holdout import split_data
 from fer_edge.training.evaluation.calibrate import abstention_threshold, best_nll, fit_temperature
 from fer_edge.training.evaluation.metrics import metrics
 from fer_edge.training.loop import run_folder
@@ -41,20 +42,20 @@ from fer_edge.training.models.freeze import (
 )
 from fer_edge.training.models.from_recipe import build_network, model_spec
 from fer_edge.training.models.lora import merged
-from fer_edge.training.models.network import FaceNet, Normalise, parameter_count
+from fer_edge.training.models.network import ExpressionNet, Normalise, parameter_count
 
 from timm.utils import ModelEmaV3  # isort: skip  (after the torchvision shim)
 
 
 def train(
     recipe: Recipe,
-    source: Sources,
+    source: DatasetSpecs,
     run: str | Path,
     *,
     resume: bool = False,
     licence: str | None = None,
     say: Say = print,
-    step: Step = lambda what, done, total: None,
+    step: Step = silent,
 ) -> Path:
     """Train, choose the best epoch on held-out faces, calibrate; gives the checkpoint folder.
 
@@ -73,7 +74,7 @@ def train(
     total, trainable = parameter_counts(spec, fit.phases)
     accelerator = accelerator_for(fit)
     if not (main := accelerator.is_main_process):
-        say, step = (lambda text: None), (lambda what, done, total: None)
+        say, step = (lambda text: None), silent
     say(
         f"{run_folder.device_name(accelerator.device)}, {accelerator.num_processes} process(es), "
         f"{fit.precision}"
@@ -212,7 +213,7 @@ def train(
 
 
 def judge(
-    net: FaceNet, held: FaceDataset, batch: int, accelerator: Accelerator
+    net: ExpressionNet, held: FaceDataset, batch: int, accelerator: Accelerator
 ) -> dict[str, float]:
     """Scores on the held-out faces, computed by the first process and known to all."""
     scores: dict[str, float] = {}
@@ -230,7 +231,7 @@ def judge(
     return shared[0]
 
 
-def save_best(net: FaceNet, facts: dict[str, Any], run: Path) -> None:
+def save_best(net: ExpressionNet, facts: dict[str, Any], run: Path) -> None:
     try:
         save_checkpoint(Checkpoint(net, facts=facts), run / BEST)
     except CheckpointError as error:

@@ -11,13 +11,13 @@ from torch import nn
 from fer_edge.errors import RecipeError
 from fer_edge.training.config.recipe import Phase
 from fer_edge.training.models.lora import add_lora, merge_lora
-from fer_edge.training.models.network import FaceNet, ModelSpec
+from fer_edge.training.models.network import ExpressionNet, ModelSpec
 
 # timm calls the blocks of a network stages.i.blocks.j, layers.i.blocks.j, blocks.i.j or blocks.i.
 _BLOCK = re.compile(r"(stages|layers|blocks)(\.blocks|\.\d+)*\.\d+")
 
 
-def prepare(net: FaceNet, phase: Phase, seed: int) -> None:
+def prepare(net: ExpressionNet, phase: Phase, seed: int) -> None:
     """Make the network what a phase trains: additions of the one before merged, its own added,
     and ``requires_grad`` set on all that the phase is going to train at some time."""
     merge_lora(net)
@@ -40,7 +40,7 @@ def trained_at(phase: Phase, epoch: int, backbone: nn.Module) -> str:
     return f"last {step}" if step else "head"
 
 
-def freeze(net: FaceNet, train: str) -> None:
+def freeze(net: ExpressionNet, train: str) -> None:
     """Set ``requires_grad`` on every parameter, as ``train`` says (see recipe.Phase).
 
     Raises RecipeError where the backbone has fewer such parts.
@@ -81,7 +81,7 @@ def _layers(backbone: nn.Module) -> list[str]:
     ]
 
 
-def _last(names: Sequence[str], count: int, what: str, net: FaceNet) -> str:
+def _last(names: Sequence[str], count: int, what: str, net: ExpressionNet) -> str:
     if not names:
         raise RecipeError(f"{net.spec.backbone} has no {what} to choose from: use 'layers N'")
     if count > len(names):
@@ -99,7 +99,7 @@ def _unfreeze_from(backbone: nn.Module, first: str) -> None:
         parameter.requires_grad_(after or parameter.requires_grad)
 
 
-def train_mode(net: FaceNet) -> None:
+def train_mode(net: ExpressionNet) -> None:
     """Training mode, but for what is frozen: its batch norms keep their statistics, too."""
     net.train()
     for module in net.backbone.modules():
@@ -119,7 +119,7 @@ def parameter_counts(spec: ModelSpec, phases: Sequence[Phase]) -> tuple[int, lis
     Nothing is allocated. Raises RecipeError for a phase that this network does not have.
     """
     with torch.device("meta"):
-        net = FaceNet(spec)
+        net = ExpressionNet(spec)
         total = sum(p.numel() for p in net.parameters())
         trained = []
         for phase in phases:

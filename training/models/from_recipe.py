@@ -9,7 +9,7 @@ import torch
 
 from fer_edge.errors import RecipeError
 from fer_edge.training.config.recipe import Recipe
-from fer_edge.training.models.network import FaceNet, InputSpec, ModelSpec
+from fer_edge.training.models.network import ExpressionNet, InputSpec, ModelSpec
 from fer_edge.training.models.pretrained import load_pretrained, load_weights
 
 
@@ -27,13 +27,13 @@ def model_spec(recipe: Recipe) -> ModelSpec:
 
 def build_network(
     recipe: Recipe, say: Callable[[str], None]
-) -> tuple[FaceNet, dict[str, Any] | None]:
+) -> tuple[ExpressionNet, dict[str, Any] | None]:
     """The network on the CPU, and for the card where its backbone's weights come from.
 
     Raises RecipeError if it cannot be built or does not take the recipe's picture sizes,
     CheckpointError or TrainingError if its weights cannot be had.
     """
-    net = FaceNet(model_spec(recipe))
+    net = ExpressionNet(model_spec(recipe))
     for size_px in {recipe.input.size_px, recipe.augment.crop_px or recipe.input.size_px}:
         _check_size(net, size_px)
     if recipe.model.weights:
@@ -46,7 +46,7 @@ def build_network(
 
 
 @torch.no_grad()
-def _check_size(net: FaceNet, size_px: int) -> None:
+def _check_size(net: ExpressionNet, size_px: int) -> None:
     """timm finds out when a picture comes, and then says it as an assertion."""
     try:
         net.eval()(torch.zeros(1, net.spec.input.channels, size_px, size_px))

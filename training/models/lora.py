@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fer_edge.errors import RecipeError
-from fer_edge.training.models.network import FaceNet
+from fer_edge.training.models.network import ExpressionNet
 
 
 class LowRankLinear(nn.Linear):
@@ -53,7 +53,7 @@ def merge_lora(model: nn.Module) -> None:
             module.__class__ = nn.Linear  # type: ignore[assignment]
 
 
-def merged(model: FaceNet) -> FaceNet:
+def merged(model: ExpressionNet) -> ExpressionNet:
     """The model itself, or a copy with its additions merged where it has some."""
     if not any(isinstance(module, LowRankLinear) for module in model.modules()):
         return model

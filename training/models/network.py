@@ -101,7 +101,7 @@ _READS_FILES = {
 """Arguments of timm.create_model by which it reads files or the network."""
 
 
-class FaceNet(nn.Module):
+class ExpressionNet(nn.Module):
     """Normalised ``[N, C, H, W]`` to ``(logits [N, classes], embedding [N, D])``.
 
     The embedding is what the classifier, a dropout and one linear layer, sees.

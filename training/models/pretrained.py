@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from fer_edge.errors import CheckpointError, RecipeError, TrainingError
-from fer_edge.training.models.network import FaceNet  # (before timm: the torchvision shim)
+from fer_edge.training.models.network import ExpressionNet  # (before timm: the torchvision shim)
 
 import timm  # isort: skip
 from timm.layers import resample_abs_pos_embed, resize_rel_pos_bias_table  # isort: skip
@@ -164,7 +164,7 @@ def _resample_positions(backbone: Any, state: dict[str, Tensor]) -> tuple[str, .
     return tuple(names)
 
 
-def load_pretrained(net: FaceNet, say: Callable[[str], None]) -> dict[str, Any]:
+def load_pretrained(net: ExpressionNet, say: Callable[[str], None]) -> dict[str, Any]:
     """Start the backbone from the weights that timm publishes for it; gives where they are from.
 
     Raises RecipeError if there are none, TrainingError if they cannot be fetched.

@@ -11,7 +11,7 @@ import pytest
 from fer_edge.benchmarks.bench import bench
 from fer_edge.benchmarks.machine import energy
 from fer_edge.benchmarks.machine.environment import environment
-from fer_edge.benchmarks.machine.nvml import Gpu, gpus
+from fer_edge.benchmarks.machine.nvml import GpuReading, gpus
 from fer_edge.benchmarks.reports.columns import cells
 
 nvml: Any = pytest.importorskip("cuda.bindings.nvml")
@@ -53,7 +53,7 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 def test_clock_temperature_and_energy_are_told(planted: Callable[..., None]) -> None:
     planted(device_get_count_v2=2)
-    assert gpus() == 2 * [Gpu("A GPU", 1500, 60, 5_000)]
+    assert gpus() == 2 * [GpuReading("A GPU", 1500, 60, 5_000)]
     assert environment()["gpus"][1] == {
         "name": "A GPU", "clock_mhz": 1500, "temperature_c": 60, "energy_mj": 5_000,
     }  # fmt: skip
@@ -61,7 +61,7 @@ def test_clock_temperature_and_energy_are_told(planted: Callable[..., None]) -> 
 
 def test_what_a_gpu_does_not_tell_is_none(planted: Callable[..., None]) -> None:
     planted(device_get_total_energy_consumption=Failure())
-    assert gpus() == [Gpu("A GPU", 1500, 60, None)]
+    assert gpus() == [GpuReading("A GPU", 1500, 60, None)]
 
 
 @pytest.mark.parametrize(

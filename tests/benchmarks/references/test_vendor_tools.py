@@ -63,7 +63,7 @@ percentile(90%) = 0.5 ms, percentile(95%) = 0.6 ms, percentile(99%) = 0.9 ms
 
 
 @pytest.fixture
-def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def reference_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Notes what it was asked for in the file that is given."""
     asked = tmp_path / "asked"
     program = tmp_path / "trtexec"
@@ -76,13 +76,13 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.skipif(os.name == "nt", reason="the stand-in is a shell script")
 @pytest.mark.parametrize(("release", "flag"), [("10.16.1", True), ("11.2.1", False), (None, False)])
 def test_trtexec_runs_the_typed_graph(
-    stand_in: Path, monkeypatch: pytest.MonkeyPatch, release: str | None, flag: bool
+    reference_session: Path, monkeypatch: pytest.MonkeyPatch, release: str | None, flag: bool
 ) -> None:
     found = {} if release is None else {"tensorrt": release}
     monkeypatch.setattr(tools, "libraries", lambda names: found)
     told = trtexec(DEFAULT_BUNDLE, variant("onnxruntime/fp32"), 8, "latency", 3.0)
     assert (told.p50_ms, told.hz) == (0.4, 8 * 2500.5)
-    asked = stand_in.read_text().split()
+    asked = reference_session.read_text().split()
     assert "--shapes=images:8x128x128x3" in asked
     assert "--duration=3" in asked
     assert ("--stronglyTyped" in asked) is flag

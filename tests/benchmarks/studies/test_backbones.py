@@ -12,7 +12,7 @@ from fer_edge.labels import EMOTIONS
 from fer_edge.shipped import DEFAULT_BUNDLE, DEFAULT_CHECKPOINT
 from fer_edge.training.checkpoint import Checkpoint
 from fer_edge.training.deploy import DeployModule
-from fer_edge.training.models.network import FaceNet, InputSpec, ModelSpec
+from fer_edge.training.models.network import ExpressionNet, InputSpec, ModelSpec
 
 
 def counted_by_hand(module: DeployModule) -> int:
@@ -35,7 +35,7 @@ def counted_by_hand(module: DeployModule) -> int:
 def deployed(backbone: str, size_px: int, colour: str = "rgb") -> DeployModule:
     channels = 3 if colour == "rgb" else 1
     inputs = InputSpec(size_px, colour, (0.5,) * channels, (0.5,) * channels)
-    return DeployModule(Checkpoint(FaceNet(ModelSpec(backbone, EMOTIONS, inputs)).eval()))
+    return DeployModule(Checkpoint(ExpressionNet(ModelSpec(backbone, EMOTIONS, inputs)).eval()))
 
 
 @pytest.mark.parametrize("backbone", ["cnn48", "test_byobnet", "mobilenetv2_050"])

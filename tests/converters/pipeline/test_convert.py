@@ -27,12 +27,12 @@ from fer_edge.backends import onnxruntime as engine
 from fer_edge.backends.base import Options
 from fer_edge.cli import main
 from fer_edge.converters import onnxruntime as converter
-from fer_edge.converters.base import Artifact, Recipe, Source
+from fer_edge.converters.base import Artifact, ConversionInput, QuantizationRecipe
 from fer_edge.converters.onnx_graph.export import export_onnx
 from fer_edge.converters.pipeline import build_variant as module
 from fer_edge.converters.pipeline.convert import convert
-from fer_edge.converters.pipeline.face_samples import FaceSet, calibration_faces, gate_faces
-from fer_edge.converters.pipeline.parity import Limits
+from fer_edge.converters.pipeline.face_samples import FaceSamples, calibration_faces, parity_faces
+from fer_edge.converters.pipeline.parity import ParityLimits
 from fer_edge.errors import BundleError, ConversionError, DataError, ParityError, TargetError
 from fer_edge.labels import EMOTIONS
 from fer_edge.preprocess import CropRule
@@ -70,7 +70,7 @@ def bundle(made: tuple[Path, list[str]], tmp_path: Path) -> Path:
 
 @pytest.fixture
 def fp32_never_passes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "Limits", lambda: Limits(fp32_max_abs_dp=-1.0))
+    monkeypatch.setattr(module, "Limits", lambda: ParityLimits(fp32_max_abs_dp=-1.0))
 
 
 # --- what is written -----------------------------------------------------------------------------
@@ -116,7 +116,7 @@ def test_without_data_it_is_said_that_composites_judge(made: tuple[Path, list[st
 
 
 def test_the_bundle_answers_as_the_checkpoint_does(
-    made: tuple[Path, list[str]], gate: FaceSet, reference: Any
+    made: tuple[Path, list[str]], gate: FaceSamples, reference: Any
 ) -> None:
     with Predictor(made[0], precision="fp32") as predictor:
         answers = predictor.predict_batch(gate.images[:40])
@@ -154,12 +154,12 @@ def test_exporting_twice_gives_the_same_bytes(checkpoint: Path, graph: bytes) ->
 # --- faces that judge and calibrate --------------------------------------------------------------
 
 
-def pictures(faces: FaceSet) -> set[bytes]:
+def pictures(faces: FaceSamples) -> set[bytes]:
     return {image.tobytes() for image in faces.images}
 
 
 def test_calibration_and_gate_share_no_picture_and_are_recorded(
-    made: tuple[Path, list[str]], gate: FaceSet, calibration: FaceSet
+    made: tuple[Path, list[str]], gate: FaceSamples, calibration: FaceSamples
 ) -> None:
     assert not pictures(gate) & pictures(calibration)
     assert len(calibration.images) == 300
@@ -173,7 +173,7 @@ def test_calibration_and_gate_share_no_picture_and_are_recorded(
 
 
 def test_calibration_is_stratified_and_follows_its_seed(
-    gate: FaceSet, calibration: FaceSet
+    gate: FaceSamples, calibration: FaceSamples
 ) -> None:
     counts = [calibration.truth.count(name) for name in EMOTIONS]
     assert max(counts) - min(counts) <= 1
@@ -182,7 +182,7 @@ def test_calibration_is_stratified_and_follows_its_seed(
     assert same.sha256 == calibration.sha256 != other.sha256
 
 
-def as_folders(folder: Path, faces: FaceSet, **parts: slice) -> Path:
+def as_folders(folder: Path, faces: FaceSamples, **parts: slice) -> Path:
     """Some of the faces as PNG in class folders, for each part."""
     import cv2
 
@@ -194,23 +194,23 @@ def as_folders(folder: Path, faces: FaceSet, **parts: slice) -> Path:
     return folder
 
 
-def test_a_picture_that_judges_is_not_calibrated_on(tmp_path: Path, gate: FaceSet) -> None:
+def test_a_picture_that_judges_is_not_calibrated_on(tmp_path: Path, gate: FaceSamples) -> None:
     source = as_folders(tmp_path, gate, train=slice(0, 200), val=slice(150, 336))
     rule = CropRule(48, 0.1)
-    judges = gate_faces(source, EMOTIONS, rule)
+    judges = parity_faces(source, EMOTIONS, rule)
     calibrates = calibration_faces(source, EMOTIONS, rule, judges, 1)
     assert (len(judges.images), len(calibrates.images)) == (186, 150)
     assert not pictures(judges) & pictures(calibrates)
 
 
-def test_faces_that_all_judge_cannot_calibrate(tmp_path: Path, gate: FaceSet) -> None:
+def test_faces_that_all_judge_cannot_calibrate(tmp_path: Path, gate: FaceSamples) -> None:
     source = as_folders(tmp_path, gate, train=slice(0, 120), val=slice(0, 120))
     rule = CropRule(48, 0.1)
     with pytest.raises(DataError, match="--calibrate"):
-        calibration_faces(source, EMOTIONS, rule, gate_faces(source, EMOTIONS, rule), 1)
+        calibration_faces(source, EMOTIONS, rule, parity_faces(source, EMOTIONS, rule), 1)
 
 
-def test_too_few_faces_give_no_verdict(tmp_path: Path, gate: FaceSet, checkpoint: Path) -> None:
+def test_too_few_faces_give_no_verdict(tmp_path: Path, gate: FaceSamples, checkpoint: Path) -> None:
     source = as_folders(tmp_path / "faces", gate, train=slice(0, 120), val=slice(120, 219))
     with pytest.raises(DataError, match=r"at least 100 faces.* got 99"):
         convert(checkpoint, ["onnxruntime"], tmp_path / "x.fer", ["fp32"], data=source, say=quiet)
@@ -218,12 +218,12 @@ def test_too_few_faces_give_no_verdict(tmp_path: Path, gate: FaceSet, checkpoint
 
 
 def test_a_source_without_a_val_part_is_said_in_the_converters_words(
-    tmp_path: Path, gate: FaceSet
+    tmp_path: Path, gate: FaceSamples
 ) -> None:
     """convert has no --split."""
     source = as_folders(tmp_path, gate, train=slice(0, 120))
     with pytest.raises(DataError, match="val") as caught:
-        gate_faces(source, EMOTIONS, CropRule(48, 0.1))
+        parity_faces(source, EMOTIONS, CropRule(48, 0.1))
     assert "--split" not in str(caught.value)
 
 
@@ -232,7 +232,7 @@ def test_a_source_without_a_val_part_is_said_in_the_converters_words(
 
 @pytest.mark.slow
 def test_variants_are_added_and_the_others_keep_every_byte(
-    checkpoint: Path, bundle: Path, gate: FaceSet
+    checkpoint: Path, bundle: Path, gate: FaceSamples
 ) -> None:
     before, old = content(bundle), open_bundle(bundle)
     added = convert(checkpoint, ["openvino"], bundle, ["fp32"], say=quiet)
@@ -309,7 +309,7 @@ def test_a_damaged_bundle_is_not_added_to(checkpoint: Path, bundle: Path) -> Non
 def damaging(build: Callable[..., Artifact]) -> Callable[..., Artifact]:
     """A converter that makes one weight another number, whatever it is given."""
 
-    def damaged(source: Source, precision: str, recipe: Recipe) -> Artifact:
+    def damaged(source: ConversionInput, precision: str, recipe: QuantizationRecipe) -> Artifact:
         proto = onnx.load_from_string(source.graph)
         weight = max(proto.graph.initializer, key=lambda w: np.prod(w.dims))
         values = numpy_helper.to_array(weight).copy()
@@ -517,10 +517,14 @@ def test_a_stand_in_judges_in_the_engines_place(
 ) -> None:
     build = converter.build
 
-    def standing_in(source: Source, precision: str, recipe: Recipe) -> Artifact:
+    def standing_in(
+        source: ConversionInput, precision: str, recipe: QuantizationRecipe
+    ) -> Artifact:
         artifact = build(source, precision, recipe)
         model = artifact.files[artifact.entry]
-        return replace(artifact, stand_in=lambda: engine.OnnxRuntimeSession(model, Options()))
+        return replace(
+            artifact, reference_session=lambda: engine.OnnxRuntimeSession(model, Options())
+        )
 
     monkeypatch.setattr(converter, "build", standing_in)
     made = convert(checkpoint, ["onnxruntime"], tmp_path / "x.fer", ["fp32"], say=quiet)

@@ -13,15 +13,29 @@ from click.testing import CliRunner
 from fer_edge.backends import onnxruntime as engine
 from fer_edge.cli import main
 from fer_edge.converters import onnxruntime
-from fer_edge.converters.base import Artifact, Recipe, Source, converter, targets
+from fer_edge.converters.base import (
+    Artifact,
+    ConversionInput,
+    QuantizationRecipe,
+    converter,
+    targets,
+)
 from fer_edge.converters.pipeline.build_variant import torch_outputs
-from fer_edge.converters.pipeline.face_samples import gate_faces
-from fer_edge.converters.pipeline.matrix import FACES, FULL, SMALL, Row, fitted, markdown, matrix
+from fer_edge.converters.pipeline.face_samples import parity_faces
+from fer_edge.converters.pipeline.matrix import (
+    FACES,
+    FULL,
+    SMALL,
+    MatrixRow,
+    fitted,
+    markdown,
+    matrix,
+)
 from fer_edge.errors import ConversionError
 from fer_edge.labels import EMOTIONS
 from fer_edge.preprocess import CropRule
 from fer_edge.training.checkpoint import load_checkpoint
-from fer_edge.training.models.network import FaceNet, parameter_count
+from fer_edge.training.models.network import ExpressionNet, parameter_count
 
 
 def quiet(_: str) -> None:
@@ -30,7 +44,7 @@ def quiet(_: str) -> None:
 
 def test_the_full_networks_are_those_of_the_five_systems() -> None:
     spec = FULL["tf_efficientnetv2_s"]
-    assert parameter_count(FaceNet(spec)) == 20_968_023
+    assert parameter_count(ExpressionNet(spec)) == 20_968_023
     assert FULL["swin_base_patch4_window7_224"].neck == ("linear 128",)
     assert len(FULL) == len(SMALL) == 6
 
@@ -52,10 +66,10 @@ def test_every_small_network_passes_in_fp32(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_refusal_is_a_row_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     build = onnxruntime.build
 
-    def refusing(source: Source, precision: str, recipe: Recipe) -> Artifact:
+    def refusing(source: ConversionInput, precision: str, recipe: QuantizationRecipe) -> Artifact:
         if precision == "int8":
             raise ConversionError("this chip has no such arithmetic")
-        return replace(build(source, precision, recipe), stand_in=None)
+        return replace(build(source, precision, recipe), reference_session=None)
 
     monkeypatch.setattr(onnxruntime, "build", refusing)
     monkeypatch.setattr(engine, "preflight", lambda variant, options: "no such chip | here")
@@ -74,7 +88,7 @@ def test_a_refusal_is_a_row_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_what_became_of_each_cell_is_seen_at_a_glance() -> None:
-    fp32 = Row("cnn48", 1, "coreml", "fp32", agreement=1.0)
+    fp32 = MatrixRow("cnn48", 1, "coreml", "fp32", agreement=1.0)
     pal6 = replace(fp32, precision="pal6", agreement=0.914, failures=("too far off",))
     table = markdown([fp32, pal6, replace(fp32, network="vit")])
     assert table.split("\n\n")[1].splitlines() == [
@@ -86,7 +100,9 @@ def test_what_became_of_each_cell_is_seen_at_a_glance() -> None:
 
 
 def test_who_judged_in_an_engines_place_stands_below_the_table() -> None:
-    row = Row("cnn48", 1, "coreml", "int8", agreement=1, judged_by="an evaluator", recipes_tried=3)
+    row = MatrixRow(
+        "cnn48", 1, "coreml", "int8", agreement=1, judged_by="an evaluator", recipes_tried=3
+    )
     table = markdown([row, replace(row, precision="pal6")])
     assert table.count("passed (the best of 3 recipes) [1]") == 2
     assert table.endswith("[1] Judged by an evaluator.  \n")
@@ -111,7 +127,7 @@ def test_rows_that_are_there_survive_what_ends_it(
 ) -> None:
     build = onnxruntime.build
 
-    def dying(source: Source, precision: str, recipe: Recipe) -> Artifact:
+    def dying(source: ConversionInput, precision: str, recipe: QuantizationRecipe) -> Artifact:
         if precision == "int8":
             raise KeyboardInterrupt
         return build(source, precision, recipe)
@@ -157,7 +173,7 @@ def _cells(stdout: str) -> list[tuple[Any, ...]]:
 def test_random_networks_do_not_explode() -> None:
     """Else rounding decides, and no engine agrees with torch: system C's network at full size."""
     spec = FULL["tf_efficientnetv2_s"]
-    all_faces = gate_faces(None, EMOTIONS, CropRule(spec.input.size_px), FACES)
+    all_faces = parity_faces(None, EMOTIONS, CropRule(spec.input.size_px), FACES)
     few = slice(0, None, FACES // 28)
     faces = replace(all_faces, images=all_faces.images[few], truth=all_faces.truth[few])
     made = fitted(spec, faces)

@@ -14,11 +14,11 @@ from fer_edge.backends import onnxruntime
 from fer_edge.backends.base import Batch, Options, Outputs
 from fer_edge.bundle import Variant, listed
 from fer_edge.converters.base import Artifact
-from fer_edge.converters.pipeline.build_variant import Candidate, judge_variant
-from fer_edge.converters.pipeline.face_samples import FaceSet
+from fer_edge.converters.pipeline.build_variant import BuiltVariant, judge_variant
+from fer_edge.converters.pipeline.face_samples import FaceSamples
 from fer_edge.converters.pipeline.parity import (
     BATCHES,
-    Limits,
+    ParityLimits,
     compare,
     failures,
     prove_batches,
@@ -27,10 +27,10 @@ from fer_edge.converters.pipeline.parity import (
 from fer_edge.errors import ConversionError, EngineError
 from fer_edge.labels import EMOTIONS
 
-LIMITS = Limits()
+LIMITS = ParityLimits()
 
 
-def run_onnx(model: bytes, faces: FaceSet) -> Outputs:
+def run_onnx(model: bytes, faces: FaceSamples) -> Outputs:
     file = listed("graph/model.onnx", model)
     variant = Variant("onnxruntime", "fp32", file.path, (file,))
     session = onnxruntime.load(variant, {file.path: model}, Options())
@@ -51,7 +51,7 @@ def damaged(model: bytes, which: int) -> bytes:
 # --- damage --------------------------------------------------------------------------------------
 
 
-def test_the_exported_graph_passes(graph: bytes, gate: FaceSet, reference: Outputs) -> None:
+def test_the_exported_graph_passes(graph: bytes, gate: FaceSamples, reference: Outputs) -> None:
     report = compare(reference, run_onnx(graph, gate), gate.truth, EMOTIONS)
     assert failures(report, "fp32", LIMITS, None) == []
     assert failures(report, "int8", LIMITS, None) == []
@@ -59,7 +59,7 @@ def test_the_exported_graph_passes(graph: bytes, gate: FaceSet, reference: Outpu
 
 @pytest.mark.parametrize("which", [0, -1], ids=["smallest", "largest"])
 def test_one_wrong_weight_fails_fp32_and_is_told_in_figures(
-    graph: bytes, gate: FaceSet, reference: Outputs, which: int
+    graph: bytes, gate: FaceSamples, reference: Outputs, which: int
 ) -> None:
     outputs = run_onnx(damaged(graph, which), gate)
     report = compare(reference, outputs, gate.truth, EMOTIONS)
@@ -69,7 +69,7 @@ def test_one_wrong_weight_fails_fp32_and_is_told_in_figures(
 
 
 def test_classes_that_changed_places_fail_every_precision(
-    gate: FaceSet, reference: Outputs
+    gate: FaceSamples, reference: Outputs
 ) -> None:
     turned = (np.roll(reference[0], 1, axis=1), reference[1])
     report = compare(reference, turned, gate.truth, EMOTIONS)
@@ -80,7 +80,7 @@ def test_classes_that_changed_places_fail_every_precision(
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_answers_that_are_not_numbers_fail(
-    gate: FaceSet, reference: Outputs, precision: str
+    gate: FaceSamples, reference: Outputs, precision: str
 ) -> None:
     broken = reference[0].copy()
     broken[7] = np.nan
@@ -88,7 +88,7 @@ def test_answers_that_are_not_numbers_fail(
     assert failures(report, precision, LIMITS, None)
 
 
-def test_an_embedding_of_something_else_fails_fp32(gate: FaceSet, reference: Outputs) -> None:
+def test_an_embedding_of_something_else_fails_fp32(gate: FaceSamples, reference: Outputs) -> None:
     report = compare(reference, (reference[0], -reference[1]), gate.truth, EMOTIONS)
     assert report["embedding_cosine_min"] == pytest.approx(-1, abs=1e-4)
     assert failures(report, "fp32", LIMITS, None)
@@ -263,10 +263,10 @@ def test_answers_that_change_with_the_batch_fail_the_gate_and_do_not_end_the_con
 ) -> None:
     """OpenVINO's int8 graphs do: the variant is refused with its figures, the others stay."""
     reference = Session().run(images)
-    faces = FaceSet(images, [EMOTIONS[0]] * len(images), "noise", "")
+    faces = FaceSamples(images, [EMOTIONS[0]] * len(images), "noise", "")
     variant = Variant("fake", "fp32", "a", (listed("a", b""),))
     artifact = Artifact("a", {"a": b""}, {})
-    candidate = Candidate(variant, artifact, Session(repeats_the_first))
+    candidate = BuiltVariant(variant, artifact, Session(repeats_the_first))
     judged = judge_variant(candidate, reference, faces, faces, EMOTIONS, None, lambda text: None)
     assert any(
         "change with the batch size, at 2 by up to" in why for why in judged.parity["failures"]

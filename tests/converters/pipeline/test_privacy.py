@@ -13,15 +13,15 @@ seen = []
 sys.addaudithook(lambda event, args: seen.append(event) if event == "socket.connect" else None)
 import numpy as np
 from pathlib import Path
-from fer_edge.converters.base import Source
+from fer_edge.converters.base import ConversionInput
 from fer_edge.converters.onnx_graph.export import export_onnx
 from fer_edge.converters.openvino import build
 from fer_edge.training.checkpoint import Checkpoint
-from fer_edge.training.models.network import FaceNet, InputSpec, ModelSpec
+from fer_edge.training.models.network import ExpressionNet, InputSpec, ModelSpec
 spec = ModelSpec("test_resnet", ("anger", "fear"), InputSpec(48, "grey", (0.5,), (0.25,)))
 faces = np.random.default_rng(0).integers(0, 256, (8, 48, 48, 3), np.uint8)
-checkpoint = Checkpoint(FaceNet(spec).eval())
-build(Source(checkpoint, export_onnx(checkpoint), faces), "int8", {})
+checkpoint = Checkpoint(ExpressionNet(spec).eval())
+build(ConversionInput(checkpoint, export_onnx(checkpoint), faces), "int8", {})
 assert not seen, seen
 """
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fer_edge.converters.base import Recipe
+from fer_edge.converters.base import QuantizationRecipe
 from fer_edge.converters.pipeline.recipe_search import ENOUGH, NEAR, best_recipe, described
 from fer_edge.errors import ConversionError
 
@@ -17,7 +17,7 @@ def quiet(_: str) -> None: ...
 def planted(shares: dict[str, float]) -> Any:
     """An agreement function that knows the answers; a share below 0 cannot be built."""
 
-    def agreement(recipe: Recipe) -> float:
+    def agreement(recipe: QuantizationRecipe) -> float:
         share = shares[described(recipe)]
         if share < 0:
             raise ConversionError("no such arithmetic")

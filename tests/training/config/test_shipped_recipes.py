@@ -15,7 +15,7 @@ import torch
 from fer_edge import Predictor
 from fer_edge.converters.pipeline.build_variant import torch_outputs
 from fer_edge.converters.pipeline.convert import convert
-from fer_edge.converters.pipeline.face_samples import gate_faces
+from fer_edge.converters.pipeline.face_samples import parity_faces
 from fer_edge.converters.pipeline.matrix import SMALL
 from fer_edge.labels import EMOTIONS
 from fer_edge.preprocess import CropRule
@@ -26,7 +26,7 @@ from fer_edge.training.evaluation.evaluate import evaluate
 from fer_edge.training.loop.train import train
 from fer_edge.training.models.freeze import freeze, parameter_counts, prepare, trainable_count
 from fer_edge.training.models.from_recipe import model_spec
-from fer_edge.training.models.network import FaceNet
+from fer_edge.training.models.network import ExpressionNet
 
 ROOT = Path(__file__).parents[3]
 
@@ -111,7 +111,7 @@ def test_shares_of_system_a_are_the_published_ones() -> None:
 def test_the_head_of_system_c_is_what_phase_1_trains() -> None:
     """Counted on the network itself, by its two parts, and not by what is switched on."""
     recipe = load_recipe("efficientnetv2-two-phase")
-    net = FaceNet(model_spec(recipe))
+    net = ExpressionNet(model_spec(recipe))
     prepare(net, recipe.fit.phases[0], seed=0)
     head = [*net.neck.parameters(), *net.head.parameters()]
     assert sum(p.numel() for p in head) == trainable_count(net) == 790_535
@@ -123,7 +123,7 @@ def test_the_head_of_system_c_is_what_phase_1_trains() -> None:
 
 def test_system_d_freezes_its_embeddings_and_four_blocks() -> None:
     with torch.device("meta"):
-        net = FaceNet(model_spec(load_recipe("vitmae-partial")))
+        net = ExpressionNet(model_spec(load_recipe("vitmae-partial")))
     freeze(net, load_recipe("vitmae-partial").fit.train)
     frozen = {name.split(".")[0] for name, p in net.backbone.named_parameters()
               if not p.requires_grad}  # fmt: skip
@@ -141,7 +141,7 @@ def test_from_faces_to_a_predictor(name: str, few: Path, tmp_path: Path) -> None
     assert report["all"]["faces"] == 105
     convert(best, ["onnxruntime"], tmp_path / "small.fer", ["fp32"], data=few, say=lambda _: None)
     checkpoint = load_checkpoint(best)
-    faces = gate_faces(few, EMOTIONS, CropRule(recipe.input.size_px))
+    faces = parity_faces(few, EMOTIONS, CropRule(recipe.input.size_px))
     expected, embedding = torch_outputs(checkpoint, faces.images)
     with Predictor(tmp_path / "small.fer") as predictor:
         answers = predictor.predict_batch(faces.images[:8])

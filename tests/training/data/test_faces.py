@@ -19,7 +19,7 @@ from fer_edge.errors import DataError, LabelError
 from fer_edge.labels import EMOTIONS, SOURCE_ORDERS
 from fer_edge.shipped import FACES
 from fer_edge.training.data.faces import (
-    Face,
+    LabelledFace,
     fingerprint,
     hold_out,
     load_faces,
@@ -42,8 +42,8 @@ def png(seed: int) -> bytes:
     return cv2.imencode(".png", pixels(seed))[1].tobytes()
 
 
-def face(seed: int, label: str = "anger", **more: Any) -> Face:
-    return Face(png(seed), label, f"face-{seed}", **more)
+def face(seed: int, label: str = "anger", **more: Any) -> LabelledFace:
+    return LabelledFace(png(seed), label, f"face-{seed}", **more)
 
 
 def write_csv(path: Path, rows: list[tuple[object, ...]], header: str | None = None) -> Path:
@@ -317,7 +317,7 @@ def test_a_broken_picture_is_a_data_error_that_names_it(tmp_path: Path, content:
     with pytest.raises(DataError, match=r"broken\.png"):
         [f.read() for f in load_faces(folder)]
     with pytest.raises(DataError, match="row 7"):
-        pixel_hash(Face(content, "fear", "row 7"))
+        pixel_hash(LabelledFace(content, "fear", "row 7"))
 
 
 # --- twins, parts, samples -----------------------------------------------------------------------
@@ -329,20 +329,20 @@ PICTURES = st.lists(st.tuples(st.integers(0, 30), LABELS), min_size=2, max_size=
 
 def test_a_twin_in_another_file_format_has_the_same_hash() -> None:
     bmp = cv2.imencode(".bmp", pixels(1))[1].tobytes()
-    assert pixel_hash(Face(bmp, "anger", "a")) == pixel_hash(face(1, "fear"))
+    assert pixel_hash(LabelledFace(bmp, "anger", "a")) == pixel_hash(face(1, "fear"))
     assert pixel_hash(face(1)) != pixel_hash(face(2))
 
 
 def test_the_same_bytes_in_another_shape_are_another_picture() -> None:
     flat = cv2.imencode(".png", pixels(1).reshape(24, 96))[1].tobytes()
-    assert pixel_hash(Face(flat, "anger", "a")) != pixel_hash(face(1))
+    assert pixel_hash(LabelledFace(flat, "anger", "a")) != pixel_hash(face(1))
 
 
 @given(PICTURES, st.sets(st.integers(0, 30)))
 def test_without_twins_keeps_exactly_what_the_others_lack(
     rows: list[tuple[int, str]], others: set[int]
 ) -> None:
-    faces = [Face(b"", label, str(i)) for i, (_, label) in enumerate(rows)]
+    faces = [LabelledFace(b"", label, str(i)) for i, (_, label) in enumerate(rows)]
     kept, hashes = without_twins(faces, [str(p) for p, _ in rows], map(str, others))
     assert [f.name for f in kept] == [str(i) for i, (p, _) in enumerate(rows) if p not in others]
     assert hashes == [str(rows[int(f.name)][0]) for f in kept]
@@ -376,7 +376,7 @@ def test_hold_out_depends_on_the_seed() -> None:
 @given(st.lists(st.integers(0, 12), min_size=7, max_size=7), st.integers(0, 60), st.integers(0, 99))
 def test_stratified_is_as_even_as_the_data_allow(sizes: list[int], count: int, seed: int) -> None:
     faces = [
-        Face(b"", name, f"{name}-{i}")
+        LabelledFace(b"", name, f"{name}-{i}")
         for name, size in zip(EMOTIONS, sizes, strict=True)
         for i in range(size)
     ]
@@ -389,17 +389,17 @@ def test_stratified_is_as_even_as_the_data_allow(sizes: list[int], count: int, s
 
 
 def test_stratified_depends_on_the_seed() -> None:
-    faces = [Face(b"", "anger", str(i)) for i in range(100)]
+    faces = [LabelledFace(b"", "anger", str(i)) for i in range(100)]
     assert stratified(faces, 10, 1) != stratified(faces, 10, 2)
 
 
 def test_fingerprint_forgets_order_and_names_but_not_labels_or_pixels() -> None:
-    def of(*faces: Face) -> str:
+    def of(*faces: LabelledFace) -> str:
         return fingerprint(faces, [pixel_hash(f) for f in faces])
 
     one, two = face(1, "anger"), face(2, "fear")
     known = of(one, two)
-    assert of(Face(two.source, "fear", "renamed"), one) == known
+    assert of(LabelledFace(two.source, "fear", "renamed"), one) == known
     assert of(face(1, "fear"), two) != known
     assert of(face(3, "anger"), two) != known
     assert of(face(2, "anger"), face(1, "fear")) != known

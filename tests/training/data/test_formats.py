@@ -26,7 +26,7 @@ from fer_edge.errors import DataError, FerEdgeError, LabelError, MissingPartErro
 from fer_edge.labels import EMOTIONS, EMOTIONS_8, SOURCE_ORDERS, label_map, label_of_number
 from fer_edge.shipped import FACES
 from fer_edge.training.data import ferplus
-from fer_edge.training.data.dataset_spec import Source
+from fer_edge.training.data.dataset_spec import DatasetSpec
 from fer_edge.training.data.faces import hash_of, hashed, load_faces, pixel_hash
 from fer_edge.training.data.readers import tables as source_tables
 from fer_edge.training.loop.dataset import FaceDataset
@@ -444,17 +444,17 @@ def test_affectnets_other_labels_are_left_out_and_counted(tmp_path: Path) -> Non
 
 
 def test_options_stand_behind_an_at() -> None:
-    source = Source.parse("a@b/set@labels=ferplus,drop=contempt/fear,broken=skip")
-    assert source == Source("a@b/set", "ferplus", None, ("contempt", "fear"), None, "skip")
+    source = DatasetSpec.parse("a@b/set@labels=ferplus,drop=contempt/fear,broken=skip")
+    assert source == DatasetSpec("a@b/set", "ferplus", None, ("contempt", "fear"), None, "skip")
     assert source.described == "set@labels=ferplus,drop=contempt/fear,broken=skip"
-    assert Source.parse("user@host").path == "user@host"
-    assert Source.parse("/home/me/fer2013").described == "fer2013"
+    assert DatasetSpec.parse("user@host").path == "user@host"
+    assert DatasetSpec.parse("/home/me/fer2013").described == "fer2013"
 
 
 def test_a_path_that_is_there_is_a_path(tmp_path: Path) -> None:
     path = tmp_path / "set@labels=ferplus"
     path.mkdir()
-    assert Source.parse(path) == Source(str(path))
+    assert DatasetSpec.parse(path) == DatasetSpec(str(path))
 
 
 @pytest.mark.parametrize(
@@ -462,7 +462,7 @@ def test_a_path_that_is_there_is_a_path(tmp_path: Path) -> None:
 )
 def test_an_unknown_option_is_named(options: str) -> None:
     with pytest.raises(DataError, match=options.split("=")[0]):
-        Source.parse(f"set@{options}")
+        DatasetSpec.parse(f"set@{options}")
 
 
 # --- FER+ ----------------------------------------------------------------------------------------

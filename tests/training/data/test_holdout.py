@@ -18,7 +18,7 @@ from fer_edge.cli import main
 from fer_edge.errors import DataError, LabelError, MissingPartError
 from fer_edge.labels import EMOTIONS
 from fer_edge.training.config.recipe import Recipe
-from fer_edge.training.data.dataset_spec import Source
+from fer_edge.training.data.dataset_spec import DatasetSpec
 from fer_edge.training.data.faces import pixel_hash
 from fer_edge.training.data.holdout import Split, split_data
 
@@ -39,7 +39,7 @@ def write(path: Path, seeds: range, labels: tuple[str, ...] = EMOTIONS) -> Path:
     return path
 
 
-def run(recipe: Recipe, *sources: Path | str | Source) -> tuple[Split, list[str]]:
+def run(recipe: Recipe, *sources: Path | str | DatasetSpec) -> tuple[Split, list[str]]:
     said: list[str] = []
     return split_data(recipe, sources, lambda *_: None, said.append), said
 
@@ -62,9 +62,9 @@ def test_sources_are_merged_and_each_may_give_train_or_val(tmp_path: Path, recip
 
 
 def pixel_hash_of(seed: int) -> str:
-    from fer_edge.training.data.faces import Face
+    from fer_edge.training.data.faces import LabelledFace
 
-    return pixel_hash(Face(png(seed), "fear", "x"))
+    return pixel_hash(LabelledFace(png(seed), "fear", "x"))
 
 
 def test_the_order_of_sources_does_not_change_the_fingerprint(

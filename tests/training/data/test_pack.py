@@ -13,7 +13,7 @@ import pytest
 from fer_edge.errors import DataError
 from fer_edge.labels import EMOTIONS, EMOTIONS_8
 from fer_edge.training.data import pack
-from fer_edge.training.data.faces import Face, load_faces, pixel_hash
+from fer_edge.training.data.faces import LabelledFace, load_faces, pixel_hash
 
 FORMS = [("parquet", "set"), ("hdf5", "set.h5"), ("folders", "set"), ("list", "set.csv")]
 
@@ -24,9 +24,9 @@ def pixels(seed: int, channels: int = 1) -> np.ndarray[Any, Any]:
 
 
 @pytest.fixture
-def parts(tmp_path: Path) -> dict[str, list[Face]]:
+def parts(tmp_path: Path) -> dict[str, list[LabelledFace]]:
     """Faces in files; some with votes, subject, clip, a label of one's own, colour."""
-    made: dict[str, list[Face]] = {"train": [], "val": []}
+    made: dict[str, list[LabelledFace]] = {"train": [], "val": []}
     for i, label in enumerate([*EMOTIONS_8, "drowsy"]):
         for part, faces in made.items():
             file = tmp_path / "pictures" / f"{part}-{label}.{'jpg' if i % 2 else 'png'}"
@@ -35,13 +35,13 @@ def parts(tmp_path: Path) -> dict[str, list[Face]]:
             file.write_bytes(cv2.imencode(file.suffix, image)[1].tobytes())
             votes = None if i == 3 else tuple(range(i, i + 10))
             subject, clip = (None, None) if i == 4 else (f"s{i}", f"c{i}")
-            faces.append(Face(file, label, str(file), votes, subject, clip))
+            faces.append(LabelledFace(file, label, str(file), votes, subject, clip))
     return made
 
 
 @pytest.mark.parametrize(("form", "name"), FORMS)
 def test_a_written_data_set_comes_back(
-    tmp_path: Path, parts: dict[str, list[Face]], form: Any, name: str
+    tmp_path: Path, parts: dict[str, list[LabelledFace]], form: Any, name: str
 ) -> None:
     out = pack.write(tmp_path / name, parts, form)
     for part, faces in parts.items():
@@ -58,7 +58,7 @@ def test_a_written_data_set_comes_back(
 
 @pytest.mark.parametrize(("form", "name"), FORMS)
 def test_nothing_is_written_over(
-    tmp_path: Path, parts: dict[str, list[Face]], form: Any, name: str
+    tmp_path: Path, parts: dict[str, list[LabelledFace]], form: Any, name: str
 ) -> None:
     (tmp_path / name).write_text("mine")
     with pytest.raises(DataError, match="stands there already"):
@@ -68,9 +68,9 @@ def test_nothing_is_written_over(
 
 @pytest.mark.parametrize(("form", "name"), FORMS[:3])
 def test_a_broken_picture_leaves_nothing_behind(
-    tmp_path: Path, parts: dict[str, list[Face]], form: Any, name: str
+    tmp_path: Path, parts: dict[str, list[LabelledFace]], form: Any, name: str
 ) -> None:
-    parts["val"].append(Face(b"no picture", "fear", "broken", box=(0, 0, 8, 8)))
+    parts["val"].append(LabelledFace(b"no picture", "fear", "broken", box=(0, 0, 8, 8)))
     before = sorted(tmp_path.iterdir())
     with pytest.raises(DataError, match="broken"):
         pack.write(tmp_path / name, parts, form)
@@ -78,7 +78,7 @@ def test_a_broken_picture_leaves_nothing_behind(
 
 
 def test_the_ending_decides_where_no_form_is_said(tmp_path: Path) -> None:
-    face = Face(cv2.imencode(".png", pixels(1))[1].tobytes(), "fear", "a")
+    face = LabelledFace(cv2.imencode(".png", pixels(1))[1].tobytes(), "fear", "a")
     assert h5py.is_hdf5(pack.write(tmp_path / "a.h5", {"train": [face]}, None))
     assert (pack.write(tmp_path / "a", {"train": [face]}, None) / "train.parquet").is_file()
 
@@ -86,8 +86,8 @@ def test_the_ending_decides_where_no_form_is_said(tmp_path: Path) -> None:
 def test_files_are_copied_as_they_are_and_boxes_are_cut_out(tmp_path: Path) -> None:
     image = pixels(3, 3)
     data = cv2.imencode(".png", image)[1].tobytes()
-    assert pack.encoded(Face(data, "fear", "a")) == data
-    cut = Face(pack.encoded(Face(data, "fear", "a", box=(2, 3, 8, 8))), "fear", "b")
+    assert pack.encoded(LabelledFace(data, "fear", "a")) == data
+    cut = LabelledFace(pack.encoded(LabelledFace(data, "fear", "a", box=(2, 3, 8, 8))), "fear", "b")
     assert np.array_equal(cut.read(), image[3:11, 2:10])
 
 
@@ -102,11 +102,11 @@ def test_stored_pixels_become_lossless_pictures_and_grey_stays_grey(tmp_path: Pa
         assert np.array_equal(again, face.read()[..., 0])
 
 
-def test_a_list_wants_files_below_it(tmp_path: Path, parts: dict[str, list[Face]]) -> None:
+def test_a_list_wants_files_below_it(tmp_path: Path, parts: dict[str, list[LabelledFace]]) -> None:
     (tmp_path / "elsewhere").mkdir()
     with pytest.raises(DataError, match="folder above them"):
         pack.write(tmp_path / "elsewhere" / "list.csv", parts, "list")
-    held = Face(cv2.imencode(".png", pixels(1))[1].tobytes(), EMOTIONS[0], "row 7")
+    held = LabelledFace(cv2.imencode(".png", pixels(1))[1].tobytes(), EMOTIONS[0], "row 7")
     with pytest.raises(DataError, match="row 7"):
         pack.write(tmp_path / "list.csv", {"train": [held]}, "list")
     assert not (tmp_path / "list.csv").exists()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fer_edge.errors import DataError
 from fer_edge.labels import EMOTIONS
-from fer_edge.training.data.faces import Face
+from fer_edge.training.data.faces import LabelledFace
 from fer_edge.training.data.partition import groups_of, partition
 
 LABELS = st.sampled_from(EMOTIONS)
@@ -28,8 +28,12 @@ ROWS = st.lists(
 """(which picture, its label, subject, clip): few of each, so that groups run into each other."""
 
 
-def faces_of(rows: list[tuple[int, str, str | None, str | None]]) -> tuple[list[Face], list[str]]:
-    faces = [Face(b"", row[1], str(i), subject=row[2], clip=row[3]) for i, row in enumerate(rows)]
+def faces_of(
+    rows: list[tuple[int, str, str | None, str | None]],
+) -> tuple[list[LabelledFace], list[str]]:
+    faces = [
+        LabelledFace(b"", row[1], str(i), subject=row[2], clip=row[3]) for i, row in enumerate(rows)
+    ]
     return faces, [str(row[0]) for row in rows]
 
 
@@ -106,4 +110,4 @@ def test_shares_that_are_none_are_refused(shares: list[float]) -> None:
 @pytest.mark.parametrize("by", ["subject", "clip"])
 def test_nobody_to_keep_together_is_an_error(by: str) -> None:
     with pytest.raises(DataError, match="--by picture"):
-        groups_of([Face(b"", "fear", "a")], ["x"], by)  # type: ignore[arg-type]
+        groups_of([LabelledFace(b"", "fear", "a")], ["x"], by)  # type: ignore[arg-type]

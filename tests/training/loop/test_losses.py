@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from fer_edge.training.config.recipe import Fit
-from fer_edge.training.data.faces import Face
+from fer_edge.training.data.faces import LabelledFace
 from fer_edge.training.loop.losses import class_weights, loss_function
 
 LABELS = ("anger", "fear", "neutral")
-FACES = [Face(b"", name, "") for name in ("anger", "anger", "anger", "fear")]
+FACES = [LabelledFace(b"", name, "") for name in ("anger", "anger", "anger", "fear")]
 
 
 def batch(seed: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -17,7 +17,7 @@ from fer_edge.errors import CheckpointError, RecipeError
 from fer_edge.labels import EMOTIONS, SOURCE_ORDERS
 from fer_edge.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from fer_edge.training.config.recipe import Data, Recipe
-from fer_edge.training.data.faces import Face
+from fer_edge.training.data.faces import LabelledFace
 from fer_edge.training.data.holdout import Split, split_data
 from fer_edge.training.loop.targets import teacher_facts, train_targets
 
@@ -28,15 +28,15 @@ def quiet(_: str) -> None:
     pass
 
 
-def voted(label: str, **votes: int) -> Face:
-    return Face(b"", label, "f", tuple(votes.get(name, 0) for name in VOTERS))
+def voted(label: str, **votes: int) -> LabelledFace:
+    return LabelledFace(b"", label, "f", tuple(votes.get(name, 0) for name in VOTERS))
 
 
-def split_of(train: list[Face], held: list[Face]) -> Split:
+def split_of(train: list[LabelledFace], held: list[LabelledFace]) -> Split:
     return Split(train, held, dropped=0, fingerprint="f")
 
 
-def agreeing(count: int) -> list[Face]:
+def agreeing(count: int) -> list[LabelledFace]:
     """Faces whose voters all say what the label says."""
     return [voted(name, **{name: 10}) for name in EMOTIONS for _ in range(count)]
 
@@ -75,7 +75,7 @@ def test_votes_against_the_label_soften_it(votes: Recipe) -> None:
 def test_targets_are_distributions_whatever_the_votes(
     recipe: Recipe, counts: list[list[int]], weight: float
 ) -> None:
-    faces = [Face(b"", EMOTIONS[i % 7], "f", tuple(v)) for i, v in enumerate(counts)]
+    faces = [LabelledFace(b"", EMOTIONS[i % 7], "f", tuple(v)) for i, v in enumerate(counts)]
     softened = replace(recipe, data=Data(soft_weight=weight, votes=True))
     targets = train_targets(split_of(faces, faces[:3]), softened, quiet)
     assert targets.shape == (len(faces), len(EMOTIONS))

@@ -31,7 +31,7 @@ from fer_edge.training.config.recipe import (
 from fer_edge.training.evaluation.evaluate import evaluate
 from fer_edge.training.loop.dataset import FaceDataset
 from fer_edge.training.loop.train import train
-from fer_edge.training.models.network import FaceNet
+from fer_edge.training.models.network import ExpressionNet
 
 EVERYTHING = Augment(
     incar=InCar(*[0.5] * 7),
@@ -468,12 +468,12 @@ def test_memory_that_runs_out_says_what_to_change(
     recipe: Recipe, few_faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The allocator's real error, from a tensor larger than any memory."""
-    forward = FaceNet.forward
+    forward = ExpressionNet.forward
 
-    def too_large(self: FaceNet, x: torch.Tensor) -> Any:
+    def too_large(self: ExpressionNet, x: torch.Tensor) -> Any:
         return torch.empty(2**60) if self.training else forward(self, x)
 
-    monkeypatch.setattr(FaceNet, "forward", too_large)
+    monkeypatch.setattr(ExpressionNet, "forward", too_large)
     with pytest.raises(TrainingError, match=r"16 faces at once.*fit\.accumulate=2"):
         train(recipe, few_faces, tmp_path / "run", say=quiet)
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fer_edge.training.models.depthwise import StridedDepthwise, quicken
-from fer_edge.training.models.network import FaceNet, InputSpec, ModelSpec
+from fer_edge.training.models.network import ExpressionNet, InputSpec, ModelSpec
 
 LAYERS = list(product((3, 5), (2, 3), (44, 11, 7), (0, 1, 2)))
 
@@ -41,12 +41,12 @@ def test_gradients_of_a_layer(kernel: int, stride: int, px: int, pad: int) -> No
         torch.testing.assert_close(a, b)
 
 
-def network() -> FaceNet:
+def network() -> ExpressionNet:
     torch.manual_seed(0)
     spec = ModelSpec(
         "mobilenetv2_050", ("anger", "happiness"), InputSpec(48, "grey", (0.5,), (0.5,))
     )
-    return FaceNet(spec).to(memory_format=torch.channels_last).train()
+    return ExpressionNet(spec).to(memory_format=torch.channels_last).train()
 
 
 @pytest.mark.parametrize("autocast", [False, True])

@@ -19,14 +19,14 @@ from fer_edge.training.models.freeze import (
     trained_at,
 )
 from fer_edge.training.models.lora import merged
-from fer_edge.training.models.network import FaceNet, InputSpec, ModelSpec
+from fer_edge.training.models.network import ExpressionNet, InputSpec, ModelSpec
 
 RGB = InputSpec(48, "rgb", (0.5,) * 3, (0.25,) * 3)
 VIT = ModelSpec("test_vit", EMOTIONS, RGB, backbone_args={"img_size": 48})
 CONV = ModelSpec("test_efficientnet", EMOTIONS, RGB, neck=("linear 32", "batchnorm"))
 
 
-def trained(net: FaceNet) -> set[str]:
+def trained(net: ExpressionNet) -> set[str]:
     return {name for name, p in net.named_parameters() if p.requires_grad}
 
 
@@ -43,13 +43,13 @@ def trained(net: FaceNet) -> set[str]:
 )
 def test_blocks_are_found_in_every_family(backbone: str, count: int, first: str, last: str) -> None:
     with torch.device("meta"):
-        found = blocks(FaceNet(ModelSpec(backbone, EMOTIONS, RGB)).backbone)
+        found = blocks(ExpressionNet(ModelSpec(backbone, EMOTIONS, RGB)).backbone)
     assert len(found) == count
     assert found[:1] + found[-1:] == ([first, last] if count else [])
 
 
 def test_last_blocks_take_what_comes_after_them_along() -> None:
-    net = FaceNet(VIT)
+    net = ExpressionNet(VIT)
     freeze(net, "last 2")
     parts = {".".join(name.split(".")[:3]) for name in trained(net)}
     assert {p for p in parts if p.startswith("backbone.blocks")} == {
@@ -61,7 +61,7 @@ def test_last_blocks_take_what_comes_after_them_along() -> None:
 
 @pytest.mark.parametrize("train", ["full", "head", "last 1", "layers 3", "stage-ends 2"])
 def test_setting_one_forgets_the_other(train: str) -> None:
-    direct, after = FaceNet(CONV), FaceNet(CONV)
+    direct, after = ExpressionNet(CONV), ExpressionNet(CONV)
     freeze(direct, train)
     for other in ("head", "layers 9", "full", train):
         freeze(after, other)
@@ -70,7 +70,7 @@ def test_setting_one_forgets_the_other(train: str) -> None:
 
 @pytest.mark.parametrize("train", ["head", "last 1", "layers 3", "stage-ends 2", "lora 2"])
 def test_a_step_moves_what_is_trained_and_no_statistics_of_the_rest(train: str) -> None:
-    net = FaceNet(VIT if train.startswith("lora") else CONV)
+    net = ExpressionNet(VIT if train.startswith("lora") else CONV)
     prepare(net, Phase(train, 1, 0.1), seed=0)
     before = {name: value.clone() for name, value in net.state_dict().items()}
     train_mode(net)
@@ -92,13 +92,13 @@ def test_a_step_moves_what_is_trained_and_no_statistics_of_the_rest(train: str) 
 
 
 def test_everything_trained_is_plain_training_mode() -> None:
-    net = FaceNet(CONV)
+    net = ExpressionNet(CONV)
     train_mode(net)
     assert all(module.training for module in net.modules())
 
 
 def test_gradual_goes_from_the_head_to_everything() -> None:
-    net = FaceNet(VIT)
+    net = ExpressionNet(VIT)
     phase = Phase("gradual 2", 20, 0.1)
     seen = [trained_at(phase, epoch, net.backbone) for epoch in range(phase.epochs)]
     assert seen[:5] == ["head", "head", "last 1", "last 1", "last 2"]
@@ -125,7 +125,7 @@ def test_what_a_network_does_not_have_is_said(spec: ModelSpec, train: str, says:
 
 def test_lora_starts_as_the_network_and_merges_into_one_that_answers_alike() -> None:
     torch.manual_seed(0)
-    net = FaceNet(VIT).eval()
+    net = ExpressionNet(VIT).eval()
     x = torch.randn(3, 3, 48, 48)
     plain = net(x)[0]
     names = set(net.state_dict())
@@ -148,7 +148,7 @@ def test_lora_starts_as_the_network_and_merges_into_one_that_answers_alike() -> 
 
 
 def test_lora_adds_its_rank_times_the_widths() -> None:
-    net = FaceNet(VIT)
+    net = ExpressionNet(VIT)
     linear = [m for m in net.backbone.modules() if isinstance(m, nn.Linear)]
     added = sum(3 * (m.in_features + m.out_features) for m in linear)
     _, (count,) = parameter_counts(VIT, [Phase("lora 3", 1, 0.1)])

@@ -7,7 +7,7 @@ import torch
 
 from fer_edge.errors import RecipeError
 from fer_edge.labels import EMOTIONS
-from fer_edge.training.models.network import FaceNet, InputSpec, ModelSpec, parameter_count
+from fer_edge.training.models.network import ExpressionNet, InputSpec, ModelSpec, parameter_count
 
 GREY = InputSpec(48, "grey", (0.5,), (0.25,))
 RGB = InputSpec(64, "rgb", (0.5,) * 3, (0.5,) * 3)
@@ -18,7 +18,9 @@ SYSTEM_C = (
 
 
 def test_system_c_has_the_published_number_of_parameters() -> None:
-    net = FaceNet(ModelSpec("tf_efficientnetv2_s", EMOTIONS, RGB, dropout=0.15, neck=SYSTEM_C))
+    net = ExpressionNet(
+        ModelSpec("tf_efficientnetv2_s", EMOTIONS, RGB, dropout=0.15, neck=SYSTEM_C)
+    )
     assert parameter_count(net) == 20_968_023
     assert parameter_count(net.neck) + parameter_count(net.head) == 790_535
 
@@ -35,7 +37,7 @@ def test_system_c_has_the_published_number_of_parameters() -> None:
 def test_the_embedding_is_what_the_classifier_sees(
     backbone: str, spec: InputSpec, neck: tuple[str, ...], width: int
 ) -> None:
-    net = FaceNet(ModelSpec(backbone, EMOTIONS, spec, neck=neck)).eval()
+    net = ExpressionNet(ModelSpec(backbone, EMOTIONS, spec, neck=neck)).eval()
     logits, embedding = net(torch.zeros(2, spec.channels, spec.size_px, spec.size_px))
     assert logits.shape == (2, len(EMOTIONS))
     assert embedding.shape == (2, width)
@@ -48,7 +50,7 @@ def test_the_embedding_is_what_the_classifier_sees(
 )
 def test_a_layer_that_no_neck_has_is_named(layer: str) -> None:
     with pytest.raises(RecipeError, match="neck"):
-        FaceNet(ModelSpec("cnn48", EMOTIONS, GREY, neck=(layer,)))
+        ExpressionNet(ModelSpec("cnn48", EMOTIONS, GREY, neck=(layer,)))
 
 
 def test_a_card_from_before_there_were_necks_is_read() -> None:
@@ -60,4 +62,4 @@ def test_a_card_from_before_there_were_necks_is_read() -> None:
 @pytest.mark.parametrize("name", ["checkpoint_path", "pretrained", "pretrained_cfg_overlay"])
 def test_a_card_cannot_make_the_backbone_read_files(name: str) -> None:
     with pytest.raises(RecipeError, match=name):
-        FaceNet(ModelSpec("cnn48", EMOTIONS, GREY, backbone_args={name: "/etc/passwd"}))
+        ExpressionNet(ModelSpec("cnn48", EMOTIONS, GREY, backbone_args={name: "/etc/passwd"}))

@@ -13,7 +13,13 @@ import numpy as np
 
 from fer_edge.errors import DataError, LabelError, MissingPartError
 from fer_edge.labels import canonical, label_of_number
-from fer_edge.training.data.dataset_spec import SPLIT_NAMES, Found, Source, as_label, inside
+from fer_edge.training.data.dataset_spec import (
+    SPLIT_NAMES,
+    DatasetSpec,
+    StoredFace,
+    as_label,
+    inside,
+)
 from fer_edge.training.data.ferplus import FILE, read_votes, vote_columns
 
 _SIDE_PX = 48
@@ -30,7 +36,7 @@ def fits_list(path: Path) -> bool:
     return _csv(path) is not None
 
 
-def read_fer2013(source: Source, split: str | None) -> Iterator[Found]:
+def read_fer2013(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
     """Kaggle's form: emotion (0-6), pixels (48x48 numbers), Usage (Training, PublicTest,
     PrivateTest); also icml_face_data.csv, whose header has spaces.
 
@@ -54,7 +60,7 @@ def read_fer2013(source: Source, split: str | None) -> Iterator[Found]:
             )
         except (ValueError, OverflowError, AttributeError) as error:
             raise DataError(f"{path}, line {line}: not a FER2013 row: {error}") from error
-        yield Found(
+        yield StoredFace(
             cv2.imencode(".png", image)[1].tobytes(),
             label,
             f"{path.stem}:{line}",
@@ -62,7 +68,7 @@ def read_fer2013(source: Source, split: str | None) -> Iterator[Found]:
         )
 
 
-def read_list(source: Source, split: str | None) -> Iterator[Found]:
+def read_list(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
     """A list of files: path (below the list's folder) and label; split, subject, clip and the
     ferplus_* votes where it has them. ``fer-edge data split --as list`` writes it."""
     path = _csv(source.file)
@@ -78,7 +84,7 @@ def read_list(source: Source, split: str | None) -> Iterator[Found]:
             columns = [name for name in row if name.startswith("ferplus_")]
             order = vote_columns(columns, path) if columns else []
         try:
-            yield Found(
+            yield StoredFace(
                 inside(path.parent, row["path"]),
                 as_label(row["label"], f"{path}, line {line}"),
                 row["path"],

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fer_edge.errors import DataError
-from fer_edge.training.data.dataset_spec import Found, Source, check_part, inside
+from fer_edge.training.data.dataset_spec import DatasetSpec, StoredFace, check_part, inside
 from fer_edge.training.data.ferplus import NAMES, majority
 
 _FOLDERS = {"FER2013Train": "train", "FER2013Valid": "val", "FER2013Test": "test"}
@@ -17,7 +17,7 @@ def fits(path: Path) -> bool:
     return bool(_parts(path))
 
 
-def read(source: Source, split: str | None) -> Iterator[Found]:
+def read(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
     """What generate_training_data.py of https://github.com/microsoft/FERPlus writes:
     ``FER2013Train/fer0000000.png`` and ``FER2013Train/label.csv`` without a header, a row being
     the file's name, a box, and the votes in FER+'s order.
@@ -36,7 +36,7 @@ def read(source: Source, split: str | None) -> Iterator[Found]:
                 raise DataError(f"{path}, line {line}: not a row of FER+: {error}") from error
             if len(votes) != len(NAMES) or min(votes) < 0:
                 raise DataError(f"{path}, line {line}: expected {len(NAMES)} votes, got {row}")
-            yield Found(inside(path.parent, name), majority(votes), name, votes)
+            yield StoredFace(inside(path.parent, name), majority(votes), name, votes)
 
 
 def _parts(path: Path) -> dict[str, Path]:

@@ -13,8 +13,8 @@ from fer_edge.errors import DataError
 from fer_edge.labels import label_of_number
 from fer_edge.training.data.dataset_spec import (
     SPLIT_NAMES,
-    Found,
-    Source,
+    DatasetSpec,
+    StoredFace,
     as_label,
     check_part,
     inside,
@@ -24,13 +24,13 @@ from fer_edge.training.data.dataset_spec import (
 # --- class folders -------------------------------------------------------------------------------
 
 
-def read_classes(source: Source, split: str | None) -> Iterator[Found]:
+def read_classes(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
     """One folder for each class, named by it (``happy/``), or numbered, which needs an order."""
     check_part(source, split, ())
     for folder in sorted(entry for entry in source.file.iterdir() if entry.is_dir()):
         label = as_label(folder.name, str(source.file))
         for file in pictures(folder):
-            yield Found(file, label, str(file))
+            yield StoredFace(file, label, str(file))
 
 
 # --- KMU-FED -------------------------------------------------------------------------------------
@@ -50,7 +50,7 @@ def fits_kmu_fed(path: Path) -> bool:
     return path.is_dir() and any(_KMU_FED.fullmatch(file.stem) for file in path.iterdir())
 
 
-def read_kmu_fed(source: Source, split: str | None) -> Iterator[Found]:
+def read_kmu_fed(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
     """KMU-FED as distributed: one flat folder, ``SUBJECT_EXPRESSION_CODE_FRAME.jpg``
     (``01_AN_mr_005.jpg``), 12 subjects, 6 classes (no neutral), near infrared, 1600x1200.
 
@@ -68,7 +68,7 @@ def read_kmu_fed(source: Source, split: str | None) -> Iterator[Found]:
             )
         subject = f"{int(match[1]):02d}"
         label = _KMU_FED_NAMES[match[2].upper()]
-        yield Found(
+        yield StoredFace(
             file,
             label,
             str(file),
@@ -86,7 +86,7 @@ def fits_raf_db(path: Path) -> bool:
     return _raf_root(path) is not None
 
 
-def read_raf_db(source: Source, split: str | None) -> Iterator[Found]:
+def read_raf_db(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
     """RAF-DB's single-label subset as distributed: ``basic/EmoLabel/list_patition_label.txt``
     (its own spelling) with lines like ``train_00001.jpg 5``, labels 1 to 7, and
     ``basic/Image/aligned/train_00001_aligned.jpg`` (100x100), else ``Image/original/``.
@@ -108,7 +108,7 @@ def read_raf_db(source: Source, split: str | None) -> Iterator[Found]:
         name = Path(row[0])
         folder = aligned if aligned.is_dir() else root / "Image" / "original"
         file = f"{name.stem}_aligned{name.suffix}" if aligned.is_dir() else row[0]
-        yield Found(inside(folder, file), label_of_number(int(row[1]), "raf-db"), row[0])
+        yield StoredFace(inside(folder, file), label_of_number(int(row[1]), "raf-db"), row[0])
 
 
 def _raf_root(path: Path) -> Path | None:
@@ -136,7 +136,7 @@ def fits_affectnet(path: Path) -> bool:
     )
 
 
-def read_affectnet(source: Source, split: str | None) -> Iterator[Found]:
+def read_affectnet(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
     """AffectNet in the two forms in which it is sent: ``train_set/`` and ``val_set/`` with
     ``images/N.jpg`` and ``annotations/N_exp.npy`` (8 labels), or ``training.csv`` and
     ``validation.csv`` (in ``Manually_Annotated_file_lists/`` or at the top) over
@@ -155,7 +155,7 @@ def read_affectnet(source: Source, split: str | None) -> Iterator[Found]:
     yield from _affectnet_set(sets[split]) if sets else _affectnet_list(source.file, lists[split])
 
 
-def _affectnet_set(folder: Path) -> Iterator[Found]:
+def _affectnet_set(folder: Path) -> Iterator[StoredFace]:
     for file in pictures(folder / "images"):
         label = folder / "annotations" / f"{file.stem}_exp.npy"
         try:
@@ -163,10 +163,10 @@ def _affectnet_set(folder: Path) -> Iterator[Found]:
             number = int(str(np.load(label, allow_pickle=False)))
         except Exception as error:  # whatever a damaged header makes numpy raise
             raise DataError(f"expected the label of {file} in {label}: {error}") from error
-        yield Found(file, _affectnet_label(number), str(file))
+        yield StoredFace(file, _affectnet_label(number), str(file))
 
 
-def _affectnet_list(root: Path, path: Path) -> Iterator[Found]:
+def _affectnet_list(root: Path, path: Path) -> Iterator[StoredFace]:
     images = next(
         (
             folder
@@ -191,7 +191,7 @@ def _affectnet_list(root: Path, path: Path) -> Iterator[Found]:
             except (KeyError, ValueError, TypeError) as error:
                 raise DataError(f"{path}, line {line}: not a row of AffectNet: {error}") from error
             box = (x, y, w, h) if w > 0 and h > 0 else None
-            yield Found(inside(images, name), label, name, box=box)
+            yield StoredFace(inside(images, name), label, name, box=box)
 
 
 def _affectnet_label(number: int) -> str | None:

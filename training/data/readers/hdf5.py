@@ -11,8 +11,8 @@ import numpy as np
 
 from fer_edge.errors import DataError, MissingDependencyError
 from fer_edge.labels import label_of_number
-from fer_edge.training.data.dataset_spec import SPLIT_NAMES, Found, Source, check_part
-from fer_edge.training.data.lazy_rows import Row, Stored
+from fer_edge.training.data.dataset_spec import SPLIT_NAMES, DatasetSpec, StoredFace, check_part
+from fer_edge.training.data.lazy_rows import LazyRow, Stored
 from fer_edge.training.data.readers.tables import from_columns
 
 _SUFFIXES = {".h5", ".hdf5", ".hdf"}
@@ -22,7 +22,7 @@ def fits(path: Path) -> bool:
     return path.suffix.lower() in _SUFFIXES
 
 
-def read(source: Source, split: str | None) -> Iterator[Found]:
+def read(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
     """Groups ``train``, ``val``, ``test`` (or the top itself) with the columns of a table as
     datasets: ``image`` (the encoded pictures as variable-length uint8, or pixels uint8
     ``[N, H, W]`` or ``[N, H, W, 3]``, whose colour order has to be said), ``label``, and more.
@@ -69,7 +69,7 @@ class _Pictures:
         return np.ascontiguousarray(row[..., ::-1]) if self.rgb and row.ndim == 3 else row
 
 
-def _rows(file: Any, path: Path, keys: dict[str, str], source: Source) -> Iterator[Found]:
+def _rows(file: Any, path: Path, keys: dict[str, str], source: DatasetSpec) -> Iterator[StoredFace]:
     import h5py
 
     for key in keys.values():
@@ -94,7 +94,7 @@ def _rows(file: Any, path: Path, keys: dict[str, str], source: Source) -> Iterat
     columns = {name: file[key][:].tolist() for name, key in keys.items() if name != "image"}
     where = f"{path}:{Path(pictures.name).parent}" if "/" in keys["image"] else str(path)
     images = [
-        Row(open_pictures, (str(path), pictures.name, colour), i) for i in range(len(pictures))
+        LazyRow(open_pictures, (str(path), pictures.name, colour), i) for i in range(len(pictures))
     ]
     fer2013 = keys.get("label", "").endswith("_label") and keys["label"] != "data_label"
     for found in from_columns(images, columns, where):

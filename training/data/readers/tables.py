@@ -16,14 +16,14 @@ from fer_edge.errors import DataError, MissingDependencyError
 from fer_edge.training.data.dataset_spec import (
     HUB,
     SPLIT_NAMES,
-    Found,
-    Source,
+    DatasetSpec,
+    StoredFace,
     as_label,
     check_part,
     part_of,
 )
 from fer_edge.training.data.ferplus import vote_columns
-from fer_edge.training.data.lazy_rows import Row
+from fer_edge.training.data.lazy_rows import LazyRow
 
 HELD_BYTES = 256 << 20
 """Encoded pictures of one parquet file up to this size are held in memory (FER2013: 46 MB)."""
@@ -36,7 +36,7 @@ def from_columns(
     columns: Mapping[str, Sequence[Any]],
     where: object,
     class_names: Sequence[str] | None = None,
-) -> Iterator[Found]:
+) -> Iterator[StoredFace]:
     """The rows of a table. class_names: what its numbers mean, where the file itself says it."""
     label_column = next((name for name in _LABELS if name in columns), None)
     if label_column is None:
@@ -54,7 +54,7 @@ def from_columns(
             label = class_names[label]
         name, subject, clip = (_text(columns[key][i]) if key in columns else "" for key in _MORE)
         votes = [-1 if columns[key][i] is None else int(columns[key][i]) for key in order]
-        yield Found(
+        yield StoredFace(
             picture,
             label,
             name or f"{where}:{i}",
@@ -77,7 +77,7 @@ def fits_parquet(path: Path) -> bool:
     return path.suffix == ".parquet" or (path.is_dir() and any(path.glob("*.parquet")))
 
 
-def read_parquet(source: Source, split: str | None) -> Iterator[Found]:
+def read_parquet(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
     """One file, which is the part that its name says or else train, or a folder of shards."""
     if source.file.is_dir():
         check_part(source, split, ())
@@ -89,7 +89,7 @@ def read_parquet(source: Source, split: str | None) -> Iterator[Found]:
     yield from _parquet(source.file)
 
 
-def _parquet(path: Path) -> Iterator[Found]:
+def _parquet(path: Path) -> Iterator[StoredFace]:
     import pyarrow
     import pyarrow.parquet
 
@@ -109,7 +109,7 @@ def _parquet(path: Path) -> Iterator[Found]:
         table = file.read(columns=sorted(names - {"image"}))
         if size > HELD_BYTES:
             at = (str(path.resolve()),)
-            images: Sequence[Any] = [Row(open_parquet, at, i) for i in range(table.num_rows)]
+            images: Sequence[Any] = [LazyRow(open_parquet, at, i) for i in range(table.num_rows)]
         else:
             images = [
                 _bytes(cell, f"{path}, row {i}")
@@ -154,7 +154,7 @@ def fits_saved(path: Path) -> bool:
     return (path / "dataset_dict.json").is_file() or (path / "state.json").is_file()
 
 
-def read_saved(source: Source, split: str | None) -> Iterator[Found]:
+def read_saved(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
     """A folder of ``save_to_disk``: a Dataset, or a DatasetDict whose keys are the parts."""
     yield from _dataset(source, split, open_saved)
 
@@ -163,7 +163,7 @@ def fits_hub(path: Path) -> bool:
     return str(path).startswith(HUB)
 
 
-def read_hub(source: Source, split: str | None) -> Iterator[Found]:
+def read_hub(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
     """``hf:NAME``: a data set of the Hugging Face Hub. Needs the network the first time; after
     that it is in the cache of ``datasets`` (HF_HUB_OFFLINE=1 looks nowhere else)."""
     yield from _dataset(source, split, open_hub)
@@ -177,7 +177,7 @@ def open_hub(name: str, part: str = "") -> Any:
     return _Pictures(_parts(_load_hub(name))[part], downloaded=True)
 
 
-def _dataset(source: Source, split: str | None, open_: Any) -> Iterator[Found]:
+def _dataset(source: DatasetSpec, split: str | None, open_: Any) -> Iterator[StoredFace]:
     hub = source.path.startswith(HUB)
     location = source.path.removeprefix(HUB) if hub else str(source.file.resolve())
     try:
@@ -198,7 +198,7 @@ def _dataset(source: Source, split: str | None, open_: Any) -> Iterator[Found]:
     rest = table.remove_columns("image")
     kind = next((rest.features[name] for name in _LABELS if name in rest.column_names), None)
     yield from from_columns(
-        [Row(open_, (location, part), i) for i in range(len(table))],
+        [LazyRow(open_, (location, part), i) for i in range(len(table))],
         {name: rest[name][:] for name in rest.column_names},
         source.path,
         getattr(kind, "names", None),
