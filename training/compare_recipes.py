@@ -27,7 +27,8 @@ from matplotlib.ticker import MaxNLocator
 from fer_edge.errors import FerEdgeError, RecipeError
 from fer_edge.page import markdown_table
 from fer_edge.progress import progress
-from fer_edge.training.config.recipe import Recipe, load_recipe
+from fer_edge.training.config.recipe import load_recipe
+from fer_edge.training.config.schema import Recipe
 from fer_edge.training.evaluation.evaluate import evaluate
 from fer_edge.training.loop.run_folder import METRICS
 from fer_edge.training.loop.train import train

@@ -15,7 +15,8 @@ import torch
 
 from fer_edge.benchmarks.machine.environment import environment, machine, noise_note
 from fer_edge.benchmarks.measure.timing import interleaved, ratio_interval
-from fer_edge.training.config.recipe import Recipe, load_recipe
+from fer_edge.training.config.recipe import load_recipe
+from fer_edge.training.config.schema import Recipe
 from fer_edge.training.models.depthwise import quicken
 from fer_edge.training.models.from_recipe import model_spec
 from fer_edge.training.models.network import ExpressionNet

@@ -25,7 +25,7 @@ from fer_edge.labels import EMOTIONS
 from fer_edge.preprocess import CropRule
 from fer_edge.shipped import FACES
 from fer_edge.training.checkpoint import Checkpoint, load_checkpoint
-from fer_edge.training.config.recipe import Augment, Data, Fit, Input, Model, Recipe
+from fer_edge.training.config.schema import Augment, Data, Fit, Input, Model, Recipe
 from fer_edge.training.loop.train import train
 
 # The network is tiny: two threads would wait for each other longer than they work.

@@ -14,7 +14,7 @@ import torch
 from fer_edge.labels import EMOTIONS
 from fer_edge.shipped import FACES
 from fer_edge.training.checkpoint import Checkpoint
-from fer_edge.training.config.recipe import Augment, Data, Fit, Input, Model, Recipe
+from fer_edge.training.config.schema import Augment, Data, Fit, Input, Model, Recipe
 from fer_edge.training.loop.train import train
 from fer_edge.training.models.network import ExpressionNet, InputSpec, ModelSpec
 

@@ -16,7 +16,8 @@ from click.testing import CliRunner
 from fer_edge.errors import RecipeError
 from fer_edge.shipped import FACES
 from fer_edge.training.compare_recipes import compare, main, within
-from fer_edge.training.config.recipe import Phase, Recipe, load_recipe
+from fer_edge.training.config.recipe import load_recipe
+from fer_edge.training.config.schema import Phase, Recipe
 from fer_edge.training.evaluation.evaluate import evaluate
 
 

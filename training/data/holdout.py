@@ -8,7 +8,7 @@ from typing import Any
 
 from fer_edge.errors import DataError, MissingPartError
 from fer_edge.progress import Say, Step
-from fer_edge.training.config.recipe import Recipe
+from fer_edge.training.config.schema import Recipe
 from fer_edge.training.data import faces as faces_of
 from fer_edge.training.data.dataset_spec import DatasetSpec, DatasetSpecs, as_dataset_specs
 from fer_edge.training.data.faces import LabelledFace

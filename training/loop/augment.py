@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from fer_edge.training.config.recipe import Augment
+from fer_edge.training.config.schema import Augment
 from fer_edge.training.loop.incar import in_car
 from fer_edge.training.models import torchvision_compat  # noqa: F401  (before torchvision)
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fer_edge.labels import EMOTIONS
-from fer_edge.training.config.recipe import InCar
+from fer_edge.training.config.schema import InCar
 
 Change = Callable[[Tensor], Tensor]
 

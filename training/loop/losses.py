@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fer_edge.training.config.recipe import Fit
+from fer_edge.training.config.schema import Fit
 from fer_edge.training.data.faces import LabelledFace
 
 Loss = Callable[[Tensor, Tensor], Tensor]

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from fer_edge.errors import RecipeError, TrainingError
-from fer_edge.training.config.recipe import Fit
+from fer_edge.training.config.schema import Fit
 
 
 def accelerator_for(fit: Fit) -> Accelerator:

@@ -17,7 +17,7 @@ from accelerate import Accelerator
 from accelerate.utils.memory import should_reduce_batch_size
 
 from fer_edge.errors import TrainingError
-from fer_edge.training.config.recipe import Recipe
+from fer_edge.training.config.schema import Recipe
 
 BEST, STATE, METRICS, BOARD = "best", "state.pt", "metrics.jsonl", "tensorboard"
 

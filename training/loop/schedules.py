@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.optim import lr_scheduler
 
-from fer_edge.training.config.recipe import Fit, Phase
+from fer_edge.training.config.schema import Fit, Phase
 from fer_edge.training.models.network import decay_groups
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from fer_edge.errors import RecipeError
 from fer_edge.training.checkpoint import load_checkpoint
-from fer_edge.training.config.recipe import Recipe
+from fer_edge.training.config.schema import Recipe
 from fer_edge.training.data.faces import LabelledFace
 from fer_edge.training.data.holdout import Split
 from fer_edge.training.evaluation.calibrate import minimise

@@ -17,7 +17,7 @@ from torch import nn
 from fer_edge.errors import CheckpointError, TrainingError
 from fer_edge.progress import Say, Step, silent
 from fer_edge.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from fer_edge.training.config.recipe import Recipe
+from fer_edge.training.config.schema import Recipe
 from fer_edge.training.data.dataset_spec import DatasetSpecs
 from fer_edge.training.data.holdout import split_data
 from fer_edge.training.evaluation.calibrate import abstention_threshold, best_nll, fit_temperature

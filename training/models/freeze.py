@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from fer_edge.errors import RecipeError
-from fer_edge.training.config.recipe import Phase
+from fer_edge.training.config.schema import Phase
 from fer_edge.training.models.lora import add_lora, merge_lora
 from fer_edge.training.models.network import ExpressionNet, ModelSpec
 
@@ -41,7 +41,7 @@ def trained_at(phase: Phase, epoch: int, backbone: nn.Module) -> str:
 
 
 def freeze(net: ExpressionNet, train: str) -> None:
-    """Set ``requires_grad`` on every parameter, as ``train`` says (see recipe.Phase).
+    """Set ``requires_grad`` on every parameter, as ``train`` says (see schema.Phase).
 
     Raises RecipeError where the backbone has fewer such parts.
     """

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from fer_edge.errors import RecipeError
-from fer_edge.training.config.recipe import Recipe
+from fer_edge.training.config.schema import Recipe
 from fer_edge.training.models.network import ExpressionNet, InputSpec, ModelSpec
 from fer_edge.training.models.pretrained import load_pretrained, load_weights
 

@@ -21,7 +21,8 @@ from fer_edge.labels import EMOTIONS
 from fer_edge.preprocess import CropRule
 from fer_edge.shipped import FACES
 from fer_edge.training.checkpoint import load_checkpoint
-from fer_edge.training.config.recipe import Recipe, load_recipe
+from fer_edge.training.config.recipe import load_recipe
+from fer_edge.training.config.schema import Recipe
 from fer_edge.training.evaluation.evaluate import evaluate
 from fer_edge.training.loop.train import train
 from fer_edge.training.models.freeze import freeze, parameter_counts, prepare, trainable_count

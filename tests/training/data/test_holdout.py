@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from fer_edge.cli import main
 from fer_edge.errors import DataError, LabelError, MissingPartError
 from fer_edge.labels import EMOTIONS
-from fer_edge.training.config.recipe import Recipe
+from fer_edge.training.config.schema import Recipe
 from fer_edge.training.data.dataset_spec import DatasetSpec
 from fer_edge.training.data.faces import pixel_hash
 from fer_edge.training.data.holdout import Split, split_data

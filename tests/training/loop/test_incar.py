@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fer_edge.preprocess import read_image
 from fer_edge.shipped import FACES
-from fer_edge.training.config.recipe import Augment, InCar
+from fer_edge.training.config.schema import Augment, InCar
 from fer_edge.training.loop.augment import augmentation
 from fer_edge.training.loop.incar import CHANGES, Change, changed, contact_sheet, in_car
 

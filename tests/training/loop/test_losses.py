@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from fer_edge.training.config.recipe import Fit
+from fer_edge.training.config.schema import Fit
 from fer_edge.training.data.faces import LabelledFace
 from fer_edge.training.loop.losses import class_weights, loss_function
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from fer_edge.training.config.recipe import Fit, Phase
+from fer_edge.training.config.schema import Fit, Phase
 from fer_edge.training.loop.schedules import optimiser, scheduler
 
 EPOCHS, STEPS = 4, 5

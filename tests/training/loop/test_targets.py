@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from fer_edge.errors import CheckpointError, RecipeError
 from fer_edge.labels import EMOTIONS, SOURCE_ORDERS
 from fer_edge.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from fer_edge.training.config.recipe import Data, Recipe
+from fer_edge.training.config.schema import Data, Recipe
 from fer_edge.training.data.faces import LabelledFace
 from fer_edge.training.data.holdout import Split, split_data
 from fer_edge.training.loop.targets import teacher_facts, train_targets

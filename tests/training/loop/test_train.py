@@ -18,16 +18,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from fer_edge.errors import DataError, RecipeError, TrainingError
 from fer_edge.shipped import FACES
 from fer_edge.training.checkpoint import load_checkpoint
-from fer_edge.training.config.recipe import (
-    Augment,
-    Fit,
-    InCar,
-    Input,
-    Model,
-    Phase,
-    Recipe,
-    load_recipe,
-)
+from fer_edge.training.config.recipe import load_recipe
+from fer_edge.training.config.schema import Augment, Fit, InCar, Input, Model, Phase, Recipe
 from fer_edge.training.evaluation.evaluate import evaluate
 from fer_edge.training.loop.dataset import FaceDataset
 from fer_edge.training.loop.train import train

@@ -8,7 +8,7 @@ from torch import nn
 
 from fer_edge.errors import RecipeError
 from fer_edge.labels import EMOTIONS
-from fer_edge.training.config.recipe import Phase
+from fer_edge.training.config.schema import Phase
 from fer_edge.training.models.freeze import (
     blocks,
     freeze,
