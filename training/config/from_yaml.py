@@ -1,10 +1,12 @@
-"""Plain YAML into frozen dataclasses, strict about keys and types: every mistake has a name."""
+"""Conversion of plain YAML into frozen dataclasses, strict about keys and types."""
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import fields, is_dataclass
-from typing import Any, Literal, get_type_hints
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -12,7 +14,15 @@ from fer_edge.errors import RecipeError
 
 
 def override(data: dict[str, Any], text: str) -> None:
-    """Set one value, as ``section.key=value`` says. Raises RecipeError where it cannot be."""
+    """Set one value of a recipe in place.
+
+    Args:
+        data: The recipe's sections.
+        text: ``section.key=value``; the value is read as YAML.
+
+    Raises:
+        RecipeError: The text has another form, or names no section.
+    """
     key, equals, value = text.partition("=")
     *sections, last = key.split(".")
     if not equals or not last:
@@ -28,7 +38,19 @@ def override(data: dict[str, Any], text: str) -> None:
 
 
 def build(cls: type, data: Any, where: str) -> Any:
-    """A frozen dataclass from plain YAML, strict about keys and types."""
+    """Build a dataclass from plain YAML.
+
+    Args:
+        cls: The dataclass; its type hints decide which values are accepted.
+        data: The named values.
+        where: Key of the section, for messages.
+
+    Returns:
+        An instance of ``cls``.
+
+    Raises:
+        RecipeError: A key is unknown or missing, or a value has another type.
+    """
     if not isinstance(data, dict):
         raise RecipeError(f"expected named values in {where}, got {data!r}")
     known = {f.name for f in fields(cls)}
@@ -45,31 +67,57 @@ def build(cls: type, data: Any, where: str) -> Any:
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:
+    """Return the value as its hint describes it. Raises RecipeError for another type."""
     if is_dataclass(hint):
         return build(hint, value, where)  # type: ignore[arg-type]
-    choices: Any = getattr(hint, "__args__", ())
-    origin = getattr(hint, "__origin__", None)
-    if origin is Literal:
-        good = value in choices
-    elif origin is tuple:
-        good = isinstance(value, list)
-        if good:
-            return tuple(_value(choices[0], v, f"{where}.{i}") for i, v in enumerate(value))
-    elif choices and type(None) in choices:
-        if value is None:
-            return None
-        return _value(choices[0], value, where)
-    elif origin is dict:
-        good = isinstance(value, dict)
-    elif hint is float:
-        if isinstance(value, str):  # YAML 1.1 reads 1e-3, without a dot, as text
-            with contextlib.suppress(ValueError):
-                value = float(value)
-        good = isinstance(value, int | float) and not isinstance(value, bool)
-        value = float(value) if good else value
-    else:
-        good = type(value) is hint
-    if not good:
-        names = ", ".join(map(str, choices)) if origin is Literal else getattr(hint, "__name__", "")
-        raise RecipeError(f"expected {where} to be {names or hint}, got {value!r}")
+    if hint is float:
+        return _number(value, where)
+    if convert := _BY_ORIGIN.get(get_origin(hint)):
+        return convert(get_args(hint), value, where)
+    if type(value) is not hint:
+        raise _unexpected(where, hint.__name__, value)
     return value
+
+
+def _number(value: Any, where: str) -> float:
+    if isinstance(value, str):  # YAML 1.1 reads 1e-3, without a dot, as text
+        with contextlib.suppress(ValueError):
+            value = float(value)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise _unexpected(where, "float", value)
+    return float(value)
+
+
+def _choice(choices: tuple[Any, ...], value: Any, where: str) -> Any:
+    if value not in choices:
+        raise _unexpected(where, " or ".join(map(str, choices)), value)
+    return value
+
+
+def _sequence(hints: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
+    if not isinstance(value, list):
+        raise _unexpected(where, "a list", value)
+    return tuple(_value(hints[0], item, f"{where}.{i}") for i, item in enumerate(value))
+
+
+def _optional(hints: tuple[Any, ...], value: Any, where: str) -> Any:
+    return None if value is None else _value(hints[0], value, where)
+
+
+def _mapping(_: tuple[Any, ...], value: Any, where: str) -> Any:
+    if not isinstance(value, dict):
+        raise _unexpected(where, "named values", value)
+    return value
+
+
+_BY_ORIGIN: dict[Any, Callable[[tuple[Any, ...], Any, str], Any]] = {
+    Literal: _choice,
+    tuple: _sequence,
+    UnionType: _optional,
+    Union: _optional,  # the same class as UnionType from Python 3.14 on
+    dict: _mapping,
+}
+
+
+def _unexpected(where: str, expected: str, value: Any) -> RecipeError:
+    return RecipeError(f"expected {where} to be {expected}, got {value!r}")
