@@ -1,7 +1,7 @@
 """Recipes side by side: trained on the same faces for as many epochs, in one table and one chart.
 
     python -m fer_edge.training.compare_recipes gcvit-full gcvit-last2 --data fer2013/ \\
-        -o docs/results.md
+        -o results.md
 
 A comparison that was killed goes on where it stood when it is started again.
 """

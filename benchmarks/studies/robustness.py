@@ -1,6 +1,6 @@
 """How an answer changes with the picture: light, contrast, blur, size and left-right mirroring.
 
-    python -m fer_edge.benchmarks.studies.robustness --data FER2013 --write docs/law-and-ethics.md
+    python -m fer_edge.benchmarks.studies.robustness --data FER2013 --write docs/explanation/law-and-ethics.md
 
 Groups of people cannot be compared where a data set does not say who is in it (FER2013 does not).
 This measures what every group's pictures differ in as well, and the recall of each expression.

@@ -288,7 +288,7 @@ def _glance(row: MatrixRow) -> str:
 
 
 def markdown(rows: Sequence[MatrixRow]) -> str:
-    """The tables, for docs/matrix.md; who judged in an engine's place stands below them."""
+    """The tables, for docs/results/matrix.md; who judged in an engine's place stands below them."""
     head = [
         "network", "parameters", "target", "precision", "agreement", "max abs dp", "verdict",
         "MB", "build s", "p50 ms",

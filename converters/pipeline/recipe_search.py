@@ -14,7 +14,7 @@ ENOUGH = 0.985
 Above it, two recipes differ by less than 300 faces can tell."""
 
 NEAR = 0.95
-"""Agreement from which giving layers back to float is tried: on the networks of docs/matrix.md it
+"""Agreement from which giving layers back to float is tried: on the networks of docs/results/matrix.md it
 was worth two points on top of the better recipes, and takes as long as all before it."""
 
 

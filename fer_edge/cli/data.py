@@ -38,7 +38,7 @@ def data() -> None:
     Example: fer-edge data summary fer2013/
     A SOURCE is a path, or hf:NAME of the Hugging Face Hub, which needs the network. Options follow
     an @: 'fer2013/@labels=ferplus,drop=contempt'.
-    Forms, options and terms: docs/data.md
+    Forms, options and terms: docs/reference/data.md
     """
 
 

@@ -37,7 +37,7 @@ def train(
 
     \b
     Example: fer-edge train training/recipes/edge-default.yaml --data fer2013/
-    DATA is any form of docs/data.md: folders, CSV, parquet, HDF5, hf:NAME, with options behind
+    DATA is any form of docs/reference/data.md: folders, CSV, parquet, HDF5, hf:NAME, with options behind
     an @. The checkpoint is RUN/best.
     Several processes: torchrun --nproc-per-node 2 -m fer_edge.cli train RECIPE --data DATA
     """

@@ -1,4 +1,4 @@
-"""Every threshold of the monitor, with its unit and its reason. docs/monitor.md tells more."""
+"""Every threshold of the monitor, with its unit and its reason. docs/explanation/monitor.md tells more."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def metrics(
     Rates are shares (0..1); ``confusion[i][j]`` counts faces of class i that were called j.
     Macro figures are means over the classes that have faces, so that the macro recall is the
     balanced accuracy; weighted ones weigh a class by its faces, and the weighted recall is the
-    accuracy. The precision of a class that was never the answer is 0. docs/evaluation.md defines
+    accuracy. The precision of a class that was never the answer is 0. docs/reference/evaluation.md defines
     each figure.
     """
     # Engines round a sure answer to 1.0000001, which torchmetrics would take for a logit.

@@ -1,6 +1,6 @@
 """What a camera in a car does to a face: light, lens and things that are worn. One share each.
 
-    python -m fer_edge.training.loop.incar docs/incar.png
+    python -m fer_edge.training.loop.incar docs/images/in-car.png
 
 draws the contact sheet, from the composite faces that ship. Each change takes and gives float32
 ``[C, S, S]`` in 0..1, C 1 or 3, and draws its strength from torch's random numbers. Places are

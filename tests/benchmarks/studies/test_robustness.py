@@ -111,7 +111,7 @@ def test_the_command_writes_the_page(fake_bundle: Path, tmp_path: Path) -> None:
 
 
 def test_the_projects_own_page_has_the_markers() -> None:
-    page = Path(__file__).parents[3] / "docs/law-and-ethics.md"
+    page = Path(__file__).parents[3] / "docs/explanation/law-and-ethics.md"
     _, begin, rest = page.read_text("utf-8").partition(BEGIN)
     assert begin
     assert "| untouched |" in rest.partition(END)[0]
