@@ -1,0 +1,1 @@
+"""Encoded pictures from strangers: bounded checks, then one decoder."""

@@ -1,0 +1,232 @@
+"""Container checks for JPEG, PNG, BMP and WebP, before any decoder sees the bytes.
+
+A decoder believes the lengths and counts that a file states: 45 bytes of PNG made OpenCV allocate
+2 GB, and a JPEG of 350 KB with 8,000 scans took 11 s. Each walk below is linear in the file, reads
+no pixel, and refuses a file whose container promises more than it holds.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from fer_edge.errors import InputError
+from fer_edge.images.exif import exif_orientation
+
+MAX_SCANS = 100
+"""Largest number of scans of a JPEG. A progressive JPEG of a camera or an editor has about 10."""
+MAX_CHUNKS = 20_000
+"""Largest number of chunks or segments of a file. A 64-megapixel PNG of libpng has about 8,000."""
+
+_NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+"""End of a JPEG scan: a marker that is neither a stuffed byte, a restart nor a fill byte."""
+_SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+"""JPEG frame headers; C4, C8 and CC in that range are tables."""
+_SOS, _EOI, _APP1, _PROGRESSIVE = 0xDA, 0xD9, 0xE1, 0xC2
+
+
+@dataclass(frozen=True)
+class PictureInfo:
+    """Facts that a picture's container states.
+
+    Attributes:
+        width: Stored width in pixels, before the orientation is applied.
+        height: Stored height in pixels.
+        orientation: EXIF orientation, 1 to 8; 1 if the file states none.
+    """
+
+    width: int
+    height: int
+    orientation: int = 1
+
+
+def picture_info(data: bytes, name: str) -> PictureInfo:
+    """Check a picture's container and return its size and orientation.
+
+    Args:
+        data: Bytes of a JPEG, PNG, BMP or WebP file. Data after the picture's end is accepted:
+            motion photos and vendor trailers are complete pictures.
+        name: Name of the picture, for messages.
+
+    Raises:
+        InputError: The file is cut off, states impossible lengths, or is of another format.
+    """
+    if data[:8] == b"\x89PNG\r\n\x1a\n":
+        return _png(data, name)
+    if data[:2] == b"\xff\xd8":
+        return _jpeg(data, name)
+    if data[:2] == b"BM" and len(data) >= 26:
+        return _bmp(data, name)
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return _webp(data, name)
+    raise InputError(
+        f"expected a JPEG, PNG, BMP or WebP image, but {name} is none of them. "
+        "Convert it to one of these first"
+    )
+
+
+def _cut_off(kind: str, name: str) -> InputError:
+    return InputError(f"{name} is a {kind} that was cut off. Copy or export it again")
+
+
+def _too_many(kind: str, what: str, limit: int, name: str) -> InputError:
+    return InputError(
+        f"expected a {kind} of at most {limit:,} {what}, but {name} has more. Export it again"
+    )
+
+
+def _png(data: bytes, name: str) -> PictureInfo:
+    width = height = 0
+    orientation, has_pixels = 1, False
+    for count, (kind, start, end) in enumerate(_png_chunks(data, name)):
+        if count == 0:
+            if kind != b"IHDR" or end - start != 13:
+                raise InputError(f"{name} is a PNG without its header. Copy or export it again")
+            width, height, depth = struct.unpack(">IIB", data[start : start + 9])
+            if depth == 16:
+                raise InputError(
+                    f"expected 8 bits a channel, but {name} has 16. Scale it to 8 first"
+                )
+        elif kind == b"fcTL" and end - start >= 20:  # a frame of an animation
+            if struct.unpack(">II", data[start + 4 : start + 12]) > (width, height):
+                raise InputError(f"{name} is a PNG whose frames exceed its size. Export it again")
+        elif kind == b"IDAT":
+            has_pixels = True
+        elif kind == b"eXIf":
+            orientation = exif_orientation(data[start:end])
+    if not has_pixels:
+        raise InputError(f"{name} is a PNG without pixels. Copy or export it again")
+    return PictureInfo(width, height, orientation)
+
+
+def _png_chunks(data: bytes, name: str) -> Iterator[tuple[bytes, int, int]]:
+    """Kind, start and end of each chunk's content, up to IEND."""
+    at = 8
+    for _ in range(MAX_CHUNKS):
+        if at + 12 > len(data):
+            raise _cut_off("PNG", name)
+        length, kind = struct.unpack(">I4s", data[at : at + 8])
+        if length > len(data) - at - 12:
+            raise _cut_off("PNG", name)
+        yield kind, at + 8, at + 8 + length
+        if kind == b"IEND":
+            return
+        at += 12 + length
+    raise _too_many("PNG", "chunks", MAX_CHUNKS, name)
+
+
+def _jpeg(data: bytes, name: str) -> PictureInfo:
+    size: tuple[int, int] | None = None
+    orientation, scans, at = 1, 0, 2
+    missing: set[tuple[int, int]] = set()  # component and coefficient without its last bit
+    for _ in range(MAX_CHUNKS):
+        while data[at : at + 2] == b"\xff\xff":  # fill bytes
+            at += 1
+        if at + 2 > len(data):
+            raise _cut_off("JPEG", name)
+        if data[at] != 0xFF:
+            raise InputError(f"{name} is a JPEG with damaged segments. Copy or export it again")
+        marker = data[at + 1]
+        if marker == _EOI:
+            if size is None or not scans:
+                raise InputError(f"{name} is a JPEG without a picture. Export it again")
+            if missing:
+                raise _cut_off("JPEG", name)
+            return PictureInfo(*size, orientation)
+        if marker == 0x01 or 0xD0 <= marker <= 0xD8:  # markers without a length
+            at += 2
+            continue
+        length = int.from_bytes(data[at + 2 : at + 4], "big")
+        if length < 2 or at + 2 + length > len(data):
+            raise _cut_off("JPEG", name)
+        if marker in _SOF and length >= 8:
+            height, width = struct.unpack(">HH", data[at + 5 : at + 9])
+            if size not in (None, (width, height)):
+                raise InputError(f"{name} is a JPEG of two sizes. Export it again")
+            size = width, height
+            if marker == _PROGRESSIVE:
+                missing = {(c, k) for c in data[at + 10 : at + 2 + length : 3] for k in range(64)}
+        elif marker == _APP1 and data[at + 4 : at + 10] == b"Exif\0\0":
+            orientation = exif_orientation(data[at + 10 : at + 2 + length])
+        elif marker == _SOS and missing:
+            missing -= _finished(data[at + 4 : at + 2 + length])
+        at += 2 + length
+        if marker == _SOS:
+            scans += 1
+            if scans > MAX_SCANS:
+                raise _too_many("JPEG", "scans", MAX_SCANS, name)
+            found = _NEXT_MARKER.search(data, at)
+            if found is None:
+                raise _cut_off("JPEG", name)
+            at = found.start()
+    raise _too_many("JPEG", "segments", MAX_CHUNKS, name)
+
+
+def _finished(scan: bytes) -> set[tuple[int, int]]:
+    """Component and coefficient pairs that a progressive scan brings to their last bit.
+
+    The scan header is that of ITU-T T.81, B.2.3: components, spectral band, bit position.
+    """
+    if len(scan) < 4 or scan[-1] & 0x0F:
+        return set()
+    first, last = scan[-3], min(scan[-2], 63)
+    return {(c, k) for c in scan[1:-3:2] for k in range(first, last + 1)}
+
+
+def _bmp(data: bytes, name: str) -> PictureInfo:
+    header = int.from_bytes(data[14:18], "little")
+    if header == 12:  # OS/2: 16-bit sizes
+        width, height, _, depth = struct.unpack("<HHHH", data[18:26])
+        packed = False
+    elif header >= 40 and len(data) >= 54:
+        width, height, _, depth, compression = struct.unpack("<iiHHI", data[18:34])
+        packed = compression in (1, 2)
+    else:
+        raise InputError(f"{name} is a BMP without a readable header. Export it again")
+    width, height = abs(width), abs(height)
+    pixels_at = int.from_bytes(data[10:14], "little")
+    row_bytes = (width * depth + 31) // 32 * 4
+    if not packed and pixels_at + row_bytes * height > len(data):
+        raise _cut_off("BMP", name)
+    return PictureInfo(width, height)
+
+
+def _webp(data: bytes, name: str) -> PictureInfo:
+    end = 8 + int.from_bytes(data[4:8], "little")
+    if end > len(data) + 1:  # an odd last chunk may lack its padding byte
+        raise _cut_off("WebP", name)
+    size: tuple[int, int] | None = None
+    orientation, at, has_pixels = 1, 12, False
+    for _ in range(MAX_CHUNKS):
+        if at + 8 > end:
+            break
+        kind, length = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
+        if at + 8 + length > end:
+            raise _cut_off("WebP", name)
+        start = at + 8
+        if kind in (b"VP8X", b"VP8L", b"VP8 ") and length >= 10 and size is None:
+            size = _webp_size(kind, data[start : start + 10])
+        elif kind == b"VP8L" and length >= 5 and size is None:
+            size = _webp_size(kind, data[start : start + 5])
+        elif kind == b"EXIF":
+            orientation = exif_orientation(data[start : start + length].removeprefix(b"Exif\0\0"))
+        has_pixels |= kind in (b"VP8 ", b"VP8L", b"ANMF")
+        at = start + length + length % 2
+    else:
+        raise _too_many("WebP", "chunks", MAX_CHUNKS, name)
+    if size is None or not has_pixels:
+        raise InputError(f"{name} is a WebP without a picture. Export it again")
+    return PictureInfo(*size, orientation)
+
+
+def _webp_size(kind: bytes, head: bytes) -> tuple[int, int]:
+    """Canvas or frame size from a chunk's first bytes (RFC 9649, sections 2.5 to 2.7)."""
+    if kind == b"VP8X":
+        return 1 + int.from_bytes(head[4:7], "little"), 1 + int.from_bytes(head[7:10], "little")
+    if kind == b"VP8L":
+        bits = int.from_bytes(head[1:5], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    width, height = struct.unpack("<HH", head[6:10])
+    return width & 0x3FFF, height & 0x3FFF

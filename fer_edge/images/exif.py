@@ -1,0 +1,55 @@
+"""EXIF orientation: read from TIFF bytes, and applied to pixels.
+
+OpenCV 4.8 to 4.12 ignores the orientation of a WebP that OpenCV 5 applies. Reading it here gives
+the same pixels on every allowed version.
+"""
+
+from __future__ import annotations
+
+import struct
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+_TAG = 0x0112
+"""Orientation, in IFD 0 (EXIF 2.32, section 4.6.4)."""
+_MOST_ENTRIES = 512
+
+
+def exif_orientation(tiff: bytes) -> int:
+    """Return the orientation, 1 to 8, of EXIF data; 1 if it is missing or damaged.
+
+    Args:
+        tiff: The TIFF structure, from its byte-order mark on.
+    """
+    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
+    try:
+        if order is None:
+            return 1
+        magic, offset = struct.unpack_from(order + "HI", tiff, 2)
+        (entries,) = struct.unpack_from(order + "H", tiff, offset)
+        if magic != 42 or entries > _MOST_ENTRIES:
+            return 1
+        for entry in range(entries):
+            tag, kind, count, value = struct.unpack_from(
+                order + "HHIH", tiff, offset + 2 + 12 * entry
+            )
+            if tag == _TAG and kind == 3 and count == 1:
+                return value if 1 <= value <= 8 else 1
+    except struct.error:
+        pass
+    return 1
+
+
+def upright(image: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray[np.uint8]:
+    """Turn and mirror pixels so that a viewer would show them.
+
+    Args:
+        image: uint8 ``[H, W, C]``.
+        orientation: EXIF orientation, 1 to 8.
+    """
+    if orientation in (5, 6, 7, 8):
+        image = np.asarray(cv2.transpose(image), np.uint8)
+    flip = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}.get(orientation)
+    return image if flip is None else np.asarray(cv2.flip(image, flip), np.uint8)
