@@ -180,7 +180,7 @@ class Phase:
     - ``head``: everything after the backbone. All values below train it too.
     - ``last N``: the last N blocks of the backbone and everything after them.
     - ``layers N``: the last N layers of the backbone and everything after them.
-    - ``stage-ends N``: the last block of each of the last N stages.
+    - ``stage-ends N``: the last block of each of the last N stages, and what follows the last one.
     - ``gradual N``: one more block from the end every N epochs.
     - ``lora N``: additions of rank N to the backbone's linear layers (LoRA, Hu et al., 2021).
     """
