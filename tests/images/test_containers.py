@@ -1,0 +1,132 @@
+"""Containers that promise more than they hold are refused; complete pictures are not."""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+import zlib
+from collections.abc import Callable
+
+import cv2
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fer_edge import InputError
+from fer_edge.images.containers import MAX_CHUNKS, MAX_SCANS, PictureInfo, picture_info
+
+Encode = Callable[..., bytes]
+SUFFIXES = [".png", ".jpg", ".bmp", ".webp"]
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def chunk(kind: bytes, content: bytes = b"", length: int | None = None) -> bytes:
+    size = len(content) if length is None else length
+    return struct.pack(">I", size) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def header(width: int = 64, height: int = 64) -> bytes:
+    return chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_complete_picture_has_its_size(encode: Encode, suffix: str) -> None:
+    assert picture_info(encode(suffix), "p") == PictureInfo(120, 90, 1)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize(
+    "tail", [b"\0" * 2048, b"\xff\xd8\xff\xd9", b"MotionPhoto_Data" + b"x" * 99]
+)
+def test_data_after_the_end_are_accepted(encode: Encode, suffix: str, tail: bytes) -> None:
+    assert picture_info(encode(suffix) + tail, "p") == PictureInfo(120, 90, 1)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.99])
+def test_a_picture_that_was_cut_off_is_refused(encode: Encode, suffix: str, share: float) -> None:
+    data = encode(suffix)
+    with pytest.raises(InputError, match=r"cut off|damaged|none of them|without"):
+        picture_info(data[: int(len(data) * share)], "p")
+
+
+@pytest.mark.parametrize("kind", [b"IDAT", b"tEXt", b"iCCP", b"abCd"])
+@pytest.mark.parametrize("length", [0x7FFFFFFF, 0xFFFFFFFF, 0x80000000, 1000])
+def test_a_png_chunk_longer_than_the_file_is_refused(kind: bytes, length: int) -> None:
+    data = PNG + header() + chunk(kind, b"", length) + b"IEND"
+    with pytest.raises(InputError, match="cut off"):
+        picture_info(data, "p")
+
+
+def test_a_png_of_too_many_chunks_is_refused() -> None:
+    with pytest.raises(InputError, match="chunks"):
+        picture_info(PNG + header() + chunk(b"IDAT") * MAX_CHUNKS + chunk(b"IEND"), "p")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        PNG + chunk(b"IDAT", b"x") + header() + chunk(b"IEND"),
+        PNG + header() + chunk(b"IEND"),
+        PNG + chunk(b"IHDR", b"\0" * 5) + chunk(b"IDAT", b"x") + chunk(b"IEND"),
+    ],
+    ids=["header second", "no pixels", "short header"],
+)
+def test_a_png_in_the_wrong_order_is_refused(data: bytes) -> None:
+    with pytest.raises(InputError, match="PNG"):
+        picture_info(data, "p")
+
+
+def with_scans(data: bytes, count: int) -> bytes:
+    """The JPEG with its last scan repeated."""
+    at = data.rindex(b"\xff\xda")
+    return data[:-2] + data[at:-2] * count + b"\xff\xd9"
+
+
+def test_a_jpeg_of_too_many_scans_is_refused(encode: Encode) -> None:
+    data = encode(".jpg", cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
+    picture_info(with_scans(data, 20), "p")
+    with pytest.raises(InputError, match="scans"):
+        picture_info(with_scans(data, MAX_SCANS), "p")
+
+
+def test_a_progressive_jpeg_that_lacks_its_last_scans_is_refused(encode: Encode) -> None:
+    data = encode(".jpg", cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
+    at = data.rindex(b"\xff\xda")
+    with pytest.raises(InputError, match="cut off"):
+        picture_info(data[:at] + b"\xff\xd9", "p")
+
+
+def test_a_jpeg_of_two_sizes_is_refused(encode: Encode) -> None:
+    data = encode(".jpg")
+    at = data.index(b"\xff\xc0")
+    frame = data[at : at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")]
+    other = frame[:5] + struct.pack(">HH", 16, 16) + frame[9:]
+    with pytest.raises(InputError, match="two sizes"):
+        picture_info(data[:at] + other + data[at:], "p")
+
+
+@pytest.mark.parametrize("size", [0xFFFFFFF0, 0x7FFFFFFF])
+@pytest.mark.parametrize("at", [4, 16])
+def test_a_webp_length_beyond_the_file_is_refused(encode: Encode, size: int, at: int) -> None:
+    data = encode(".webp")
+    with pytest.raises(InputError, match="WebP"):
+        picture_info(data[:at] + struct.pack("<I", size) + data[at + 4 :], "p")
+
+
+def test_an_os2_bmp_is_read(encode: Encode) -> None:
+    pixels = b"\x7f" * (16 * 3 * 10)
+    data = b"BM" + struct.pack("<IHHI", 26 + len(pixels), 0, 0, 26)
+    data += struct.pack("<IHHHH", 12, 16, 10, 1, 24) + pixels
+    assert picture_info(data, "p") == PictureInfo(16, 10)
+
+
+@given(st.sampled_from(SUFFIXES), st.integers(0, 2**32), st.integers(0, 255), st.integers(0, 3))
+def test_changed_bytes_never_raise_anything_else(
+    encode: Encode, suffix: str, where: int, value: int, more: int
+) -> None:
+    data = bytearray(encode(suffix))
+    for i in range(1 + more):
+        data[(where + i * 7919) % len(data)] = value
+    with contextlib.suppress(InputError):
+        picture_info(bytes(data), "p")
