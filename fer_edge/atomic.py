@@ -8,7 +8,8 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _AT_FDCWD = -100 if sys.platform != "darwin" else -2
@@ -80,20 +81,40 @@ def _exchange(one: Path, other: Path) -> None:
     shutil.rmtree(retired, ignore_errors=True)
 
 
-def fill_file(final: Path, fill: Callable[[Path], None]) -> None:
-    """As write_folder, for one file that is too large to be held in memory."""
-    final.parent.mkdir(parents=True, exist_ok=True)
+@contextmanager
+def replacing(final: Path) -> Iterator[Path]:
+    """Yield a temporary file beside ``final`` that replaces it when the block ends.
+
+    For files that are written in parts, or too large to be held in memory. If the block raises,
+    the temporary file is removed and ``final`` stays unchanged.
+
+    Args:
+        final: Path of the file. Its folder must exist.
+
+    Yields:
+        Path of an empty file with the mode 0644.
+
+    Raises:
+        OSError: The file cannot be written or replaced.
+    """
     handle, name = tempfile.mkstemp(prefix=f".{final.name}.", suffix=".tmp", dir=final.parent)
     os.close(handle)
     temporary = Path(name)
     try:
         temporary.chmod(0o644)
-        fill(temporary)
+        yield temporary
         _sync_one(temporary)
         temporary.replace(final)
         _sync_one(final.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def fill_file(final: Path, fill: Callable[[Path], None]) -> None:
+    """Make the folder of ``final``, and write the file with ``replacing``."""
+    final.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(final) as temporary:
+        fill(temporary)
 
 
 def _sync(folder: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fer_edge.atomic import write_file, write_folder
+from fer_edge.atomic import replacing, write_file, write_folder
 
 
 def put(**files: str) -> Callable[[Path], None]:
@@ -156,3 +156,36 @@ def test_what_is_no_file_is_not_replaced(tmp_path: Path, final: str) -> None:
     with pytest.raises(OSError, match=r"expected a file|No such file"):
         write_file(tmp_path / final, b"new")
     assert names(tmp_path) == before
+
+
+def test_a_file_written_in_parts_replaces_the_old_one(tmp_path: Path) -> None:
+    final = tmp_path / "state.pt"
+    final.write_bytes(b"old")
+    with replacing(final) as temporary:
+        for part in (b"one", b"two"):
+            with temporary.open("ab") as file:
+                file.write(part)
+        assert final.read_bytes() == b"old"
+    assert final.read_bytes() == b"onetwo"
+    assert names(tmp_path) == ["state.pt"]
+    assert final.stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize("failure", [OSError, KeyboardInterrupt])
+@pytest.mark.parametrize("existing", [True, False])
+def test_a_file_whose_writing_fails_stays_as_it_was(
+    tmp_path: Path, failure: type[BaseException], existing: bool
+) -> None:
+    final = tmp_path / "state.pt"
+    if existing:
+        final.write_bytes(b"old")
+
+    def write() -> None:
+        with replacing(final) as temporary:
+            temporary.write_bytes(b"half")
+            raise failure("stop")
+
+    with pytest.raises(failure, match="stop"):
+        write()
+    assert names(tmp_path) == (["state.pt"] if existing else [])
+    assert not existing or final.read_bytes() == b"old"

@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from fer_edge.atomic import write_folder
+from fer_edge.atomic import write_file, write_folder
 from fer_edge.backends.tensorrt_compile import Compiled, Profile, system
 from fer_edge.backends.tensorrt_cuda import Gpu
 from fer_edge.errors import EngineError
@@ -103,11 +103,8 @@ def read_timings(folder: Path, about: dict[str, Any]) -> bytes:
 def write_timings(folder: Path, about: dict[str, Any], timings: bytes) -> None:
     """Losing them costs the next build some time and nothing else, so nothing is raised."""
     if timings:
-        path = _timings(folder, about)
-        temporary = path.with_suffix(f".{os.getpid()}")
         with contextlib.suppress(OSError):
-            temporary.write_bytes(timings)
-            temporary.replace(path)
+            write_file(_timings(folder, about), timings)
 
 
 def _timings(folder: Path, about: dict[str, Any]) -> Path:

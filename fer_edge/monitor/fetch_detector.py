@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from pathlib import Path
 
+from fer_edge.atomic import write_file
 from fer_edge.errors import InputError, SourceError
 
 YUNET_URL = (
@@ -43,17 +43,7 @@ def fetch_yunet(out: Path, url: str = YUNET_URL, sha256: str = YUNET_SHA256) -> 
         )
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{out.name}.", dir=out.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).chmod(0o644)
-            Path(temporary).replace(out)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        write_file(out, data)
     except OSError as error:
         raise InputError(f"cannot write {out}: {error.strerror}") from error
     return True
