@@ -1,9 +1,11 @@
-"""The command line. Each command imports its work inside, so that --help needs no torch.
+"""The ``fer-edge`` command line.
 
-Exit codes: 0 done; 1 an error of our own making; 2 wrong usage; 3 input, data, labels or recipe
-that cannot be used; 4 a damaged checkpoint or bundle; 5 a target, device or library that is not
-here; 6 training, conversion or an engine failed; 7 a variant failed its parity gate;
-8 a measurement broke a limit that was set for it (bench --budget, bench compare --fail-if).
+Each command imports the code that it needs when it runs, so that ``--help`` loads no torch.
+
+Exit codes: 0 done; 1 any other error; 2 wrong usage; 3 unusable input, data, labels or recipe;
+4 damaged checkpoint or bundle; 5 missing target, device or library; 6 training, conversion or
+engine failed; 7 a variant failed its parity gate; 8 a measurement broke a limit that was set for
+it (bench --budget, bench compare --fail-if, embed --check).
 """
 
 from __future__ import annotations
@@ -44,8 +46,17 @@ _EXTRA_OF = {
 }
 
 
+_SECTIONS: dict[str, tuple[click.Command, ...]] = {
+    "Run a model": (predict, video, serve, embed, demo),
+    "Make a model": (data_group, train, import_, convert, build, export),
+    "Check and measure": (inspect, evaluate, bench, matrix, doctor),
+    "Set up": (detector,),
+}
+"""Commands by what a user does, in the order of ``fer-edge --help``."""
+
+
 class _Group(click.Group):
-    """Turns our errors into one sentence and their exit code, and missing libraries into a hint."""
+    """Root group: errors end as one sentence with their exit code; help lists by section."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -61,37 +72,31 @@ class _Group(click.Group):
             click.echo(f"fer-edge: {missing}", err=True)
             ctx.exit(missing.exit_code)
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        width = formatter.width - 6 - max(map(len, self.commands))
+        for heading, commands in _SECTIONS.items():
+            with formatter.section(heading):
+                formatter.write_dl(
+                    [(str(one.name), one.get_short_help_str(width)) for one in commands]
+                )
+
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(fer_edge.__version__, prog_name="fer-edge")
 def main() -> None:
-    """Train a face-expression model once, run it on any edge chip with the same answers.
+    """Train a facial-expression model once and run it on any edge chip.
 
     \b
-    Exit codes: 0 done, 2 usage, 3 unusable input, data or recipe, 4 damaged checkpoint or
-    bundle, 5 target or library not here, 6 training, conversion or engine failed,
-    7 parity gate failed, 8 a benchmark broke its limit, 1 anything else.
+    Exit codes:
+      0 done                           5 missing target, device or library
+      1 any other error                6 training, conversion or engine failed
+      2 wrong usage                    7 parity gate failed
+      3 unusable input, data, recipe   8 a measurement broke its limit
+      4 damaged checkpoint or bundle
     Shell completion: eval "$(_FER_EDGE_COMPLETE=bash_source fer-edge)"
     """
 
 
-for command in (
-    predict,
-    convert,
-    inspect,
-    bench,
-    video,
-    serve,
-    train,
-    evaluate,
-    data_group,
-    import_,
-    export,
-    embed,
-    matrix,
-    build,
-    detector,
-    doctor,
-    demo,
-):
-    main.add_command(command)
+for commands in _SECTIONS.values():
+    for command in commands:
+        main.add_command(command)

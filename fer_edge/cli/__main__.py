@@ -1,6 +1,6 @@
-"""``python -m fer_edge.cli``, for torchrun and for machines without scripts on PATH."""
+"""``python -m fer_edge.cli``: the same as ``python -m fer_edge``, e.g. for torchrun."""
 
 from fer_edge.cli import main
 
 if __name__ == "__main__":
-    main()
+    main(prog_name="fer-edge")

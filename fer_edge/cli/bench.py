@@ -1,13 +1,24 @@
-"""``fer-edge bench`` and what is below it."""
+"""``fer-edge bench`` and its subcommands ``run`` and ``compare``."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
-from fer_edge.cli.options import numbers, print_json, write_out
+from fer_edge.cli.options import (
+    PATH,
+    batch_sizes_option,
+    data_option,
+    json_option,
+    out_option,
+    print_json,
+    split_option,
+    variant_options,
+    write_out,
+)
 from fer_edge.errors import DataError, LimitError
 from fer_edge.shipped import DEFAULT_CHECKPOINT
 
@@ -18,62 +29,101 @@ SCENARIOS = (
 
 
 class _Bench(click.Group):
-    """Takes ``bench BUNDLE`` for ``bench run BUNDLE``, as it was before there was anything below.
+    """Group that reads ``bench BUNDLE`` as ``bench run BUNDLE``.
 
     A bundle called ``compare`` or ``run`` is reached as ``./compare``.
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, args if args[:1] in self._names() else ["run", *args])
-
-    def _names(self) -> list[list[str]]:
-        return [[name] for name in self.commands]
+        named = args[:1] in [[name] for name in self.commands]
+        return super().parse_args(ctx, args if named else ["run", *args])
 
 
 @click.group(cls=_Bench)
 def bench() -> None:
-    """Latency, streams and throughput of every variant that runs here; compare two reports."""
+    """Measure latency and throughput, or compare two reports.
+
+    \b
+    Example: fer-edge bench driver.fer --batch-sizes 1,8,32
+             fer-edge bench compare old.json new.json --fail-if "p99>+5%"
+
+    'run' may be left out.
+    """
 
 
 @bench.command()
-@click.argument("bundle", type=click.Path(path_type=Path), required=False)
-@click.option("--scenario", type=click.Choice(SCENARIOS), default="batch", show_default=True)
+@click.argument("bundle", type=PATH, required=False)
 @click.option(
-    "--batch-sizes", metavar="N,N,…", help="Faces per call, or cameras; else the scenario's own."
+    "--scenario",
+    type=click.Choice(SCENARIOS),
+    metavar="NAME",
+    default="batch",
+    show_default=True,
+    help=f"Measure this scenario: {', '.join(SCENARIOS)}.",
 )
-@click.option("--target", default="all", show_default=True, help="Only this target.")
-@click.option("--precision", default="all", show_default=True, help="Only this precision.")
-@click.option("--hz", default=30.0, show_default=True, help="Frames per second of a stream.")
-@click.option("--deadline-ms", type=float, help="From a frame's arrival to its answer [1/hz].")
-@click.option("--checkpoint", type=click.Path(path_type=Path),
-              help="Run in torch eager beside it [shipped, in a whole batch run].")  # fmt: skip
-@click.option("--against", metavar="WHAT",
-              help="In turns: torch.compile; benchmark_app or trtexec on the same file; or your "
-                   "MODULE:FUNCTION of a uint8 [N,S,S,3].")  # fmt: skip
-@click.option("--data", type=click.Path(path_type=Path), help="Labelled faces: accuracy as well.")
-@click.option("--split", default="val", show_default=True, help="train, val, test, or none.")
-@click.option("--loadgen", is_flag=True, help="MLPerf's LoadGen as well (single, offline).")
-@click.option("--loadgen-logs", default="loadgen-logs", show_default=True,
-              type=click.Path(path_type=Path), help="Where its logs stay.")  # fmt: skip
-@click.option("--budget-s", default=20.0, show_default=True, help="Seconds per batch size.")
+@batch_sizes_option(
+    "Measure these faces per call, or cameras in multistream (default: the scenario's own)."
+)
+@variant_options
 @click.option(
-    "--budget", metavar="LIMITS", help="E.g. 'p99<10ms,rss<200MB'; exit code 8 if broken."
+    "--hz", default=30.0, show_default=True, help="Send this many frames per second to a stream."
 )
-@click.option("-o", "--out", "outs", multiple=True, type=click.Path(path_type=Path),
-              help="Write the report here: .json, .md or .html; may be repeated.")  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
+@click.option(
+    "--deadline-ms",
+    type=float,
+    metavar="MS",
+    help="Count answers later than MS after the frame's arrival as missed (default: one period).",
+)
+@click.option(
+    "--checkpoint",
+    type=PATH,
+    metavar="FOLDER",
+    help="Also time this checkpoint in eager PyTorch (default: the shipped one, if all variants "
+    "run in 'batch').",
+)
+@click.option(
+    "--against",
+    metavar="WHAT",
+    help="Also time, in turns: torch.compile; benchmark_app or trtexec on the same file; or your "
+    "MODULE:FUNCTION of uint8 [N, S, S, 3].",
+)
+@data_option("Also measure accuracy on these labelled faces.")
+@split_option
+@click.option("--loadgen", is_flag=True, help="Also run MLPerf LoadGen (single, offline).")
+@click.option(
+    "--loadgen-logs",
+    default="loadgen-logs",
+    show_default=True,
+    type=PATH,
+    metavar="FOLDER",
+    help="Write LoadGen's logs to this folder.",
+)
+@click.option(
+    "--budget-s",
+    default=20.0,
+    show_default=True,
+    metavar="S",
+    help="Measure each batch size for S seconds, all variants together.",
+)
+@click.option(
+    "--budget",
+    metavar="LIMITS",
+    help="Exit with 8 if a limit is broken, e.g. 'p99<10ms,rss<200MB'.",
+)
+@out_option("Write the report to this file, .json, .md or .html. Repeatable.", multiple=True)
+@json_option
 def run(
     bundle: Path | None,
     scenario: str,
-    batch_sizes: str | None,
-    target: str,
-    precision: str,
+    batch_sizes: list[int] | None,
+    target: str | None,
+    precision: str | None,
     hz: float,
     deadline_ms: float | None,
     checkpoint: Path | None,
     against: str | None,
     data: Path | None,
-    split: str,
+    split: str | None,
     loadgen: bool,
     loadgen_logs: Path,
     budget_s: float,
@@ -81,39 +131,42 @@ def run(
     outs: tuple[Path, ...],
     as_json: bool,
 ) -> None:
-    """Measure the variants that run here; 'run' may be left out.
+    """Measure every variant of BUNDLE that runs here.
 
     \b
     Example: fer-edge bench driver.fer --batch-sizes 1,8,32
              fer-edge bench driver.fer --scenario single --target openvino
              fer-edge bench driver.fer --scenario stream --hz 30 --budget-s 240
-             fer-edge bench driver.fer --data fer2013/ -o report.json -o report.html
-             fer-edge bench driver.fer --target openvino --budget "p99<10ms,rss<200MB"
-    Two reports against each other: fer-edge bench compare --help
+             fer-edge bench driver.fer --data fer2013/ -o report.html
+             fer-edge bench driver.fer --budget "p99<10ms,rss<200MB"
+
+    'run' may be left out. Without BUNDLE, the model that ships with fer-edge is measured.
+
+    To compare two reports: fer-edge bench compare --help
     """
-    from fer_edge.benchmarks.bench import bench as work
+    from fer_edge.benchmarks.bench import bench as measure
     from fer_edge.benchmarks.reports.budget import judge, parse_budget
     from fer_edge.benchmarks.reports.terminal import print_table
     from fer_edge.progress import progress
 
     limits = None if budget is None else parse_budget(budget, scenario, with_data=data is not None)
-    sizes = None if batch_sizes is None else numbers(batch_sizes)
-    # One variant, or a long single stream, shall not share its budget with torch unasked.
-    whole = scenario == "batch" and (target, precision) == ("all", "all")
-    whole |= against == "torch.compile"
-    if bundle is None and checkpoint is None and whole and _has_torch():
+    target, precision = _restriction(target), _restriction(precision)
+    # A single variant or a long stream must not share its time with torch unless asked to.
+    complete = scenario == "batch" and target is None and precision is None
+    complete |= against == "torch.compile"
+    if bundle is None and checkpoint is None and complete and _has_torch():
         checkpoint = DEFAULT_CHECKPOINT
     with progress() as (_, step):
-        report = work(
+        report = measure(
             bundle,
-            sizes,
+            batch_sizes,
             scenario=scenario,
-            target=None if target == "all" else target,
-            precision=None if precision == "all" else precision,
+            target=target,
+            precision=precision,
             checkpoint=checkpoint,
             against=against,
             data=data,
-            split=None if split == "none" else split,
+            split=split,
             loadgen_logs=loadgen_logs if loadgen else None,
             budget_s=budget_s,
             hz=hz,
@@ -123,12 +176,7 @@ def run(
     if limits is not None:
         report["budget"] = judge(report, limits)
     for out in outs:
-        if out.suffix in (".md", ".html"):
-            from fer_edge.benchmarks.reports.html import html, markdown
-
-            write_out(out, html(report) if out.suffix == ".html" else markdown(report))
-        else:
-            write_out(out, json.dumps(report, indent=1) + "\n")
+        write_out(out, _rendered(report, out.suffix))
     if as_json:
         print_json(report)
     else:
@@ -137,39 +185,59 @@ def run(
         raise LimitError("; ".join(broken))
 
 
+def _restriction(name: str | None) -> str | None:
+    """Return None for ``all``, which earlier scripts pass."""
+    return None if name == "all" else name
+
+
+def _rendered(report: dict[str, Any], suffix: str) -> str:
+    if suffix not in (".md", ".html"):
+        return json.dumps(report, indent=1) + "\n"
+    from fer_edge.benchmarks.reports.html import html, markdown
+
+    return html(report) if suffix == ".html" else markdown(report)
+
+
 @bench.command()
-@click.argument("old", type=click.Path(path_type=Path))
-@click.argument("new", type=click.Path(path_type=Path))
-@click.option("--fail-if", metavar="CONDITIONS", help="E.g. 'p99>+5%'; exit code 8 if one holds.")
-@click.option("--different-machines", is_flag=True, help="Compare reports of unlike machines.")
-@click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
+@click.argument("old", type=PATH)
+@click.argument("new", type=PATH)
+@click.option(
+    "--fail-if", metavar="CONDITIONS", help="Exit with 8 if a condition holds, e.g. 'p99>+5%'."
+)
+@click.option(
+    "--different-machines", is_flag=True, help="Compare reports of different machines as well."
+)
+@json_option
 def compare(
     old: Path, new: Path, fail_if: str | None, different_machines: bool, as_json: bool
 ) -> None:
-    """Say whether NEW is faster or slower than OLD, or not shown to differ.
+    """Report if NEW is faster or slower than OLD, with confidence.
 
     \b
     Example: fer-edge bench compare old.json new.json --fail-if "p99>+5%"
-    Both are reports of 'fer-edge bench -o'. Exit codes: 8 slower, beyond a limit and with
-    confidence; 3 a limit that cannot be judged (too few samples, a row that is gone).
+
+    OLD and NEW are reports of 'fer-edge bench -o'. Exit codes: 8 slower than a limit allows,
+    with confidence; 3 a limit that cannot be judged (too few samples, or a missing row).
     """
-    from fer_edge.benchmarks.reports.compare_reports import compare as work
+    from fer_edge.benchmarks.reports.compare_reports import compare as compare_reports
     from fer_edge.benchmarks.reports.compare_reports import load_report, parse_limits
 
     limits = None if fail_if is None else parse_limits(fail_if)
-    found = work(load_report(old), load_report(new), limits, different_machines=different_machines)
+    report = compare_reports(
+        load_report(old), load_report(new), limits, different_machines=different_machines
+    )
     if as_json:
-        print_json(found)
+        print_json(report)
     else:
-        for line in (*found["sentences"], *found["notes"], found["method"]):
+        for line in (*report["sentences"], *report["notes"], report["method"]):
             click.echo(line)
-        for where in ("old", "new"):
-            for row in found[f"only_{where}"]:
-                click.echo(f"only in {where.upper()}: {row}")
-    if found["alarms"]:
-        raise LimitError("; ".join(found["alarms"]))
-    if limits and (lost := [*found["unjudged"], *found["only_old"]]):
-        raise DataError("cannot be judged: " + "; ".join(lost))
+        for side in ("old", "new"):
+            for row in report[f"only_{side}"]:
+                click.echo(f"only in {side.upper()}: {row}")
+    if report["alarms"]:
+        raise LimitError("; ".join(report["alarms"]))
+    if limits and (missing := [*report["unjudged"], *report["only_old"]]):
+        raise DataError("cannot be judged: " + "; ".join(missing))
 
 
 def _has_torch() -> bool:

@@ -7,30 +7,40 @@ from pathlib import Path
 
 import click
 
+from fer_edge.cli.options import PATH, workspace_option
+
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--cache-dir", type=click.Path(path_type=Path),
-              help="Where engines are kept [~/.cache/fer_edge/tensorrt].")  # fmt: skip
-@click.option("--device", help="cuda, or cuda:N for another GPU than the first.")
-@click.option("--workspace-mib", type=click.IntRange(1), metavar="MIB",
-              help="GPU memory that one layer may use [all].")  # fmt: skip
+@click.argument("bundle", type=PATH)
+@click.option(
+    "--cache-dir",
+    type=PATH,
+    metavar="FOLDER",
+    help="Keep the engines here (default: ~/.cache/fer_edge/tensorrt).",
+)
+@click.option(
+    "--device",
+    metavar="NAME",
+    help="Compile for this GPU: cuda, or cuda:N (default: the first GPU).",
+)
+@workspace_option
 def build(
     bundle: Path, cache_dir: Path | None, device: str | None, workspace_mib: int | None
 ) -> None:
-    """Compile a bundle's TensorRT variants for the GPU of this device.
+    """Compile a bundle's TensorRT variants for this machine's GPU.
 
     \b
     Example: fer-edge build driver.fer
-    The engines go into a cache, where Predictor finds them; the bundle stays as it is. What holds
-    an engine for this GPU and this release of the library already is left alone.
-    """
-    from fer_edge.build import build as work
 
-    for line in work(bundle, cache_dir, device, workspace_mib, step=_phase):
+    The engines go into a cache, where Predictor looks for them. The bundle does not change.
+    Variants that already contain an engine for this GPU and TensorRT release are skipped.
+    """
+    from fer_edge.build import build as build_engines
+
+    for line in build_engines(bundle, cache_dir, device, workspace_mib, step=_show_progress):
         click.echo(line)
 
 
-def _phase(what: str, done: int, total: int) -> None:
+def _show_progress(what: str, done: int, total: int) -> None:
     if sys.stderr.isatty():
         click.echo(f"\r\033[K  {what} {done}/{total}\r", nl=False, err=True)

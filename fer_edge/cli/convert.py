@@ -6,11 +6,20 @@ from pathlib import Path
 
 import click
 
-from fer_edge.cli.options import numbers, print_json
+from fer_edge.cli.options import (
+    PATH,
+    batch_sizes_option,
+    data_option,
+    gpu_option,
+    json_option,
+    out_option,
+    print_json,
+    workspace_option,
+)
 
 
 @click.command()
-@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.argument("checkpoint", type=PATH)
 @click.option("--target", "targets", multiple=True, required=True,
               help="coreml, onnxruntime, openvino, tensorrt, or all.")  # fmt: skip
 @click.option(
@@ -20,24 +29,46 @@ from fer_edge.cli.options import numbers, print_json
     default=("auto",),
     help="fp32, fp16, bf16, int8, pal6, w8a8, all, or auto: only what is worth it here.",
 )
-@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="NAME.fer")
-@click.option("--data", type=click.Path(path_type=Path),
-              help="Labelled faces: val judges, train calibrates [composites].")  # fmt: skip
-@click.option("--calibrate", type=click.Path(path_type=Path), help="Other faces for int8.")
-@click.option("--allow-drop", type=click.FloatRange(0, 100), metavar="POINTS",
-              help="Accuracy points a reduced precision may lose, instead of decisions that "
-                   "change; recorded.")  # fmt: skip
-@click.option("--allow-unproven", is_flag=True,
-              help="Also write what no engine here can judge; recorded.")  # fmt: skip
-@click.option("--batch-sizes", default="1", show_default=True, metavar="N,N,…",
-              help="Those that engines are built for; TensorRT: from the least to the most, "
-                   "tuned for the first.")  # fmt: skip
-@click.option("--gpu", "gpus", multiple=True, metavar="sm_NN",
-              help="GPUs to compile for [the one here].")  # fmt: skip
-@click.option("--workspace-mib", type=click.IntRange(1), metavar="MIB",
-              help="GPU memory that one layer may use [all].")  # fmt: skip
-@click.option("--seed", default=2026, show_default=True, help="Of the calibration sample.")
-@click.option("--json", "as_json", is_flag=True, help="The manifest as JSON on standard output.")
+@out_option("Write this bundle, NAME.fer, or add the variants to it.", required=True)
+@data_option(
+    "Judge parity on the val part of these faces and calibrate on train "
+    "(default: the shipped composite faces)."
+)
+@click.option(
+    "--calibrate",
+    type=PATH,
+    metavar="DATA",
+    help="Calibrate int8 on these faces instead of the train part of --data.",
+)
+@click.option(
+    "--allow-drop",
+    type=click.FloatRange(0, 100),
+    metavar="POINTS",
+    help="Accept up to POINTS percentage points of accuracy loss instead of requiring 98 % "
+    "agreement. The bundle records it.",
+)
+@click.option(
+    "--allow-unproven",
+    is_flag=True,
+    help="Also write variants that no engine here can check. The bundle records it.",
+)
+@batch_sizes_option(
+    "Build engines for these batch sizes. TensorRT covers smallest to largest and tunes for the "
+    "first.",
+    default="1",
+    show_default=True,
+)
+@gpu_option
+@workspace_option
+@click.option(
+    "--seed",
+    type=int,
+    default=2026,
+    show_default=True,
+    metavar="N",
+    help="Draw the calibration faces with this seed.",
+)
+@json_option
 def convert(
     checkpoint: Path,
     targets: tuple[str, ...],
@@ -47,26 +78,28 @@ def convert(
     calibrate: Path | None,
     allow_drop: float | None,
     allow_unproven: bool,
-    batch_sizes: str,
+    batch_sizes: list[int],
     gpus: tuple[str, ...],
     workspace_mib: int | None,
     seed: int,
     as_json: bool,
 ) -> None:
-    """Convert a checkpoint folder into a bundle, or add variants to one.
+    """Convert a checkpoint into a bundle, or add variants to one.
 
     \b
-    Example: fer-edge convert runs/edge-default/best --target openvino --target onnxruntime \\
-                 --data fer2013/ -o driver.fer
-    For NVIDIA GPUs: --target tensorrt --precision fp16 --gpu sm_86 --gpu sm_87 --batch-sizes 1,32
-    Each variant has to agree with the checkpoint on real faces. One that does not is left out;
-    if its precision was asked for by name, nothing is written.
+    Example: fer-edge convert runs/edge-default/best --target openvino \\
+                 --target onnxruntime --data fer2013/ -o driver.fer
+             fer-edge convert CHECKPOINT --target tensorrt --precision fp16 \\
+                 --gpu sm_86 --gpu sm_87 --batch-sizes 1,32 -o driver.fer
+
+    Each variant must agree with the checkpoint on real faces. A variant that does not is left
+    out. If you named its precision, nothing is written and the exit code is 7.
     """
-    from fer_edge.converters.pipeline.convert import convert as work
+    from fer_edge.converters.pipeline.convert import convert as run_conversion
     from fer_edge.progress import progress
 
     with progress() as (say, _):
-        bundle = work(
+        bundle = run_conversion(
             checkpoint,
             targets,
             out,
@@ -75,7 +108,7 @@ def convert(
             calibrate=calibrate,
             allow_drop=None if allow_drop is None else allow_drop / 100,
             allow_unproven=allow_unproven,
-            batch_sizes=numbers(batch_sizes),
+            batch_sizes=batch_sizes,
             gpus=gpus,
             workspace_mib=workspace_mib,
             seed=seed,

@@ -1,4 +1,4 @@
-"""``fer-edge detector`` and what is below it."""
+"""``fer-edge detector`` and its subcommand."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ from pathlib import Path
 
 import click
 
-from fer_edge.cli.options import print_json
+from fer_edge.cli.options import json_option, out_option, print_json
 
 
 @click.group()
 def detector() -> None:
-    """The face detector's file.
+    """Fetch the face detector that video and serve use.
 
     Example: fer-edge detector fetch
     """
 
 
 @detector.command()
-@click.option("-o", "--out", type=click.Path(path_type=Path),
-              help="Where to [~/.cache/fer_edge, where the monitor looks].")  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
+@out_option("Write the file here (default: ~/.cache/fer_edge, where the monitor looks).")
+@json_option
 def fetch(out: Path | None, as_json: bool) -> None:
-    """Download YuNet (0.2 MB, from OpenCV Zoo on GitHub) and check it against its pinned SHA-256.
+    """Download YuNet and check its pinned SHA-256.
 
     \b
     Example: fer-edge detector fetch
              fer-edge detector fetch -o yunet.onnx
-    A file that is there already and is the right one is left alone. Without a network, get the
-    file elsewhere and put it there, or give its path to the monitor.
+
+    YuNet is 0.2 MB, from OpenCV Zoo on GitHub. A correct file that is already there is kept.
+    Without a network, copy the file there from another machine, or pass its path to the monitor.
     """
     from fer_edge.monitor.fetch_detector import YUNET_SHA256, YUNET_URL, default_path, fetch_yunet
 
@@ -41,4 +41,4 @@ def fetch(out: Path | None, as_json: bool) -> None:
             {"path": str(path), "fetched": fetched, "sha256": YUNET_SHA256, "url": YUNET_URL}
         )
     else:
-        click.echo(f"{path}: {'fetched and checked' if fetched else 'there already, and checked'}")
+        click.echo(f"{path}: {'fetched and checked' if fetched else 'already there, and checked'}")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import click
 
-from fer_edge.cli.options import print_json
+from fer_edge.cli.options import json_option, print_json
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
+@json_option
 def doctor(as_json: bool) -> None:
-    """Say what can run here, what is missing, and the line that installs it.
+    """Report what runs here, and how to install what is missing.
 
     Example: fer-edge doctor
     """
@@ -23,6 +23,6 @@ def doctor(as_json: bool) -> None:
     for part, finding in report["parts"].items():
         mark = "ok " if finding["ok"] else "-- "
         click.echo(f"{mark}{part:24s} {finding['says']}")
-    click.echo("\nThe shipped model here:")
+    click.echo("\nThe shipped model on this machine:")
     for line in report["default_model"]:
         click.echo(f"  {line}")

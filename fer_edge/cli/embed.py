@@ -7,59 +7,77 @@ from typing import Any
 
 import click
 
-from fer_edge.cli.options import PATH, check_forms, part, print_json, write_out
+from fer_edge.cli.options import (
+    PATH,
+    check_outs,
+    data_option,
+    json_option,
+    out_option,
+    print_json,
+    split_option,
+    variant_options,
+    write_out,
+)
 from fer_edge.errors import LimitError
 from fer_edge.shipped import DEFAULT_BUNDLE
 
 
 @click.command()
-@click.argument("pictures", nargs=-1, type=PATH)
-@click.option("--model", default=DEFAULT_BUNDLE, type=PATH,
-              help="A checkpoint folder or a bundle [shipped model].")  # fmt: skip
-@click.option("--data", type=PATH, help="Labelled faces, in the place of pictures.")
-@click.option("--split", default="val", show_default=True, help="train, val, test, or none.")
-@click.option("--target", help="Which target of a bundle.")
-@click.option("--precision", help="Which precision of a bundle.")
-@click.option("-o", "--out", type=PATH, help="Write the embeddings here: .npz or .parquet.")
-@click.option("--check", is_flag=True,
-              help="Do faces of one expression lie near each other?")  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
+@click.argument("images", nargs=-1, type=PATH)
+@click.option(
+    "--model",
+    default=DEFAULT_BUNDLE,
+    type=PATH,
+    metavar="FOLDER",
+    help="Run this checkpoint or bundle (default: the model that ships with fer-edge).",
+)
+@data_option("Embed these labelled faces instead of images.")
+@split_option
+@variant_options
+@out_option("Write the embeddings to this file, .npz or .parquet.")
+@click.option(
+    "--check", is_flag=True, help="Check that faces with the same expression are neighbours."
+)
+@json_option
 def embed(
-    pictures: tuple[Path, ...],
+    images: tuple[Path, ...],
     model: Path,
     data: Path | None,
-    split: str,
+    split: str | None,
     target: str | None,
     precision: str | None,
     out: Path | None,
     check: bool,
     as_json: bool,
 ) -> None:
-    """Write the embedding of each face: pictures, folders of them, or a data set.
+    """Write an embedding for each face of images or of a data set.
 
     \b
     Example: fer-edge embed crops/ driver.png -o faces.npz
              fer-edge embed --data fer2013/ --split val -o val.parquet
              fer-edge embed --check --data fer2013/
-    --check searches the faces of val among those of train (DATA needs both); exit code 8 where
-    that is no better than chance.
+
+    IMAGES are files or folders of them. --check searches the faces of PART among those of
+    train, so DATA needs both. It exits with 8 if the neighbours are no better than chance.
     """
     from fer_edge.progress import progress
     from fer_edge.training.evaluation import embed as module
 
     if check:
-        if data is None or out is not None or pictures:
-            raise click.UsageError("--check takes --data, and neither pictures nor -o")
+        if data is None or out is not None or images or split is None:
+            raise click.UsageError(
+                "expected --check with --data that has parts, without images and -o"
+            )
         with progress() as (_, step):
-            found = module.check(model, data, split, target=target, precision=precision, step=step)
-        _print_check(found, as_json)
+            report = module.check(model, data, split, target=target, precision=precision, step=step)
+        _print_check(report, as_json)
         return
     if out is None:
-        raise click.UsageError("say with -o where the embeddings shall go")
-    check_forms((out,), (".npz", ".parquet"))
+        raise click.UsageError("expected -o FILE, the file to write the embeddings to")
+    check_outs((out,), (".npz", ".parquet"))
     with progress() as (_, step):
         faces = module.embed(
-            model, pictures, data, part(split), target=target, precision=precision, step=step
+            model, images, data, split, target=target, precision=precision, step=step
         )
     write_out(out, faces.npz() if out.suffix == ".npz" else faces.parquet())
     count, width = faces.embeddings.shape
@@ -69,21 +87,24 @@ def embed(
         click.echo(f"{out}: {count:,} faces, {width} numbers each")
 
 
-def _print_check(found: dict[str, Any], as_json: bool) -> None:
+def _print_check(report: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        print_json(found)
+        print_json(report)
     else:
         click.echo(
-            f"{found['queries']:,} faces of {found['split']} among {found['gallery']:,} of train, "
-            f"by cosine; {found['neighbours']} neighbours"
+            f"{report['queries']:,} faces of {report['split']} among {report['gallery']:,} of "
+            f"train, by cosine; {report['neighbours']} neighbours"
         )
-        for name, row in found["figures"].items():
+        for name, row in report["figures"].items():
             low, high = row["interval"]
             click.echo(
                 f"    {name:16s} {row['value']:.4f} [{low:.4f}, {high:.4f}]  "
                 f"chance {row['chance']:.4f}"
             )
-        click.echo(f"    the classifier itself is right for {found['classifier_accuracy']:.4f}")
-        click.echo(f"[low, high]: {found['method']}.")
-    if not found["holds"]:
-        raise LimitError("faces of one expression are not nearer to each other than by chance")
+        click.echo(f"    accuracy of the classifier itself: {report['classifier_accuracy']:.4f}")
+        click.echo(f"[low, high]: {report['method']}.")
+    if not report["holds"]:
+        raise LimitError(
+            "faces with the same expression are no closer than chance. "
+            "Do not search or cluster with these embeddings"
+        )

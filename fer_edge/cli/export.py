@@ -6,34 +6,44 @@ from pathlib import Path
 
 import click
 
-from fer_edge.cli.options import PATH, print_json
+from fer_edge.cli.options import PATH, data_option, json_option, out_option, print_json
 
 
 @click.command()
 @click.argument("checkpoint", type=PATH)
-@click.option("--format", "form", required=True,
-              type=click.Choice(["torchscript", "torch-export", "onnx"]))  # fmt: skip
-@click.option("-o", "--out", required=True, type=PATH, help="The file to write.")
-@click.option("--data", type=PATH, help="Labelled faces: val judges [composites].")
-@click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
-def export(checkpoint: Path, form: str, out: Path, data: Path | None, as_json: bool) -> None:
-    """Write a checkpoint's graph as one file, for a program that brings its own runtime.
+@click.option(
+    "--format",
+    "file_format",
+    required=True,
+    type=click.Choice(["torchscript", "torch-export", "onnx"]),
+    help="Write this format.",
+)
+@out_option("Write this file.", required=True)
+@data_option("Compare on the val part of these faces (default: the shipped composite faces).")
+@json_option
+def export(checkpoint: Path, file_format: str, out: Path, data: Path | None, as_json: bool) -> None:
+    """Export a checkpoint as one ONNX or PyTorch file.
 
     \b
-    Example: fer-edge export runs/edge-default/best --format torch-export -o driver.pt2
-    In: uint8 [N, S, S, 3] BGR face crops. Out: probabilities [N, C] and embedding [N, D], float32.
-    The file is loaded again and compared with the checkpoint before it is put there. It has
-    neither labels nor hashes: for a car, convert to a bundle. TorchScript is deprecated by
-    PyTorch in favour of torch.export; take it for programs that cannot change.
+    Example: fer-edge export runs/driver/best --format torch-export -o driver.pt2
+
+    For programs with their own runtime. The file has neither labels nor hashes: for a car,
+    convert to a bundle. The file is loaded and compared with the checkpoint before it is written.
+
+    \b
+    Input: uint8 [N, S, S, 3] BGR face crops.
+    Output: probabilities [N, C] and embedding [N, D], float32.
+
+    PyTorch deprecates TorchScript in favour of torch.export.
     """
     from fer_edge.converters.pipeline.export_file import export_file
     from fer_edge.progress import progress
 
     with progress() as (say, _):
         say(f"Exporting and comparing {checkpoint}")
-        report = export_file(checkpoint, form, out, data)
-        if form == "torchscript":
-            say("TorchScript is deprecated by PyTorch: --format torch-export takes its place.")
+        report = export_file(checkpoint, file_format, out, data)
+        if file_format == "torchscript":
+            say("PyTorch has deprecated TorchScript. Prefer --format torch-export.")
     if as_json:
         print_json(report)
         return

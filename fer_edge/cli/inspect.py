@@ -8,18 +8,20 @@ from typing import Any
 import click
 
 import fer_edge
-from fer_edge.cli.options import print_json
+from fer_edge.cli.options import PATH, json_option, print_json
 from fer_edge.errors import TargetError
 from fer_edge.shipped import DEFAULT_BUNDLE
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path), required=False)
-@click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
+@click.argument("bundle", type=PATH, required=False)
+@json_option
 def inspect(bundle: Path | None, as_json: bool) -> None:
-    """Check a bundle's files and show what is in it, and what of it runs here.
+    """Check a bundle's files and list which variants run here.
 
     Example: fer-edge inspect driver.fer
+
+    Without BUNDLE, the model that ships with fer-edge is inspected.
     """
     opened = fer_edge.open_bundle(bundle or DEFAULT_BUNDLE)
     if as_json:
@@ -29,8 +31,8 @@ def inspect(bundle: Path | None, as_json: bool) -> None:
     click.echo(f"labels       {', '.join(opened.labels)}")
     click.echo(f"input        uint8 [N, {opened.crop.size_px}, {opened.crop.size_px}, 3] BGR")
     click.echo(f"temperature  {opened.temperature:.3f}, uncertain below {opened.abstain_below:.2f}")
-    click.echo(f"made from    {opened.provenance.get('backbone')}, recipe "
-               f"{opened.provenance.get('recipe')}")  # fmt: skip
+    provenance = opened.provenance
+    click.echo(f"made from    {provenance.get('backbone')}, recipe {provenance.get('recipe')}")
     for v in opened.variants:
         p, size = v.parity, sum(f.bytes for f in v.files) / 1e6
         judged = (
@@ -41,9 +43,9 @@ def inspect(bundle: Path | None, as_json: bool) -> None:
         if "judged_by" in p:
             judged += f"; by {p['judged_by']}"
         click.echo(f"  {v.name:18s} {size:5.1f} MB  {judged}")
-    for line in _left_out(opened.provenance.get("refused")):
+    for line in _left_out(provenance.get("refused")):
         click.echo(f"  {line}")
-    click.echo("Here:")
+    click.echo("On this machine:")
     try:
         with fer_edge.Predictor(opened.path) as predictor:
             for choice in predictor.explain():

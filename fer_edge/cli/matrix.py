@@ -6,23 +6,55 @@ from pathlib import Path
 
 import click
 
-from fer_edge.cli.options import print_json, write_out
+from fer_edge.cli.options import (
+    PATH,
+    data_option,
+    gpu_option,
+    json_option,
+    out_option,
+    print_json,
+    write_out,
+)
 
 
 @click.command()
-@click.option("--small", is_flag=True, help="Fewer blocks and smaller pictures: minutes.")
-@click.option("--network", "networks", multiple=True, help="Only these, as the table names them.")
-@click.option("--target", "targets", multiple=True, help="Only these targets [all].")
-@click.option("--precision", "precisions", multiple=True, help="Only these precisions [all].")
-@click.option("--gpu", "gpus", multiple=True, metavar="sm_NN", help="GPUs to compile for.")
-@click.option("--data", type=click.Path(path_type=Path),
-              help="Labelled faces: val judges, train calibrates [composites].")  # fmt: skip
-@click.option("--keep", type=click.Path(path_type=Path), metavar="FOLDER",
-              help="Keep each network's checkpoint here, for convert and bench.")  # fmt: skip
 @click.option(
-    "-o", "--out", type=click.Path(path_type=Path), help="Write the table here, row by row."
+    "--small", is_flag=True, help="Use fewer blocks and smaller images: minutes, not hours."
 )
-@click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
+@click.option(
+    "--network",
+    "networks",
+    multiple=True,
+    metavar="NAME",
+    help="Convert only this network, named as in the table. Repeatable.",
+)
+@click.option(
+    "--target",
+    "targets",
+    multiple=True,
+    metavar="NAME",
+    help="Convert only for this target. Repeatable.",
+)
+@click.option(
+    "--precision",
+    "precisions",
+    multiple=True,
+    metavar="NAME",
+    help="Convert only to this precision. Repeatable.",
+)
+@gpu_option
+@data_option(
+    "Judge on the val part of these faces and calibrate on train "
+    "(default: the shipped composite faces)."
+)
+@click.option(
+    "--keep",
+    type=PATH,
+    metavar="FOLDER",
+    help="Keep each network's checkpoint in this folder, for convert and bench.",
+)
+@out_option("Write the table to this Markdown file, row by row.")
+@json_option
 def matrix(
     small: bool,
     networks: tuple[str, ...],
@@ -34,7 +66,7 @@ def matrix(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Convert every backbone for every target and precision, and say what became of each.
+    """Convert every backbone for every target, and report each result.
 
     Example: fer-edge matrix --small --target onnxruntime
     """
@@ -58,7 +90,7 @@ def matrix(
             keep=keep,
             say=say,
             step=step,
-            found=write,  # so that what ends it early does not cost what was there
+            found=write,  # after each row: an early end keeps the rows so far
         )
     write(rows)
     if as_json:

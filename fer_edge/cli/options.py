@@ -1,47 +1,151 @@
-"""What several commands need."""
+"""Options, parameter types and output helpers that several commands share."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from fer_edge.atomic import write_file
 from fer_edge.errors import InputError
 
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
 PATH = click.Path(path_type=Path)
 
 
+def numbers(
+    number: type[int] | type[float], example: str, count: int | None = None
+) -> Callable[[str], list[Any]]:
+    """Return an option type that reads ``1,8,32`` as a list, of ``count`` numbers if given."""
+
+    def parse(text: str) -> list[Any]:
+        try:
+            values = [number(part) for part in text.split(",")]
+        except ValueError:
+            values = []
+        if not values or count not in (None, len(values)):
+            raise click.BadParameter(f"expected {example}, got {text!r}")
+        return values
+
+    return parse
+
+
+def batch_sizes_option(purpose: str, **settings: Any) -> Callable[[_Command], _Command]:
+    """Add ``--batch-sizes``: faces per call, as a list of integers."""
+    return click.option(
+        "--batch-sizes",
+        type=numbers(int, "numbers like 1,8,32"),
+        metavar="N,N,…",
+        help=purpose,
+        **settings,
+    )
+
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print the result as JSON on standard output."
+)
+
+bundle_option = click.option(
+    "--bundle",
+    type=PATH,
+    metavar="FOLDER",
+    help="Run this bundle, a .fer folder (default: the model that ships with fer-edge).",
+)
+
+target_option = click.option(
+    "--target", metavar="NAME", help="Run only this target of a bundle, e.g. openvino."
+)
+
+precision_option = click.option(
+    "--precision", metavar="NAME", help="Run only this precision of a bundle, e.g. int8."
+)
+
+
+def variant_options(command: _Command) -> _Command:
+    """Add ``--target`` and ``--precision``, which choose a variant of a bundle."""
+    return target_option(precision_option(command))
+
+
+def data_option(
+    purpose: str, *, required: bool = False, multiple: bool = False
+) -> Callable[[_Command], _Command]:
+    """Add ``--data``: labelled faces in any form that docs/reference/data.md lists."""
+    return click.option(
+        "--data", type=PATH, metavar="DATA", required=required, multiple=multiple, help=purpose
+    )
+
+
+def _part(_ctx: click.Context, _param: click.Parameter, value: str) -> str | None:
+    return None if value == "none" else value
+
+
+split_option = click.option(
+    "--split",
+    metavar="PART",
+    default="val",
+    show_default=True,
+    callback=_part,
+    help="Read this part of DATA: train, val, test, or none if it has no parts.",
+)
+"""``--split``; ``none`` reaches the command as None."""
+
+
+def out_option(purpose: str, **settings: Any) -> Callable[[_Command], _Command]:
+    """Add ``-o/--out``: the path that the command writes."""
+    names = ("-o", "--out", "outs") if settings.get("multiple") else ("-o", "--out")
+    return click.option(*names, type=PATH, help=purpose, **settings)
+
+
+broken_option = click.option(
+    "--broken",
+    type=click.Choice(["fail", "skip"]),
+    default="fail",
+    show_default=True,
+    help="Fail on unreadable or blank pictures, or skip them. Both report them.",
+)
+
+workspace_option = click.option(
+    "--workspace-mib",
+    type=click.IntRange(1),
+    metavar="MIB",
+    help="Limit TensorRT to this much GPU memory per layer (default: all of it).",
+)
+
+gpu_option = click.option(
+    "--gpu",
+    "gpus",
+    multiple=True,
+    metavar="sm_NN",
+    help="Compile TensorRT engines for this GPU (default: the GPU of this machine). Repeatable.",
+)
+
+
 def print_json(value: Any) -> None:
+    """Print a value as indented JSON; NaN and infinity are errors."""
     click.echo(json.dumps(value, indent=1, allow_nan=False))
 
 
-def numbers(text: str) -> list[int]:
-    """``1,8,32`` as numbers; anything else is wrong usage."""
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise click.BadParameter(f"expected numbers like 1,8,32, got {text!r}") from None
-
-
 def write_out(path: Path, content: str | bytes) -> None:
-    """Write what a user asked for with -o, whole or not at all. Raises InputError."""
+    """Write a file atomically. Raises InputError."""
     data = content.encode() if isinstance(content, str) else content
     try:
         write_file(path, data)
     except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}") from error
+        raise InputError(
+            f"cannot write {path}: {error.strerror}. Choose another path with -o"
+        ) from error
 
 
-def part(split: str) -> str | None:
-    return None if split == "none" else split
-
-
-def check_forms(outs: tuple[Path, ...], known: tuple[str, ...]) -> None:
+def check_outs(outs: tuple[Path, ...], suffixes: tuple[str, ...]) -> None:
+    """Check output paths before minutes of work depend on them. Raises InputError."""
     for out in outs:
-        if out.suffix not in known:
-            raise InputError(f"expected a name that ends in {', '.join(known)}, got {out}")
-        if not out.parent.is_dir():  # said now, and not after minutes of work
-            raise InputError(f"cannot write {out}: there is no folder {out.parent}")
+        if out.suffix not in suffixes:
+            raise InputError(f"expected a name that ends in {' or '.join(suffixes)}, got {out}")
+        if not out.parent.is_dir():
+            raise InputError(
+                f"cannot write {out}: there is no folder {out.parent}. Create it first"
+            )

@@ -9,28 +9,75 @@ from pathlib import Path
 import click
 
 import fer_edge
+from fer_edge.cli.options import PATH, bundle_option, variant_options
 from fer_edge.errors import InputError
+
+WARM_UP_BATCHES = (1, 2, 4, 8)
+"""Faces per call that the engine runs once before the first request."""
 
 
 @click.command()
-@click.option("--bundle", type=click.Path(path_type=Path), help="A .fer folder [shipped model].")
-@click.option("--target", help="Run this target and no other.")
-@click.option("--precision", help="Run this precision and no other.")
-@click.option("--threads", type=click.IntRange(1), help="CPU threads of the engine [all cores].")
-@click.option("--detector", type=click.Path(path_type=Path), metavar="FILE",
-              help="YuNet's ONNX file [none: each whole picture is one face].")  # fmt: skip
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535))
-@click.option("--allow-host", "hosts", multiple=True, metavar="NAME",
-              help="A name by which clients reach it; may be repeated.")  # fmt: skip
-@click.option("--token", envvar="FER_EDGE_TOKEN", show_envvar=True,
-              help="Clients have to know it. Others see command lines.")  # fmt: skip
-@click.option("--rate", type=click.FloatRange(0, min_open=True), default=30.0, show_default=True,
-              help="Requests of one client per second.")  # fmt: skip
-@click.option("--max-mib", type=click.IntRange(1), default=8, show_default=True,
-              help="Of one request.")  # fmt: skip
-@click.option("--max-megapixels", type=click.IntRange(1, 64), default=25, show_default=True,
-              help="Of one picture.")  # fmt: skip
+@bundle_option
+@variant_options
+@click.option(
+    "--threads",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Run the engine on N CPU threads (default: all cores).",
+)
+@click.option(
+    "--detector",
+    type=PATH,
+    metavar="FILE",
+    help="Find faces with this YuNet ONNX file (default: each complete image is one face).",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Listen on this address.")
+@click.option(
+    "--port",
+    default=8000,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    metavar="PORT",
+    help="Listen on this port; 0 takes a free one.",
+)
+@click.option(
+    "--allow-host",
+    "hosts",
+    multiple=True,
+    metavar="NAME",
+    help="Accept requests for this host name as well. Repeatable.",
+)
+@click.option(
+    "--token",
+    envvar="FER_EDGE_TOKEN",
+    show_envvar=True,
+    help="Bearer token that clients must send. Prefer FER_EDGE_TOKEN: command lines are visible "
+    "to other users.",
+)
+@click.option(
+    "--rate",
+    type=click.FloatRange(0, min_open=True),
+    default=30.0,
+    show_default=True,
+    metavar="HZ",
+    help="Accept this many requests per second from one client.",
+)
+@click.option(
+    "--max-mib",
+    type=click.IntRange(1),
+    default=8,
+    show_default=True,
+    metavar="MIB",
+    help="Refuse larger requests.",
+)
+@click.option(
+    "--max-megapixels",
+    type=click.IntRange(1, 64),
+    default=25,
+    show_default=True,
+    metavar="MP",
+    help="Refuse larger images, at most 64.",
+)
 def serve(
     bundle: Path | None,
     target: str | None,
@@ -45,20 +92,25 @@ def serve(
     max_mib: int,
     max_megapixels: int,
 ) -> None:
-    """Answer pictures and live frames over HTTP, with a page to try it.
+    """Serve predictions over HTTP, with a page to try them.
 
     \b
-    Example: fer-edge serve --detector yunet.onnx    # from: fer-edge detector fetch -o yunet.onnx
-    Then open http://127.0.0.1:8000, or: curl -F image=@driver.jpg http://127.0.0.1:8000/predict
-    Ends on Ctrl-C or SIGTERM with 0, after what is under way was answered.
+    Example: fer-edge serve --detector yunet.onnx
+
+    \b
+    Get yunet.onnx with: fer-edge detector fetch -o yunet.onnx
+    Then open http://127.0.0.1:8000, or send an image:
+      curl -F image=@driver.jpg http://127.0.0.1:8000/predict
+
+    Ctrl-C or SIGTERM ends the service with exit code 0, after requests under way are answered.
     """
     from fer_edge.monitor import YuNet
     from fer_edge.service.app import create_app
     from fer_edge.service.limits import ServiceLimits
-    from fer_edge.service.server import serve as work
+    from fer_edge.service.server import serve as run_server
 
     if os.environ.get("FER_EDGE_TOKEN") == "" and token is None:
-        raise InputError("FER_EDGE_TOKEN is set and empty. Give it a token, or unset it")
+        raise InputError("FER_EDGE_TOKEN is set but empty. Set it to a token, or unset it")
     limits = ServiceLimits(
         body_bytes=max_mib << 20,
         pixels=max_megapixels * 1_000_000,
@@ -66,17 +118,21 @@ def serve(
         burst=max(1, round(2 * rate)),
     )
     with fer_edge.Predictor(bundle, target, precision, threads=threads) as predictor:
-        predictor.warm_up((1, 2, 4, 8))
+        predictor.warm_up(WARM_UP_BATCHES)
         finder = None if detector is None else YuNet(detector, width_px=640)
         app = create_app(predictor, finder, token=token, hosts=hosts, limits=limits)
 
         def ready(address: str) -> None:
-            faces = "each whole picture is one face" if finder is None else "faces by YuNet"
+            faces = "each complete image is one face" if finder is None else "faces by YuNet"
             click.echo(f"{address}  ({predictor.variant.name}, {faces})", err=True)
             if token is None and not _is_loopback(host):
-                click.echo("Without a token, everybody who reaches this port may use it.", err=True)
+                click.echo(
+                    "No token is set: anyone who can reach this port can use the service. "
+                    "Set FER_EDGE_TOKEN to require one.",
+                    err=True,
+                )
 
-        work(app, host, port, limits, ready=ready)
+        run_server(app, host, port, limits, ready=ready)
 
 
 def _is_loopback(host: str) -> bool:

@@ -9,20 +9,37 @@ from pathlib import Path
 import click
 
 from fer_edge.cli.data import with_broken
+from fer_edge.cli.options import PATH, broken_option, data_option
 
 
 @click.command()
 @click.argument("recipe")
-@click.option("--data", required=True, multiple=True, type=click.Path(path_type=Path),
-              help="Labelled faces; several are merged.")  # fmt: skip
-@click.option("--broken", type=click.Choice(["fail", "skip"]), default="fail", show_default=True,
-              help="Pictures that cannot be read: an error, or left out and reported.")  # fmt: skip
-@click.option("-o", "--run", type=click.Path(path_type=Path), help="Run folder [runs/RECIPE].")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="E.g. fit.epochs=3.")
-@click.option("--weights", type=click.Path(path_type=Path),
-              help="What the backbone starts from, in place of model.pretrained.")  # fmt: skip
-@click.option("--resume", is_flag=True, help="Go on from the last whole epoch.")
-@click.option("--licence", help="What the data may be used for; goes into the card.")
+@data_option(
+    "Train on these labelled faces. Repeatable: the sets are merged.", required=True, multiple=True
+)
+@broken_option
+@click.option(
+    "-o",
+    "--run",
+    type=PATH,
+    metavar="FOLDER",
+    help="Write the run to this folder (default: runs/RECIPE).",
+)
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Override this recipe key, e.g. fit.epochs=3. Repeatable.",
+)
+@click.option(
+    "--weights",
+    type=PATH,
+    metavar="FILE",
+    help="Start the backbone from these weights instead of model.pretrained.",
+)
+@click.option("--resume", is_flag=True, help="Continue after the last complete epoch.")
+@click.option("--licence", metavar="TEXT", help="Record in the card what the data may be used for.")
 def train(
     recipe: str,
     data: tuple[Path, ...],
@@ -33,24 +50,29 @@ def train(
     resume: bool,
     licence: str | None,
 ) -> None:
-    """Train a recipe (a file, or the name of a shipped one) on labelled faces.
+    """Train a recipe on labelled faces.
 
     \b
     Example: fer-edge train training/recipes/edge-default.yaml --data fer2013/
-    DATA is any form of docs/reference/data.md: folders, CSV, parquet, HDF5, hf:NAME, with options behind
-    an @. The checkpoint is RUN/best.
-    Several processes: torchrun --nproc-per-node 2 -m fer_edge.cli train RECIPE --data DATA
+
+    RECIPE is a file, or the name of a shipped recipe. DATA is any form of
+    docs/reference/data.md: folders, CSV, parquet, HDF5, hf:NAME, with options after an @.
+    The best checkpoint is RUN/best.
+
+    \b
+    To train with several processes:
+      torchrun --nproc-per-node 2 -m fer_edge train RECIPE --data DATA
     """
     from fer_edge.progress import progress
     from fer_edge.training.config.recipe import load_recipe
-    from fer_edge.training.loop.train import train as work
+    from fer_edge.training.loop.train import train as run_training
 
     if weights is not None:
         path = json.dumps(str(weights))
         overrides = (*overrides, f"model.weights={path}", "model.pretrained=false")
     loaded = load_recipe(recipe, overrides)
     with progress() as (say, step):
-        best = work(
+        best = run_training(
             loaded,
             with_broken(data, broken),
             run or Path("runs") / loaded.name,
@@ -59,5 +81,5 @@ def train(
             say=say,
             step=step,
         )
-    if os.environ.get("RANK", "0") == "0":  # of the processes that torchrun started, the first
+    if os.environ.get("RANK", "0") == "0":  # torchrun sets RANK: only the first process prints
         click.echo(best)

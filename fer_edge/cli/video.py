@@ -1,35 +1,61 @@
-"""``fer-edge video``: a clip or camera with its answers drawn in."""
+"""``fer-edge video``."""
 
 from __future__ import annotations
 
 import re
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from fer_edge.cli.options import print_json
+from fer_edge.cli.options import (
+    PATH,
+    bundle_option,
+    json_option,
+    numbers,
+    print_json,
+    variant_options,
+)
 from fer_edge.errors import InputError, SourceError
+
+if TYPE_CHECKING:
+    from fer_edge.monitor import Health
+    from fer_edge.progress import Say
 
 
 @click.command()
 @click.argument("source")
-@click.option("--bundle", type=click.Path(path_type=Path), help="A .fer folder [shipped model].")
-@click.option("--target", help="Run this target and no other.")
-@click.option("--precision", help="Run this precision and no other.")
-@click.option("--detector", type=click.Path(path_type=Path),
-              help="YuNet's file [the one of 'fer-edge detector fetch'].")  # fmt: skip
-@click.option("--whole-frame", is_flag=True, help="Each frame is one face: no detector.")
-@click.option("--seat", metavar="X,Y,W,H",
-              help="Where the driver's face is, in shares of the frame [0,0,1,1].")  # fmt: skip
-@click.option("--save", type=click.Path(path_type=Path), metavar="FILE",
-              help="The drawn video: .mp4 for players, .webm for browsers.")  # fmt: skip
-@click.option("--events", type=click.Path(path_type=Path), metavar="FILE",
-              help="Events as JSON lines.")  # fmt: skip
-@click.option("--seconds", type=click.FloatRange(0, min_open=True), help="Stop after so long.")
-@click.option("--headless", is_flag=True, help="No window; print what was seen.")
-@click.option("--json", "as_json", is_flag=True, help="What was seen, as JSON; no window.")
+@bundle_option
+@variant_options
+@click.option(
+    "--detector",
+    type=PATH,
+    metavar="FILE",
+    help="Find faces with this YuNet ONNX file (default: the file of 'fer-edge detector fetch').",
+)
+@click.option("--whole-frame", is_flag=True, help="Treat each frame as one face; use no detector.")
+@click.option(
+    "--seat",
+    type=numbers(float, "four shares of the frame like 0.5,0,0.5,1", count=4),
+    metavar="X,Y,W,H",
+    help="Look for the driver in this region, in shares of the frame (default: all of it).",
+)
+@click.option(
+    "--save",
+    type=PATH,
+    metavar="FILE",
+    help="Write the drawn video: .mp4 for players, .webm for browsers.",
+)
+@click.option("--events", type=PATH, metavar="FILE", help="Write the events as JSON lines.")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0, min_open=True),
+    metavar="S",
+    help="Stop after S seconds of the stream.",
+)
+@click.option("--headless", is_flag=True, help="Open no window; print a summary.")
+@json_option
 def video(
     source: str,
     bundle: Path | None,
@@ -37,23 +63,25 @@ def video(
     precision: str | None,
     detector: Path | None,
     whole_frame: bool,
-    seat: str | None,
+    seat: list[float] | None,
     save: Path | None,
     events: Path | None,
     seconds: float | None,
     headless: bool,
     as_json: bool,
 ) -> None:
-    """Watch a video file, a camera (0, 1, ...), rtsp://... or a GStreamer pipeline.
+    """Read expressions from a video file, camera or stream.
 
     \b
     Example: fer-edge video clip.mp4 --save drawn.mp4 --events events.jsonl
              fer-edge video 0 --seat 0.5,0,0.5,1 --headless --seconds 60
-    Each face gets a box, a number and the three likeliest expressions; the driver's is the largest
-    in the seat's region. Nothing is kept but what --save and --events name. Ctrl-C ends a camera;
-    what was written until then is whole.
+
+    SOURCE is a file, a camera number (0, 1, ...), rtsp://... or a GStreamer pipeline.
+    Each face gets a box, a number and its three likeliest expressions. The driver is the largest
+    face in the seat's region. Only --save and --events write files. Without them, and without
+    --headless and --json, a window opens. Ctrl-C ends a camera and leaves complete files.
     """
-    from fer_edge.monitor import DriverMonitor, Health, Settings, WholeFrame
+    from fer_edge.monitor import DriverMonitor, Settings, WholeFrame
     from fer_edge.monitor.recorder import EventLog, VideoRecorder
     from fer_edge.monitor.sources import open_source
     from fer_edge.progress import frame_progress
@@ -61,12 +89,10 @@ def video(
 
     if whole_frame and detector is not None:
         raise click.UsageError("expected --detector or --whole-frame, got both")
-    settings = Settings() if seat is None else Settings(driver_region=_seat(seat))
-    wanted = int(source) if source.isdecimal() else source
-    for path in (save, events):
-        if path is not None and path.exists() and Path(source).exists() and path.samefile(source):
-            raise InputError(f"expected another file than the source to write to, got {path}")
-    hz, total = rate_and_length(wanted)
+    settings = Settings() if seat is None else Settings(driver_region=_shares(seat))
+    camera_or_path = int(source) if source.isdecimal() else source
+    _check_not_the_source(source, save, events)
+    hz, total = rate_and_length(camera_or_path)
     with ExitStack() as stack:
         window = None
         if not (save or events or headless or as_json):
@@ -75,26 +101,15 @@ def video(
                 raise click.UsageError(_NO_WINDOW)
             stack.callback(window.close)
         say, step = stack.enter_context(frame_progress(total))
-
-        told = ""
-
-        def tell(health: Health) -> None:
-            nonlocal told
-            text = ": ".join(filter(None, (health.status, "; ".join(health.reasons))))
-            # The same with other numbers ("frozen for 1.1 s", "1.2 s") is not news.
-            if (news := re.sub(r"[\d.]+", "", text)) != told:
-                told = news
-                say(f"{source}: {text}")
-
         monitor = stack.enter_context(
             DriverMonitor(
                 bundle,
-                wanted,
+                camera_or_path,
                 detector=WholeFrame() if whole_frame else detector,
                 settings=settings,
                 target=target,
                 precision=precision,
-                on_health=tell,
+                on_health=_HealthPrinter(source, say),
             )
         )
         variant = monitor.predictor.variant.name if monitor.predictor else None
@@ -102,7 +117,7 @@ def video(
         log = stack.enter_context(EventLog(events)) if events else None
         tally, fault = watch(
             monitor,
-            live=open_source(wanted).live,
+            live=open_source(camera_or_path).live,
             recorder=recorder,
             events=log,
             window=window,
@@ -112,8 +127,12 @@ def video(
     report: dict[str, Any] = {"source": source, "variant": variant, **tally.as_dict()}
     report["fault"] = fault
     if recorder is not None and recorder.frames:
-        report["saved"] = {"path": str(save), "frames": recorder.frames, "hz": hz,
-                           "codec": recorder.codec}  # fmt: skip
+        report["saved"] = {
+            "path": str(save),
+            "frames": recorder.frames,
+            "hz": hz,
+            "codec": recorder.codec,
+        }
     if log is not None:
         report["event_lines"] = {"path": str(events), "lines": log.lines}
     if as_json:
@@ -125,19 +144,36 @@ def video(
 
 
 _NO_WINDOW = (
-    "OpenCV has no window here. Say what to do with --save FILE, --events FILE, --headless or "
-    "--json. (opencv-python has windows, opencv-python-headless has none.)"
+    "OpenCV cannot open a window here. Add --save FILE, --events FILE, --headless or --json. "
+    "(opencv-python can open windows, opencv-python-headless cannot.)"
 )
 
 
-def _seat(text: str) -> tuple[float, float, float, float]:
-    try:
-        x, y, w, h = (float(part) for part in text.split(","))
-    except ValueError:
-        raise click.BadParameter(
-            f"expected four shares of the frame like 0.5,0,0.5,1, got {text!r}"
-        ) from None
+class _HealthPrinter:
+    """Print health when it changes; the same reason with other numbers is no change."""
+
+    def __init__(self, source: str, say: Say) -> None:
+        self._source = source
+        self._say = say
+        self._last = ""
+
+    def __call__(self, health: Health) -> None:
+        text = ": ".join(filter(None, (health.status, "; ".join(health.reasons))))
+        without_numbers = re.sub(r"[\d.]+", "", text)
+        if without_numbers != self._last:
+            self._last = without_numbers
+            self._say(f"{self._source}: {text}")
+
+
+def _shares(seat: list[float]) -> tuple[float, float, float, float]:
+    x, y, w, h = seat
     return x, y, w, h
+
+
+def _check_not_the_source(source: str, *outs: Path | None) -> None:
+    for path in outs:
+        if path is not None and path.exists() and Path(source).exists() and path.samefile(source):
+            raise InputError(f"expected another file than the source to write to, got {path}")
 
 
 def _print(report: dict[str, Any]) -> None:
@@ -148,7 +184,9 @@ def _print(report: dict[str, Any]) -> None:
     )
     age = report["age_ms"]
     if age["median"] is not None:
-        click.echo(f"answers: {age['median']:.1f} ms old in the median, {age['most']:.1f} at most")
+        click.echo(
+            f"latency from frame to answer: median {age['median']:.1f} ms, max {age['most']:.1f} ms"
+        )
     click.echo(f"driver: {_seconds(report['driver_s'])}")
     click.echo(f"health: {_seconds(report['health_s'])}")
     events = ", ".join(f"{kind} {count}" for kind, count in report["events"].items())
@@ -159,5 +197,5 @@ def _print(report: dict[str, Any]) -> None:
         click.echo(f"saved:  {lines['path']}, {lines['lines']} lines")
 
 
-def _seconds(spent: dict[str, float]) -> str:
-    return ", ".join(f"{name} {seconds:.1f} s" for name, seconds in spent.items())
+def _seconds(durations: dict[str, float]) -> str:
+    return ", ".join(f"{name} {seconds:.1f} s" for name, seconds in durations.items())
