@@ -92,8 +92,9 @@ def import_(
 
     \b
     Example: fer-edge import theirs.pth --backbone resnet18 --size 224 \\
-                 --colour rgb --labels angry,disgust,fear,happy,neutral,sad,surprise \\
-                 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 -o checkpoint
+                 --colour rgb --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 \\
+                 --labels angry,disgust,fear,happy,neutral,sad,surprise \\
+                 -o checkpoint
 
     FILE is a state dict: safetensors, or a torch file of tensors, also inside a training state.
     Pickled modules are refused, because they can run any code. The logits are compared with
