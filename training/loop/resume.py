@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from fer_edge.atomic import replacing
 from fer_edge.errors import TrainingError
 
 
@@ -43,20 +43,14 @@ class Position:
 
 
 def save_state(path: Path, at: Position, state: dict[str, Any]) -> None:
-    """Write tensors and plain values, whole or not at all. Raises OSError."""
-    temporary = path.with_suffix(".tmp")
+    """Write tensors and plain values in one step. Raises OSError."""
     try:
-        with temporary.open("wb") as file:
+        with replacing(path) as temporary, temporary.open("wb") as file:
             torch.save({**state, "at": asdict(at)}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except RuntimeError as error:  # torch's writer hides what the file system said
+    except RuntimeError as error:  # torch's writer hides the error of the file system
         if isinstance(error.__context__, OSError):
             raise error.__context__ from error
         raise
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def load_state(path: Path, recipe: str, data: str) -> tuple[Position, dict[str, Any]]:
