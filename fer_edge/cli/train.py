@@ -8,7 +8,6 @@ from pathlib import Path
 
 import click
 
-from fer_edge.cli.data import with_broken
 from fer_edge.cli.options import PATH, broken_option, data_option
 
 
@@ -65,6 +64,7 @@ def train(
     """
     from fer_edge.progress import progress
     from fer_edge.training.config.recipe import load_recipe
+    from fer_edge.training.data.dataset_spec import with_broken
     from fer_edge.training.loop.train import train as run_training
 
     if weights is not None:

@@ -119,12 +119,18 @@ DatasetSpecs = str | Path | DatasetSpec | Sequence[str | Path | DatasetSpec]
 """One data set, or several that are merged."""
 
 
-def as_dataset_specs(given: DatasetSpecs) -> tuple[DatasetSpec, ...]:
-    """Raises DataError for none, or for an unknown option."""
-    several = [given] if isinstance(given, str | Path | DatasetSpec) else given
+def as_dataset_specs(sources: DatasetSpecs) -> tuple[DatasetSpec, ...]:
+    """Parse one data set or several. Raises DataError for none, or for an unknown option."""
+    several = [sources] if isinstance(sources, str | Path | DatasetSpec) else sources
     if not several:
         raise DataError("expected at least one data set, got none")
-    return tuple(DatasetSpec.parse(one) for one in several)
+    return tuple(DatasetSpec.parse(source) for source in several)
+
+
+def with_broken(sources: DatasetSpecs, broken: str) -> list[DatasetSpec]:
+    """Parse data sets; ``skip`` overrides the ``broken`` option of every one."""
+    specs = as_dataset_specs(sources)
+    return [replace(spec, broken="skip") if broken == "skip" else spec for spec in specs]
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,7 +110,7 @@ def load_faces(
             f"{source.path} holds {', '.join(sorted(foreign))}, but the model knows only "
             f"{', '.join(labels)}. Leave them out: {source.path}@drop={'/'.join(sorted(foreign))}"
         )
-    return sound(faces, "skip", say, step)[0] if source.broken == "skip" else faces
+    return readable_faces(faces, "skip", say, step)[0] if source.broken == "skip" else faces
 
 
 def _named(
@@ -191,7 +191,7 @@ def hashed(
     return hashes, broken
 
 
-def sound(
+def readable_faces(
     faces: Sequence[LabelledFace],
     broken: Broken,
     say: Say,

@@ -43,7 +43,7 @@ HOW = {
 NAMES = ("ferplus", *HOW)
 
 
-def fetch(
+def fetch_dataset(
     name: str,
     folder: Path,
     say: Say,
@@ -64,7 +64,7 @@ def fetch(
         raise DataError(f"expected one of {', '.join(NAMES)}, got {name!r}")
     out = folder / FILE
     if out.exists():
-        raise DataError(f"{out} stands there already. Remove it first")
+        raise DataError(f"{out} exists already. Remove it first")
     say(f"Downloading {FILE} from {url} (MIT, Microsoft) at commit {commit[:12]}")
     data = _git_file(url, commit, FILE)
     try:

@@ -88,7 +88,7 @@ def _parts(
         except MissingPartError as error:
             missing.append(error)
             continue
-        kept, kept_hashes = faces_of.sound(found, source.broken, say, step)
+        kept, kept_hashes = faces_of.readable_faces(found, source.broken, say, step)
         faces += kept
         hashes += kept_hashes
     return faces, hashes, missing

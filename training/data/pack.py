@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,29 +13,74 @@ import numpy as np
 
 from fer_edge.atomic import fill_file, write_folder
 from fer_edge.errors import DataError, MissingDependencyError
-from fer_edge.progress import Step, silent
-from fer_edge.training.data.faces import LabelledFace
+from fer_edge.progress import Say, Step, silent
+from fer_edge.training.data.dataset_spec import Broken, DatasetSpecs
+from fer_edge.training.data.faces import LabelledFace, readable_faces
 from fer_edge.training.data.ferplus import NAMES
 from fer_edge.training.data.lazy_rows import LazyRow
+from fer_edge.training.data.parts import Parts, load_parts
 
-Parts = Mapping[str, Sequence[LabelledFace]]
-DatasetFormat = Literal["parquet", "hdf5", "list", "folders"]
+OutputFormat = Literal["parquet", "hdf5", "list", "folders"]
 
 _ROWS_AT_ONCE = 512
-_SUFFIXES: dict[str, DatasetFormat] = {".h5": "hdf5", ".hdf5": "hdf5", ".csv": "list"}
+_SUFFIXES: dict[str, OutputFormat] = {".h5": "hdf5", ".hdf5": "hdf5", ".csv": "list"}
 _VOTES = [f"ferplus_{'NF' if name == 'not a face' else name}" for name in NAMES]
 
 
-def write(out: Path, parts: Parts, form: DatasetFormat | None, step: Step = silent) -> Path:
-    """Write the parts at ``out``, whole or not at all.
+def pack_datasets(
+    sources: DatasetSpecs,
+    out: Path,
+    *,
+    form: OutputFormat | None = None,
+    labels: Sequence[str] | None = None,
+    broken: Broken = "fail",
+    say: Say = lambda text: None,
+    step: Step = silent,
+) -> dict[str, list[LabelledFace]]:
+    """Merge data sets into one with few large files; parts stay as they are.
 
-    form: None takes HDF5 for ``.h5`` and ``.hdf5``, a list for ``.csv``, else a folder of
-    parquet files, ``train.parquet`` and so on. A list names files below its own folder and
-    copies none. Raises DataError if something stands at ``out``, or it cannot be written.
+    Args:
+        sources: Data sets to merge.
+        out: File or folder to write, see ``write_parts``.
+        form: Format to write; None chooses it by the suffix of ``out``.
+        labels: The model's labels, if user-defined.
+        broken: Fail on unreadable pictures, or skip and report them.
+        say: Reports pictures that are left out.
+        step: Reports progress.
+
+    Returns:
+        The faces of each part as written.
+
+    Raises:
+        DataError: A data set cannot be read, or ``out`` exists.
+        LabelError: A label is unknown.
+    """
+    parts, _ = load_parts(sources, labels, say, step)
+    written = {part: readable_faces(faces, broken, say, step)[0] for part, faces in parts.items()}
+    write_parts(out, written, form, step)
+    return written
+
+
+def write_parts(out: Path, parts: Parts, form: OutputFormat | None, step: Step = silent) -> Path:
+    """Write parts as one data set, completely or not at all.
+
+    Args:
+        out: File or folder to write.
+        parts: Faces of each part.
+        form: Format. None takes HDF5 for ``.h5`` and ``.hdf5``, a list for ``.csv``, else a folder
+            of parquet files such as ``train.parquet``. A list names files below its own folder and
+            copies none.
+        step: Reports progress.
+
+    Returns:
+        The path ``out``.
+
+    Raises:
+        DataError: ``out`` exists or cannot be written, or a face cannot be read.
     """
     form = form or _SUFFIXES.get(out.suffix.lower(), "parquet")
     if out.exists() or out.is_symlink():
-        raise DataError(f"{out} stands there already. Choose another place, or remove it first")
+        raise DataError(f"{out} exists already. Choose another path, or remove it first")
     try:
         if form == "hdf5":
             fill_file(out, lambda path: _hdf5(path, parts, step))

@@ -10,7 +10,7 @@ import pytest
 from fer_edge.errors import DataError
 from fer_edge.training.data import fetch_dataset as module
 from fer_edge.training.data.ferplus import read_votes
-from fer_edge.training.data.fetch_dataset import HOW, fetch
+from fer_edge.training.data.fetch_dataset import HOW, fetch_dataset
 
 HEAD = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
 
@@ -44,37 +44,37 @@ def test_the_votes_are_fetched_at_a_commit_and_counted(
     monkeypatch.setattr(module, "FERPLUS_ROWS", {"train": 1, "val": 1, "test": 1})
     said: list[str] = []
     url, commit = repository
-    path = fetch("ferplus", tmp_path / "out", said.append, url=url, commit=commit)
+    path = fetch_dataset("ferplus", tmp_path / "out", said.append, url=url, commit=commit)
     assert [part for part, _ in read_votes(path)] == ["train", "val", "test"]
     assert url in said[0]
-    with pytest.raises(DataError, match="stands there already"):
-        fetch("ferplus", tmp_path / "out", said.append, url=url, commit=commit)
+    with pytest.raises(DataError, match="exists already"):
+        fetch_dataset("ferplus", tmp_path / "out", said.append, url=url, commit=commit)
 
 
 def test_what_is_not_ferplus_is_not_kept(tmp_path: Path, repository: tuple[str, str]) -> None:
     url, commit = repository
     with pytest.raises(DataError, match="28709"):
-        fetch("ferplus", tmp_path / "out", print, url=url, commit=commit)
+        fetch_dataset("ferplus", tmp_path / "out", print, url=url, commit=commit)
     assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_another_commit_is_refused(tmp_path: Path, repository: tuple[str, str]) -> None:
     with pytest.raises(DataError, match=r"cannot download with git.*by hand"):
-        fetch("ferplus", tmp_path / "out", print, url=repository[0], commit="0" * 39 + "1")
+        fetch_dataset("ferplus", tmp_path / "out", print, url=repository[0], commit="0" * 39 + "1")
 
 
 def test_a_host_that_does_not_answer_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="needs the network"):
-        fetch("ferplus", tmp_path, print, url=(tmp_path / "nowhere").as_uri())
+        fetch_dataset("ferplus", tmp_path, print, url=(tmp_path / "nowhere").as_uri())
 
 
 @pytest.mark.parametrize("name", sorted(HOW))
 def test_the_others_are_explained(tmp_path: Path, name: str) -> None:
     with pytest.raises(DataError, match=r"http.*terms do not allow"):
-        fetch(name, tmp_path, print)
+        fetch_dataset(name, tmp_path, print)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_unknown_name_lists_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="affectnet"):
-        fetch("imagenet", tmp_path, print)
+        fetch_dataset("imagenet", tmp_path, print)

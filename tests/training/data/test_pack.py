@@ -43,7 +43,7 @@ def parts(tmp_path: Path) -> dict[str, list[LabelledFace]]:
 def test_a_written_data_set_comes_back(
     tmp_path: Path, parts: dict[str, list[LabelledFace]], form: Any, name: str
 ) -> None:
-    out = pack.write(tmp_path / name, parts, form)
+    out = pack.write_parts(tmp_path / name, parts, form)
     for part, faces in parts.items():
         again = load_faces(out, part, [*EMOTIONS_8, "drowsy"])
         known = {pixel_hash(f): f for f in faces}
@@ -61,8 +61,8 @@ def test_nothing_is_written_over(
     tmp_path: Path, parts: dict[str, list[LabelledFace]], form: Any, name: str
 ) -> None:
     (tmp_path / name).write_text("mine")
-    with pytest.raises(DataError, match="stands there already"):
-        pack.write(tmp_path / name, parts, form)
+    with pytest.raises(DataError, match="exists already"):
+        pack.write_parts(tmp_path / name, parts, form)
     assert (tmp_path / name).read_text() == "mine"
 
 
@@ -73,14 +73,14 @@ def test_a_broken_picture_leaves_nothing_behind(
     parts["val"].append(LabelledFace(b"no picture", "fear", "broken", box=(0, 0, 8, 8)))
     before = sorted(tmp_path.iterdir())
     with pytest.raises(DataError, match="broken"):
-        pack.write(tmp_path / name, parts, form)
+        pack.write_parts(tmp_path / name, parts, form)
     assert sorted(tmp_path.iterdir()) == before
 
 
 def test_the_ending_decides_where_no_form_is_said(tmp_path: Path) -> None:
     face = LabelledFace(cv2.imencode(".png", pixels(1))[1].tobytes(), "fear", "a")
-    assert h5py.is_hdf5(pack.write(tmp_path / "a.h5", {"train": [face]}, None))
-    assert (pack.write(tmp_path / "a", {"train": [face]}, None) / "train.parquet").is_file()
+    assert h5py.is_hdf5(pack.write_parts(tmp_path / "a.h5", {"train": [face]}, None))
+    assert (pack.write_parts(tmp_path / "a", {"train": [face]}, None) / "train.parquet").is_file()
 
 
 def test_files_are_copied_as_they_are_and_boxes_are_cut_out(tmp_path: Path) -> None:
@@ -105,8 +105,8 @@ def test_stored_pixels_become_lossless_pictures_and_grey_stays_grey(tmp_path: Pa
 def test_a_list_wants_files_below_it(tmp_path: Path, parts: dict[str, list[LabelledFace]]) -> None:
     (tmp_path / "elsewhere").mkdir()
     with pytest.raises(DataError, match="folder above them"):
-        pack.write(tmp_path / "elsewhere" / "list.csv", parts, "list")
+        pack.write_parts(tmp_path / "elsewhere" / "list.csv", parts, "list")
     held = LabelledFace(cv2.imencode(".png", pixels(1))[1].tobytes(), EMOTIONS[0], "row 7")
     with pytest.raises(DataError, match="row 7"):
-        pack.write(tmp_path / "list.csv", {"train": [held]}, "list")
+        pack.write_parts(tmp_path / "list.csv", {"train": [held]}, "list")
     assert not (tmp_path / "list.csv").exists()

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from fer_edge.errors import DataError, MissingPartError
 from fer_edge.labels import EMOTIONS
 from fer_edge.shipped import FACES
-from fer_edge.training.data.faces import load_faces, sound
-from fer_edge.training.data.summary import summary, table
+from fer_edge.training.data.faces import load_faces, readable_faces
+from fer_edge.training.data.summary import summarise, table
 
 PARTS = st.dictionaries(
     st.sampled_from(["train", "val", "test"]),
@@ -45,7 +45,7 @@ def write(folder: Path, parts: dict[str, list[tuple[int, str]]]) -> Path:
 def test_counts_add_up(
     tmp_path_factory: pytest.TempPathFactory, parts: dict[str, list[tuple[int, str]]]
 ) -> None:
-    found = summary(write(tmp_path_factory.mktemp("data") / "set", parts))
+    found = summarise(write(tmp_path_factory.mktemp("data") / "set", parts))
     assert set(found["parts"]) == set(parts) == set(found["sources"][0]["parts"])
     for part, rows in parts.items():
         own = found["parts"][part]
@@ -56,7 +56,7 @@ def test_counts_add_up(
         assert own["duplicates"] == len(readable) - len(set(readable))
         assert own["sizes_px"] == ({"least": [12, 16], "median": [12, 16], "most": [12, 16]}
                                    if readable else {})  # fmt: skip
-    for pair, count in found["twins_across"].items():
+    for pair, count in found["duplicates_across"].items():
         one, other = ([n for n, _ in parts[name] if n >= 0] for name in pair.split("/"))
         assert count == sum(number in one for number in other)
     everything = {(n, label) for rows in parts.values() for n, label in rows if n >= 0}
@@ -68,10 +68,10 @@ def test_counts_add_up(
 def test_several_sources_are_counted_together_and_each(tmp_path: Path) -> None:
     one = write(tmp_path / "one", {"train": [(1, "fear")], "val": [(2, "fear")]})
     other = write(tmp_path / "other", {"val": [(1, "fear"), (3, "anger")]})
-    found = summary([one, other])
+    found = summarise([one, other])
     assert [row["parts"] for row in found["sources"]] == [{"train": 1, "val": 1}, {"val": 2}]
     assert found["parts"]["val"]["faces"] == 3
-    assert found["twins_across"] == {"train/val": 1}
+    assert found["duplicates_across"] == {"train/val": 1}
 
 
 def test_subjects_on_two_sides_are_named(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_subjects_on_two_sides_are_named(tmp_path: Path) -> None:
         (tmp_path / part).mkdir()
         for i, name in enumerate(("01_AN_mr_001", f"0{2 + (part == 'val')}_HA_mr_001")):
             (tmp_path / part / f"{name}.png").write_bytes(png(10 * i + (part == "val")))
-    found = summary(tmp_path)
+    found = summarise(tmp_path)
     assert found["parts"]["train"]["subjects"] == 2
     assert found["subjects_across"] == {"train/val": ["kmu-fed:01"]}
     assert "subjects across train/val: kmu-fed:01" in table(found)
@@ -87,17 +87,17 @@ def test_subjects_on_two_sides_are_named(tmp_path: Path) -> None:
 
 def test_the_twins_of_fer2013_are_found(shared: Path) -> None:
     """As many as its description counts."""
-    found = summary(shared / "data" / "fer2013")
+    found = summarise(shared / "data" / "fer2013")
     assert [part["faces"] for part in found["parts"].values()] == [28_558, 3_579]
-    assert found["twins_across"] == {"train/val": 279}
+    assert found["duplicates_across"] == {"train/val": 279}
     assert all(part["broken"] == [] for part in found["parts"].values())
 
 
 def test_a_source_without_any_part_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError):
-        summary(tmp_path)
+        summarise(tmp_path)
     with pytest.raises((DataError, MissingPartError), match="nowhere"):
-        summary(tmp_path / "nowhere")
+        summarise(tmp_path / "nowhere")
 
 
 # --- broken pictures -----------------------------------------------------------------------------
@@ -120,14 +120,14 @@ def broken(tmp_path: Path) -> Path:
 def test_broken_pictures_are_an_error_that_names_them_all(broken: Path) -> None:
     said: list[str] = []
     with pytest.raises(DataError, match="4 of 5") as caught:
-        sound(load_faces(broken), "fail", said.append)
+        readable_faces(load_faces(broken), "fail", said.append)
     assert all(name in str(caught.value) for name in ("empty", "cut", "text", "blank"))
     assert "--broken skip" in str(caught.value)
 
 
 def test_broken_pictures_may_be_left_out_and_are_reported(broken: Path) -> None:
     said: list[str] = []
-    faces, hashes = sound(load_faces(broken), "skip", said.append)
+    faces, hashes = readable_faces(load_faces(broken), "skip", said.append)
     assert [Path(f.name).name for f in faces] == ["good.png"]
     assert len(hashes) == 1
     assert {name for name in ("empty", "cut", "text", "blank") if any(name in s for s in said)} == {
@@ -143,12 +143,12 @@ def test_a_source_may_say_itself_that_they_are_left_out(broken: Path) -> None:
 
 def test_summary_lists_them_whatever_the_source_says(broken: Path) -> None:
     for path in (str(broken), f"{broken}@broken=skip"):
-        found = summary(path)["parts"]["train"]
+        found = summarise(path)["parts"]["train"]
         assert found["faces"] == 5
         assert len(found["broken"]) == 4
 
 
 def test_the_shipped_faces_are_sound() -> None:
-    found = summary(FACES)
-    assert found["twins_across"] == {"train/val": 0}
+    found = summarise(FACES)
+    assert found["duplicates_across"] == {"train/val": 0}
     assert all(part["broken"] == [] for part in found["parts"].values())

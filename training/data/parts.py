@@ -1,0 +1,59 @@
+"""Parts of data sets: train, val and test, each with its faces."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from fer_edge.errors import MissingPartError
+from fer_edge.progress import Say, Step, silent
+from fer_edge.training.data.dataset_spec import SPLITS, DatasetSpecs, as_dataset_specs
+from fer_edge.training.data.faces import LabelledFace, load_faces
+
+Parts = Mapping[str, Sequence[LabelledFace]]
+"""Faces by the name of their part."""
+
+
+def load_parts(
+    sources: DatasetSpecs, labels: Sequence[str] | None, say: Say, step: Step = silent
+) -> tuple[dict[str, list[LabelledFace]], list[dict[str, Any]]]:
+    """Load the faces of every part of the data sets, unreadable ones included.
+
+    Args:
+        sources: Data sets; one without parts counts as train.
+        labels: The model's labels, if user-defined.
+        say: Reports faces that are left out.
+        step: Reports progress.
+
+    Returns:
+        Faces by part, over all data sets, and the number of faces by part of each data set.
+
+    Raises:
+        DataError: A data set is missing, empty or unreadable.
+        LabelError: A label is unknown.
+    """
+    parts: dict[str, list[LabelledFace]] = {}
+    counts = []
+    for source in as_dataset_specs(sources):
+        own: dict[str, int] = {}
+        missing: MissingPartError | None = None
+        for part in SPLITS:
+            try:
+                faces = load_faces(replace(source, broken="fail"), part, labels, say, step)
+            except MissingPartError as error:
+                missing = error
+                continue
+            parts.setdefault(part, []).extend(faces)
+            own[part] = len(faces)
+        if not own:
+            assert missing is not None
+            raise missing
+        counts.append({"source": source.path, "parts": own})
+    return {part: parts[part] for part in SPLITS if part in parts}, counts
+
+
+def per_class(faces: Sequence[LabelledFace]) -> dict[str, int]:
+    """Count faces by label, in alphabetical order."""
+    return dict(sorted(Counter(face.label for face in faces).items()))
