@@ -1,0 +1,192 @@
+"""Phases and epochs of a training run."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from fer_edge.errors import TrainingError
+from fer_edge.progress import Say, Step
+from fer_edge.training.config.schema import Phase, Recipe
+from fer_edge.training.loop.augment import Mix
+from fer_edge.training.loop.dataset import FaceDataset
+from fer_edge.training.loop.losses import Loss
+from fer_edge.training.loop.processes import in_parallel
+from fer_edge.training.loop.resume import Position
+from fer_edge.training.loop.run_folder import best_so_far
+from fer_edge.training.loop.schedules import optimiser, scheduler
+from fer_edge.training.models.freeze import freeze, prepare, train_mode, trained_at
+from fer_edge.training.models.network import ExpressionNet, Normalise
+
+from timm.utils import ModelEmaV3  # isort: skip  (after the torchvision shim)
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """Fixed parts of a run.
+
+    Attributes:
+        folder: Run folder.
+        recipe: Recipe of the run.
+        accelerator: Device, precision and processes.
+        net: Network in training.
+        loader: Training batches of this process.
+        order: Generator for the order of faces, seeded before each epoch.
+        loss_of: Loss of logits and targets.
+        normalise: Conversion of pixels to the network's input.
+        mix: MixUp or CutMix of a batch, or None.
+        held_out: Faces that select the best epoch and fit the calibration.
+        facts: Facts for run.json and the checkpoint's card.
+        fingerprint: Fingerprint of the data set.
+        say: Receives messages.
+        step: Receives progress.
+    """
+
+    folder: Path
+    recipe: Recipe
+    accelerator: Accelerator
+    net: ExpressionNet
+    loader: DataLoader[Any]
+    order: torch.Generator
+    loss_of: Loss
+    normalise: Normalise
+    mix: Mix | None
+    held_out: FaceDataset
+    facts: dict[str, Any]
+    fingerprint: str
+    say: Say
+    step: Step
+
+    @property
+    def epochs(self) -> int:
+        """Largest number of epochs, over all phases."""
+        return sum(phase.epochs for phase in self.recipe.fit.phases)
+
+
+@dataclass
+class ActivePhase:
+    """Phase in progress.
+
+    Attributes:
+        number: Index of the phase, from 0.
+        spec: Phase as the recipe describes it.
+        optimizer: Optimiser of the parameters that the phase trains.
+        schedule: Learning rate schedule.
+        average: Moving average of the weights, or None.
+        stateful: Parts whose state is saved, by name.
+        forward: Network to call in training.
+        trained: Part of the network that is trained now, as in Phase.train; empty at first.
+    """
+
+    number: int
+    spec: Phase
+    optimizer: Any
+    schedule: Any
+    average: ModelEmaV3 | None
+    stateful: dict[str, Any]
+    forward: nn.Module
+    trained: str = ""
+
+
+def start_phase(run: TrainingRun, number: int, saved: dict[str, Any] | None) -> ActivePhase:
+    """Prepare the network for a phase; continue from ``saved``, if given."""
+    fit, net, accelerator = run.recipe.fit, run.net, run.accelerator
+    phase, counts = fit.phases[number], run.facts["parameters"]
+    total, trainable = counts["total"], counts["trainable"][number]
+    run.say(
+        f"Phase {number + 1} of {len(fit.phases)}, {phase.train}: {trainable:,} of "
+        f"{total:,} parameters ({trainable / total:.1%}) for {phase.epochs} epochs"
+    )
+    prepare(net, phase, run.recipe.seed + number)
+    accelerator.free_memory()  # the last phase's optimiser, whose gradients it would scale
+    optimizer = optimiser(fit, phase, net)
+    schedule = scheduler(fit, phase, optimizer, math.ceil(len(run.loader) / fit.accumulate))
+    optimizer, schedule = accelerator.prepare(optimizer, schedule)
+    average = ModelEmaV3(net, decay=fit.ema) if fit.ema else None
+    stateful: dict[str, Any] = {"net": net, "optimizer": optimizer, "schedule": schedule}
+    stateful |= {"average": average.module} if average else {}
+    stateful |= {"scaler": accelerator.scaler} if accelerator.scaler else {}
+    if saved:
+        for name, part in stateful.items():
+            part.load_state_dict(saved[name])
+    forward = cast(nn.Module, net)
+    return ActivePhase(number, phase, optimizer, schedule, average, stateful, forward)
+
+
+def stops_early(run: TrainingRun, at: Position) -> bool:
+    """Return True if the phase has had too many epochs without a better score."""
+    fit = run.recipe.fit
+    if at.stale >= fit.patience + fit.confirm:
+        run.say(f"No better epoch for {at.stale}: stopping early")
+        return True
+    if at.stale == fit.patience:
+        run.say(f"No better epoch for {at.stale}: {fit.confirm} more to confirm")
+    return False
+
+
+def train_epoch(run: TrainingRun, phase: ActivePhase, at: Position) -> float:
+    """Train one epoch; return its mean loss over all processes.
+
+    Raises TrainingError if the loss is not finite.
+    """
+    _seed_epoch(run, at.epoch)
+    _select_parameters(run, phase, at.in_phase)
+    train_mode(run.net)
+    total_loss = torch.zeros((), device=run.accelerator.device)
+    for i, (images, targets) in enumerate(run.loader):
+        total_loss += _train_batch(run, phase, images, targets)
+        run.step(f"epoch {at.epoch + 1}/{run.epochs}", i + 1, len(run.loader))
+    loss = float(run.accelerator.reduce(total_loss, "mean")) / len(run.loader)
+    if not math.isfinite(loss):
+        raise TrainingError(
+            f"the loss is not finite in epoch {at.epoch + 1}. Lower fit.lr or use "
+            f"fit.precision fp32.{best_so_far(run.folder)}"
+        )
+    return loss
+
+
+def _seed_epoch(run: TrainingRun, epoch: int) -> None:
+    # Each epoch has its own seed, so that a resumed run draws the same numbers as an unbroken one.
+    # Processes differ in their augmentations, but not in the order of faces.
+    seed = (run.recipe.seed * 100_003 + epoch) % 2**32
+    set_seed(seed, device_specific=True)
+    run.order.manual_seed(seed)
+
+
+def _select_parameters(run: TrainingRun, phase: ActivePhase, epoch: int) -> None:
+    """Freeze and unfreeze parameters if this epoch trains another part of the network."""
+    trained = trained_at(phase.spec, epoch, run.net.backbone)
+    if trained != phase.trained:
+        phase.trained = trained
+        freeze(run.net, trained)
+        phase.forward = in_parallel(run.net, run.accelerator, run.recipe.fit)
+
+
+def _train_batch(run: TrainingRun, phase: ActivePhase, images: Tensor, targets: Tensor) -> Tensor:
+    """Train on uint8 ``[N, C, S, S]`` and targets ``[N, classes]``; return the loss."""
+    fit, accelerator = run.recipe.fit, run.accelerator
+    x = run.normalise(images.float())
+    if run.mix:
+        x, targets = run.mix(x, targets)
+    with accelerator.accumulate(phase.forward):
+        with accelerator.autocast():
+            logits, _ = phase.forward(x)
+            loss = run.loss_of(logits.float(), targets)
+        accelerator.backward(loss)
+        if fit.grad_clip and accelerator.sync_gradients:
+            accelerator.clip_grad_norm_(run.net.parameters(), fit.grad_clip)
+        phase.optimizer.step()
+        if not fit.by_score:
+            phase.schedule.step()
+        phase.optimizer.zero_grad()
+    if phase.average and accelerator.sync_gradients:
+        phase.average.update(run.net)
+    return loss.detach()

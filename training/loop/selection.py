@@ -1,0 +1,128 @@
+"""Selection and calibration of the best epoch on held-out faces."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+
+from fer_edge.errors import CheckpointError, TrainingError
+from fer_edge.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from fer_edge.training.evaluation.calibrate import abstention_threshold, best_nll, fit_temperature
+from fer_edge.training.evaluation.metrics import metrics
+from fer_edge.training.loop.dataset import FaceDataset, predict_logits
+from fer_edge.training.loop.epochs import ActivePhase, TrainingRun
+from fer_edge.training.loop.processes import gpu_memory
+from fer_edge.training.loop.resume import Position, save_state
+from fer_edge.training.loop.run_folder import BEST, METRICS, STATE, Log, best_so_far
+from fer_edge.training.loop.targets import indices
+from fer_edge.training.models.lora import merged
+from fer_edge.training.models.network import ExpressionNet, parameter_count
+
+
+def record_epoch(
+    run: TrainingRun, phase: ActivePhase, at: Position, loss: float, started_s: float, log: Log
+) -> None:
+    """Score an epoch and advance ``at``; the first process saves the state and a better checkpoint.
+
+    ``started_s`` is the epoch's start on the monotonic clock.
+    """
+    fit = run.recipe.fit
+    candidate = merged(phase.average.module if phase.average else run.net)
+    scores = score_held_out(candidate, run.held_out, fit.batch, run.accelerator)
+    better = at.note(scores["held_calibrated_nll"], fit.min_delta)
+    lr = phase.schedule.get_last_lr()[0]
+    if fit.by_score:
+        phase.schedule.step(scores["held_calibrated_nll"])
+    if not run.accelerator.is_main_process:
+        return
+    if better:
+        save_best(candidate, run.facts | {"epoch": at.epoch}, run.folder)
+    seconds = time.monotonic() - started_s
+    log(
+        {
+            "epoch": at.epoch,
+            "phase": phase.number + 1,
+            "train_loss": loss,
+            **scores,
+            "lr": lr,
+            "seconds": seconds,
+            **gpu_memory(run.accelerator.device),
+        }
+    )
+    tensors = {name: part.state_dict() for name, part in phase.stateful.items()}
+    identity = {"recipe": json.dumps(run.recipe.as_dict()), "data": run.fingerprint}
+    save_state(run.folder / STATE, at, {**identity, **tensors})
+    run.say(
+        f"epoch {at.epoch:3d}/{run.epochs}  loss {loss:.4f}  "
+        f"held-out accuracy {scores['held_accuracy']:.4f}  balanced "
+        f"{scores['held_balanced_accuracy']:.4f}  nll {scores['held_nll']:.4f}  "
+        f"{seconds:.0f} s" + ("  best" if better else "")
+    )
+
+
+def score_held_out(
+    net: ExpressionNet, held_out: FaceDataset, batch: int, accelerator: Accelerator
+) -> dict[str, float]:
+    """Score the held-out faces in the first process, and send the scores to all processes."""
+    scores: dict[str, float] = {}
+    if accelerator.is_main_process:
+        logits = predict_logits(net, held_out, batch, accelerator.device)
+        truth = [face.label for face in held_out.faces]
+        report = metrics(logits.softmax(1).numpy(), truth, net.spec.labels)
+        scores = {
+            "held_accuracy": report["accuracy"],
+            "held_balanced_accuracy": report["balanced_accuracy"],
+            "held_nll": report["nll"],
+            "held_calibrated_nll": best_nll(logits, indices(held_out.faces, net.spec.labels)),
+        }
+    shared: list[dict[str, float]] = broadcast_object_list([scores])
+    return shared[0]
+
+
+def save_best(net: ExpressionNet, facts: dict[str, Any], folder: Path) -> None:
+    """Save the best checkpoint of a run. Raises TrainingError for weights too large for fp16."""
+    try:
+        save_checkpoint(Checkpoint(net, facts=facts), folder / BEST)
+    except CheckpointError as error:
+        raise TrainingError(
+            f"epoch {facts['epoch']}: {error}. Lower fit.lr.{best_so_far(folder)}"
+        ) from error
+
+
+def finish(run: TrainingRun, licence: str | None) -> None:
+    """Fit temperature and threshold of the best epoch, and write the run's curves and report."""
+    from fer_edge.training.reports.run_report import draw_curves, write_run_report
+
+    recipe, device, best = run.recipe, run.accelerator.device, run.folder / BEST
+    checkpoint = load_checkpoint(best)
+    logits = predict_logits(checkpoint.model.to(device), run.held_out, recipe.fit.batch, device)
+    labels = [face.label for face in run.held_out.faces]
+    truth = indices(run.held_out.faces, recipe.labels)
+    temperature = fit_temperature(logits, truth)
+    calibrated = (logits / temperature).softmax(1)
+    scores = metrics(calibrated.numpy(), labels, recipe.labels)
+    facts = checkpoint.facts | {
+        "held_out": {k: scores[k] for k in ("accuracy", "balanced_accuracy", "macro_f1", "ece")},
+        "licences": {"data": licence or "not stated"},
+    }
+    save_checkpoint(
+        replace(
+            checkpoint,
+            temperature=temperature,
+            abstain_below=abstention_threshold(calibrated, truth),
+            facts=facts,
+        ),
+        best,
+    )
+    draw_curves(run.folder / METRICS, run.folder / "curves.png")
+    write_run_report(run.folder, calibrated.numpy(), labels)
+    run.say(
+        f"Best epoch {checkpoint.facts['epoch']}, {parameter_count(checkpoint.model):,} "
+        f"parameters, temperature {temperature:.3f}: {best}"
+    )
