@@ -20,14 +20,23 @@ from fer_edge.cli.options import (
 
 @click.command()
 @click.argument("checkpoint", type=PATH)
-@click.option("--target", "targets", multiple=True, required=True,
-              help="coreml, onnxruntime, openvino, tensorrt, or all.")  # fmt: skip
+@click.option(
+    "--target",
+    "targets",
+    multiple=True,
+    required=True,
+    metavar="NAME",
+    help="Convert for this target: coreml, onnxruntime, openvino, tensorrt, or all. Repeatable.",
+)
 @click.option(
     "--precision",
     "precisions",
     multiple=True,
     default=("auto",),
-    help="fp32, fp16, bf16, int8, pal6, w8a8, all, or auto: only what is worth it here.",
+    show_default=True,
+    metavar="NAME",
+    help="Convert to this precision: fp32, fp16, bf16, int8, pal6, w8a8, all, or auto, which "
+    "keeps the Pareto front of latency and agreement. Repeatable.",
 )
 @out_option("Write this bundle, NAME.fer, or add the variants to it.", required=True)
 @data_option(

@@ -142,8 +142,8 @@ def split(
     """Split data sets; keep duplicates and subjects together.
 
     \b
-    Example: fer-edge data split kmu-fed/ -o kmu-split --shares 0.8,0.2 --by subject
-             fer-edge data split faces/ -o faces/split.csv          # a list, copies nothing
+    Example: fer-edge data split kmu-fed/ -o kmu --shares 0.8,0.2 --by subject
+             fer-edge data split faces/ -o faces/split.csv    # a list, copies nothing
     """
     from fer_edge.progress import progress
     from fer_edge.training.data.split import split_datasets

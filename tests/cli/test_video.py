@@ -13,10 +13,9 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from fer_edge import video
-from fer_edge.cli import main
 from fer_edge.errors import SourceError
 from fer_edge.monitor import DriverMonitor, Frames, WholeFrame
 from fer_edge.monitor.recorder import VideoRecorder
@@ -47,17 +46,8 @@ def clip(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    monkeypatch.chdir(tmp_path)
-
-    def invoke(*arguments: object) -> Result:
-        result = CliRunner().invoke(main, ["video", *map(str, arguments)])
-        assert result.exception is None or isinstance(result.exception, SystemExit), (
-            f"{result.exception!r} reached the user"
-        )
-        return result
-
-    return invoke
+def run(run: Callable[..., Result]) -> Callable[..., Result]:
+    return lambda *arguments: run("video", *arguments)
 
 
 def frames_of(path: Path) -> list[np.ndarray]:

@@ -1,0 +1,50 @@
+"""Fixtures that several commands' tests share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from fer_edge.cli import main
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Invoke ``fer-edge`` in an empty folder; any exception but an exit fails the test."""
+    monkeypatch.chdir(tmp_path)
+
+    def invoke(*arguments: object) -> Result:
+        result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+        assert result.exception is None or isinstance(result.exception, SystemExit), (
+            f"{result.exception!r} reached the user"
+        )
+        return result
+
+    return invoke
+
+
+@pytest.fixture
+def damaged_bundle(fake_bundle: Path) -> Path:
+    """Bundle in which one file does not match its hash."""
+    (fake_bundle / "fake-fp32" / "answers.json").write_bytes(b"{}")
+    return fake_bundle
+
+
+@pytest.fixture
+def somechip_bundle(fake_bundle: Path) -> Path:
+    """Bundle for a chip that fer_edge does not know."""
+    manifest = json.loads((fake_bundle / "bundle.json").read_text("utf-8"))
+    manifest["variants"][0]["target"] = "somechip"
+    (fake_bundle / "bundle.json").write_text(json.dumps(manifest), "utf-8")
+    return fake_bundle
+
+
+@pytest.fixture
+def text_named_jpg(tmp_path: Path) -> Path:
+    path = tmp_path / "notes.jpg"
+    path.write_text("not a picture")
+    return path

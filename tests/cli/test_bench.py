@@ -1,0 +1,43 @@
+"""``fer-edge bench``: table, JSON and report files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+def test_bench_prints_pure_json_and_writes_it(run: Any, fake_bundle: Path, tmp_path: Path) -> None:
+    out = tmp_path / "report.json"
+    arguments = ["--batch-sizes", "1,2", "--budget-s", "0.2", "--json", "-o", out]
+    result = run("bench", fake_bundle, *arguments)
+    assert result.exit_code == 0
+    report = json.loads(result.stdout)
+    assert [row["batch"] for row in report["rows"]] == [1, 2]
+    assert json.loads(out.read_text("utf-8")) == report
+
+
+def test_bench_prints_a_table(run: Any, fake_bundle: Path) -> None:
+    result = run("bench", fake_bundle, "--batch-sizes", "1", "--budget-s", "0.2")
+    assert result.exit_code == 0
+    assert "fake/fp32" in result.stdout
+    assert "fresh process" in result.stdout
+
+
+def test_bench_says_that_nothing_of_a_bundle_runs_here(run: Any, somechip_bundle: Path) -> None:
+    result = run("bench", somechip_bundle, "--budget-s", "0.1")
+    assert result.exit_code in (0, 5)
+    assert "somechip" in result.output
+
+
+def test_bench_says_that_it_cannot_write_its_report(run: Any, fake_bundle: Path) -> None:
+    arguments = ["--batch-sizes", "1", "--budget-s", "0.1", "-o", "no/such/folder/report.json"]
+    result = run("bench", fake_bundle, *arguments)
+    assert result.exit_code != 0
+    assert "report.json" in result.stderr
+
+
+def test_all_as_a_target_restricts_nothing(run: Any, fake_bundle: Path) -> None:
+    arguments = ["--batch-sizes", "1", "--budget-s", "0.2", "--json"]
+    result = run("bench", fake_bundle, "--target", "all", "--precision", "all", *arguments)
+    assert [row["batch"] for row in json.loads(result.stdout)["rows"]] == [1]

@@ -1,0 +1,86 @@
+"""Errors of every command: one sentence and the promised exit code."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fer_edge.shipped import FACES
+
+HAPPY = FACES / "happiness.png"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["predict", "nowhere.png", "--bundle", "{fake}"], 3),
+        (["predict", "{happy}", "--bundle", "nowhere.fer"], 4),
+        (["predict", "{happy}", "--bundle", "{fake}", "--target", "nochip"], 5),
+        (["predict", "{happy}", "--bundle", "{fake}", "--target", "openvino"], 5),
+        (["predict", "{happy}", "--bundle", "{fake}", "--precision", "int4"], 5),
+        (["predict", "{happy}", "--bundle", "{fake}", "--box", "500", "0", "9", "9"], 3),
+        (["inspect", "nowhere.fer"], 4),
+        (["bench", "nowhere.fer"], 4),
+        (["evaluate", "{fake}", "--data", "{happy}", "-o", "report.pdf"], 3),
+        (["export", "nowhere", "--format", "onnx", "-o", "x.onnx"], 4),
+        (["embed", "nowhere.png", "-o", "x.npz"], 3),
+        (["embed", "{happy}", "-o", "x.pkl"], 3),
+        (["embed", "{happy}", "--model", "{fake}", "-o", "no/such/folder/x.npz"], 3),
+        (["bench", "{fake}", "--batch-sizes", "0"], 3),
+        (["evaluate", "nowhere.fer", "--data", "{faces}"], 4),
+        (["evaluate", "nowhere", "--data", "{faces}"], 4),
+        (["evaluate", "{fake}", "--data", "nowhere"], 3),
+        (["evaluate", "{fake}", "--data", "{faces}", "--split", "exam"], 3),
+        (["evaluate", "{fake}", "--data", "{faces}", "--split", "none"], 3),
+        (["evaluate", "{fake}", "--data", "{faces}", "--target", "nochip"], 5),
+        (["serve", "--bundle", "nowhere.fer"], 4),
+        (["serve", "--bundle", "{fake}", "--detector", "nowhere.onnx"], 3),
+        (["serve", "--bundle", "{fake}", "--host", "no.such.host.invalid"], 3),
+        (["serve", "--bundle", "{fake}", "--token", ""], 3),
+        (["train", "no-such-recipe", "--data", "{faces}"], 3),
+        (["train", "edge-default", "--data", "nowhere"], 3),
+        (["train", "edge-default", "--data", "{faces}", "--set", "fit.epochz=3"], 3),
+        (["train", "edge-default", "--data", "{faces}", "--set", "fit.epochs=["], 3),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else str(value),
+)
+def test_our_errors_are_one_sentence_and_their_exit_code(
+    run: Any, fake_bundle: Path, arguments: list[str], code: int
+) -> None:
+    names = {"fake": fake_bundle, "happy": HAPPY, "faces": FACES}
+    result = run(*(argument.format(**names) for argument in arguments))
+    assert result.exit_code == code
+    assert result.stdout == ""
+    assert len(result.stderr.strip()) > 20
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("command", ["predict", "inspect", "bench", "evaluate"])
+def test_a_damaged_bundle_ends_with_4(run: Any, damaged_bundle: Path, command: str) -> None:
+    arguments = {
+        "predict": [HAPPY, "--bundle", damaged_bundle],
+        "evaluate": [damaged_bundle, "--data", FACES],
+    }.get(command, [damaged_bundle])
+    result = run(command, *arguments)
+    assert result.exit_code == 4
+    assert "answers.json" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(("library", "extra"), [("torch", "train"), ("rich", "bench")])
+def test_a_missing_library_ends_with_5_and_the_line_that_installs_it(
+    library: str, extra: str
+) -> None:
+    code = (
+        f"import sys; sys.modules[{library!r}] = None; from fer_edge.cli import main; "
+        "main(['train', 'edge-default', '--data', 'nowhere'])"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 5
+    assert f"pip install 'fer-edge[{extra}]'" in done.stderr
+    assert "Traceback" not in done.stderr

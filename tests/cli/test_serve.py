@@ -1,0 +1,12 @@
+"""``fer-edge serve``: refusals before the service starts; tests/service has the rest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def test_an_empty_token_does_not_open_the_service(run: Any, monkeypatch: Any) -> None:
+    monkeypatch.setenv("FER_EDGE_TOKEN", "")
+    result = run("serve")
+    assert result.exit_code == 3
+    assert "FER_EDGE_TOKEN" in result.stderr
