@@ -143,7 +143,7 @@ def split(
 
     \b
     Example: fer-edge data split kmu-fed/ -o kmu --shares 0.8,0.2 --by subject
-             fer-edge data split faces/ -o faces/split.csv   # lists files, copies none
+             fer-edge data split faces/ -o faces/split.csv  # copies no files
     """
     from fer_edge.progress import progress
     from fer_edge.training.data.split import split_datasets
