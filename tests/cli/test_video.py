@@ -1,4 +1,4 @@
-"""``fer-edge video``: what it draws, writes, prints, refuses, and how it ends."""
+"""``fer-edge video``: drawn frames, files, summary, refusals and exit codes."""
 
 from __future__ import annotations
 
@@ -16,9 +16,6 @@ import pytest
 from click.testing import Result
 
 from fer_edge import video
-from fer_edge.errors import SourceError
-from fer_edge.monitor import DriverMonitor, Frames, WholeFrame
-from fer_edge.monitor.recorder import VideoRecorder
 from fer_edge.shipped import FACES
 
 FRAMES, HZ = 24, 12.0
@@ -62,10 +59,8 @@ def frames_of(path: Path) -> list[np.ndarray]:
 def test_a_clip_becomes_a_drawn_video_events_and_a_summary(
     run: Any, clip: Path, tmp_path: Path
 ) -> None:
-    done = run(
-        clip, "--whole-frame", "--save", "out.mp4", "--events", "events.jsonl", "--json",
-        "--target", "onnxruntime", "--precision", "fp32",
-    )  # fmt: skip
+    outs = ["--save", "out.mp4", "--events", "events.jsonl", "--json"]
+    done = run(clip, "--whole-frame", *outs, "--target", "onnxruntime", "--precision", "fp32")
     assert done.exit_code == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["variant"] == "onnxruntime/fp32"
@@ -143,9 +138,14 @@ def test_seconds_end_it(run: Any, clip: Path, fake_bundle: Path) -> None:
     ],
 )
 def test_what_cannot_be_done_is_a_sentence_and_a_code(
-    run: Any, clip: Path, fake_bundle: Path, tmp_path: Path,
-    arguments: list[str], code: int, says: str,
-) -> None:  # fmt: skip
+    run: Any,
+    clip: Path,
+    fake_bundle: Path,
+    tmp_path: Path,
+    arguments: list[str],
+    code: int,
+    says: str,
+) -> None:
     (tmp_path / "text.mp4").write_text("not a video")
     names = {"clip": clip, "text": tmp_path / "text.mp4"}
     given = [argument.format(**names) for argument in arguments]
@@ -173,9 +173,8 @@ def test_a_clip_that_breaks_off_ends_with_3_and_keeps_what_was_seen(
     whole = write_clip(tmp_path / "whole.avi", code="MJPG").read_bytes()
     broken = tmp_path / "broken.avi"
     broken.write_bytes(whole[: len(whole) // 2])
-    done = run(
-        broken, "--whole-frame", "--bundle", fake_bundle, "--save", "out.mp4", "--json"
-    )  # fmt: skip
+    outs = ["--save", "out.mp4", "--json"]
+    done = run(broken, "--whole-frame", "--bundle", fake_bundle, *outs)
     assert done.exit_code == 3
     assert "damaged" in done.stderr
     report = json.loads(done.stdout)
@@ -207,66 +206,6 @@ def test_a_camera_that_is_not_there_ends_with_3(
     done = run("99", "--whole-frame", "--bundle", fake_bundle, "--headless")
     assert done.exit_code == 3
     assert "camera 99" in done.stderr
-
-
-def test_a_camera_is_watched_for_some_seconds(fake_bundle: Path, tmp_path: Path) -> None:
-    """Live frames, faster than real time; dropped ones are counted."""
-    frames = [(k / 30, picture) for k, picture in enumerate(noise(60)._frames)]
-    with (
-        DriverMonitor(fake_bundle, Frames(frames, live=True), detector=WholeFrame()) as monitor,
-        VideoRecorder(tmp_path / "out.mp4", 30) as recorder,
-    ):
-        tally, fault = video.watch(monitor, live=True, recorder=recorder, seconds=1)
-    report = tally.as_dict()
-    assert fault is None
-    assert report["frames"] + report["dropped"] >= 31
-    assert recorder.frames >= 1
-
-
-def noise(count: int) -> Frames:
-    rng = np.random.default_rng(1)
-    return Frames([rng.integers(0, 256, (64, 64, 3), np.uint8) for _ in range(count)], hz=30)
-
-
-def test_ctrl_c_keeps_a_whole_video(fake_bundle: Path, tmp_path: Path) -> None:
-    def interrupt(tally: video.Tally) -> None:
-        if tally.frames == 5:
-            raise KeyboardInterrupt
-
-    path = tmp_path / "out.mp4"
-    with (
-        DriverMonitor(fake_bundle, noise(9), detector=WholeFrame()) as monitor,
-        VideoRecorder(path, 30) as recorder,
-    ):
-        tally, fault = video.watch(monitor, live=False, recorder=recorder, tick=interrupt)
-    assert (tally.frames, fault) == (5, None)
-    assert len(frames_of(path)) == 5
-
-
-def test_a_picture_that_shows_nothing_is_not_replaced_by_an_older_one(
-    fake_bundle: Path, tmp_path: Path
-) -> None:
-    bright = [np.full((64, 64, 3), 255, np.uint8)] * 2
-    frames = [*noise(3)._frames, *bright]
-    path = tmp_path / "out.mp4"
-    with (
-        DriverMonitor(fake_bundle, Frames(frames, hz=30), detector=WholeFrame()) as monitor,
-        VideoRecorder(path, 30) as recorder,
-    ):
-        tally, _ = video.watch(monitor, live=False, recorder=recorder)
-    assert tally.health_s["lost"] > 0
-    drawn = frames_of(path)
-    assert len(drawn) == 5
-    assert drawn[2][:30].mean() > 50
-    assert drawn[4][:30].mean() < 10
-
-
-def test_an_empty_source_is_an_error(fake_bundle: Path) -> None:
-    with (
-        DriverMonitor(fake_bundle, Frames([], hz=30), detector=WholeFrame()) as monitor,
-        pytest.raises(SourceError, match="no frame"),
-    ):
-        video.watch(monitor, live=False)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no pseudo terminals there")

@@ -1,0 +1,83 @@
+"""Watching a source: live frames, Ctrl-C, lost pictures, an empty source."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from fer_edge import video
+from fer_edge.errors import SourceError
+from fer_edge.monitor import DriverMonitor, Frames, WholeFrame
+from fer_edge.monitor.recorder import VideoRecorder
+
+
+def noise(count: int) -> Frames:
+    rng = np.random.default_rng(1)
+    return Frames([rng.integers(0, 256, (64, 64, 3), np.uint8) for _ in range(count)], hz=30)
+
+
+def frames_of(path: Path) -> list[np.ndarray]:
+    capture = cv2.VideoCapture(str(path))
+    frames = []
+    while (got := capture.read())[0]:
+        frames.append(got[1])
+    capture.release()
+    return frames
+
+
+def test_a_camera_is_watched_for_some_seconds(fake_bundle: Path, tmp_path: Path) -> None:
+    """Live frames, faster than real time; dropped ones are counted."""
+    frames = [(k / 30, picture) for k, picture in enumerate(noise(60)._frames)]
+    with (
+        DriverMonitor(fake_bundle, Frames(frames, live=True), detector=WholeFrame()) as monitor,
+        VideoRecorder(tmp_path / "out.mp4", 30) as recorder,
+    ):
+        tally, fault = video.watch(monitor, live=True, recorder=recorder, seconds=1)
+    report = tally.as_dict()
+    assert fault is None
+    assert report["frames"] + report["dropped"] >= 31
+    assert recorder.frames >= 1
+
+
+def test_ctrl_c_keeps_a_whole_video(fake_bundle: Path, tmp_path: Path) -> None:
+    def interrupt(tally: video.Tally) -> None:
+        if tally.frames == 5:
+            raise KeyboardInterrupt
+
+    path = tmp_path / "out.mp4"
+    with (
+        DriverMonitor(fake_bundle, noise(9), detector=WholeFrame()) as monitor,
+        VideoRecorder(path, 30) as recorder,
+    ):
+        tally, fault = video.watch(monitor, live=False, recorder=recorder, tick=interrupt)
+    assert (tally.frames, fault) == (5, None)
+    assert len(frames_of(path)) == 5
+
+
+def test_a_picture_that_shows_nothing_is_not_replaced_by_an_older_one(
+    fake_bundle: Path, tmp_path: Path
+) -> None:
+    bright = [np.full((64, 64, 3), 255, np.uint8)] * 2
+    frames = [*noise(3)._frames, *bright]
+    path = tmp_path / "out.mp4"
+    with (
+        DriverMonitor(fake_bundle, Frames(frames, hz=30), detector=WholeFrame()) as monitor,
+        VideoRecorder(path, 30) as recorder,
+    ):
+        tally, _ = video.watch(monitor, live=False, recorder=recorder)
+    assert tally.health_s["lost"] > 0
+    drawn = frames_of(path)
+    assert len(drawn) == 5
+    assert drawn[2][:30].mean() > 50
+    assert drawn[4][:30].mean() < 10
+
+
+def test_an_empty_source_is_an_error(fake_bundle: Path) -> None:
+    with (
+        DriverMonitor(fake_bundle, Frames([], hz=30), detector=WholeFrame()) as monitor,
+        pytest.raises(SourceError, match="no frame"),
+    ):
+        video.watch(monitor, live=False)
