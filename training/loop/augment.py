@@ -1,4 +1,4 @@
-"""Random changes to a face that do not change its expression, with torchvision v2."""
+"""Random augmentations of training faces, with torchvision v2."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ Change = Callable[[Tensor], Tensor]
 Mix = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 _PERSPECTIVE = 0.2
-"""Corners move by at most a tenth of the side."""
+"""Distortion scale: corners move by at most half this share of the side."""
 _BLUR_PX, _BLUR_SIGMA_PX = 5, (0.5, 1.1)
 
 
 def augmentation(spec: Augment, size_px: int) -> Change | None:
-    """uint8 ``[C, size_px, size_px]`` in, uint8 ``[C, S, S]`` out; S is crop_px or size_px.
+    """Return the augmentation of a recipe, or None if it changes nothing.
 
-    None if nothing changes.
+    It takes uint8 ``[C, size_px, size_px]`` and returns uint8 ``[C, S, S]``; S is ``crop_px`` or
+    ``size_px``.
     """
     steps: list[Change] = [*in_car(spec.incar)]
     if spec.flip:
@@ -59,7 +60,10 @@ def augmentation(spec: Augment, size_px: int) -> Change | None:
 
 
 def mixing(spec: Augment, classes: int) -> Mix | None:
-    """Pairs of a batch mixed, pictures ``[N, C, S, S]`` and targets ``[N, classes]`` alike."""
+    """Return MixUp, CutMix, or a random choice of both; None if the recipe has neither.
+
+    It takes and returns float images ``[N, C, S, S]`` and targets ``[N, classes]``.
+    """
     mixes: list[Mix] = []
     if spec.mixup:
         mixes.append(v2.MixUp(alpha=spec.mixup, num_classes=classes))

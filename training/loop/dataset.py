@@ -1,4 +1,4 @@
-"""Faces as a network takes them, and what a network says of them."""
+"""Faces as network input, and predictions for them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,14 @@ from fer_edge.training.models.network import InputSpec, Normalise
 
 
 class FaceDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Faces as the network's uint8 ``[C, S, S]``, with its target ``[classes]``."""
+    """Faces as uint8 ``[C, S, S]``, in the network's colour, with targets ``[classes]``.
+
+    Args:
+        faces: Faces to read.
+        targets: Targets float32 ``[N, classes]``; None for faces that are only predicted.
+        spec: Input of the network.
+        change: Augmentation of each image, or None.
+    """
 
     def __init__(
         self,
@@ -42,7 +49,7 @@ class FaceDataset(Dataset[tuple[Tensor, Tensor]]):
 
 @torch.no_grad()
 def predict_logits(net: nn.Module, faces: FaceDataset, batch: int, device: torch.device) -> Tensor:
-    """Logits float32 ``[N, classes]`` on the CPU, in fp32 and eval mode."""
+    """Return logits float32 ``[N, classes]`` on the CPU, computed in fp32 and eval mode."""
     net.eval()
     normalise = Normalise(faces.spec).to(device)
     loader = DataLoader(faces, batch_size=batch)

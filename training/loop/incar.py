@@ -1,10 +1,10 @@
-"""What a camera in a car does to a face: light, lens and things that are worn. One share each.
+"""Simulated in-car effects on faces: light, noise, motion blur, glasses and masks.
 
     python -m fer_edge.training.loop.incar docs/images/in-car.png
 
-draws the contact sheet, from the composite faces that ship. Each change takes and gives float32
-``[C, S, S]`` in 0..1, C 1 or 3, and draws its strength from torch's random numbers. Places are
-those of a face that fills its crop, as in FER2013: eyes at 0.37 of the height, mouth at 0.75.
+draws the contact sheet from the composite faces that ship. Each effect takes and returns float32
+``[C, S, S]`` in 0..1, C 1 or 3, and draws its strength from torch's random numbers. Positions
+assume a face that fills its crop, as in FER2013: eyes at 0.37 of the height, mouth at 0.75.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Change = Callable[[Tensor], Tensor]
 
 
 def in_car(spec: InCar) -> list[Change]:
-    """The changes that the recipe asks for, in this order; uint8 ``[C, S, S]`` in and out."""
+    """Return the recipe's effects, in a fixed order; each takes and returns uint8 ``[C, S, S]``."""
     return [_sometimes(CHANGES[name], share) for name, share in asdict(spec).items() if share]
 
 
@@ -39,13 +39,16 @@ def _sometimes(change: Change, share: float) -> Change:
 
 
 def changed(change: Change, pixels: Tensor) -> Tensor:
-    """One change of uint8 ``[C, S, S]``, rounded and clipped to uint8 again."""
+    """Apply one effect to uint8 ``[C, S, S]``; round and clip the result to uint8."""
     return (255 * change(pixels.float() / 255)).round().clamp(0, 255).to(torch.uint8)
 
 
 def near_infrared(x: Tensor) -> Tensor:
-    """A lamp beside the camera at 850 or 940 nm: no colour, bright skin with little contrast
-    inside, and darkness where the light falls off. Red comes nearest to it."""
+    """Simulate a lamp beside the camera at 850 or 940 nm.
+
+    The image has no colour, bright skin of little contrast, and dark edges. The red channel is
+    the closest to near infrared and weighs most.
+    """
     if x.shape[0] == 3:
         x = torch.einsum("c,chw->hw", torch.tensor([0.7, 0.25, 0.05]), x).expand(3, -1, -1)
     x = x.clamp_min(0).pow(_between(0.55, 0.8))
@@ -57,8 +60,10 @@ def near_infrared(x: Tensor) -> Tensor:
 
 
 def night_noise(x: Tensor) -> Tensor:
-    """A few photons, and a sensor that amplifies them: shot noise, read noise, and a dark face.
-    Noise without colour: such cameras have none at night, or smooth it away."""
+    """Simulate a camera at night: shot noise, read noise, and a dark face.
+
+    The noise has no colour: such cameras record none at night, or smooth it away.
+    """
     photons = _between(10, 50)  # of a white pixel
     luma = x.mean(0, keepdim=True).clamp(0, 1)
     shot = torch.poisson(luma * photons) / photons - luma
@@ -66,7 +71,7 @@ def night_noise(x: Tensor) -> Tensor:
 
 
 def sun_glare(x: Tensor) -> Tensor:
-    """A low sun at the edge of the picture: a saturated disc, and haze over everything."""
+    """Simulate a low sun at the edge of the image: a saturated disc, and haze everywhere."""
     across, down = _places(x)
     angle = _between(0, 2 * np.pi)
     sun_x, sun_y = 0.5 + 0.6 * np.cos(angle), 0.5 + 0.6 * np.sin(angle)
@@ -77,7 +82,7 @@ def sun_glare(x: Tensor) -> Tensor:
 
 
 def half_lit(x: Tensor) -> Tensor:
-    """Light through one window: one side of the face bright, the other nearly dark."""
+    """Simulate light through one window: one side of the face bright, the other nearly dark."""
     across, down = _places(x)
     angle = _between(-0.5, 0.5) + (np.pi if float(torch.rand(())) < 0.5 else 0.0)
     along = (across - 0.5) * np.cos(angle) + (down - 0.5) * np.sin(angle)
@@ -87,7 +92,7 @@ def half_lit(x: Tensor) -> Tensor:
 
 
 def sunglasses(x: Tensor) -> Tensor:
-    """Two dark lenses, a bridge and a line to each ear; what is behind them shines through."""
+    """Add sunglasses: two dark, slightly transparent lenses, a bridge and a line to each ear."""
     across, down = _places(x)
     middle, height = _between(0.46, 0.54), _between(0.34, 0.41)
     half, tall = _between(0.15, 0.19), _between(0.1, 0.14)
@@ -105,7 +110,7 @@ def sunglasses(x: Tensor) -> Tensor:
 
 
 def mask(x: Tensor) -> Tensor:
-    """A face mask from the nose to the chin, light or dark, with a few folds."""
+    """Add a face mask from the nose to the chin, light or dark, with a few folds."""
     across, down = _places(x)
     middle, top = _between(0.46, 0.54), _between(0.53, 0.6)
     width = _between(0.36, 0.44)
@@ -116,14 +121,15 @@ def mask(x: Tensor) -> Tensor:
     if x.shape[0] == 3:  # white, blue or black, never far from grey
         colour = colour + torch.tensor([-0.04, 0.0, 0.06]).view(3, 1, 1) * _between(0, 1)
     folds = 1 - 0.12 * (0.5 + 0.5 * torch.sin(down * _between(40, 60))) * (down > top)
-    # The light of the upper face falls on it, column by column: nothing of the mouth shows.
+    # The mask takes its light from the upper face, column by column, so that no trace of the
+    # mouth remains.
     forehead = x[:, : x.shape[1] // 2].mean((0, 1))[None]
     light = 0.75 + 0.5 * F.avg_pool1d(forehead, 9, 1, 4, count_include_pad=False)
     return x * (1 - inside) + (colour * folds * light) * inside
 
 
 def motion_blur(x: Tensor) -> Tensor:
-    """A line of 6 to 16 % of the picture in any direction: a turning head, a bump in the road."""
+    """Blur along a line of 6 to 16 % of the side, in any direction: a turning head, a bump."""
     size = max(3, round(_between(0.06, 0.16) * x.shape[-1])) | 1
     angle, reach = _between(0, np.pi), size // 2
     kernel = torch.zeros(size, size)
@@ -151,7 +157,7 @@ def _between(low: float, high: float) -> float:
 
 
 def _places(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Column and row of each pixel, 0..1, ``[S, S]`` both."""
+    """Return column and row of each pixel, 0..1, each ``[S, S]``."""
     down, across = torch.meshgrid(
         torch.linspace(0, 1, x.shape[1]), torch.linspace(0, 1, x.shape[2]), indexing="ij"
     )
@@ -159,7 +165,7 @@ def _places(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _soft(inside: Tensor) -> Tensor:
-    """0 outside, 1 inside, with an edge of about a pixel at 48 px."""
+    """Return 0 outside and 1 inside, with an edge of about one pixel at 48 px."""
     return (6 * inside).clamp(0, 1)
 
 

@@ -1,4 +1,4 @@
-"""Batches to train on."""
+"""Training batches."""
 
 from __future__ import annotations
 
@@ -23,8 +23,11 @@ def train_loader(
     spec: InputSpec,
     order: torch.Generator,
 ) -> DataLoader[Any]:
-    """Parts of batches, of uint8 ``[N, C, S, S]`` and float32 ``[N, classes]``, in the order that
-    ``order`` draws anew for each epoch. A part that would not be full is left out."""
+    """Return a loader of uint8 images ``[N, C, S, S]`` and float32 targets ``[N, classes]``.
+
+    N is ``fit.part``. ``order`` draws the order of faces for each epoch. An incomplete last part
+    is dropped.
+    """
     fit = recipe.fit
     sampler = None
     if fit.sampling == "balanced":

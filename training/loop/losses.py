@@ -1,4 +1,4 @@
-"""What is minimised: cross entropy or focal loss of soft targets, with class weights or not."""
+"""Losses of soft targets: cross-entropy and focal loss, optionally with class weights."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def loss_function(fit: Fit, faces: Sequence[LabelledFace], labels: Sequence[str]) -> Loss:
-    """Logits and targets, both float32 ``[N, classes]``, to their mean loss in nats."""
+    """Return the recipe's loss.
+
+    It maps logits and targets, both float32 ``[N, classes]``, to their mean loss in nats.
+    """
     weights = class_weights(faces, labels) if fit.class_weights else None
     kind, _, gamma = fit.loss.partition(" ")
 
@@ -29,9 +32,9 @@ def loss_function(fit: Fit, faces: Sequence[LabelledFace], labels: Sequence[str]
 
 
 def class_weights(faces: Sequence[LabelledFace], labels: Sequence[str]) -> Tensor:
-    """Float32 ``[classes]``, inverse to the number of faces, and 1 on the average face.
+    """Return weights float32 ``[classes]``, inverse to the number of faces of each class.
 
-    A class without faces weighs nothing.
+    The mean weight of a face is 1. A class without faces has the weight 0.
     """
     count = torch.tensor([float(sum(face.label == name for face in faces)) for name in labels])
     present = int((count > 0).sum())
@@ -41,7 +44,7 @@ def class_weights(faces: Sequence[LabelledFace], labels: Sequence[str]) -> Tenso
 def focal(
     logits: Tensor, targets: Tensor, gamma: float, weights: Tensor | None, smoothing: float
 ) -> Tensor:
-    """Cross entropy in which a class that is answered well counts less (Lin et al., 2017).
+    """Return the focal loss, in which well classified faces count less (Lin et al., 2017).
 
     For soft targets t: the mean over faces of ``-sum_c w_c t_c (1 - p_c)^gamma log p_c``.
     """

@@ -1,4 +1,4 @@
-"""One process or several, on a CPU, NVIDIA or Apple GPU: what Accelerate needs to be told."""
+"""Set-up of Accelerate: one process or several, on a CPU, NVIDIA or Apple GPU."""
 
 from __future__ import annotations
 
@@ -16,43 +16,47 @@ from fer_edge.training.config.schema import Fit
 
 
 def accelerator_for(fit: Fit) -> Accelerator:
-    """Takes the best device that is here. Raises RecipeError for what that one cannot do."""
-    # A second run in one process may want another precision than Accelerate remembers.
+    """Return an accelerator on the best device of this machine.
+
+    Raises RecipeError for a precision or batch that the device or the processes cannot handle, and
+    TrainingError if the started processes do not find each other.
+    """
+    # A second run in the same process may use another precision; Accelerate keeps the first.
     AcceleratorState._reset_state(reset_partial_state=True)
     GradientState._reset_state()
     started = int(os.environ.get("WORLD_SIZE", 1))
     try:
         accelerator = Accelerator(
-            # Started as one of several without NVIDIA GPUs, Accelerate has to be told so.
+            # Several processes without NVIDIA GPUs: Accelerate does not detect this by itself.
             cpu=started > 1 and not torch.cuda.is_available(),
             mixed_precision={"fp32": "no"}.get(fit.precision, fit.precision),
             gradient_accumulation_steps=fit.accumulate,
-            # The processes share a batch: how many there are does not change what is learnt.
+            # Processes share each batch, so their number does not change the result.
             dataloader_config=DataLoaderConfiguration(split_batches=True),
         )
     except ValueError as error:
         raise RecipeError(
-            f"{fit.precision} does not work here: {error}. Use --set fit.precision=fp32"
+            f"{fit.precision} does not work on this machine: {error}. Use --set fit.precision=fp32"
         ) from error
     if accelerator.num_processes != started:
         raise TrainingError(
-            f"{started} processes were started and {accelerator.num_processes} found each other: "
-            "each would train alone, into the same folder"
+            f"expected {started} processes, but {accelerator.num_processes} found each other: each "
+            "would train alone, into the same folder. Start them with torchrun or accelerate launch"
         )
     if fit.part % accelerator.num_processes:
         raise RecipeError(
-            f"expected a number of faces that {accelerator.num_processes} processes can share, got "
-            f"{fit.part} (fit.batch / fit.accumulate)"
+            f"expected fit.batch / fit.accumulate to be a multiple of {accelerator.num_processes} "
+            f"processes, got {fit.part}. Change fit.batch or the number of processes"
         )
     return accelerator
 
 
 def in_parallel(net: nn.Module, accelerator: Accelerator, fit: Fit) -> nn.Module:
-    """The network to call in training, whose gradients are the mean over all processes.
+    """Wrap the network so that gradients are averaged over all processes.
 
-    To be called again when other parameters are trained: it looks at them only here.
-    Accelerate's own wrapper is not used, because it leaves autocast in the network for good, and
-    held-out faces are to be judged in fp32.
+    Call it again after freezing or unfreezing parameters: DistributedDataParallel registers the
+    trainable ones once. Accelerate's own wrapper leaves autocast in the network, but held-out
+    faces are scored in fp32.
     """
     if accelerator.num_processes > 1:
         devices = [accelerator.device.index] if accelerator.device.type == "cuda" else None
@@ -61,7 +65,7 @@ def in_parallel(net: nn.Module, accelerator: Accelerator, fit: Fit) -> nn.Module
 
 
 def gpu_memory(device: torch.device) -> dict[str, float]:
-    """The most that tensors took so far, where there is a GPU to ask."""
+    """Return the peak memory of tensors in MiB; empty without an NVIDIA GPU."""
     if device.type != "cuda":
         return {}
     return {"gpu_memory_mib": torch.cuda.max_memory_allocated(device) / 2**20}

@@ -1,4 +1,4 @@
-"""Where a run stands, and the file from which it goes on after it was killed."""
+"""Position of a run, and the state file that a killed run resumes from."""
 
 from __future__ import annotations
 
@@ -14,8 +14,17 @@ from fer_edge.errors import TrainingError
 
 @dataclass
 class Position:
-    """epoch: whole epochs done, in_phase: of the present phase. best: the least score so far, and
-    its epoch, from 1. mark: the score that patience measures from, stale: epochs since."""
+    """Position of a run, and its scores so far. Lower scores are better.
+
+    Attributes:
+        epoch: Complete epochs of the run.
+        phase: Index of the current phase, from 0.
+        in_phase: Complete epochs of the current phase.
+        best: Lowest score so far.
+        best_epoch: Epoch of the lowest score, from 1.
+        mark: Score that early stopping compares with.
+        stale: Epochs since ``mark``.
+    """
 
     epoch: int = 0
     phase: int = 0
@@ -26,11 +35,11 @@ class Position:
     stale: int = 0
 
     def begin(self, phase: int) -> None:
-        """Another phase has patience anew."""
+        """Begin a phase; early stopping starts again."""
         self.phase, self.in_phase, self.mark, self.stale = phase, 0, float("inf"), 0
 
     def note(self, score: float, min_delta: float) -> bool:
-        """Count an epoch with its score, of which less is better. True if it is the best so far."""
+        """Count an epoch and its score; return True if it is the best so far."""
         self.epoch += 1
         self.in_phase += 1
         self.stale += 1
@@ -54,13 +63,18 @@ def save_state(path: Path, at: Position, state: dict[str, Any]) -> None:
 
 
 def load_state(path: Path, recipe: str, data: str) -> tuple[Position, dict[str, Any]]:
-    """What save_state wrote. Raises TrainingError for another recipe, other data, or a damaged
-    file."""
+    """Read what save_state wrote.
+
+    Raises TrainingError for a damaged file, another recipe, or other data.
+    """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         at = Position(**state["at"])
     except Exception as error:  # whatever a damaged archive makes torch raise
-        raise TrainingError(f"{path} cannot be read: {error}. Train into another folder") from error
+        raise TrainingError(f"cannot read {path}: {error}. Train into another folder") from error
     if state["recipe"] != recipe or state["data"] != data:
-        raise TrainingError(f"{path.parent} was started with another recipe or other data")
+        raise TrainingError(
+            f"{path.parent} was started with another recipe or other data. Resume with those, or "
+            "train into another folder"
+        )
     return at, state

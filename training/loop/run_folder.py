@@ -1,4 +1,4 @@
-"""The folder of a run: everything that is known of it, and sentences for what stops it."""
+"""Run folder: recipe, environment, metrics and TensorBoard log; errors of writing."""
 
 from __future__ import annotations
 
@@ -34,9 +34,11 @@ Log = Callable[[dict[str, Any]], None]
 
 
 def claim(run: Path, resume: bool) -> None:
-    """Make the folder. Raises TrainingError where one with a run in it must not be used."""
+    """Make the run folder. Raises TrainingError if it holds a run and ``resume`` is off."""
     if (run / STATE).exists() and not resume:
-        raise TrainingError(f"{run} holds a run already. Add --resume to go on, or choose another")
+        raise TrainingError(
+            f"{run} holds a run already. Continue it with --resume, or choose another folder"
+        )
     try:
         run.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -47,11 +49,13 @@ def claim(run: Path, resume: bool) -> None:
 def writing(
     recipe: Recipe, run: Path, facts: dict[str, Any], accelerator: Accelerator, epochs: int
 ) -> Iterator[Log]:
-    """Writes what is known at the start, and gives what adds an epoch's row to metrics.jsonl and
-    the TensorBoard log. Rows after the first ``epochs``, which a resumed run is about to do
-    again, are dropped. The first process alone writes.
+    """Write the facts of a run; yield a function that logs one epoch.
 
-    What fills memory or the disk meanwhile becomes a TrainingError that says what to change.
+    The function adds a row to metrics.jsonl and the TensorBoard log. Rows after the first
+    ``epochs``, which a resumed run repeats, are dropped. Only the first process writes.
+
+    Raises TrainingError, with the setting to change, if memory or disk space runs out in the
+    block.
     """
     with _sentences(recipe, run):
         if not accelerator.is_main_process:
@@ -63,7 +67,7 @@ def writing(
 
 
 def _write_facts(run: Path, facts: dict[str, Any], accelerator: Accelerator) -> None:
-    """recipe.yaml, which trains the same again, and run.json."""
+    """Write run.json, and recipe.yaml, from which the run can be repeated."""
     environment = {
         "python": platform.python_version(),
         "machine": platform.machine(),
@@ -74,12 +78,13 @@ def _write_facts(run: Path, facts: dict[str, Any], accelerator: Accelerator) -> 
     }
     text = json.dumps({**facts, "environment": environment}, indent=2)
     (run / "run.json").write_text(text + "\n", "utf-8")
-    # Through JSON, which knows no tuples: YAML would tag them as Python's.
+    # JSON turns tuples into lists; YAML would tag them as Python objects.
     recipe = yaml.safe_dump(json.loads(text)["recipe"], sort_keys=False)
     (run / "recipe.yaml").write_text(recipe, "utf-8")
 
 
 def device_name(device: torch.device) -> str:
+    """Return the name of the GPU, or ``cpu`` or ``mps``."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
@@ -115,7 +120,7 @@ def _sentences(recipe: Recipe, run: Path) -> Iterator[None]:
         raise
     except OSError as error:
         raise TrainingError(
-            f"cannot write in {run}: {error.strerror or error}. Make room and go on with "
+            f"cannot write in {run}: {error.strerror or error}. Make room and continue with "
             f"--resume.{best_so_far(run)}"
         ) from error
 
@@ -124,12 +129,13 @@ def _out_of_memory(recipe: Recipe, run: Path) -> TrainingError:
     fit = recipe.fit
     parts = next((n for n in range(fit.accumulate + 1, fit.batch // 2 + 1) if not fit.batch % n), 0)
     advice = (
-        f"Let each batch go through in {parts} parts (--set fit.accumulate={parts})"
+        f"Split each batch into {parts} parts (--set fit.accumulate={parts})"
         if parts
-        else "Use a smaller network or smaller pictures"
+        else "Use a smaller network or smaller images"
     )
     return TrainingError(f"out of memory at {fit.part} faces at once. {advice}.{best_so_far(run)}")
 
 
 def best_so_far(run: Path) -> str:
+    """Return a sentence for errors on where the best epoch is; empty if there is none."""
     return f" The best epoch so far is in {run / BEST}" if (run / BEST).exists() else ""

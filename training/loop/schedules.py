@@ -1,4 +1,4 @@
-"""Optimisers and learning rate schedules by the names that recipes give them."""
+"""Optimisers and learning rate schedules of a recipe."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fer_edge.training.models.network import decay_groups
 
 
 def optimiser(fit: Fit, phase: Phase, net: nn.Module) -> torch.optim.Optimizer:
-    """For what is trainable in the network now."""
+    """Return the optimiser of the parameters that are trainable now."""
     groups = decay_groups(net, fit.weight_decay)
     if fit.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=phase.lr, momentum=0.9, nesterov=True)
@@ -23,8 +23,11 @@ def optimiser(fit: Fit, phase: Phase, net: nn.Module) -> torch.optim.Optimizer:
 
 
 def scheduler(fit: Fit, phase: Phase, optimizer: torch.optim.Optimizer, steps: int) -> Any:
-    """steps: of the optimiser in an epoch. To be stepped after each; a plateau after each epoch,
-    with its score."""
+    """Return the learning rate schedule of a phase; ``steps`` is the optimiser's steps an epoch.
+
+    Call its ``step`` after each step of the optimiser; for ``plateau``, after each epoch, with the
+    score.
+    """
     total = phase.epochs * steps
     match fit.schedule.split():
         case ["onecycle"]:
@@ -37,7 +40,7 @@ def scheduler(fit: Fit, phase: Phase, optimizer: torch.optim.Optimizer, steps: i
                 cycle_momentum=False,
             )
         case ["plateau", epochs, factor]:
-            # torch counts the epochs that it ignores, one less than those it waits.
+            # torch counts ignored epochs, one fewer than the epochs it waits.
             return lr_scheduler.ReduceLROnPlateau(
                 optimizer, factor=float(factor), patience=int(epochs) - 1
             )
@@ -55,7 +58,7 @@ def _steps(every: int, factor: float) -> Callable[[int], float]:
 def _warmed(
     fit: Fit, optimizer: torch.optim.Optimizer, total: int, factor: Callable[[int], float]
 ) -> Any:
-    """Rises in a line over the warm-up, and follows ``factor`` of the step from there on."""
+    """Return a linear warm-up, then ``factor`` of the step."""
     rising = round(fit.warmup * total)
     return lr_scheduler.LambdaLR(
         optimizer, lambda i: factor(i) * min(1.0, (i + 1) / (rising + 1)), last_epoch=-1

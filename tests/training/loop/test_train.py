@@ -445,7 +445,7 @@ def test_a_full_disk_stops_and_keeps_the_best(
 
     try:
         with pytest.raises(
-            TrainingError, match=r"Make room and go on with --resume.*best"
+            TrainingError, match=r"Make room and continue with --resume.*best"
         ) as caught:
             train(recipe, few_faces, run, say=quiet, step=step)
     finally:
