@@ -1,4 +1,4 @@
-"""Faces with labels, from every form in which FER data sets come. Names decide, never indices."""
+"""Labelled faces from every supported format; labels are matched by name, never by index."""
 
 from __future__ import annotations
 
@@ -13,25 +13,30 @@ from pathlib import Path
 import numpy as np
 
 from fer_edge.errors import DataError, InputError, LabelError
-from fer_edge.labels import label_of_number
+from fer_edge.labels import label_map, label_of_number
 from fer_edge.preprocess import Box, Image, as_bgr, crop, decode_image, read_image
 from fer_edge.progress import Say, Step, silent
-from fer_edge.training.data import ferplus
-from fer_edge.training.data import formats as sources
-from fer_edge.training.data.dataset_spec import SPLITS, Broken, DatasetSpec, StoredFace, spelt
+from fer_edge.training.data import ferplus, formats
+from fer_edge.training.data.dataset_spec import SPLITS, Broken, DatasetSpec, StoredFace
 from fer_edge.training.data.lazy_rows import LazyRow
 
 _LISTED = 5
-"""Broken pictures that an error names; the rest is counted."""
+"""Broken pictures that an error names; the others are counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledFace:
-    """One labelled picture: an image file's path, the encoded bytes, or a row of a large file.
+    """One labelled picture.
 
-    label: canonical name, or a class of the user's own. votes: FER+ votes in the order of
-    SOURCE_ORDERS["ferplus"], or None. subject, clip: who is seen, and in which recording, or None.
-    box: the face in the picture; None is all of it. soft: the votes are the target, not the label.
+    Attributes:
+        source: An image file's path, the encoded bytes, or a row of a large file.
+        label: Canonical or user-defined label.
+        name: Name for messages, unique in its data set.
+        votes: FER+ votes in the order of SOURCE_ORDERS["ferplus"], or None.
+        subject: Person in the picture, or None if unknown.
+        clip: Recording of the picture, or None if unknown.
+        box: Face in the picture as (x, y, width, height) in pixels; None is the complete picture.
+        soft: True if the votes are the training target instead of the label.
     """
 
     source: Path | bytes | LazyRow
@@ -44,7 +49,7 @@ class LabelledFace:
     soft: bool = False
 
     def read(self) -> Image:
-        """The picture, uint8 BGR ``[H, W, 3]``. Raises DataError, naming the face, if broken."""
+        """Return the picture, uint8 BGR ``[H, W, 3]``. Raises DataError if it is broken."""
         try:
             stored = self.source.read() if isinstance(self.source, LazyRow) else self.source
             if isinstance(stored, Path):
@@ -59,8 +64,7 @@ class LabelledFace:
             raise DataError(f"{where}{error}") from error
 
     def target(self, labels: Sequence[str]) -> list[float]:
-        """What a network should answer, ``[classes]``, 1 in all: the label, or the votes' shares
-        where they are the target."""
+        """Return the training target: one share per label, 1 in total."""
         if self.soft and self.votes is not None:
             shares = ferplus.distribution(self.votes, labels)
             if shares is not None:
@@ -75,76 +79,80 @@ def load_faces(
     say: Say = lambda text: warnings.warn(text, stacklevel=3),
     step: Step = silent,
 ) -> list[LabelledFace]:
-    """Read a data set's index (pictures stay encoded, or on disk, until they are used).
+    """Load a data set's index; pictures stay encoded or on disk until they are read.
 
-    source: a path of any form in ``sources.FORMATS``, with options behind an @ (see DatasetSpec).
-    split: ``train``, ``val`` or ``test``; None takes a source that has no splits, or one file,
-    whole.
-    labels: the names that the model knows; a face with another one is an error. Classes of the
-    user's own are only known from here.
-    say: told of what is left out.
+    Args:
+        source: Path in any of ``formats.FORMATS``, with options after an @ (see DatasetSpec).
+        split: ``train``, ``val`` or ``test``. None reads a data set without parts, or one file
+            completely.
+        labels: The model's labels; any other label is an error. User-defined labels are known
+            only through this list.
+        say: Reports faces that are left out.
+        step: Reports progress.
 
-    Raises MissingPartError (no such split), DataError (missing, empty, unreadable), LabelError (a
-    name that is not an emotion, or numbers without an order).
+    Returns:
+        The faces in the order of the data set.
+
+    Raises:
+        MissingPartError: The data set has no such part.
+        DataError: The data set is missing, empty or unreadable.
+        LabelError: A label is not an emotion, or is a number without an order.
     """
     source = DatasetSpec.parse(source)
     if split is not None and split not in SPLITS:
         raise DataError(f"expected split train, val or test, got {split!r}")
-    try:
-        found = []
-        for one in sources.read(source, split):
-            found.append(one)
-            if len(found) % 5000 == 0:
-                step("listing faces", len(found), len(found))
-    except (OSError, csv.Error) as error:
-        raise DataError(f"cannot read {source.path}: {error}") from error
-    faces = _named(found, source, labels or (), say)
+    faces = _named(_stored_faces(source, split, step), source, labels or (), say)
     if not faces:
         raise DataError(
             f"no faces found in {source.path}"
             + (f" for split {split!r}" if split else "")
-            + f". Known forms: {', '.join(form.what for form in sources.FORMATS)}"
+            + f". Known formats: {', '.join(form.description for form in formats.FORMATS)}"
         )
-    if labels is not None and (foreign := {face.label for face in faces} - set(labels)):
+    if labels is not None and (unknown := {face.label for face in faces} - set(labels)):
+        names = sorted(unknown)
         raise LabelError(
-            f"{source.path} holds {', '.join(sorted(foreign))}, but the model knows only "
-            f"{', '.join(labels)}. Leave them out: {source.path}@drop={'/'.join(sorted(foreign))}"
+            f"{source.path} contains {', '.join(names)}, but the model knows only "
+            f"{', '.join(labels)}. Leave them out: {source.path}@drop={'/'.join(names)}"
         )
     return readable_faces(faces, "skip", say, step)[0] if source.broken == "skip" else faces
 
 
+def _stored_faces(source: DatasetSpec, split: str | None, step: Step) -> list[StoredFace]:
+    stored = []
+    try:
+        for face in formats.read(source, split):
+            stored.append(face)
+            if len(stored) % 5000 == 0:
+                step("listing faces", len(stored), len(stored))
+    except (OSError, csv.Error) as error:
+        raise DataError(f"cannot read {source.path}: {error}") from error
+    return stored
+
+
 def _named(
-    found: Sequence[StoredFace], source: DatasetSpec, labels: Sequence[str], say: Say
+    stored: Sequence[StoredFace], source: DatasetSpec, labels: Sequence[str], say: Say
 ) -> list[LabelledFace]:
-    """Faces with the model's names; without those that show no expression or are dropped."""
-    names = spelt(found, labels)
-    numbers = {f.label for f in found if isinstance(f.label, int)}
-    if numbers and names:
-        raise LabelError(
-            f"{source.path} labels its pictures with numbers and with names: "
-            f"{', '.join(map(str, sorted(numbers)))}; {', '.join(sorted(names))}"
-        )
-    if numbers:
-        order = source.number_order()
-        meant = {number: label_of_number(number, order) for number in sorted(numbers)}
-        known = spelt([StoredFace(b"", name, "") for name in meant.values()], labels)
-        by_number = {number: known[name] for number, name in meant.items()}
-    dropped = spelt([StoredFace(b"", name, "") for name in source.drop], labels).values()
+    """Return the faces with the model's labels, without dropped ones and non-expressions."""
+    names = _label_names(stored, source, labels)
+    dropped = label_map(source.drop, labels).values()
     left_out: Counter[str] = Counter()
     faces = []
-    for f in found:
-        label = by_number[f.label] if isinstance(f.label, int) else names.get(str(f.label))
-        if source.labels != "own":
-            if f.votes is None:
-                raise DataError(f"{source.path} has no FER+ votes for {f.name}")
-            pick = ferplus.majority if source.labels == "ferplus" else ferplus.most_voted
-            label = pick(f.votes)
+    for face in stored:
+        label = _label(face, source, names)
         if label is None or label in dropped:
-            left_out[label or "no expression that most agree on"] += 1
+            left_out[label or "without an agreed expression"] += 1
             continue
-        soft = source.labels == "ferplus-soft"
         faces.append(
-            LabelledFace(f.picture, label, f.name, f.votes, f.subject, f.clip, f.box, soft)
+            LabelledFace(
+                face.picture,
+                label,
+                face.name,
+                face.votes,
+                face.subject,
+                face.clip,
+                face.box,
+                soft=source.labels == "ferplus-soft",
+            )
         )
     if left_out:
         counts = ", ".join(f"{count:,} {label}" for label, count in sorted(left_out.items()))
@@ -152,9 +160,43 @@ def _named(
     return faces
 
 
+def _label_names(
+    stored: Sequence[StoredFace], source: DatasetSpec, labels: Sequence[str]
+) -> dict[str | int | None, str]:
+    """Return the model's label for each spelling or number in the data set."""
+    names = label_map((f.label for f in stored if isinstance(f.label, str)), labels)
+    numbers = sorted({f.label for f in stored if isinstance(f.label, int)})
+    if numbers and names:
+        raise LabelError(
+            f"{source.path} labels its pictures with numbers and with names: "
+            f"{', '.join(map(str, numbers))}; {', '.join(sorted(names))}"
+        )
+    if not numbers:
+        return dict(names)
+    order = source.number_order()
+    spellings = {number: label_of_number(number, order) for number in numbers}
+    known = label_map(spellings.values(), labels)
+    return {number: known[spelling] for number, spelling in spellings.items()}
+
+
+def _label(face: StoredFace, source: DatasetSpec, names: dict[str | int | None, str]) -> str | None:
+    """Return the label of a face, None for one without an expression."""
+    if source.labels == "own":
+        return names.get(face.label)
+    if face.votes is None:
+        raise DataError(f"{source.path} has no FER+ votes for {face.name}")
+    choose = ferplus.majority if source.labels == "ferplus" else ferplus.most_voted
+    return choose(face.votes)
+
+
 @dataclass(frozen=True)
 class BrokenPicture:
-    """A picture that no network should see, and why."""
+    """A picture that cannot be read, or is blank.
+
+    Attributes:
+        name: Name of the face.
+        why: Reason in words.
+    """
 
     name: str
     why: str
@@ -168,9 +210,15 @@ def hashed(
     step: Step = silent,
     look: Callable[[Image], None] = lambda image: None,
 ) -> tuple[list[str | None], list[BrokenPicture]]:
-    """``pixel_hash`` of each face, None for a broken or blank picture, and those pictures.
+    """Hash the pixels of every face, and list the broken pictures.
 
-    look: shown every picture that is neither.
+    Args:
+        faces: Faces to read.
+        step: Reports progress.
+        look: Called with every readable picture, uint8 BGR ``[H, W, 3]``.
+
+    Returns:
+        ``pixel_hash`` of each face, None for a broken or blank picture; and those pictures.
     """
     hashes: list[str | None] = []
     broken = []
@@ -197,37 +245,47 @@ def readable_faces(
     say: Say,
     step: Step = silent,
 ) -> tuple[list[LabelledFace], list[str]]:
-    """The faces that can be read, and their hashes; each broken one is reported.
+    """Read every face and keep the readable ones.
 
-    Raises DataError, naming the pictures, if there are any and ``broken`` is ``fail``.
+    Args:
+        faces: Faces to read.
+        broken: ``fail`` on broken pictures, or ``skip`` them.
+        say: Reports each skipped picture.
+        step: Reports progress.
+
+    Returns:
+        The readable faces and their pixel hashes.
+
+    Raises:
+        DataError: Pictures are broken and ``broken`` is ``fail``; names the pictures.
     """
-    hashes, bad = hashed(faces, step)
-    if bad:
-        if broken == "fail":
-            more = f"; and {len(bad) - _LISTED} more" if len(bad) > _LISTED else ""
-            raise DataError(
-                f"{len(bad)} of {len(faces)} pictures cannot be used: "
-                + "; ".join(map(str, bad[:_LISTED]))
-                + f"{more}. Mend or remove them, or leave them out with --broken skip"
-            )
-        for picture in bad:
-            say(f"Left out: {picture}")
-    kept = [(f, h) for f, h in zip(faces, hashes, strict=True) if h is not None]
-    return [f for f, _ in kept], [h for _, h in kept]
+    hashes, unreadable = hashed(faces, step)
+    if unreadable and broken == "fail":
+        hidden = len(unreadable) - _LISTED
+        more = f"; and {hidden} more" if hidden > 0 else ""
+        raise DataError(
+            f"{len(unreadable)} of {len(faces)} pictures cannot be used: "
+            + "; ".join(map(str, unreadable[:_LISTED]))
+            + f"{more}. Repair or remove them, or skip them with --broken skip"
+        )
+    for picture in unreadable:
+        say(f"Left out: {picture}")
+    pairs = [(f, h) for f, h in zip(faces, hashes, strict=True) if h is not None]
+    return [f for f, _ in pairs], [h for _, h in pairs]
 
 
 def hash_of(image: Image) -> str:
-    """SHA-256 of pixels and shape."""
+    """Return the SHA-256 of an image's pixels and shape."""
     return hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()
 
 
 def pixel_hash(face: LabelledFace) -> str:
-    """SHA-256 of the decoded pixels and their shape: equal for twins in different files."""
+    """Return the SHA-256 of the decoded pixels and shape; equal for duplicates in any format."""
     return hash_of(face.read())
 
 
 def fingerprint(faces: Sequence[LabelledFace], hashes: Sequence[str]) -> str:
-    """SHA-256 over every picture and its target, independent of file names and order."""
+    """Return a SHA-256 over every picture and target; file names and order do not count."""
     lines = sorted(
         f"{h} {face.label}" + (f" {face.votes}" if face.soft else "")
         for face, h in zip(faces, hashes, strict=True)
@@ -235,31 +293,26 @@ def fingerprint(faces: Sequence[LabelledFace], hashes: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def without_twins(
+def without_duplicates(
     faces: Sequence[LabelledFace], hashes: Sequence[str], others: Iterable[str]
 ) -> tuple[list[LabelledFace], list[str]]:
-    """Faces, and their hashes, whose picture is not among ``others``."""
+    """Return the faces, and their hashes, whose hash is not among ``others``."""
     known = set(others)
-    kept = [(f, h) for f, h in zip(faces, hashes, strict=True) if h not in known]
-    return [f for f, _ in kept], [h for _, h in kept]
-
-
-def hold_out(hashes: Sequence[str], labels: Sequence[str], share: float, seed: int) -> list[int]:
-    """Indices of a held-out part: stratified by label, seeded, twins never on both sides.
-
-    At least one picture of each label, and of a picture that carries two labels both.
-    """
-    rng = np.random.default_rng(seed)
-    held: set[str] = set()
-    for label in sorted(set(labels)):
-        pictures = sorted({h for h, own in zip(hashes, labels, strict=True) if own == label})
-        count = max(1, round(share * len(pictures)))
-        held.update(rng.choice(np.array(pictures), size=count, replace=False).tolist())
-    return [i for i, h in enumerate(hashes) if h in held]
+    pairs = [(f, h) for f, h in zip(faces, hashes, strict=True) if h not in known]
+    return [f for f, _ in pairs], [h for _, h in pairs]
 
 
 def stratified(faces: Sequence[LabelledFace], count: int, seed: int) -> list[LabelledFace]:
-    """A seeded sample with the classes as evenly filled as the data allow."""
+    """Draw a seeded sample with classes as even as the data allow.
+
+    Args:
+        faces: Faces to draw from.
+        count: Largest number of faces.
+        seed: Seed of the draw; the order of ``faces`` does not matter.
+
+    Returns:
+        ``count`` faces, or all if there are fewer.
+    """
     rng = np.random.default_rng(seed)
     by_label: dict[str, list[LabelledFace]] = {}
     for face in sorted(faces, key=lambda f: f.name):
@@ -267,9 +320,9 @@ def stratified(faces: Sequence[LabelledFace], count: int, seed: int) -> list[Lab
     queues = [
         [group[i] for i in rng.permutation(len(group))] for _, group in sorted(by_label.items())
     ]
-    picked: list[LabelledFace] = []
-    while len(picked) < count and any(queues):
+    sample: list[LabelledFace] = []
+    while len(sample) < count and any(queues):
         for queue in queues:
-            if queue and len(picked) < count:
-                picked.append(queue.pop())
-    return picked
+            if queue and len(sample) < count:
+                sample.append(queue.pop())
+    return sample

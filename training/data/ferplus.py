@@ -1,4 +1,4 @@
-"""FER+: ten people's votes for each picture of FER2013, and what to make of them.
+"""FER+: ten votes for each picture of FER2013, their majority and distribution.
 
 Barsoum et al., "Training Deep Networks for Facial Expression Recognition with Crowd-Sourced Label
 Distribution", ICMI 2016; file and rules: https://github.com/microsoft/FERPlus (MIT).
@@ -15,19 +15,22 @@ from fer_edge.labels import EMOTIONS_8, SOURCE_ORDERS, canonical
 from fer_edge.training.data.dataset_spec import SPLIT_NAMES
 
 NAMES = SOURCE_ORDERS["ferplus"]
+"""Names of the vote columns, in order."""
 FILE = "fer2013new.csv"
+"""Name of the file with the votes."""
 _NO_EXPRESSION = ("unknown", "not a face")
 
 
 def without_outliers(votes: Sequence[int]) -> list[int]:
-    """Votes without names that a single person chose, as FER+'s own script takes them."""
+    """Set single votes to 0, as FER+'s own script does."""
     return [count if count > 1 else 0 for count in votes]
 
 
 def majority(votes: Sequence[int]) -> str | None:
-    """The name with more than half of the votes; None without one, or if it is no expression.
+    """Return the name with more than half of the votes, or None.
 
-    FER+'s own rule (``majority`` in its ferplus.py): single votes do not count.
+    FER+'s own rule (``majority`` in its ferplus.py): single votes do not count. None also stands
+    for a majority that saw no expression.
     """
     counted = without_outliers(votes)
     most = max(counted)
@@ -36,10 +39,14 @@ def majority(votes: Sequence[int]) -> str | None:
 
 
 def distribution(votes: Sequence[int], labels: Sequence[str]) -> tuple[float, ...] | None:
-    """Shares of the votes, ``[classes]`` in the order of labels, 1 in all.
+    """Return the shares of the votes for each label, 1 in total, or None.
 
-    Single votes do not count, nor those for other names. None if most people saw no expression,
-    or none of these.
+    Single votes and votes for other names do not count. None stands for pictures in which most
+    people saw no expression, or none of these labels.
+
+    Args:
+        votes: Votes in the order of NAMES.
+        labels: Labels, in the order of the result.
     """
     counted = dict(zip(NAMES, without_outliers(votes), strict=True))
     if max(counted.values()) == max(counted[name] for name in _NO_EXPRESSION):
@@ -49,16 +56,16 @@ def distribution(votes: Sequence[int], labels: Sequence[str]) -> tuple[float, ..
 
 
 def most_voted(votes: Sequence[int]) -> str | None:
-    """The name with the highest share of ``distribution``; of equal ones the first in FER+."""
+    """Return the name with the highest share, the first in FER+'s order if equal, or None."""
     names = [name for name in NAMES if name in EMOTIONS_8]
     shares = distribution(votes, names)
     return None if shares is None else names[shares.index(max(shares))]
 
 
 def vote_columns(columns: Iterable[str], where: object) -> list[str]:
-    """The columns that hold the votes, in the order of NAMES, however they are spelt.
+    """Return the vote columns in the order of NAMES, in any spelling.
 
-    Raises DataError, naming it, if one is missing.
+    Raises DataError for a missing column.
     """
     columns = list(columns)
     return [_column(name, columns, where) for name in NAMES]
@@ -66,11 +73,11 @@ def vote_columns(columns: Iterable[str], where: object) -> list[str]:
 
 def _column(name: str, columns: list[str], where: object) -> str:
     for column in columns:
-        spelt = column.strip().lower().removeprefix("ferplus_").replace("_", " ")
-        if spelt == name or (name == "not a face" and spelt == "nf"):
+        spelling = column.strip().lower().removeprefix("ferplus_").replace("_", " ")
+        if spelling == name or (name == "not a face" and spelling == "nf"):
             return column
         try:
-            if canonical(spelt) == name:
+            if canonical(spelling) == name:
                 return column
         except LabelError:
             continue
@@ -78,10 +85,19 @@ def _column(name: str, columns: list[str], where: object) -> str:
 
 
 def read_votes(path: Path) -> list[tuple[str, tuple[int, ...]]]:
-    """Part ("train", "val", "test") and votes of each row of fer2013new.csv.
+    """Return the part and the votes of each row of fer2013new.csv.
 
-    Columns: Usage, Image name (empty for what is no face), then the votes; its rows are those of
-    fer2013.csv in the same order (FERPlus README). Raises DataError if it is something else.
+    Columns: Usage, Image name (empty for pictures without a face), then the votes. The rows are
+    those of fer2013.csv in the same order (FERPlus README).
+
+    Args:
+        path: Path of the file.
+
+    Returns:
+        For each row "train", "val" or "test", and the votes in the order of NAMES.
+
+    Raises:
+        DataError: The file has another layout.
     """
     with path.open(newline="", encoding="utf-8", errors="replace") as file:
         rows = csv.DictReader(file, skipinitialspace=True)

@@ -1,4 +1,4 @@
-"""Data sets from their owners: downloaded where the terms allow it, else how to get them."""
+"""Download of data sets whose terms allow it, and instructions for the others."""
 
 from __future__ import annotations
 
@@ -15,32 +15,33 @@ from fer_edge.training.data.ferplus import FILE, read_votes
 
 FERPLUS_URL = "https://github.com/microsoft/FERPlus"
 FERPLUS_COMMIT = "8ad5426c7b69e86e78afccb42c5f516850f52a28"
-"""A commit's name is the checksum of everything in it, and git checks it on arrival."""
+"""Commit to download; its name is a checksum of its content, which git verifies."""
 FERPLUS_ROWS = {"train": 28_709, "val": 3_589, "test": 3_589}
-"""Training, PublicTest and PrivateTest rows of FER2013, as its challenge counted them."""
+"""Rows of FER2013 by part: Training, PublicTest and PrivateTest of its challenge."""
 
 HOW = {
     "fer2013": (
-        "FER2013 may be had from Kaggle by those who accept the challenge's rules: "
+        "Get FER2013 from Kaggle after accepting the challenge's rules: "
         "https://www.kaggle.com/c/challenges-in-representation-learning-facial-expression-"
-        "recognition-challenge/data. Put fer2013.csv into a folder, and beside it what "
-        "'fer-edge data fetch ferplus' gets"
+        "recognition-challenge/data. Put fer2013.csv into a folder, and add the FER+ votes with "
+        "'fer-edge data fetch ferplus -o FOLDER'"
     ),
     "affectnet": (
-        "AffectNet is for research only, and lab managers or professors ask for it with a signed "
+        "AffectNet is for research only; a lab manager or professor requests it with a signed "
         "agreement: http://mohammadmahoor.com/affectnet/"
     ),
     "raf-db": (
-        "RAF-DB is for non-commercial research only, and its owners are asked for it: "
+        "RAF-DB is for non-commercial research only; request it from its owners: "
         "http://www.whdeng.cn/raf/model1.html"
     ),
     "kmu-fed": (
-        "KMU-FED is free for academic research only, from its owner's page: "
+        "KMU-FED is free for academic research only; download it from its owner's page: "
         "https://cvpr.kmu.ac.kr/KMU-FED.htm"
     ),
 }
-"""What cannot be downloaded for somebody else, and how to get it."""
+"""Instructions for data sets that their owners alone give out, by name."""
 NAMES = ("ferplus", *HOW)
+"""All names that ``fetch_dataset`` accepts."""
 
 
 def fetch_dataset(
@@ -51,14 +52,27 @@ def fetch_dataset(
     url: str = FERPLUS_URL,
     commit: str = FERPLUS_COMMIT,
 ) -> Path:
-    """Download a data set into ``folder``; gives the file.
+    """Download a data set, or explain how to get it.
 
-    Only FER+'s votes (MIT) may be downloaded by a program: with git, at one commit. Raises
-    DataError for every other name, with how to get it, and if the download fails or is not it.
+    Only FER+'s votes (MIT) may be downloaded by a program: with git, at one commit.
+
+    Args:
+        name: One of NAMES.
+        folder: Folder for the file.
+        say: Reports the download.
+        url: Git repository of FER+.
+        commit: Commit of the repository.
+
+    Returns:
+        The downloaded file.
+
+    Raises:
+        DataError: The terms do not allow a download (the message explains how to get the data
+            set), the download fails, or its content is wrong.
     """
     if name in HOW:
         raise DataError(
-            f"{HOW[name]}. It is not downloaded here, because its terms do not allow it"
+            f"{HOW[name]}. fer-edge does not download it, because its terms do not allow it"
         )
     if name not in NAMES:
         raise DataError(f"expected one of {', '.join(NAMES)}, got {name!r}")
@@ -68,13 +82,13 @@ def fetch_dataset(
     say(f"Downloading {FILE} from {url} (MIT, Microsoft) at commit {commit[:12]}")
     data = _git_file(url, commit, FILE)
     try:
-        fill_file(out, lambda path: _checked(path, data))
+        fill_file(out, lambda path: _write_checked(path, data))
     except OSError as error:
         raise DataError(f"cannot write {out}: {error.strerror or error}") from error
     return out
 
 
-def _checked(path: Path, data: bytes) -> None:
+def _write_checked(path: Path, data: bytes) -> None:
     path.write_bytes(data)
     rows = Counter(part for part, _ in read_votes(path))
     if rows != FERPLUS_ROWS:
@@ -82,7 +96,7 @@ def _checked(path: Path, data: bytes) -> None:
 
 
 def _git_file(url: str, commit: str, name: str) -> bytes:
-    """One file of a repository at a commit."""
+    """Return one file of a repository at a commit."""
     with tempfile.TemporaryDirectory() as folder:
         _git(folder, "init", "--quiet", "--bare")
         _git(folder, "fetch", "--quiet", "--depth", "1", url, commit)
@@ -100,13 +114,13 @@ def _git(folder: str, *arguments: str) -> bytes:
             env={**os.environ, "GIT_TERMINAL_PROMPT": "0"},
         )
     except FileNotFoundError as error:
-        raise DataError("git is needed to download and check FER+, and is not installed") from error
+        raise DataError("git is not installed: install it to download FER+") from error
     except subprocess.TimeoutExpired as error:
         raise DataError("the download took longer than five minutes. Try again") from error
     except subprocess.CalledProcessError as error:
         why = error.stderr.decode("utf-8", "replace").strip().splitlines()
         raise DataError(
-            f"cannot download with git: {why[-1] if why else error}. It needs the network; or get "
+            f"cannot download with git: {why[-1] if why else error}. Check the network, or get "
             f"{FILE} by hand from {FERPLUS_URL}"
         ) from error
     return done.stdout

@@ -1,4 +1,4 @@
-"""Every form in which a data set comes, and the reader of each: one table."""
+"""Table of the supported data set formats and their readers."""
 
 from __future__ import annotations
 
@@ -8,30 +8,44 @@ from typing import NamedTuple
 
 from fer_edge.errors import DataError
 from fer_edge.training.data.dataset_spec import DatasetSpec, StoredFace, check_part, part_of
-from fer_edge.training.data.readers import csv as source_csv
-from fer_edge.training.data.readers import ferplus as source_ferplus
-from fer_edge.training.data.readers import folders as source_folders
-from fer_edge.training.data.readers import hdf5 as source_hdf5
-from fer_edge.training.data.readers import tables as source_tables
+from fer_edge.training.data.readers import csv as csv_reader
+from fer_edge.training.data.readers import ferplus as ferplus_reader
+from fer_edge.training.data.readers import folders, hdf5, tables
 
 
 class DatasetFormat(NamedTuple):
-    """what: in words. fits: whether a path is one. read: its rows of one part."""
+    """One format of data set.
 
-    what: str
+    Attributes:
+        description: Name of the format in words.
+        fits: Return True if a path has this format.
+        read: Yield the pictures of one part.
+    """
+
+    description: str
     fits: Callable[[Path], bool]
     read: Callable[[DatasetSpec, str | None], Iterator[StoredFace]]
 
 
 def read(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
-    """The pictures of one part, by the first form that fits. Raises DataError if none does."""
+    """Yield the pictures of one part with the first format that fits.
+
+    Args:
+        source: Data set and its options.
+        split: ``train``, ``val``, ``test``, or None for a data set without parts.
+
+    Raises:
+        DataError: The path does not exist, or no format fits.
+    """
     path = source.file
-    if not source_tables.fits_hub(path) and not path.exists():
+    if not tables.fits_hub(path) and not path.exists():
         raise DataError(f"expected a data set at {path}, found nothing there")
     for form in FORMATS:
         if form.fits(path):
             return form.read(source, split)
-    raise DataError(f"expected one of: {', '.join(form.what for form in FORMATS)}; got {path}")
+    raise DataError(
+        f"expected one of: {', '.join(form.description for form in FORMATS)}; got {path}"
+    )
 
 
 def _parts(path: Path) -> dict[str, list[Path]]:
@@ -47,8 +61,11 @@ def _fits_parts(path: Path) -> bool:
 
 
 def _read_parts(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
-    """A folder with an entry for each part, of any form: ``train/``, ``val/``, or parquet files
-    with that word in their name."""
+    """Read a folder with an entry for each part, of any format.
+
+    Entries are folders such as ``train/`` and ``val/``, or parquet files with that word in their
+    name.
+    """
     parts = _parts(source.file)
     check_part(source, split, parts)
     for entry in parts[str(split)]:
@@ -56,21 +73,17 @@ def _read_parts(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
 
 
 FORMATS: tuple[DatasetFormat, ...] = (
-    DatasetFormat(
-        "hf:NAME on the Hugging Face Hub", source_tables.fits_hub, source_tables.read_hub
-    ),
-    DatasetFormat(
-        "a folder of datasets' save_to_disk", source_tables.fits_saved, source_tables.read_saved
-    ),
-    DatasetFormat("AffectNet", source_folders.fits_affectnet, source_folders.read_affectnet),
-    DatasetFormat("FER+ folders", source_ferplus.fits, source_ferplus.read),
-    DatasetFormat("RAF-DB", source_folders.fits_raf_db, source_folders.read_raf_db),
+    DatasetFormat("hf:NAME on the Hugging Face Hub", tables.fits_hub, tables.read_hub),
+    DatasetFormat("a folder of datasets' save_to_disk", tables.fits_saved, tables.read_saved),
+    DatasetFormat("AffectNet", folders.fits_affectnet, folders.read_affectnet),
+    DatasetFormat("FER+ folders", ferplus_reader.fits, ferplus_reader.read),
+    DatasetFormat("RAF-DB", folders.fits_raf_db, folders.read_raf_db),
     DatasetFormat("a folder with train, val or test", _fits_parts, _read_parts),
-    DatasetFormat("KMU-FED", source_folders.fits_kmu_fed, source_folders.read_kmu_fed),
-    DatasetFormat("parquet", source_tables.fits_parquet, source_tables.read_parquet),
-    DatasetFormat("HDF5", source_hdf5.fits, source_hdf5.read),
-    DatasetFormat("the FER2013 CSV", source_csv.fits_fer2013, source_csv.read_fer2013),
-    DatasetFormat("a CSV list of files", source_csv.fits_list, source_csv.read_list),
-    DatasetFormat("folders named by emotion", Path.is_dir, source_folders.read_classes),
+    DatasetFormat("KMU-FED", folders.fits_kmu_fed, folders.read_kmu_fed),
+    DatasetFormat("parquet", tables.fits_parquet, tables.read_parquet),
+    DatasetFormat("HDF5", hdf5.fits, hdf5.read),
+    DatasetFormat("the FER2013 CSV", csv_reader.fits_fer2013, csv_reader.read_fer2013),
+    DatasetFormat("a CSV list of files", csv_reader.fits_list, csv_reader.read_list),
+    DatasetFormat("folders named by emotion", Path.is_dir, folders.read_classes),
 )
-"""In this order: the first that fits reads."""
+"""All formats; the first that fits reads the data set."""

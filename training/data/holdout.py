@@ -1,4 +1,4 @@
-"""From a data set to what one run trains on, and what it holds out."""
+"""Data of one training run: training faces, and a part held out of them."""
 
 from __future__ import annotations
 
@@ -6,98 +6,156 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from fer_edge.errors import DataError, MissingPartError
 from fer_edge.progress import Say, Step
 from fer_edge.training.config.schema import Recipe
-from fer_edge.training.data import faces as faces_of
 from fer_edge.training.data.dataset_spec import DatasetSpec, DatasetSpecs, as_dataset_specs
-from fer_edge.training.data.faces import LabelledFace
+from fer_edge.training.data.faces import (
+    LabelledFace,
+    fingerprint,
+    load_faces,
+    readable_faces,
+    without_duplicates,
+)
 from fer_edge.training.data.partition import groups_of, partition
-
-"""Progress: what is running, how far it is, how far it goes."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """The training rows after twins of the validation pictures were dropped, and the held-out."""
+    """Faces of a training run.
+
+    Attributes:
+        train: Training faces, without duplicates of validation pictures.
+        held_out: Faces that select the best epoch and fit the temperature.
+        dropped: Training faces dropped as duplicates of validation pictures.
+        fingerprint: SHA-256 over all pictures and targets of both parts.
+        sources: Data sets by name and options.
+    """
 
     train: list[LabelledFace]
-    held: list[LabelledFace]
+    held_out: list[LabelledFace]
     dropped: int
     fingerprint: str
     sources: tuple[str, ...] = ()
 
     def facts(self) -> dict[str, Any]:
-        """What is recorded of the data in run.json and the card."""
+        """Return the record of the data for run.json and the model card."""
         return {
             "sources": list(self.sources),
             "fingerprint": self.fingerprint,
             "train_faces": len(self.train),
-            "held_out_faces": len(self.held),
-            "dropped_twins": self.dropped,
+            "held_out_faces": len(self.held_out),
+            "dropped_twins": self.dropped,  # the key in cards that are already published
         }
 
 
 def split_data(
-    recipe: Recipe, given: DatasetSpecs, step: Step, say: Say = lambda text: None
+    recipe: Recipe, sources: DatasetSpecs, step: Step, say: Say = lambda text: None
 ) -> Split:
-    """Merge the sources' ``train``, drop twins of any ``val``, and hold a part out.
+    """Merge the train parts, drop duplicates of any val part, and hold a part out.
 
-    A source may contribute train, val or both. A broken picture is an error, or left out and
-    said where its source is taken with ``broken=skip``. Where subjects are known, whole subjects
-    are held out. Raises DataError, MissingPartError, LabelError.
+    A data set may contribute train, val or both. If subjects are known, complete subjects are held
+    out.
+
+    Args:
+        recipe: Labels, share to hold out and seed.
+        sources: Data sets to merge.
+        step: Reports progress.
+        say: Reports faces that are left out, and subjects that are in train and in val.
+
+    Returns:
+        The training faces and the held-out faces.
+
+    Raises:
+        MissingPartError: No data set has a train part.
+        DataError: A data set or picture cannot be read, or a class has too few pictures.
+        LabelError: A label is unknown.
     """
-    sources = as_dataset_specs(given)
-    faces, hashes, missing = _parts(sources, "train", recipe.labels, say, step)
+    specs = as_dataset_specs(sources)
+    faces, hashes, missing = _readable_part(specs, "train", recipe.labels, say, step)
     if not faces:
         raise missing[0]
-    judged, exam, _ = _parts(sources, "val", recipe.labels, say, step)
-    kept, kept_hashes = faces_of.without_twins(faces, hashes, exam)
-    named = ", ".join(source.path for source in sources)
-    if not kept:
-        raise DataError(f"no face of {named} is left to train on: all are in its val part too")
-    if both := {f.subject for f in kept if f.subject} & {f.subject for f in judged}:
-        say(f"{len(both)} subject(s) stand in train and in val: val will flatter this model")
-    held = _held_out(kept, kept_hashes, recipe)
-    train = [f for i, f in enumerate(kept) if i not in held]
-    if lonely := sorted({f.label for f in kept} - {f.label for f in train}):
+    validation, validation_hashes, _ = _readable_part(specs, "val", recipe.labels, say, step)
+    unique, unique_hashes = without_duplicates(faces, hashes, validation_hashes)
+    names = ", ".join(spec.path for spec in specs)
+    if not unique:
+        raise DataError(
+            f"no face of {names} is left to train on: all are in its val part too. Add training "
+            "data with --data"
+        )
+    if shared := {f.subject for f in unique if f.subject} & {f.subject for f in validation}:
+        say(
+            f"{len(shared)} subject(s) are in train and in val: scores on val will be too high. "
+            "Split by subject with 'fer-edge data split --by subject'"
+        )
+    held_out = _held_out_indices(unique, unique_hashes, recipe)
+    train = [face for i, face in enumerate(unique) if i not in held_out]
+    if lonely := sorted({face.label for face in unique} - {face.label for face in train}):
         raise DataError(
             f"expected at least 2 distinct pictures of each class, one to train on and one to hold "
-            f"out; {named} has a single one (or subject) of {', '.join(lonely)}"
+            f"out; {names} has a single one (or subject) of {', '.join(lonely)}"
         )
     return Split(
         train=train,
-        held=[f for i, f in enumerate(kept) if i in held],
-        dropped=len(faces) - len(kept),
-        fingerprint=faces_of.fingerprint(kept, kept_hashes),
-        sources=tuple(source.described for source in sources),
+        held_out=[face for i, face in enumerate(unique) if i in held_out],
+        dropped=len(faces) - len(unique),
+        fingerprint=fingerprint(unique, unique_hashes),
+        sources=tuple(spec.described for spec in specs),
     )
 
 
-def _parts(
-    sources: Sequence[DatasetSpec], part: str, labels: Sequence[str], say: Say, step: Step
+def hold_out(hashes: Sequence[str], labels: Sequence[str], share: float, seed: int) -> list[int]:
+    """Choose a held-out part, stratified by label; duplicates stay on one side.
+
+    At least one picture of each label is held out. A picture with two labels is held out with both.
+
+    Args:
+        hashes: Pixel hash of each face.
+        labels: Label of each face.
+        share: Share (0..1) of each label's distinct pictures.
+        seed: Seed of the choice.
+
+    Returns:
+        Indices of the held-out faces, ascending.
+    """
+    rng = np.random.default_rng(seed)
+    chosen: set[str] = set()
+    for label in sorted(set(labels)):
+        pictures = sorted({h for h, own in zip(hashes, labels, strict=True) if own == label})
+        count = max(1, round(share * len(pictures)))
+        chosen.update(rng.choice(np.array(pictures), size=count, replace=False).tolist())
+    return [i for i, h in enumerate(hashes) if h in chosen]
+
+
+def _readable_part(
+    specs: Sequence[DatasetSpec], part: str, labels: Sequence[str], say: Say, step: Step
 ) -> tuple[list[LabelledFace], list[str], list[MissingPartError]]:
-    """Readable faces of every source that has this part, their hashes, and who has none."""
+    """Return the readable faces of one part, their hashes, and an error for each set without it."""
     faces: list[LabelledFace] = []
     hashes: list[str] = []
     missing = []
-    for source in sources:
-        whole = replace(source, broken="fail")  # looked at here, once
+    for spec in specs:
+        # load_faces must not read the pictures too: readable_faces reads each one once.
+        unchecked = replace(spec, broken="fail")
         try:
-            found = faces_of.load_faces(whole, part, labels, say, step)
+            loaded = load_faces(unchecked, part, labels, say, step)
         except MissingPartError as error:
             missing.append(error)
             continue
-        kept, kept_hashes = faces_of.readable_faces(found, source.broken, say, step)
-        faces += kept
-        hashes += kept_hashes
+        readable, readable_hashes = readable_faces(loaded, spec.broken, say, step)
+        faces += readable
+        hashes += readable_hashes
     return faces, hashes, missing
 
 
-def _held_out(faces: Sequence[LabelledFace], hashes: Sequence[str], recipe: Recipe) -> set[int]:
+def _held_out_indices(
+    faces: Sequence[LabelledFace], hashes: Sequence[str], recipe: Recipe
+) -> set[int]:
     labels, share = [face.label for face in faces], recipe.data.holdout
     if not any(face.subject for face in faces):
-        return set(faces_of.hold_out(hashes, labels, share, recipe.seed))
+        return set(hold_out(hashes, labels, share, recipe.seed))
     groups = groups_of(faces, hashes, "subject")
     sides = partition(groups, labels, (1 - share, share), recipe.seed)
     return {i for i, side in enumerate(sides) if side == 1}

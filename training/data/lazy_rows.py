@@ -1,4 +1,4 @@
-"""Pictures inside large files, read one by one when they are wanted."""
+"""Pictures inside large files, read one by one on demand."""
 
 from __future__ import annotations
 
@@ -15,21 +15,25 @@ import numpy.typing as npt
 from fer_edge.errors import DataError
 
 Stored = bytes | Path | npt.NDArray[np.uint8]
-"""An encoded picture, its file, or its pixels: uint8 ``[H, W]`` grey or ``[H, W, 3]`` BGR."""
+"""Encoded picture, its file, or its pixels: uint8 ``[H, W]`` grey or ``[H, W, 3]`` BGR."""
 
 
 class Rows(Protocol):
-    """An open file of many pictures."""
+    """Open file with many pictures."""
 
     def __getitem__(self, index: int) -> Stored: ...
 
 
 @dataclass(frozen=True, slots=True)
 class LazyRow:
-    """One picture of a file that is not held in memory; small, so that workers can be sent it.
+    """One picture in a file that is not loaded; small enough to send to worker processes.
 
-    open: a function of a module (it is pickled by name) that opens the file. at: its arguments,
-    the path first. Each process opens for itself, once.
+    Each process opens the file once for itself.
+
+    Attributes:
+        open: Module-level function that opens the file; it is pickled by name.
+        at: Arguments of ``open``, the path first.
+        index: Row in the file, from 0.
     """
 
     open: Callable[..., Rows]
@@ -37,7 +41,7 @@ class LazyRow:
     index: int
 
     def read(self) -> Stored:
-        """Raises DataError if the file or this row of it cannot be read."""
+        """Return the picture. Raises DataError if the file or this row cannot be read."""
         try:
             stored: Stored = _opened(self.open, self.at)[self.index]
             return stored
@@ -51,5 +55,5 @@ def _opened(open_: Callable[..., Rows], at: tuple[str, ...]) -> Any:
 
 
 if hasattr(os, "register_at_fork"):
-    # An HDF5 handle that two processes share reads one's rows at the other's position.
+    # Two processes that share an HDF5 handle move each other's file position.
     os.register_at_fork(before=_opened.cache_clear)

@@ -1,4 +1,4 @@
-"""Faces as a data set of one's own: parquet, HDF5, class folders, or a list of the files."""
+"""Writers of data sets: parquet, HDF5, class folders, or a list of the files."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from fer_edge.training.data.parts import Parts, load_parts
 OutputFormat = Literal["parquet", "hdf5", "list", "folders"]
 
 _ROWS_AT_ONCE = 512
+"""Rows between two reports of progress; parquet's row group as well."""
 _SUFFIXES: dict[str, OutputFormat] = {".h5": "hdf5", ".hdf5": "hdf5", ".csv": "list"}
 _VOTES = [f"ferplus_{'NF' if name == 'not a face' else name}" for name in NAMES]
 
@@ -62,7 +63,7 @@ def pack_datasets(
 
 
 def write_parts(out: Path, parts: Parts, form: OutputFormat | None, step: Step = silent) -> Path:
-    """Write parts as one data set, completely or not at all.
+    """Write parts as one data set; on an error, write nothing.
 
     Args:
         out: File or folder to write.
@@ -96,7 +97,7 @@ def write_parts(out: Path, parts: Parts, form: OutputFormat | None, step: Step =
 
 
 def encoded(face: LabelledFace) -> bytes:
-    """The picture as it is stored, where that is an encoded file, else as PNG. Raises DataError."""
+    """Return the picture as stored if it is an encoded file, else as PNG. Raises DataError."""
     if face.box is None:
         stored = face.source.read() if isinstance(face.source, LazyRow) else face.source
         if isinstance(stored, Path):
@@ -115,7 +116,7 @@ def _row(face: LabelledFace) -> dict[str, Any]:
 
 
 def _columns(faces: Sequence[LabelledFace]) -> list[str]:
-    """Those that say anything."""
+    """Return the columns that are not empty."""
     columns = ["name", "label"]
     columns += [key for key in ("subject", "clip") if any(getattr(f, key) for f in faces)]
     return columns + (_VOTES if any(f.votes for f in faces) else [])
@@ -182,15 +183,15 @@ def _folders(folder: Path, parts: Parts, step: Step) -> None:
 
 
 def _suffix(data: bytes) -> str:
-    """What decode_image takes, by its first bytes."""
+    """Return the suffix of an encoded picture, by its first bytes."""
     marks = {b"\x89PNG": ".png", b"\xff\xd8": ".jpg", b"BM": ".bmp", b"RIFF": ".webp"}
     return next(suffix for mark, suffix in marks.items() if data.startswith(mark))
 
 
 def _list(path: Path, parts: Parts, root: Path) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
-        everyone = [face for faces in parts.values() for face in faces]
-        columns = [key for key in _columns(everyone) if key != "name"]
+        all_faces = [face for faces in parts.values() for face in faces]
+        columns = [key for key in _columns(all_faces) if key != "name"]
         rows = csv.DictWriter(file, ["path", "split", *columns], extrasaction="ignore")
         rows.writeheader()
         for part, faces in parts.items():
@@ -201,13 +202,13 @@ def _list(path: Path, parts: Parts, root: Path) -> None:
 def _below(face: LabelledFace, root: Path) -> str:
     if not isinstance(face.source, Path) or face.box is not None:
         raise DataError(
-            f"expected pictures that are files of their own for a list, but {face.name} is not. "
+            f"expected single image files for a list, but {face.name} is part of a larger file. "
             "Write parquet, HDF5 or folders"
         )
     file = face.source.resolve()
     if not file.is_relative_to(root):
         raise DataError(
-            f"expected the pictures below {root}, where the list will lie, but one is {file}. "
-            "Put the list into a folder above them"
+            f"expected all pictures below the list's folder {root}, but one is {file}. "
+            "Write the list into a folder above them"
         )
     return file.relative_to(root).as_posix()

@@ -1,4 +1,4 @@
-"""Parts of a data set that share no picture, no clip and no subject."""
+"""Stratified partition of faces in which parts share no picture, clip or subject."""
 
 from __future__ import annotations
 
@@ -12,18 +12,30 @@ from fer_edge.errors import DataError
 from fer_edge.training.data.faces import LabelledFace
 
 By = Literal["subject", "clip", "picture"]
+"""Faces that stay together, besides duplicates."""
 
 
 def groups_of(faces: Sequence[LabelledFace], hashes: Sequence[str], by: By) -> list[int]:
-    """A number for each face; faces that must not be parted have the same.
+    """Group faces that must stay in one part.
 
-    Twins never are. ``subject`` keeps a person together too, or the clip where no person is
-    named; ``clip`` a clip. Raises DataError if no face says its subject or clip.
+    Duplicates always share a group.
+
+    Args:
+        faces: Faces to group.
+        hashes: Pixel hash of each face.
+        by: ``subject`` also groups faces of one subject, or of one clip if the subject is unknown;
+            ``clip`` also groups faces of one clip; ``picture`` groups duplicates only.
+
+    Returns:
+        A group number for each face.
+
+    Raises:
+        DataError: No face has a subject or clip to group by.
     """
     if by != "picture" and not any(
         face.clip or (by == "subject" and face.subject) for face in faces
     ):
-        raise DataError(f"no picture of these sources says its {by}. Use --by picture")
+        raise DataError(f"no picture of these sources has a {by}. Use --by picture")
     parent = list(range(len(faces)))
 
     def root(i: int) -> int:
@@ -34,13 +46,14 @@ def groups_of(faces: Sequence[LabelledFace], hashes: Sequence[str], by: By) -> l
 
     first: dict[Hashable, int] = {}
     for i, (face, digest) in enumerate(zip(faces, hashes, strict=True)):
-        for key in _bonds(face, digest, by):
+        for key in _group_keys(face, digest, by):
             one, other = root(first.setdefault(key, i)), root(i)
             parent[max(one, other)] = min(one, other)
     return [root(i) for i in range(len(faces))]
 
 
-def _bonds(face: LabelledFace, digest: str, by: By) -> Iterator[Hashable]:
+def _group_keys(face: LabelledFace, digest: str, by: By) -> Iterator[Hashable]:
+    """Yield the keys that faces of one group share."""
     yield "picture", digest
     if by == "subject" and face.subject:
         yield "subject", face.subject
@@ -51,11 +64,22 @@ def _bonds(face: LabelledFace, digest: str, by: By) -> Iterator[Hashable]:
 def partition(
     groups: Sequence[int], labels: Sequence[str], shares: Sequence[float], seed: int
 ) -> list[int]:
-    """The part, 0 to len(shares) - 1, of each face: stratified by label, groups kept whole.
+    """Assign each face to a part, stratified by label; groups are never split.
 
-    Each class comes within one picture of its share in every part where all groups are single
-    pictures, and otherwise as near as the groups allow: the largest are placed first, each where
-    its classes are missed most. Seeded. Raises DataError for shares that are not positive.
+    If all groups are single pictures, each class is within one picture of its share in every part.
+    Otherwise the largest groups are placed first, each in the part that lacks its classes most.
+
+    Args:
+        groups: Group number of each face.
+        labels: Label of each face.
+        shares: Share of each part; normalised to 1.
+        seed: Seed of the shuffle.
+
+    Returns:
+        The part of each face, 0 to ``len(shares) - 1``.
+
+    Raises:
+        DataError: Fewer than two shares, or one that is not positive.
     """
     if len(shares) < 2 or not all(share > 0 for share in shares):
         raise DataError(f"expected at least two positive shares, got {list(shares)}")
@@ -70,20 +94,20 @@ def partition(
     shuffled = [list(members)[i] for i in np.random.default_rng(seed).permutation(len(members))]
     sides = [0] * len(labels)
     for group in sorted(shuffled, key=lambda g: -len(members[g])):
-        held = np.zeros(len(names))
+        counts = np.zeros(len(names))
         for i in members[group]:
-            held[column[labels[i]]] += 1
-        side = int(np.argmax(need @ (held / size)))
-        need[side] -= held
+            counts[column[labels[i]]] += 1
+        side = int(np.argmax(need @ (counts / size)))
+        need[side] -= counts
         for i in members[group]:
             sides[i] = side
     return sides
 
 
 def _rounded(count: int, shares: Sequence[float]) -> list[int]:
-    """``count`` in whole numbers by largest remainder; each within one of its exact share."""
+    """Divide ``count`` by largest remainder; each part is within 1 of its exact share."""
     exact = count * np.array(shares) / sum(shares)
-    whole = np.floor(exact).astype(int)
-    for i in np.argsort(whole - exact, kind="stable")[: count - int(whole.sum())]:
-        whole[i] += 1
-    return [int(n) for n in whole]
+    rounded = np.floor(exact).astype(int)
+    for i in np.argsort(rounded - exact, kind="stable")[: count - int(rounded.sum())]:
+        rounded[i] += 1
+    return [int(n) for n in rounded]

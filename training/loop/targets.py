@@ -1,9 +1,10 @@
-"""What the network is asked to answer for each face: its label, softened by other opinions.
+"""Training targets: labels, softened by FER+ votes and teachers.
 
-FER2013 carries one person's label per picture, and a good third of them is disputed. Two opinions
-know more than that label alone: the ten FER+ votes (Barsoum et al., 2016), and teachers, that is,
-networks trained before. Their product, weighted on faces that the teacher has not seen, says
-better than either how likely each label is; distillation towards it is Hinton et al., 2015.
+FER2013 has one annotator's label for each face, and a good third of the labels are disputed. Two
+sources know more than the label alone: the ten FER+ votes (Barsoum et al., 2016), and teachers,
+which are networks trained before. Their weighted product predicts the label better than either;
+the weights are fitted on held-out faces. Training towards it is distillation (Hinton et al.,
+2015).
 """
 
 from __future__ import annotations
@@ -22,23 +23,24 @@ from fer_edge.training.data.holdout import Split
 from fer_edge.training.evaluation.calibrate import minimise
 from fer_edge.training.loop.dataset import FaceDataset, predict_logits
 
-_PENALTY = 1e-4  # on the squared weights: keeps a class that nobody voted for finite
+_PENALTY = 1e-4
+"""Weight of the L2 penalty; keeps the logit of a class without votes finite."""
 
 
 def train_targets(split: Split, recipe: Recipe, say: Callable[[str], None]) -> Tensor:
-    """Targets float32 ``[N, classes]`` for ``split.train``; each row sums to 1.
+    """Return targets float32 ``[N, classes]`` for ``split.train``; each row sums to 1.
 
-    Raises CheckpointError where the recipe names a teacher that cannot be read, and RecipeError
-    where that one knows other labels.
+    Raises CheckpointError for a teacher that cannot be read, and RecipeError for a teacher with
+    other labels.
     """
     labels = list(recipe.labels)
     own = torch.tensor([face.target(labels) for face in split.train])
     opinions = []
     if recipe.data.votes:
-        if all(face.votes is not None for face in (*split.train, *split.held)):
+        if all(face.votes is not None for face in (*split.train, *split.held_out)):
             opinions.append(vote_opinion(split, labels))
         else:
-            say("This source has no FER+ votes: they soften no target.")
+            say("The data set has no FER+ votes: targets are softened without them.")
     for teacher in recipe.data.teachers:
         opinions.append(teacher_opinion(teacher, split, recipe, say))
     if not opinions:
@@ -51,26 +53,26 @@ def train_targets(split: Split, recipe: Recipe, say: Callable[[str], None]) -> T
     def product(rows: Tensor) -> Tensor:
         return torch.einsum("o,noc->nc", scale, rows) + bias
 
-    held = evidence[faces:], indices(split.held, labels)
-    minimise([scale, bias], lambda: nn.functional.cross_entropy(product(held[0]), held[1]))
+    held_out, truth = evidence[faces:], indices(split.held_out, labels)
+    minimise([scale, bias], lambda: nn.functional.cross_entropy(product(held_out), truth))
     with torch.no_grad():
         soft = product(evidence[:faces]).softmax(1).float()
-        loss = nn.functional.cross_entropy(product(held[0]), held[1])
+        loss = nn.functional.cross_entropy(product(held_out), truth)
     say(
-        f"{recipe.data.soft_weight:.0%} of each target from {len(opinions)} other opinion(s), "
-        f"cross entropy {float(loss):.3f} on the held-out faces"
+        f"{recipe.data.soft_weight:.0%} of each target from {len(opinions)} other source(s), "
+        f"cross-entropy {float(loss):.3f} on the held-out faces"
     )
     return (1 - recipe.data.soft_weight) * own + recipe.data.soft_weight * soft
 
 
 def vote_opinion(split: Split, labels: Sequence[str]) -> Tensor:
-    """log P(label | FER+ votes), float64 ``[train + held, classes]``.
+    """Return log P(label | FER+ votes), float64 ``[train + held out, classes]``.
 
-    The voters used other names, and meant slightly other things by them, than the person who
-    labelled; a logistic regression on the training faces translates. (Counting a table of votes
-    against labels instead loses: cross entropy 1.03 against 0.89 on PublicTest.)
+    Voters and annotator used slightly different classes; a logistic regression on the training
+    faces translates between them. A table of counts is worse: its cross-entropy on PublicTest is
+    1.03, against 0.89.
     """
-    votes = torch.tensor([face.votes for face in (*split.train, *split.held)]).double()
+    votes = torch.tensor([face.votes for face in (*split.train, *split.held_out)]).double()
     shares = votes / votes.sum(1, keepdim=True).clamp_min(1)
     features = torch.cat([shares, shares.sqrt()], 1)
     translate = nn.Linear(features.shape[1], len(labels)).double()
@@ -90,23 +92,23 @@ def vote_opinion(split: Split, labels: Sequence[str]) -> Tensor:
 def teacher_opinion(
     folder: str, split: Split, recipe: Recipe, say: Callable[[str], None]
 ) -> Tensor:
-    """log P(label | picture) of a teacher, mean over the face and its mirror image."""
+    """Return log P(label | face) of a teacher, averaged over the face and its mirror image."""
     teacher = load_checkpoint(folder)
     if set(teacher.spec.labels) != set(recipe.labels):
         raise RecipeError(
-            f"expected a teacher that knows {', '.join(recipe.labels)}; "
-            f"{folder} knows {', '.join(teacher.spec.labels)}"
+            f"expected a teacher with the labels {', '.join(recipe.labels)}; {folder} has "
+            f"{', '.join(teacher.spec.labels)}. Choose another teacher or other labels"
         )
     if _held_out(teacher.facts) != (split.fingerprint, recipe.seed, recipe.data.holdout):
         say(
-            f"The teacher {folder} was trained on other data, or held out other faces: it may have "
-            "seen the ones held out now, and then counts for more than it should."
+            f"The teacher {folder} was trained on other data, or with other held-out faces. It may "
+            "have been trained on faces that are held out now, and then has too much weight."
         )
     order = [teacher.spec.labels.index(name) for name in recipe.labels]
     views = [
         predict_logits(
             teacher.model,
-            FaceDataset([*split.train, *split.held], None, teacher.spec.input, change),
+            FaceDataset([*split.train, *split.held_out], None, teacher.spec.input, change),
             recipe.fit.batch,
             torch.device("cpu"),
         )[:, order].double()
@@ -116,13 +118,13 @@ def teacher_opinion(
 
 
 def teacher_facts(recipe: Recipe) -> list[dict[str, Any]]:
-    """Who taught, for the card: the SHA-256 of the weights and the recipe of each teacher."""
+    """Return the SHA-256 of the weights and the recipe of each teacher, for the card."""
     teachers = [load_checkpoint(folder) for folder in recipe.data.teachers]
     return [{"sha256": t.sha256, "recipe": t.facts.get("recipe", {})} for t in teachers]
 
 
 def _held_out(facts: dict[str, Any]) -> tuple[Any, Any, Any]:
-    """What decides which faces a checkpoint's run held out."""
+    """Return what determines the held-out faces of a checkpoint's run."""
     data, recipe = facts.get("data", {}), facts.get("recipe", {})
     return data.get("fingerprint"), recipe.get("seed"), recipe.get("data", {}).get("holdout")
 
@@ -132,4 +134,5 @@ def _mirror(pixels: Tensor) -> Tensor:
 
 
 def indices(faces: Sequence[LabelledFace], labels: Sequence[str]) -> Tensor:
+    """Return each face's label as its index in ``labels``, int64 ``[N]``."""
     return torch.tensor([list(labels).index(face.label) for face in faces])

@@ -21,11 +21,10 @@ from fer_edge.shipped import FACES
 from fer_edge.training.data.faces import (
     LabelledFace,
     fingerprint,
-    hold_out,
     load_faces,
     pixel_hash,
     stratified,
-    without_twins,
+    without_duplicates,
 )
 
 KAGGLE = ["anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral"]
@@ -339,38 +338,13 @@ def test_the_same_bytes_in_another_shape_are_another_picture() -> None:
 
 
 @given(PICTURES, st.sets(st.integers(0, 30)))
-def test_without_twins_keeps_exactly_what_the_others_lack(
+def test_without_duplicates_keeps_exactly_what_the_others_lack(
     rows: list[tuple[int, str]], others: set[int]
 ) -> None:
     faces = [LabelledFace(b"", label, str(i)) for i, (_, label) in enumerate(rows)]
-    kept, hashes = without_twins(faces, [str(p) for p, _ in rows], map(str, others))
+    kept, hashes = without_duplicates(faces, [str(p) for p, _ in rows], map(str, others))
     assert [f.name for f in kept] == [str(i) for i, (p, _) in enumerate(rows) if p not in others]
     assert hashes == [str(rows[int(f.name)][0]) for f in kept]
-
-
-@given(PICTURES, st.floats(0.01, 0.5), st.integers(0, 1000))
-def test_hold_out_never_parts_twins_and_takes_every_class(
-    rows: list[tuple[int, str]], share: float, seed: int
-) -> None:
-    hashes, labels = [str(p) for p, _ in rows], [label for _, label in rows]
-    held = set(hold_out(hashes, labels, share, seed))
-    inside, outside = ({h for i, h in enumerate(hashes) if (i in held) is s} for s in (True, False))
-    assert not inside & outside
-    assert {labels[i] for i in held} == set(labels)
-    assert hold_out(hashes, labels, share, seed) == sorted(held)
-
-
-@given(st.integers(20, 60), st.floats(0.05, 0.5), st.integers(0, 1000))
-def test_hold_out_takes_its_share_of_each_class(count: int, share: float, seed: int) -> None:
-    labels = [name for name in EMOTIONS for _ in range(count)]
-    held = hold_out([str(i) for i in range(len(labels))], labels, share, seed)
-    assert Counter(labels[i] for i in held) == dict.fromkeys(EMOTIONS, round(share * count))
-
-
-def test_hold_out_depends_on_the_seed() -> None:
-    hashes = [str(i) for i in range(200)]
-    parts = {tuple(hold_out(hashes, ["anger"] * 200, 0.1, seed)) for seed in range(5)}
-    assert len(parts) == 5
 
 
 @given(st.lists(st.integers(0, 12), min_size=7, max_size=7), st.integers(0, 60), st.integers(0, 99))

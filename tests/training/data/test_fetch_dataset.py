@@ -64,7 +64,7 @@ def test_another_commit_is_refused(tmp_path: Path, repository: tuple[str, str]) 
 
 
 def test_a_host_that_does_not_answer_is_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="needs the network"):
+    with pytest.raises(DataError, match="Check the network"):
         fetch_dataset("ferplus", tmp_path, print, url=(tmp_path / "nowhere").as_uri())
 
 

@@ -437,7 +437,7 @@ def test_affectnets_other_labels_are_left_out_and_counted(tmp_path: Path) -> Non
     said: list[str] = []
     faces = load_faces(affectnet_lists(tmp_path / "set"), "train", say=said.append)
     assert len(faces) == 8
-    assert re.search("left out 3 no expression", said[0])
+    assert re.search("left out 3 without an agreed expression", said[0])
 
 
 # --- options -------------------------------------------------------------------------------------
@@ -547,7 +547,7 @@ def test_fer2013_has_more_neutral_faces_by_its_voters(shared: Path) -> None:
     faces = load_faces(path, "val", EMOTIONS, said.append)
     assert {f.label for f in faces} == set(EMOTIONS)
     assert 3000 < len(faces) < 3579
-    assert "no expression that most agree on" in said[0]
+    assert "without an agreed expression" in said[0]
 
 
 # --- KMU-FED, RAF-DB, lists ----------------------------------------------------------------------
@@ -602,7 +602,7 @@ def test_a_large_parquet_file_is_read_by_row(
 ) -> None:
     path = parquet(tmp_path / "set")
     held = load_faces(path, "train")
-    monkeypatch.setattr(source_tables, "HELD_BYTES", 1000)
+    monkeypatch.setattr(source_tables, "IN_MEMORY_BYTES", 1000)
     mapped = load_faces(path, "train")
     assert all(isinstance(f.source, bytes) for f in held)
     assert max(len(ForkingPickler.dumps(f.source)) for f in mapped) < 1000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,8 @@ import pyarrow.parquet
 import pytest
 import yaml
 from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fer_edge.cli import main
 from fer_edge.errors import DataError, LabelError, MissingPartError
@@ -20,7 +23,7 @@ from fer_edge.labels import EMOTIONS
 from fer_edge.training.config.schema import Recipe
 from fer_edge.training.data.dataset_spec import DatasetSpec
 from fer_edge.training.data.faces import pixel_hash
-from fer_edge.training.data.holdout import Split, split_data
+from fer_edge.training.data.holdout import Split, hold_out, split_data
 
 
 def png(seed: int) -> bytes:
@@ -45,7 +48,7 @@ def run(recipe: Recipe, *sources: Path | str | DatasetSpec) -> tuple[Split, list
 
 
 def hashes(split: Split) -> set[str]:
-    return {pixel_hash(face) for face in (*split.train, *split.held)}
+    return {pixel_hash(face) for face in (*split.train, *split.held_out)}
 
 
 def test_sources_are_merged_and_each_may_give_train_or_val(tmp_path: Path, recipe: Recipe) -> None:
@@ -54,8 +57,8 @@ def test_sources_are_merged_and_each_may_give_train_or_val(tmp_path: Path, recip
     write(other / "val.parquet", range(0, 7))
     third = write(tmp_path / "third-val.parquet", range(28, 35))
     split, _ = run(recipe, one, other, third)
-    assert len(split.train) + len(split.held) == 70 - 7 - 7
-    assert split.dropped == 14  # twins of any val, whichever source it came with
+    assert len(split.train) + len(split.held_out) == 70 - 7 - 7
+    assert split.dropped == 14  # duplicates of any val, whichever source it came with
     assert hashes(split).isdisjoint(
         hash_ for n in (*range(7), *range(28, 35)) for hash_ in [pixel_hash_of(n)]
     )
@@ -74,7 +77,7 @@ def test_the_order_of_sources_does_not_change_the_fingerprint(
     other = write(tmp_path / "other.parquet", range(28, 56))
     there, back = run(recipe, one, other)[0], run(recipe, other, one)[0]
     assert there.fingerprint == back.fingerprint
-    assert {pixel_hash(f) for f in there.held} == {pixel_hash(f) for f in back.held}
+    assert {pixel_hash(f) for f in there.held_out} == {pixel_hash(f) for f in back.held_out}
 
 
 def test_one_source_is_taken_as_before(tmp_path: Path, recipe: Recipe) -> None:
@@ -96,7 +99,7 @@ def test_whole_subjects_are_held_out(tmp_path: Path, recipe: Recipe) -> None:
             name = f"{subject:02d}_{code}_mr_{i:03d}.png"
             (tmp_path / name).write_bytes(png(100 * subject + i))
     split, _ = run(recipe, tmp_path)
-    held = {face.subject for face in split.held}
+    held = {face.subject for face in split.held_out}
     assert held
     assert held.isdisjoint(face.subject for face in split.train)
 
@@ -113,7 +116,7 @@ def test_a_broken_picture_is_an_error_or_left_out_by_its_source(
     with pytest.raises(DataError, match=r"1 of 29.*broken\.png"):
         run(recipe, folder)
     split, said = run(recipe, f"{folder}@broken=skip")
-    assert len(split.train) + len(split.held) == 28
+    assert len(split.train) + len(split.held_out) == 28
     assert [text for text in said if "broken.png" in text]
 
 
@@ -149,3 +152,38 @@ def test_train_takes_several_sources_on_the_command_line(tmp_path: Path, recipe:
     data = json.loads((tmp_path / "run" / "run.json").read_text())["data"]
     assert data["train_faces"] + data["held_out_faces"] == 48
     assert data["sources"] == ["one@broken=skip", "other@broken=skip"]
+
+
+# --- the choice itself ---------------------------------------------------------------------------
+
+PICTURES = st.lists(
+    st.tuples(st.integers(0, 30), st.sampled_from(EMOTIONS)), min_size=2, max_size=120
+)
+"""(picture, label): few pictures, so that most rows have duplicates, some contradictory."""
+
+
+@given(PICTURES, st.floats(0.01, 0.5), st.integers(0, 1000))
+def test_hold_out_never_parts_duplicates_and_takes_every_class(
+    rows: list[tuple[int, str]], share: float, seed: int
+) -> None:
+    hashes, labels = [str(p) for p, _ in rows], [label for _, label in rows]
+    held_out = set(hold_out(hashes, labels, share, seed))
+    inside, outside = (
+        {h for i, h in enumerate(hashes) if (i in held_out) is s} for s in (True, False)
+    )
+    assert not inside & outside
+    assert {labels[i] for i in held_out} == set(labels)
+    assert hold_out(hashes, labels, share, seed) == sorted(held_out)
+
+
+@given(st.integers(20, 60), st.floats(0.05, 0.5), st.integers(0, 1000))
+def test_hold_out_takes_its_share_of_each_class(count: int, share: float, seed: int) -> None:
+    labels = [name for name in EMOTIONS for _ in range(count)]
+    held_out = hold_out([str(i) for i in range(len(labels))], labels, share, seed)
+    assert Counter(labels[i] for i in held_out) == dict.fromkeys(EMOTIONS, round(share * count))
+
+
+def test_hold_out_depends_on_the_seed() -> None:
+    hashes = [str(i) for i in range(200)]
+    parts = {tuple(hold_out(hashes, ["anger"] * 200, 0.1, seed)) for seed in range(5)}
+    assert len(parts) == 5

@@ -1,4 +1,4 @@
-"""CSV files: Kaggle's FER2013, and lists of picture files."""
+"""Readers of CSV files: Kaggle's FER2013, and lists of picture files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from fer_edge.training.data.ferplus import FILE, read_votes, vote_columns
 
 _SIDE_PX = 48
 
-# A picture of 48x48 numbers is longer than csv's own limit for a field allows on some systems.
+# A field with 48x48 numbers exceeds csv's default limit on some systems.
 csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
 
 
@@ -37,10 +37,10 @@ def fits_list(path: Path) -> bool:
 
 
 def read_fer2013(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
-    """Kaggle's form: emotion (0-6), pixels (48x48 numbers), Usage (Training, PublicTest,
-    PrivateTest); also icml_face_data.csv, whose header has spaces.
+    """Read Kaggle's fer2013.csv, or icml_face_data.csv, whose header has spaces.
 
-    Where fer2013new.csv of FER+ lies beside it, its votes are taken along, row by row.
+    Columns: emotion (0-6), pixels (48x48 numbers), Usage (Training, PublicTest, PrivateTest). If
+    FER+'s fer2013new.csv is in the same folder, its votes are added row by row.
     """
     path = _csv(source.file)
     assert path is not None
@@ -48,7 +48,7 @@ def read_fer2013(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]
     votes = read_votes(beside) if beside.is_file() else None
     for line, usage, row in _rows(path, split, "usage"):
         if votes is not None and (line - 2 >= len(votes) or votes[line - 2][0] != usage):
-            raise DataError(f"{beside} is not about {path}: they part at line {line}")
+            raise DataError(f"{beside} does not match {path}: they differ at line {line}")
         try:
             pixels = np.array(row["pixels"].split(), np.uint8)
             image = pixels.reshape(_SIDE_PX, _SIDE_PX)
@@ -69,8 +69,11 @@ def read_fer2013(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]
 
 
 def read_list(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
-    """A list of files: path (below the list's folder) and label; split, subject, clip and the
-    ferplus_* votes where it has them. ``fer-edge data split --as list`` writes it."""
+    """Read a list of files, as ``fer-edge data split --as list`` writes it.
+
+    Columns: path (below the list's folder) and label; optionally split, subject, clip and the
+    ferplus_* votes.
+    """
     path = _csv(source.file)
     assert path is not None
     if not _columns(path) >= {"path", "label"}:
@@ -101,33 +104,34 @@ def read_list(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
 def _rows(
     path: Path, split: str | None, part_column: str
 ) -> Iterator[tuple[int, str, dict[str, Any]]]:
-    """Line, part and cells, by lower-case names, of each row of the wanted part."""
+    """Yield line, part and cells (by lower-case column) of each row of the requested part."""
     parts = set()
     with path.open(newline="", encoding="utf-8", errors="replace") as file:
         rows = csv.DictReader(file, skipinitialspace=True)
         rows.fieldnames = [name.strip().lower() for name in rows.fieldnames or ()]
         for line, row in enumerate(rows, start=2):
-            said = (row.get(part_column) or "train").strip().lower()
-            if said not in SPLIT_NAMES:
+            usage = (row.get(part_column) or "train").strip().lower()
+            if usage not in SPLIT_NAMES:
                 raise DataError(
                     f"{path}, line {line}: expected {part_column} to be one of "
-                    f"{', '.join(SPLIT_NAMES)}, got {said!r}"
+                    f"{', '.join(SPLIT_NAMES)}, got {usage!r}"
                 )
-            parts.add(SPLIT_NAMES[said])
-            if split in (None, SPLIT_NAMES[said]):
-                yield line, SPLIT_NAMES[said], row
+            parts.add(SPLIT_NAMES[usage])
+            if split in (None, SPLIT_NAMES[usage]):
+                yield line, SPLIT_NAMES[usage], row
     if parts and split is not None and split not in parts:
         raise MissingPartError(f"{path} has no {split!r} rows, only {', '.join(sorted(parts))}")
 
 
 def _csv(path: Path) -> Path | None:
-    """The file itself, or the first one of a folder that holds no folders. FER+'s votes alone are
-    no data set."""
+    """Return the CSV file itself, or the first one in a folder without subfolders.
+
+    FER+'s votes alone are not a data set.
+    """
     if path.is_dir():
         if any(entry.is_dir() for entry in path.iterdir()):
             return None
-        found = sorted(file for file in path.glob("*.csv") if file.name != FILE)
-        return found[0] if found else None
+        return min((file for file in path.glob("*.csv") if file.name != FILE), default=None)
     return path if path.suffix.lower() == ".csv" else None
 
 

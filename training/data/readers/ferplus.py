@@ -1,4 +1,4 @@
-"""FER+ as its own script lays it out: pictures in folders, votes in a label.csv in each."""
+"""Reader of FER+ folders: pictures, and their votes in a label.csv in each folder."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def fits(path: Path) -> bool:
 
 
 def read(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
-    """What generate_training_data.py of https://github.com/microsoft/FERPlus writes:
-    ``FER2013Train/fer0000000.png`` and ``FER2013Train/label.csv`` without a header, a row being
-    the file's name, a box, and the votes in FER+'s order.
+    """Read the folders that FER+'s generate_training_data.py writes.
 
-    FER2013's own labels are not in it: the label is the voters' majority.
+    ``FER2013Train/`` has ``fer0000000.png`` and a ``label.csv`` without a header. Each row is a
+    file name, a box, and the votes in FER+'s order. FER2013's labels are not included: the label is
+    the majority of the votes. See https://github.com/microsoft/FERPlus.
     """
     parts = _parts(source.file)
     check_part(source, split, parts)

@@ -1,4 +1,4 @@
-"""Pictures in folders: one folder for each class, KMU-FED, RAF-DB and AffectNet."""
+"""Readers of image folders: class folders, KMU-FED, RAF-DB and AffectNet."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from fer_edge.training.data.dataset_spec import (
 
 
 def read_classes(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
-    """One folder for each class, named by it (``happy/``), or numbered, which needs an order."""
+    """Read one folder per class, named (``happy/``) or numbered; numbers need an order."""
     check_part(source, split, ())
     for folder in sorted(entry for entry in source.file.iterdir() if entry.is_dir()):
         label = as_label(folder.name, str(source.file))
@@ -51,12 +51,13 @@ def fits_kmu_fed(path: Path) -> bool:
 
 
 def read_kmu_fed(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
-    """KMU-FED as distributed: one flat folder, ``SUBJECT_EXPRESSION_CODE_FRAME.jpg``
-    (``01_AN_mr_005.jpg``), 12 subjects, 6 classes (no neutral), near infrared, 1600x1200.
+    """Read KMU-FED as distributed: one flat folder with names like ``01_AN_mr_005.jpg``.
 
-    https://cvpr.kmu.ac.kr/KMU-FED.htm; the parts of the names as public readers of the set state
-    them (its owner's page does not). A clip is a subject's one run of an expression. Six files
-    are there twice, as ``1_AN_mr_…`` too: the subject is the number, not its spelling.
+    Names are SUBJECT_EXPRESSION_CODE_FRAME; 12 subjects, 6 classes (no neutral), near infrared,
+    1600x1200. Public readers of the data set state this layout; its owner's page
+    (https://cvpr.kmu.ac.kr/KMU-FED.htm) does not. A clip is one run of an expression by one
+    subject. Six files exist twice, also as ``1_AN_mr_…``: the subject's number counts, not its
+    spelling.
     """
     check_part(source, split, ())
     for file in pictures(source.file):
@@ -64,7 +65,7 @@ def read_kmu_fed(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]
         if match is None:
             raise DataError(
                 f"expected KMU-FED's names like 01_AN_mr_005.jpg in {source.file}, found "
-                f"{file.name}. Move what is not of the data set elsewhere"
+                f"{file.name}. Move other files out of the folder"
             )
         subject = f"{int(match[1]):02d}"
         label = _KMU_FED_NAMES[match[2].upper()]
@@ -87,11 +88,12 @@ def fits_raf_db(path: Path) -> bool:
 
 
 def read_raf_db(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
-    """RAF-DB's single-label subset as distributed: ``basic/EmoLabel/list_patition_label.txt``
-    (its own spelling) with lines like ``train_00001.jpg 5``, labels 1 to 7, and
-    ``basic/Image/aligned/train_00001_aligned.jpg`` (100x100), else ``Image/original/``.
+    """Read RAF-DB's single-label subset as distributed.
 
-    http://www.whdeng.cn/raf/model1.html; the part is the name's first word, train or test.
+    ``basic/EmoLabel/list_patition_label.txt`` (its own spelling) has lines like
+    ``train_00001.jpg 5`` with labels 1 to 7. Pictures are
+    ``basic/Image/aligned/train_00001_aligned.jpg`` (100x100), else in ``Image/original/``. The
+    name's first word, train or test, is the part. See http://www.whdeng.cn/raf/model1.html.
     """
     root = _raf_root(source.file)
     assert root is not None
@@ -102,7 +104,7 @@ def read_raf_db(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
     for line, row in cells:
         where = f"{root / _RAF_LIST}, line {line}"
         if len(row) != 2 or not row[1].isdigit():
-            raise DataError(f"{where}: expected a file's name and a number, got {' '.join(row)!r}")
+            raise DataError(f"{where}: expected a file name and a number, got {' '.join(row)!r}")
         if _raf_part(row[0]) != split:
             continue
         name = Path(row[0])
@@ -127,7 +129,7 @@ def _raf_part(name: str) -> str:
 _AFFECTNET_SETS = {"train_set": "train", "val_set": "val", "test_set": "test"}
 _AFFECTNET_LISTS = {"training.csv": "train", "validation.csv": "val"}
 _AFFECTNET_NONE = {8, 9, 10}
-"""None, Uncertain, No-Face: 11 labels in the list, of which 8 are expressions."""
+"""Labels that are not expressions: None, Uncertain, No-Face."""
 
 
 def fits_affectnet(path: Path) -> bool:
@@ -137,12 +139,15 @@ def fits_affectnet(path: Path) -> bool:
 
 
 def read_affectnet(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
-    """AffectNet in the two forms in which it is sent: ``train_set/`` and ``val_set/`` with
-    ``images/N.jpg`` and ``annotations/N_exp.npy`` (8 labels), or ``training.csv`` and
-    ``validation.csv`` (in ``Manually_Annotated_file_lists/`` or at the top) over
-    ``Manually_Annotated_Images/``, with 11 labels and a box for each face.
+    """Read AffectNet in either of the two layouts that its owner sends.
 
-    http://mohammadmahoor.com/affectnet/; numbers as in its paper (Mollahosseini et al., 2017).
+    - ``train_set/`` and ``val_set/`` with ``images/N.jpg`` and ``annotations/N_exp.npy`` (8
+      labels).
+    - ``training.csv`` and ``validation.csv``, at the top or in ``Manually_Annotated_file_lists/``,
+      with pictures in ``Manually_Annotated_Images/``; 11 labels, and a box for each face.
+
+    Numbers are those of its paper (Mollahosseini et al., 2017). See
+    http://mohammadmahoor.com/affectnet/.
     """
     lists = _affectnet_lists(source.file)
     sets = {
@@ -161,7 +166,7 @@ def _affectnet_set(folder: Path) -> Iterator[StoredFace]:
         try:
             # Some copies store the number as text.
             number = int(str(np.load(label, allow_pickle=False)))
-        except Exception as error:  # whatever a damaged header makes numpy raise
+        except Exception as error:  # a damaged header can make numpy raise anything
             raise DataError(f"expected the label of {file} in {label}: {error}") from error
         yield StoredFace(file, _affectnet_label(number), str(file))
 
@@ -199,13 +204,13 @@ def _affectnet_label(number: int) -> str | None:
 
 
 def _affectnet_lists(path: Path) -> dict[str, Path]:
-    found: dict[str, Path] = {}
+    lists: dict[str, Path] = {}
     for folder in (path, path / "Manually_Annotated_file_lists"):
         for name, part in _AFFECTNET_LISTS.items():
             file = folder / name
             if file.is_file() and "subDirectory_filePath" in _first_line(file):
-                found.setdefault(part, file)
-    return found
+                lists.setdefault(part, file)
+    return lists
 
 
 def _first_line(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""HDF5: the layout that ``fer-edge data pack`` writes, and the two that FER2013 is found in."""
+"""Reader of HDF5 files: the layout of ``fer-edge data pack``, and two layouts of FER2013."""
 
 from __future__ import annotations
 
@@ -23,13 +23,16 @@ def fits(path: Path) -> bool:
 
 
 def read(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
-    """Groups ``train``, ``val``, ``test`` (or the top itself) with the columns of a table as
-    datasets: ``image`` (the encoded pictures as variable-length uint8, or pixels uint8
-    ``[N, H, W]`` or ``[N, H, W, 3]``, whose colour order has to be said), ``label``, and more.
+    """Read an HDF5 file in one of three layouts.
 
-    Also ``Training_pixel`` and ``Training_label`` (``PublicTest_…``, ``PrivateTest_…``), as
-    https://github.com/WuJie1010/Facial-Expression-Recognition.Pytorch packs FER2013, with
-    Kaggle's numbers; and ``data_pixel`` and ``data_label``, whose numbers need an order.
+    - Groups ``train``, ``val`` and ``test``, or the top level, with the columns of a table as
+      datasets: ``label`` and others as in parquet, and ``image`` with encoded pictures
+      (variable-length uint8) or pixels (uint8 ``[N, H, W]`` or ``[N, H, W, 3]``; three channels
+      need the ``colour`` option).
+    - ``Training_pixel`` and ``Training_label`` (``PublicTest_…``, ``PrivateTest_…``), as
+      https://github.com/WuJie1010/Facial-Expression-Recognition.Pytorch packs FER2013, with
+      Kaggle's numbers.
+    - ``data_pixel`` and ``data_label``; the numbers need an order.
     """
     path = source.file.resolve()
     try:
@@ -37,19 +40,20 @@ def read(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
             parts = _parts(file, path)
             if split is not None:
                 check_part(source, split, parts)
-            wanted = list(parts) if split is None else [split if split in parts else ""]
-            for part in wanted:
+            requested = list(parts) if split is None else [split if split in parts else ""]
+            for part in requested:
                 yield from _rows(file, path, parts[part], source)
     except (OSError, KeyError, RuntimeError, TypeError) as error:
         raise DataError(f"cannot read {path}: {error}") from error
 
 
 def open_pictures(path: str, dataset: str, colour: str) -> Any:
+    """Open the pictures of a file; LazyRow pickles this function by name."""
     return _Pictures(path, dataset, colour)
 
 
 class _Pictures:
-    """The pictures of one dataset, by row."""
+    """Pictures of one HDF5 dataset, by row."""
 
     def __init__(self, path: str, dataset: str, colour: str) -> None:
         import h5py
@@ -73,7 +77,7 @@ def _rows(file: Any, path: Path, keys: dict[str, str], source: DatasetSpec) -> I
     import h5py
 
     for key in keys.values():
-        _check_own(file, key, path)
+        _check_stored_in_file(file, key, path)
     pictures = file[keys["image"]]
     colour = source.colour or str(pictures.attrs.get("colour", ""))
     shape, encoded = pictures.shape, h5py.check_vlen_dtype(pictures.dtype) is not None
@@ -88,7 +92,7 @@ def _rows(file: Any, path: Path, keys: dict[str, str], source: DatasetSpec) -> I
         )
     if not encoded and not flat and not grey and colour not in ("rgb", "bgr"):
         raise DataError(
-            f"{path}:{pictures.name} has three channels and does not say in which order. Say it: "
+            f"{path}:{pictures.name} has three channels in an unknown order. Set it with "
             f"{source.path}@colour=rgb (or bgr)"
         )
     columns = {name: file[key][:].tolist() for name, key in keys.items() if name != "image"}
@@ -97,14 +101,14 @@ def _rows(file: Any, path: Path, keys: dict[str, str], source: DatasetSpec) -> I
         LazyRow(open_pictures, (str(path), pictures.name, colour), i) for i in range(len(pictures))
     ]
     fer2013 = keys.get("label", "").endswith("_label") and keys["label"] != "data_label"
-    for found in from_columns(images, columns, where):
-        if fer2013 and isinstance(found.label, int):
-            found = replace(found, label=label_of_number(found.label, "fer2013-csv"))
-        yield found
+    for face in from_columns(images, columns, where):
+        if fer2013 and isinstance(face.label, int):
+            face = replace(face, label=label_of_number(face.label, "fer2013-csv"))
+        yield face
 
 
 def _parts(file: Any, path: Path) -> dict[str, dict[str, str]]:
-    """By part ("" is undivided): the key of each column."""
+    """Return the key of each column by part; "" if the file has no parts."""
     import h5py
 
     if "data_pixel" in file:
@@ -128,17 +132,17 @@ def _parts(file: Any, path: Path) -> dict[str, dict[str, str]]:
     return parts
 
 
-def _check_own(file: Any, key: str, path: Path) -> None:
-    """Raises DataError where a dataset's bytes would come from another file."""
+def _check_stored_in_file(file: Any, key: str, path: Path) -> None:
+    """Raise DataError if a dataset's bytes would come from another file."""
     import h5py
 
-    here = file
+    node = file
     for name in key.split("/"):
-        if not isinstance(here.get(name, getlink=True), h5py.HardLink):
-            raise DataError(f"{path} links {key} to somewhere else: copy the data into one file")
-        here = here[name]
-    if here.is_virtual or here.external:
-        raise DataError(f"{path} keeps {key} in another file: copy the data into one file")
+        if not isinstance(node.get(name, getlink=True), h5py.HardLink):
+            raise DataError(f"{path} links {key} elsewhere: copy the data into one file")
+        node = node[name]
+    if node.is_virtual or node.external:
+        raise DataError(f"{path} stores {key} in another file: copy the data into one file")
 
 
 def _open(path: str) -> Any:

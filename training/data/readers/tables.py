@@ -1,8 +1,8 @@
-"""Tables with a row for each picture: parquet, and data sets of Hugging Face's ``datasets``.
+"""Readers of tables with a row per picture: parquet, and Hugging Face's ``datasets``.
 
-Columns: ``image`` (a struct of ``bytes`` and ``path``, the layout of ``datasets``), ``label``
-(names; numbers only with the names in the file's own ClassLabel, or with an order), and where there
-are any: ``name``, ``subject``, ``clip``, and FER+'s votes as ``ferplus_*``.
+Columns: ``image`` (a struct of ``bytes`` and ``path``, the layout of ``datasets``) and ``label``
+(names; numbers need a ClassLabel in the file, or an order). Optional columns: ``name``,
+``subject``, ``clip``, and FER+'s votes as ``ferplus_*``.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from fer_edge.training.data.dataset_spec import (
 from fer_edge.training.data.ferplus import vote_columns
 from fer_edge.training.data.lazy_rows import LazyRow
 
-HELD_BYTES = 256 << 20
-"""Encoded pictures of one parquet file up to this size are held in memory (FER2013: 46 MB)."""
+IN_MEMORY_BYTES = 256 << 20
+"""Largest size in bytes of a parquet file's pictures to keep in memory (FER2013: 46 MB)."""
 _LABELS = ("fer2013_label", "label", "labels", "emotion", "expression")
 _MORE = ("name", "subject", "clip")
 
@@ -37,7 +37,18 @@ def from_columns(
     where: object,
     class_names: Sequence[str] | None = None,
 ) -> Iterator[StoredFace]:
-    """The rows of a table. class_names: what its numbers mean, where the file itself says it."""
+    """Yield the rows of a table as faces.
+
+    Args:
+        pictures: Picture of each row.
+        columns: Cells of each column.
+        where: Name of the table, for messages.
+        class_names: Meaning of numeric labels if the file states it.
+
+    Raises:
+        DataError: The table has no label column, or a label is out of range.
+        LabelError: A label is neither a name nor a number.
+    """
     label_column = next((name for name in _LABELS if name in columns), None)
     if label_column is None:
         raise DataError(
@@ -58,7 +69,8 @@ def from_columns(
             picture,
             label,
             name or f"{where}:{i}",
-            tuple(votes) if votes and min(votes) >= 0 else None,  # -1: HDF5 has no empty cells
+            # -1 stands for a missing vote: HDF5 has no empty cells.
+            tuple(votes) if votes and min(votes) >= 0 else None,
             subject or None,
             clip or None,
         )
@@ -78,7 +90,10 @@ def fits_parquet(path: Path) -> bool:
 
 
 def read_parquet(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
-    """One file, which is the part that its name says or else train, or a folder of shards."""
+    """Read one file, or a folder of shards.
+
+    The name of a file tells its part; a file without one is train.
+    """
     if source.file.is_dir():
         check_part(source, split, ())
         for shard in sorted(source.file.glob("*.parquet")):
@@ -107,7 +122,7 @@ def _parquet(path: Path) -> Iterator[StoredFace]:
             if column.path_in_schema.startswith("image")
         )
         table = file.read(columns=sorted(names - {"image"}))
-        if size > HELD_BYTES:
+        if size > IN_MEMORY_BYTES:
             at = (str(path.resolve()),)
             images: Sequence[Any] = [LazyRow(open_parquet, at, i) for i in range(table.num_rows)]
         else:
@@ -131,7 +146,7 @@ def _bytes(cell: Any, where: str) -> bytes:
 
 
 def _class_names(metadata: Mapping[bytes, bytes] | None) -> Sequence[str] | None:
-    """The names of a ClassLabel that ``datasets`` wrote into a parquet file, where it did."""
+    """Return the names of a ClassLabel that ``datasets`` wrote into a parquet file, or None."""
     try:
         features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
         column = next(features[name] for name in _LABELS if name in features)
@@ -142,8 +157,11 @@ def _class_names(metadata: Mapping[bytes, bytes] | None) -> Sequence[str] | None
 
 
 def open_parquet(path: str) -> Any:
-    """A parquet file too large for the memory, by row: ``datasets`` lays it out once as Arrow in
-    its cache (~/.cache/huggingface, or HF_DATASETS_CACHE), which is then mapped."""
+    """Open a large parquet file by row, mapped instead of loaded.
+
+    ``datasets`` converts it to Arrow once, in its cache (~/.cache/huggingface, or
+    HF_DATASETS_CACHE).
+    """
     return _Pictures(_datasets().Dataset.from_parquet(path, columns=["image"]))
 
 
@@ -155,7 +173,7 @@ def fits_saved(path: Path) -> bool:
 
 
 def read_saved(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
-    """A folder of ``save_to_disk``: a Dataset, or a DatasetDict whose keys are the parts."""
+    """Read a folder of ``save_to_disk``: a Dataset, or a DatasetDict with parts as keys."""
     yield from _dataset(source, split, open_saved)
 
 
@@ -164,8 +182,11 @@ def fits_hub(path: Path) -> bool:
 
 
 def read_hub(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
-    """``hf:NAME``: a data set of the Hugging Face Hub. Needs the network the first time; after
-    that it is in the cache of ``datasets`` (HF_HUB_OFFLINE=1 looks nowhere else)."""
+    """Read ``hf:NAME``, a data set of the Hugging Face Hub.
+
+    The first time needs the network; later reads use the cache of ``datasets``
+    (HF_HUB_OFFLINE=1 uses the cache alone).
+    """
     yield from _dataset(source, split, open_hub)
 
 
@@ -184,9 +205,9 @@ def _dataset(source: DatasetSpec, split: str | None, open_: Any) -> Iterator[Sto
         parts = _parts((_load_hub if hub else _load_saved)(location))
     except DataError:
         raise
-    except Exception as error:  # whatever a damaged folder or a lost network makes it raise
-        why = " It needs the network, or a copy in the cache of datasets." if hub else ""
-        raise DataError(f"cannot load {source.path}.{why} {error}") from error
+    except Exception as error:  # a damaged folder or a lost network can raise anything
+        hint = " It needs the network, or a copy in the cache of datasets." if hub else ""
+        raise DataError(f"cannot load {source.path}.{hint} {error}") from error
     check_part(source, split, parts)
     part = "" if "" in parts else str(split)
     table = parts[part]
@@ -207,7 +228,8 @@ def _dataset(source: DatasetSpec, split: str | None, open_: Any) -> Iterator[Sto
 
 def _parts(loaded: Any) -> dict[str, Any]:
     for table in loaded.values() if isinstance(loaded, Mapping) else [loaded]:
-        table.data.validate(full=True)  # Arrow trusts the offsets in a file, and reads anywhere
+        # Arrow trusts the offsets in a file: unchecked, a damaged one reads foreign memory.
+        table.data.validate(full=True)
     if not isinstance(loaded, Mapping):
         return {"": loaded}
     named = [name for name in loaded if name.lower() in SPLIT_NAMES]
@@ -220,10 +242,11 @@ def _parts(loaded: Any) -> dict[str, Any]:
 
 
 def _load_saved(path: str) -> Any:
+    """Load a saved data set. Raises DataError if it names files outside its folder."""
     for state in (Path(path) / "state.json", *Path(path).glob("*/state.json")):
         listed = json.loads(state.read_text("utf-8"))["_data_files"] if state.is_file() else []
-        if foreign := [f for f in listed if Path(f["filename"]).name != f["filename"]]:
-            raise DataError(f"expected only files beside {state}, but it names {foreign[0]}")
+        if outside := [f for f in listed if Path(f["filename"]).name != f["filename"]]:
+            raise DataError(f"expected only files beside {state}, but it names {outside[0]}")
     return _datasets().load_from_disk(path)
 
 
@@ -232,12 +255,15 @@ def _load_hub(name: str) -> Any:
 
 
 class _Pictures:
-    """The image column of a mapped table, by row. downloaded: its paths are those of files that
-    ``datasets`` itself has put into its cache, and not what a stranger wrote into a table."""
+    """Image column of a mapped table, by row.
+
+    Paths in the column are followed only if ``downloaded``: then ``datasets`` wrote them itself.
+    In any other table they may name any file of this machine.
+    """
 
     def __init__(self, dataset: Any, downloaded: bool = False) -> None:
         self.downloaded = downloaded
-        self.rows = dataset.select_columns("image").with_format("arrow")  # nothing is decoded
+        self.rows = dataset.select_columns("image").with_format("arrow")  # undecoded
 
     def __getitem__(self, index: int) -> bytes | Path:
         cell = self.rows[index]["image"][0].as_py()
