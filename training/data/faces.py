@@ -172,7 +172,7 @@ def _label_names(
             f"{', '.join(map(str, numbers))}; {', '.join(sorted(names))}"
         )
     if not numbers:
-        return dict(names)
+        return {**names}
     order = source.number_order()
     spellings = {number: label_of_number(number, order) for number in numbers}
     known = label_map(spellings.values(), labels)

@@ -79,7 +79,7 @@ def train(
     )
     split = split_data(recipe, source, step, say)
     say(
-        f"{len(split.train):,} faces to train on, {len(split.held):,} held out, "
+        f"{len(split.train):,} faces to train on, {len(split.held_out):,} held out, "
         f"{split.dropped} dropped as duplicates of validation images"
     )
     job = _build(recipe, split, folder, counts, accelerator, say, step)
@@ -126,7 +126,7 @@ def _build(
         loss_of=loss_function(recipe.fit, split.train, spec.labels),
         normalise=Normalise(spec.input).to(accelerator.device),
         mix=mixing(recipe.augment, len(spec.labels)),
-        held_out=FaceDataset(split.held, None, spec.input),
+        held_out=FaceDataset(split.held_out, None, spec.input),
         facts={
             "recipe": recipe.as_dict(),
             "teachers": teacher_facts(recipe),
