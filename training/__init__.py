@@ -1,1 +1,1 @@
-"""Fine-tuning of timm backbones on faces: one recipe file in, one checkpoint folder out."""
+"""Training of timm backbones on faces: from a recipe to a checkpoint folder."""

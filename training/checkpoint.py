@@ -1,4 +1,4 @@
-"""The checkpoint folder: model.safetensors and card.json. No pickles."""
+"""Checkpoint folder: model.safetensors and card.json, without pickles."""
 
 from __future__ import annotations
 
@@ -22,11 +22,14 @@ WEIGHTS, CARD = "model.safetensors", "card.json"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A trained network and all that is known about it.
+    """Trained network, its calibration, and facts about its training.
 
-    temperature: divides the logits before the softmax (Guo et al., 2017).
-    abstain_below: a top probability under this is reported as uncertain.
-    facts: recipe, seed, data fingerprint, metrics, licences; carried along, never interpreted.
+    Attributes:
+        model: Network, in eval mode after loading.
+        temperature: Divisor of the logits before the softmax (Guo et al., 2017).
+        abstain_below: Lowest top probability (0..1) that is answered; lower ones are uncertain.
+        facts: Recipe, data fingerprint, metrics and licences; kept in the card, never interpreted.
+        sha256: SHA-256 of the weights file; empty unless loaded.
     """
 
     model: ExpressionNet
@@ -37,14 +40,23 @@ class Checkpoint:
 
     @property
     def spec(self) -> ModelSpec:
+        """Specification of the network."""
         return self.model.spec
 
 
 def save_checkpoint(checkpoint: Checkpoint, folder: str | Path) -> None:
-    """Write the folder whole or not at all; an older one at that place is replaced.
+    """Write a checkpoint folder in one step; replace an older one.
 
-    Weight matrices are stored in half precision (biases and statistics are not). The rounding is
-    part of the checkpoint: everything measured on it, or converted from it, already has it.
+    Weight matrices are stored in half precision, biases and statistics in full. The rounding is
+    part of the checkpoint: every measurement and every conversion uses the rounded weights.
+
+    Args:
+        checkpoint: Checkpoint to write.
+        folder: Path of the folder.
+
+    Raises:
+        CheckpointError: A weight is not finite in half precision.
+        OSError: The folder cannot be written.
     """
     state = {
         name: (value.half() if value.is_floating_point() and value.ndim > 1 else value)
@@ -53,7 +65,7 @@ def save_checkpoint(checkpoint: Checkpoint, folder: str | Path) -> None:
         for name, value in checkpoint.model.state_dict().items()
     }
     if not all(torch.isfinite(value).all() for value in state.values()):
-        raise CheckpointError("the weights hold values that half precision cannot: not saved")
+        raise CheckpointError("the weights are too large for half precision: not saved")
     data = safetensors.torch.save(state)
     card = {
         "schema": SCHEMA,
@@ -73,14 +85,25 @@ def save_checkpoint(checkpoint: Checkpoint, folder: str | Path) -> None:
 
 
 def load_checkpoint(folder: str | Path) -> Checkpoint:
-    """Read a checkpoint, on the CPU, in eval mode. Raises CheckpointError with what is wrong."""
+    """Load a checkpoint folder on the CPU, in eval mode.
+
+    Args:
+        folder: Path of the folder.
+
+    Returns:
+        The checkpoint.
+
+    Raises:
+        CheckpointError: A file is missing or damaged, or the weights do not fit the card.
+    """
     folder = Path(folder)
     try:
         card = json.loads((folder / CARD).read_text("utf-8"))
         data = (folder / WEIGHTS).read_bytes()
     except OSError as error:
         raise CheckpointError(
-            f"expected a checkpoint folder with {WEIGHTS} and {CARD} at {folder}: {error.strerror}"
+            f"expected a checkpoint folder with {WEIGHTS} and {CARD} at {folder}: "
+            f"{error.strerror}. fer-edge train writes one, in RUN/best"
         ) from error
     except ValueError as error:
         raise CheckpointError(f"{folder / CARD} is not JSON: {error}") from error
@@ -89,7 +112,10 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
     sha256 = hashlib.sha256(data).hexdigest()
     weights = card.get("weights")
     if not isinstance(weights, dict) or weights.get("sha256") != sha256:
-        raise CheckpointError(f"{folder / WEIGHTS} is not the file that its card describes")
+        raise CheckpointError(
+            f"expected the SHA-256 of {folder / WEIGHTS} as in {CARD}, got {sha256}: the file was "
+            "changed or damaged. Copy the checkpoint again"
+        )
     for key, low, high in (("temperature", 1e-3, 1e3), ("abstain_below", 0, 1)):
         value = card.get(key)
         if (
@@ -97,7 +123,9 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
             or not isinstance(value, int | float)
             or not low <= value <= high
         ):
-            raise CheckpointError(f"{folder / CARD} holds an impossible {key}: {value!r}")
+            raise CheckpointError(
+                f"expected {key} in {low:g}..{high:g} in {folder / CARD}, got {value!r}"
+            )
     try:
         model = ExpressionNet(ModelSpec.from_dict(card.get("model", {}))).eval()
     except FerEdgeError as error:

@@ -1,4 +1,4 @@
-"""The graph that leaves the workstation: everything between a resized crop and the answer."""
+"""Deployed graph: from a resized crop to probabilities and embedding."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ _BGR_TO_GREY = (0.114, 0.587, 0.299)
 
 
 class DeployModule(nn.Module):
-    """uint8 ``[N, S, S, 3]`` BGR to float32 ``(probabilities [N, C], embedding [N, D])``.
+    """Deployed graph of a checkpoint, for uint8 BGR input.
 
-    Colour, scaling, mean and std, layout, softmax and temperature are all in here, so that no
-    backend can do them differently. The cast to float comes first: TensorRT refuses to transpose
-    uint8.
+    Maps uint8 ``[N, S, S, 3]`` BGR to float32 ``(probabilities [N, C], embedding [N, D])``. The
+    graph contains colour conversion, scaling, mean and std, layout, temperature and softmax, so
+    that all backends compute the same. It casts to float first: TensorRT cannot transpose uint8.
+
+    Args:
+        checkpoint: Checkpoint whose network the graph uses; the weights are shared.
     """
 
     grey: Tensor
@@ -35,6 +38,7 @@ class DeployModule(nn.Module):
         self.eval()
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return probabilities ``[N, C]`` and embedding ``[N, D]`` of uint8 BGR images."""
         x = images.to(torch.float32)
         if self.is_grey:
             # One channel has the same memory in NHWC and NCHW: a reshape, not a transpose.
@@ -44,14 +48,16 @@ class DeployModule(nn.Module):
         return self.answer(x)
 
     def answer(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """From float32 ``[N, C, S, S]`` in 0..255, in the network's own colour."""
+        """Return the outputs for float32 ``[N, C, S, S]`` in 0..255, in the network's colour."""
         logits, embedding = self.network(self.normalise(x))
         return torch.softmax(logits / self.temperature, dim=1), embedding
 
 
 class PlanarDeployModule(DeployModule):
-    """The same for an engine that takes pictures in planes, and puts the colours in any order:
-    float32 ``[N, 3, S, S]`` RGB in 0..255 to ``(probabilities [N, C], embedding [N, D])``."""
+    """Deployed graph for engines that take planar RGB images, such as Core ML.
+
+    Maps float32 ``[N, 3, S, S]`` RGB in 0..255 to ``(probabilities [N, C], embedding [N, D])``.
+    """
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         if self.is_grey:

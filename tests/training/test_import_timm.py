@@ -121,7 +121,7 @@ def test_missing_tensors_are_named(file: Path) -> None:
     state = torch.load(file)
     del state["stem.conv.weight"]
     torch.save(state, file)
-    with pytest.raises(CheckpointError, match=r"1 missing there \(stem.conv.weight\)"):
+    with pytest.raises(CheckpointError, match=r"1 missing in the file \(stem.conv.weight\)"):
         take_over(file, spec("test_byobnet"))
 
 
@@ -129,7 +129,7 @@ def test_tensors_of_something_else_are_in_the_account(file: Path) -> None:
     torch.save({**torch.load(file), "criterion.weight": torch.ones(7)}, file)
     _, account = take_over(file, spec("test_byobnet"))
     assert account.left_over == ("criterion.weight",)
-    assert "1 left over (criterion.weight)" in str(account)
+    assert "1 unused (criterion.weight)" in str(account)
 
 
 def test_a_backbone_without_classifier_is_no_import(file: Path) -> None:

@@ -1,11 +1,10 @@
-"""Strided depthwise convolutions whose backward pass is quick on a CPU.
+"""Strided depthwise convolutions with a fast backward pass on CPUs.
 
-oneDNN (torch 2.13) takes seven times longer for the backward pass of such a convolution with
-stride 2 than with stride 1 on four times the outputs (144 channels of 22 px, Zen 5); in MobileNetV2
-four layers of 52 take a third of a training step. The gradient of a strided convolution is that of
-the one with stride 1 whose gradient is zero wherever the stride skips, so it is computed that way:
-the same sums.
-``python -m fer_edge.benchmarks.studies.training_step`` measures both.
+oneDNN (torch 2.13) needs seven times longer for the backward pass of a depthwise convolution with
+stride 2 than with stride 1 and four times the outputs (144 channels of 22 px, Zen 5). In
+MobileNetV2, four of 52 layers take a third of a training step. This module computes the gradient
+with stride 1 instead, from an output gradient that is zero at the skipped positions: the sums are
+the same. ``python -m fer_edge.benchmarks.studies.training_step`` measures both.
 """
 
 from __future__ import annotations
@@ -58,11 +57,11 @@ class _Convolve(torch.autograd.Function):
 
 
 class StridedDepthwise(nn.Conv2d):
-    """``nn.Conv2d``, float ``[N, C, H, W]`` in; to be used in training only, not exported."""
+    """``nn.Conv2d`` for training on a CPU, float ``[N, C, H, W]`` in; not for export."""
 
     def forward(self, x: Tensor) -> Tensor:
         weight = self.weight
-        if torch.is_autocast_enabled(x.device.type):  # it does not reach into a Function
+        if torch.is_autocast_enabled(x.device.type):  # autocast does not reach into a Function
             kind = torch.get_autocast_dtype(x.device.type)
             x, weight = x.to(kind), weight.to(kind)
         apply: Callable[..., Tensor] = _Convolve.apply
@@ -70,8 +69,11 @@ class StridedDepthwise(nn.Conv2d):
 
 
 def quicken(net: nn.Module) -> int:
-    """Make such layers of ``net`` quick, in place; gives their number. Weights and names stay."""
-    found = [
+    """Replace strided depthwise convolutions in place; return their number.
+
+    Weights and names stay the same.
+    """
+    layers = [
         layer
         for layer in net.modules()
         if type(layer) is nn.Conv2d
@@ -82,6 +84,6 @@ def quicken(net: nn.Module) -> int:
         and layer.padding_mode == "zeros"
         and isinstance(layer.padding, tuple)
     ]
-    for layer in found:
+    for layer in layers:
         layer.__class__ = StridedDepthwise
-    return len(found)
+    return len(layers)

@@ -1,4 +1,4 @@
-"""Which part of a network is trained: everything, its head, or its head and its last layers."""
+"""Selection of the trained part: the complete network, its head, or its last layers."""
 
 from __future__ import annotations
 
@@ -18,8 +18,11 @@ _BLOCK = re.compile(r"(stages|layers|blocks)(\.blocks|\.\d+)*\.\d+")
 
 
 def prepare(net: ExpressionNet, phase: Phase, seed: int) -> None:
-    """Make the network what a phase trains: additions of the one before merged, its own added,
-    and ``requires_grad`` set on all that the phase is going to train at some time."""
+    """Prepare the network for a phase.
+
+    Merges LoRA additions of the previous phase, adds those of this one, and sets ``requires_grad``
+    on every parameter that the phase trains in any epoch.
+    """
     merge_lora(net)
     kind, _, count = phase.train.partition(" ")
     if kind == "lora":
@@ -30,7 +33,7 @@ def prepare(net: ExpressionNet, phase: Phase, seed: int) -> None:
 
 
 def trained_at(phase: Phase, epoch: int, backbone: nn.Module) -> str:
-    """``Phase.train`` in one epoch (from 0) of the phase, with ``gradual`` worked out."""
+    """Return ``Phase.train`` for one epoch (from 0) of the phase, with ``gradual`` resolved."""
     kind, _, count = phase.train.partition(" ")
     if kind != "gradual":
         return phase.train
@@ -41,13 +44,13 @@ def trained_at(phase: Phase, epoch: int, backbone: nn.Module) -> str:
 
 
 def freeze(net: ExpressionNet, train: str) -> None:
-    """Set ``requires_grad`` on every parameter, as ``train`` says (see schema.Phase).
+    """Set ``requires_grad`` on every parameter; ``train`` is as in schema.Phase.
 
-    Raises RecipeError where the backbone has fewer such parts.
+    Raises RecipeError if the backbone has fewer blocks, layers or stages.
     """
     kind, _, count = train.partition(" ")
     if kind == "lora":
-        return  # as prepare has set it
+        return  # prepare has set it
     net.requires_grad_(True)
     if kind == "full":
         return
@@ -63,17 +66,17 @@ def freeze(net: ExpressionNet, train: str) -> None:
         _last(ends, int(count), "stages", net)
         for name in ends[-int(count) :]:
             net.backbone.get_submodule(name).requires_grad_(True)
-        _unfreeze_from(net.backbone, ends[-1])  # and what comes after the very last
+        _unfreeze_from(net.backbone, ends[-1])  # and the layers after the last block
 
 
 def blocks(backbone: nn.Module) -> list[str]:
-    """Names of the backbone's blocks, from its input to its output."""
+    """Return the names of the backbone's blocks, from input to output."""
     names = [name for name, _ in backbone.named_modules() if _BLOCK.fullmatch(name)]
     return [name for name in names if not any(other.startswith(f"{name}.") for other in names)]
 
 
 def _layers(backbone: nn.Module) -> list[str]:
-    """Names of the modules that hold parameters of their own: convolutions, norms, linears."""
+    """Return the names of modules with own parameters: convolutions, norms, linear layers."""
     return [
         name
         for name, module in backbone.named_modules()
@@ -83,16 +86,16 @@ def _layers(backbone: nn.Module) -> list[str]:
 
 def _last(names: Sequence[str], count: int, what: str, net: ExpressionNet) -> str:
     if not names:
-        raise RecipeError(f"{net.spec.backbone} has no {what} to choose from: use 'layers N'")
+        raise RecipeError(f"{net.spec.backbone} has no {what}: use 'layers N'")
     if count > len(names):
         raise RecipeError(
-            f"expected at most {len(names)} {what} to train of {net.spec.backbone}, got {count}"
+            f"expected at most {len(names)} {what} for {net.spec.backbone}, got {count}. Lower N"
         )
     return names[-count]
 
 
 def _unfreeze_from(backbone: nn.Module, first: str) -> None:
-    """Everything from the module ``first`` on; timm registers modules in the order of use."""
+    """Unfreeze the module ``first`` and all after it; timm registers modules in order of use."""
     after = False
     for name, parameter in backbone.named_parameters():
         after = after or name.startswith(f"{first}.")
@@ -100,7 +103,7 @@ def _unfreeze_from(backbone: nn.Module, first: str) -> None:
 
 
 def train_mode(net: ExpressionNet) -> None:
-    """Training mode, but for what is frozen: its batch norms keep their statistics, too."""
+    """Set training mode, except for frozen modules, whose batch norms keep their statistics."""
     net.train()
     for module in net.backbone.modules():
         parameters = list(module.parameters())
@@ -109,14 +112,15 @@ def train_mode(net: ExpressionNet) -> None:
 
 
 def trainable_count(net: nn.Module) -> int:
+    """Return the number of trainable parameters."""
     return sum(p.numel() for p in net.parameters() if p.requires_grad)
 
 
 def parameter_counts(spec: ModelSpec, phases: Sequence[Phase]) -> tuple[int, list[int]]:
-    """Parameters of the network, and how many (also of LoRA's additions) each phase ends up with
-    training.
+    """Return the parameters of the network, and those that each phase trains in its last epoch.
 
-    Nothing is allocated. Raises RecipeError for a phase that this network does not have.
+    The second count includes LoRA additions. No memory is allocated. Raises RecipeError for a phase
+    that does not fit the network.
     """
     with torch.device("meta"):
         net = ExpressionNet(spec)

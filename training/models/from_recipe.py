@@ -1,4 +1,4 @@
-"""The network that a recipe describes, with the weights that it starts from."""
+"""Network of a recipe, with its initial weights."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from fer_edge.training.models.pretrained import load_pretrained, load_weights
 
 
 def model_spec(recipe: Recipe) -> ModelSpec:
+    """Return the specification of a recipe's network."""
     i = recipe.input
     return ModelSpec(
         backbone=recipe.model.backbone,
@@ -28,10 +29,20 @@ def model_spec(recipe: Recipe) -> ModelSpec:
 def build_network(
     recipe: Recipe, say: Callable[[str], None]
 ) -> tuple[ExpressionNet, dict[str, Any] | None]:
-    """The network on the CPU, and for the card where its backbone's weights come from.
+    """Build a recipe's network on the CPU, with its initial weights.
 
-    Raises RecipeError if it cannot be built or does not take the recipe's picture sizes,
-    CheckpointError or TrainingError if its weights cannot be had.
+    Args:
+        recipe: Recipe of the network.
+        say: Receives messages.
+
+    Returns:
+        The network, and facts on the origin of the backbone's weights for the card, or None for
+        random weights.
+
+    Raises:
+        RecipeError: The network cannot be built, or does not take the recipe's image sizes.
+        CheckpointError: The weights file cannot be read, or is for another network.
+        TrainingError: timm's weights cannot be downloaded.
     """
     net = ExpressionNet(model_spec(recipe))
     for size_px in {recipe.input.size_px, recipe.augment.crop_px or recipe.input.size_px}:
@@ -47,12 +58,12 @@ def build_network(
 
 @torch.no_grad()
 def _check_size(net: ExpressionNet, size_px: int) -> None:
-    """timm finds out when a picture comes, and then says it as an assertion."""
+    """Run an empty image through the network; timm checks sizes only then, with assertions."""
     try:
         net.eval()(torch.zeros(1, net.spec.input.channels, size_px, size_px))
     except (AssertionError, RuntimeError) as error:
         raise RecipeError(
-            f"{net.spec.backbone} does not take pictures of {size_px} px: {error}. Change "
-            "input.size_px or augment.crop_px, or where the network allows it img_size in "
-            "model.backbone_args"
+            f"{net.spec.backbone} does not take images of {size_px} px: {error}. Change "
+            "input.size_px or augment.crop_px, or set img_size in model.backbone_args if the "
+            "network has it"
         ) from error

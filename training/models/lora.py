@@ -1,4 +1,4 @@
-"""Low-rank additions to linear layers (LoRA; Hu et al., 2021), merged before anything is saved."""
+"""Low-rank additions to linear layers (LoRA; Hu et al., 2021), merged before export."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fer_edge.training.models.network import ExpressionNet
 
 
 class LowRankLinear(nn.Linear):
-    """``W x`` to ``(W + B A) x``, of rank r; B starts at zero, so that nothing changes at first."""
+    """Linear layer ``(W + B A) x`` with B A of rank r; B starts at zero."""
 
     a: nn.Parameter
     b: nn.Parameter
@@ -24,20 +24,23 @@ class LowRankLinear(nn.Linear):
 
 
 def add_lora(backbone: nn.Module, rank: int, seed: int) -> None:
-    """Freeze the backbone and add a trainable part to each of its linear layers, in place."""
+    """Freeze the backbone, and add trainable parts to its linear layers in place.
+
+    Raises RecipeError if the backbone has no linear layers.
+    """
     chance = torch.Generator().manual_seed(seed)
     backbone.requires_grad_(False)
-    found = [module for module in backbone.modules() if type(module) is nn.Linear]
-    if not found:
+    layers = [module for module in backbone.modules() if type(module) is nn.Linear]
+    if not layers:
         raise RecipeError(
-            f"{type(backbone).__name__} has no linear layers that LoRA could add to. "
+            f"{type(backbone).__name__} has no linear layers for LoRA. "
             "Train its last layers instead (fit.train: layers N)"
         )
-    for module in found:
+    for module in layers:
         device = module.weight.device
         a = torch.empty(rank, module.in_features, device="cpu")
         nn.init.kaiming_uniform_(a, a=math.sqrt(5), generator=chance)  # nn.Linear's own start
-        # The layer stays the object that it is, wherever the network refers to it.
+        # The object stays the same, so that all references to the layer stay valid.
         module.__class__ = LowRankLinear
         module.a = nn.Parameter(a.to(device))
         module.b = nn.Parameter(torch.zeros(module.out_features, rank, device=device))
@@ -45,7 +48,7 @@ def add_lora(backbone: nn.Module, rank: int, seed: int) -> None:
 
 @torch.no_grad()
 def merge_lora(model: nn.Module) -> None:
-    """Make the additions part of the weights, in place; the model answers as before."""
+    """Merge the additions into the weights in place; outputs stay the same."""
     for module in model.modules():
         if isinstance(module, LowRankLinear):
             module.weight += module.b @ module.a
@@ -54,7 +57,7 @@ def merge_lora(model: nn.Module) -> None:
 
 
 def merged(model: ExpressionNet) -> ExpressionNet:
-    """The model itself, or a copy with its additions merged where it has some."""
+    """Return the model, or a merged copy if it has LoRA additions."""
     if not any(isinstance(module, LowRankLinear) for module in model.modules()):
         return model
     copied = copy.deepcopy(model)

@@ -1,4 +1,4 @@
-"""The network as it is trained and deployed: input transform, timm backbone, head."""
+"""Network of this package: input transform, timm backbone, neck and classifier."""
 
 from __future__ import annotations
 
@@ -18,7 +18,14 @@ from fer_edge.training.models import architectures  # noqa: F401  isort: skip  (
 
 @dataclass(frozen=True)
 class InputSpec:
-    """What the network sees. mean and std are in units of 0..1, one per channel it takes."""
+    """Input of a network.
+
+    Attributes:
+        size_px: Side of the square input in pixels.
+        colour: Channels: one grey channel, or RGB.
+        mean: Mean of each channel, in units of 0..1.
+        std: Standard deviation of each channel, in units of 0..1.
+    """
 
     size_px: int
     colour: Literal["grey", "rgb"]
@@ -27,6 +34,7 @@ class InputSpec:
 
     @property
     def channels(self) -> int:
+        """Number of channels, 1 or 3."""
         return 1 if self.colour == "grey" else 3
 
     def __post_init__(self) -> None:
@@ -41,10 +49,16 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """Everything needed to build the network again: stored in the checkpoint's card.
+    """Specification of a network; stored in the checkpoint's card.
 
-    neck: layers between the backbone's pooled features and the classifier, in order: ``linear N``,
-    ``batchnorm``, ``relu``, ``dropout P``. dropout: right before the classifier.
+    Attributes:
+        backbone: timm name of the backbone.
+        labels: Labels in the order of the logits.
+        input: Input of the network.
+        dropout: Dropout rate (0..1) before the classifier.
+        backbone_args: Extra arguments for the backbone's constructor.
+        neck: Layers between pooled features and classifier: ``linear N``, ``batchnorm``, ``relu``,
+            ``dropout P``.
     """
 
     backbone: str
@@ -55,11 +69,12 @@ class ModelSpec:
     neck: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
+        """Return the specification as plain values for JSON."""
         return asdict(self)
 
     @staticmethod
     def from_dict(data: dict[str, Any]) -> ModelSpec:
-        """Read back what as_dict gave. Raises CheckpointError on anything missing or foreign."""
+        """Read what as_dict returned. Raises CheckpointError for missing or invalid values."""
         try:
             inputs = InputSpec(
                 size_px=int(data["input"]["size_px"]),
@@ -76,11 +91,11 @@ class ModelSpec:
                 neck=tuple(str(v) for v in data.get("neck", ())),
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(f"the card's model section is not usable: {error!r}") from error
+            raise CheckpointError(f"the card's model section is invalid: {error!r}") from error
 
 
 class Normalise(nn.Module):
-    """``[N, C, H, W]`` in 0..255, already in the network's colour, to normalised float."""
+    """Normalisation of ``[N, C, H, W]`` in 0..255, in the network's colour."""
 
     mean: Tensor
     std: Tensor
@@ -98,13 +113,20 @@ class Normalise(nn.Module):
 _READS_FILES = {
     "cache_dir", "checkpoint_path", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay",
 }  # fmt: skip
-"""Arguments of timm.create_model by which it reads files or the network."""
+"""Arguments with which timm.create_model reads files or downloads."""
 
 
 class ExpressionNet(nn.Module):
-    """Normalised ``[N, C, H, W]`` to ``(logits [N, classes], embedding [N, D])``.
+    """Expression classifier: ``[N, C, H, W]`` to ``(logits [N, classes], embedding [N, D])``.
 
-    The embedding is what the classifier, a dropout and one linear layer, sees.
+    The input is normalised float. The embedding is the input of the classifier, which is a dropout
+    and one linear layer.
+
+    Args:
+        spec: Specification of the network. Weights are random.
+
+    Raises:
+        RecipeError: timm cannot build the backbone, or the neck is invalid.
     """
 
     def __init__(self, spec: ModelSpec) -> None:
@@ -112,10 +134,14 @@ class ExpressionNet(nn.Module):
         self.spec = spec
         if read := sorted(_READS_FILES & set(spec.backbone_args)):
             raise RecipeError(
-                f"backbone_args may not hold {', '.join(read)}: a card shall not read other files"
+                f"expected backbone_args without {', '.join(read)}: a card must not read other "
+                "files. Use model.weights or model.pretrained"
             )
         if not timm.is_model(spec.backbone):  # timm would look on a hub for "hf-hub:…"
-            raise RecipeError(f"timm has no backbone named {spec.backbone!r}")
+            raise RecipeError(
+                f"timm has no backbone named {spec.backbone!r}. List the names with "
+                "timm.list_models()"
+            )
         try:
             self.backbone = timm.create_model(
                 spec.backbone,
@@ -126,7 +152,7 @@ class ExpressionNet(nn.Module):
             )
         except (RuntimeError, TypeError, ValueError) as error:
             raise RecipeError(f"timm cannot build backbone {spec.backbone!r}: {error}") from error
-        # Some networks widen their features once more after pooling (mobilenetv3: 576 to 1024).
+        # Some networks widen their features again after pooling (mobilenetv3: 576 to 1024).
         width = getattr(self.backbone, "head_hidden_size", None) or self.backbone.num_features
         self.neck, self.embedding_dim = _neck(spec.neck, int(width))
         self.head = nn.Sequential(
@@ -139,7 +165,7 @@ class ExpressionNet(nn.Module):
 
 
 def _neck(layers: Sequence[str], width: int) -> tuple[nn.Sequential, int]:
-    """The layers, and the width that they end with."""
+    """Return the layers and the width of their output."""
     built: list[nn.Module] = []
     for layer in layers:
         match layer.split():
@@ -168,11 +194,12 @@ def _is_share(text: str) -> bool:
 
 
 def parameter_count(model: nn.Module) -> int:
+    """Return the number of parameters."""
     return sum(p.numel() for p in model.parameters())
 
 
 def decay_groups(model: nn.Module, weight_decay: float) -> Sequence[dict[str, Any]]:
-    """Optimiser groups: weights decay, biases and normalisation parameters do not."""
+    """Return optimiser groups: weights decay, biases and normalisation parameters do not."""
     decayed = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
     free = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0}]

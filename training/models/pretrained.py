@@ -1,4 +1,4 @@
-"""Weights that a backbone starts from: ImageNet's, from timm or from a file, accounted for."""
+"""Initial weights of a backbone, from timm or a file, with an account of each tensor."""
 
 from __future__ import annotations
 
@@ -26,11 +26,16 @@ _PREFIXES = ("module.", "_orig_mod.", "backbone.")
 
 @dataclass(frozen=True)
 class Account:
-    """What became of each tensor of a weights file.
+    """Use of each tensor of a weights file; tensors have the network's names.
 
-    loaded, resampled (loaded, from a grid of positions of another size), missing (in the network,
-    not in the file), left_over (in the file, not in the network), reshaped (other shape: not
-    loaded), by the network's names.
+    Attributes:
+        file: Name of the file.
+        sha256: SHA-256 of the file.
+        loaded: Tensors that were loaded.
+        resampled: Loaded position embeddings that were resampled to the network's image size.
+        missing: Tensors of the network that the file does not have.
+        left_over: Tensors of the file that the network does not have.
+        reshaped: Tensors of another shape, which were not loaded.
     """
 
     file: str
@@ -45,8 +50,8 @@ class Account:
         parts = [f"{len(self.loaded)} tensors loaded from {self.file}"]
         for what, names in (
             ("of them resampled", self.resampled),
-            ("missing there", self.missing),
-            ("left over", self.left_over),
+            ("missing in the file", self.missing),
+            ("unused", self.left_over),
             ("of another shape, not loaded", self.reshaped),
         ):
             if names:
@@ -55,7 +60,7 @@ class Account:
         return "; ".join(parts)
 
     def facts(self) -> dict[str, Any]:
-        """For the card: enough to find the file again, and to see what it did not give."""
+        """Return the facts for the card: the file, and the tensors that differ or are missing."""
         return {
             "file": self.file,
             "sha256": self.sha256,
@@ -68,11 +73,19 @@ class Account:
 
 
 def read_state(path: str | Path) -> tuple[dict[str, Tensor], str]:
-    """Tensors of a ``.safetensors`` or torch file by name, and the file's SHA-256.
+    """Read the tensors of a ``.safetensors`` or torch file.
 
-    A state dict that is wrapped in a training state is unwrapped, a checkpoint's of ours gives its
-    backbone. Nothing is unpickled but
-    tensors: a file that holds a whole module is refused. Raises CheckpointError.
+    Unwraps a state dict from a training state, and strips the prefixes of wrapped modules and of
+    this package's checkpoints. Unpickles only tensors.
+
+    Args:
+        path: Path of the file.
+
+    Returns:
+        Tensors by name, and the file's SHA-256.
+
+    Raises:
+        CheckpointError: The file cannot be read, or holds a pickled module.
     """
     path = Path(path)
     try:
@@ -94,28 +107,39 @@ def read_state(path: str | Path) -> tuple[dict[str, Tensor], str]:
 def _torch_state(path: Path) -> dict[str, Tensor]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever a damaged or hostile archive makes torch raise
+    except Exception as error:  # torch raises many types for damaged or hostile archives
         raise CheckpointError(
-            f"{path} is neither safetensors nor a torch file of tensors alone. A pickled module "
-            "can run any code and breaks with every release of timm: load it where it came from, "
-            "and save model.state_dict() instead"
+            f"expected safetensors, or a torch file of tensors only, got {path}. A pickled module "
+            "can run any code, and breaks with other releases of timm. Load it in its own project, "
+            "and save model.state_dict()"
         ) from error
     for wrapper in _WRAPPERS:
         if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
             state = state[wrapper]
             break
     if not isinstance(state, dict) or not any(isinstance(v, Tensor) for v in state.values()):
-        raise CheckpointError(f"expected tensors by name in {path}, found none")
+        raise CheckpointError(
+            f"expected tensors by name in {path}, found none. Save model.state_dict()"
+        )
     return {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
 
 
 def load_weights(backbone: nn.Module, path: str | Path) -> Account:
-    """Start a timm backbone from a file made for the same architecture.
+    """Load a weights file of the same architecture into a timm backbone, in place.
 
-    The first convolution is summed or repeated over colours where the file's was made for
-    another number of them, and positions are resampled where it was made for another picture
-    size. Raises CheckpointError for an unreadable file, or if less than half
-    of the network's tensors are in it: then it was made for another one.
+    Adapts the first convolution to the number of channels, and position embeddings to the image
+    size.
+
+    Args:
+        backbone: timm backbone.
+        path: Path of the weights file.
+
+    Returns:
+        Account of the tensors.
+
+    Raises:
+        CheckpointError: The file cannot be read, holds values that are not finite, or has less than
+            half of the network's tensors.
     """
     state, digest = read_state(path)
     own = backbone.state_dict()
@@ -134,7 +158,7 @@ def load_weights(backbone: nn.Module, path: str | Path) -> Account:
         reshaped=tuple(n for n in own if n in state and state[n].shape != own[n].shape),
     )
     if 2 * len(loaded) < len(own):
-        raise CheckpointError(f"{path} was made for another network: {account}")
+        raise CheckpointError(f"{path} is for another network: {account}. Check model.backbone")
     if not all(torch.isfinite(state[n]).all() for n in loaded if state[n].is_floating_point()):
         raise CheckpointError(f"{path} holds values that are not finite")
     backbone.load_state_dict({n: state[n] for n in loaded}, strict=False)
@@ -142,7 +166,7 @@ def load_weights(backbone: nn.Module, path: str | Path) -> Account:
 
 
 def _resample_positions(backbone: Any, state: dict[str, Tensor]) -> tuple[str, ...]:
-    """Position embeddings (ViT) and tables (Swin) of another size to the network's, in place."""
+    """Resample position embeddings (ViT) and bias tables (Swin) of another size, in place."""
     names = []
     for name, own in backbone.state_dict().items():
         if name not in state or state[name].shape == own.shape:
@@ -165,17 +189,17 @@ def _resample_positions(backbone: Any, state: dict[str, Tensor]) -> tuple[str, .
 
 
 def load_pretrained(net: ExpressionNet, say: Callable[[str], None]) -> dict[str, Any]:
-    """Start the backbone from the weights that timm publishes for it; gives where they are from.
+    """Load timm's published weights into the backbone; return their origin.
 
-    Raises RecipeError if there are none, TrainingError if they cannot be fetched.
+    Raises RecipeError if timm publishes none, TrainingError if they cannot be downloaded.
     """
     spec = net.spec
     if not timm.is_model_pretrained(spec.backbone):
         raise RecipeError(
             f"timm publishes no weights for {spec.backbone}. Set model.pretrained to false, "
-            "or give a file with --weights FILE"
+            "or pass a file with --weights FILE"
         )
-    say(f"Fetching timm's weights for {spec.backbone}, or taking them from its cache")
+    say(f"Loading timm's weights for {spec.backbone} from its cache or the Hub")
     try:
         ready = timm.create_model(
             spec.backbone,
@@ -184,10 +208,10 @@ def load_pretrained(net: ExpressionNet, say: Callable[[str], None]) -> dict[str,
             in_chans=spec.input.channels,
             **spec.backbone_args,
         )
-    except Exception as error:  # whatever the hub, its client or the network raise
+    except Exception as error:  # the hub, its client and the network raise many types
         raise TrainingError(
-            f"the weights of {spec.backbone} cannot be fetched: {str(error).rstrip('.')}. Fetch "
-            "them where there is a network, and start from that file: --weights FILE"
+            f"cannot download the weights of {spec.backbone}: {str(error).rstrip('.')}. Download "
+            "them on another machine, and pass the file: --weights FILE"
         ) from error
     net.backbone.load_state_dict(ready.state_dict())
     config = ready.pretrained_cfg

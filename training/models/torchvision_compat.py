@@ -1,9 +1,9 @@
-"""Lets torchvision import where its compiled half cannot load.
+"""Import of torchvision without its compiled library.
 
-A CPU build of torch beside the package index's torchvision (built for CUDA) is common: importing
-torchvision, and so timm, then dies with ``operator torchvision::nms does not exist``. timm and the
-v2 transforms need only torchvision's Python half, so the two missing operator schemas are declared
-and nothing else. They stay unimplemented: calling ``torchvision.ops.nms`` still fails, loudly.
+A CPU build of torch beside the package index's torchvision (built for CUDA) is common. Importing
+torchvision, and so timm, then fails with ``operator torchvision::nms does not exist``. timm and the
+v2 transforms need only torchvision's Python code, so this module declares the two missing operator
+schemas. The operators stay unimplemented: calling ``torchvision.ops.nms`` still raises.
 
 Import this module before timm or torchvision.
 """
@@ -23,7 +23,7 @@ _declared: list[torch.library.Library] = []
 
 
 def declare_missing_operators() -> bool:
-    """Declare the schemas if the compiled half cannot load. True if that was needed."""
+    """Declare the schemas if the compiled library cannot load; return True if so."""
     spec = importlib.util.find_spec("torchvision")
     if spec is None or spec.origin is None or _declared:
         return bool(_declared)

@@ -473,7 +473,7 @@ def test_memory_that_runs_out_says_what_to_change(
 def test_a_picture_size_that_the_network_does_not_take_is_said(
     recipe: Recipe, few_faces: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(RecipeError, match=r"test_vit does not take pictures of 44 px.*crop_px"):
+    with pytest.raises(RecipeError, match=r"test_vit does not take images of 44 px.*crop_px"):
         train(
             replace(recipe, model=VIT, augment=Augment(crop_px=44)), few_faces, tmp_path / "run",
             say=quiet,

@@ -112,7 +112,7 @@ def test_gradual_goes_from_the_head_to_everything() -> None:
     [
         (VIT, "last 7", "at most 6 blocks"),
         (VIT, "stage-ends 2", "no stages"),
-        (CONV, "layers 500", "layers to train of test_efficientnet, got 500"),
+        (CONV, "layers 500", "layers for test_efficientnet, got 500"),
         (CONV, "stage-ends 50", "stages"),
         (CONV, "lora 2", "no linear layers"),
         (ModelSpec("cnn48", EMOTIONS, RGB), "last 1", "cnn48 has no blocks.*layers N"),
