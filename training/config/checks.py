@@ -7,7 +7,7 @@ import re
 from fer_edge.errors import RecipeError
 
 COUNT = r"[1-9][0-9]{0,5}"
-"""Pattern of a positive whole number."""
+"""Pattern of a positive integer."""
 NUMBER = r"[0-9]{1,3}(\.[0-9]{1,6})?"
 """Pattern of a decimal number without a sign."""
 

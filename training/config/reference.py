@@ -20,7 +20,7 @@ from fer_edge.training.config.schema import Recipe
 _WORDS = {
     str: "text",
     bool: "true or false",
-    int: "whole number",
+    int: "integer",
     float: "number",
     dict: "named values",
     type(None): "null",

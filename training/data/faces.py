@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -162,7 +163,7 @@ def _named(
 
 def _label_names(
     stored: Sequence[StoredFace], source: DatasetSpec, labels: Sequence[str]
-) -> dict[str | int | None, str]:
+) -> dict[Any, str]:
     """Return the model's label for each spelling or number in the data set."""
     names = label_map((f.label for f in stored if isinstance(f.label, str)), labels)
     numbers = sorted({f.label for f in stored if isinstance(f.label, int)})
@@ -172,14 +173,14 @@ def _label_names(
             f"{', '.join(map(str, numbers))}; {', '.join(sorted(names))}"
         )
     if not numbers:
-        return {**names}
+        return dict(names)
     order = source.number_order()
     spellings = {number: label_of_number(number, order) for number in numbers}
     known = label_map(spellings.values(), labels)
     return {number: known[spelling] for number, spelling in spellings.items()}
 
 
-def _label(face: StoredFace, source: DatasetSpec, names: dict[str | int | None, str]) -> str | None:
+def _label(face: StoredFace, source: DatasetSpec, names: dict[Any, str]) -> str | None:
     """Return the label of a face, None for one without an expression."""
     if source.labels == "own":
         return names.get(face.label)

@@ -35,7 +35,7 @@ def test_nested_sections_are_listed() -> None:
 @pytest.mark.parametrize(
     ("key", "type_", "default"),
     [
-        ("seed", "whole number", "required"),
+        ("seed", "integer", "required"),
         ("input.colour", "`grey` or `rgb`", "required"),
         ("fit.ema", "number", "`0.0`"),
         ("fit.grad_clip", "number or null", "`null`"),
