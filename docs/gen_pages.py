@@ -1,0 +1,181 @@
+"""MkDocs hook: generate the pages whose source is code or another file of the repository."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.nav import Navigation, Section
+
+from fer_edge import errors
+
+ROOT = Path(__file__).parents[1]
+DECISIONS = ROOT / "docs/decisions"
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the generated pages; runs before MkDocs reads the navigation."""
+    pages: dict[str, str | bytes] = {
+        "decisions/index.md": decisions_page(),
+        "project/changelog.md": from_root("CHANGELOG.md"),
+        "project/contributing.md": from_root("CONTRIBUTING.md"),
+        "project/security.md": from_root("SECURITY.md"),
+        "reference/errors.md": errors_page(),
+        "reference/recipe-keys.md": recipe_keys_page(),
+        "reference/report-schema.md": schema_page(),
+        "results/model-card.md": (ROOT / "fer_edge/models/MODEL_CARD.md").read_text("utf-8"),
+        "results/model-card.png": (ROOT / "fer_edge/models/model-card.png").read_bytes(),
+    }
+    for uri, content in pages.items():
+        files.append(File.generated(config, uri, content=content))
+    return files
+
+
+def on_nav(nav: Navigation, config: MkDocsConfig, files: Files) -> Navigation:
+    """List every decision under Project, without naming fifty files in mkdocs.yml."""
+    del config
+    listed = {page.file.src_uri for page in nav.pages}
+    for file in files.documentation_pages():
+        if file.src_uri.startswith("decisions/") and file.src_uri not in listed:
+            file.inclusion = file.inclusion.NOT_IN_NAV
+    assert any(isinstance(item, Section) for item in nav.items)
+    return nav
+
+
+def from_root(name: str) -> str:
+    """Return a Markdown file of the repository's root with its links made relative to docs/."""
+    text = (ROOT / name).read_text("utf-8")
+    text = re.sub(r"\]\(docs/", "](../", text)
+    for root_file in ("CHANGELOG", "CONTRIBUTING", "SECURITY"):
+        text = text.replace(f"]({root_file}.md", f"]({root_file.lower()}.md")
+    return text.replace("](README.md", "](../index.md")
+
+
+# Decisions ---------------------------------------------------------------------------------------
+
+
+def read_decision(path: Path) -> dict[str, Any]:
+    """Return the front matter of a decision: number, title, date, status, perhaps amended."""
+    _, front, _ = path.read_text("utf-8").split("---\n", 2)
+    return dict(yaml.safe_load(front))
+
+
+def decisions_page() -> str:
+    """Return the index of all decisions, oldest first."""
+    lines = [
+        "# Decisions",
+        "",
+        "One file for each decision: what was decided, why, and what was rejected. Figures carry",
+        "hardware and date. A decision is never rewritten. A later one supersedes it, and its",
+        "status then says so. A new decision takes the next number and the same front matter.",
+        "",
+        "| no. | decision | date | status |",
+        "| ---: | --- | --- | --- |",
+    ]
+    for path in sorted(DECISIONS.glob("[0-9]*.md")):
+        front = read_decision(path)
+        date = (
+            f"{front['date']}, amended {front['amended']}" if "amended" in front else front["date"]
+        )
+        lines.append(
+            f"| {front['number']} | [{front['title']}]({path.name}) | {date} | {front['status']} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+# Errors ------------------------------------------------------------------------------------------
+
+
+def error_classes() -> list[type[errors.FerEdgeError]]:
+    """Return every error class, a parent before its children."""
+    classes = [
+        value
+        for value in vars(errors).values()
+        if inspect.isclass(value) and issubclass(value, errors.FerEdgeError)
+    ]
+    return sorted(classes, key=lambda cls: [c.__name__ for c in reversed(cls.__mro__)])
+
+
+def errors_page() -> str:
+    """Return the tree of errors and the table of exit codes."""
+    tree, rows = [], []
+    for cls in error_classes():
+        parents = [c for c in cls.__mro__[1:] if issubclass(c, errors.FerEdgeError)]
+        others = [c.__name__ for c in cls.__bases__ if not issubclass(c, errors.FerEdgeError)]
+        note = f" (also {', '.join(others)})" if others and cls is not errors.FerEdgeError else ""
+        tree.append("    " * len(parents) + cls.__name__ + note)
+        summary = (inspect.getdoc(cls) or "").split("\n\n")[0].replace("\n", " ")
+        rows.append(f"| `{cls.__name__}` | {cls.exit_code} | {summary} |")
+    return "\n".join(
+        [
+            "# Errors and exit codes",
+            "",
+            "Every error that the package raises on purpose is a `FerEdgeError`. The message says what",
+            "was expected, what came, and what to do next. Exceptions of an engine or a library are",
+            "mapped to these classes where they enter the package.",
+            "",
+            "```text",
+            *tree,
+            "```",
+            "",
+            "| class | exit code | meaning |",
+            "| --- | ---: | --- |",
+            *rows,
+            "",
+            "The command line prints the message to standard error and ends with the exit code. Code 0",
+            "is success. Code 2 is a wrong option or argument, reported by Click.",
+            "",
+            "```python",
+            "from fer_edge import FerEdgeError, Predictor",
+            "",
+            "try:",
+            '    predictor = Predictor("driver.fer")',
+            "except FerEdgeError as error:",
+            "    raise SystemExit(str(error)) from error",
+            "```",
+            "",
+        ]
+    )
+
+
+# Recipe keys and report schema -------------------------------------------------------------------
+
+
+def recipe_keys_page() -> str:
+    """Return the page of recipe keys, made from the dataclasses."""
+    from fer_edge.training.config import reference
+
+    return reference.markdown()
+
+
+def schema_page() -> str:
+    """Return the page of the report schema: its top level, and the file."""
+    path = ROOT / "docs/benchmarks/report.schema.json"
+    schema = json.loads(path.read_text("utf-8"))
+    rows = []
+    for name, value in schema["properties"].items():
+        kind = value.get("type") or ("const" if "const" in value else "see the file")
+        kind = " or ".join(kind) if isinstance(kind, list) else kind
+        required = "yes" if name in schema.get("required", []) else "no"
+        about = str(value.get("description", value.get("const", "")))
+        rows.append(f"| `{name}` | {kind} | {required} | {about} |")
+    return "\n".join(
+        [
+            "# Report schema",
+            "",
+            "`fer-edge bench -o report.json` writes JSON that follows",
+            "[report.schema.json](../benchmarks/report.schema.json) (JSON Schema, draft 2020-12).",
+            "Tests hold the report of every scenario to it.",
+            "",
+            "| key | type | required | meaning |",
+            "| --- | --- | --- | --- |",
+            *rows,
+            "",
+        ]
+    )
