@@ -24,7 +24,14 @@ _NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 """End of a JPEG scan: a marker that is neither a stuffed byte, a restart nor a fill byte."""
 _SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """JPEG frame headers; C4, C8 and CC in that range are tables."""
+_HUFFMAN_DCT = {0xC0: 2, 0xC1: 2, 0xC2: 1}
+"""Frame headers of baseline, extended and progressive Huffman JPEGs, and the least bits of an 8x8
+block: a code for DC and one for the end of the block; in a progressive JPEG, DC alone."""
 _SOS, _EOI, _APP1, _PROGRESSIVE = 0xDA, 0xD9, 0xE1, 0xC2
+_MOST_DEFLATE = 1032
+"""Largest ratio that deflate can compress by (zlib's technical notes)."""
+_PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+"""Samples of a pixel by PNG colour type."""
 
 
 @dataclass(frozen=True)
@@ -78,13 +85,13 @@ def _too_many(kind: str, what: str, limit: int, name: str) -> InputError:
 
 
 def _png(data: bytes, name: str) -> PictureInfo:
-    width = height = 0
-    orientation, has_pixels = 1, False
+    width = height = depth = colour = 0
+    orientation, packed_bytes = 1, 0
     for count, (kind, start, end) in enumerate(_png_chunks(data, name)):
         if count == 0:
             if kind != b"IHDR" or end - start != 13:
                 raise InputError(f"{name} is a PNG without its header. Copy or export it again")
-            width, height, depth = struct.unpack(">IIB", data[start : start + 9])
+            width, height, depth, colour = struct.unpack(">IIBB", data[start : start + 10])
             if depth == 16:
                 raise InputError(
                     f"expected 8 bits a channel, but {name} has 16. Scale it to 8 first"
@@ -93,11 +100,14 @@ def _png(data: bytes, name: str) -> PictureInfo:
             if struct.unpack(">II", data[start + 4 : start + 12]) > (width, height):
                 raise InputError(f"{name} is a PNG whose frames exceed its size. Export it again")
         elif kind == b"IDAT":
-            has_pixels = True
+            packed_bytes += end - start
         elif kind == b"eXIf":
             orientation = exif_orientation(data[start:end])
-    if not has_pixels:
+    if not packed_bytes:
         raise InputError(f"{name} is a PNG without pixels. Copy or export it again")
+    row_bytes = (width * depth * _PNG_CHANNELS.get(colour, 1) + 7) // 8
+    if height * row_bytes > packed_bytes * _MOST_DEFLATE:
+        raise _cut_off("PNG", name)
     return PictureInfo(width, height, orientation)
 
 
@@ -121,6 +131,7 @@ def _jpeg(data: bytes, name: str) -> PictureInfo:
     size: tuple[int, int] | None = None
     orientation, scans, at = 1, 0, 2
     missing: set[tuple[int, int]] = set()  # component and coefficient without its last bit
+    scan_bytes = block_bits = 0
     for _ in range(MAX_CHUNKS):
         while data[at : at + 2] == b"\xff\xff":  # fill bytes
             at += 1
@@ -132,7 +143,8 @@ def _jpeg(data: bytes, name: str) -> PictureInfo:
         if marker == _EOI:
             if size is None or not scans:
                 raise InputError(f"{name} is a JPEG without a picture. Export it again")
-            if missing:
+            blocks = (size[0] + 7) // 8 * ((size[1] + 7) // 8)
+            if missing or scan_bytes * 8 < blocks * block_bits:
                 raise _cut_off("JPEG", name)
             return PictureInfo(*size, orientation)
         if marker == 0x01 or 0xD0 <= marker <= 0xD8:  # markers without a length
@@ -145,7 +157,12 @@ def _jpeg(data: bytes, name: str) -> PictureInfo:
             height, width = struct.unpack(">HH", data[at + 5 : at + 9])
             if size not in (None, (width, height)):
                 raise InputError(f"{name} is a JPEG of two sizes. Export it again")
-            size = width, height
+            if marker not in _HUFFMAN_DCT:
+                raise InputError(
+                    f"expected a baseline or progressive JPEG, but {name} is of a kind that hardly "
+                    "any program reads. Export it again"
+                )
+            size, block_bits = (width, height), _HUFFMAN_DCT[marker]
             if marker == _PROGRESSIVE:
                 missing = {(c, k) for c in data[at + 10 : at + 2 + length : 3] for k in range(64)}
         elif marker == _APP1 and data[at + 4 : at + 10] == b"Exif\0\0":
@@ -160,6 +177,7 @@ def _jpeg(data: bytes, name: str) -> PictureInfo:
             found = _NEXT_MARKER.search(data, at)
             if found is None:
                 raise _cut_off("JPEG", name)
+            scan_bytes += found.start() - at
             at = found.start()
     raise _too_many("JPEG", "segments", MAX_CHUNKS, name)
 

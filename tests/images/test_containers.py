@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Callable
 
 import cv2
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -130,3 +131,33 @@ def test_changed_bytes_never_raise_anything_else(
         data[(where + i * 7919) % len(data)] = value
     with contextlib.suppress(InputError):
         picture_info(bytes(data), "p")
+
+
+@pytest.mark.parametrize("side", [1_000, 8_000])
+def test_a_png_too_small_for_its_pixels_is_refused(side: int) -> None:
+    pixels = zlib.compress(bytes(2_000))
+    data = PNG + header(side, side) + chunk(b"IDAT", pixels) + chunk(b"IEND")
+    with pytest.raises(InputError, match="cut off"):
+        picture_info(data, "p")
+
+
+def test_a_flat_png_is_accepted() -> None:
+    flat = np.full((4_000, 4_000, 3), 7, np.uint8)
+    assert picture_info(cv2.imencode(".png", flat)[1].tobytes(), "p") == PictureInfo(4_000, 4_000)
+
+
+@pytest.mark.parametrize("progressive", [0, 1])
+def test_a_jpeg_too_small_for_its_pixels_is_refused(encode: Encode, progressive: int) -> None:
+    data = encode(".jpg", cv2.IMWRITE_JPEG_PROGRESSIVE, progressive)
+    at = next(data.index(m) for m in (b"\xff\xc0", b"\xff\xc2") if m in data)
+    with pytest.raises(InputError, match="cut off"):
+        picture_info(data[: at + 5] + struct.pack(">HH", 8_000, 8_000) + data[at + 9 :], "p")
+
+
+@pytest.mark.parametrize("progressive", [0, 1])
+@pytest.mark.parametrize("optimize", [0, 1])
+def test_a_flat_jpeg_is_accepted(progressive: int, optimize: int) -> None:
+    flat = np.full((800, 1_200, 3), 7, np.uint8)
+    settings = [cv2.IMWRITE_JPEG_PROGRESSIVE, progressive, cv2.IMWRITE_JPEG_OPTIMIZE, optimize]
+    data = cv2.imencode(".jpg", flat, settings)[1].tobytes()
+    assert picture_info(data, "p") == PictureInfo(1_200, 800)
