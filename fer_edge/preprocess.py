@@ -5,7 +5,6 @@ Everything else (colour order, scaling, mean and std, layout) is inside the expo
 
 from __future__ import annotations
 
-import struct
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.errors import InputError
+from fer_edge.images.containers import MAX_PIXELS, MAX_SIDE_PX, picture_info
+from fer_edge.images.decode import decode
 
 Image = npt.NDArray[np.uint8]
 """uint8 ``[H, W, 3]``, BGR, as OpenCV reads it."""
@@ -25,9 +26,6 @@ Box = tuple[int, int, int, int]
 
 MIN_SIDE_PX = 8
 """Below this a face holds no expression; FER2013's own faces are 48 px."""
-MAX_SIDE_PX = 16_384
-MAX_PIXELS = 64_000_000
-"""Larger than any in-car camera; the guard against decompression bombs."""
 MAX_FILE_BYTES = 128 * 1024 * 1024
 
 _COLOURS: dict[str, int | None] = {
@@ -201,73 +199,5 @@ def decode_image(data: bytes, name: str = "image", *, max_pixels: int | None = N
     fewer than MAX_PIXELS shall be taken.
     """
     max_pixels = min(MAX_PIXELS, max_pixels or MAX_PIXELS)
-    width, height = _header_size(data, name)
-    if max(height, width) > MAX_SIDE_PX or height * width > max_pixels:
-        raise InputError(
-            f"expected at most {MAX_SIDE_PX} pixels a side and {max_pixels:,} in all, but {name} "
-            f"says {width}x{height}. Shrink it first"
-        )
-    try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error as error:
-        raise InputError(f"{name} cannot be decoded: {error.err}") from error
-    if image is None:
-        raise InputError(f"{name} is damaged and cannot be decoded. Export it again")
-    return np.asarray(image, dtype=np.uint8)
-
-
-def _header_size(data: bytes, name: str) -> tuple[int, int]:
-    """Width and height as the file's header states them, and a check that the file has an end."""
-    if data[:8] == b"\x89PNG\r\n\x1a\n" and len(data) >= 24:
-        if b"IEND" not in data[-64:]:
-            raise InputError(f"{name} is a PNG that was cut off. Copy or export it again")
-        if data[8:16] != b"\0\0\0\rIHDR":  # else these are not the width and height
-            raise InputError(f"{name} is a PNG without its header. Copy or export it again")
-        if len(data) > 24 and data[24] == 16:
-            raise InputError(f"expected 8 bits a channel, but {name} has 16. Scale it to 8 first")
-        width, height = struct.unpack(">II", data[16:24])
-        return width, height
-    if data[:2] == b"\xff\xd8":
-        if b"\xff\xd9" not in data[-1024:]:
-            raise InputError(
-                f"{name} is a JPEG that was cut off, or has data after its end. Export it again"
-            )
-        return _jpeg_size(data, name)
-    if data[:2] == b"BM" and len(data) >= 26:
-        width, height = struct.unpack("<ii", data[18:26])
-        return abs(width), abs(height)
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP" and len(data) >= 30:
-        return _webp_size(data)
-    raise InputError(f"expected a JPEG, PNG, BMP or WebP image, but {name} is none of them")
-
-
-def _jpeg_size(data: bytes, name: str) -> tuple[int, int]:
-    at = 2
-    while at + 9 < len(data) and data[at] == 0xFF:
-        if data[at + 1] == 0xFF:  # fill byte
-            at += 1
-            continue
-        marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
-        if marker == 0x01 or 0xD0 <= marker <= 0xD9:  # markers without a length
-            at += 2
-            continue
-        # SOF0..SOF15 hold the size; C4, C8 and CC in that range are other tables.
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            height, width = struct.unpack(">HH", data[at + 5 : at + 9])
-            return width, height
-        at += 2 + length
-    raise InputError(f"{name} is a JPEG without a frame header. Export it again")
-
-
-def _webp_size(data: bytes) -> tuple[int, int]:
-    kind = data[12:16]
-    if kind == b"VP8X":
-        return (
-            1 + int.from_bytes(data[24:27], "little"),
-            1 + int.from_bytes(data[27:30], "little"),
-        )
-    if kind == b"VP8L":
-        bits = int.from_bytes(data[21:25], "little")
-        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
-    width, height = struct.unpack("<HH", data[26:30])
-    return width & 0x3FFF, height & 0x3FFF
+    info = picture_info(data, name, max_pixels)
+    return decode(data, info, name)

@@ -24,7 +24,7 @@ from fer_edge.backends.fake import write_fake_bundle
 from fer_edge.bundle import Bundle, Variant, listed, open_bundle, write_bundle
 from fer_edge.errors import BundleError, EngineError, InputError, TargetError
 from fer_edge.labels import EMOTIONS
-from fer_edge.predictor import FLAT_BELOW, Predictor, Source
+from fer_edge.predictor import FLAT_BELOW, ImageSource, Predictor
 from fer_edge.preprocess import CropRule, Image
 from fer_edge.results import Prediction
 
@@ -197,7 +197,7 @@ def test_a_batch_is_answered_in_its_order(seeing: Predictor, tmp_path: Path) -> 
     path = tmp_path / "green.png"
     cv2.imwrite(str(path), TINTED[1])
     blue, green, red = TINTED
-    sources: list[Source] = [red, blue, path, green, str(path), red[::2, ::2]]
+    sources: list[ImageSource] = [red, blue, path, green, str(path), red[::2, ::2]]
     expected = ["anger", "fear", "disgust", "disgust", "disgust", "anger"]
     assert labels(seeing.predict_batch(sources)) == expected
     assert labels(seeing.predict_batch(tuple(sources))) == expected

@@ -15,6 +15,10 @@ from dataclasses import dataclass
 from fer_edge.errors import InputError
 from fer_edge.images.exif import exif_orientation
 
+MAX_SIDE_PX = 16_384
+"""Largest width and height in pixels."""
+MAX_PIXELS = 64_000_000
+"""Largest number of pixels: more than any in-car camera has; the guard against bombs."""
 MAX_SCANS = 100
 """Largest number of scans of a JPEG. A progressive JPEG of a camera or an editor has about 10."""
 MAX_CHUNKS = 20_000
@@ -49,25 +53,28 @@ class PictureInfo:
     orientation: int = 1
 
 
-def picture_info(data: bytes, name: str) -> PictureInfo:
+def picture_info(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> PictureInfo:
     """Check a picture's container and return its size and orientation.
 
     Args:
         data: Bytes of a JPEG, PNG, BMP or WebP file. Data after the picture's end is accepted:
             motion photos and vendor trailers are complete pictures.
         name: Name of the picture, for messages.
+        max_pixels: Largest number of pixels to accept.
 
     Raises:
-        InputError: The file is cut off, states impossible lengths, or is of another format.
+        InputError: The file is cut off, too large, states impossible lengths, or is of another
+            format.
     """
+    limits = name, max_pixels
     if data[:8] == b"\x89PNG\r\n\x1a\n":
-        return _png(data, name)
+        return _png(data, *limits)
     if data[:2] == b"\xff\xd8":
-        return _jpeg(data, name)
+        return _jpeg(data, *limits)
     if data[:2] == b"BM" and len(data) >= 26:
-        return _bmp(data, name)
+        return _bmp(data, *limits)
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return _webp(data, name)
+        return _webp(data, *limits)
     raise InputError(
         f"expected a JPEG, PNG, BMP or WebP image, but {name} is none of them. "
         "Convert it to one of these first"
@@ -78,13 +85,21 @@ def _cut_off(kind: str, name: str) -> InputError:
     return InputError(f"{name} is a {kind} that was cut off. Copy or export it again")
 
 
+def _check_size(width: int, height: int, name: str, max_pixels: int) -> None:
+    if max(height, width) > MAX_SIDE_PX or height * width > max_pixels:
+        raise InputError(
+            f"expected at most {MAX_SIDE_PX} pixels a side and {max_pixels:,} in all, but {name} "
+            f"says {width}x{height}. Shrink it first"
+        )
+
+
 def _too_many(kind: str, what: str, limit: int, name: str) -> InputError:
     return InputError(
         f"expected a {kind} of at most {limit:,} {what}, but {name} has more. Export it again"
     )
 
 
-def _png(data: bytes, name: str) -> PictureInfo:
+def _png(data: bytes, name: str, max_pixels: int) -> PictureInfo:
     width = height = depth = colour = 0
     orientation, packed_bytes = 1, 0
     for count, (kind, start, end) in enumerate(_png_chunks(data, name)):
@@ -92,6 +107,7 @@ def _png(data: bytes, name: str) -> PictureInfo:
             if kind != b"IHDR" or end - start != 13:
                 raise InputError(f"{name} is a PNG without its header. Copy or export it again")
             width, height, depth, colour = struct.unpack(">IIBB", data[start : start + 10])
+            _check_size(width, height, name, max_pixels)
             if depth == 16:
                 raise InputError(
                     f"expected 8 bits a channel, but {name} has 16. Scale it to 8 first"
@@ -127,7 +143,7 @@ def _png_chunks(data: bytes, name: str) -> Iterator[tuple[bytes, int, int]]:
     raise _too_many("PNG", "chunks", MAX_CHUNKS, name)
 
 
-def _jpeg(data: bytes, name: str) -> PictureInfo:
+def _jpeg(data: bytes, name: str, max_pixels: int) -> PictureInfo:
     size: tuple[int, int] | None = None
     orientation, scans, at = 1, 0, 2
     missing: set[tuple[int, int]] = set()  # component and coefficient without its last bit
@@ -162,6 +178,7 @@ def _jpeg(data: bytes, name: str) -> PictureInfo:
                     f"expected a baseline or progressive JPEG, but {name} is of a kind that hardly "
                     "any program reads. Export it again"
                 )
+            _check_size(width, height, name, max_pixels)
             size, block_bits = (width, height), _HUFFMAN_DCT[marker]
             if marker == _PROGRESSIVE:
                 missing = {(c, k) for c in data[at + 10 : at + 2 + length : 3] for k in range(64)}
@@ -193,7 +210,7 @@ def _finished(scan: bytes) -> set[tuple[int, int]]:
     return {(c, k) for c in scan[1:-3:2] for k in range(first, last + 1)}
 
 
-def _bmp(data: bytes, name: str) -> PictureInfo:
+def _bmp(data: bytes, name: str, max_pixels: int) -> PictureInfo:
     header = int.from_bytes(data[14:18], "little")
     if header == 12:  # OS/2: 16-bit sizes
         width, height, _, depth = struct.unpack("<HHHH", data[18:26])
@@ -204,6 +221,7 @@ def _bmp(data: bytes, name: str) -> PictureInfo:
     else:
         raise InputError(f"{name} is a BMP without a readable header. Export it again")
     width, height = abs(width), abs(height)
+    _check_size(width, height, name, max_pixels)
     pixels_at = int.from_bytes(data[10:14], "little")
     row_bytes = (width * depth + 31) // 32 * 4
     if not packed and pixels_at + row_bytes * height > len(data):
@@ -211,29 +229,31 @@ def _bmp(data: bytes, name: str) -> PictureInfo:
     return PictureInfo(width, height)
 
 
-def _webp(data: bytes, name: str) -> PictureInfo:
+def _webp(data: bytes, name: str, max_pixels: int) -> PictureInfo:
     end = 8 + int.from_bytes(data[4:8], "little")
-    if end > len(data) + 1:  # an odd last chunk may lack its padding byte
-        raise _cut_off("WebP", name)
     size: tuple[int, int] | None = None
     orientation, at, has_pixels = 1, 12, False
     for _ in range(MAX_CHUNKS):
-        if at + 8 > end:
+        if at + 8 > min(end, len(data)):
             break
         kind, length = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
-        if at + 8 + length > end:
-            raise _cut_off("WebP", name)
         start = at + 8
         if kind in (b"VP8X", b"VP8L", b"VP8 ") and length >= 10 and size is None:
             size = _webp_size(kind, data[start : start + 10])
+            _check_size(*size, name, max_pixels)
         elif kind == b"VP8L" and length >= 5 and size is None:
             size = _webp_size(kind, data[start : start + 5])
+            _check_size(*size, name, max_pixels)
         elif kind == b"EXIF":
             orientation = exif_orientation(data[start : start + length].removeprefix(b"Exif\0\0"))
+        if start + length > min(end, len(data)):
+            raise _cut_off("WebP", name)
         has_pixels |= kind in (b"VP8 ", b"VP8L", b"ANMF")
         at = start + length + length % 2
     else:
         raise _too_many("WebP", "chunks", MAX_CHUNKS, name)
+    if end > len(data) + 1:  # an odd last chunk may lack its padding byte
+        raise _cut_off("WebP", name)
     if size is None or not has_pixels:
         raise InputError(f"{name} is a WebP without a picture. Export it again")
     return PictureInfo(*size, orientation)
