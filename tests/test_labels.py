@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fer_edge.errors import LabelError
-from fer_edge.labels import EMOTIONS, EMOTIONS_8, SOURCE_ORDERS, canonical, canonical_all
+from fer_edge.labels import (
+    EMOTIONS,
+    EMOTIONS_8,
+    SOURCE_ORDERS,
+    canonical,
+    canonical_all,
+    label_map,
+    label_of_number,
+)
 
 SPELLINGS = {
     "anger": ["angry", "Anger", "MAD"],
@@ -132,3 +140,26 @@ def test_two_labels_of_one_emotion_are_refused_and_listed(
 def test_one_word_is_not_taken_for_a_list_of_labels() -> None:
     with pytest.raises(LabelError):
         canonical_all("happy")
+
+
+@given(st.sets(st.sampled_from([*EMOTIONS, "Happy", "joy", "SAD", "drowsy", "", "7", "calm"])))
+def test_any_spelling_maps_or_is_refused(found: set[str]) -> None:
+    means = {"Happy": "happiness", "joy": "happiness", "SAD": "sadness", "calm": "neutral"}
+    meanings = [means.get(name, name) for name in found]
+    unknown = found & {"", "7"}
+    if unknown or len(set(meanings)) < len(meanings):
+        with pytest.raises(LabelError) as caught:
+            label_map(found, [*EMOTIONS, "drowsy"])
+        assert all(repr(name) in str(caught.value) for name in found)  # lists what was found
+    else:
+        assert label_map(found, [*EMOTIONS, "drowsy"]) == {n: means.get(n, n) for n in found}
+
+
+@given(st.sampled_from(sorted(SOURCE_ORDERS)), st.integers(-3, 12))
+def test_any_number_has_one_name_or_none(order: str, number: int) -> None:
+    names, first = SOURCE_ORDERS[order], int(order == "raf-db")
+    if first <= number < first + len(names):
+        assert label_of_number(number, order) == names[number - first]
+    else:
+        with pytest.raises(LabelError):
+            label_of_number(number, order)

@@ -107,7 +107,7 @@ def test_a_part_that_is_not_there_is_said(drivers: Path, tmp_path: Path) -> None
     assert "train" in result.output
 
 
-def test_own_labels_are_named(tmp_path: Path, drivers: Path) -> None:
+def test_user_defined_labels_are_named(tmp_path: Path, drivers: Path) -> None:
     (tmp_path / "own" / "drowsy").mkdir(parents=True)
     picture = next(drivers.iterdir()).read_bytes()
     (tmp_path / "own" / "drowsy" / "1.png").write_bytes(picture)

@@ -120,7 +120,7 @@ def test_a_broken_picture_is_an_error_or_left_out_by_its_source(
     assert [text for text in said if "broken.png" in text]
 
 
-def test_labels_of_ones_own_go_through(tmp_path: Path, recipe: Recipe) -> None:
+def test_user_defined_labels_go_through(tmp_path: Path, recipe: Recipe) -> None:
     own = ("alert", "drowsy")
     path = write(tmp_path / "set.parquet", range(20), own)
     split, _ = run(replace(recipe, labels=own), path)

@@ -38,7 +38,7 @@ def faces_of(
 
 
 @given(ROWS, SHARES, st.integers(0, 99), st.sampled_from(["subject", "clip"]))
-def test_twins_subjects_and_clips_stand_on_one_side(
+def test_duplicates_subjects_and_clips_stand_on_one_side(
     rows: list[tuple[int, str, str | None, str | None]], shares: list[float], seed: int, by: str
 ) -> None:
     faces, hashes = faces_of([(-1, "fear", "a", "u"), *rows])

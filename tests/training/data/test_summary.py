@@ -45,10 +45,10 @@ def write(folder: Path, parts: dict[str, list[tuple[int, str]]]) -> Path:
 def test_counts_add_up(
     tmp_path_factory: pytest.TempPathFactory, parts: dict[str, list[tuple[int, str]]]
 ) -> None:
-    found = summarise(write(tmp_path_factory.mktemp("data") / "set", parts))
-    assert set(found["parts"]) == set(parts) == set(found["sources"][0]["parts"])
+    report = summarise(write(tmp_path_factory.mktemp("data") / "set", parts))
+    assert set(report["parts"]) == set(parts) == set(report["sources"][0]["parts"])
     for part, rows in parts.items():
-        own = found["parts"][part]
+        own = report["parts"][part]
         readable = [number for number, _ in rows if number >= 0]
         assert own["faces"] == len(rows) == sum(own["per_class"].values())
         assert own["per_class"] == dict(Counter(label for _, label in rows))
@@ -56,22 +56,22 @@ def test_counts_add_up(
         assert own["duplicates"] == len(readable) - len(set(readable))
         assert own["sizes_px"] == ({"least": [12, 16], "median": [12, 16], "most": [12, 16]}
                                    if readable else {})  # fmt: skip
-    for pair, count in found["duplicates_across"].items():
+    for pair, count in report["duplicates_across"].items():
         one, other = ([n for n, _ in parts[name] if n >= 0] for name in pair.split("/"))
         assert count == sum(number in one for number in other)
     everything = {(n, label) for rows in parts.values() for n, label in rows if n >= 0}
     several = Counter(n for n, _ in everything)
-    assert found["contradictory"] == sum(count > 1 for count in several.values())
-    assert any(line.startswith("faces") for line in table(found))
+    assert report["contradictory"] == sum(count > 1 for count in several.values())
+    assert any(line.startswith("faces") for line in table(report))
 
 
 def test_several_sources_are_counted_together_and_each(tmp_path: Path) -> None:
     one = write(tmp_path / "one", {"train": [(1, "fear")], "val": [(2, "fear")]})
     other = write(tmp_path / "other", {"val": [(1, "fear"), (3, "anger")]})
-    found = summarise([one, other])
-    assert [row["parts"] for row in found["sources"]] == [{"train": 1, "val": 1}, {"val": 2}]
-    assert found["parts"]["val"]["faces"] == 3
-    assert found["duplicates_across"] == {"train/val": 1}
+    report = summarise([one, other])
+    assert [row["parts"] for row in report["sources"]] == [{"train": 1, "val": 1}, {"val": 2}]
+    assert report["parts"]["val"]["faces"] == 3
+    assert report["duplicates_across"] == {"train/val": 1}
 
 
 def test_subjects_on_two_sides_are_named(tmp_path: Path) -> None:
@@ -79,18 +79,18 @@ def test_subjects_on_two_sides_are_named(tmp_path: Path) -> None:
         (tmp_path / part).mkdir()
         for i, name in enumerate(("01_AN_mr_001", f"0{2 + (part == 'val')}_HA_mr_001")):
             (tmp_path / part / f"{name}.png").write_bytes(png(10 * i + (part == "val")))
-    found = summarise(tmp_path)
-    assert found["parts"]["train"]["subjects"] == 2
-    assert found["subjects_across"] == {"train/val": ["kmu-fed:01"]}
-    assert "subjects across train/val: kmu-fed:01" in table(found)
+    report = summarise(tmp_path)
+    assert report["parts"]["train"]["subjects"] == 2
+    assert report["subjects_across"] == {"train/val": ["kmu-fed:01"]}
+    assert "subjects across train/val: kmu-fed:01" in table(report)
 
 
-def test_the_twins_of_fer2013_are_found(shared: Path) -> None:
+def test_the_duplicates_of_fer2013_are_found(shared: Path) -> None:
     """As many as its description counts."""
-    found = summarise(shared / "data" / "fer2013")
-    assert [part["faces"] for part in found["parts"].values()] == [28_558, 3_579]
-    assert found["duplicates_across"] == {"train/val": 279}
-    assert all(part["broken"] == [] for part in found["parts"].values())
+    report = summarise(shared / "data" / "fer2013")
+    assert [part["faces"] for part in report["parts"].values()] == [28_558, 3_579]
+    assert report["duplicates_across"] == {"train/val": 279}
+    assert all(part["broken"] == [] for part in report["parts"].values())
 
 
 def test_a_source_without_any_part_is_an_error(tmp_path: Path) -> None:
@@ -143,12 +143,12 @@ def test_a_source_may_say_itself_that_they_are_left_out(broken: Path) -> None:
 
 def test_summary_lists_them_whatever_the_source_says(broken: Path) -> None:
     for path in (str(broken), f"{broken}@broken=skip"):
-        found = summarise(path)["parts"]["train"]
-        assert found["faces"] == 5
-        assert len(found["broken"]) == 4
+        report = summarise(path)["parts"]["train"]
+        assert report["faces"] == 5
+        assert len(report["broken"]) == 4
 
 
 def test_the_shipped_faces_are_sound() -> None:
-    found = summarise(FACES)
-    assert found["duplicates_across"] == {"train/val": 0}
-    assert all(part["broken"] == [] for part in found["parts"].values())
+    report = summarise(FACES)
+    assert report["duplicates_across"] == {"train/val": 0}
+    assert all(part["broken"] == [] for part in report["parts"].values())

@@ -1,0 +1,32 @@
+"""Options of a data set are parsed strictly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fer_edge.errors import DataError
+from fer_edge.training.data.dataset_spec import DatasetSpec
+
+
+def test_options_stand_behind_an_at() -> None:
+    source = DatasetSpec.parse("a@b/set@labels=ferplus,drop=contempt/fear,broken=skip")
+    assert source == DatasetSpec("a@b/set", "ferplus", None, ("contempt", "fear"), None, "skip")
+    assert source.described == "set@labels=ferplus,drop=contempt/fear,broken=skip"
+    assert DatasetSpec.parse("user@host").path == "user@host"
+    assert DatasetSpec.parse("/home/me/fer2013").described == "fer2013"
+
+
+def test_a_path_that_is_there_is_a_path(tmp_path: Path) -> None:
+    path = tmp_path / "set@labels=ferplus"
+    path.mkdir()
+    assert DatasetSpec.parse(path) == DatasetSpec(str(path))
+
+
+@pytest.mark.parametrize(
+    "options", ["label=x", "labels=votes", "broken=maybe", "colour=hsv", "order="]
+)
+def test_an_unknown_option_is_named(options: str) -> None:
+    with pytest.raises(DataError, match=options.split("=")[0]):
+        DatasetSpec.parse(f"set@{options}")
