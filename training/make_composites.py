@@ -1,10 +1,10 @@
-"""Composite faces: averages of many training faces of one class, which may be shipped.
+"""Composite faces: averages of many training faces of one class.
 
-A composite shows nobody in particular and still shows the expression, so that a fresh
-installation has something to predict, calibrate and judge on. Faces of one pose are averaged, so
-that eyes and mouth stay sharp, and a teacher (not the network that ships) keeps the clear ones:
-they are easier than real faces. Figures measured on composites say so, and are no substitute
-for faces of one's own.
+A composite shows an expression, but no particular person, so it may be shipped. A fresh
+installation can predict, calibrate and check parity on composites. Faces of one pose are averaged,
+so that eyes and mouth stay sharp. A teacher, not the network that ships, selects the clear ones:
+composites are easier than real faces. Figures measured on them say so, and do not replace figures
+on your own faces.
 
     python -m fer_edge.training.make_composites DATA TEACHER_CHECKPOINT OUT_FOLDER
 """
@@ -22,23 +22,28 @@ import pyarrow.parquet
 from rich.progress import track
 
 from fer_edge.labels import EMOTIONS, SOURCE_ORDERS
+from fer_edge.progress import silent
 from fer_edge.training.data.faces import LabelledFace, load_faces, pixel_hash
-from fer_edge.training.evaluation.runner import opened
+from fer_edge.training.evaluation.runner import open_model
 
 AVERAGED = 24
-"""Faces in one composite: enough that no single one can be made out."""
+"""Number of faces in one composite: enough to hide each single face."""
 PER_CLASS = {"train": 48, "val": 48}
-_TWINS = 0.85
+"""Number of composites of each class, by part."""
+_DUPLICATE_CORRELATION = 0.85
+"""Least normalised correlation of two faces that count as duplicates."""
 _SHIFT_PX = 6
+"""Largest shift in pixels between duplicates."""
 _SEED = 2026
 
 Floats = npt.NDArray[np.float32]
 
 
 def clear_faces(faces: list[LabelledFace], label: str) -> list[LabelledFace]:
-    """The faces of a class on which FER+'s ten voters agreed most, where there are votes."""
+    """Return the half of a class's faces on which the ten FER+ voters agreed most."""
     column = SOURCE_ORDERS["ferplus"].index(label)
-    # FER2013 repeats pictures; a twin would weigh twice, and in a small class show somebody.
+    # FER2013 repeats images: a duplicate would weigh twice, and could show a person in a small
+    # class.
     distinct = {pixel_hash(face): face for face in faces if face.label == label}
     own = list(distinct.values())
     votes = [face.votes[column] if face.votes else 0 for face in own]
@@ -47,34 +52,37 @@ def clear_faces(faces: list[LabelledFace], label: str) -> list[LabelledFace]:
 
 
 def normalised(faces: list[LabelledFace]) -> Floats:
-    """Grey faces ``[N, H, W]``, each of mean 0 and deviation 1."""
+    """Return grey faces float32 ``[N, H, W]``, each with mean 0 and standard deviation 1."""
     grey = np.stack([cv2.cvtColor(f.read(), cv2.COLOR_BGR2GRAY) for f in faces]).astype(np.float32)
     deviation: Floats = np.maximum(grey.std((1, 2), keepdims=True), 1)
     flat: Floats = (grey - grey.mean((1, 2), keepdims=True)) / deviation
     return flat
 
 
-def are_twins(a: Floats, b: Floats) -> bool:
-    """One picture twice, perhaps moved a little or mirrored: together they would show somebody."""
+def are_duplicates(a: Floats, b: Floats) -> bool:
+    """Return True if two faces are the same image, possibly shifted a little or mirrored."""
     middle = np.ascontiguousarray(a[_SHIFT_PX:-_SHIFT_PX, _SHIFT_PX:-_SHIFT_PX])
     sides = (b, np.ascontiguousarray(b[:, ::-1]))
-    return any(cv2.matchTemplate(s, middle, cv2.TM_CCOEFF_NORMED).max() > _TWINS for s in sides)
+    return any(
+        cv2.matchTemplate(s, middle, cv2.TM_CCOEFF_NORMED).max() > _DUPLICATE_CORRELATION
+        for s in sides
+    )
 
 
 def of_one_pose(pool: Floats, seed: int) -> frozenset[int]:
-    """The seed and the faces most like it that are nobody's twins."""
+    """Return the seed and the faces most similar to it, without duplicates."""
     likeness = pool.reshape(len(pool), -1) @ pool[seed].ravel()
     picked = [seed]
     for i in np.argsort(-likeness, kind="stable"):
         if len(picked) == AVERAGED:
             break
-        if i != seed and not any(are_twins(pool[i], pool[j]) for j in picked):
+        if i != seed and not any(are_duplicates(pool[i], pool[j]) for j in picked):
             picked.append(int(i))
     return frozenset(picked)
 
 
 def composite(faces: Floats) -> npt.NDArray[np.uint8]:
-    """The mean of normalised faces, stretched to the contrast that single faces have, as BGR."""
+    """Return the mean of normalised faces as BGR uint8, with the contrast of single faces."""
     mean = faces.mean(axis=0)
     image: npt.NDArray[np.uint8] = np.clip(128 + 58 * mean / mean.std(), 0, 255).astype(np.uint8)
     bgr: npt.NDArray[np.uint8] = np.repeat(image[..., None], 3, axis=2)
@@ -87,24 +95,34 @@ def _png(image: npt.NDArray[np.uint8]) -> bytes:
 
 
 def make(source: Path, teacher: Path, out: Path) -> None:
-    """Write ``faces-train.parquet``, ``faces-val.parquet`` and one PNG per class into ``out``."""
+    """Write composites of a data set: two Parquet files, and one PNG for each class.
+
+    Args:
+        source: Data set with a ``train`` part.
+        teacher: Checkpoint folder or bundle that selects the clear composites.
+        out: Folder for ``faces-train.parquet``, ``faces-val.parquet`` and the PNG files.
+
+    Raises:
+        DataError: The data cannot be read.
+        CheckpointError: The teacher cannot be loaded.
+    """
     faces = load_faces(source, "train", EMOTIONS)
     rng = np.random.default_rng(_SEED)
     out.mkdir(parents=True, exist_ok=True)
     rows: dict[str, list[tuple[str, bytes]]] = {split: [] for split in PER_CLASS}
-    with opened(teacher) as judge:
+    with open_model(teacher) as runner:
         for label in EMOTIONS:
             pool = normalised(clear_faces(faces, label))
             seeds = range(len(pool))
             sets = {of_one_pose(pool, seed) for seed in track(seeds, label)}
             images = [composite(pool[sorted(each)]) for each in sorted(sets, key=sorted)]
-            sure, _ = judge.answer(images, label, lambda *_: None)
-            ranked = np.argsort(-sure[:, judge.labels.index(label)], kind="stable")
+            probabilities, _ = runner.predict(images, label, silent)
+            ranked = np.argsort(-probabilities[:, runner.labels.index(label)], kind="stable")
             (out / f"{label}.png").write_bytes(_png(images[ranked[0]]))
-            kept = rng.permutation(ranked[: sum(PER_CLASS.values())])
+            clearest = rng.permutation(ranked[: sum(PER_CLASS.values())])
             for split, count in PER_CLASS.items():
-                rows[split] += [(label, _png(images[i])) for i in kept[:count]]
-                kept = kept[count:]
+                rows[split] += [(label, _png(images[i])) for i in clearest[:count]]
+                clearest = clearest[count:]
     for split, content in rows.items():
         table = pyarrow.table(
             {

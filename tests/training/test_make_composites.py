@@ -9,7 +9,13 @@ import pytest
 
 from fer_edge.shipped import DEFAULT_CHECKPOINT, FACES
 from fer_edge.training.data.faces import load_faces
-from fer_edge.training.make_composites import AVERAGED, are_twins, make, normalised, of_one_pose
+from fer_edge.training.make_composites import (
+    AVERAGED,
+    are_duplicates,
+    make,
+    normalised,
+    of_one_pose,
+)
 
 
 @pytest.fixture(scope="module")
@@ -17,22 +23,22 @@ def pool() -> np.ndarray:
     return normalised(load_faces(FACES, "val")[:: 336 // 84])
 
 
-def test_a_face_is_its_own_twin_moved_mirrored_or_brightened(pool: np.ndarray) -> None:
+def test_a_face_is_its_own_duplicate_moved_mirrored_or_brightened(pool: np.ndarray) -> None:
     face, other = pool[0], pool[-1]
-    assert are_twins(face, np.roll(face, (4, -3), (0, 1)))
-    assert are_twins(face, np.ascontiguousarray(face[:, ::-1]))
-    assert are_twins(face, 2 * face + 7)
-    assert not are_twins(face, other)
+    assert are_duplicates(face, np.roll(face, (4, -3), (0, 1)))
+    assert are_duplicates(face, np.ascontiguousarray(face[:, ::-1]))
+    assert are_duplicates(face, 2 * face + 7)
+    assert not are_duplicates(face, other)
 
 
-def test_no_twins_are_averaged(pool: np.ndarray) -> None:
+def test_no_duplicates_are_averaged(pool: np.ndarray) -> None:
     mirrored = np.concatenate([pool, pool[:, :, ::-1]])
     picked = sorted(of_one_pose(mirrored, 3))
     assert 3 in picked
     assert len(picked) <= AVERAGED
     pairs = [(a, b) for a in picked for b in picked if a < b]
     faces = [(mirrored[a], mirrored[b]) for a, b in pairs]
-    assert not any(are_twins(a, b) and are_twins(b, a) for a, b in faces)
+    assert not any(are_duplicates(a, b) and are_duplicates(b, a) for a, b in faces)
 
 
 def test_the_same_files_come_out_each_time(shared: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""How far a figure would move with other faces: percentile intervals (Efron, 1979) over faces."""
+"""Confidence intervals over faces: percentile bootstrap (Efron, 1979)."""
 
 from __future__ import annotations
 
@@ -9,28 +9,38 @@ import numpy as np
 import numpy.typing as npt
 
 LEVEL = 0.95
+"""Confidence level (0..1) of the intervals."""
 ROUNDS = 2000
+"""Number of bootstrap samples."""
 SEED = 0
 METHOD = (
-    f"{LEVEL:.0%} percentile bootstrap over faces, {ROUNDS:,} draws, seed {SEED}: other faces of "
-    "the same kind, not another training run and not another camera"
+    f"{LEVEL:.0%} percentile bootstrap over faces, {ROUNDS:,} draws, seed {SEED}: covers other "
+    "faces of the same kind, not another training run or camera"
 )
+"""Description of the method, for reports."""
 
 Counts = npt.NDArray[np.int64]
 Interval = list[float]
 
 
 def intervals(confusion: Sequence[Sequence[int]], labels: Sequence[str]) -> dict[str, Any]:
-    """``[low, high]`` of what a confusion matrix says: accuracy, balanced accuracy, macro and
-    weighted F1, and for each class recall, precision and F1 (None for a class without faces).
+    """Return intervals ``[low, high]`` of the figures of a confusion matrix.
 
-    confusion: ``[i][j]`` faces of class i that were called j. Faces that are drawn one by one
-    with replacement fill its cells as a multinomial does, so the cells are drawn at once.
+    Faces drawn with replacement fill the cells as a multinomial does, so the cells are drawn at
+    once.
+
+    Args:
+        confusion: ``[i][j]`` counts faces of class i that were predicted as j.
+        labels: Names of the classes.
+
+    Returns:
+        Intervals of accuracy, balanced accuracy, macro and weighted F1, and for each class of
+        recall, precision and F1 (None for a class without faces).
     """
-    seen = np.array(confusion)
-    drawn = _draw(seen.ravel()).reshape(ROUNDS, *seen.shape)
+    observed = np.array(confusion)
+    drawn = _draw(observed.ravel()).reshape(ROUNDS, *observed.shape)
     figures = _figures(drawn)
-    present = seen.sum(1) > 0
+    present = observed.sum(1) > 0
     return {
         **{name: _interval(figures[name]) for name in _WHOLE},
         "per_class": {
@@ -45,25 +55,34 @@ def intervals(confusion: Sequence[Sequence[int]], labels: Sequence[str]) -> dict
 def difference(
     truth: Sequence[str], first: Sequence[str], second: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
-    """Second minus first on the same faces, with its interval: accuracy and macro F1.
+    """Return accuracy and macro F1 of second minus first, each with its interval.
 
-    Both answer each drawn face, so that what is hard for both does not widen the interval.
+    Both models are scored on the same drawn faces, so faces that are hard for both do not widen
+    the interval.
+
+    Args:
+        truth: Label of each face.
+        first: Predictions of the first model.
+        second: Predictions of the second model.
+
+    Returns:
+        For ``accuracy`` and ``macro_f1``: ``change`` and its ``interval``.
     """
     names = sorted({*truth, *first, *second})
     index = {name: i for i, name in enumerate(names)}
     triples = np.array([[index[n] for n in row] for row in zip(truth, first, second, strict=True)])
     cells, counts = np.unique(triples, axis=0, return_counts=True)
-    drawn = np.concatenate([counts[None], _draw(counts)])  # the first row is what was seen
+    drawn = np.concatenate([counts[None], _draw(counts)])  # row 0: observed
     one, other = (_figures(_confusions(drawn, cells[:, [0, k]], len(names))) for k in (1, 2))
-    found = {}
+    report = {}
     for name in ("accuracy", "macro_f1"):
         change = other[name] - one[name]
-        found[name] = {"change": float(change[0]), "interval": _interval(change[1:])}
-    return found
+        report[name] = {"change": float(change[0]), "interval": _interval(change[1:])}
+    return report
 
 
 def mean_interval(values: npt.NDArray[np.float64]) -> Interval:
-    """The interval of the mean of one value for each face."""
+    """Return the interval of the mean of values ``[N]``, one for each face."""
     rng = np.random.default_rng(SEED)
     means = [values[rng.integers(0, len(values), len(values))].mean() for _ in range(ROUNDS)]
     return _interval(np.array(means))
@@ -79,15 +98,15 @@ def _draw(counts: Counts) -> Counts:
 
 
 def _confusions(drawn: Counts, pairs: Counts, classes: int) -> Counts:
-    """``[rounds, classes, classes]`` from the number of faces in each (truth, answer) cell."""
-    found = np.zeros((len(drawn), classes, classes), np.int64)
+    """Return ``[rounds, classes, classes]`` from face counts of each (truth, answer) cell."""
+    confusions = np.zeros((len(drawn), classes, classes), np.int64)
     for column, (truth, answer) in zip(drawn.T, pairs, strict=True):
-        found[:, truth, answer] += column
-    return found
+        confusions[:, truth, answer] += column
+    return confusions
 
 
 def _figures(confusions: Counts) -> dict[str, npt.NDArray[np.float64]]:
-    """evaluation.metrics for many matrices at once; NaN for an absent class."""
+    """Compute evaluation.metrics for many matrices at once; NaN for an absent class."""
     right = np.diagonal(confusions, axis1=1, axis2=2).astype(float)
     support, answers = confusions.sum(2), confusions.sum(1)
     present = support > 0

@@ -1,4 +1,4 @@
-"""Temperature and abstention threshold, fitted on faces that training did not see."""
+"""Temperature and abstention threshold, fitted on held-out faces."""
 
 from __future__ import annotations
 
@@ -10,30 +10,42 @@ import torch
 from torch import Tensor, nn
 
 ABSTAIN_TARGET_ACCURACY = 0.8
-"""The accuracy that answers above the abstention threshold shall reach on the held-out faces."""
+"""Accuracy (0..1) that answers above the abstention threshold must reach on held-out faces."""
 
 
 def fit_temperature(logits: Tensor, truth: Tensor) -> float:
-    """The T > 0 that minimises the cross entropy of softmax(logits / T) (Guo et al., 2017)."""
+    """Return the T > 0 that minimises the cross-entropy of softmax(logits / T).
+
+    Temperature scaling of Guo et al., 2017; T is clamped to 0.05..20.
+
+    Args:
+        logits: Logits float ``[N, classes]``.
+        truth: Class indices int64 ``[N]``.
+    """
     log_t = torch.zeros((), dtype=torch.float64, requires_grad=True)
     minimise([log_t], lambda: nn.functional.cross_entropy(logits.double() / log_t.exp(), truth))
     return float(log_t.detach().exp().clamp(0.05, 20.0))
 
 
 def best_nll(logits: Tensor, truth: Tensor) -> float:
-    """Cross entropy at the best temperature: what chooses an epoch.
+    """Return the cross-entropy in nats at the best temperature; it selects the best epoch.
 
-    Accuracy on a thousand faces is known to a point and a half and picks an epoch by luck; a plain
-    cross entropy punishes the confidence that the temperature is going to take out.
+    Accuracy on a thousand faces has an error of 1.5 points and selects an epoch by chance. Plain
+    cross-entropy penalises overconfidence that the temperature removes later.
     """
     scaled = logits.double() / fit_temperature(logits, truth)
     return float(nn.functional.cross_entropy(scaled, truth))
 
 
 def abstention_threshold(probabilities: Tensor, truth: Tensor) -> float:
-    """The lowest confidence above which answers are right ABSTAIN_TARGET_ACCURACY of the time.
+    """Return the lowest confidence at which answers reach ABSTAIN_TARGET_ACCURACY.
 
-    Never withholds more than half of the faces: a network that weak needs training, not silence.
+    The threshold withholds at most half of the faces: a network that needs more abstention needs
+    more training.
+
+    Args:
+        probabilities: Calibrated probabilities float ``[N, classes]``.
+        truth: Class indices int64 ``[N]``.
     """
     confidence, answer = probabilities.max(1)
     order = confidence.argsort(descending=True)
@@ -42,12 +54,12 @@ def abstention_threshold(probabilities: Tensor, truth: Tensor) -> float:
     good = (accuracy >= ABSTAIN_TARGET_ACCURACY).nonzero()
     fewest = (len(order) + 1) // 2 - 1
     last = max(int(good[-1]) if len(good) else 0, fewest)
-    # Rounded down: a threshold above the face that set it would withhold that face.
+    # Rounded down: the face that defines the threshold must pass it.
     return math.floor(1e4 * float(confidence[order[last]])) / 1e4
 
 
 def minimise(parameters: Sequence[Tensor], loss: Callable[[], Tensor]) -> None:
-    """L-BFGS over all of the data at once: for smooth problems with few parameters."""
+    """Minimise a smooth loss of few parameters with L-BFGS, over all data at once."""
     optimizer = torch.optim.LBFGS(parameters, max_iter=200, line_search_fn="strong_wolfe")
 
     def closure() -> Any:

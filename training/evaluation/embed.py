@@ -1,4 +1,4 @@
-"""Embeddings of faces as a file, and whether faces of one expression lie near each other."""
+"""Embeddings of faces, and a check of their neighbourhoods by expression."""
 
 from __future__ import annotations
 
@@ -19,21 +19,28 @@ from fer_edge.errors import InputError
 from fer_edge.progress import Step, silent
 from fer_edge.training.data.faces import LabelledFace, load_faces
 from fer_edge.training.evaluation.bootstrap import METHOD, mean_interval
-from fer_edge.training.evaluation.evaluate import Exam
-from fer_edge.training.evaluation.runner import opened
+from fer_edge.training.evaluation.evaluate import EvaluationSet
+from fer_edge.training.evaluation.runner import open_model
 from fer_edge.training.models import torchvision_compat  # noqa: F401  (before torchmetrics)
 
 from torchmetrics.functional import retrieval as tm  # isort: skip
 
 NEIGHBOURS = 10
+"""Number of nearest faces in ``knn_accuracy`` and ``precision_at_10``."""
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
 
 
 @dataclass(frozen=True)
 class Embeddings:
-    """One row for each face. labels: canonical names, or None where the faces have none.
+    """Embeddings of N faces, with the model's predictions.
 
-    embeddings: float32 ``[N, D]``; answers and confidences: what the model says of each.
+    Attributes:
+        names: Name of each face.
+        labels: Label of each face, or None for images without labels.
+        answers: Predicted label of each face.
+        confidences: Probability of each prediction, float32 ``[N]``.
+        embeddings: Embeddings, float32 ``[N, D]``.
+        model: Facts about the model, and its labels.
     """
 
     names: list[str]
@@ -44,8 +51,10 @@ class Embeddings:
     model: dict[str, Any]
 
     def npz(self) -> bytes:
-        """Arrays ``names, labels, answers, confidences, embeddings, model`` (JSON); for
-        ``numpy.load`` as it is, without pickles."""
+        """Return an ``.npz`` file for ``numpy.load``, without pickles.
+
+        Arrays: ``names, labels, answers, confidences, embeddings, model`` (JSON).
+        """
         out = io.BytesIO()
         arrays: dict[str, Any] = {
             "names": np.array(self.names, np.str_),
@@ -60,7 +69,10 @@ class Embeddings:
         return out.getvalue()
 
     def parquet(self) -> bytes:
-        """Columns ``name, label, answer, confidence, embedding``; the model is in the metadata."""
+        """Return a Parquet file.
+
+        Columns: ``name, label, answer, confidence, embedding``. The model is in the metadata.
+        """
         import pyarrow
         import pyarrow.parquet
 
@@ -82,7 +94,7 @@ class Embeddings:
 
 def embed(
     model: str | Path,
-    pictures: Sequence[str | Path] = (),
+    images: Sequence[str | Path] = (),
     data: str | Path | None = None,
     split: str | None = "val",
     *,
@@ -90,33 +102,51 @@ def embed(
     precision: str | None = None,
     step: Step = silent,
 ) -> Embeddings:
-    """Embed face crops: picture files and folders of them, or the labelled faces of a data set.
+    """Embed face crops: image files and folders of them, or the labelled faces of a data set.
 
-    model: a checkpoint folder or a ``.fer`` bundle. Raises InputError (nothing to embed),
-    DataError (a picture that cannot be read), and what opening the model raises.
+    Args:
+        model: Checkpoint folder, or ``.fer`` bundle.
+        images: Image files and folders of them.
+        data: Data set; instead of ``images``.
+        split: Part of the data set; None for data without parts.
+        target: Target of the bundle's variant; None lets the Predictor choose.
+        precision: Precision of the bundle's variant; None lets the Predictor choose.
+        step: Receives progress.
+
+    Returns:
+        Embeddings, in the order of the faces.
+
+    Raises:
+        InputError: Neither or both of ``images`` and ``data`` are given, or a folder is empty.
+        DataError: An image cannot be read.
+        CheckpointError: The checkpoint cannot be loaded.
+        BundleError: The bundle is damaged.
+        TargetError: No requested variant runs on this machine.
     """
-    if bool(pictures) == (data is not None):
-        raise InputError("expected either pictures or --data with labelled faces")
-    with opened(model, target, precision) as who:
-        faces = _found(pictures) if data is None else load_faces(data, split)
-        probabilities, embeddings = who.answer(faces, "embedding", step)
+    if bool(images) == (data is not None):
+        raise InputError(
+            "expected either images or --data with labelled faces, got neither or both"
+        )
+    with open_model(model, target, precision) as runner:
+        faces = _image_faces(images) if data is None else load_faces(data, split)
+        probabilities, embeddings = runner.predict(faces, "embedding", step)
     return Embeddings(
         names=[face.name for face in faces],
         labels=None if data is None else [face.label for face in faces],
-        answers=[who.labels[i] for i in probabilities.argmax(1)],
+        answers=[runner.labels[i] for i in probabilities.argmax(1)],
         confidences=probabilities.max(1),
         embeddings=embeddings,
-        model={**who.facts, "labels": list(who.labels)},
+        model={**runner.facts, "labels": list(runner.labels)},
     )
 
 
-def _found(pictures: Sequence[str | Path]) -> list[LabelledFace]:
+def _image_faces(images: Sequence[str | Path]) -> list[LabelledFace]:
     faces = []
-    for path in map(Path, pictures):
+    for path in map(Path, images):
         if path.is_dir():
             inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in _SUFFIXES)
             if not inside:
-                raise InputError(f"expected pictures ({', '.join(sorted(_SUFFIXES))}) in {path}")
+                raise InputError(f"expected images ({', '.join(sorted(_SUFFIXES))}) in {path}")
             faces += [LabelledFace(p, "", str(p)) for p in inside]
         else:
             faces.append(LabelledFace(path, "", str(path)))
@@ -132,47 +162,66 @@ def check(
     precision: str | None = None,
     step: Step = silent,
 ) -> dict[str, Any]:
-    """Whether a face lies nearer to faces of its own expression than to others.
+    """Check that faces are nearer to faces of their own expression than to others.
 
-    Each distinct face of ``split`` looks, by cosine, for its like among the faces of ``train``;
-    pictures that have a twin there are left out. Gives, each with its interval and beside chance:
-    ``knn_accuracy`` (NEIGHBOURS vote, weighted by cosine), ``precision_at_10`` and ``map``
-    (retrieval), and ``nearer``: how often a face of the same expression is nearer than one of
-    another. ``holds`` says whether all are above chance with confidence.
-    Raises DataError, LabelError, and what opening the model raises.
+    Queries are the distinct faces of ``split`` without a duplicate in ``train``. The gallery is the
+    ``train`` part. Similarity is the cosine of embeddings.
+
+    Args:
+        model: Checkpoint folder, or ``.fer`` bundle.
+        data: Data set with labelled faces.
+        split: Part of the data set with the queries.
+        target: Target of the bundle's variant; None lets the Predictor choose.
+        precision: Precision of the bundle's variant; None lets the Predictor choose.
+        step: Receives progress.
+
+    Returns:
+        ``figures``, each with its interval and its chance level: ``knn_accuracy`` (votes of
+        NEIGHBOURS, weighted by cosine), ``precision_at_10`` and ``map`` (retrieval), and
+        ``nearer``, the probability that a face of the same expression is nearer than another.
+        ``holds`` is True if the intervals of all figures are above chance.
+
+    Raises:
+        DataError: The data cannot be read, or a part is missing.
+        LabelError: The data has labels that the model does not have.
+        CheckpointError: The checkpoint cannot be loaded.
+        BundleError: The bundle is damaged.
+        TargetError: No requested variant runs on this machine.
     """
-    exam = Exam(Path(data), split, step)
-    with opened(model, target, precision) as who:
-        faces = exam.read(who.labels)
-        queries = [faces[i] for i in exam.distinct]
-        gallery = load_faces(data, "train", who.labels)
-        probabilities, asked = who.answer(queries, "embedding", step)
-        _, known = who.answer(gallery, "embedding the gallery", step)
-    index = {name: i for i, name in enumerate(who.labels)}
+    test_set = EvaluationSet(Path(data), split, step)
+    with open_model(model, target, precision) as runner:
+        faces = test_set.read(runner.labels)
+        queries = [faces[i] for i in test_set.distinct]
+        gallery = load_faces(data, "train", runner.labels)
+        probabilities, asked = runner.predict(queries, "embedding", step)
+        _, known = runner.predict(gallery, "embedding the gallery", step)
+    index = {name: i for i, name in enumerate(runner.labels)}
     own = torch.tensor([index[face.label] for face in queries])
     theirs = torch.tensor([index[face.label] for face in gallery])
-    found = torch.isin(own, theirs)
-    values = _search(_unit(asked)[found], own[found], _unit(known), theirs, step)
+    in_gallery = torch.isin(own, theirs)
+    values = _search(_unit(asked)[in_gallery], own[in_gallery], _unit(known), theirs, step)
     figures = {name: _beside_chance(value, chance) for name, (value, chance) in values.items()}
     answers = torch.from_numpy(probabilities.argmax(1))
     return {
-        **who.facts,
+        **runner.facts,
         "data": Path(data).name,
         "split": split,
-        "queries": int(found.sum()),
-        "without_their_like": int((~found).sum()),
+        "queries": int(in_gallery.sum()),
+        "without_their_like": int((~in_gallery).sum()),
         "gallery": len(gallery),
         "neighbours": NEIGHBOURS,
         "figures": figures,
         "per_class": {
             name: {
-                "queries": int((own[found] == i).sum()),
-                **{k: float(v[own[found].numpy() == i].mean()) for k, (v, _) in values.items()},
+                "queries": int((own[in_gallery] == i).sum()),
+                **{
+                    k: float(v[own[in_gallery].numpy() == i].mean()) for k, (v, _) in values.items()
+                },
             }
             for name, i in index.items()
-            if (own[found] == i).any()
+            if (own[in_gallery] == i).any()
         },
-        "classifier_accuracy": float((answers[found] == own[found]).double().mean()),
+        "classifier_accuracy": float((answers[in_gallery] == own[in_gallery]).double().mean()),
         "holds": all(row["above_chance"][0] > 0 for row in figures.values()),
         "method": METHOD,
     }
@@ -184,7 +233,7 @@ Values = npt.NDArray[np.float64]
 def _search(
     asked: Tensor, own: Tensor, known: Tensor, theirs: Tensor, step: Step
 ) -> dict[str, tuple[Values, Values]]:
-    """By figure: its value for each query, and what a random order would give that query."""
+    """Return for each figure its value and its chance level for each query."""
     rows: dict[str, list[float]] = {"knn": [], "p10": [], "ap": [], "auc": []}
     for i, (query, label) in enumerate(zip(asked, own, strict=True)):
         cosine = known @ query
@@ -209,8 +258,10 @@ def _search(
 
 
 def expected_average_precision(relevant: npt.NDArray[np.integer[Any]], total: int) -> Values:
-    """The mean average precision of a random order: R relevant of N give
-    (H + (R - 1) / (N - 1) (N - H)) / N with H = 1 + 1/2 + … + 1/N (Bestgen, 2015)."""
+    """Return the mean average precision of a random order (Bestgen, 2015).
+
+    R relevant of N give (H + (R - 1) / (N - 1) (N - H)) / N with H = 1 + 1/2 + … + 1/N.
+    """
     harmonic = float((1 / np.arange(1, total + 1)).sum())
     share = (relevant - 1) / max(total - 1, 1)
     return np.asarray((harmonic + share * (total - harmonic)) / total)

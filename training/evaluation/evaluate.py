@@ -1,4 +1,4 @@
-"""Figures of checkpoints and bundles on labelled faces, repeatable to the digit."""
+"""Evaluation of checkpoints and bundles on labelled faces."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from fer_edge.training.data.faces import LabelledFace, load_faces, pixel_hash
 from fer_edge.training.evaluation.bootstrap import METHOD, difference, intervals
 from fer_edge.training.evaluation.metrics import metrics
 from fer_edge.training.evaluation.roc import roc
-from fer_edge.training.evaluation.runner import opened
+from fer_edge.training.evaluation.runner import open_model
 
 
 def evaluate(
@@ -33,14 +33,29 @@ def evaluate(
     precision: str | None = None,
     step: Step = silent,
 ) -> dict[str, Any]:
-    """Evaluate a checkpoint folder (in torch, fp32, CPU) or a ``.fer`` bundle (on its engine).
+    """Evaluate a checkpoint in torch (fp32, CPU), or a bundle on its engine.
 
-    Gives ``all``: figures over every face; ``deduplicated``: over each distinct picture once,
-    without those that have a twin in the source's ``train`` part; and ``abstention``.
-    target, precision: which variant of a bundle. Raises DataError, CheckpointError, BundleError,
-    TargetError.
+    Args:
+        source: Checkpoint folder, or ``.fer`` bundle.
+        data: Labelled faces.
+        split: Part of the data to evaluate on; None for data without parts.
+        target: Target of the bundle's variant; None lets the Predictor choose.
+        precision: Precision of the bundle's variant; None lets the Predictor choose.
+        step: Receives progress.
+
+    Returns:
+        ``all``, figures over every face; ``deduplicated``, figures over each distinct image that
+        has no duplicate in the ``train`` part; ``abstention``; and facts about model and data.
+
+    Raises:
+        DataError: The data cannot be read, or every image is in its ``train`` part.
+        LabelError: The data has labels that the model does not have.
+        CheckpointError: The checkpoint cannot be loaded.
+        BundleError: The bundle is damaged.
+        TargetError: No requested variant runs on this machine.
     """
-    return _judge(Path(source), target, precision, Exam(Path(data), split, step))[0]
+    test_set = EvaluationSet(Path(data), split, step)
+    return _evaluate_one(Path(source), target, precision, test_set)[0]
 
 
 def evaluate_all(
@@ -52,27 +67,41 @@ def evaluate_all(
     precision: str | None = None,
     step: Step = silent,
 ) -> dict[str, Any]:
-    """Evaluate several on the same faces; ``inputs`` are what ``evaluate`` gives, each with a name.
+    """Evaluate several models on the same faces, and compare each with the first.
 
-    target: of bundles only; ``all`` takes each variant that runs here and tells of the others in
-    ``refused``. ``comparisons`` are of each input with the first, face by face.
+    Args:
+        sources: Checkpoint folders and ``.fer`` bundles.
+        data: Labelled faces.
+        split: Part of the data to evaluate on; None for data without parts.
+        target: Target of the bundles' variants. ``all`` evaluates every variant that runs on this
+            machine; None lets the Predictor choose.
+        precision: Precision of the bundles' variants; None lets the Predictor choose.
+        step: Receives progress.
+
+    Returns:
+        ``inputs``, reports as from evaluate, each with a ``name``; ``comparisons`` with the first
+        input, face by face; ``refused``, variants that do not run here; ``method`` of the
+        intervals; and ``environment``, versions of software.
+
+    Raises:
+        TargetError: No variant runs on this machine. Other errors are as from evaluate.
     """
-    exam = Exam(Path(data), split, step)
+    test_set = EvaluationSet(Path(data), split, step)
     inputs: list[dict[str, Any]] = []
     answers: list[list[str]] = []
     refused: list[dict[str, str]] = []
     for source in map(Path, sources):
-        for wanted in _variants(source, target, precision):
+        for variant in _variants(source, target, precision):
             try:
-                report, given = _judge(source, *wanted, exam)
+                report, predicted = _evaluate_one(source, *variant, test_set)
             except TargetError as error:
                 if target != "all":
                     raise
-                which = "/".join(filter(None, wanted))
-                refused.append({"input": f"{source.name} {which}", "why": str(error)})
+                name = "/".join(filter(None, variant))
+                refused.append({"input": f"{source.name} {name}", "why": str(error)})
                 continue
             inputs.append({"name": _name(source, report, inputs), **report})
-            answers.append(given)
+            answers.append(predicted)
     if not inputs:
         raise TargetError("nothing to evaluate: " + "; ".join(row["why"] for row in refused))
     return {
@@ -82,7 +111,7 @@ def evaluate_all(
                 "of": report["name"],
                 "with": inputs[0]["name"],
                 "agreement": float(np.mean([a == b for a, b in zip(answers[0], own, strict=True)])),
-                **difference(exam.truth, answers[0], own),
+                **difference(test_set.truth, answers[0], own),
             }
             for report, own in zip(inputs[1:], answers[1:], strict=True)
         ],
@@ -95,11 +124,11 @@ def evaluate_all(
 def figures(
     probabilities: npt.NDArray[np.floating[Any]], truth: Sequence[str], labels: Sequence[str]
 ) -> dict[str, Any]:
-    """Everything that is reported of a set of answers: metrics, their intervals and ROC curves."""
-    found = metrics(probabilities, truth, labels)
+    """Compute metrics, their intervals and ROC curves; arguments are as for metrics."""
+    report = metrics(probabilities, truth, labels)
     return {
-        **found,
-        "intervals": intervals(found["confusion"], labels),
+        **report,
+        "intervals": intervals(report["confusion"], labels),
         "roc": roc(probabilities, truth, labels),
     }
 
@@ -110,7 +139,10 @@ def abstention(
     labels: Sequence[str],
     threshold: float,
 ) -> dict[str, Any]:
-    """Share of faces answered at that threshold, and of answers that are right (None: none)."""
+    """Return the share of faces answered at a threshold, and the accuracy of those answers.
+
+    The accuracy is None if no face is answered.
+    """
     confident = probabilities.max(1) >= threshold
     right = probabilities.argmax(1) == np.array([list(labels).index(name) for name in truth])
     return {
@@ -121,8 +153,15 @@ def abstention(
 
 
 @dataclass
-class Exam:
-    """The faces that everybody is judged on; twins are looked for once."""
+class EvaluationSet:
+    """Faces that all models are evaluated on; duplicates are searched once.
+
+    Attributes:
+        data: Data set.
+        split: Part of the data, or None.
+        step: Receives progress.
+        faces: Faces, after the first ``read``.
+    """
 
     data: Path
     split: str | None
@@ -130,57 +169,59 @@ class Exam:
     faces: list[LabelledFace] = field(default_factory=list)
 
     def read(self, labels: Sequence[str]) -> list[LabelledFace]:
-        """The faces, for a model that knows these labels. Raises LabelError for others."""
+        """Return the faces. Raises LabelError for labels that the model does not have."""
         self.faces = load_faces(self.data, self.split, labels)
         return self.faces
 
     @property
     def truth(self) -> list[str]:
+        """Label of each face."""
         return [face.label for face in self.faces]
 
     @cached_property
     def distinct(self) -> list[int]:
-        """Indices of pictures that stand only once, here and in the training part."""
+        """Indices of distinct images that have no duplicate in the ``train`` part."""
         own = [pixel_hash(face) for face in self.faces]
         others: list[LabelledFace] = []
         if self.split not in (None, "train"):
-            # A source without a train part has no twins to look for.
+            # Data without a train part has no duplicates there.
             with suppress(MissingPartError):
                 others = load_faces(self.data, "train")
         trained = set()
         for i, face in enumerate(others):
             trained.add(pixel_hash(face))
             if i % 500 == 0:
-                self.step("looking for twins", i, len(others))
-        first: Counter[str] = Counter()
-        kept = []
+                self.step("looking for duplicates", i, len(others))
+        seen: Counter[str] = Counter()
+        distinct = []
         for i, digest in enumerate(own):
-            first[digest] += 1
-            if first[digest] == 1 and digest not in trained:
-                kept.append(i)
-        if not kept:
+            seen[digest] += 1
+            if seen[digest] == 1 and digest not in trained:
+                distinct.append(i)
+        if not distinct:
             raise DataError(
-                f"every picture of {self.data} is in its train part: nothing to evaluate on"
+                f"every image of {self.data} is in its train part: nothing to evaluate on. Use "
+                "faces that were not trained on"
             )
-        return kept
+        return distinct
 
 
-def _judge(
-    source: Path, target: str | None, precision: str | None, exam: Exam
+def _evaluate_one(
+    source: Path, target: str | None, precision: str | None, test_set: EvaluationSet
 ) -> tuple[dict[str, Any], list[str]]:
-    """The report, and each face's answer by name."""
-    with opened(source, target, precision) as who:
-        faces = exam.read(who.labels)
-        probabilities, _ = who.answer(faces, "evaluating", exam.step)
-    truth, labels, distinct = exam.truth, who.labels, exam.distinct
+    """Return the report, and the predicted label of each face."""
+    with open_model(source, target, precision) as runner:
+        faces = test_set.read(runner.labels)
+        probabilities, _ = runner.predict(faces, "evaluating", test_set.step)
+    truth, labels, distinct = test_set.truth, runner.labels, test_set.distinct
     report = {
-        **who.facts,
-        "data": exam.data.name,
-        "split": exam.split,
+        **runner.facts,
+        "data": test_set.data.name,
+        "split": test_set.split,
         "labels": list(labels),
         "all": figures(probabilities, truth, labels),
         "deduplicated": figures(probabilities[distinct], [truth[i] for i in distinct], labels),
-        "abstention": abstention(probabilities, truth, labels, who.abstain_below),
+        "abstention": abstention(probabilities, truth, labels, runner.abstain_below),
     }
     return report, [labels[i] for i in probabilities.argmax(1)]
 
@@ -188,18 +229,18 @@ def _judge(
 def _variants(
     source: Path, target: str | None, precision: str | None
 ) -> list[tuple[str | None, str | None]]:
-    """What to open of one source: (target, precision)."""
+    """Return the variants to evaluate of one source, as (target, precision)."""
     if source.suffix != ".fer":
         return [(None, None)]
     if target != "all":
         return [(target, precision)]
     pairs = dict.fromkeys((v.target, v.precision) for v in open_bundle(source).variants)
-    wanted = [pair for pair in pairs if precision in (None, pair[1])]
-    return [*wanted] or [(None, precision)]  # the Predictor says what is missing
+    requested = [pair for pair in pairs if precision in (None, pair[1])]
+    return [*requested] or [(None, precision)]  # the Predictor reports what is missing
 
 
 def _name(source: Path, report: dict[str, Any], others: Sequence[dict[str, Any]]) -> str:
-    """What a reader tells it from the others by: a run's ``best`` is named with its run."""
+    """Return a distinct name for reports; a run's ``best`` is named with its run folder."""
     path = source.resolve()
     name = f"{path.parent.name}/{path.name}" if path.name == "best" else path.name
     name = f"{name} {report['variant']}" if "variant" in report else name

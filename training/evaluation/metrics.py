@@ -1,4 +1,4 @@
-"""Figures for a set of predictions: computed once, here, for training, evaluation and parity."""
+"""Metrics of predictions, for training, evaluation and parity."""
 
 from __future__ import annotations
 
@@ -14,22 +14,28 @@ from fer_edge.training.models import torchvision_compat  # noqa: F401  (before t
 from torchmetrics.functional import classification as tm  # isort: skip
 
 ECE_BINS = 15
-"""Equal-width confidence bins of the expected calibration error (Guo et al., 2017)."""
+"""Number of equal-width confidence bins of the ECE (Guo et al., 2017)."""
 
 
 def metrics(
     probabilities: npt.NDArray[np.floating[Any]], truth: Sequence[str], labels: Sequence[str]
 ) -> dict[str, Any]:
-    """Accuracy, macro and weighted figures, calibration and the confusion matrix.
+    """Compute accuracy, macro and weighted metrics, calibration and the confusion matrix.
 
-    probabilities: ``[N, C]``, columns in the order of labels. truth: N canonical names.
-    Rates are shares (0..1); ``confusion[i][j]`` counts faces of class i that were called j.
-    Macro figures are means over the classes that have faces, so that the macro recall is the
-    balanced accuracy; weighted ones weigh a class by its faces, and the weighted recall is the
-    accuracy. The precision of a class that was never the answer is 0. docs/reference/evaluation.md defines
-    each figure.
+    docs/reference/evaluation.md defines each metric. Macro metrics are means over the classes that
+    have faces: macro recall is the balanced accuracy. Weighted metrics weigh each class by its
+    faces: weighted recall is the accuracy. The precision of a class that is never predicted is 0.
+
+    Args:
+        probabilities: Probabilities float ``[N, C]``, columns in the order of ``labels``.
+        truth: Label of each face, N names.
+        labels: Names of the classes.
+
+    Returns:
+        Rates as shares (0..1); ``nll`` in nats; ``confusion[i][j]``, the number of faces of class
+        i that were predicted as j; ``per_class``, ``coverage`` and ``reliability``.
     """
-    # Engines round a sure answer to 1.0000001, which torchmetrics would take for a logit.
+    # Engines round a certain answer to 1.0000001, which torchmetrics would take for a logit.
     p = torch.from_numpy(np.ascontiguousarray(probabilities, np.float64)).clamp(0, 1)
     t = torch.tensor([list(labels).index(name) for name in truth])
     c = len(labels)
@@ -67,18 +73,18 @@ def metrics(
 def coverage_curve(
     probabilities: npt.NDArray[np.floating[Any]], truth: npt.NDArray[np.integer[Any]]
 ) -> list[dict[str, float]]:
-    """Accuracy of the answers that remain when the least confident ones are withheld."""
+    """Return accuracy at coverages 0.1 to 1, withholding the least confident answers first."""
     confidence, correct = probabilities.max(1), probabilities.argmax(1) == truth
     order = np.argsort(-confidence, kind="stable")
     running = np.cumsum(correct[order]) / np.arange(1, len(order) + 1)
     rows = []
     for coverage in np.arange(0.1, 1.0001, 0.1):
-        kept = max(1, round(coverage * len(order)))
+        answered = max(1, round(coverage * len(order)))
         rows.append(
             {
-                "coverage": kept / len(order),
-                "accuracy": float(running[kept - 1]),
-                "threshold": float(confidence[order[kept - 1]]),
+                "coverage": answered / len(order),
+                "accuracy": float(running[answered - 1]),
+                "threshold": float(confidence[order[answered - 1]]),
             }
         )
     return rows
@@ -87,7 +93,7 @@ def coverage_curve(
 def reliability(
     probabilities: npt.NDArray[np.floating[Any]], truth: npt.NDArray[np.integer[Any]]
 ) -> list[dict[str, float]]:
-    """Mean confidence and accuracy in each of the ECE's bins, for the calibration diagram."""
+    """Return faces, mean confidence and accuracy of each ECE bin, for the reliability diagram."""
     confidence, correct = probabilities.max(1), probabilities.argmax(1) == truth
     bins = np.minimum((confidence * ECE_BINS).astype(int), ECE_BINS - 1)
     rows = []

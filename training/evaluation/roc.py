@@ -1,4 +1,4 @@
-"""Each class against all others: ROC curve and the area under it."""
+"""ROC curve and AUC of each class against all others."""
 
 from __future__ import annotations
 
@@ -14,17 +14,23 @@ from fer_edge.training.models import torchvision_compat  # noqa: F401  (before t
 from torchmetrics.functional import classification as tm  # isort: skip
 
 _POINTS = 101
-"""Points that are kept of a curve: more than a picture shows."""
+"""Number of points in a curve; a plot shows fewer."""
 
 
 def roc(
     probabilities: npt.NDArray[np.floating[Any]], truth: Sequence[str], labels: Sequence[str]
 ) -> dict[str, Any]:
-    """``auc``, one against the rest (Fawcett, 2006), and ``points`` ``[false, true positive rate]``
-    for each class, and their unweighted mean, ``macro_auc``.
+    """Compute the ROC curve of each class against the rest (Fawcett, 2006).
 
-    probabilities: ``[N, C]``, columns in the order of labels. A class that has no face, or all of
-    them, has no curve: ``auc`` is None there, and ``reason`` says why.
+    Args:
+        probabilities: Probabilities float ``[N, C]``, columns in the order of ``labels``.
+        truth: Label of each face, N names.
+        labels: Names of the classes.
+
+    Returns:
+        ``macro_auc``, the unweighted mean, and ``per_class`` with ``auc`` and ``points`` of
+        ``[false positive rate, true positive rate]``. A class with no face, or with all faces, has
+        the ``auc`` None and a ``reason``.
     """
     p = torch.from_numpy(np.ascontiguousarray(probabilities, np.float64)).clamp(0, 1)
     per_class: dict[str, dict[str, Any]] = {}
@@ -42,7 +48,7 @@ def roc(
 
 
 def _thinned(scores: torch.Tensor, positive: torch.Tensor) -> list[list[float]]:
-    """Corners of the curve at about equal distances along it."""
+    """Return corners of the curve at about equal distances."""
     false_rate, true_rate, _ = tm.binary_roc(scores, positive)
     along = (false_rate + true_rate).double()
     picked = torch.searchsorted(along, torch.linspace(0, 2, _POINTS, dtype=torch.float64))

@@ -1,4 +1,4 @@
-"""A checkpoint or a bundle, answering batches of faces the same way for whoever asks."""
+"""One way to run checkpoints and bundles on batches of faces."""
 
 from __future__ import annotations
 
@@ -21,13 +21,23 @@ from fer_edge.training.deploy import DeployModule
 from fer_edge.training.models.network import parameter_count
 
 _BATCH = 64
+"""Faces in one batch."""
 
 Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class ModelRunner:
-    """labels: in the order of the columns. abstain_below: its threshold. facts: who it is."""
+    """Loaded checkpoint or bundle variant.
+
+    Attributes:
+        labels: Labels in the order of the probabilities.
+        rule: Crop rule of the input.
+        abstain_below: Lowest top probability (0..1) that is answered.
+        facts: Name, SHA-256 and variant of the model, for reports.
+        run: Inference of uint8 ``[N, S, S, 3]`` BGR to probabilities ``[N, C]`` and embeddings
+            ``[N, D]``.
+    """
 
     labels: tuple[str, ...]
     rule: CropRule
@@ -35,26 +45,39 @@ class ModelRunner:
     facts: dict[str, Any]
     run: Callable[[npt.NDArray[np.uint8]], tuple[Floats, Floats]]
 
-    def answer(
+    def predict(
         self, faces: Sequence[LabelledFace | Image], what: str, step: Step
     ) -> tuple[Floats, Floats]:
-        """Probabilities ``[N, C]`` and embeddings ``[N, D]`` of faces, or of BGR pictures."""
+        """Return probabilities ``[N, C]`` and embeddings ``[N, D]`` of faces or BGR images.
+
+        ``what`` names the work in the progress.
+        """
         parts = []
         for i in range(0, len(faces), _BATCH):
-            some = [f.read() if isinstance(f, LabelledFace) else f for f in faces[i : i + _BATCH]]
-            parts.append(self.run(to_batch(some, self.rule)))
+            images = [f.read() if isinstance(f, LabelledFace) else f for f in faces[i : i + _BATCH]]
+            parts.append(self.run(to_batch(images, self.rule)))
             step(what, min(i + _BATCH, len(faces)), len(faces))
         return np.concatenate([p for p, _ in parts]), np.concatenate([e for _, e in parts])
 
 
 @contextmanager
-def opened(
+def open_model(
     source: str | Path, target: str | None = None, precision: str | None = None
 ) -> Iterator[ModelRunner]:
-    """A checkpoint folder (in torch, fp32, CPU) or a ``.fer`` bundle (on its engine).
+    """Open a model: a checkpoint in torch (fp32, CPU), or a bundle on its engine.
 
-    target, precision: which variant of a bundle; a checkpoint has none.
-    Raises CheckpointError, BundleError, TargetError.
+    Args:
+        source: Checkpoint folder, or ``.fer`` bundle.
+        target: Target of the bundle's variant; None lets the Predictor choose.
+        precision: Precision of the bundle's variant; None lets the Predictor choose.
+
+    Yields:
+        Runner of the model.
+
+    Raises:
+        CheckpointError: The checkpoint cannot be loaded.
+        BundleError: The bundle is damaged.
+        TargetError: No requested variant runs on this machine.
     """
     source = Path(source)
     if source.suffix != ".fer":
