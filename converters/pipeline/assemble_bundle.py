@@ -1,4 +1,4 @@
-"""What goes into the bundle that is written: the new variants, and those that were there."""
+"""Assembly of a bundle from new variants and those of an existing bundle."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ from fer_edge.training.checkpoint import Checkpoint
 
 
 def refusal(variant: Variant) -> dict[str, Any]:
-    """Why a variant that was built is not in the bundle, with the figures."""
-    wanted = ("agreement", "accuracy_change", "failures", "search", "judged_by")
-    return {k: variant.parity[k] for k in wanted if k in variant.parity} | dict(variant.speed)
+    """Return the figures of a variant that was built and left out."""
+    keys = ("agreement", "accuracy_change", "failures", "search", "judged_by")
+    return {k: variant.parity[k] for k in keys if k in variant.parity} | dict(variant.speed)
 
 
 def _preference(variant: Variant) -> tuple[int, float]:
-    """Order in the bundle. First what was built for a chip that is not here: it is wanted where
-    that chip is, and passed over elsewhere; with nothing measured, fp32 comes after the precisions
-    that were built to be faster. Then by latency, and last what nothing has judged."""
+    """Sort key: variants for hardware absent here (reduced precision first), then measured ones by
+    latency, then unproven ones."""
     if "batch_1_p50_ms" in variant.speed:
         return 1, variant.speed["batch_1_p50_ms"]
     if "judged_by" in variant.parity:
@@ -28,24 +27,42 @@ def _preference(variant: Variant) -> tuple[int, float]:
     return 2, 0.0
 
 
-def merged(
+def assemble(
     out: Path,
     source: Checkpoint,
     rule: CropRule,
-    new: Sequence[Variant],
+    *,
+    variants: Sequence[Variant],
     files: Mapping[str, bytes],
-    existing: Bundle | None,
-    refused: dict[str, Any],
+    existing: Bundle | None = None,
+    refused: Mapping[str, Any] | None = None,
 ) -> tuple[Bundle, dict[str, bytes]]:
-    """The bundle to write, and its files by path: new variants replace those of the same name, the
-    others stay. refused: what was tried and is not worth having, with its figures."""
-    contents, variants = dict(files), list(new)
+    """Assemble the bundle to write from new variants and those of an existing bundle.
+
+    New variants replace existing ones of the same name; the others stay.
+
+    Args:
+        out: Path of the bundle.
+        source: Checkpoint that the variants were built from.
+        rule: Crop rule of the bundle.
+        variants: New variants.
+        files: Files of the new variants, by ``folder/name``.
+        existing: Bundle whose other variants are kept.
+        refused: Variants that were built and left out, by name, with their figures.
+
+    Returns:
+        The bundle and its files by ``folder/name``.
+
+    Raises:
+        BundleError: A file of the existing bundle is damaged.
+    """
+    contents, merged = dict(files), list(variants)
     names = {variant.name for variant in variants}
     for variant in existing.variants if existing else ():
         if existing and variant.name not in names:
             contents = {**existing.read(variant), **contents}
-            variants.append(variant)
-    variants.sort(key=_preference)
+            merged.append(variant)
+    merged.sort(key=_preference)
     facts = source.facts
     earlier = existing.provenance.get("refused", {}) if existing else {}
     earlier = {name: why for name, why in earlier.items() if name not in names}
@@ -56,7 +73,7 @@ def merged(
         "seed": facts.get("recipe", {}).get("seed"),
         "data": facts.get("data", {}),
         "licences": facts.get("licences", {}),
-        "refused": earlier | refused,
+        "refused": {**earlier, **(refused or {})},
     }
     bundle = Bundle(
         path=out,
@@ -66,6 +83,6 @@ def merged(
         abstain_below=source.abstain_below,
         embedding_dim=source.model.embedding_dim,
         provenance=provenance,
-        variants=tuple(variants),
+        variants=tuple(merged),
     )
     return bundle, contents

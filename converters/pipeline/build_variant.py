@@ -16,8 +16,8 @@ import torch
 from fer_edge.backends.base import Options, Outputs, Session, backend
 from fer_edge.bundle import Variant, listed
 from fer_edge.converters.base import Artifact, ConversionInput, QuantizationRecipe, converter
-from fer_edge.converters.pipeline.assemble_bundle import merged
-from fer_edge.converters.pipeline.crash_probe import crash
+from fer_edge.converters.pipeline.assemble_bundle import assemble
+from fer_edge.converters.pipeline.crash_probe import crash_reason
 from fer_edge.converters.pipeline.face_samples import FaceSamples
 from fer_edge.converters.pipeline.parity import (
     ParityLimits,
@@ -59,6 +59,26 @@ def torch_outputs(checkpoint: Checkpoint, images: npt.NDArray[np.uint8]) -> Outp
         np.concatenate([p.numpy() for p, _ in parts]),
         np.concatenate([e.numpy() for _, e in parts]),
     )
+
+
+@dataclass(frozen=True)
+class ParityCheck:
+    """Faces and reference outputs that every variant is verified against.
+
+    Attributes:
+        reference: Outputs of the checkpoint in torch for the gate's faces.
+        gate: Faces that verify.
+        calibration: Faces that calibrated int8, for the record.
+        labels: Names of the classes, in the order of the outputs.
+        allow_drop: Accuracy, as a share (0..1), that reduced precisions may lose; None requires
+            agreement instead.
+    """
+
+    reference: Outputs
+    gate: FaceSamples
+    calibration: FaceSamples
+    labels: Sequence[str]
+    allow_drop: float | None = None
 
 
 def build_variant(
@@ -114,52 +134,57 @@ def _loaded(
         tools=artifact.tools,
     )
     engine = backend(target)
-    session = None
     unable = engine.preflight(variant, Options())
-    if unable is None:
-        alone = [variant], artifact.files
-        unable = crash(*merged(Path("probe.fer"), source.checkpoint, rule, *alone, None, {}))
-        if unable is None:
-            session = engine.load(variant, artifact.files, Options())
-    elif artifact.reference_session is not None:
-        session = artifact.reference_session()
-    return BuiltVariant(variant, artifact, session, unable)
+    if unable is not None:
+        stand_in = artifact.reference_session
+        return BuiltVariant(variant, artifact, stand_in() if stand_in else None, unable)
+    bundle, contents = assemble(
+        Path("probe.fer"), source.checkpoint, rule, variants=[variant], files=artifact.files
+    )
+    unable = crash_reason(bundle, contents)
+    if unable is not None:
+        return BuiltVariant(variant, artifact, None, unable)
+    return BuiltVariant(variant, artifact, engine.load(variant, artifact.files, Options()))
 
 
-def judge_variant(
-    candidate: BuiltVariant,
-    reference: Outputs,
-    gate: FaceSamples,
-    calibration: FaceSamples,
-    labels: Sequence[str],
-    allow_drop: float | None,
-    say: Say,
-) -> Variant:
-    """The variant with its parity report; ``parity["failures"]`` is empty if it passed."""
-    variant = candidate.variant
-    assert candidate.session is not None
-    outputs = run_all(candidate.session, gate.images)
-    report: dict[str, Any] = compare(reference, outputs, gate.truth, labels)
-    broken = failures(report, variant.precision, ParityLimits(), allow_drop)
+def verify_variant(built: BuiltVariant, check: ParityCheck, say: Say) -> Variant:
+    """Return the variant with its parity report.
+
+    Args:
+        built: Variant with an open session.
+        check: Faces and reference outputs to compare with.
+        say: Receives the verdict.
+
+    Returns:
+        The variant. Its report lists the limits that it breaks; none means that it passed.
+
+    Raises:
+        EngineError: The engine fails on a face.
+    """
+    variant = built.variant
+    assert built.session is not None
+    outputs = run_all(built.session, check.gate.images)
+    report: dict[str, Any] = compare(check.reference, outputs, check.gate.truth, check.labels)
+    broken = failures(report, variant.precision, ParityLimits(), check.allow_drop)
     try:
-        report["batch_sizes"] = prove_batches(candidate.session, gate.images, outputs)
+        report["batch_sizes"] = prove_batches(built.session, check.gate.images, outputs)
     except ConversionError as error:
         broken = [*broken, str(error)]
     report |= {
-        "faces": gate.as_dict(),
-        "allowed_drop": allow_drop,
+        "faces": check.gate.as_dict(),
+        "allowed_drop": check.allow_drop,
         "failures": broken,
         "machine": cpu_name(),
     }
-    if candidate.unable is not None:
+    if built.unable is not None:
         report["judged_by"] = (
-            f"{candidate.artifact.verified_by} in place of the engine, which has not run anywhere "
-            f"yet: {candidate.unable}"
+            f"{built.artifact.verified_by} in place of the engine, which has not run anywhere "
+            f"yet: {built.unable}"
         )
     if variant.precision in ("int8", "w8a8"):
-        report["calibration"] = calibration.as_dict()
-    if candidate.search:
-        report["search"] = candidate.search
+        report["calibration"] = check.calibration.as_dict()
+    if built.search:
+        report["search"] = built.search
     say(
         f"  {variant.name}: accuracy {100 * report['accuracy']:.2f} % "
         f"({100 * report['accuracy_change']:+.2f} points), agreement "

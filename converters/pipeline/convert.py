@@ -1,9 +1,10 @@
-"""One checkpoint to one bundle: export, build each variant, judge it, write all or nothing."""
+"""Conversion of one checkpoint into one bundle: export, build, verify, write all or nothing."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,13 @@ from fer_edge.bundle import Bundle, open_bundle, write_bundle
 from fer_edge.converters.base import ConversionInput, converter
 from fer_edge.converters.base import targets as known_targets
 from fer_edge.converters.onnx_graph.export import export_onnx
-from fer_edge.converters.pipeline.assemble_bundle import merged, refusal
+from fer_edge.converters.pipeline.assemble_bundle import assemble, refusal
 from fer_edge.converters.pipeline.build_variant import (
     BuiltVariant,
+    ParityCheck,
     build_variant,
-    judge_variant,
     torch_outputs,
+    verify_variant,
 )
 from fer_edge.converters.pipeline.face_samples import FaceSamples, calibration_faces, parity_faces
 from fer_edge.converters.pipeline.quick_latency import beaten, single_face_p50_ms
@@ -33,11 +35,11 @@ from fer_edge.progress import Say
 from fer_edge.training.checkpoint import Checkpoint, load_checkpoint
 
 ALL, AUTO = "all", "auto"
-"""Precisions that mean: what this target has and this machine can run. ``all`` keeps what passes
-its gate, ``auto`` only those that no faster one beats that agrees with the checkpoint as often."""
+"""Precisions for every one that a target has. ``all`` keeps each variant that passes its gate;
+``auto`` keeps the Pareto front of latency and agreement."""
 
 CROP_MARGIN = 0.1
-"""FER2013's faces show a little more than a detector's box; a tenth on each side restores it."""
+"""Share (0..1) of the box added on each side. FER2013's crops show more than a detector's box."""
 
 
 def convert(
@@ -56,95 +58,206 @@ def convert(
     seed: int = 2026,
     say: Say = print,
 ) -> Bundle:
-    """Convert a checkpoint folder into the bundle ``out``, or add variants to the one there.
+    """Convert a checkpoint into a bundle, or add variants to an existing one.
 
-    targets: names of converters (``onnxruntime``, ``openvino``), or ``all`` that have their
-    libraries here. precisions: names, or
-    ``all`` or ``auto`` (see above); with these a variant that cannot run here or fails its gate is
-    left out and said to be, with names it is an error.
-    data: labelled faces; its ``val`` part judges, its ``train`` part calibrates int8. None uses
-    the composite faces that ship with the package. calibrate: other faces for int8.
-    allow_drop: accuracy, as a share, that reduced precisions may lose; recorded in the bundle.
-    allow_unproven: write variants that nothing here can judge, marked so in the bundle.
-    batch_sizes, gpus, workspace_mib: see converters.base.ConversionInput.
+    With ``all`` or ``auto`` among the precisions, a variant that cannot run on this machine or
+    fails its parity gate is left out and reported. Precisions given by name raise an error instead.
+    The bundle's ``provenance["refused"]`` lists each variant that was built and left out, with its
+    figures.
 
-    What was tried and left out is in the bundle's ``provenance["refused"]``, with its figures.
+    Args:
+        checkpoint: Checkpoint folder.
+        targets: Names of converters (``onnxruntime``, ``openvino``), or ``all`` for those whose
+            libraries are installed.
+        out: Bundle folder to write, ``NAME.fer``.
+        precisions: Names of precisions, ``all`` or ``auto``; see ALL and AUTO.
+        data: Labelled faces. Their ``val`` part verifies, their ``train`` part calibrates int8.
+            None takes the composite faces that ship with the package.
+        calibrate: Other faces for the calibration of int8.
+        allow_drop: Accuracy, as a share (0..1), that reduced precisions may lose. The bundle
+            records it.
+        allow_unproven: Also write variants that nothing on this machine can verify, marked so.
+        batch_sizes: Batch sizes to build engines for; see ConversionInput.
+        gpus: GPUs to compile engines for; see ConversionInput.
+        workspace_mib: GPU memory for one layer, in MiB; see ConversionInput.
+        seed: Seed of the calibration sample.
+        say: Receives each sentence of progress.
 
-    Raises ParityError, saying by how much, if a variant fails its gate (nothing is written then),
-    ConversionError, DataError, CheckpointError, TargetError, or BundleError if ``out`` holds
-    another checkpoint.
+    Returns:
+        The bundle, read back from ``out``.
+
+    Raises:
+        ParityError: A variant fails its gate. Nothing is written.
+        ConversionError: A variant cannot be built or cannot be verified.
+        MissingDependencyError: The library of a named target is not installed.
+        TargetError: A target, a precision or a GPU is unknown.
+        BundleError: ``out`` holds another checkpoint or is damaged.
+        CheckpointError: The checkpoint cannot be read.
+        DataError: The faces cannot be read, or are too few.
     """
     out = Path(out)
     source = load_checkpoint(checkpoint)
-    spec = source.spec
-    wanted = _wanted(targets, precisions)
+    requested = _requested(targets, precisions)
     existing = _existing(out, source)
-    rule = CropRule(spec.input.size_px, CROP_MARGIN)
-    if data is None:
-        say("No --data given: parity is judged on the composite faces that ship with fer_edge.")
-    gate = parity_faces(_path(data), spec.labels, rule)
-    calibration = calibration_faces(_path(calibrate) or _path(data), spec.labels, rule, gate, seed)
-    say(f"{len(gate.images):,} faces judge, {len(calibration.images)} others calibrate")
-    say(f"Exporting {spec.backbone}")
+    rule = CropRule(source.spec.input.size_px, CROP_MARGIN)
+    gate, calibration = _faces(_path(data), _path(calibrate), source, rule, seed, say)
+    say(f"Exporting {source.spec.backbone}")
     graph = export_onnx(source)
-    reference = torch_outputs(source, gate.images)
-    lenient = bool({ALL, AUTO} & set(precisions))
+    check = ParityCheck(
+        torch_outputs(source, gate.images), gate, calibration, source.spec.labels, allow_drop
+    )
     work = ConversionInput(
         source, graph, calibration.images, tuple(batch_sizes), tuple(gpus), workspace_mib
     )
-    judged = []
-    for target, precision in wanted:
-        try:
-            candidate = build_variant(target, precision, work, rule, say)
-        except MissingDependencyError as error:
-            if ALL not in targets:
-                raise
-            say(f"Left out: {target}/{precision}: {error}")
+    lenient = _Lenience(
+        precisions=bool({ALL, AUTO} & set(precisions)),
+        libraries=ALL in targets,
+        unproven=allow_unproven,
+    )
+    with contextlib.ExitStack() as sessions:
+        verified = _build_and_verify(requested, work, rule, check, lenient, sessions, say)
+        passed, failed = _drop_or_fail(verified, lenient)
+        timed = _with_speed(passed, gate, say)
+    chosen, slower = _pareto_front(timed) if AUTO in precisions else (timed, [])
+    if not chosen:
+        raise ParityError("nothing was written: no variant passed its gate")
+    refused = {built.variant.name: refusal(built.variant) for built in (*failed, *slower)}
+    _write(out, source, rule, chosen, existing, refused)
+    return open_bundle(out)
+
+
+@dataclass(frozen=True)
+class _Lenience:
+    """Reasons to leave a variant out that are not errors.
+
+    Attributes:
+        precisions: Precisions were not named, so a variant that fails is left out.
+        libraries: Targets were not named, so one without its library is left out.
+        unproven: A variant that nothing here can verify is written.
+    """
+
+    precisions: bool
+    libraries: bool
+    unproven: bool
+
+
+def _faces(
+    data: Path | None,
+    calibrate: Path | None,
+    source: Checkpoint,
+    rule: CropRule,
+    seed: int,
+    say: Say,
+) -> tuple[FaceSamples, FaceSamples]:
+    """Load the faces of the gate and of the calibration."""
+    labels = source.spec.labels
+    if data is None:
+        say("No --data given: parity is judged on the composite faces that ship with fer_edge.")
+    gate = parity_faces(data, labels, rule)
+    calibration = calibration_faces(calibrate or data, labels, rule, gate, seed)
+    say(f"{len(gate.images):,} faces judge, {len(calibration.images)} others calibrate")
+    return gate, calibration
+
+
+def _build_and_verify(
+    requested: Sequence[tuple[str, str]],
+    work: ConversionInput,
+    rule: CropRule,
+    check: ParityCheck,
+    lenient: _Lenience,
+    sessions: contextlib.ExitStack,
+    say: Say,
+) -> list[BuiltVariant]:
+    """Build each variant and add its parity report; ``sessions`` closes what is opened."""
+    verified = []
+    for target, precision in requested:
+        built = _built(target, precision, work, rule, lenient, say)
+        if built is None:
             continue
-        except ConversionError as error:
-            if not lenient:
-                raise
-            say(f"Left out: {target}/{precision}: {error}")
-            continue
-        if candidate.session is not None:
-            variant = judge_variant(
-                candidate, reference, gate, calibration, spec.labels, allow_drop, say
-            )
-            judged.append(replace(candidate, variant=variant))
-        elif allow_unproven:
-            say(f"  {candidate.variant.name}: NOT PROVEN, {candidate.unable}")
-            variant = replace(candidate.variant, parity={"unproven": candidate.unable})
-            judged.append(replace(candidate, variant=variant))
+        if built.session is not None:
+            sessions.callback(built.session.close)
+            verified.append(replace(built, variant=verify_variant(built, check, say)))
+        elif lenient.unproven:
+            say(f"  {built.variant.name}: NOT PROVEN, {built.unable}")
+            unproven = replace(built.variant, parity={"unproven": built.unable})
+            verified.append(replace(built, variant=unproven))
         else:
             sentence = (
-                f"{candidate.variant.name} cannot run on this machine, so it cannot be judged: "
-                f"{candidate.unable}. --allow-unproven writes it all the same"
+                f"{built.variant.name} cannot run on this machine, so it cannot be judged: "
+                f"{built.unable}. Add --allow-unproven to write it unchecked"
             )
-            if not lenient:
+            if not lenient.precisions:
                 raise ConversionError(sentence)
             say(f"Left out: {sentence}")
-    broken = [c for c in judged if c.variant.parity.get("failures")]
-    if broken and not lenient:
+    return verified
+
+
+def _built(
+    target: str,
+    precision: str,
+    work: ConversionInput,
+    rule: CropRule,
+    lenient: _Lenience,
+    say: Say,
+) -> BuiltVariant | None:
+    """Build a variant, or say why it is left out and return None."""
+    try:
+        return build_variant(target, precision, work, rule, say)
+    except MissingDependencyError as error:
+        if not lenient.libraries:
+            raise
+        reason = error
+    except ConversionError as error:
+        if not lenient.precisions:
+            raise
+        reason = error
+    say(f"Left out: {target}/{precision}: {reason}")
+    return None
+
+
+def _drop_or_fail(
+    verified: Sequence[BuiltVariant], lenient: _Lenience
+) -> tuple[list[BuiltVariant], list[BuiltVariant]]:
+    """Split into passed and failed; raises ParityError for a failure that is not left out."""
+    failures = {built.variant.name: built.variant.parity.get("failures") for built in verified}
+    broken = {name: limits for name, limits in failures.items() if limits}
+    if broken and not lenient.precisions:
         raise ParityError(
             "nothing was written: "
-            + "; ".join(
-                f"{c.variant.name}: {', '.join(c.variant.parity['failures'])}" for c in broken
-            )
+            + "; ".join(f"{name}: {', '.join(limits)}" for name, limits in broken.items())
             + ". --allow-drop POINTS accepts a loss on purpose"
         )
-    timed = _timed([c for c in judged if c not in broken], gate, say)
-    pointless = [c for c in timed if AUTO in precisions and "beaten_by" in c.variant.speed]
-    timed = [c for c in timed if c not in pointless]
-    refused = {c.variant.name: refusal(c.variant) for c in (*broken, *pointless)}
-    for c in judged:
-        if c.session is not None:
-            c.session.close()
-    if not timed:
-        raise ParityError("nothing was written: no variant passed its gate")
-    variants = [c.variant for c in timed]
-    files = {path: data for c in timed for path, data in c.artifact.files.items()}
-    write_bundle(*merged(out, source, rule, variants, files, existing, refused))
-    return open_bundle(out)
+    passed = [built for built in verified if built.variant.name not in broken]
+    return passed, [built for built in verified if built.variant.name in broken]
+
+
+def _pareto_front(
+    timed: Sequence[BuiltVariant],
+) -> tuple[list[BuiltVariant], list[BuiltVariant]]:
+    """Split into variants that no other beats, and those that one does."""
+    slower = [built for built in timed if "beaten_by" in built.variant.speed]
+    return [built for built in timed if "beaten_by" not in built.variant.speed], slower
+
+
+def _write(
+    out: Path,
+    source: Checkpoint,
+    rule: CropRule,
+    chosen: Sequence[BuiltVariant],
+    existing: Bundle | None,
+    refused: dict[str, Any],
+) -> None:
+    files = {path: data for built in chosen for path, data in built.artifact.files.items()}
+    bundle, contents = assemble(
+        out,
+        source,
+        rule,
+        variants=[built.variant for built in chosen],
+        files=files,
+        existing=existing,
+        refused=refused,
+    )
+    write_bundle(bundle, contents)
 
 
 def _path(value: str | Path | None) -> Path | None:
@@ -152,12 +265,13 @@ def _path(value: str | Path | None) -> Path | None:
 
 
 def _existing(out: Path, source: Checkpoint) -> Bundle | None:
+    """Open the bundle at ``out``; raises BundleError if it holds another checkpoint."""
     if out.suffix != ".fer":
         raise BundleError(f"expected a bundle name that ends in .fer, got {out}")
     if not out.exists():
         return None
     bundle = open_bundle(out)
-    # Temperature and labels are built into the variants that are there.
+    # Temperature and labels are part of the existing variants' graphs.
     same = (
         bundle.provenance.get("checkpoint_sha256") == source.sha256
         and bundle.labels == source.spec.labels
@@ -171,9 +285,9 @@ def _existing(out: Path, source: Checkpoint) -> Bundle | None:
     return bundle
 
 
-def _wanted(targets: Sequence[str], precisions: Sequence[str]) -> list[tuple[str, str]]:
-    """Target and precision pairs; raises TargetError for one that its target does not have."""
-    wanted = []
+def _requested(targets: Sequence[str], precisions: Sequence[str]) -> list[tuple[str, str]]:
+    """Pair targets with precisions; raises TargetError for a precision that no target has."""
+    requested = []
     if ALL in targets:
         targets = known_targets()
     for target in dict.fromkeys(targets):
@@ -181,31 +295,34 @@ def _wanted(targets: Sequence[str], precisions: Sequence[str]) -> list[tuple[str
         chosen = (
             offered if {ALL, AUTO} & set(precisions) else [p for p in precisions if p in offered]
         )
-        wanted += [(target, precision) for precision in dict.fromkeys(chosen)]
-    missing = [p for p in precisions if p not in (ALL, AUTO) and p not in {q for _, q in wanted}]
-    if missing or not wanted:
+        requested += [(target, precision) for precision in dict.fromkeys(chosen)]
+    known = {ALL, AUTO} | {precision for _, precision in requested}
+    missing = [precision for precision in precisions if precision not in known]
+    if missing or not requested:
         offers = "; ".join(f"{t}: {', '.join(converter(t).PRECISIONS)}" for t in targets)
-        raise TargetError(f"no target asked for has {', '.join(missing)}. Offered: {offers}")
-    return wanted
+        raise TargetError(
+            f"none of the targets has the precision {', '.join(missing)}. Offered: {offers}"
+        )
+    return requested
 
 
-def _timed(candidates: list[BuiltVariant], gate: FaceSamples, say: Say) -> list[BuiltVariant]:
-    """With its latency here, and the variant that makes it pointless, if any, for each whose
-    engine can run here."""
-    others = [c for c in candidates if c.unable is not None]
-    candidates = [c for c in candidates if c.unable is None]
-    sessions = {c.variant.name: c.session for c in candidates if c.session is not None}
+def _with_speed(
+    variants: Sequence[BuiltVariant], gate: FaceSamples, say: Say
+) -> list[BuiltVariant]:
+    """Add the latency of each variant whose engine runs here, and the variant that beats it."""
+    others = [built for built in variants if built.unable is not None]
+    timed = [built for built in variants if built.unable is None]
+    sessions = {built.variant.name: built.session for built in timed if built.session is not None}
     p50_ms = single_face_p50_ms(sessions, gate.images[:1])
-    agreement = {c.variant.name: float(c.variant.parity["agreement"]) for c in candidates}
-    pointless = beaten(p50_ms, agreement)
-    timed = []
-    for c in sorted(candidates, key=lambda c: p50_ms[c.variant.name]):
-        name = c.variant.name
+    agreement = {built.variant.name: float(built.variant.parity["agreement"]) for built in timed}
+    better = beaten(p50_ms, agreement)
+    for built in sorted(timed, key=lambda built: p50_ms[built.variant.name]):
+        name = built.variant.name
         speed: dict[str, Any] = {"batch_1_p50_ms": p50_ms[name], "machine": cpu_name()}
         note = ""
-        if name in pointless:
-            speed["beaten_by"] = pointless[name]
-            note = f"  not worth it here: {pointless[name]} is faster and agrees as often"
+        if name in better:
+            speed["beaten_by"] = better[name]
+            note = f"  not worth it here: {better[name]} is faster and agrees as often"
         say(f"  {name}: {p50_ms[name]:.3f} ms a face{note}")
-        timed.append(replace(c, variant=replace(c.variant, speed=speed)))
-    return others + timed
+        others.append(replace(built, variant=replace(built.variant, speed=speed)))
+    return others

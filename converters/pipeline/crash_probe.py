@@ -1,7 +1,7 @@
-"""Does an engine survive a variant? Asked in a process of its own: the answer may be a crash.
+"""Crash probe: runs a variant's engine once in a separate process.
 
-OpenVINO 2026.4 dies of a segmentation fault on some int8 networks on CPUs with AMX: a converter
-that finds that out in its own process takes the user's other variants with it.
+OpenVINO 2026.4 dies of a segmentation fault on some int8 networks on CPUs with AMX. In the
+converter's own process, that crash would lose the user's other variants.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from fer_edge.bundle import Bundle, write_bundle
 from fer_edge.converters.pipeline.parity import BATCHES
 
 _TIMEOUT_S = 600
+"""Seconds until an engine that does not answer counts as crashed."""
 _RUN = """
 import sys
 from fer_edge import Predictor
@@ -26,10 +27,17 @@ with Predictor(sys.argv[1]) as predictor:
 """
 
 
-def crash(bundle: Bundle, contents: Mapping[str, bytes]) -> str | None:
-    """How the engine of a bundle's first variant dies at one of the gate's batch sizes, or None.
+def crash_reason(bundle: Bundle, contents: Mapping[str, bytes]) -> str | None:
+    """Return why the engine of a bundle's first variant crashes, or None if it survives.
 
-    An engine that refuses with an exception survives: it will say why when it is judged.
+    The engine runs at the batch sizes of the gate. An exception is no crash: the gate reports it.
+
+    Args:
+        bundle: Bundle with one variant; its path is not used.
+        contents: Files of the variant, by ``folder/name``.
+
+    Returns:
+        The signal or the timeout in one sentence, or None.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "probe.fer")

@@ -21,9 +21,10 @@ from fer_edge.converters.base import ConversionInput, converter, targets
 from fer_edge.converters.onnx_graph.export import export_onnx
 from fer_edge.converters.pipeline.build_variant import (
     BuiltVariant,
+    ParityCheck,
     build_variant,
-    judge_variant,
     torch_outputs,
+    verify_variant,
 )
 from fer_edge.converters.pipeline.convert import CROP_MARGIN
 from fer_edge.converters.pipeline.face_samples import FaceSamples, calibration_faces, parity_faces
@@ -180,22 +181,17 @@ def matrix(
             continue
         source = ConversionInput(checkpoint, graph, calibration.images, gpus=tuple(gpus))
         reference = torch_outputs(checkpoint, gate.images)
+        check = ParityCheck(reference, gate, calibration, EMOTIONS)
         for k, (target, precision) in enumerate(pairs):
             step(f"{name} {target}/{precision}", n * len(pairs) + k, len(chosen) * len(pairs))
             row = MatrixRow(name, parameters, target, precision)
-            rows.append(_cell(row, source, rule, reference, gate, calibration, say))
+            rows.append(_cell(row, source, rule, check, say))
             found(rows)
     return rows
 
 
 def _cell(
-    row: MatrixRow,
-    source: ConversionInput,
-    rule: CropRule,
-    reference: Any,
-    gate: FaceSamples,
-    calibration: FaceSamples,
-    say: Say,
+    row: MatrixRow, source: ConversionInput, rule: CropRule, check: ParityCheck, say: Say
 ) -> MatrixRow:
     started = time.monotonic()
     candidate: BuiltVariant | None = None
@@ -205,11 +201,11 @@ def _cell(
         size = sum(file.bytes for file in candidate.variant.files)
         if candidate.session is None:
             return replace(row, refused=candidate.unable, bytes=size, build_s=build_s)
-        parity = judge_variant(candidate, reference, gate, calibration, EMOTIONS, None, say).parity
+        parity = verify_variant(candidate, check, say).parity
         p50_ms = None
         if candidate.unable is None:
             name = candidate.variant.name
-            p50_ms = single_face_p50_ms({name: candidate.session}, gate.images[:1])[name]
+            p50_ms = single_face_p50_ms({name: candidate.session}, check.gate.images[:1])[name]
         return replace(
             row,
             agreement=parity["agreement"],

@@ -14,8 +14,9 @@ ENOUGH = 0.985
 Above it, two recipes differ by less than 300 faces can tell."""
 
 NEAR = 0.95
-"""Agreement from which giving layers back to float is tried: on the networks of docs/results/matrix.md it
-was worth two points on top of the better recipes, and takes as long as all before it."""
+"""Least agreement (share, 0..1) from which layers kept in float are tried. On the networks of
+docs/results/matrix.md that gained two points over the better recipes, and took as long as all the
+recipes before it."""
 
 
 def best_recipe(

@@ -70,7 +70,7 @@ def bundle(made: tuple[Path, list[str]], tmp_path: Path) -> Path:
 
 @pytest.fixture
 def fp32_never_passes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "Limits", lambda: ParityLimits(fp32_max_abs_dp=-1.0))
+    monkeypatch.setattr(module, "ParityLimits", lambda: ParityLimits(fp32_max_abs_dp=-1.0))
 
 
 # --- what is written -----------------------------------------------------------------------------

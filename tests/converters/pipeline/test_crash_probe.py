@@ -10,7 +10,7 @@ import pytest
 from fer_edge.backends.fake import write_fake_bundle
 from fer_edge.bundle import open_bundle
 from fer_edge.converters.pipeline.convert import convert
-from fer_edge.converters.pipeline.crash_probe import crash
+from fer_edge.converters.pipeline.crash_probe import crash_reason
 from fer_edge.errors import ConversionError
 
 
@@ -21,7 +21,7 @@ from fer_edge.errors import ConversionError
 )
 def test_only_a_crash_is_one(tmp_path: Path, plan: dict[str, Any], says: str | None) -> None:
     bundle = open_bundle(write_fake_bundle(tmp_path / "x.fer", **plan))
-    found = crash(bundle, bundle.read(bundle.variants[0]))
+    found = crash_reason(bundle, bundle.read(bundle.variants[0]))
     assert (found is None) if says is None else (found is not None and says in found)
 
 
@@ -31,7 +31,7 @@ def test_a_variant_whose_engine_crashes_is_left_out_and_the_others_are_written(
     def dies(bundle: Any, contents: Any) -> str | None:
         return "its engine crashes" if bundle.variants[0].precision == "int8" else None
 
-    monkeypatch.setattr("fer_edge.converters.pipeline.build_variant.crash", dies)
+    monkeypatch.setattr("fer_edge.converters.pipeline.build_variant.crash_reason", dies)
     said: list[str] = []
     made = convert(checkpoint, ["onnxruntime"], tmp_path / "x.fer", ["all"], say=said.append)
     assert [variant.name for variant in made.variants] == ["onnxruntime/fp32"]

@@ -14,7 +14,7 @@ from fer_edge.backends import onnxruntime
 from fer_edge.backends.base import Batch, Options, Outputs
 from fer_edge.bundle import Variant, listed
 from fer_edge.converters.base import Artifact
-from fer_edge.converters.pipeline.build_variant import BuiltVariant, judge_variant
+from fer_edge.converters.pipeline.build_variant import BuiltVariant, ParityCheck, verify_variant
 from fer_edge.converters.pipeline.face_samples import FaceSamples
 from fer_edge.converters.pipeline.parity import (
     BATCHES,
@@ -267,7 +267,8 @@ def test_answers_that_change_with_the_batch_fail_the_gate_and_do_not_end_the_con
     variant = Variant("fake", "fp32", "a", (listed("a", b""),))
     artifact = Artifact("a", {"a": b""}, {})
     candidate = BuiltVariant(variant, artifact, Session(repeats_the_first))
-    judged = judge_variant(candidate, reference, faces, faces, EMOTIONS, None, lambda text: None)
+    check = ParityCheck(reference, faces, faces, EMOTIONS)
+    judged = verify_variant(candidate, check, lambda text: None)
     assert any(
         "change with the batch size, at 2 by up to" in why for why in judged.parity["failures"]
     )

@@ -1,0 +1,105 @@
+"""Sessions that convert opens are closed however it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fer_edge.backends.base import Batch, Outputs
+from fer_edge.bundle import Variant, listed
+from fer_edge.converters.base import Artifact
+from fer_edge.converters.pipeline import convert as module
+from fer_edge.converters.pipeline.build_variant import BuiltVariant
+from fer_edge.converters.pipeline.convert import convert
+from fer_edge.errors import ConversionError, ParityError
+
+
+class CountingSession:
+    """Gives every face the same answer, or fails; counts its ``close`` calls."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+        self.closed = 0
+
+    def run(self, batch: Batch) -> Outputs:
+        if self.error is not None:
+            raise self.error
+        probabilities = np.full((len(batch), 7), 1 / 7, np.float32)
+        return probabilities, np.zeros((len(batch), 256), np.float32)
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def built(precision: str, session: CountingSession) -> BuiltVariant:
+    path = f"fake-{precision}/model"
+    variant = Variant("onnxruntime", precision, path, (listed(path, b""),))
+    return BuiltVariant(variant, Artifact(path, {path: b""}, {}), session)
+
+
+@pytest.fixture
+def building(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, Any]], None]:
+    """Replaces the builds: by precision, the session that is opened or the error that is raised."""
+
+    def plan(outcomes: dict[str, Any]) -> None:
+        def build(target: str, precision: str, *_: Any) -> BuiltVariant:
+            outcome = outcomes[precision]
+            if isinstance(outcome, BaseException):
+                raise outcome
+            return built(precision, outcome)
+
+        monkeypatch.setattr(module, "build_variant", build)
+
+    return plan
+
+
+@pytest.mark.parametrize(
+    ("failure", "raised"),
+    [
+        (ConversionError("no such arithmetic"), ConversionError),
+        (RuntimeError("a defect"), RuntimeError),
+        (KeyboardInterrupt(), KeyboardInterrupt),
+    ],
+)
+def test_a_build_that_fails_in_the_middle_leaves_no_session_open(
+    checkpoint: Path,
+    tmp_path: Path,
+    building: Callable[[dict[str, Any]], None],
+    failure: BaseException,
+    raised: type[BaseException],
+) -> None:
+    first = CountingSession()
+    building({"fp32": first, "int8": failure})
+    with pytest.raises(raised):
+        convert(checkpoint, ["onnxruntime"], tmp_path / "x.fer", ["fp32", "int8"], say=str)
+    assert first.closed == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_engine_that_fails_on_the_faces_is_closed(
+    checkpoint: Path, tmp_path: Path, building: Callable[[dict[str, Any]], None]
+) -> None:
+    first, second = CountingSession(), CountingSession(RuntimeError("the engine died"))
+    building({"fp32": first, "int8": second})
+    with pytest.raises(RuntimeError, match="the engine died"):
+        convert(checkpoint, ["onnxruntime"], tmp_path / "x.fer", ["fp32", "int8"], say=str)
+    assert (first.closed, second.closed) == (1, 1)
+
+
+@pytest.mark.parametrize("precisions", [["fp32", "int8"], ["auto"]])
+def test_a_failed_gate_leaves_no_session_open(
+    checkpoint: Path,
+    tmp_path: Path,
+    building: Callable[[dict[str, Any]], None],
+    precisions: list[str],
+) -> None:
+    sessions = CountingSession(), CountingSession()
+    building(dict(zip(("fp32", "int8"), sessions, strict=True)))
+    with pytest.raises(ParityError, match="nothing was written"):
+        convert(checkpoint, ["onnxruntime"], tmp_path / "x.fer", precisions, say=str)
+    assert [session.closed for session in sessions] == [1, 1]
+    assert list(tmp_path.iterdir()) == []
