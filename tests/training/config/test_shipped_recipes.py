@@ -126,8 +126,8 @@ def test_system_d_freezes_its_embeddings_and_four_blocks() -> None:
     with torch.device("meta"):
         net = ExpressionNet(model_spec(load_recipe("vitmae-partial")))
     freeze(net, load_recipe("vitmae-partial").fit.train)
-    frozen = {name.split(".")[0] for name, p in net.backbone.named_parameters()
-              if not p.requires_grad}  # fmt: skip
+    parameters = net.backbone.named_parameters()
+    frozen = {name.split(".")[0] for name, p in parameters if not p.requires_grad}
     assert frozen == {"cls_token", "pos_embed", "patch_embed", "blocks"}
     for i, block in enumerate(net.backbone.blocks):
         assert {p.requires_grad for p in block.parameters()} == {i >= 4}

@@ -54,8 +54,8 @@ def test_counts_add_up(
         assert own["per_class"] == dict(Counter(label for _, label in rows))
         assert len(own["broken"]) == len(rows) - len(readable)
         assert own["duplicates"] == len(readable) - len(set(readable))
-        assert own["sizes_px"] == ({"least": [12, 16], "median": [12, 16], "most": [12, 16]}
-                                   if readable else {})  # fmt: skip
+        expected = {"least": [12, 16], "median": [12, 16], "most": [12, 16]} if readable else {}
+        assert own["sizes_px"] == expected
     for pair, count in report["duplicates_across"].items():
         one, other = ([n for n, _ in parts[name] if n >= 0] for name in pair.split("/"))
         assert count == sum(number in one for number in other)
