@@ -30,7 +30,9 @@ def _two_or_three_shares(
     _ctx: click.Context, _param: click.Parameter, shares: list[float]
 ) -> list[float]:
     if len(shares) not in (2, 3) or not all(0 < share < math.inf for share in shares):
-        raise click.BadParameter("expected two or three positive shares like 0.8,0.2")
+        raise click.BadParameter(
+            f"expected two or three positive shares like 0.8,0.2, got {','.join(map(str, shares))}"
+        )
     return shares
 
 
