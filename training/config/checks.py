@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from fer_edge.errors import RecipeError
+from fer_edge.shown import shown
 
 COUNT = r"[1-9][0-9]{0,5}"
 """Pattern of a positive integer."""
@@ -15,13 +16,13 @@ NUMBER = r"[0-9]{1,3}(\.[0-9]{1,6})?"
 def check_range(key: str, value: float, least: float, largest: float) -> None:
     """Raise RecipeError unless ``least <= value <= largest``; NaN fails."""
     if not least <= value <= largest:
-        raise RecipeError(f"expected {key} between {least} and {largest}, got {value}")
+        raise RecipeError(f"expected {key} between {least} and {largest}, got {shown(value)}")
 
 
 def check_pattern(key: str, text: str, pattern: str, expected: str) -> None:
     """Raise RecipeError unless the complete text matches; ``expected`` describes the pattern."""
     if not re.fullmatch(pattern, text):
-        raise RecipeError(f"expected {key} to be {expected}, got {text!r}")
+        raise RecipeError(f"expected {key} to be {expected}, got {shown(text)}")
 
 
 def require(condition: bool, message: str) -> None:

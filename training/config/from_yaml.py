@@ -8,9 +8,12 @@ from dataclasses import fields, is_dataclass
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-import yaml
-
 from fer_edge.errors import RecipeError
+from fer_edge.shown import shown
+from fer_edge.training.config.read_yaml import read_yaml
+
+_MOST_NAMED = 5
+"""Largest number of unknown keys that a message names."""
 
 
 def override(data: dict[str, Any], text: str) -> None:
@@ -26,15 +29,12 @@ def override(data: dict[str, Any], text: str) -> None:
     key, equals, value = text.partition("=")
     *sections, last = key.split(".")
     if not equals or not last:
-        raise RecipeError(f"expected section.key=value, got {text!r}")
+        raise RecipeError(f"expected section.key=value, got {shown(text)}")
     for section in sections:
         data = data.setdefault(section, {})
         if not isinstance(data, dict):
-            raise RecipeError(f"{section!r} in {text!r} is not a section of the recipe")
-    try:
-        data[last] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"the value in {text!r} is not YAML") from error
+            raise RecipeError(f"{section!r} in {shown(text)} is not a section of the recipe")
+    data[last] = read_yaml(value, f"the value in {shown(text)}")
 
 
 def build(cls: type, data: Any, where: str) -> Any:
@@ -52,12 +52,11 @@ def build(cls: type, data: Any, where: str) -> Any:
         RecipeError: A key is unknown or missing, or a value has another type.
     """
     if not isinstance(data, dict):
-        raise RecipeError(f"expected named values in {where}, got {data!r}")
+        raise RecipeError(f"expected named values in {where}, got {shown(data)}")
     known = {f.name for f in fields(cls)}
-    if unknown := sorted(set(map(str, data)) - known):
-        raise RecipeError(
-            f"unknown key {', '.join(unknown)} in {where}. Known: {', '.join(sorted(known))}"
-        )
+    if unknown := sorted(set(map(shown, data)) - set(map(shown, known))):
+        named = ", ".join(key.strip("'") for key in unknown[:_MOST_NAMED])
+        raise RecipeError(f"unknown key {named} in {where}. Known: {', '.join(sorted(known))}")
     hints = get_type_hints(cls)
     values = {k: _value(hints[k], v, f"{where}.{k}") for k, v in data.items()}
     try:
@@ -85,7 +84,10 @@ def _number(value: Any, where: str) -> float:
             value = float(value)
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise _unexpected(where, "float", value)
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:  # an integer beyond float's range
+        raise _unexpected(where, "float", value) from None
 
 
 def _choice(choices: tuple[Any, ...], value: Any, where: str) -> Any:
@@ -120,4 +122,4 @@ _BY_ORIGIN: dict[Any, Callable[[tuple[Any, ...], Any, str], Any]] = {
 
 
 def _unexpected(where: str, expected: str, value: Any) -> RecipeError:
-    return RecipeError(f"expected {where} to be {expected}, got {value!r}")
+    return RecipeError(f"expected {where} to be {expected}, got {shown(value)}")

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from fer_edge.errors import RecipeError
 from fer_edge.training.config.from_yaml import build, override
+from fer_edge.training.config.read_yaml import MAX_BYTES, read_yaml
 from fer_edge.training.config.schema import Recipe
 
 RECIPE_DIR = Path(__file__).parents[1] / "recipes"
@@ -42,14 +41,16 @@ def load_recipe(path_or_name: str | Path, overrides: tuple[str, ...] = ()) -> Re
 def _read(path: Path) -> dict[str, Any]:
     """Return the sections of a YAML file. Raises RecipeError."""
     try:
-        data = yaml.safe_load(path.read_text("utf-8"))
+        with path.open("rb") as file:
+            text = file.read(MAX_BYTES + 1).decode("utf-8")
     except OSError as error:
         shipped = ", ".join(sorted(p.stem for p in RECIPE_DIR.glob("*.yaml")))
         raise RecipeError(
             f"cannot read recipe {path}: {error.strerror}. Shipped recipes: {shipped}"
         ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path} is not YAML: {error}") from error
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{path} is not UTF-8: {error}. Save it as UTF-8") from error
+    data = read_yaml(text, str(path))
     if not isinstance(data, dict):
         raise RecipeError(f"expected a recipe with named sections in {path}")
     return data

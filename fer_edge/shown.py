@@ -1,0 +1,18 @@
+"""Short texts of strangers' values for messages, however large the values are."""
+
+from __future__ import annotations
+
+import reprlib
+
+_MOST_DIGITS = 40
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel = 3
+_SHORT.maxstring = _SHORT.maxother = 80
+
+
+def shown(value: object) -> str:
+    """Return a text of at most a few hundred characters for a value in a message."""
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**_MOST_DIGITS:
+        return f"an integer of more than {_MOST_DIGITS} digits"
+    return _SHORT.repr(value)
