@@ -1,9 +1,9 @@
-"""Recipes side by side: trained on the same faces for as many epochs, in one table and one chart.
+"""Comparison of recipes: trained on the same faces, in one table and one chart.
 
     python -m fer_edge.training.compare_recipes gcvit-full gcvit-last2 --data fer2013/ \\
         -o results.md
 
-A comparison that was killed goes on where it stood when it is started again.
+A killed comparison continues when it is started again.
 """
 
 from __future__ import annotations
@@ -18,15 +18,13 @@ from typing import Any
 import click
 import matplotlib
 
-from fer_edge.progress import Say, Step, silent
-
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.ticker import MaxNLocator
 
 from fer_edge.errors import FerEdgeError, RecipeError
 from fer_edge.page import markdown_table
-from fer_edge.progress import progress
+from fer_edge.progress import Say, Step, progress, silent
 from fer_edge.training.config.recipe import load_recipe
 from fer_edge.training.config.schema import Recipe
 from fer_edge.training.evaluation.evaluate import evaluate
@@ -36,8 +34,20 @@ from fer_edge.training.loop.train import train
 
 @dataclass(frozen=True)
 class Result:
-    """One recipe's run. trainable and epoch_s (the median epoch) have a value for each phase that
-    was reached; accuracy, balanced_accuracy and macro_f1 are shares on the ``val`` part."""
+    """Result of one recipe's run. Phases that were not reached have no value.
+
+    Attributes:
+        recipe: Name of the recipe.
+        device: Device and precision of the training.
+        parameters: Parameters of the network.
+        trainable: Trained parameters of each phase.
+        epochs: Epochs of each phase.
+        epoch_s: Median seconds of an epoch, for each phase.
+        held_accuracy: Accuracy (0..1) on the held-out faces after each epoch.
+        accuracy: Accuracy (0..1) on the ``val`` part.
+        balanced_accuracy: Balanced accuracy (0..1) on the ``val`` part.
+        macro_f1: Macro F1 (0..1) on the ``val`` part.
+    """
 
     recipe: str
     device: str
@@ -51,20 +61,35 @@ class Result:
     macro_f1: float
 
 
-def compare(
+def compare_recipes(
     recipes: Sequence[Recipe],
     data: Path,
     runs: Path,
     say: Say = print,
     step: Step = silent,
 ) -> list[Result]:
-    """Train each recipe into a folder of its own below ``runs``, or go on there, and evaluate it.
+    """Train each recipe, or continue its run, and evaluate it on the ``val`` part.
 
-    Raises RecipeError for recipes of the same name, and what train and evaluate raise.
+    Args:
+        recipes: Recipes with different names.
+        data: Data set with ``train`` and ``val`` parts.
+        runs: Folder of the run folders, which have the recipes' names.
+        say: Receives messages.
+        step: Receives progress.
+
+    Returns:
+        One result for each recipe.
+
+    Raises:
+        RecipeError: Two recipes have the same name, or one cannot be trained.
+        DataError: The data cannot be read.
+        TrainingError: A training cannot start or continue.
     """
     names = [recipe.name for recipe in recipes]
     if len(set(names)) < len(names):
-        raise RecipeError(f"expected recipes with different names, got {', '.join(names)}")
+        raise RecipeError(
+            f"expected recipes with different names, got {', '.join(names)}. Rename one"
+        )
     results = []
     for recipe in recipes:
         say(f"{recipe.name}:")
@@ -93,8 +118,11 @@ def _result(run: Path, scores: dict[str, Any]) -> Result:
     )
 
 
-def within(recipe: Recipe, epochs: int) -> Recipe:
-    """The recipe with so many epochs in all, shared by its phases as before, one each at least."""
+def with_epochs(recipe: Recipe, epochs: int) -> Recipe:
+    """Return the recipe with this many epochs, shared by its phases in proportion.
+
+    Each phase has at least one epoch. Raises RecipeError for fewer epochs than phases.
+    """
     fit, total = recipe.fit, sum(phase.epochs for phase in recipe.fit.phases)
     if epochs < len(fit.phases):
         raise RecipeError(
@@ -108,12 +136,22 @@ def within(recipe: Recipe, epochs: int) -> Recipe:
     return replace(recipe, fit=replace(fit, epochs=first, then=then))
 
 
+_HEAD = (
+    "recipe",
+    "parameters",
+    "trainable",
+    "epochs",
+    "s/epoch",
+    "accuracy",
+    "balanced",
+    "macro F1",
+    "device",
+)
+"""Columns of the table."""
+
+
 def markdown(results: Sequence[Result], picture: str) -> str:
-    """The table, and the chart below it; values of phases are joined by arrows."""
-    head = [
-        "recipe", "parameters", "trainable", "epochs", "s/epoch", "accuracy", "balanced",
-        "macro F1", "device",
-    ]  # fmt: skip
+    """Return the table and the chart as Markdown; arrows join the values of phases."""
     rows = []
     for r in results:
         shares = (f"{n:,} ({n / r.parameters:.1%})" for n in r.trainable)
@@ -130,11 +168,11 @@ def markdown(results: Sequence[Result], picture: str) -> str:
                 r.device,
             ]
         )
-    return f"{markdown_table(head, rows)}\n![Accuracy, time and parameters]({picture})\n"
+    return f"{markdown_table(_HEAD, rows)}\n![Accuracy, time and parameters]({picture})\n"
 
 
 def draw(results: Sequence[Result], out: Path) -> None:
-    """Held-out accuracy by epoch, scores, seconds of an epoch and trainable parameters, as PNG."""
+    """Draw accuracy by epoch, scores, time of an epoch and trainable parameters to a PNG file."""
     figure, (curves, scores, time_s, size) = plt.subplots(
         1, 4, figsize=(16, 4), layout="constrained"
     )
@@ -153,10 +191,10 @@ def draw(results: Sequence[Result], out: Path) -> None:
         places = [place + i * width for place in range(3)]
         bars = scores.bar(places, values, width, color=colours[i])
         scores.bar_label(bars, [f"{v:.3f}" for v in values], fontsize=8)
-    scores.set_xticks([place + 0.4 - width / 2 for place in range(3)],
-                      ["accuracy", "balanced", "macro F1"])  # fmt: skip
+    middles = [place + 0.4 - width / 2 for place in range(3)]
+    scores.set_xticks(middles, ["accuracy", "balanced", "macro F1"])
     scores.set_title("validation part", fontsize=10)
-    _bars(time_s, names, [r.epoch_s for r in results], colours, "seconds an epoch", "{:.1f}")
+    _bars(time_s, names, [r.epoch_s for r in results], colours, "seconds per epoch", "{:.1f}")
     millions = [[n / 1e6 for n in r.trainable] for r in results]
     _bars(size, names, millions, colours, "trainable parameters, millions", "{:.2f}")
     for axes in (curves, scores, time_s, size):
@@ -174,25 +212,51 @@ def _bars(
     title: str,
     form: str,
 ) -> None:
-    """A bar for each phase of each recipe."""
-    flat = [(name, i, len(own), value, colour)
-            for name, own, colour in zip(names, values, colours, strict=True)
-            for i, value in enumerate(own)]  # fmt: skip
-    labels = [f"{name}\nphase {i + 1}" if phases > 1 else name for name, i, phases, _, _ in flat]
-    bars = axes.bar(range(len(flat)), [v for *_, v, _ in flat], color=[c for *_, c in flat])
-    axes.bar_label(bars, [form.format(v) for *_, v, _ in flat], fontsize=8)
-    axes.set_xticks(range(len(flat)), labels, fontsize=7, rotation=20, ha="right")
+    """Draw a bar for each phase of each recipe."""
+    labels, heights, colour_of = [], [], []
+    for name, phases, colour in zip(names, values, colours, strict=True):
+        for i, value in enumerate(phases):
+            labels.append(f"{name}\nphase {i + 1}" if len(phases) > 1 else name)
+            heights.append(value)
+            colour_of.append(colour)
+    bars = axes.bar(range(len(labels)), heights, color=colour_of)
+    axes.bar_label(bars, [form.format(height) for height in heights], fontsize=8)
+    axes.set_xticks(range(len(labels)), labels, fontsize=7, rotation=20, ha="right")
     axes.set_title(title, fontsize=10)
+
+
+_PATH = click.Path(path_type=Path)
 
 
 @click.command()
 @click.argument("recipes", nargs=-1, required=True)
-@click.option("--data", required=True, type=click.Path(path_type=Path), help="Labelled faces.")
-@click.option("-o", "--out", required=True, type=click.Path(path_type=Path),
-              help="NAME.md; the chart is NAME.png.")  # fmt: skip
-@click.option("--epochs", type=click.IntRange(1), help="In all, for each [as the recipes say].")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="In every recipe.")
-@click.option("--runs", default="runs", show_default=True, type=click.Path(path_type=Path))
+@click.option("--data", required=True, type=_PATH, help="Train and evaluate on these faces.")
+@click.option(
+    "-o",
+    "--out",
+    required=True,
+    type=_PATH,
+    help="Write the table to NAME.md, the chart to NAME.png.",
+)
+@click.option(
+    "--epochs",
+    type=click.IntRange(1),
+    help="Train each recipe for this many epochs (default: as in the recipes).",
+)
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Set this value in every recipe. Repeatable.",
+)
+@click.option(
+    "--runs",
+    default="runs",
+    show_default=True,
+    type=_PATH,
+    help="Keep the run folders in this folder.",
+)
 def main(
     recipes: tuple[str, ...],
     data: Path,
@@ -201,15 +265,15 @@ def main(
     overrides: tuple[str, ...],
     runs: Path,
 ) -> None:
-    """Train recipes on the same faces and compare what they cost and reach."""
+    """Train recipes on the same faces, and compare accuracy, time and parameters."""
     try:
         loaded = [load_recipe(name, overrides) for name in recipes]
         if epochs:
-            loaded = [within(recipe, epochs) for recipe in loaded]
+            loaded = [with_epochs(recipe, epochs) for recipe in loaded]
         with progress() as (say, step):
-            results = compare(loaded, data, runs, say, step)
+            results = compare_recipes(loaded, data, runs, say, step)
     except FerEdgeError as error:
-        click.echo(f"compare: {error}", err=True)
+        click.echo(f"compare_recipes: {error}", err=True)
         raise SystemExit(error.exit_code) from error
     picture = out.with_suffix(".png")
     draw(results, picture)

@@ -1,4 +1,4 @@
-"""A classifier that was trained elsewhere with timm, taken over as a checkpoint of ours."""
+"""Import of classifiers trained with timm."""
 
 from __future__ import annotations
 
@@ -21,26 +21,37 @@ from fer_edge.training.models.pretrained import Account, read_state
 import timm  # isort: skip  (after the torchvision shim)
 
 _SAME = 1e-4
-"""Largest difference of a logit, as a share of the largest: another kernel rounds otherwise."""
+"""Largest difference of logits as a share of the largest logit; kernels round differently."""
 
 
 def import_checkpoint(
     path: str | Path, spec: ModelSpec, out: str | Path, licence: str | None = None
 ) -> tuple[Account, dict[str, Any]]:
-    """Write timm weights as the checkpoint folder ``out``; gives what became of each tensor, and
-    what storing them in half precision changed on the shipped faces.
+    """Write timm weights as a checkpoint folder.
 
-    path: a state dict, plain or inside a training state, as safetensors or as a torch file of
-    tensors. spec: the network, its labels in the order of the classifier's outputs, and what its
-    inputs were. The result is not calibrated: its temperature is 1, and it never abstains.
+    The checkpoint is not calibrated: its temperature is 1, and it never abstains.
 
-    Raises CheckpointError (unreadable, a pickled module, tensors that are missing or do not fit),
-    LabelError (another number of labels), RecipeError (no such backbone), InputError (``out``).
+    Args:
+        path: State dict, plain or in a training state, as safetensors or a torch file of tensors.
+        spec: Network, with its labels in the order of the classifier's outputs, and its input.
+        out: Checkpoint folder to write.
+        licence: Permitted use of the training data, for the card.
+
+    Returns:
+        Account of the tensors, and the effect of half precision on the shipped faces: ``faces``,
+        ``answers_changed`` and ``max_abs_dp``.
+
+    Raises:
+        CheckpointError: The file cannot be read or holds a pickled module, or tensors are missing
+            or do not fit.
+        LabelError: The classifier has another number of labels.
+        RecipeError: timm has no such backbone.
+        InputError: ``out`` is another kind of folder, or mean and std are not in 0..1.
     """
     check_input(spec.input)
     out = Path(out)
     if out.exists() and not (out / CARD).is_file():
-        raise InputError(f"{out} exists and is no checkpoint folder. Choose another place")
+        raise InputError(f"{out} exists and is no checkpoint folder. Choose another path")
     net, account = take_over(path, spec)
     facts = {
         "imported": account.facts(),
@@ -53,11 +64,11 @@ def import_checkpoint(
 
 
 def take_over(path: str | Path, spec: ModelSpec) -> tuple[ExpressionNet, Account]:
-    """timm's network with these weights as ours, in eval mode; proven to give the same logits."""
+    """Load timm weights into our network, in eval mode, and verify that the logits agree."""
     net = ExpressionNet(spec).eval()
     classes = len(spec.labels)
     try:
-        whole = timm.create_model(
+        original = timm.create_model(
             spec.backbone,
             num_classes=classes,
             in_chans=spec.input.channels,
@@ -65,32 +76,32 @@ def take_over(path: str | Path, spec: ModelSpec) -> tuple[ExpressionNet, Account
         ).eval()
     except (RuntimeError, TypeError, ValueError) as error:
         raise RecipeError(f"timm cannot build {spec.backbone!r}: {error}") from error
-    name = (getattr(whole, "pretrained_cfg", None) or {}).get("classifier")
+    name = (getattr(original, "pretrained_cfg", None) or {}).get("classifier")
     if not isinstance(name, str):
         raise CheckpointError(
-            f"expected a backbone with one classifier, but that of {spec.backbone} is {name!r}: "
-            "it cannot be imported"
+            f"expected a backbone with one classifier, got {name!r} for {spec.backbone}: it cannot "
+            "be imported. Train it with fer-edge train --weights"
         )
     state, digest = read_state(path)
     weight = state.get(f"{name}.weight")
     if weight is None:
         raise CheckpointError(
-            f"expected the classifier's weights as {name}.weight in {path}: a file without a "
-            "classifier is what a training starts from (fer-edge train --weights)"
+            f"expected the classifier's weights as {name}.weight in {path}, found none. To start "
+            "a training from a file without a classifier, use fer-edge train --weights"
         )
     if len(weight) != classes:
         raise LabelError(
-            f"the classifier in {path} has {len(weight)} outputs, and {classes} labels were given: "
-            f"{', '.join(spec.labels)}. Name each output, in order"
+            f"expected a label for each of the {len(weight)} outputs of {path}, got {classes} "
+            f"labels: {', '.join(spec.labels)}. Name each output, in order"
         )
-    account = _load(whole, path, state, digest)
-    _copy(whole, name, net)
-    _prove(whole, net, spec, name)
+    account = _load(original, path, state, digest)
+    _copy(original, name, net)
+    _verify(original, net, spec, name)
     return net, account
 
 
 def check_input(spec: InputSpec) -> None:
-    """Raises InputError for a mean or std that is not in units of 0..1."""
+    """Raise InputError for a mean or std that is not in units of 0..1."""
     if not all(0 <= m <= 1 for m in spec.mean) or not all(0 < s <= 1 for s in spec.std):
         raise InputError(
             f"expected mean and std in units of 0..1 (ImageNet's are 0.485,0.456,0.406 and "
@@ -98,8 +109,8 @@ def check_input(spec: InputSpec) -> None:
         )
 
 
-def _load(whole: nn.Module, path: str | Path, state: dict[str, Tensor], digest: str) -> Account:
-    own = whole.state_dict()
+def _load(original: nn.Module, path: str | Path, state: dict[str, Tensor], digest: str) -> Account:
+    own = original.state_dict()
     fits = [n for n in own if n in state and state[n].shape == own[n].shape]
     account = Account(
         file=Path(path).name,
@@ -110,7 +121,7 @@ def _load(whole: nn.Module, path: str | Path, state: dict[str, Tensor], digest: 
         left_over=tuple(n for n in state if n not in own),
         reshaped=tuple(n for n in own if n in state and state[n].shape != own[n].shape),
     )
-    # A counter that no answer depends on, and that older files do not have.
+    # Outputs do not depend on this counter, and older files do not have it.
     needed = [n for n in account.missing if not n.endswith("num_batches_tracked")]
     if needed or account.reshaped:
         raise CheckpointError(
@@ -118,40 +129,43 @@ def _load(whole: nn.Module, path: str | Path, state: dict[str, Tensor], digest: 
         )
     if not all(torch.isfinite(state[n]).all() for n in fits if state[n].is_floating_point()):
         raise CheckpointError(f"{path} holds values that are not finite")
-    whole.load_state_dict({n: state[n] for n in fits}, strict=False)
+    original.load_state_dict({n: state[n] for n in fits}, strict=False)
     return account
 
 
-def _copy(whole: nn.Module, name: str, net: ExpressionNet) -> None:
-    state = whole.state_dict()
+def _copy(original: nn.Module, name: str, net: ExpressionNet) -> None:
+    state = original.state_dict()
     net.backbone.load_state_dict({n: state[n] for n in net.backbone.state_dict()})
     linear = net.head[1]
     assert isinstance(linear, nn.Linear)
     bias = state.get(f"{name}.bias")
     with torch.no_grad():
-        linear.weight.copy_(state[f"{name}.weight"].flatten(1))  # some are 1x1 convolutions
+        linear.weight.copy_(
+            state[f"{name}.weight"].flatten(1)
+        )  # some classifiers are 1x1 convolutions
         linear.bias.copy_(torch.zeros(len(linear.bias)) if bias is None else bias)
 
 
-def _prove(whole: nn.Module, net: ExpressionNet, spec: ModelSpec, name: str) -> None:
+def _verify(original: nn.Module, net: ExpressionNet, spec: ModelSpec, name: str) -> None:
+    """Raise CheckpointError unless both networks give the same logits for random input."""
     generator = torch.Generator().manual_seed(0)
     side = spec.input.size_px
     x = torch.randn(4, spec.input.channels, side, side, generator=generator)
     with torch.inference_mode():
         try:
-            wanted, got = whole(x), net(x)[0]
+            expected, got = original(x), net(x)[0]
         except (RuntimeError, AssertionError) as error:
-            raise RecipeError(f"{spec.backbone} cannot take {side} px pictures: {error}") from error
-    same = isinstance(wanted, Tensor) and wanted.shape == got.shape
-    if not same or not (wanted - got).abs().max() <= _SAME * wanted.abs().max():
+            raise RecipeError(f"{spec.backbone} does not take {side} px images: {error}") from error
+    same = isinstance(expected, Tensor) and expected.shape == got.shape
+    if not same or not (expected - got).abs().max() <= _SAME * expected.abs().max():
         raise CheckpointError(
-            f"what {spec.backbone} does with its features is more than the one linear layer "
-            f"{name}: it cannot be imported"
+            f"expected {spec.backbone} to have only the linear layer {name} after its features, "
+            "but the logits differ: it cannot be imported. Train it with fer-edge train --weights"
         )
 
 
 def _rounding(exact: Checkpoint, stored: Checkpoint) -> dict[str, Any]:
-    """What half-precision weights change: faces, answers that changed, largest |dp|."""
+    """Return the effect of half-precision weights: faces, changed answers, largest |dp|."""
     faces = load_faces(FACES, "val")[::4]
     batch = to_batch([face.read() for face in faces], CropRule(exact.spec.input.size_px))
     with torch.inference_mode():

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from fer_edge.errors import RecipeError
 from fer_edge.shipped import FACES
-from fer_edge.training.compare_recipes import compare, main, within
+from fer_edge.training.compare_recipes import compare_recipes, main, with_epochs
 from fer_edge.training.config.recipe import load_recipe
 from fer_edge.training.config.schema import Phase, Recipe
 from fer_edge.training.evaluation.evaluate import evaluate
@@ -69,13 +69,13 @@ def test_the_table_says_what_the_runs_did(recipe: Recipe, both_parts: Path) -> N
 
 def test_a_budget_is_shared_by_the_phases() -> None:
     two_phase = load_recipe("efficientnetv2-two-phase")
-    assert [p.epochs for p in within(two_phase, 10).fit.phases] == [6, 4]
-    assert [p.epochs for p in within(two_phase, 2).fit.phases] == [1, 1]
+    assert [p.epochs for p in with_epochs(two_phase, 10).fit.phases] == [6, 4]
+    assert [p.epochs for p in with_epochs(two_phase, 2).fit.phases] == [1, 1]
     with pytest.raises(RecipeError, match="at least 2 epochs"):
-        within(two_phase, 1)
+        with_epochs(two_phase, 1)
 
 
 def test_two_recipes_of_one_name_would_share_a_folder(recipe: Recipe, tmp_path: Path) -> None:
     other = replace(recipe, fit=replace(recipe.fit, then=(Phase("head", 1, 0.01),)))
     with pytest.raises(RecipeError, match="different names"):
-        compare([recipe, other], tmp_path, tmp_path / "runs")
+        compare_recipes([recipe, other], tmp_path, tmp_path / "runs")

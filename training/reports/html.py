@@ -1,4 +1,4 @@
-"""An evaluation as one HTML file, and the parts that a run's report has as well."""
+"""HTML report of an evaluation, and parts shared with a run's report."""
 
 from __future__ import annotations
 
@@ -25,48 +25,47 @@ _WHOLE = {
 }
 
 
-def evaluation_page(found: dict[str, Any]) -> str:
-    """What ``training.evaluation.evaluate.evaluate_all`` gives, for a browser."""
-    reports = found["inputs"]
+def evaluation_page(evaluation: dict[str, Any]) -> str:
+    """Return the result of ``evaluate_all`` as one HTML file."""
+    reports = evaluation["inputs"]
     where = f"{reports[0]['data']}, part {reports[0]['split'] or 'none'}"
-    parts = [f"<p>{escape(where)}. Intervals: {escape(found['method'])}.</p>"]
-    if found["refused"]:
-        parts += [f'<p class="note">Not here: {escape(r["input"])}: {escape(r["why"])}</p>'
-                  for r in found["refused"]]  # fmt: skip
-    parts += ["<h2>Side by side</h2>" if len(reports) > 1 else "<h2>Figures</h2>",
-              *side_by_side(reports), *_comparisons(found)]  # fmt: skip
+    parts = [f"<p>{escape(where)}. Intervals: {escape(evaluation['method'])}.</p>"]
+    for refused in evaluation["refused"]:
+        text = f"Does not run here: {refused['input']}: {refused['why']}"
+        parts.append(f'<p class="note">{escape(text)}</p>')
+    title = "Side by side" if len(reports) > 1 else "Figures"
+    parts += [f"<h2>{title}</h2>", *side_by_side(reports), *_comparisons(evaluation)]
     if len(reports) > 1:
         parts.append(_per_class_picture(reports))
     for report in reports:
         parts += [f"<h2>{escape(report['name'])}</h2>", *one_input(report)]
-    parts += ["<h2>Computed with</h2>", facts(found["environment"])]
+    parts += ["<h2>Computed with</h2>", facts(evaluation["environment"])]
     return page("fer-edge evaluate", parts)
 
 
 def side_by_side(reports: Sequence[Report]) -> list[str]:
-    """One column for each input; with and without twins."""
+    """Return tables with one column for each input, with and without duplicates."""
     parts = []
     for key, title in (
         ("all", "Every face"),
-        ("deduplicated", "Each picture once, none that was trained on"),
+        ("deduplicated", "Each image once, without images of the train part"),
     ):
         if key not in reports[0]:
             continue
         if key != "all" and reports[0][key]["faces"] == reports[0]["all"]["faces"]:
-            parts.append("<p>Each picture stands there once, and none was trained on.</p>")
+            parts.append("<p>No image is a duplicate, and none is in the train part.</p>")
             continue
         rows = [["faces", *(f"{r[key]['faces']:,}" for r in reports)]]
         for name, words in _WHOLE.items():
             rows.append([words, *(_with_interval(r[key], name) for r in reports)])
         if key == "all":
             rows.append(["mean AUC", *(_or_dash(r[key]["roc"]["macro_auc"]) for r in reports)])
-        parts += [f"<h3>{title}</h3>",
-                  table(["", *(r["name"] for r in reports)], rows)]  # fmt: skip
+        parts += [f"<h3>{title}</h3>", table(["", *(r["name"] for r in reports)], rows)]
     return parts
 
 
 def one_input(report: Report) -> list[str]:
-    """Per class, confusion, the pictures, and what the abstention threshold does."""
+    """Return tables and plots of one input: classes, confusion, coverage, abstention."""
     m, labels = report["all"], report["labels"]
     by_class = []
     for name in labels:
@@ -79,46 +78,53 @@ def one_input(report: Report) -> list[str]:
                 f"{row['support']:,}",
             ]
         )
-    absent = [f"{name}: {row['reason']}" for name, row in m["roc"]["per_class"].items()
-              if "reason" in row]  # fmt: skip
+    curves = m["roc"]["per_class"]
+    absent = [f"{name}: {row['reason']}" for name, row in curves.items() if "reason" in row]
     a = report["abstention"]
-    right = "none" if a["accuracy"] is None else f"{a['accuracy']:.1%}"
+    correct = "none" if a["accuracy"] is None else f"{a['accuracy']:.1%}"
+    confusion = zip(labels, m["confusion"], strict=True)
     return [
         table(["class", "precision", "recall", "F1", "AUC", "faces"], by_class),
         *([f"<p>No ROC curve: {escape('; '.join(absent))}.</p>"] if absent else []),
         f"<p>Answers with a confidence of at least {a['threshold']:.2f}: {a['coverage']:.1%} of "
-        f"the faces, {right} of them right.</p>",
+        f"the faces, {correct} of them correct.</p>",
         pictures([picture(title, svg) for title, svg in plots.of_one(report).items()]),
         "<h3>Confusion, faces (rows: label, columns: answer)</h3>",
-        table(["", *labels], [[n, *(f"{v:,}" for v in row)]
-                              for n, row in zip(labels, m["confusion"], strict=True)]),
+        table(["", *labels], [[name, *(f"{v:,}" for v in row)] for name, row in confusion]),
         "<h3>Accuracy against coverage</h3>",
-        table(["answered", *(f"{c['coverage']:.0%}" for c in m["coverage"])],
-              [["right", *(f"{c['accuracy']:.1%}" for c in m["coverage"])],
-               ["confidence from", *(f"{c['threshold']:.2f}" for c in m["coverage"])]]),
-    ]  # fmt: skip
+        table(*coverage_rows(m["coverage"])),
+    ]
 
 
-def _comparisons(found: dict[str, Any]) -> list[str]:
-    if not found["comparisons"]:
+def coverage_rows(coverage: Sequence[dict[str, float]]) -> tuple[list[str], list[list[str]]]:
+    """Return head and rows of the table of accuracy against coverage."""
+    return (
+        ["answered", *(f"{row['coverage']:.0%}" for row in coverage)],
+        [
+            ["correct", *(f"{row['accuracy']:.1%}" for row in coverage)],
+            ["lowest confidence", *(f"{row['threshold']:.2f}" for row in coverage)],
+        ],
+    )
+
+
+def _comparisons(evaluation: dict[str, Any]) -> list[str]:
+    comparisons = evaluation["comparisons"]
+    if not comparisons:
         return []
     rows = [
-        [
-            row["of"],
-            f"{row['agreement']:.2%}",
-            *(f"{100 * row[k]['change']:+.2f} "
-              f"[{100 * row[k]['interval'][0]:+.2f}, {100 * row[k]['interval'][1]:+.2f}]"
-              for k in ("accuracy", "macro_f1")),
-        ]
-        for row in found["comparisons"]
-    ]  # fmt: skip
-    first = found["comparisons"][0]["with"]
-    return [
-        f"<h3>Against {escape(first)}, face by face, in points</h3>",
-        table(["", "same answer", "accuracy", "macro F1"], rows),
-        "<p><small>An interval that holds 0 means: no difference is shown on these faces."
-        "</small></p>",
+        [row["of"], f"{row['agreement']:.2%}", _points(row["accuracy"]), _points(row["macro_f1"])]
+        for row in comparisons
     ]
+    return [
+        f"<h3>Difference from {escape(comparisons[0]['with'])}, in percentage points</h3>",
+        table(["", "agreement", "accuracy", "macro F1"], rows),
+        "<p><small>An interval that contains 0 shows no difference on these faces.</small></p>",
+    ]
+
+
+def _points(difference: dict[str, Any]) -> str:
+    low, high = difference["interval"]
+    return f"{100 * difference['change']:+.2f} [{100 * low:+.2f}, {100 * high:+.2f}]"
 
 
 def _per_class_picture(reports: Sequence[Report]) -> str:

@@ -1,4 +1,4 @@
-"""The model card of a checkpoint and its bundle, every figure computed as it is written.
+"""Model card of a checkpoint and its bundle.
 
     python -m fer_edge.training.reports.model_card CHECKPOINT BUNDLE DATA OUT_FOLDER
 
@@ -16,108 +16,145 @@ from matplotlib.figure import Figure
 
 from fer_edge.bundle import Bundle, open_bundle
 from fer_edge.page import markdown_table
-from fer_edge.training.checkpoint import load_checkpoint
+from fer_edge.training.checkpoint import Checkpoint, load_checkpoint
 from fer_edge.training.evaluation.evaluate import evaluate
+from fer_edge.training.evaluation.metrics import ECE_BINS
 from fer_edge.training.models.network import InputSpec
 from fer_edge.training.reports import plots
+from fer_edge.training.reports.html import coverage_rows
 
 _INTENDED = """\
 ## Intended use
 
-Research and engineering on edge inference: a small, honest default for trying out conversion,
-parity and latency; a starting point for a network trained on your own, licensed faces.
+Research and engineering on edge inference: a small default model to try conversion, parity and
+latency with, and a starting point for a network trained on your own, licensed faces.
 
 ## Not intended
 
-- Deciding anything about a person: emotion inferred from a face is a guess about a *displayed
-  expression*, not about what somebody feels.
+- Decisions about a person: the model guesses a *displayed expression*, not what a person feels.
 - Inferring emotions at work or in education, which the EU AI Act prohibits (Art. 5(1)(f)) except
   for medical or safety reasons; identification; surveillance.
-- A safety function on its own. FER2013 is for research use: a product needs its own data.
+- A safety function by itself. FER2013 is for research use: a product needs its own data.
 
 ## Known weaknesses
 
 - FER2013's labels are one annotator's and noisy; people agree with them about 65 % of the time, so
-  a large part of the remaining error is the labels' own.
+  much of the remaining error comes from the labels.
 - Few faces of disgust, and fear is mistaken for sadness and surprise: see the recall column.
-- Web pictures of posed or strong expressions; no near-infrared, night, sunglasses or driving.
+- Web images of posed or strong expressions; no near-infrared, night, sunglasses or driving.
   Age, gender and skin tone are not annotated, so bias between groups **has not been measured**.
 - Crops are frontal and centred. A shifted, turned or partly covered face is not detected as such.
-- Confidence is calibrated on FER2013; on other cameras it has to be calibrated again.
+- Confidence is calibrated on FER2013; calibrate it again for other cameras.
 """
 
 
 def write_card(checkpoint: Path, bundle: Path, data: Path, out: Path) -> None:
-    """Evaluate everything and write the three files into ``out``."""
-    loaded, opened = load_checkpoint(checkpoint), open_bundle(bundle)
+    """Evaluate a checkpoint and every variant of its bundle, and write the model card.
+
+    Args:
+        checkpoint: Checkpoint folder.
+        bundle: ``.fer`` bundle of the checkpoint.
+        data: FER2013, evaluated on its ``val`` part.
+        out: Folder for MODEL_CARD.md, model-card.png and evaluation.json.
+
+    Raises:
+        CheckpointError: The checkpoint cannot be loaded.
+        BundleError: The bundle is damaged.
+        DataError: The data cannot be read.
+        TargetError: A variant does not run on this machine.
+    """
+    loaded, loaded_bundle = load_checkpoint(checkpoint), open_bundle(bundle)
     report = evaluate(checkpoint, data)
     variants = {
         v.name: evaluate(bundle, data, target=v.target, precision=v.precision)
-        for v in opened.variants
+        for v in loaded_bundle.variants
     }
     out.mkdir(parents=True, exist_ok=True)
     _draw(report, out / "model-card.png")
-    (out / "evaluation.json").write_text(
-        json.dumps({"checkpoint": report, "variants": variants}, indent=1) + "\n", "utf-8"
-    )
-    facts = loaded.facts
-    text = "\n".join(
+    evaluation = json.dumps({"checkpoint": report, "variants": variants}, indent=1)
+    (out / "evaluation.json").write_text(evaluation + "\n", "utf-8")
+    (out / "MODEL_CARD.md").write_text(card_text(loaded, loaded_bundle, report, variants), "utf-8")
+
+
+def card_text(
+    checkpoint: Checkpoint,
+    bundle: Bundle,
+    report: dict[str, Any],
+    variants: dict[str, dict[str, Any]],
+) -> str:
+    """Return the model card as Markdown.
+
+    ``report`` and ``variants`` are the reports of evaluate for the checkpoint and each variant.
+    """
+    return "\n".join(
         [
             "# Model card: the default model of fer_edge",
             "",
-            "Made by `python -m fer_edge.training.reports.model_card`; every figure was computed "
-            "in that run, with the code behind `fer-edge evaluate`. PublicTest is FER2013's "
-            "`val` part.",
+            "Made by `python -m fer_edge.training.reports.model_card`, which computes every figure "
+            "with the code of `fer-edge evaluate`. PublicTest is FER2013's `val` part.",
             "",
-            _headline(report, loaded.spec.input, bundle),
-            "## Data and training",
-            "",
-            "FER2013 `Training` rows (ICML 2013 challenge; **research and benchmark use only**), "
-            f"{facts['data']['train_faces']:,} trained on and {facts['data']['held_out_faces']:,} "
-            "held out for choosing the epoch, the temperature and the threshold; "
-            f"{facts['data']['dropped_twins']} rows were dropped because the same picture stands "
-            f"in PublicTest. FER+ votes (Microsoft, MIT){_taught(facts)} soften the targets. "
-            f"{_started(facts)} PublicTest was looked at while recipes were designed (how votes "
-            "are translated, the rule that picks the epoch, which network ships); no weight, "
-            "temperature or threshold was fitted on it. PrivateTest was never seen.",
-            "",
-            f"Recipe `{facts['recipe']['name']}`, seed {facts['recipe']['seed']}, best epoch "
-            f"{facts['epoch']} of {facts['recipe']['fit']['epochs']}; data fingerprint "
-            f"`{facts['data']['fingerprint'][:16]}…`, weights SHA-256 `{loaded.sha256[:16]}…`. "
-            "The whole recipe is in `card.json` beside the weights.",
-            "",
+            _headline(report, checkpoint.spec.input, bundle.path),
+            *_training(checkpoint),
             "## Per class (PublicTest)",
             "",
             _per_class(report),
             "## Confusion (rows: label, columns: answer)",
             "",
             _confusion(report),
-            "## Calibration and abstention",
-            "",
-            f"Temperature {loaded.temperature:.3f}, fitted on the held-out faces. Expected "
-            f"calibration error on PublicTest {report['all']['ece']:.4f} (15 equal-width bins). "
-            f"Below a confidence of {loaded.abstain_below:.2f} the answer is *uncertain*: "
-            f"{report['abstention']['coverage']:.1%} of PublicTest is answered, "
-            f"{report['abstention']['accuracy']:.1%} of that rightly.",
-            "",
-            _coverage(report),
-            "![Confusion, calibration and coverage](model-card.png)",
-            "",
+            *_calibration(checkpoint, report),
             "## Variants in the bundle (PublicTest, each on its own engine)",
             "",
-            _variants(opened, variants),
+            _variants(bundle, variants),
             _INTENDED,
             "## Repeat",
             "",
-            "The commands that train it, and what comes before it, head "
-            "`training/recipes/edge-default.yaml`.",
+            "`training/recipes/edge-default.yaml` begins with the commands that train the model.",
             "",
             "```\nfer-edge evaluate CHECKPOINT --data FER2013\n"
             "python -m fer_edge.training.reports.model_card CHECKPOINT BUNDLE FER2013 OUT\n```",
             "",
         ]
     )
-    (out / "MODEL_CARD.md").write_text(text, "utf-8")
+
+
+def _training(checkpoint: Checkpoint) -> list[str]:
+    facts = checkpoint.facts
+    data, recipe = facts["data"], facts["recipe"]
+    return [
+        "## Data and training",
+        "",
+        "FER2013 `Training` rows (ICML 2013 challenge; **research and benchmark use only**): "
+        f"{data['train_faces']:,} to train on, and {data['held_out_faces']:,} held out to select "
+        "the epoch and fit the temperature and the threshold. "
+        f"{data['dropped_twins']} rows were dropped as duplicates of PublicTest images. "
+        f"FER+ votes (Microsoft, MIT){_taught(facts)} soften the targets. {_started(facts)} "
+        "PublicTest was used to design the recipes (translation of votes, selection of the epoch, "
+        "choice of the network); no weight, temperature or threshold was fitted on it. "
+        "PrivateTest was never used.",
+        "",
+        f"Recipe `{recipe['name']}`, seed {recipe['seed']}, best epoch {facts['epoch']} of "
+        f"{recipe['fit']['epochs']}; data fingerprint `{data['fingerprint'][:16]}…`, weights "
+        f"SHA-256 `{checkpoint.sha256[:16]}…`. `card.json` beside the weights has the complete "
+        "recipe.",
+        "",
+    ]
+
+
+def _calibration(checkpoint: Checkpoint, report: dict[str, Any]) -> list[str]:
+    answered = report["abstention"]
+    return [
+        "## Calibration and abstention",
+        "",
+        f"Temperature {checkpoint.temperature:.3f}, fitted on the held-out faces. Expected "
+        f"calibration error on PublicTest {report['all']['ece']:.4f} ({ECE_BINS} equal-width "
+        f"bins). Below a confidence of {checkpoint.abstain_below:.2f} the answer is *uncertain*: "
+        f"{answered['coverage']:.1%} of PublicTest is answered, {answered['accuracy']:.1%} of "
+        "those answers are correct.",
+        "",
+        markdown_table(*coverage_rows(report["all"]["coverage"])),
+        "![Confusion, calibration and coverage](model-card.png)",
+        "",
+    ]
 
 
 def _taught(facts: dict[str, Any]) -> str:
@@ -134,19 +171,19 @@ def _started(facts: dict[str, Any]) -> str:
         if teacher["sha256"] == weights["sha256"] and teacher["recipe"]["model"].get("weights"):
             first = Path(teacher["recipe"]["model"]["weights"]).name
             return (
-                f"The backbone went on from the teacher `{teacher['recipe']['name']}`, which "
-                f"started from ImageNet weights (`{first}`); no other data."
+                f"The backbone started from the teacher `{teacher['recipe']['name']}`, which "
+                f"started from ImageNet weights (`{first}`). No other data."
             )
     return (
         f"The backbone started from ImageNet weights (`{weights['file']}`, SHA-256 "
-        f"`{weights['sha256'][:16]}…`, {weights['loaded']} tensors); no other data."
+        f"`{weights['sha256'][:16]}…`, {weights['loaded']} tensors). No other data."
     )
 
 
-def _headline(report: dict[str, Any], inside: InputSpec, bundle: Path) -> str:
+def _headline(report: dict[str, Any], spec: InputSpec, bundle: Path) -> str:
     megabytes = sum(f.stat().st_size for f in bundle.rglob("*") if f.is_file()) / 1e6
     rows = []
-    for name, key in (("PublicTest", "all"), ("PublicTest, de-duplicated", "deduplicated")):
+    for name, key in (("PublicTest", "all"), ("PublicTest, without duplicates", "deduplicated")):
         m = report[key]
         rows.append(
             [
@@ -160,9 +197,9 @@ def _headline(report: dict[str, Any], inside: InputSpec, bundle: Path) -> str:
         )
     table = markdown_table(["", "faces", "accuracy", "balanced", "macro F1", "ECE"], rows)
     return (
-        f"{report['parameters']:,} parameters; {inside.size_px}x{inside.size_px} {inside.colour} "
-        "inside, BGR crops of any size outside; "
-        f"the bundle with all variants is {megabytes:.1f} MB.\n\n{table}"
+        f"{report['parameters']:,} parameters; {spec.size_px}x{spec.size_px} {spec.colour} "
+        "network input from BGR crops of any size; "
+        f"the bundle with all variants has {megabytes:.1f} MB.\n\n{table}"
     )
 
 
@@ -188,17 +225,6 @@ def _confusion(report: dict[str, Any]) -> str:
         [
             [name, *map(str, row)]
             for name, row in zip(report["labels"], report["all"]["confusion"], strict=True)
-        ],
-    )
-
-
-def _coverage(report: dict[str, Any]) -> str:
-    rows = report["all"]["coverage"]
-    return markdown_table(
-        ["answered", *(f"{row['coverage']:.0%}" for row in rows)],
-        [
-            ["right", *(f"{row['accuracy']:.1%}" for row in rows)],
-            ["confidence from", *(f"{row['threshold']:.2f}" for row in rows)],
         ],
     )
 
@@ -229,10 +255,10 @@ def _variants(bundle: Bundle, reports: dict[str, dict[str, Any]]) -> str:
             "accuracy",
             "macro F1",
             "ECE",
-            "agrees with torch",
-            "max abs dp",
+            "agreement with torch",
+            "largest abs dp",
             "engine p50 ms, batch 1",
-            "against the best fp32",
+            "speed-up over best fp32",
         ],
         rows,
     )

@@ -1,4 +1,4 @@
-"""The pictures of an evaluation and of a run, each drawn once for PNG, HTML and model card."""
+"""Plots of evaluations and runs, for PNG, HTML and the model card."""
 
 from __future__ import annotations
 
@@ -11,71 +11,70 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 Report = dict[str, Any]
-"""One input of an evaluation: ``labels``, ``all`` (evaluate.figures), ``abstention``."""
+"""Report of one input: ``labels``, ``all`` (evaluate.figures), ``abstention``."""
 
 _SIDE_IN = 4.6
+"""Side of a plot in inches."""
 _DPI = 110
 
 
 def confusion(axes: Axes, report: Report) -> None:
-    """Share of each label's faces (rows) that got each answer (columns)."""
+    """Draw the share of each label's faces (rows) with each answer (columns)."""
     labels = report["labels"]
     shares = [[n / max(sum(row), 1) for n in row] for row in report["all"]["confusion"]]
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for i, row in enumerate(shares):
         for j, share in enumerate(row):
-            axes.text(
-                j, i, f"{share:.2f}", ha="center", va="center", fontsize=8,
-                color="white" if share > 0.5 else "black",
-            )  # fmt: skip
+            colour = "white" if share > 0.5 else "black"
+            axes.text(j, i, f"{share:.2f}", ha="center", va="center", fontsize=8, color=colour)
     axes.set_xticks(range(len(labels)), labels, rotation=40, ha="right")
     axes.set_yticks(range(len(labels)), labels)
     axes.set(xlabel="answer", ylabel="label", title="Confusion")
 
 
 def calibration(axes: Axes, report: Report) -> None:
-    """Accuracy against confidence in the bins of the ECE, and how many faces each one holds."""
+    """Draw accuracy against confidence in each ECE bin, and the number of its faces."""
     m = report["all"]
     bins = [b for b in m["reliability"] if b["faces"]]
     most = max(b["faces"] for b in bins)
     x = [b["confidence"] for b in bins]
-    axes.bar(x, [0.4 * b["faces"] / most for b in bins], width=0.05, color="lightgrey",
-             label=f"faces (highest: {most:,})")  # fmt: skip
+    heights = [0.4 * b["faces"] / most for b in bins]
+    axes.bar(x, heights, width=0.05, color="lightgrey", label=f"faces (highest: {most:,})")
     axes.plot([0, 1], [0, 1], "--", color="grey", label="perfect")
-    axes.plot(x, [b["accuracy"] for b in bins], "o-", label="share right")
-    axes.set(xlabel="confidence", ylabel="share right", xlim=(0, 1), ylim=(0, 1.02),
-             title=f"Calibration, ECE {m['ece']:.4f}")  # fmt: skip
+    axes.plot(x, [b["accuracy"] for b in bins], "o-", label="accuracy")
+    axes.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02))
+    axes.set_title(f"Calibration, ECE {m['ece']:.4f}")
     axes.legend(loc="upper left", fontsize=8)
     axes.grid(alpha=0.3)
 
 
 def roc(axes: Axes, report: Report) -> None:
-    """One class against the rest; classes without a curve stand in the legend with the reason."""
-    found = report["all"]["roc"]
+    """Draw the ROC curve of each class; the legend names classes without a curve."""
+    curves = report["all"]["roc"]
     axes.plot([0, 1], [0, 1], "--", color="grey", lw=0.8)
-    for name, row in found["per_class"].items():
+    for name, row in curves["per_class"].items():
         known = row["auc"] is not None
         label = f"{name} {row['auc']:.3f}" if known else f"{name}: {row['reason']}"
         axes.plot(*zip(*row["points"] or [(0, 0)], strict=True), label=label, lw=1.4)
-    mean = "" if found["macro_auc"] is None else f", mean AUC {found['macro_auc']:.3f}"
+    mean = "" if curves["macro_auc"] is None else f", mean AUC {curves['macro_auc']:.3f}"
     axes.set(xlabel="false positive rate", ylabel="true positive rate", title=f"ROC{mean}")
     axes.legend(loc="lower right", fontsize=8)
     axes.grid(alpha=0.3)
 
 
 def coverage(axes: Axes, report: Report) -> None:
-    """Accuracy of what is still answered when the least confident answers are withheld."""
+    """Draw accuracy against coverage, withholding the least confident answers first."""
     rows, a = report["all"]["coverage"], report["abstention"]
     axes.plot([c["coverage"] for c in rows], [c["accuracy"] for c in rows], "o-")
     axes.axvline(a["coverage"], color="grey", ls="--", label=f"threshold {a['threshold']:.2f}")
-    axes.set(xlabel="share of faces answered", ylabel="share of answers right",
-             title="Accuracy against coverage")  # fmt: skip
+    axes.set(xlabel="share of faces answered", ylabel="accuracy")
+    axes.set_title("Accuracy against coverage")
     axes.legend(fontsize=8)
     axes.grid(alpha=0.3)
 
 
 def per_class(axes: Axes, reports: Sequence[Report]) -> None:
-    """F1 of each class for each input, with its interval."""
+    """Draw F1 of each class for each input, with its interval."""
     labels = reports[0]["labels"]
     width = 0.8 / len(reports)
     for k, report in enumerate(reports):
@@ -88,8 +87,9 @@ def per_class(axes: Axes, reports: Sequence[Report]) -> None:
             [max(high - h, 0) for h, (_, high) in zip(heights, ends, strict=True)],
         ]
         at = [i + (k - (len(reports) - 1) / 2) * width for i in shown]
-        axes.bar(at, heights, width=0.9 * width, yerr=errors, label=report.get("name"),
-                 error_kw={"lw": 1, "ecolor": "#444"})  # fmt: skip
+        style = {"lw": 1, "ecolor": "#444"}
+        name = report.get("name")
+        axes.bar(at, heights, width=0.9 * width, yerr=errors, label=name, error_kw=style)
     axes.set_xticks(range(len(labels)), labels)
     axes.set(ylabel="F1", ylim=(0, 1))
     axes.grid(axis="y", alpha=0.3)
@@ -97,21 +97,30 @@ def per_class(axes: Axes, reports: Sequence[Report]) -> None:
         axes.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)
 
 
+_CURVES = {
+    "nats": {
+        "train_loss": "training loss (augmented)",
+        "held_nll": "held-out NLL",
+        "held_calibrated_nll": "held-out NLL, calibrated",
+    },
+    "share of faces": {
+        "held_accuracy": "held-out accuracy",
+        "held_balanced_accuracy": "balanced accuracy",
+    },
+    "learning rate": {"lr": "at the epoch's end"},
+}
+"""Curves of a run by axis: key in metrics.jsonl and label."""
+
+
 def curves(figure: Figure, rows: Sequence[dict[str, Any]]) -> None:
-    """Loss, held-out accuracy and learning rate by epoch."""
+    """Draw loss, held-out accuracy and learning rate by epoch."""
     left, middle, right = figure.subplots(1, 3)
     epochs = [row["epoch"] for row in rows]
-    for axes, keys, ylabel in (
-        (left, {"train_loss": "training loss (augmented)", "held_nll": "held-out NLL",
-                "held_calibrated_nll": "held-out NLL, calibrated"}, "nats"),
-        (middle, {"held_accuracy": "held-out accuracy",
-                  "held_balanced_accuracy": "balanced accuracy"}, "share of faces"),
-        (right, {"lr": "at the epoch's end"}, "learning rate"),
-    ):  # fmt: skip
+    marker = "o" if len(rows) < 15 else None
+    for axes, (ylabel, keys) in zip((left, middle, right), _CURVES.items(), strict=True):
         for key, label in keys.items():
             if key in rows[0]:
-                axes.plot(epochs, [row[key] for row in rows], label=label,
-                          marker="o" if len(rows) < 15 else None, ms=3)  # fmt: skip
+                axes.plot(epochs, [row[key] for row in rows], label=label, marker=marker, ms=3)
         axes.set(xlabel="epoch", ylabel=ylabel)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.ticklabel_format(axis="y", useOffset=False)
@@ -125,21 +134,21 @@ OF_ONE: dict[str, Callable[[Axes, Report], None]] = {
     "ROC": roc,
     "Coverage": coverage,
 }
-"""The pictures that each input has."""
+"""Plots of each input, by title."""
 
 
 def of_one(report: Report) -> dict[str, bytes]:
-    """Title and SVG of each picture of one input."""
-    found = {}
+    """Return the SVG of each plot of one input, by title."""
+    plots = {}
     for title, draw in OF_ONE.items():
         figure = Figure(figsize=(1.15 * _SIDE_IN, _SIDE_IN), layout="constrained")
         draw(figure.subplots(), report)
-        found[title] = data(figure)
-    return found
+        plots[title] = data(figure)
+    return plots
 
 
 def sheet(reports: Sequence[Report]) -> bytes:
-    """All pictures of all inputs as one PNG: a row for each input."""
+    """Return all plots as one PNG, with a row for each input."""
     width = len(OF_ONE) * _SIDE_IN
     figure = Figure(figsize=(width, _SIDE_IN * len(reports) + 0.4), layout="constrained")
     bands = figure.subfigures(len(reports), 1, squeeze=False)[:, 0]
@@ -155,7 +164,7 @@ def sheet(reports: Sequence[Report]) -> bytes:
 
 
 def data(figure: Figure, form: Literal["svg", "png"] = "svg") -> bytes:
-    """The file's bytes; the same figure gives the same ones."""
+    """Return the bytes of the figure's file; the same figure gives the same bytes."""
     out = io.BytesIO()
     with rc_context({"svg.hashsalt": "fer_edge"}):
         no_date = {"Date": None} if form == "svg" else None
@@ -165,5 +174,5 @@ def data(figure: Figure, form: Literal["svg", "png"] = "svg") -> bytes:
 
 def _interval(report: Report, label: str) -> list[float] | None:
     row = report["all"]["intervals"]["per_class"].get(label)
-    found: list[float] | None = row["f1"] if row else None
-    return found
+    interval: list[float] | None = row["f1"] if row else None
+    return interval

@@ -1,5 +1,4 @@
-"""What a run leaves behind for people: curves, and a report of what was trained on what, and how
-well it does on the faces that were held out."""
+"""Report of a run: curves, recipe, data, and figures on the held-out faces."""
 
 from __future__ import annotations
 
@@ -20,21 +19,24 @@ from fer_edge.training.reports import plots
 from fer_edge.training.reports.html import one_input, side_by_side
 
 _CURVES_IN = (14, 4)
+"""Width and height of the curves in inches."""
 
 
 def draw_curves(metrics: Path, out: Path) -> None:
-    """Loss, held-out accuracy and learning rate by epoch, as PNG."""
+    """Draw loss, held-out accuracy and learning rate of metrics.jsonl to a PNG file."""
     write_file(out, plots.data(_curves(_rows(metrics)), "png"))
 
 
 def write_run_report(
     run: Path, probabilities: npt.NDArray[np.floating[Any]], truth: Sequence[str]
 ) -> None:
-    """Write ``report.json`` and ``report.html`` into a run folder that holds ``run.json``,
-    ``metrics.jsonl`` and ``best/card.json``.
+    """Write ``report.json`` and ``report.html`` into a run folder.
 
-    probabilities: ``[N, C]`` of the held-out faces, calibrated, columns in the order of the
-    card's labels. truth: their N canonical names.
+    Args:
+        run: Run folder with ``run.json``, ``metrics.jsonl`` and ``best/card.json``.
+        probabilities: Calibrated probabilities of the held-out faces, float ``[N, C]``, columns in
+            the order of the card's labels.
+        truth: Label of each held-out face, N names.
     """
     card = json.loads((run / "best" / "card.json").read_text("utf-8"))
     labels = card["model"]["labels"]
@@ -61,22 +63,22 @@ def write_run_report(
 
 
 def run_page(report: dict[str, Any]) -> str:
-    """What ``write_run_report`` writes as JSON, for a browser."""
-    held, recipe = report["held_out"], report["recipe"]
+    """Return the report of write_run_report as one HTML file."""
+    held_out, recipe = report["held_out"], report["recipe"]
     curves = picture("Curves", plots.data(_curves(report["curves"])))
     return page(
         f"Run: {recipe['name']}",
         [
             f"<p>Best epoch {report['epoch']} of {recipe['fit']['epochs']}, temperature "
-            f"{report['temperature']:.3f}. Epoch, temperature and threshold were chosen on the "
-            "held-out faces below, so their figures flatter: judge a model with "
-            "<code>fer-edge evaluate</code> on faces that chose nothing. "
+            f"{report['temperature']:.3f}. Epoch, temperature and threshold were selected on the "
+            "held-out faces below, so these figures are optimistic. Evaluate the model with "
+            "<code>fer-edge evaluate</code> on other faces. "
             f"Intervals: {report['method']}.</p>",
             "<h2>Curves</h2>",
             curves,
             "<h2>Held-out faces</h2>",
-            *side_by_side([held]),
-            *one_input(held),
+            *side_by_side([held_out]),
+            *one_input(held_out),
             "<h2>Recipe, as resolved</h2>",
             facts(_flat(recipe)),
             "<h2>Data</h2>",
@@ -100,9 +102,9 @@ def _rows(metrics: Path) -> list[dict[str, Any]]:
 
 
 def _flat(values: dict[str, Any], before: str = "") -> dict[str, Any]:
-    """``{"fit": {"lr": 1}}`` as ``{"fit.lr": 1}``."""
-    found: dict[str, Any] = {}
+    """Return ``{"fit": {"lr": 1}}`` as ``{"fit.lr": 1}``."""
+    flat: dict[str, Any] = {}
     for key, value in values.items():
         nested = isinstance(value, dict) and value
-        found |= _flat(value, f"{before}{key}.") if nested else {f"{before}{key}": value}
-    return found
+        flat |= _flat(value, f"{before}{key}.") if nested else {f"{before}{key}": value}
+    return flat
