@@ -1,24 +1,25 @@
-"""A measurement: every variant that runs here in one scenario, as plain values."""
+"""Measurement of a bundle: every variant that runs on this machine, in one scenario."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from fer_edge import DEFAULT_BUNDLE, InputError, Predictor, TargetError, open_bundle
+from fer_edge import DEFAULT_BUNDLE, InputError, Predictor, TargetError, Variant, open_bundle
 from fer_edge.benchmarks.job import CROP_PX, Job, Ready
 from fer_edge.benchmarks.machine.environment import cpu_seconds, environment, noise, noise_note
 from fer_edge.benchmarks.measure.accuracy import accuracy, mark_front
 from fer_edge.benchmarks.references.against import load_against
+from fer_edge.benchmarks.references.baselines import TORCH_COMPILE, TORCH_EAGER
 from fer_edge.benchmarks.references.loadgen import check_loadgen, loadgen
 from fer_edge.benchmarks.references.vendor_tools import TOOLS
-from fer_edge.benchmarks.scenarios.registry import SCENARIOS, TORCH_COMPILE, TORCH_EAGER
+from fer_edge.benchmarks.reports.report import SCHEMA, Refused
+from fer_edge.benchmarks.scenarios.base import scenario as find_scenario
 from fer_edge.progress import Step, silent
-
-SCHEMA = 2
-"""2: percentiles are of the steady state; rows carry their samples and the scenario's figures."""
+from fer_edge.shipped import DEFAULT_CHECKPOINT
 
 
 def bench(
@@ -38,58 +39,67 @@ def bench(
     deadline_ms: float | None = None,
     step: Step = silent,
 ) -> dict[str, Any]:
-    """Measure every variant that runs here; gives the report as plain values.
+    """Measure every variant of a bundle that runs on this machine.
 
-    bundle: None means the shipped one. batch_sizes: None means the scenario's own. scenario: a
-    name in SCENARIOS. target, precision: only such variants; None means all. checkpoint: the
-    folder that torch eager runs, for the ratio against it; None leaves torch out. budget_s: time
-    for each batch size, all variants together; percentiles without enough samples stay None.
-    hz, deadline_ms: of a stream; no deadline means one period. against: ``module:function``, or
-    ``torch.compile`` of the checkpoint, to measure in turns with ours; or a name in TOOLS. data,
-    split: labelled faces for accuracy beside speed.
-    loadgen_logs: a folder; the official LoadGen then drives the same scenario and logs there.
+    Latency is that of ``predictor.predict_batch`` with 200x200 BGR crops: resize and answers
+    included.
 
-    Latency is ``predictor.predict_batch`` of 200x200 BGR crops: resize and answers included.
-    Raises InputError, BundleError, EngineError, and TargetError if nothing that fits runs here.
+    Args:
+        bundle: Folder of the bundle; None means the shipped one.
+        batch_sizes: Faces per call, or cameras; None means the scenario's own.
+        scenario: Name of a module of ``benchmarks.scenarios``.
+        target: Measure variants of this target only.
+        precision: Measure variants of this precision only.
+        checkpoint: Checkpoint to time in eager PyTorch as well. None means none, but the shipped
+            checkpoint for the shipped bundle (see ``_default_checkpoint``).
+        against: ``module:function``, ``torch.compile`` of the checkpoint, or a name in
+            ``vendor_tools.TOOLS``, to time in turns with the variants.
+        data: Labelled faces to measure accuracy on as well.
+        split: Part of the data; None means all of it.
+        loadgen_logs: Folder for the logs of MLPerf's LoadGen, which then runs as well.
+        budget_s: Seconds for each batch size, all variants together. Percentiles without enough
+            samples stay None.
+        hz: Frames per second of a stream.
+        deadline_ms: Deadline of a stream's frame in ms; None means one period.
+        step: Progress callback.
+
+    Returns:
+        The report (``Report``) as plain values.
+
+    Raises:
+        InputError: An argument is unusable.
+        BundleError: The bundle is damaged.
+        EngineError: An engine or a reference failed.
+        TargetError: No requested variant runs on this machine.
     """
-    if scenario not in SCENARIOS:
-        raise InputError(f"expected a scenario of {', '.join(SCENARIOS)}, got {scenario!r}")
-    work, own_sizes = SCENARIOS[scenario]
-    sizes = own_sizes if batch_sizes is None else batch_sizes
+    chosen = find_scenario(scenario)
+    sizes = chosen.batch_sizes if batch_sizes is None else batch_sizes
     if not sizes or min(sizes) < 1:
         raise InputError(f"expected batch sizes of at least 1, got {list(sizes)}")
+    if against is not None and not chosen.references:
+        raise InputError(f"expected --against with batch or single, got {scenario}")
+    if loadgen_logs is not None:
+        check_loadgen(scenario)
+    if checkpoint is None and bundle is None:
+        restricted = target is not None or precision is not None
+        checkpoint = _default_checkpoint(scenario, against, restricted)
     path = DEFAULT_BUNDLE if bundle is None else Path(bundle)
     content = open_bundle(path)
     env = environment()
     with ExitStack() as stack:
         predictors, refused = _open(path, target, precision, stack)
-        references: dict[str, Ready] = {}
-        tool = None
-        if checkpoint is not None and scenario in ("batch", "single"):
-            references[TORCH_EAGER] = _in_torch(checkpoint)
         size_px = content.crop.size_px
-        if against is not None:
-            if scenario not in ("batch", "single"):
-                raise InputError(f"expected --against with batch or single, got {scenario}")
-            if against in TOOLS:
-                tool = against
-            elif against != TORCH_COMPILE:
-                references[against] = load_against(against, size_px)
-            elif checkpoint is not None:
-                references[against] = _in_torch(checkpoint, compiled=True)
-            else:
-                raise InputError(f"expected a checkpoint with --against {against}: --checkpoint")
-        if loadgen_logs is not None:
-            check_loadgen(scenario)
-        judged = {} if data is None else accuracy(predictors, data, split, step)
+        references = _references(checkpoint, against, size_px) if chosen.references else {}
+        tool = against if against in TOOLS else None
+        accuracies = {} if data is None else accuracy(predictors, data, split, step)
         job = Job(
             path, size_px, predictors, sizes, budget_s, step, hz, deadline_ms, references, tool
         )
         before = cpu_seconds()
-        parts = work(job)
-        disturbed = noise(before, cpu_seconds(), parts["rows"])
+        parts = chosen.run(job)
+        disturbance = noise(before, cpu_seconds(), parts["rows"])
         for row in parts["rows"]:
-            row.update(judged.get(row["variant"], {}))
+            row.update(accuracies.get(row["variant"], {}))
         mark_front(parts["rows"])
         if loadgen_logs is not None:
             parts["loadgen"] = loadgen(job, scenario, Path(loadgen_logs))
@@ -98,31 +108,48 @@ def bench(
         "scenario": scenario,
         "bundle": {"path": str(path), "sha256": content.sha256},
         "environment": env,
-        "noise": disturbed,
-        "note": noise_note(env, disturbed),
+        "noise": disturbance,
+        "note": noise_note(env, disturbance),
         "crop_px": CROP_PX,
         "refused": refused,
         **parts,
     }
 
 
+def _default_checkpoint(scenario: str, against: str | None, restricted: bool) -> Path | None:
+    """Return the shipped checkpoint if the shipped bundle is compared with it by default.
+
+    A single variant or a long stream must not share its time with torch unless it was requested.
+    """
+    complete = scenario == "batch" and not restricted
+    if (complete or against == TORCH_COMPILE) and find_spec("torch") is not None:
+        return DEFAULT_CHECKPOINT
+    return None
+
+
+def _references(
+    checkpoint: str | Path | None, against: str | None, size_px: int
+) -> dict[str, Ready]:
+    """Return the callables to time in turns with the variants, by name."""
+    references: dict[str, Ready] = {}
+    if checkpoint is not None:
+        references[TORCH_EAGER] = _in_torch(checkpoint)
+    if against == TORCH_COMPILE:
+        if checkpoint is None:
+            raise InputError(f"expected a checkpoint with --against {against}: add --checkpoint")
+        references[against] = _in_torch(checkpoint, compiled=True)
+    elif against is not None and against not in TOOLS:
+        references[against] = load_against(against, size_px)
+    return references
+
+
 def _open(
     path: Path, target: str | None, precision: str | None, stack: ExitStack
-) -> tuple[dict[str, Predictor], list[dict[str, str]]]:
-    """The variants that were asked for and run here, by name; and why each other one does not."""
+) -> tuple[dict[str, Predictor], list[Refused]]:
+    """Open the requested variants; return those that run here, and why each other one does not."""
     predictors: dict[str, Predictor] = {}
-    refused = []
-    wanted = [
-        variant
-        for variant in open_bundle(path).variants
-        if target in (None, variant.target) and precision in (None, variant.precision)
-    ]
-    if not wanted:
-        raise TargetError(
-            f"expected a variant {target or 'any'}/{precision or 'any'} in {path}, it has "
-            f"{', '.join(v.name for v in open_bundle(path).variants)}"
-        )
-    for variant in wanted:
+    refused: list[Refused] = []
+    for variant in _requested(path, target, precision):
         try:
             predictor = Predictor(path, variant.target, variant.precision)
         except TargetError as error:
@@ -134,9 +161,23 @@ def _open(
     return predictors, refused
 
 
+def _requested(path: Path, target: str | None, precision: str | None) -> list[Variant]:
+    variants = open_bundle(path).variants
+    requested = [
+        variant
+        for variant in variants
+        if target in (None, variant.target) and precision in (None, variant.precision)
+    ]
+    if not requested:
+        raise TargetError(
+            f"expected a variant {target or 'any'}/{precision or 'any'} in {path}, it has "
+            f"{', '.join(variant.name for variant in variants)}"
+        )
+    return requested
+
+
 def _in_torch(checkpoint: str | Path, *, compiled: bool = False) -> Ready:
-    from fer_edge.benchmarks.references.in_torch import (
-        in_torch,  # torch is not part of the bench extra
-    )
+    # The bench extra does not install torch.
+    from fer_edge.benchmarks.references.in_torch import in_torch
 
     return in_torch(checkpoint, compiled=compiled)

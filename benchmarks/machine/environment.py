@@ -1,32 +1,66 @@
-"""What a number was measured on: without it the number means nothing."""
+"""Environment of a measurement: processor, clocks, memory, libraries, and what disturbed it."""
 
 from __future__ import annotations
 
 import os
 import platform
 import sys
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NotRequired, TypedDict
 
-from fer_edge.benchmarks.machine.nvml import gpus
+from fer_edge.benchmarks.fields import ClockMhz, Count, TemperatureC
+from fer_edge.benchmarks.machine.nvml import GpuReading, gpus
 from fer_edge.machine import cpu_field, cpu_name, libraries, usable_cores
 
 _LIBRARIES = ("fer-edge", "numpy", "opencv-python-headless", "onnxruntime", "openvino", "torch")
 _ISA = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimddp", "i8mm")
 
 _NOISY_STEAL = 0.01
+"""Share (0..1) of the CPU time taken by the hypervisor, above which a machine is noisy."""
 _NOISY_OTHERS = 0.10
-"""Share of all cores: on two of them, a fifth of one."""
+"""Share (0..1) of all cores used by other processes: on two cores, a fifth of one."""
 _NOISY_SPREAD = 1.5
-"""p90 over p50; fixed work on a quiet core stays under 1.1."""
+"""Ratio of p90 to p50; fixed work on a quiet core stays under 1.1."""
 
 
-def environment() -> dict[str, Any]:
-    """Processor, ISA, cores, clocks, memory, load, GPUs, their driver, system, libraries and time.
+class Environment(TypedDict):
+    """Environment of a measurement; None for what the system does not report."""
 
-    What the system does not tell is None: a virtual machine seldom has a clock or a sensor.
+    time: Annotated[str, "UTC, ISO 8601."]
+    cpu: Annotated[str, "Model."]
+    isa: Annotated[list[str], "Vector instructions that the processor has."]
+    cores: Annotated[int | None, "Cores of the machine."]
+    affinity: Annotated[int | None, "Cores that this process may run on."]
+    nvidia_driver: NotRequired[Annotated[str | None, "NVIDIA driver, as it describes itself."]]
+    gpus: NotRequired[Annotated[list[GpuReading], "NVIDIA GPUs, in NVML's order."]]
+    governor: Annotated[str | None, "Frequency governor of the first core."]
+    clock_mhz: ClockMhz
+    temperature_c: TemperatureC
+    memory_bytes: Annotated[Count, "Memory of the machine."]
+    memory_free_bytes: Annotated[Count, "Available memory at the start."]
+    load_1min: Annotated[float, "Load average at the start."]
+    system: Annotated[str, "Operating system."]
+    python: Annotated[str, "Version of Python."]
+    libraries: Annotated[dict[str, str], "Versions of installed libraries, by name."]
+    command: Annotated[str, "Command line."]
+
+
+class Noise(TypedDict):
+    """Disturbance of a measurement."""
+
+    steal_share: Annotated[float, "Share (0..1) of the CPU time taken by the hypervisor."]
+    others_share: Annotated[float, "Share (0..1) of the CPU time used by other processes."]
+    spread: Annotated[float | None, "Largest ratio of p90 to p50 of a row."]
+    reasons: Annotated[list[str], "Reasons to call the machine noisy; empty on a quiet one."]
+
+
+def environment() -> Environment:
+    """Return the environment of this process now.
+
+    Values that the system does not report are None: virtual machines seldom report a clock or a
+    temperature.
     """
     import psutil
 
@@ -37,7 +71,7 @@ def environment() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "affinity": usable_cores(),
         "nvidia_driver": _read("/proc/driver/nvidia/version"),
-        "gpus": [asdict(gpu) for gpu in gpus()],
+        "gpus": gpus(),
         "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         "clock_mhz": clock_mhz(),
         "temperature_c": temperature_c(),
@@ -51,8 +85,8 @@ def environment() -> dict[str, Any]:
     }
 
 
-def machine(env: dict[str, Any]) -> str:
-    """The processor, its cores, and how many of them this process may use."""
+def machine(env: Mapping[str, Any]) -> str:
+    """Return the processor, its cores, and how many of them this process may use."""
     usable = env["affinity"] or env["cores"]
     cores = (
         f"{env['cores']} cores" if usable == env["cores"] else f"{usable} of {env['cores']} cores"
@@ -61,28 +95,33 @@ def machine(env: dict[str, Any]) -> str:
 
 
 def clock_mhz() -> float | None:
-    """Mean clock of all cores in MHz, where the system tells it."""
+    """Return the mean clock of all cores in MHz, or None if the system does not report it."""
     import psutil
 
     try:
-        found = psutil.cpu_freq()
+        frequency = psutil.cpu_freq()
     except (OSError, NotImplementedError, RuntimeError):
         return None
-    return round(found.current, 1) if found and found.current else None
+    return round(frequency.current, 1) if frequency and frequency.current else None
 
 
 def temperature_c() -> float | None:
-    """The hottest sensor in degrees Celsius, where there is one."""
+    """Return the hottest sensor in degrees Celsius, or None without sensors."""
     import psutil
 
     if not hasattr(psutil, "sensors_temperatures"):
         return None
-    found = [s.current for sensors in psutil.sensors_temperatures().values() for s in sensors]
-    return max(found, default=None)
+    values = [s.current for sensors in psutil.sensors_temperatures().values() for s in sensors]
+    return max(values, default=None)
 
 
 def cpu_seconds() -> dict[str, float]:
-    """CPU time of the whole machine since it started; steal is what the hypervisor took."""
+    """Return the CPU seconds of the machine since its start.
+
+    Returns:
+        ``all``, ``steal`` (taken by the hypervisor), ``idle``, and ``own`` (of this process and
+        its children).
+    """
     import psutil
 
     times = psutil.cpu_times()
@@ -96,13 +135,14 @@ def cpu_seconds() -> dict[str, float]:
 
 
 def noise(
-    before: dict[str, float], after: dict[str, float], rows: list[dict[str, Any]]
-) -> dict[str, Any]:
-    """What disturbed a measurement, from two readings of ``cpu_seconds`` and its rows.
+    before: Mapping[str, float], after: Mapping[str, float], rows: Iterable[Mapping[str, Any]]
+) -> Noise:
+    """Return what disturbed a measurement.
 
-    steal_share: of all CPU time, taken by the hypervisor; others_share: used by other processes;
-    spread: the widest p90 over p50 of a row, of those that have both. ``reasons`` is empty for a
-    quiet machine.
+    Args:
+        before: ``cpu_seconds()`` at the start.
+        after: ``cpu_seconds()`` at the end.
+        rows: Rows of the report; the spread is computed from those with a p50 and a p90.
     """
     spent = {key: after[key] - before[key] for key in before}
     total = max(spent["all"], 1e-9)
@@ -112,7 +152,7 @@ def noise(
     ratios = [
         row["p90_ms"] / row["p50_ms"]
         for row in rows
-        # Under a load of our own making a spread says nothing about the machine.
+        # Rows of the contended scenario vary because of its own load.
         if row.get("p90_ms") and row.get("p50_ms") and row.get("state") != "contended"
     ]
     spread = max(ratios, default=None)
@@ -131,20 +171,21 @@ def noise(
     }
 
 
-def noise_note(env: dict[str, Any], found: dict[str, Any] | None = None) -> str | None:
-    """A sentence for the report if other work was running before or during a measurement."""
-    reasons = list(found["reasons"]) if found else []
+def noise_note(env: Mapping[str, Any], disturbance: Noise | None = None) -> str | None:
+    """Return a sentence for the report if other work ran before or during a measurement."""
+    reasons = list(disturbance["reasons"]) if disturbance else []
     if env["load_1min"] > 0.5:
         reasons.insert(
-            0, f"it was busy before this began (load {env['load_1min']} on {env['cores']} cores)"
+            0,
+            f"it was busy before the measurement (load {env['load_1min']} on {env['cores']} cores)",
         )
     if not reasons:
         return None
-    return f"Noisy machine: {'; '.join(reasons)}. Figures are worse than a quiet machine's."
+    return f"Noisy machine: {'; '.join(reasons)}. On a quiet machine the figures are better."
 
 
 def _flags() -> list[str]:
-    """x86 says ``flags``, Arm says ``Features``."""
+    """Return the processor's flags; x86 calls them ``flags``, Arm ``Features``."""
     return (cpu_field("flags") or cpu_field("Features") or "").split()
 
 

@@ -1,52 +1,51 @@
-"""What NVIDIA GPUs tell of themselves (NVML, through cuda-python): clock, temperature, energy."""
+"""Readings of NVIDIA GPUs through NVML (cuda-python): clock, temperature, energy."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 
-@dataclass(frozen=True)
-class GpuReading:
-    """clock_mhz: of the multiprocessors. energy_mj: millijoules since the driver was loaded (Volta
-    and later). None for what a GPU or its driver does not tell."""
+class GpuReading(TypedDict):
+    """Reading of one GPU; None for what the GPU or its driver does not report."""
 
     name: str
-    clock_mhz: int | None
-    temperature_c: int | None
-    energy_mj: int | None
+    clock_mhz: Annotated[int | None, "Clock of the multiprocessors in MHz."]
+    temperature_c: Annotated[int | None, "Degrees Celsius."]
+    energy_mj: Annotated[int | None, "Millijoules since the driver was loaded (Volta and later)."]
 
 
 def gpus() -> list[GpuReading]:
-    """The GPUs now, in NVML's order; none without a driver, or without cuda-python."""
+    """Return the GPUs in NVML's order; empty without a driver or cuda-python."""
     try:
         from cuda.bindings import nvml
     except ImportError:
         return []
     try:
         nvml.init_v2()
-    except (nvml.NvmlError, RuntimeError):  # the latter if there is no library
+    except (nvml.NvmlError, RuntimeError):  # RuntimeError: NVML's library is not installed
         return []
     try:
         count = nvml.device_get_count_v2()
         return [_gpu(nvml, nvml.device_get_handle_by_index_v2(i)) for i in range(count)]
-    except nvml.NvmlError:  # a GPU that was lost since
+    except nvml.NvmlError:  # a GPU was lost since
         return []
     finally:
         nvml.shutdown()
 
 
 def _gpu(nvml: Any, handle: int) -> GpuReading:
-    def told(ask: Callable[..., int], *what: int) -> int | None:
+    def ask(query: Callable[..., int], *what: int) -> int | None:
         try:
-            return ask(handle, *what)
+            return query(handle, *what)
         except nvml.NvmlError:
             return None
 
-    return GpuReading(
-        nvml.device_get_name(handle),
-        told(nvml.device_get_clock_info, nvml.ClockType.CLOCK_SM),
-        told(nvml.device_get_temperature_v, nvml.TemperatureSensors.TEMPERATURE_GPU),
-        told(nvml.device_get_total_energy_consumption),
-    )
+    return {
+        "name": nvml.device_get_name(handle),
+        "clock_mhz": ask(nvml.device_get_clock_info, nvml.ClockType.CLOCK_SM),
+        "temperature_c": ask(
+            nvml.device_get_temperature_v, nvml.TemperatureSensors.TEMPERATURE_GPU
+        ),
+        "energy_mj": ask(nvml.device_get_total_energy_consumption),
+    }

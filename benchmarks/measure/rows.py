@@ -1,12 +1,13 @@
-"""One row of a report: what was measured, and the percentiles that its samples carry."""
+"""Latencies as fields of a report's row: percentiles, steady state and the samples themselves."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 
+from fer_edge.benchmarks.fields import Count, PercentileMs, Positive, Row, ThroughputHz
 from fer_edge.benchmarks.measure.steady import steady
 from fer_edge.benchmarks.measure.timing import MIN_SAMPLES, Samples
 
@@ -14,40 +15,67 @@ KEEP = 20_000
 """Samples that a report stores for each row; of more, every n-th."""
 
 
+class Percentiles(TypedDict):
+    """Percentiles of latencies, with the samples that they were computed from."""
+
+    samples: Annotated[Count, "Number of latencies that the percentiles are computed from."]
+    p50_ms: PercentileMs
+    p90_ms: PercentileMs
+    p95_ms: PercentileMs
+    p99_ms: PercentileMs
+    p99_9_ms: PercentileMs
+    missing: Annotated[dict[str, Positive], "Samples that each percentile that is null lacks."]
+    latencies_ns: Annotated[
+        str, "Samples in ns, in order, separated by spaces; every n-th of more than 20,000."
+    ]
+
+
+class LatencyRow(Row, Percentiles):
+    """Row of latencies in their steady state."""
+
+    discarded: Annotated[Count, "Samples before the steady state."]
+    steady: Annotated[bool | None, "Whether a steady state was reached; null: too few samples."]
+    throughput_hz: ThroughputHz
+
+
 def percentile_key(q: float) -> str:
-    """``p99_ms`` for 99, ``p99_9_ms`` for 99.9."""
+    """Return the field of a percentile: ``p99_ms`` for 99, ``p99_9_ms`` for 99.9."""
     return f"p{q:g}_ms".replace(".", "_")
 
 
-def percentiles(samples: Samples) -> dict[str, Any]:
-    """Percentiles in ms, None where they lack samples; ``missing`` says how many each lacks."""
+def percentiles(samples: Samples) -> Percentiles:
+    """Return the percentiles in ms, each None if it lacks samples."""
     return {
         "samples": len(samples.ns),
-        **{percentile_key(q): samples.percentile_ms(q) for q in MIN_SAMPLES},
+        "p50_ms": samples.percentile_ms(50),
+        "p90_ms": samples.percentile_ms(90),
+        "p95_ms": samples.percentile_ms(95),
+        "p99_ms": samples.percentile_ms(99),
+        "p99_9_ms": samples.percentile_ms(99.9),
         "missing": {percentile_key(q): n for q in MIN_SAMPLES if (n := samples.missing(q))},
         "latencies_ns": pack(samples.ns),
     }
 
 
-def latency_row(variant: str, batch: int, samples: Samples) -> dict[str, Any]:
-    """A row of the steady part of the samples; ``discarded`` came before it."""
-    found = steady(samples.ns)
-    kept = Samples(samples.ns[found.discard :])
+def latency_row(variant: str, batch: int, samples: Samples) -> LatencyRow:
+    """Return a row of the samples' steady part."""
+    state = steady(samples.ns)
+    settled = Samples(samples.ns[state.discard :])
     return {
         "variant": variant,
         "batch": batch,
-        **percentiles(kept),
-        "discarded": found.discard,
-        "steady": found.reached,
-        "throughput_hz": kept.throughput_hz(batch),
+        **percentiles(settled),
+        "discarded": state.discard,
+        "steady": state.reached,
+        "throughput_hz": settled.throughput_hz(batch),
     }
 
 
 def pack(ns: npt.NDArray[np.int64]) -> str:
-    """Latencies as numbers between spaces: JSON with one number in a line would be miles long."""
+    """Return latencies as one string: JSON would put each number on a line of its own."""
     return " ".join(map(str, ns[:: -(-len(ns) // KEEP) or 1].tolist()))
 
 
 def unpack(text: str) -> npt.NDArray[np.int64]:
-    """What ``pack`` was given. Raises ValueError for anything else."""
+    """Return the latencies that ``pack`` was given. Raises ValueError for anything else."""
     return np.array([int(part) for part in text.split()], np.int64)

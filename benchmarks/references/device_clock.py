@@ -1,22 +1,31 @@
-"""What a call takes on a GPU, by its own clock: the way there, the network, the way back."""
+"""GPU times of a call by the GPU's own clock: copy in, network, copy out."""
 
 from __future__ import annotations
 
 import contextlib
-from dataclasses import asdict
+from typing import TypedDict
 
 import numpy as np
 
 from fer_edge import open_bundle
 from fer_edge.backends.base import Options, backend
 from fer_edge.backends.tensorrt import TensorRtSession
+from fer_edge.benchmarks.fields import MedianMs
 from fer_edge.benchmarks.job import Job
 
 _CALLS = 50
 
 
-def device_ms(job: Job, name: str, batch: int) -> dict[str, float] | None:
-    """Medians in ms; None for a variant whose backend has no clock of a device."""
+class DeviceMs(TypedDict):
+    """Times of a call on a GPU."""
+
+    to_device_ms: MedianMs
+    network_ms: MedianMs
+    from_device_ms: MedianMs
+
+
+def device_ms(job: Job, name: str, batch: int) -> DeviceMs | None:
+    """Return medians in ms, or None for a variant whose backend has no device clock."""
     content = open_bundle(job.bundle)
     variant = next(v for v in content.variants if v.name == name)
     if variant.target != "tensorrt":
@@ -24,5 +33,9 @@ def device_ms(job: Job, name: str, batch: int) -> dict[str, float] | None:
     session = backend(variant.target).load(variant, content.read(variant), Options())
     assert isinstance(session, TensorRtSession)
     with contextlib.closing(session):
-        taken = [asdict(session.device_ms(job.ready(batch))) for _ in range(_CALLS)]
-    return {part: float(np.median([one[part] for one in taken])) for part in taken[0]}
+        times = [session.device_ms(job.ready(batch)) for _ in range(_CALLS)]
+    return {
+        "to_device_ms": float(np.median([one.to_device_ms for one in times])),
+        "network_ms": float(np.median([one.network_ms for one in times])),
+        "from_device_ms": float(np.median([one.from_device_ms for one in times])),
+    }

@@ -1,4 +1,4 @@
-"""The official MLPerf LoadGen beside our own figures: SingleStream, MultiStream and Offline."""
+"""MLPerf's LoadGen on the same variants: SingleStream, MultiStream and Offline."""
 
 from __future__ import annotations
 
@@ -7,25 +7,47 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import numpy as np
 
 from fer_edge import FerEdgeError, InputError, MissingDependencyError, Predictor
-from fer_edge.benchmarks.job import Job
+from fer_edge.benchmarks.fields import Positive
+from fer_edge.benchmarks.job import Job, Run
 from fer_edge.benchmarks.measure.timing import Call, Samples, interleaved
 
 _DISTINCT = 512
 _DRIVEN = ("single", "offline")
-_FIGURES = {
-    "p50_ms": (r"50\.00 percentile latency \(ns\)\s*:\s*(\d+)", 1e-6),
-    "p90_ms": (r"90\.00 percentile latency \(ns\)\s*:\s*(\d+)", 1e-6),
-    "throughput_hz": (r"Samples per second\s*:\s*([\d.e+]+)", 1.0),
-}
+
+
+class Summary(TypedDict):
+    """Figures of LoadGen's summary; None for those that it does not state."""
+
+    scenario: Annotated[str | None, "LoadGen's name of the scenario."]
+    valid: Annotated[bool, "LoadGen's verdict; a short budget is INVALID (MLPerf requires 600 s)."]
+    p50_ms: Annotated[float | None, "Median latency in ms."]
+    p90_ms: Annotated[float | None, "90th percentile of the latency in ms."]
+    throughput_hz: Annotated[float | None, "Samples per second."]
+
+
+class LoadgenRow(Summary):
+    """LoadGen's figures of a variant at one batch size."""
+
+    variant: Annotated[str, "TARGET/PRECISION."]
+    batch: Annotated[Positive, "Faces per call."]
+    logs: Annotated[str, "Folder of LoadGen's logs."]
+    our_p90_ms: NotRequired[
+        Annotated[float | None, "Our p90 of the same calls, right before and after LoadGen."]
+    ]
 
 
 def check_loadgen(scenario: str) -> Any:
-    """The library's module, before anything is measured. Raises as ``loadgen`` does."""
+    """Import and return LoadGen's module.
+
+    Raises:
+        InputError: LoadGen does not drive this scenario.
+        MissingDependencyError: LoadGen is not installed.
+    """
     if scenario not in _DRIVEN:
         raise InputError(
             f"LoadGen drives {' and '.join(_DRIVEN)}, not {scenario}: it has no constant stream"
@@ -37,48 +59,70 @@ def check_loadgen(scenario: str) -> Any:
     return mlperf_loadgen
 
 
-def loadgen(job: Job, scenario: str, folder: Path) -> list[dict[str, Any]]:
-    """Drive each variant and batch size with LoadGen for its share of the budget; its logs stay in
-    ``folder``.
+def loadgen(job: Job, scenario: str, folder: Path) -> list[LoadgenRow]:
+    """Drive each variant and batch size with LoadGen for its share of the budget.
 
-    scenario: ``single``, which is MLPerf's SingleStream, and with several faces a call its
-    MultiStream; or ``offline``. ``valid`` is LoadGen's own verdict; a short budget makes it INVALID
-    (MLPerf wants 600 s). Raises InputError for other scenarios, MissingDependencyError, and
-    whatever the predictor raised.
+    Args:
+        job: Variants to drive.
+        scenario: ``single`` (MLPerf's SingleStream; with several faces per call its MultiStream)
+            or ``offline``.
+        folder: Folder for LoadGen's logs.
+
+    Raises:
+        InputError: LoadGen does not drive this scenario, or the logs cannot be written.
+        MissingDependencyError: LoadGen is not installed.
+        FerEdgeError: The predictor failed.
     """
     lg = check_loadgen(scenario)
-    rows: list[dict[str, Any]] = []
-    runs = [(name, batch) for batch in job.batch_sizes for name in job.predictors]
-    for i, (name, batch) in enumerate(runs):
-        official = "Offline" if scenario == "offline" else _stream(batch)
-        job.step(f"LoadGen {official}", i, len(runs))
-        logs = folder / name.replace("/", "-") / official
-        logs = logs if batch == 1 else logs.with_name(f"{official}-{batch}")
-        try:
-            logs.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"cannot write LoadGen's logs to {logs}: {error.strerror}") from error
-        budget_s = job.budget_s / len(job.predictors)
-        target, precision = name.split("/")
-        hint: Literal["latency", "throughput"] = "latency" if scenario == "single" else "throughput"
-        with Predictor(job.bundle, target, precision, hint=hint) as predictor:
-            predict, crops = predictor.predict_batch, job.crops(_DISTINCT)
-            ours = partial(_ours, partial(predict, crops[:batch]), budget_s / 4)
-            before = ours() if scenario == "single" else None
-            _drive(lg, official, predict, crops, batch, budget_s, logs)
-            after = ours() if scenario == "single" else None
-        summary = (logs / "mlperf_log_summary.txt").read_text("utf-8")
-        row = {"variant": name, "batch": batch, **read_summary(summary), "logs": str(logs)}
-        if before is not None and after is not None:
-            both = Samples(np.concatenate([before.ns, after.ns]))
-            row["our_p90_ms"] = both.percentile_ms(90)
-        rows.append(row)
-    job.step("LoadGen", len(runs), len(runs))
+    rows: list[LoadgenRow] = []
+    total = len(job.batch_sizes) * len(job.predictors)
+    for i, run in enumerate(job.runs("LoadGen")):
+        official = "Offline" if scenario == "offline" else _stream(run.batch)
+        job.step(f"LoadGen {official}", i, total)
+        rows.append(_row(lg, job, run, official, _logs_folder(folder, run, official)))
+    job.step("LoadGen", total, total)
     return rows
 
 
+def _logs_folder(folder: Path, run: Run, official: str) -> Path:
+    name = official if run.batch == 1 else f"{official}-{run.batch}"
+    logs = folder / run.variant.replace("/", "-") / name
+    try:
+        logs.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write LoadGen's logs to {logs}: {error.strerror}") from error
+    return logs
+
+
+def _row(lg: Any, job: Job, run: Run, official: str, logs: Path) -> LoadgenRow:
+    streamed = official != "Offline"
+    target, precision = run.target_and_precision
+    hint: Literal["latency", "throughput"] = "latency" if streamed else "throughput"
+    with Predictor(job.bundle, target, precision, hint=hint) as predictor:
+        predict, crops = predictor.predict_batch, job.crops(_DISTINCT)
+        ours = partial(_ours, partial(predict, crops[: run.batch]), run.budget_s / 4)
+        before = ours() if streamed else None
+        _drive(lg, official, predict, crops, run.batch, run.budget_s, logs)
+        after = ours() if streamed else None
+    summary = read_summary((logs / "mlperf_log_summary.txt").read_text("utf-8"))
+    row: LoadgenRow = {
+        "variant": run.variant,
+        "batch": run.batch,
+        "scenario": summary["scenario"],
+        "valid": summary["valid"],
+        "p50_ms": summary["p50_ms"],
+        "p90_ms": summary["p90_ms"],
+        "throughput_hz": summary["throughput_hz"],
+        "logs": str(logs),
+    }
+    if before is not None and after is not None:
+        both = Samples(np.concatenate([before.ns, after.ns]))
+        row["our_p90_ms"] = both.percentile_ms(90)
+    return row
+
+
 def _ours(call: Call, budget_s: float) -> Samples:
-    """The same calls in our own hands, right before and after: a machine's speed drifts."""
+    """Time the same calls ourselves, right before and after LoadGen: a machine's speed drifts."""
     return interleaved({"": call}, 1_000_000, budget_s=budget_s)[""]
 
 
@@ -86,14 +130,21 @@ def _stream(batch: int) -> str:
     return "SingleStream" if batch == 1 else "MultiStream"
 
 
-def read_summary(text: str) -> dict[str, Any]:
-    """Figures in LoadGen's ``mlperf_log_summary.txt``; None for those that it does not state."""
-    found = {key: re.search(pattern, text) for key, (pattern, _) in _FIGURES.items()}
+def read_summary(text: str) -> Summary:
+    """Parse LoadGen's ``mlperf_log_summary.txt``."""
+    scenario = re.search(r"Scenario\s*:\s*(\S+)", text)
     return {
-        "scenario": m[1] if (m := re.search(r"Scenario\s*:\s*(\S+)", text)) else None,
+        "scenario": scenario[1] if scenario else None,
         "valid": bool(re.search(r"Result is\s*:\s*VALID", text)),
-        **{key: float(m[1]) * _FIGURES[key][1] if m else None for key, m in found.items()},
+        "p50_ms": _figure(r"50\.00 percentile latency \(ns\)\s*:\s*(\d+)", text, 1e-6),
+        "p90_ms": _figure(r"90\.00 percentile latency \(ns\)\s*:\s*(\d+)", text, 1e-6),
+        "throughput_hz": _figure(r"Samples per second\s*:\s*([\d.e+]+)", text, 1.0),
     }
+
+
+def _figure(pattern: str, text: str, unit: float) -> float | None:
+    match = re.search(pattern, text)
+    return float(match[1]) * unit if match else None
 
 
 def _drive(
@@ -105,6 +156,7 @@ def _drive(
     budget_s: float,
     logs: Path,
 ) -> None:
+    """Run LoadGen; raise what the predictor raised."""
     failed: list[FerEdgeError] = []
 
     def issue(queries: list[Any]) -> None:
@@ -112,7 +164,7 @@ def _drive(
             part = queries[first : first + batch]
             try:
                 predict([crops[query.index] for query in part])
-            except FerEdgeError as error:  # through LoadGen's C++ it would end the process
+            except FerEdgeError as error:  # an exception in LoadGen's C++ ends the process
                 failed.append(error)
             lg.QuerySamplesComplete([lg.QuerySampleResponse(query.id, 0, 0) for query in part])
 
@@ -151,7 +203,7 @@ def _drive(
 
 
 def _rate_hz(call: Callable[[], object]) -> float:
-    """Calls per second, after one that is not counted: LoadGen wants to know what to expect."""
+    """Return calls per second, which LoadGen requires as an estimate."""
     call()
     start = time.perf_counter()
     for _ in range(5):

@@ -1,41 +1,140 @@
-"""A fresh process from start to first answer, one line of JSON; run by benchmarks.bench.
-
-python -m fer_edge.benchmarks.scenarios.coldstart BUNDLE TARGET PRECISION
-"""
+"""Scenario ``coldstart``: a fresh process from its start to the first answer."""
 
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import time
+from pathlib import Path
+from typing import Annotated, Any, TypedDict
 
+import numpy as np
+
+from fer_edge import EngineError
+from fer_edge.benchmarks.fields import Count, Row, RssBytes
+from fer_edge.benchmarks.job import Job
+from fer_edge.benchmarks.measure import metrics
+from fer_edge.benchmarks.measure.cells import megabytes, number
+from fer_edge.benchmarks.scenarios.base import Scenario
+
+_MIN_STARTS, _MAX_STARTS = 3, 24
+
+METHOD = (
+    "Cold start: medians over fresh processes, the variants in turns, files in the page cache. "
+    "Total: from the start of the process to its end, including the interpreter."
+)
+
+# Run with -c: "python -m fer_edge..." imports fer_edge before the first line is timed.
+_PROGRAM = """
+import json, sys, time
 started = time.perf_counter()
-
-import numpy as np  # noqa: E402
-
-from fer_edge import Predictor  # noqa: E402
-
-
-def main() -> None:
-    """Time the import, the load with all checks, and the first answer; and the memory after."""
-    import psutil
-
-    imported = time.perf_counter()
-    predictor = Predictor(sys.argv[1], sys.argv[2], sys.argv[3])
-    loaded = time.perf_counter()
-    predictor(np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8))
-    answered = time.perf_counter()
-    print(
-        json.dumps(
-            {
-                "import_s": imported - started,
-                "load_s": loaded - imported,
-                "first_answer_s": answered - loaded,
-                "rss_bytes": psutil.Process().memory_info().rss,
-            }
-        )
-    )
+import numpy as np
+from fer_edge import Predictor
+imported = time.perf_counter()
+predictor = Predictor(*sys.argv[1:])
+loaded = time.perf_counter()
+predictor(np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8))
+answered = time.perf_counter()
+import psutil
+print(json.dumps({
+    "import_s": imported - started,
+    "load_s": loaded - imported,
+    "first_answer_s": answered - loaded,
+    "rss_bytes": psutil.Process().memory_info().rss,
+}))
+"""
 
 
-if __name__ == "__main__":
-    main()
+class ColdStart(TypedDict):
+    """Times and memory of a fresh process."""
+
+    total_s: Annotated[float, "Seconds from the start of the process to its end."]
+    import_s: Annotated[float, "Seconds to import fer_edge."]
+    load_s: Annotated[float, "Seconds to load the Predictor."]
+    first_answer_s: Annotated[float, "Seconds of the first call."]
+    rss_bytes: RssBytes
+
+
+class ColdStartRow(Row, ColdStart):
+    """Row of medians over several cold starts."""
+
+    starts: Annotated[Count, "Fresh processes."]
+    longest_s: Annotated[float, "Longest total_s."]
+
+
+def cold_start(bundle: str | Path, variant: str) -> ColdStart:
+    """Start a process that loads a variant and answers once.
+
+    Args:
+        bundle: Folder of the bundle.
+        variant: Name, ``TARGET/PRECISION``.
+
+    Returns:
+        Seconds and bytes.
+
+    Raises:
+        EngineError: The process failed.
+    """
+    target, precision = variant.split("/")
+    command = [sys.executable, "-c", _PROGRAM, str(bundle), target, precision]
+    began = time.perf_counter()
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    total_s = time.perf_counter() - began
+    if done.returncode != 0:
+        lines = done.stderr.strip().splitlines() or ["no message"]
+        raise EngineError(f"a fresh process could not run {variant}: {lines[-1]}")
+    parts = json.loads(done.stdout)
+    return {
+        "total_s": total_s,
+        "import_s": parts["import_s"],
+        "load_s": parts["load_s"],
+        "first_answer_s": parts["first_answer_s"],
+        "rss_bytes": parts["rss_bytes"],
+    }
+
+
+def _run(job: Job) -> dict[str, Any]:
+    starts: dict[str, list[ColdStart]] = {name: [] for name in job.predictors}
+    began = time.monotonic()
+    for repeat in range(1, _MAX_STARTS + 1):
+        for name, measured in starts.items():
+            measured.append(cold_start(job.bundle, name))
+        spent_s = time.monotonic() - began
+        job.step("cold starts", repeat, _MAX_STARTS)
+        if repeat >= _MIN_STARTS and spent_s > job.budget_s:
+            break
+    rows = [_row(name, measured) for name, measured in starts.items()]
+    return {"rows": rows, "method": METHOD}
+
+
+def _row(name: str, starts: list[ColdStart]) -> ColdStartRow:
+    return {
+        "variant": name,
+        "batch": 1,
+        "starts": len(starts),
+        "total_s": float(np.median([start["total_s"] for start in starts])),
+        "import_s": float(np.median([start["import_s"] for start in starts])),
+        "load_s": float(np.median([start["load_s"] for start in starts])),
+        "first_answer_s": float(np.median([start["first_answer_s"] for start in starts])),
+        "rss_bytes": float(np.median([start["rss_bytes"] for start in starts])),
+        "longest_s": max(start["total_s"] for start in starts),
+    }
+
+
+SCENARIO = Scenario(
+    help="Fresh processes from their start to the first answer; at least three of each variant.",
+    run=_run,
+    batch_sizes=(1,),
+    row=ColdStartRow,
+    columns={
+        "starts": number("starts", "d"),
+        "total s": number("total_s", ".3f"),
+        "import s": number("import_s", ".3f"),
+        "load s": number("load_s", ".3f"),
+        "answer s": number("first_answer_s", ".3f"),
+        "longest s": number("longest_s", ".3f"),
+        "resident MB": megabytes("rss_bytes"),
+    },
+    metrics={"rss": metrics.RSS, "start": metrics.START},
+)

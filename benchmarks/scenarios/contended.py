@@ -1,4 +1,4 @@
-"""The same calls while other work loads every core, in turns with calls on the idle machine."""
+"""Scenario ``contended``: calls while other work loads every core, against calls alone."""
 
 from __future__ import annotations
 
@@ -7,20 +7,24 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
+from fer_edge.benchmarks.fields import Count, Ratio, Row
 from fer_edge.benchmarks.job import Job
+from fer_edge.benchmarks.measure import cells, metrics
+from fer_edge.benchmarks.measure.cells import P50, P90, P99, ReportRow
 from fer_edge.benchmarks.measure.percentile_ratio import percentile_ratio
-from fer_edge.benchmarks.measure.rows import percentiles
+from fer_edge.benchmarks.measure.rows import Percentiles, percentiles
 from fer_edge.benchmarks.measure.timing import MIN_SAMPLES, Call, Samples
+from fer_edge.benchmarks.scenarios.base import Scenario
 from fer_edge.machine import usable_cores
 
 _BLOCK = 48
 _SETTLE_S = 0.1
-"""The scheduler needs a moment to spread the load, and the engine one to be alone again."""
-# Bigger than a core's L2 cache, so that memory bandwidth is contended as well.
+"""Seconds for the scheduler to spread the load, and for the engine to be alone again."""
+# Larger than a core's L2 cache, so that memory bandwidth is contended as well.
 _LOAD = "import numpy as np; a = np.ones(4_000_000)\nwhile True: a *= 1.0000001"
 
 METHOD = (
@@ -29,29 +33,42 @@ METHOD = (
     "percentiles with a 95 % interval."
 )
 
+State = Literal["alone", "contended"]
 
-def contended(job: Job) -> dict[str, Any]:
-    """Two rows for each variant and batch size: ``alone`` and ``contended``."""
-    rows = []
+
+class ContendedRow(Row, Percentiles):
+    """Row of a variant on the idle machine or on the loaded one."""
+
+    state: State
+    slower_by: Annotated[dict[str, Ratio], "By percentile: contended over alone."]
+
+
+def _run(job: Job) -> dict[str, Any]:
+    rows: list[ContendedRow] = []
     with load(usable_cores()) as switch:
-        for batch in job.batch_sizes:
-            crops = job.crops(batch)
-            for name, predictor in job.predictors.items():
-                call = partial(predictor.predict_batch, crops)
-                seen = partial(job.step, f"contended {name}")
-                share_s = job.budget_s / len(job.predictors)
-                taken = in_turns(call, switch, share_s, step=seen)
-                for state, samples in taken.items():
-                    row = {"variant": name, "batch": batch, "state": state, **percentiles(samples)}
-                    row["slower_by"] = {
-                        f"p{q:g}": dict(zip(("ratio", "low", "high"), found, strict=True))
-                        for q in (50, 99)
-                        if not samples.missing(q)
-                        and not taken["alone"].missing(q)
-                        and (found := percentile_ratio(samples.ns, taken["alone"].ns, q))
+        for run in job.runs("contended"):
+            call = partial(run.predictor.predict_batch, run.crops)
+            latencies = in_turns(call, switch, run.budget_s, step=run.step)
+            for state, samples in latencies.items():
+                rows.append(
+                    {
+                        "variant": run.variant,
+                        "batch": run.batch,
+                        "state": state,
+                        **percentiles(samples),
+                        "slower_by": _slower_by(samples, latencies["alone"]),
                     }
-                    rows.append(row)
+                )
     return {"rows": rows, "load_processes": usable_cores(), "method": METHOD}
+
+
+def _slower_by(samples: Samples, alone: Samples) -> dict[str, Ratio]:
+    ratios: dict[str, Ratio] = {}
+    for q in (50, 99):
+        if not samples.missing(q) and not alone.missing(q):
+            ratio, low, high = percentile_ratio(samples.ns, alone.ns, q)
+            ratios[f"p{q}"] = {"ratio": ratio, "low": low, "high": high}
+    return ratios
 
 
 def in_turns(
@@ -61,29 +78,39 @@ def in_turns(
     *,
     now_ns: Callable[[], int] = time.perf_counter_ns,
     step: Callable[[int, int], None] = lambda done, total: None,
-) -> dict[str, Samples]:
-    """Time blocks of calls with the load switched off and on, until the p99 is carried or the
-    budget is spent."""
-    taken: dict[str, list[int]] = {"alone": [], "contended": []}
+) -> dict[State, Samples]:
+    """Time blocks of calls with the load off and on.
+
+    Args:
+        call: Callable to time.
+        switch: Starts (True) or stops (False) the load.
+        budget_s: Seconds after which no further block starts.
+        now_ns: Monotonic clock in ns.
+        step: Progress callback.
+
+    Returns:
+        Latencies alone and contended: enough for a p99, or fewer if the budget was spent.
+    """
+    latencies: dict[State, list[int]] = {"alone": [], "contended": []}
     began = now_ns()
-    wanted = -(-MIN_SAMPLES[99] // _BLOCK) * _BLOCK
-    while len(taken["alone"]) < wanted:
-        for state, values in taken.items():
+    required = -(-MIN_SAMPLES[99] // _BLOCK) * _BLOCK
+    while len(latencies["alone"]) < required:
+        for state, values in latencies.items():
             switch(state == "contended")
             call()
             for _ in range(_BLOCK):
                 start = now_ns()
                 call()
                 values.append(now_ns() - start)
-        step(len(taken["alone"]), wanted)
+        step(len(latencies["alone"]), required)
         if now_ns() - began > budget_s * 1e9:
             break
-    return {state: Samples(np.array(values, np.int64)) for state, values in taken.items()}
+    return {state: Samples(np.array(values, np.int64)) for state, values in latencies.items()}
 
 
 @contextmanager
 def load(processes: int) -> Iterator[Callable[[bool], None]]:
-    """Processes that load a core each, and the switch that lets them run or stops them."""
+    """Start processes that load one core each; yield the switch that resumes or stops them."""
     import psutil
 
     children = [psutil.Popen([sys.executable, "-c", _LOAD]) for _ in range(processes)]
@@ -103,3 +130,26 @@ def load(processes: int) -> Iterator[Callable[[bool], None]]:
             child.kill()
         for child in children:
             child.wait()
+
+
+def _slower(row: ReportRow, percentile: str) -> str:
+    ratio = row["slower_by"].get(percentile)
+    return cells.ratio(ratio) if ratio and row["state"] == "contended" else ""
+
+
+SCENARIO = Scenario(
+    help="Latency while other processes load every core, against the same calls alone.",
+    run=_run,
+    batch_sizes=(1,),
+    row=ContendedRow,
+    columns={
+        "": lambda row: str(row["state"]),
+        "p50 ms": P50,
+        "p90 ms": P90,
+        "p99 ms": P99,
+        "p50 slower by": partial(_slower, percentile="p50"),
+        "p99 slower by": partial(_slower, percentile="p99"),
+    },
+    metrics=metrics.PERCENTILES,
+    parts={"load_processes": Annotated[Count, "Processes that loaded the cores."]},
+)

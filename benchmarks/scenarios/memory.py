@@ -1,9 +1,10 @@
-"""Memory of a variant in a process of its own: resident set, peak, and growth with the calls.
+"""Scenario ``memory``: resident memory of a variant in a process of its own, and its growth.
 
-The scenario ``memory`` runs
+The child process is this module:
 
-    python -m fer_edge.benchmarks.scenarios.memory BUNDLE TARGET PRECISION
-BATCH BUDGET_S; prints a line ``calls rss_bytes peak_rss_bytes`` now and then.
+    python -m fer_edge.benchmarks.scenarios.memory BUNDLE TARGET PRECISION BATCH BUDGET_S
+
+It prints lines of ``calls rss_bytes peak_rss_bytes``.
 """
 
 from __future__ import annotations
@@ -12,61 +13,78 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 import numpy as np
 
 from fer_edge import EngineError, Predictor
-from fer_edge.benchmarks.job import CROP_PX, Job
+from fer_edge.benchmarks.fields import Count, Row, RssBytes
+from fer_edge.benchmarks.job import CROP_PX, Job, Run
+from fer_edge.benchmarks.measure import metrics
+from fer_edge.benchmarks.measure.cells import ReportRow, megabytes, number
+from fer_edge.benchmarks.scenarios.base import Scenario
 
 _LINES = 50
 """Readings in a run: enough for a slope, few enough not to disturb it."""
 _MIN_CALLS = 1_000
-"""Fewer calls carry no slope: allocators are still filling their pools."""
+"""Least calls in the second half for a slope: before, allocators still fill their pools."""
 
 METHOD = (
-    "Memory: each variant in a process of its own that has nothing else in it than the package. "
+    "Memory: each variant in a process of its own that loads nothing but the package. "
     "Resident set at the end, its peak, and growth per 100,000 calls: the Theil-Sen slope over "
     "the second half of the calls."
 )
 
 
-def memory(job: Job) -> dict[str, Any]:
-    """One row for each variant and batch size; the budget is shared between the variants."""
-    rows = []
-    for batch in job.batch_sizes:
-        for name in job.predictors:
-            budget_s = job.budget_s / len(job.predictors)
-            command = [
-                sys.executable,
-                "-m",
-                "fer_edge.benchmarks.scenarios.memory",
-                str(job.bundle),
-            ]
-            command += [*name.split("/"), str(batch), str(budget_s)]
-            readings = []
-            with subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-            ) as child:
-                assert child.stdout is not None
-                assert child.stderr is not None
-                for line in child.stdout:
-                    readings.append([int(part) for part in line.split()])
-                    job.step(f"memory of {name}", min(len(readings), _LINES), _LINES)
-                said = child.stderr.read().strip().splitlines()
-            if child.returncode != 0 or not readings:
-                why = said[-1] if said else "it said nothing"
-                raise EngineError(f"a fresh process could not run {name}: {why}")
-            rows.append({"variant": name, "batch": batch, **memory_figures(readings)})
+class MemoryFigures(TypedDict):
+    """Memory of a process after its calls."""
+
+    calls: Annotated[Count, "Calls made."]
+    rss_bytes: RssBytes
+    peak_rss_bytes: Annotated[Count, "Highest resident memory in bytes."]
+    growth_bytes_per_100k_calls: Annotated[
+        float | None, "Slope over the second half of the calls; null: too few calls."
+    ]
+
+
+class MemoryRow(Row, MemoryFigures):
+    """Row of a variant at one batch size."""
+
+
+def _run(job: Job) -> dict[str, Any]:
+    rows: list[MemoryRow] = []
+    for run in job.runs("memory of"):
+        figures = memory_figures(_readings(job, run))
+        rows.append({"variant": run.variant, "batch": run.batch, **figures})
     return {"rows": rows, "method": METHOD}
 
 
-def memory_figures(readings: Sequence[Sequence[int]]) -> dict[str, Any]:
-    """Figures of readings ``(calls, rss_bytes, peak_rss_bytes)``, the last one being the present.
+def _readings(job: Job, run: Run) -> list[list[int]]:
+    """Return the readings of a child process."""
+    command = [sys.executable, "-m", "fer_edge.benchmarks.scenarios.memory", str(job.bundle)]
+    command += [*run.target_and_precision, str(run.batch), str(run.budget_s)]
+    readings = []
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout is not None
+        assert child.stderr is not None
+        for line in child.stdout:
+            readings.append([int(part) for part in line.split()])
+            run.step(min(len(readings), _LINES), _LINES)
+        errors = child.stderr.read().strip().splitlines()
+    if child.returncode != 0 or not readings:
+        reason = errors[-1] if errors else "no message"
+        raise EngineError(f"a fresh process could not run {run.variant}: {reason}")
+    return readings
+
+
+def memory_figures(readings: Sequence[Sequence[int]]) -> MemoryFigures:
+    """Return the memory figures of readings ``(calls, rss_bytes, peak_rss_bytes)``.
 
     Growth is the Theil-Sen slope (the median of all pairwise slopes) over the second half of the
-    calls: the pools of an engine fill during the first ones, and single jumps are not a leak. None
-    where the half has fewer than 1,000 calls.
+    calls. An engine's pools fill during the first half, and single jumps are not a leak. The
+    growth is None if the second half has fewer than 1,000 calls.
     """
     calls, rss, peak = np.array(readings, np.float64).T
     half = calls >= calls[-1] / 2
@@ -83,8 +101,32 @@ def memory_figures(readings: Sequence[Sequence[int]]) -> dict[str, Any]:
     }
 
 
+def _growth(row: ReportRow) -> str:
+    growth = row["growth_bytes_per_100k_calls"]
+    return "n/a (too few calls)" if growth is None else f"{growth / 1e6:+.2f}"
+
+
+SCENARIO = Scenario(
+    help="Resident memory of a variant in a process of its own: its end, peak and growth.",
+    run=_run,
+    batch_sizes=(1,),
+    row=MemoryRow,
+    columns={
+        "calls": number("calls", ",d"),
+        "resident MB": megabytes("rss_bytes"),
+        "peak MB": megabytes("peak_rss_bytes"),
+        "MB per 100,000 calls": _growth,
+    },
+    metrics={
+        "rss": metrics.RSS,
+        "peak": metrics.memory_bytes("peak_rss_bytes"),
+        "growth": metrics.memory_bytes("growth_bytes_per_100k_calls"),
+    },
+)
+
+
 def main() -> None:
-    """Call until the budget is spent, printing readings that are evenly spaced in time."""
+    """Call until the budget is spent, and print readings that are evenly spaced in time."""
     import psutil
 
     bundle, target, precision, batch, budget_s = sys.argv[1:]
@@ -107,7 +149,7 @@ def main() -> None:
 
 
 def _peak_bytes(info: Any) -> int:
-    """The process' highest resident set so far; the present one where the system keeps none."""
+    """Return the process' highest resident set so far."""
     if sys.platform == "win32":
         return int(info.peak_wset)
     import resource

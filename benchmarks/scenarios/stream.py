@@ -1,8 +1,8 @@
-"""A camera at a fixed rate: which frames are answered in time, and how old they are by then.
+"""Scenario ``stream``: a camera at a fixed rate; frames answered in time, and their age.
 
-After the constant stream of MLPerf Automotive (fixed arrival rate, p99.9), with what a driver
-monitor does to it: **the latest frame wins**. An engine that becomes free takes the newest frame
-that has arrived; older ones that wait are dropped, never queued.
+Follows the constant stream of MLPerf Automotive (fixed arrival rate, p99.9), with the policy of a
+driver monitor: **the latest frame wins**. A free engine takes the newest frame that has arrived;
+older waiting frames are dropped, never queued.
 """
 
 from __future__ import annotations
@@ -10,29 +10,61 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fer_edge import InputError
-from fer_edge.benchmarks.measure.rows import percentiles
+from fer_edge.benchmarks.fields import Count, Row
+from fer_edge.benchmarks.job import Job
+from fer_edge.benchmarks.machine import energy
+from fer_edge.benchmarks.measure import metrics
+from fer_edge.benchmarks.measure.cells import P50, P99, P99_9, number
+from fer_edge.benchmarks.measure.rows import Percentiles, percentiles
 from fer_edge.benchmarks.measure.timing import Call, Samples
+from fer_edge.benchmarks.scenarios.base import Scenario
 
 _NS = 1_000_000_000
+_WARM_UP = 10
+"""Calls before the first frame."""
 
 POLICY = (
-    "Stream: frame k arrives at start + k/hz; the latest frame wins, older ones that wait are "
+    "Stream: frame k arrives at start + k/hz; the latest frame wins, older waiting frames are "
     "dropped. Age runs from a frame's arrival to its answer. A frame misses its deadline (one "
-    "period unless set) when its answer comes later than that or never. Jitter is the standard "
+    "period unless set) if its answer comes later or never. Jitter is the standard "
     "deviation of the time between answers. Percentiles are of the age of answered frames. "
     "Variants run one after the other."
 )
 
 
+class StreamRow(Row, Percentiles, energy.Energy):
+    """Row of a variant and a number of cameras."""
+
+    hz: Annotated[float, "Frames per second of each camera."]
+    deadline_ms: Annotated[float, "Deadline in ms from a frame's arrival to its answer."]
+    frames: Annotated[Count, "Frames that arrived."]
+    missed: Annotated[Count, "Frames answered after the deadline, or dropped."]
+    miss_rate: Annotated[float, "Share (0..1) of the frames that were missed."]
+    dropped: Annotated[Count, "Frames replaced by a newer one before a call took them."]
+    drop_rate: Annotated[float, "Share (0..1) of the frames that were dropped."]
+    jitter_ms: Annotated[float | None, "Standard deviation of the time between answers in ms."]
+    age_max_ms: Annotated[float | None, "Largest age of a frame when it was answered, in ms."]
+    busy: Annotated[float, "Share (0..1) of the time in which a call ran."]
+
+
 @dataclass(frozen=True)
 class Answered:
-    """The frames that were answered out of ``frames``, times in ns since the first arrival."""
+    """Answered frames of a stream.
+
+    Attributes:
+        frames: Frames that arrived.
+        period_ns: Time between two arrivals in ns.
+        index: Number of each answered frame, int64 ``[N]``.
+        begun_ns: Start of each call in ns since the first arrival, int64 ``[N]``.
+        done_ns: End of each call in ns since the first arrival, int64 ``[N]``.
+    """
 
     frames: int
     period_ns: float
@@ -42,12 +74,28 @@ class Answered:
 
     @property
     def arrival_ns(self) -> npt.NDArray[np.int64]:
+        """Arrival of each answered frame in ns since the first arrival."""
         return np.asarray(np.rint(self.index * self.period_ns), np.int64)
 
     @property
     def age_ns(self) -> npt.NDArray[np.int64]:
-        """Of each answered frame when its answer is there."""
+        """Age in ns of each answered frame when its call ended."""
         return self.done_ns - self.arrival_ns
+
+
+def _run(job: Job) -> dict[str, Any]:
+    rows: list[StreamRow] = []
+    for run in job.runs("stream"):
+        frames = max(int(run.budget_s * job.hz), 2)
+        call = partial(run.predictor.predict_batch, run.crops)
+        for _ in range(_WARM_UP):
+            call()
+        step = partial(job.step, f"{run.variant} x {run.batch} at {job.hz:g} Hz")
+        before = energy.counters()
+        answered = run_stream(call, job.hz, frames, step=step)
+        spent_j = energy.joules(before, energy.counters())
+        rows.append(stream_row(run.variant, run.batch, job.hz, answered, job.deadline_ms, spent_j))
+    return {"rows": rows, "method": f"{POLICY} {energy.METHOD}"}
 
 
 def run_stream(
@@ -59,9 +107,23 @@ def run_stream(
     sleep_s: Callable[[float], None] = time.sleep,
     step: Callable[[int, int], None] = lambda done, total: None,
 ) -> Answered:
-    """Feed ``frames`` frames at ``hz`` to ``call``; each arrival is on an absolute schedule.
+    """Feed frames to a callable on an absolute schedule.
 
-    Sleeping late or answering late never moves a later arrival. now_ns: a monotonic clock.
+    A late wake-up or answer never moves a later arrival.
+
+    Args:
+        call: Callable to time.
+        hz: Frames per second, above 0 and at most 10,000.
+        frames: Number of frames.
+        now_ns: Monotonic clock in ns.
+        sleep_s: Sleeps for seconds.
+        step: Progress callback.
+
+    Returns:
+        The answered frames.
+
+    Raises:
+        InputError: The rate is out of range.
     """
     if not 0 < hz <= 10_000:
         raise InputError(f"expected a rate between 0 and 10,000 Hz, got {hz:g}")
@@ -73,10 +135,10 @@ def run_stream(
         arrival = start + round(following * period_ns)
         while (wait := arrival - now_ns()) > 0:
             sleep_s(wait / _NS)
-        # The newest of those that have arrived; the camera stops after the last frame.
+        # Take the newest frame that has arrived; the camera stops after the last one.
         begun = now_ns()
         newest = min(int((begun - start) / period_ns), frames - 1)
-        # Rounding: a frame whose arrival was slept for has arrived.
+        # Rounding must not undo the arrival that the loop has just waited for.
         newest = max(newest, following)
         call()
         answered.append((newest, begun - start, now_ns() - start))
@@ -87,9 +149,23 @@ def run_stream(
 
 
 def stream_row(
-    variant: str, cameras: int, hz: float, answered: Answered, deadline_ms: float | None = None
-) -> dict[str, Any]:
-    """Figures of one stream; see POLICY. deadline_ms: from arrival to answer, None is a period."""
+    variant: str,
+    cameras: int,
+    hz: float,
+    answered: Answered,
+    deadline_ms: float | None = None,
+    energy_j: float | None = None,
+) -> StreamRow:
+    """Return the row of a stream; see POLICY.
+
+    Args:
+        variant: Name, ``TARGET/PRECISION``.
+        cameras: Cameras that tick together.
+        hz: Frames per second of each camera.
+        answered: Result of ``run_stream``.
+        deadline_ms: Milliseconds from a frame's arrival to its answer; None means one period.
+        energy_j: Joules spent.
+    """
     deadline_ns = answered.period_ns if deadline_ms is None else deadline_ms * 1e6
     age_ns = answered.age_ns
     on_time = int((age_ns <= deadline_ns).sum())
@@ -107,4 +183,32 @@ def stream_row(
         "jitter_ms": float(np.std(np.diff(answered.done_ns))) / 1e6 if len(age_ns) > 1 else 0.0,
         "age_max_ms": float(age_ns.max()) / 1e6,
         "busy": float((answered.done_ns - answered.begun_ns).sum() / max(answered.done_ns[-1], 1)),
+        "faces": len(age_ns) * cameras,
+        "energy_j": energy_j,
     }
+
+
+SCENARIO = Scenario(
+    help="A camera at a fixed rate: frames answered in time, and their age.",
+    run=_run,
+    batch_sizes=(1,),
+    row=StreamRow,
+    columns={
+        "Hz": number("hz", "g"),
+        "frames": number("frames", ",d"),
+        "missed": number("miss_rate", ".2%"),
+        "dropped": number("drop_rate", ".2%"),
+        "jitter ms": number("jitter_ms", ".3f"),
+        "age p50 ms": P50,
+        "p99 ms": P99,
+        "p99.9 ms": P99_9,
+        "max ms": number("age_max_ms", ".3f"),
+    },
+    metrics={
+        **metrics.PERCENTILES,
+        "jitter": metrics.milliseconds("jitter_ms"),
+        "age": metrics.milliseconds("age_max_ms"),
+        "misses": metrics.share("miss_rate"),
+        "drops": metrics.share("drop_rate"),
+    },
+)

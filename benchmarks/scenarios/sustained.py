@@ -1,49 +1,78 @@
-"""One minute's speed is not thirty minutes': the first minute against the last, with the clocks."""
+"""Scenario ``sustained``: the first minute of a long run against the last, with the clocks."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from functools import partial
-from typing import Any
+from typing import Annotated, Any, NotRequired, TypedDict
 
 import numpy as np
 
+from fer_edge.benchmarks.fields import ClockMhz, Ratio, Row, TemperatureC
 from fer_edge.benchmarks.job import Job
 from fer_edge.benchmarks.machine import energy
 from fer_edge.benchmarks.machine.environment import clock_mhz, temperature_c
-from fer_edge.benchmarks.machine.nvml import gpus
+from fer_edge.benchmarks.machine.nvml import GpuReading, gpus
+from fer_edge.benchmarks.measure import cells, metrics
+from fer_edge.benchmarks.measure.cells import P99, ReportRow, number
 from fer_edge.benchmarks.measure.percentile_ratio import percentile_ratio
-from fer_edge.benchmarks.measure.rows import percentiles
+from fer_edge.benchmarks.measure.rows import Percentiles, percentiles
 from fer_edge.benchmarks.measure.timing import Call, Samples
+from fer_edge.benchmarks.scenarios.base import Scenario
 
 _END_S = 60.0
-"""Length of the two ends that are compared; a third of the run where it is shorter than that."""
+"""Seconds of the two ends that are compared; a third of a run shorter than three minutes."""
 _POINTS = 120
 """Points of the timeline: one for each 15 s of half an hour."""
 
 METHOD = (
     "Sustained: calls without a pause; the median of the last minute over that of the first (of "
     "thirds in a run under three minutes), with a 95 % interval. Clocks and temperatures, the "
-    "system's and an NVIDIA GPU's, are read once for each point of the timeline, where told."
+    "system's and an NVIDIA GPU's, are read once for each point of the timeline, if available."
 )
 
 
-def sustained(job: Job) -> dict[str, Any]:
-    """One row for each variant and batch size, one after the other, the budget shared."""
-    rows = []
-    for batch in job.batch_sizes:
-        crops = job.crops(batch)
-        for name, predictor in job.predictors.items():
-            call = partial(predictor.predict_batch, crops)
-            seen = partial(job.step, f"sustained {name}")
-            before = energy.counters()
-            run = run_sustained(call, job.budget_s / len(job.predictors), step=seen)
-            spent_j = energy.joules(before, energy.counters())
-            faces = run["samples"] * batch
-            row = {"variant": name, "batch": batch, "faces": faces, "energy_j": spent_j}
-            rows.append({**row, **run})
+class TimelinePoint(TypedDict):
+    """Part of the run."""
+
+    at_s: Annotated[float, "Seconds since the start."]
+    median_ms: Annotated[float, "Median latency of this part in ms."]
+    clock_mhz: ClockMhz
+    temperature_c: TemperatureC
+    gpus: NotRequired[Annotated[list[GpuReading], "NVIDIA GPUs, in NVML's order."]]
+
+
+class Sustained(Percentiles):
+    """Figures of a long run."""
+
+    duration_s: Annotated[float, "Length of the run in seconds."]
+    end_s: Annotated[float, "Length of the first part and of the last part in seconds."]
+    first_p50_ms: Annotated[float, "Median latency of the first part in ms."]
+    last_p50_ms: Annotated[float, "Median latency of the last part in ms."]
+    last_over_first: Ratio
+    timeline: list[TimelinePoint]
+
+
+class SustainedRow(Row, Sustained, energy.Energy):
+    """Row of a variant at one batch size."""
+
+
+def _run(job: Job) -> dict[str, Any]:
+    rows: list[SustainedRow] = []
+    for run in job.runs("sustained"):
+        call = partial(run.predictor.predict_batch, run.crops)
+        before = energy.counters()
+        figures = run_sustained(call, run.budget_s, step=run.step)
+        rows.append(
+            {
+                "variant": run.variant,
+                "batch": run.batch,
+                "faces": figures["samples"] * run.batch,
+                "energy_j": energy.joules(before, energy.counters()),
+                **figures,
+            }
+        )
     return {"rows": rows, "method": f"{METHOD} {energy.METHOD}"}
 
 
@@ -53,13 +82,20 @@ def run_sustained(
     *,
     now_ns: Callable[[], int] = time.perf_counter_ns,
     step: Callable[[int, int], None] = lambda done, total: None,
-) -> dict[str, Any]:
-    """Call for ``duration_s`` and tell how the latency moved; see METHOD."""
+) -> Sustained:
+    """Call without a pause and compare both ends of the run; see METHOD.
+
+    Args:
+        call: Callable to time.
+        duration_s: Seconds to call for; at least 120 calls are made.
+        now_ns: Monotonic clock in ns.
+        step: Progress callback.
+    """
     began = now_ns()
     every_ns = round(duration_s * 1e9 / _POINTS)
     ns: list[int] = []
     ends: list[int] = []
-    timeline: list[dict[str, Any]] = []
+    timeline: list[TimelinePoint] = []
     for point in range(_POINTS):
         until = began + (point + 1) * every_ns
         first = len(ns)
@@ -77,18 +113,18 @@ def run_sustained(
                 "median_ms": float(np.median(ns[first:])) / 1e6,
                 "clock_mhz": clock_mhz(),
                 "temperature_c": temperature_c(),
-                "gpus": [asdict(gpu) for gpu in gpus()],
+                "gpus": gpus(),
             }
         )
         step(point + 1, _POINTS)
-    taken, at_s = np.array(ns, np.int64), np.array(ends) / 1e9
+    latencies, at_s = np.array(ns, np.int64), np.array(ends) / 1e9
     end_s = min(_END_S, float(at_s[-1]) / 3)
-    first_part, last_part = taken[at_s <= end_s], taken[at_s >= at_s[-1] - end_s]
+    first_part, last_part = latencies[at_s <= end_s], latencies[at_s >= at_s[-1] - end_s]
     if not len(first_part):  # one call outlasted a third of the run
-        first_part = taken[:1]
+        first_part = latencies[:1]
     ratio, low, high = percentile_ratio(last_part, first_part, 50)
     return {
-        **percentiles(Samples(taken)),
+        **percentiles(Samples(latencies)),
         "duration_s": float(at_s[-1]),
         "end_s": end_s,
         "first_p50_ms": float(np.median(first_part)) / 1e6,
@@ -96,3 +132,28 @@ def run_sustained(
         "last_over_first": {"ratio": ratio, "low": low, "high": high},
         "timeline": timeline,
     }
+
+
+def ends(row: ReportRow, key: str, *, gpu: bool = False) -> str:
+    """Return the cell of a sensor at the start and the end; gpu: of the first GPU."""
+    points = [row["timeline"][i] for i in (0, -1)]
+    first, last = (point["gpus"][0][key] if gpu else point[key] for point in points)
+    return "n/a" if first is None or last is None else f"{first:.0f} to {last:.0f}"
+
+
+SCENARIO = Scenario(
+    help="Calls without a pause: the first minute against the last, with clocks and temperatures.",
+    run=_run,
+    batch_sizes=(1,),
+    row=SustainedRow,
+    columns={
+        "minutes": lambda row: f"{row['duration_s'] / 60:.1f}",
+        "first p50 ms": number("first_p50_ms", ".3f"),
+        "last p50 ms": number("last_p50_ms", ".3f"),
+        "last/first": lambda row: cells.ratio(row["last_over_first"]),
+        "p99 ms": P99,
+        "MHz": partial(ends, key="clock_mhz"),
+        "C": partial(ends, key="temperature_c"),
+    },
+    metrics=metrics.PERCENTILES,
+)

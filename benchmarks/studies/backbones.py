@@ -24,9 +24,9 @@ from fer_edge.atomic import write_file
 from fer_edge.benchmarks.job import CROP_PX
 from fer_edge.benchmarks.machine.environment import environment, machine, noise_note
 from fer_edge.benchmarks.measure.timing import Call, Samples, interleaved, ratio_interval
+from fer_edge.benchmarks.references.baselines import TORCH_COMPILE, TORCH_EAGER
 from fer_edge.benchmarks.references.in_torch import in_torch
 from fer_edge.benchmarks.references.vendor_tools import ARITHMETIC, benchmark_app
-from fer_edge.benchmarks.scenarios.registry import TORCH_COMPILE, TORCH_EAGER
 from fer_edge.benchmarks.studies.peak import operations, peak_per_s
 from fer_edge.page import markdown_table
 from fer_edge.training.checkpoint import load_checkpoint
@@ -92,7 +92,7 @@ def rows(bundle: Path, checkpoint: Path) -> list[list[str]]:
         if precision in peaks:
             share = f"{count / (p50_ms / 1e3) / statistics.median(peaks[precision]):.0%}"
         its_ms = statistics.median(app[name]) if name in app else None
-        agreement = variants[name].parity.get("agreement") if name in variants else None
+        parity = variants[name].parity if name in variants else None
         found.append(
             [
                 bundle.stem,
@@ -105,7 +105,7 @@ def rows(bundle: Path, checkpoint: Path) -> list[list[str]]:
                 "" if its_ms is None else f"{its_ms:.2f}",
                 "" if its_ms is None else f"{p50_ms / its_ms:.2f}x",
                 share,
-                "" if agreement is None else f"{agreement:.2%}",
+                "" if parity is None or parity.agreement is None else f"{parity.agreement:.2%}",
             ]
         )
     return found

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from fer_edge.benchmarks.scenarios.base import names as scenario_names
 from fer_edge.cli.options import (
     PATH,
     batch_sizes_option,
@@ -20,12 +21,8 @@ from fer_edge.cli.options import (
     write_out,
 )
 from fer_edge.errors import DataError, LimitError
-from fer_edge.shipped import DEFAULT_CHECKPOINT
 
-SCENARIOS = (
-    *("batch", "single", "stream", "multistream", "offline"),
-    *("sustained", "contended", "memory", "coldstart"),
-)
+SCENARIOS = scenario_names()
 
 
 class _Bench(click.Group):
@@ -150,19 +147,13 @@ def run(
     from fer_edge.progress import progress
 
     limits = None if budget is None else parse_budget(budget, scenario, with_data=data is not None)
-    target, precision = _restriction(target), _restriction(precision)
-    # A single variant or a long stream must not share its time with torch unless asked to.
-    complete = scenario == "batch" and target is None and precision is None
-    complete |= against == "torch.compile"
-    if bundle is None and checkpoint is None and complete and _has_torch():
-        checkpoint = DEFAULT_CHECKPOINT
     with progress() as (_, step):
         report = measure(
             bundle,
             batch_sizes,
             scenario=scenario,
-            target=target,
-            precision=precision,
+            target=_restriction(target),
+            precision=_restriction(precision),
             checkpoint=checkpoint,
             against=against,
             data=data,
@@ -238,9 +229,3 @@ def compare(
         raise LimitError("; ".join(report["alarms"]))
     if limits and (missing := [*report["unjudged"], *report["only_old"]]):
         raise DataError("cannot be judged: " + "; ".join(missing))
-
-
-def _has_torch() -> bool:
-    import importlib.util
-
-    return importlib.util.find_spec("torch") is not None

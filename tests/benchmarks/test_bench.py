@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import torch
@@ -15,11 +16,11 @@ from torch._inductor.utils import fresh_cache
 from fer_edge.backends.fake import write_fake_bundle
 from fer_edge.benchmarks.bench import bench
 from fer_edge.benchmarks.measure.timing import MIN_SAMPLES
+from fer_edge.benchmarks.references.baselines import TORCH_EAGER
 from fer_edge.benchmarks.reports.terminal import print_table
-from fer_edge.benchmarks.scenarios.registry import BASELINES, SCENARIOS, cold_start
-from fer_edge.cli.bench import SCENARIOS as COMMAND_SCENARIOS
-from fer_edge.errors import BundleError, EngineError, FerEdgeError, InputError, TargetError
+from fer_edge.errors import BundleError, EngineError, InputError, TargetError
 from fer_edge.labels import EMOTIONS
+from fer_edge.shipped import DEFAULT_CHECKPOINT
 from fer_edge.training.checkpoint import Checkpoint, save_checkpoint
 from fer_edge.training.models.network import ExpressionNet, InputSpec, ModelSpec
 
@@ -88,15 +89,6 @@ def test_filters_leave_the_rest_alone(
         bench(bundle, (1,), precision="int8")
 
 
-def test_an_unknown_scenario_is_a_sentence(fake_bundle: Path) -> None:
-    with pytest.raises(InputError, match=r"multistream.*'race'"):
-        bench(fake_bundle, scenario="race")
-
-
-def test_the_command_line_offers_the_scenarios_that_there_are() -> None:
-    assert set(COMMAND_SCENARIOS) == set(SCENARIOS)
-
-
 def test_a_variant_that_cannot_run_here_is_said_to_be_refused(
     fake_bundle: Path, with_foreign_variant: Callable[[Path], Path]
 ) -> None:
@@ -120,10 +112,10 @@ def test_a_checkpoint_is_the_baseline_that_variants_are_compared_with(
 ) -> None:
     report = bench(fake_bundle, (1,), checkpoint=checkpoint, budget_s=1)
     rows = {row["variant"]: row for row in report["rows"]}
-    assert set(rows) == {"fake/fp32", BASELINES[0]}
-    speedup = rows["fake/fp32"]["speedup"][BASELINES[0]]
+    assert set(rows) == {"fake/fp32", TORCH_EAGER}
+    speedup = rows["fake/fp32"]["speedup"][TORCH_EAGER]
     assert speedup["low"] <= speedup["ratio"] <= speedup["high"]
-    assert "speedup" not in rows[BASELINES[0]]
+    assert "speedup" not in rows[TORCH_EAGER]
     json.dumps(report, allow_nan=False)
 
 
@@ -131,8 +123,8 @@ def test_a_checkpoint_is_the_baseline_that_variants_are_compared_with(
 def test_torch_compile_takes_its_turns(fake_bundle: Path, checkpoint: Path) -> None:
     report = bench(fake_bundle, (1,), checkpoint=checkpoint, against="torch.compile", budget_s=1)
     rows = {row["variant"]: row for row in report["rows"]}
-    assert set(rows) == {"fake/fp32", BASELINES[0], "torch.compile"}
-    assert set(rows["fake/fp32"]["speedup"]) == {BASELINES[0], "torch.compile"}
+    assert set(rows) == {"fake/fp32", TORCH_EAGER, "torch.compile"}
+    assert set(rows["fake/fp32"]["speedup"]) == {TORCH_EAGER, "torch.compile"}
 
 
 def test_torch_compile_needs_a_checkpoint_and_a_compiler(
@@ -146,6 +138,32 @@ def test_torch_compile_needs_a_checkpoint_and_a_compiler(
         bench(fake_bundle, (1,), checkpoint=checkpoint, against="torch.compile", budget_s=0.1)
 
 
+@pytest.mark.parametrize(
+    ("options", "measured"),
+    [
+        ({}, True),
+        ({"against": "torch.compile", "target": "openvino"}, True),
+        ({"target": "openvino"}, False),
+        ({"precision": "fp32"}, False),
+        ({"scenario": "single"}, False),
+    ],
+)
+def test_the_shipped_checkpoint_is_the_default_of_a_complete_batch_run(
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, str], measured: bool
+) -> None:
+    """Everything is opened and nothing is timed."""
+    checkpoints = []
+
+    def references(checkpoint: Path | None, against: str | None, size_px: int) -> NoReturn:
+        checkpoints.append(checkpoint)
+        raise EngineError("enough")
+
+    monkeypatch.setattr("fer_edge.benchmarks.bench._references", references)
+    with pytest.raises(EngineError, match="enough"):
+        bench(**options)
+    assert checkpoints == [DEFAULT_CHECKPOINT if measured else None]
+
+
 @pytest.mark.parametrize("sizes", [(), (0,), (1, -8)])
 def test_batch_sizes_have_to_be_positive(fake_bundle: Path, sizes: tuple[int, ...]) -> None:
     with pytest.raises(InputError, match="at least 1"):
@@ -156,17 +174,3 @@ def test_a_damaged_bundle_is_not_measured(fake_bundle: Path) -> None:
     (fake_bundle / "fake-fp32" / "answers.json").write_bytes(b"{}")
     with pytest.raises(BundleError):
         bench(fake_bundle, (1,), budget_s=0.1)
-
-
-def test_a_cold_start_tells_its_parts(fake_bundle: Path) -> None:
-    start = cold_start(fake_bundle, "fake/fp32")
-    assert set(start) == {"total_s", "import_s", "load_s", "first_answer_s", "rss_bytes"}
-    assert all(value > 0 for value in start.values())
-    assert start["total_s"] > start["import_s"] + start["load_s"] + start["first_answer_s"]
-
-
-def test_a_cold_start_that_fails_says_why(tmp_path: Path) -> None:
-    """The engine breaks in the fresh process: its sentence, not a dump of the command line."""
-    broken = write_fake_bundle(tmp_path / "broken.fer", fail_after=0)
-    with pytest.raises(FerEdgeError, match="told to fail"):
-        cold_start(broken, "fake/fp32")

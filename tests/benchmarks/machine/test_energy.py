@@ -54,10 +54,10 @@ def test_the_report_has_millijoules_a_face_where_they_are_counted(
     monkeypatch.setattr(energy, "counters", dict)
     without = of()
     assert without["rows"][0]["energy_j"] is None
-    assert "mJ a face" not in cells(without)[0]
+    assert "mJ per face" not in cells(without)[0]
     readings = iter([{"a": (0, LIMIT)}, {"a": (3_000_000, LIMIT)}])
     monkeypatch.setattr(energy, "counters", lambda: next(readings))
     (row,) = (report := of())["rows"]
     assert row["energy_j"] == 3
     headers, (line,) = cells(report)
-    assert float(line[headers.index("mJ a face")]) == pytest.approx(3000 / row["faces"], abs=0.01)
+    assert float(line[headers.index("mJ per face")]) == pytest.approx(3000 / row["faces"], abs=0.01)

@@ -51,17 +51,19 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return plant
 
 
+def reading(energy_mj: int | None) -> GpuReading:
+    return {"name": "A GPU", "clock_mhz": 1500, "temperature_c": 60, "energy_mj": energy_mj}
+
+
 def test_clock_temperature_and_energy_are_told(planted: Callable[..., None]) -> None:
     planted(device_get_count_v2=2)
-    assert gpus() == 2 * [GpuReading("A GPU", 1500, 60, 5_000)]
-    assert environment()["gpus"][1] == {
-        "name": "A GPU", "clock_mhz": 1500, "temperature_c": 60, "energy_mj": 5_000,
-    }  # fmt: skip
+    assert gpus() == 2 * [reading(5_000)]
+    assert environment()["gpus"][1] == reading(5_000)
 
 
 def test_what_a_gpu_does_not_tell_is_none(planted: Callable[..., None]) -> None:
     planted(device_get_total_energy_consumption=Failure())
-    assert gpus() == [GpuReading("A GPU", 1500, 60, None)]
+    assert gpus() == [reading(None)]
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ import pytest
 from fer_edge.backends.fake import write_fake_bundle
 from fer_edge.benchmarks.bench import bench
 from fer_edge.benchmarks.reports.terminal import print_table
+from fer_edge.benchmarks.scenarios.base import names
 from fer_edge.benchmarks.scenarios.contended import in_turns
 from fer_edge.benchmarks.scenarios.memory import memory_figures
-from fer_edge.benchmarks.scenarios.registry import SCENARIOS
 from fer_edge.benchmarks.scenarios.sustained import run_sustained
 from fer_edge.errors import EngineError
 
@@ -119,7 +119,7 @@ def test_a_fresh_process_that_fails_says_why(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "scenario", sorted(set(SCENARIOS) - {"batch", "single", "stream", "multistream"})
+    "scenario", sorted(set(names()) - {"batch", "single", "stream", "multistream"})
 )
 def test_each_scenario_gives_a_row_and_a_table(
     fake_bundle: Path, scenario: str, capsys: pytest.CaptureFixture[str]

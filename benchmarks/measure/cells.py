@@ -1,0 +1,46 @@
+"""Text cells of figures, for the tables of a report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+ReportRow = Mapping[str, Any]
+Cell = Callable[[ReportRow], str]
+
+
+def ms(key: str, digits: int = 3) -> Cell:
+    """Return the cell of a percentile in ms, or of the samples that it lacks."""
+
+    def cell(row: ReportRow) -> str:
+        if row[key] is None:
+            return f"n/a ({row['missing'][key]:,} more samples)"
+        return f"{row[key]:.{digits}f}"
+
+    return cell
+
+
+def number(key: str, form: str) -> Cell:
+    """Return the cell of a number in the given format, for example ``,.0f``."""
+    return lambda row: format(row[key], form)
+
+
+def megabytes(key: str) -> Cell:
+    """Return the cell of a number of bytes in MB."""
+    return lambda row: f"{row[key] / 1e6:.1f}"
+
+
+def ratio(value: Mapping[str, float]) -> str:
+    """Return a ratio with its interval."""
+    return f"{value['ratio']:.3f}x ({value['low']:.3f} to {value['high']:.3f})"
+
+
+def percent(share: float | None) -> str:
+    """Return a share (0..1) in whole percent; empty for None."""
+    return "" if share is None else f"{share:.0%}"
+
+
+FACES_PER_S = number("throughput_hz", ",.0f")
+P50, P90, P95, P99, P99_9 = (
+    ms(key) for key in ("p50_ms", "p90_ms", "p95_ms", "p99_ms", "p99_9_ms")
+)

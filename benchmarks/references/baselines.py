@@ -1,0 +1,24 @@
+"""Baselines: names of the references that every variant is compared with, and the speed-ups."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from fer_edge.benchmarks.fields import Ratio
+from fer_edge.benchmarks.measure.timing import Samples, ratio_interval
+
+TORCH_EAGER = "torch eager fp32"
+TORCH_COMPILE = "torch.compile"
+BASELINES = (TORCH_EAGER, "onnxruntime/fp32")
+
+
+def speedups(
+    name: str, samples: Mapping[str, Samples], references: Collection[str] = ()
+) -> dict[str, Ratio]:
+    """Return the median of each baseline over the median of ``name``, with intervals."""
+    ratios: dict[str, Ratio] = {}
+    for baseline in sorted({*BASELINES, *references} & set(samples)):
+        if baseline != name:
+            ratio, low, high = ratio_interval(samples[baseline], samples[name])
+            ratios[baseline] = {"ratio": ratio, "low": low, "high": high}
+    return ratios

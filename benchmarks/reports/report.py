@@ -1,0 +1,44 @@
+"""Form of a report of ``fer-edge bench``."""
+
+from __future__ import annotations
+
+from typing import Annotated, NotRequired, TypedDict
+
+from fer_edge.benchmarks.fields import Count, Row
+from fer_edge.benchmarks.machine.environment import Environment, Noise
+from fer_edge.benchmarks.references.loadgen import LoadgenRow
+from fer_edge.benchmarks.reports.budget import Judgement
+
+SCHEMA = 2
+"""Number of the report's form. 2: percentiles of the steady state; rows carry their samples."""
+
+
+class BundleId(TypedDict):
+    """Measured bundle."""
+
+    path: Annotated[str, "Path as it was passed."]
+    sha256: Annotated[str, "Hash of bundle.json, which lists the hash of every file."]
+
+
+class Refused(TypedDict):
+    """Variant that does not run on this machine."""
+
+    variant: Annotated[str, "TARGET/PRECISION."]
+    reason: Annotated[str, "Reason, as a sentence."]
+
+
+class Report(TypedDict):
+    """Report of a measurement; a scenario adds its own parts."""
+
+    schema: Annotated[int, {"const": SCHEMA}]
+    scenario: str
+    bundle: BundleId
+    environment: Annotated[Environment, "Values that the system does not report are null."]
+    noise: Noise
+    note: Annotated[str | None, "Reasons to call the machine noisy, as a sentence."]
+    crop_px: Annotated[Count, "Side in pixels of the timed BGR crops."]
+    refused: list[Refused]
+    rows: Annotated[list[Row], {"minItems": 1}]
+    method: Annotated[str, "Method of the measurement."]
+    loadgen: NotRequired[Annotated[list[LoadgenRow], "Figures of MLPerf's LoadGen."]]
+    budget: NotRequired[Annotated[list[Judgement], "Limits of --budget, judged."]]

@@ -1,0 +1,65 @@
+"""A user's own function (``--against module:function``)."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from fer_edge.benchmarks.bench import bench
+from fer_edge.benchmarks.references.against import load_against
+from fer_edge.benchmarks.reports.terminal import print_table
+from fer_edge.errors import EngineError, InputError
+
+
+@pytest.fixture
+def theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A module of a stranger in the present folder."""
+    text = """
+shapes = []
+limit = 3
+def infer(batch):
+    shapes.append((batch.shape, str(batch.dtype)))
+def broken(batch):
+    raise RuntimeError("no such kernel")
+"""
+    (tmp_path / "their_engine.py").write_text(text, "utf-8")
+    (tmp_path / "their_broken_engine.py").write_text("import no_such_library", "utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "their_engine", raising=False)
+    return tmp_path
+
+
+def test_their_function_takes_turns_with_ours(theirs: Path, fake_bundle: Path) -> None:
+    report = bench(fake_bundle, (1, 4), against="their_engine:infer", budget_s=0.1)
+    assert {r["variant"] for r in report["rows"]} == {"fake/fp32", "their_engine:infer"}
+    seen = set(sys.modules["their_engine"].shapes)
+    assert seen == {((1, 48, 48, 3), "uint8"), ((4, 48, 48, 3), "uint8")}
+    assert set(report["rows"][0]["speedup"]) == {"their_engine:infer"}
+    print_table(report)
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "said"),
+    [
+        ("their_engine", InputError, "expected module:function"),
+        (":infer", InputError, "expected module:function"),
+        ("no_such_module:infer", InputError, "cannot import no_such_module"),
+        ("their_broken_engine:infer", InputError, "no_such_library"),
+        ("their_engine:limit", InputError, "found 3"),
+        ("their_engine:outfer", InputError, "found None"),
+        ("their_engine:broken", EngineError, "no such kernel"),
+    ],
+)
+def test_a_function_that_cannot_be_used_is_a_sentence(
+    theirs: Path, text: str, error: type[Exception], said: str
+) -> None:
+    with pytest.raises(error, match=said):
+        load_against(text, 48)
+
+
+def test_a_stream_has_nobody_to_take_turns_with(theirs: Path, fake_bundle: Path) -> None:
+    with pytest.raises(InputError, match="batch or single"):
+        bench(fake_bundle, scenario="stream", against="their_engine:infer", budget_s=0.1)

@@ -1,0 +1,70 @@
+"""MLPerf's LoadGen on the same variants."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from fer_edge import Predictor
+from fer_edge.backends.fake import write_fake_bundle
+from fer_edge.benchmarks.bench import bench
+from fer_edge.benchmarks.job import Job
+from fer_edge.benchmarks.references.loadgen import loadgen, read_summary
+from fer_edge.benchmarks.reports.terminal import print_table
+from fer_edge.errors import EngineError, InputError, MissingDependencyError
+
+
+@pytest.mark.parametrize(
+    ("scenario", "batch", "official", "figure"),
+    [
+        ("single", 1, "SingleStream", "p90_ms"),
+        ("single", 4, "MultiStream", "p90_ms"),
+        ("offline", 4, "Offline", "throughput_hz"),
+    ],
+)
+def test_the_official_loadgen_stands_beside_ours(
+    tmp_path: Path, scenario: str, batch: int, official: str, figure: str
+) -> None:
+    """With a fake engine of 2 ms; nothing is claimed about the time, only that it is counted."""
+    pytest.importorskip("mlperf_loadgen")
+    bundle = write_fake_bundle(tmp_path / "slow.fer", latency_ms=2)
+    logs = tmp_path / "logs"
+    report = bench(bundle, (batch,), scenario=scenario, budget_s=0.5, loadgen_logs=logs)
+    (found,) = report["loadgen"]
+    assert (found["scenario"], found["batch"]) == (official, batch)
+    assert found[figure] > 0
+    if scenario == "single":
+        assert found["p90_ms"] >= 2
+        assert found["our_p90_ms"] >= 2
+    assert (Path(found["logs"]) / "mlperf_log_detail.txt").is_file()
+    print_table(report)
+
+
+def test_an_engine_that_breaks_under_loadgen_does_not_end_the_process(tmp_path: Path) -> None:
+    pytest.importorskip("mlperf_loadgen")
+    bundle = write_fake_bundle(tmp_path / "weak.fer", latency_ms=1, fail_after=100)
+    with Predictor(bundle) as predictor:
+        job = Job(bundle, 48, {"fake/fp32": predictor}, (1,), 0.2, lambda *step: None)
+        with pytest.raises(EngineError, match="told to fail"):
+            loadgen(job, "single", tmp_path / "logs")
+
+
+def test_loadgen_has_no_constant_stream(fake_bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no constant stream"):
+        bench(fake_bundle, scenario="stream", loadgen_logs=tmp_path, budget_s=0.1)
+
+
+def test_a_missing_loadgen_is_the_line_that_installs_it(
+    fake_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "mlperf_loadgen", None)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'fer-edge\[loadgen\]'"):
+        bench(fake_bundle, scenario="single", loadgen_logs=tmp_path, budget_s=0.1)
+
+
+def test_an_invalid_summary_is_called_so() -> None:
+    text = "Scenario : Offline\nSamples per second: 12.5\nResult is : INVALID\n"
+    found = read_summary(text)
+    assert (found["valid"], found["throughput_hz"], found["p90_ms"]) == (False, 12.5, None)
