@@ -32,6 +32,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         "results/model-card.md": (ROOT / "fer_edge/models/MODEL_CARD.md").read_text("utf-8"),
         "results/model-card.png": (ROOT / "fer_edge/models/model-card.png").read_bytes(),
     }
+    if files.get_file_from_path("reference/bundle-format.md") is None:
+        pages["reference/bundle-format.md"] = "# Bundle format\n\nTo be written.\n"
     for uri, content in pages.items():
         files.append(File.generated(config, uri, content=content))
     return files
