@@ -1,0 +1,91 @@
+"""Epochs and phases end early, and a loss that is not finite ends the run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fer_edge.errors import TrainingError
+from fer_edge.training.checkpoint import load_checkpoint
+from fer_edge.training.config.schema import Fit, Phase, Recipe
+from fer_edge.training.loop.dataset import FaceDataset
+from fer_edge.training.loop.train import train
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_best(
+    helpers: Any,
+    recipe: Recipe,
+    few_faces: Path,
+    finished: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Targets turn NaN in epoch 2; once they are finite again, the run goes on from epoch 1."""
+    plain, broken = FaceDataset.__getitem__, False
+
+    def item(self: FaceDataset, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        pixels, target = plain(self, index)
+        return pixels, target * float("nan") if broken else target
+
+    def step(what: str, done: int, total: int) -> None:
+        nonlocal broken
+        broken = broken or (what == "epoch 1/3" and done == total)
+
+    monkeypatch.setattr(FaceDataset, "__getitem__", item)
+    run = tmp_path / "run"
+    with pytest.raises(TrainingError, match="not finite in epoch 2") as caught:
+        train(recipe, few_faces, run, say=helpers.quiet, step=step)
+    assert str(run / "best") in str(caught.value)
+    assert load_checkpoint(run / "best").facts["epoch"] == 1
+    assert helpers.rows(run) == helpers.rows(finished.folder)[:1]
+    broken = False
+    train(recipe, few_faces, run, resume=True, say=helpers.quiet)
+    assert helpers.files(run / "best") == helpers.files(finished.best)
+
+
+def test_no_best_epoch_is_promised_where_there_is_none(
+    helpers: Any, recipe: Recipe, few_faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = FaceDataset.__getitem__
+    nan = float("nan")
+    monkeypatch.setattr(
+        FaceDataset, "__getitem__", lambda s, i: (plain(s, i)[0], s.targets[i] * nan)
+    )
+    with pytest.raises(TrainingError, match="not finite in epoch 1") as caught:
+        train(recipe, few_faces, tmp_path / "run", say=helpers.quiet)
+    assert "best epoch so far" not in str(caught.value)
+    assert not (tmp_path / "run" / "best").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("patience", "confirm"), [(1, 0), (2, 0), (1, 1)])
+def test_a_run_stops_after_epochs_without_a_better_one(
+    helpers: Any, recipe: Recipe, few_faces: Path, tmp_path: Path, patience: int, confirm: int
+) -> None:
+    """Eight held-out faces and a high rate: a score that jumps about."""
+    fit = Fit(15, 16, 0.03, optimizer="adamw", patience=patience, confirm=confirm, workers=0)
+    said: list[str] = []
+    train(replace(recipe, fit=fit), few_faces, tmp_path / "run", say=said.append)
+    losses = [row["held_calibrated_nll"] for row in helpers.rows(tmp_path / "run")]
+    assert len(losses) < 15
+    assert len(losses) - 1 - losses.index(min(losses)) == patience + confirm
+    assert any("more to confirm" in sentence for sentence in said) == (confirm > 0)
+    assert any("stopping early" in sentence for sentence in said)
+
+
+def test_a_phase_that_stops_early_gives_way_to_the_next(
+    helpers: Any, recipe: Recipe, few_faces: Path, tmp_path: Path
+) -> None:
+    """The best epoch may be in any phase; patience begins anew in each."""
+    fit = Fit(
+        20, 16, 0.03, optimizer="adamw", patience=1, workers=0, then=(Phase("head", 2, 1e-3),)
+    )
+    train(replace(recipe, fit=fit), few_faces, tmp_path / "run", say=helpers.quiet)
+    found = [row["phase"] for row in helpers.rows(tmp_path / "run")]
+    assert found.count(1) < 20
+    assert found.count(2) >= 1
+    assert found == sorted(found)
