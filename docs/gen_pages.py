@@ -5,13 +5,16 @@ from __future__ import annotations
 import inspect
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
+import mkdocs_click._docs as mkdocs_click
 import yaml
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
-from mkdocs.structure.nav import Navigation, Section
+from mkdocs.structure.pages import Page
 
 from fer_edge import errors
 
@@ -32,22 +35,49 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         "results/model-card.md": (ROOT / "fer_edge/models/MODEL_CARD.md").read_text("utf-8"),
         "results/model-card.png": (ROOT / "fer_edge/models/model-card.png").read_bytes(),
     }
-    if files.get_file_from_path("reference/bundle-format.md") is None:
-        pages["reference/bundle-format.md"] = "# Bundle format\n\nTo be written.\n"
     for uri, content in pages.items():
         files.append(File.generated(config, uri, content=content))
     return files
 
 
-def on_nav(nav: Navigation, config: MkDocsConfig, files: Files) -> Navigation:
-    """List every decision under Project, without naming fifty files in mkdocs.yml."""
-    del config
-    listed = {page.file.src_uri for page in nav.pages}
-    for file in files.documentation_pages():
-        if file.src_uri.startswith("decisions/") and file.src_uri not in listed:
-            file.inclusion = file.inclusion.NOT_IN_NAV
-    assert any(isinstance(item, Section) for item in nav.items)
-    return nav
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """List every decision in the navigation, without naming fifty files in mkdocs.yml."""
+    pages = ["decisions/index.md", *(f"decisions/{p.name}" for p in decision_files())]
+    project = next(item["Project"] for item in config.nav or [] if "Project" in item)
+    project[0] = {"Decisions": pages}
+    return config
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Show date and status below the title of a decision."""
+    del config, files
+    if not re.match(r"decisions/\d", page.file.src_uri):
+        return markdown
+    status = str(page.meta.pop("status"))  # the theme would draw an icon for it
+    for number in re.findall(r"\d+", status):
+        name = next(path.name for path in decision_files() if path.name.startswith(f"{number:0>4}"))
+        status = status.replace(number, f"[{number}]({name})")
+    amended = f", amended {page.meta['amended']}" if "amended" in page.meta else ""
+    line = f"*{page.meta['date']}{amended}; {status}*"
+    return re.sub(r"^(# .*)$", rf"\1\n\n{line}", markdown, count=1, flags=re.MULTILINE)
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Blank the defaults of options that have none: mkdocs-click 0.9 prints Click 8.3's marker."""
+    del page, config, files
+    return html.replace("<code>Sentinel.UNSET</code>", "")
+
+
+def describe_command(ctx: click.Context, remove_ascii_art: bool = False) -> Iterator[str]:
+    """Yield the help of a command as Markdown; Click's unwrapped paragraphs become fenced code."""
+    del remove_ascii_art
+    for paragraph in inspect.cleandoc(ctx.command.help or "").split("\n\n"):
+        marker, _, text = paragraph.partition("\n")
+        fenced = marker.strip() == "\b"
+        yield from ["```text", text, "```", ""] if fenced else [paragraph, ""]
+
+
+mkdocs_click._make_description = describe_command
 
 
 def from_root(name: str) -> str:
@@ -60,6 +90,11 @@ def from_root(name: str) -> str:
 
 
 # Decisions ---------------------------------------------------------------------------------------
+
+
+def decision_files() -> list[Path]:
+    """Return the files of all decisions, oldest first."""
+    return sorted(DECISIONS.glob("[0-9]*.md"))
 
 
 def read_decision(path: Path) -> dict[str, Any]:
@@ -80,7 +115,7 @@ def decisions_page() -> str:
         "| no. | decision | date | status |",
         "| ---: | --- | --- | --- |",
     ]
-    for path in sorted(DECISIONS.glob("[0-9]*.md")):
+    for path in decision_files():
         front = read_decision(path)
         date = (
             f"{front['date']}, amended {front['amended']}" if "amended" in front else front["date"]
@@ -114,36 +149,35 @@ def errors_page() -> str:
         tree.append("    " * len(parents) + cls.__name__ + note)
         summary = (inspect.getdoc(cls) or "").split("\n\n")[0].replace("\n", " ")
         rows.append(f"| `{cls.__name__}` | {cls.exit_code} | {summary} |")
-    return "\n".join(
-        [
-            "# Errors and exit codes",
-            "",
-            "Every error that the package raises on purpose is a `FerEdgeError`. The message says what",
-            "was expected, what came, and what to do next. Exceptions of an engine or a library are",
-            "mapped to these classes where they enter the package.",
-            "",
-            "```text",
-            *tree,
-            "```",
-            "",
-            "| class | exit code | meaning |",
-            "| --- | ---: | --- |",
-            *rows,
-            "",
-            "The command line prints the message to standard error and ends with the exit code. Code 0",
-            "is success. Code 2 is a wrong option or argument, reported by Click.",
-            "",
-            "```python",
-            "from fer_edge import FerEdgeError, Predictor",
-            "",
-            "try:",
-            '    predictor = Predictor("driver.fer")',
-            "except FerEdgeError as error:",
-            "    raise SystemExit(str(error)) from error",
-            "```",
-            "",
-        ]
-    )
+    return ERRORS.format(tree="\n".join(tree), rows="\n".join(rows))
+
+
+ERRORS = """# Errors and exit codes
+
+Every error that the package raises on purpose is a `FerEdgeError`. The message says what was
+expected, what came, and what to do next. Exceptions of an engine or a library are mapped to these
+classes where they enter the package.
+
+```text
+{tree}
+```
+
+| class | exit code | meaning |
+| --- | ---: | --- |
+{rows}
+
+The command line prints the message to standard error and ends with the exit code. Code 0 is
+success. Code 2 is a wrong option or argument, reported by Click.
+
+```python
+from fer_edge import FerEdgeError, Predictor
+
+try:
+    predictor = Predictor("driver.fer")
+except FerEdgeError as error:
+    raise SystemExit(str(error)) from error
+```
+"""
 
 
 # Recipe keys and report schema -------------------------------------------------------------------
@@ -167,17 +201,16 @@ def schema_page() -> str:
         required = "yes" if name in schema.get("required", []) else "no"
         about = str(value.get("description", value.get("const", "")))
         rows.append(f"| `{name}` | {kind} | {required} | {about} |")
-    return "\n".join(
-        [
-            "# Report schema",
-            "",
-            "`fer-edge bench -o report.json` writes JSON that follows",
-            "[report.schema.json](../benchmarks/report.schema.json) (JSON Schema, draft 2020-12).",
-            "Tests hold the report of every scenario to it.",
-            "",
-            "| key | type | required | meaning |",
-            "| --- | --- | --- | --- |",
-            *rows,
-            "",
-        ]
-    )
+    return SCHEMA.format(rows="\n".join(rows))
+
+
+SCHEMA = """# Report schema
+
+`fer-edge bench -o report.json` writes JSON that follows
+[report.schema.json](../benchmarks/report.schema.json) (JSON Schema, draft 2020-12). Tests hold the
+report of every scenario to it.
+
+| key | type | required | meaning |
+| --- | --- | --- | --- |
+{rows}
+"""
