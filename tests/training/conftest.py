@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow
 import pyarrow.parquet
@@ -12,9 +13,10 @@ import pytest
 import torch
 
 from fer_edge.labels import EMOTIONS
-from fer_edge.shipped import FACES
+from fer_edge.shipped import DEFAULT_BUNDLE, DEFAULT_CHECKPOINT, FACES
 from fer_edge.training.checkpoint import Checkpoint
 from fer_edge.training.config.schema import Augment, Data, Fit, Input, Model, Recipe
+from fer_edge.training.evaluation.evaluate import evaluate_all
 from fer_edge.training.loop.train import train
 from fer_edge.training.models.network import ExpressionNet, InputSpec, ModelSpec
 
@@ -93,3 +95,12 @@ def finished(recipe: Recipe, few_faces: Path, tmp_path_factory: pytest.TempPathF
         recipe, few_faces, folder, say=said.append, step=lambda w, d, t: steps.append((w, d, t))
     )
     return Run(folder, best, said, steps)
+
+
+@pytest.fixture(scope="session")
+def evaluation(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The shipped model in torch and in every variant that runs here, on 84 faces."""
+    data = tmp_path_factory.mktemp("evaluation") / "f-val.parquet"
+    table = pyarrow.parquet.read_table(FACES / "faces-val.parquet").to_pylist()
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(table[::4]), data)
+    return evaluate_all([DEFAULT_CHECKPOINT, DEFAULT_BUNDLE], data, target="all")

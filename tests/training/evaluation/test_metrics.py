@@ -1,22 +1,13 @@
-"""Figures against hand-computed ones, and what is fitted against what was planted."""
+"""Metrics against hand-computed ones and plain NumPy."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
-from fer_edge.training.evaluation.calibrate import (
-    ABSTAIN_TARGET_ACCURACY,
-    abstention_threshold,
-    fit_temperature,
-)
 from fer_edge.training.evaluation.metrics import ECE_BINS, metrics
 
 ABC = ("anger", "fear", "neutral")
@@ -36,9 +27,6 @@ def random_answers(seed: int, faces: int = 400, classes: int = 7) -> tuple[Float
     logits[np.arange(faces), truth] += 1.5
     exp = np.exp(logits)
     return exp / exp.sum(1, keepdims=True), truth.tolist()
-
-
-# --- metrics -------------------------------------------------------------------------------------
 
 
 def test_counts_by_hand() -> None:
@@ -144,64 +132,3 @@ def test_reliability_counts_every_face_in_one_bin() -> None:
 
 def test_one_face_is_enough() -> None:
     json.dumps(metrics(called("fear"), ["fear"], ABC), allow_nan=False)
-
-
-# --- calibration ---------------------------------------------------------------------------------
-
-
-def sampled_logits(seed: int, faces: int = 20_000) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits whose softmax is the very distribution that the truth is drawn from: T is 1."""
-    generator = torch.Generator().manual_seed(seed)
-    logits = 2 * torch.randn(faces, 7, generator=generator)
-    return logits, torch.multinomial(logits.softmax(1), 1, generator=generator)[:, 0]
-
-
-@pytest.mark.parametrize("planted", [0.3, 1.0, 3.0])
-def test_a_planted_temperature_is_found(planted: float) -> None:
-    logits, truth = sampled_logits(1)
-    assert fit_temperature(planted * logits, truth) == pytest.approx(planted, rel=0.05)
-
-
-@pytest.mark.parametrize("right", [True, False])
-def test_the_temperature_stays_in_bounds_where_the_best_one_is_extreme(right: bool) -> None:
-    logits = 5 * torch.eye(3).repeat(10, 1)
-    truth = torch.arange(3).repeat(10)
-    assert 0.05 <= fit_temperature(logits, truth if right else (truth + 1) % 3) <= 20
-
-
-def answers(confidences: Any, right: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    confidence = torch.tensor(confidences, dtype=torch.float64)
-    p = torch.stack([confidence, *[(1 - confidence) / 6] * 6], dim=1)
-    return p, 1 - torch.tensor(right, dtype=torch.int64)
-
-
-def withheld(p: torch.Tensor, threshold: float) -> torch.Tensor:
-    """What the Predictor calls uncertain."""
-    return p.max(1).values < threshold
-
-
-def test_the_threshold_is_the_lowest_that_reaches_the_accuracy() -> None:
-    """Twelve right ones, then twelve that are wrong: 15 of 24 answered, 12 of 15 right."""
-    p, truth = answers(np.linspace(0.99, 0.4, 24), [1] * 12 + [0] * 12)
-    answered = ~withheld(p, abstention_threshold(p, truth))
-    assert int(answered.sum()) == 15
-    assert float((truth == 0)[answered].double().mean()) >= ABSTAIN_TARGET_ACCURACY
-
-
-@given(
-    st.lists(st.tuples(st.floats(0.2, 0.999), st.booleans()), min_size=2, max_size=80),
-)
-def test_the_threshold_withholds_at_most_half(faces: list[tuple[float, bool]]) -> None:
-    p, truth = answers([c for c, _ in faces], [r for _, r in faces])
-    assert withheld(p, abstention_threshold(p, truth)).double().mean() <= 0.5
-
-
-@pytest.mark.parametrize("confidence", [1 / 7, 1 / 3, 0.99996])
-def test_equally_confident_answers_are_not_all_withheld(confidence: float) -> None:
-    p, truth = answers([confidence] * 10, [0] * 10)
-    assert not withheld(p, abstention_threshold(p, truth)).any()
-
-
-def test_nothing_is_withheld_where_all_answers_are_right() -> None:
-    p, truth = answers(np.linspace(0.3, 0.9, 50), [1] * 50)
-    assert not withheld(p, abstention_threshold(p, truth)).any()
