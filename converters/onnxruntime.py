@@ -9,10 +9,11 @@ from importlib.metadata import version
 import numpy as np
 import numpy.typing as npt
 
+from fer_edge.backends.onnxruntime import FACTS
 from fer_edge.converters.base import Artifact, ConversionInput, QuantizationRecipe
 from fer_edge.converters.onnx_graph.precision import RANGES, folded, has_attention, quantised
 
-PRECISIONS = ("fp32", "int8")
+PRECISIONS = FACTS.precisions
 
 
 def graph_path(graph: bytes) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fer_edge.backends.openvino import FACTS
 from fer_edge.converters.base import Artifact, ConversionInput, QuantizationRecipe
 from fer_edge.converters.onnx_graph.precision import check_rounded, has_attention, weighted_layers
 from fer_edge.converters.onnxruntime import graph_path
@@ -21,7 +22,7 @@ from fer_edge.converters.pipeline.recipe_search import ENOUGH
 from fer_edge.errors import ConversionError
 from fer_edge.telemetry import import_without_telemetry
 
-PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+PRECISIONS = FACTS.precisions
 
 _NEEDS = {"fp16": {"capability": "FP16"}, "bf16": {"capability": "BF16"}}
 

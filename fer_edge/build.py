@@ -1,4 +1,4 @@
-"""Compile, on the device, what a bundle carries as a graph only."""
+"""Compile a bundle's variants on the device that will run them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from fer_edge.backends import tensorrt
-from fer_edge.backends.base import Options
+from fer_edge.backends.base import Options, backend, targets
 from fer_edge.bundle import open_bundle
 from fer_edge.errors import TargetError
 from fer_edge.progress import Step
@@ -21,15 +20,23 @@ def build(
     *,
     step: Step | None = None,
 ) -> Iterator[str]:
-    """Compile the bundle's TensorRT variants for this GPU, one sentence for each as it is done.
+    """Compile the variants that need it for this device, and yield a sentence for each.
 
-    cache_dir: where engines are kept; None is where every Predictor looks. device: ``cuda`` or
-    ``cuda:N``. workspace_mib: GPU memory that one layer may use; None is all there is.
-    Raises BundleError; TargetError if there is nothing to compile, or no GPU or library to
-    compile for; EngineError if the compiler fails.
+    Args:
+        bundle: A ``NAME.fer`` folder; it is not changed.
+        cache_dir: Folder for the engines. None is the folder where every Predictor looks.
+        device: ``cuda`` or ``cuda:N``; None is the first GPU.
+        workspace_mib: Most GPU memory in MiB that one layer may use; None sets no limit.
+        step: Called with the compiler's progress.
+
+    Raises:
+        BundleError: The bundle is damaged.
+        TargetError: No variant is compiled on a device, or this device has no GPU or library.
+        EngineError: The compiler fails.
     """
     opened = open_bundle(bundle)
-    variants = [variant for variant in opened.variants if variant.target == "tensorrt"]
+    known = [variant for variant in opened.variants if variant.target in targets()]
+    variants = [variant for variant in known if hasattr(backend(variant.target), "build")]
     if not variants:
         raise TargetError(
             f"{opened.path} has nothing to compile on a device, "
@@ -38,7 +45,8 @@ def build(
     for variant in variants:
         started = time.monotonic()
         options = Options(device=device, cache_dir=cache_dir)
-        folder = tensorrt.build(
+        compile_variant = getattr(backend(variant.target), "build")  # noqa: B009  (optional)
+        folder = compile_variant(
             variant, opened.read(variant), options, workspace_mib=workspace_mib, step=step
         )
         if folder is None:

@@ -1,42 +1,36 @@
-"""What can run here: libraries, engines, the shipped model."""
+"""Report of what can run on this machine: engines, libraries, the shipped model."""
 
 from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from fer_edge.backends import tensorrt_compile as compiler
-from fer_edge.backends import tensorrt_cuda as cuda
-from fer_edge.errors import FerEdgeError, MissingDependencyError, TargetError
+from fer_edge.backends.base import TargetFacts, backend, offered
+from fer_edge.errors import FerEdgeError
 from fer_edge.monitor.fetch_detector import default_path
 from fer_edge.predictor import Predictor
 
-# part: (distribution, what it is for, extra)
-_PARTS = {
-    "onnxruntime": ("onnxruntime", "runs bundles on any CPU", None),
-    "openvino": ("openvino", "runs bundles on Intel CPUs, faster", "openvino"),
-    "coremltools": ("coremltools", "runs bundles on a Mac, and converts for one", "coreml"),
-    "torch": ("torch", "trains and exports", "train"),
-    "timm": ("timm", "has the backbones", "train"),
-    "onnx": ("onnx", "carries the graph to the converters", "convert"),
-    "nncf": ("nncf", "quantises for OpenVINO", "convert"),
-    "cuda-python": ("cuda-python", "talks to NVIDIA GPUs for TensorRT", "tensorrt"),
-    "psutil": ("psutil", "measures memory in bench", "bench"),
-    "rich": ("rich", "draws progress and tables", "bench"),
-    "fastapi": ("fastapi", "serves pictures and frames over HTTP", "serve"),
+# distribution: (purpose, extra)
+_LIBRARIES = {
+    "torch": ("trains and exports", "train"),
+    "timm": ("provides the backbones", "train"),
+    "onnx": ("carries the graph to the converters", "convert"),
+    "nncf": ("quantises for OpenVINO", "convert"),
+    "psutil": ("measures memory in bench", "bench"),
+    "rich": ("draws progress and tables", "bench"),
+    "fastapi": ("serves pictures and frames over HTTP", "serve"),
+    "cryptography": ("signs and verifies bundles", "sign"),
 }
 
 
 def diagnose() -> dict[str, Any]:
-    """``parts``: what is installed and what for; ``default_model``: each variant, here."""
-    parts = {}
-    for part, (distribution, purpose, extra) in _PARTS.items():
-        try:
-            parts[part] = {"ok": True, "says": f"{version(distribution)}, {purpose}"}
-        except PackageNotFoundError:
-            line = f"pip install 'fer-edge[{extra}]'" if extra else "pip install fer-edge"
-            parts[part] = {"ok": False, "says": f"not installed; {purpose}. Run: {line}"}
-    parts["tensorrt"] = _tensorrt()
+    """Return ``parts``, what is installed and its purpose, and ``default_model``, its variants.
+
+    Each part has ``ok`` and ``says``, a sentence that ends with the command that installs it.
+    """
+    parts = {target: _engine(target, facts) for target, facts in offered().items()}
+    for library, (purpose, extra) in _LIBRARIES.items():
+        parts[library] = _library(library, purpose, extra)
     parts["yunet"] = _yunet()
     try:
         with Predictor() as predictor:
@@ -46,25 +40,28 @@ def diagnose() -> dict[str, Any]:
     return {"parts": parts, "default_model": model}
 
 
+def _engine(target: str, facts: TargetFacts) -> dict[str, Any]:
+    diagnosis = getattr(backend(target), "diagnose", None)
+    if diagnosis is not None:
+        ok, says = diagnosis()
+        return {"ok": ok, "says": says}
+    library = facts.libraries[0] if facts.libraries else target
+    return _library(library, f"runs bundles on {facts.chips}", facts.extra)
+
+
+def _library(name: str, purpose: str, extra: str | None) -> dict[str, Any]:
+    try:
+        return {"ok": True, "says": f"{version(name)}, {purpose}"}
+    except PackageNotFoundError:
+        line = f"pip install 'fer-edge[{extra}]'" if extra else "pip install fer-edge"
+        return {"ok": False, "says": f"not installed; {purpose}. Run: {line}"}
+
+
 def _yunet() -> dict[str, Any]:
     path = default_path()
     if path.is_file():
         return {"ok": True, "says": f"{path}, finds faces for the monitor"}
-    says = "not there; finds faces for the monitor. Run: fer-edge detector fetch"
-    return {"ok": False, "says": says}
-
-
-def _tensorrt() -> dict[str, Any]:
-    """What it can compile for here, and whether it can run here: two different things."""
-    trt = compiler.library()
-    if trt is None:
-        missing = MissingDependencyError("tensorrt", "tensorrt")
-        return {"ok": False, "says": f"not installed; runs bundles on NVIDIA GPUs. {missing}"}
-    known = compiler.known_gpus(trt)
-    compiles = f"compiles here for {', '.join(known)}" if known else "compiles for the GPU here"
-    try:
-        gpu = cuda.gpu()
-        runs = f"runs here on {gpu.name} ({gpu.capability}, driver {gpu.driver})"
-    except TargetError as error:
-        runs = f"does not run here: {error}"
-    return {"ok": True, "says": f"{trt.__name__} {trt.__version__}, {compiles}; {runs}"}
+    return {
+        "ok": False,
+        "says": "not installed; finds faces for the monitor. Run: fer-edge detector fetch",
+    }

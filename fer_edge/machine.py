@@ -10,10 +10,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-_LIBRARIES = (
-    *("fer-edge", "numpy", "opencv-python-headless", "onnxruntime", "openvino", "torch", "timm"),
-    *("torchvision", "torchmetrics"),
-)
+from fer_edge.backends.base import engine_libraries
+
+_LIBRARIES = ("fer-edge", "numpy", "opencv-python-headless")
+_TRAINING_LIBRARIES = ("torch", "timm", "torchvision", "torchmetrics")
 
 
 def cpu_field(key: str) -> str | None:
@@ -59,5 +59,5 @@ def software() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "system": platform.platform(),
         "python": platform.python_version(),
-        "libraries": libraries(_LIBRARIES),
+        "libraries": libraries((*_LIBRARIES, *engine_libraries(), *_TRAINING_LIBRARIES)),
     }

@@ -1,11 +1,16 @@
-"""The seam between the Predictor and an engine: two functions and a session.
+"""The seam between the Predictor and an engine: facts, two functions and a session.
 
 A backend is a module ``fer_edge/backends/TARGET.py`` with
 
+``FACTS: TargetFacts``
+    Chips, precisions, libraries: all that others have to know about the target.
 ``preflight(variant, options) -> str | None``
     None if the variant can run here, or the sentence that says why not. Loads no model.
 ``load(variant, files, options) -> Session``
     The session that runs it. ``files`` holds the verified bytes by path.
+
+Two functions are optional: ``build`` compiles a variant on the device (see tensorrt.py), and
+``diagnose() -> tuple[bool, str]`` says in words what the target can do on this machine.
 """
 
 from __future__ import annotations
@@ -28,7 +33,31 @@ Batch = npt.NDArray[np.uint8]
 Outputs = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 """probabilities float32 ``[N, C]``, embedding float32 ``[N, D]``; the caller owns both."""
 
-_NOT_TARGETS = {"base"}
+
+@dataclass(frozen=True)
+class TargetFacts:
+    """Facts about one target, stated once, in its backend.
+
+    Help texts, ``fer-edge doctor``, reports, the conversion matrix and the contract suite are
+    derived from them.
+
+    Attributes:
+        chips: Processors that the target runs on, in words.
+        precisions: Precisions that it can run, the most accurate first.
+        quantised: Precisions among them that need faces for calibration.
+        extra: Extra of the package that installs the engine; None if a plain install has it.
+        libraries: Distributions of the engine, for version records.
+        modules: Top-level modules that the backend may import when it loads a variant.
+        in_tests_only: The target is a stand-in for tests, and no user is offered it.
+    """
+
+    chips: str
+    precisions: tuple[str, ...]
+    quantised: tuple[str, ...] = ()
+    extra: str | None = None
+    libraries: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
+    in_tests_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,17 +86,24 @@ class Session(Protocol):
 
 
 class Backend(Protocol):
+    FACTS: TargetFacts
+
     def preflight(self, variant: Variant, options: Options) -> str | None: ...
 
     def load(self, variant: Variant, files: Mapping[str, bytes], options: Options) -> Session: ...
 
 
+_PACKAGE = "fer_edge.backends"
+
+
 def targets() -> tuple[str, ...]:
     """Names of the targets that this version has a backend for."""
-    package = importlib.import_module("fer_edge.backends")
-    found = (module.name for module in pkgutil.iter_modules(package.__path__))
+    package = importlib.import_module(_PACKAGE)
+    modules = (module.name for module in pkgutil.iter_modules(package.__path__))
     # A target is one word: TARGET_part.py holds a part of it.
-    return tuple(sorted(name for name in found if name not in _NOT_TARGETS and "_" not in name))
+    return tuple(
+        sorted(name for name in modules if "_" not in name and __name__ != f"{_PACKAGE}.{name}")
+    )
 
 
 def backend(target: str) -> Backend:
@@ -75,3 +111,14 @@ def backend(target: str) -> Backend:
     if target not in targets():
         raise TargetError(f"unknown target {target!r}. Known: {', '.join(targets())}")
     return cast(Backend, importlib.import_module(f"fer_edge.backends.{target}"))
+
+
+def offered() -> dict[str, TargetFacts]:
+    """Return the facts of each target that users are offered, by name."""
+    facts = {target: backend(target).FACTS for target in targets()}
+    return {target: one for target, one in facts.items() if not one.in_tests_only}
+
+
+def engine_libraries() -> tuple[str, ...]:
+    """Return the distributions of all engines, for version records."""
+    return tuple(library for facts in offered().values() for library in facts.libraries)

@@ -20,9 +20,18 @@ from typing import Any
 
 import numpy as np
 
-from fer_edge.backends.base import Batch, Options, Outputs
+from fer_edge.backends.base import Batch, Options, Outputs, TargetFacts
 from fer_edge.bundle import Variant
 from fer_edge.errors import EngineError, MissingDependencyError
+
+FACTS = TargetFacts(
+    chips="Apple CPU, GPU and Neural Engine",
+    precisions=("fp32", "fp16", "int8", "pal6", "w8a8"),
+    quantised=("w8a8",),
+    extra="coreml",
+    libraries=("coremltools",),
+    modules=("coremltools",),
+)
 
 PICTURE, LABEL, PROBABILITIES, EMBEDDING = "face", "expression", "probabilities", "embedding"
 """The package's input and outputs."""

@@ -16,11 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from fer_edge.backends.base import Batch, Options, Outputs
+from fer_edge.backends.base import Batch, Options, Outputs, TargetFacts
 from fer_edge.bundle import Bundle, Variant, listed, write_bundle
 from fer_edge.errors import EngineError, InputError
 from fer_edge.labels import EMOTIONS
 from fer_edge.preprocess import CropRule
+
+FACTS = TargetFacts(chips="no chip at all", precisions=("fp32",), in_tests_only=True)
 
 _EMBEDDING_DIM = 4
 

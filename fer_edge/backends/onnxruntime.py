@@ -10,9 +10,17 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from fer_edge.backends.base import Batch, Options, Outputs
+from fer_edge.backends.base import Batch, Options, Outputs, TargetFacts
 from fer_edge.bundle import Variant
 from fer_edge.errors import EngineError
+
+FACTS = TargetFacts(
+    chips="any CPU",
+    precisions=("fp32", "int8"),
+    quantised=("int8",),
+    libraries=("onnxruntime",),
+    modules=("onnxruntime",),
+)
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 

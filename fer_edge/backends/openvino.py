@@ -12,10 +12,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.backends.base import Batch, Options, Outputs
+from fer_edge.backends.base import Batch, Options, Outputs, TargetFacts
 from fer_edge.bundle import Variant
 from fer_edge.errors import EngineError
 from fer_edge.telemetry import import_without_telemetry
+
+FACTS = TargetFacts(
+    chips="Intel and AMD CPUs",
+    precisions=("fp32", "fp16", "bf16", "int8"),
+    quantised=("int8",),
+    extra="openvino",
+    libraries=("openvino",),
+    modules=("openvino",),
+)
 
 # What the arithmetic between the layers is done in. Left alone, OpenVINO takes bf16 wherever the
 # CPU has it, and an "fp32" variant would not be one.

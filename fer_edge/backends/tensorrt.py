@@ -20,11 +20,20 @@ import numpy as np
 from fer_edge.backends import tensorrt_cache as cache
 from fer_edge.backends import tensorrt_compile as compiler
 from fer_edge.backends import tensorrt_cuda as cuda
-from fer_edge.backends.base import Batch, Options, Outputs
+from fer_edge.backends.base import Batch, Options, Outputs, TargetFacts
 from fer_edge.backends.tensorrt_compile import Profile
 from fer_edge.bundle import Variant
 from fer_edge.errors import EngineError, MissingDependencyError, TargetError
 from fer_edge.progress import Step
+
+FACTS = TargetFacts(
+    chips="NVIDIA GPUs",
+    precisions=("fp32", "fp16", "int8"),
+    quantised=("int8",),
+    extra="tensorrt",
+    libraries=("tensorrt", "tensorrt-rtx-cu12", "cuda-python"),
+    modules=("tensorrt", "tensorrt_rtx", "cuda"),
+)
 
 MAX_CALLERS = 4
 """Callers that are served at once; each has a context and buffers of its own on the GPU."""
@@ -100,6 +109,22 @@ def build(
     cache.write(plan.cached, compiled, plan.about)
     cache.write_timings(folder, plan.about, compiled.timings)
     return plan.cached
+
+
+def diagnose() -> tuple[bool, str]:
+    """Say which GPUs TensorRT compiles for on this machine, and whether it runs here."""
+    trt = compiler.library()
+    if trt is None:
+        missing = MissingDependencyError("tensorrt", FACTS.extra or "tensorrt")
+        return False, f"not installed; runs bundles on {FACTS.chips}. {missing}"
+    known = compiler.known_gpus(trt)
+    compiles = f"compiles here for {', '.join(known)}" if known else "compiles for the GPU here"
+    try:
+        gpu = cuda.gpu()
+        runs = f"runs here on {gpu.name} ({gpu.capability}, driver {gpu.driver})"
+    except TargetError as error:
+        runs = f"does not run here: {error}"
+    return True, f"{trt.__name__} {trt.__version__}, {compiles}; {runs}"
 
 
 def _plan(variant: Variant, options: Options) -> _Plan:

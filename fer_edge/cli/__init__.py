@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 import fer_edge
+from fer_edge.backends.base import offered
 from fer_edge.cli.bench import bench
 from fer_edge.cli.build import build
 from fer_edge.cli.convert import convert
@@ -41,8 +42,6 @@ _EXTRA_OF = {
     **dict.fromkeys(("psutil", "rich"), "bench"),
     **dict.fromkeys(("fastapi", "python_multipart", "prometheus_client", "uvicorn"), "serve"),
     **dict.fromkeys(("starlette", "websockets"), "serve"),
-    "openvino": "openvino",
-    "cuda": "tensorrt",
 }
 
 
@@ -66,9 +65,10 @@ class _Group(click.Group):
             ctx.exit(error.exit_code)
         except ModuleNotFoundError as error:
             name = (error.name or "").split(".")[0]
-            if name not in _EXTRA_OF:
+            extra = _EXTRA_OF.get(name) or _extra_of_engine(name)
+            if extra is None:
                 raise
-            missing = MissingDependencyError(name, _EXTRA_OF[name])
+            missing = MissingDependencyError(name, extra)
             click.echo(f"fer-edge: {missing}", err=True)
             ctx.exit(missing.exit_code)
 
@@ -79,6 +79,10 @@ class _Group(click.Group):
                 formatter.write_dl(
                     [(str(one.name), one.get_short_help_str(width)) for one in commands]
                 )
+
+
+def _extra_of_engine(module: str) -> str | None:
+    return next((facts.extra for facts in offered().values() if module in facts.modules), None)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import click
 
+from fer_edge.backends.base import offered
 from fer_edge.cli.options import (
     PATH,
     batch_sizes_option,
@@ -17,6 +19,14 @@ from fer_edge.cli.options import (
     workspace_option,
 )
 
+# The converters themselves import torch, which a help text must not.
+_TARGETS = {
+    target: facts
+    for target, facts in offered().items()
+    if importlib.util.find_spec(f"fer_edge.converters.{target}")
+}
+_PRECISIONS = list(dict.fromkeys(p for facts in _TARGETS.values() for p in facts.precisions))
+
 
 @click.command()
 @click.argument("checkpoint", type=PATH)
@@ -26,7 +36,7 @@ from fer_edge.cli.options import (
     multiple=True,
     required=True,
     metavar="NAME",
-    help="Convert for this target: coreml, onnxruntime, openvino, tensorrt, or all. Repeatable.",
+    help=f"Convert for this target: {', '.join(_TARGETS)}, or all. Repeatable.",
 )
 @click.option(
     "--precision",
@@ -35,7 +45,7 @@ from fer_edge.cli.options import (
     default=("auto",),
     show_default=True,
     metavar="NAME",
-    help="Convert to this precision: fp32, fp16, bf16, int8, pal6, w8a8, all, or auto, which "
+    help=f"Convert to this precision: {', '.join(_PRECISIONS)}, all, or auto, which "
     "keeps the Pareto front of latency and agreement. Repeatable.",
 )
 @out_option("Write this bundle, NAME.fer, or add the variants to it.", required=True)
