@@ -1,4 +1,4 @@
-"""How sure a ratio of percentiles is: a bootstrap that knows that latencies come in clumps."""
+"""Confidence intervals of ratios of latency percentiles: a moving-block bootstrap."""
 
 from __future__ import annotations
 
@@ -6,27 +6,50 @@ import numpy as np
 import numpy.typing as npt
 
 BLOCK = 24
-"""Neighbours that are drawn together: as long as a measured block (timing.interleaved)."""
+"""Neighbouring samples that are drawn together: one measured block of ``timing.interleaved``."""
 _MIN_ROUNDS, _MAX_ROUNDS = 1000, 4000
 _CELLS = 2_000_000
-"""Samples drawn at a time, so that memory stays at some 16 MB."""
+"""Samples drawn at a time: about 16 MB of memory."""
 
 Latencies = npt.NDArray[np.int64]
 
 
 def percentile_ratio(
-    new: Latencies, old: Latencies, q: float, *, confidence: float = 0.95, seed: int = 0
+    new: Latencies,
+    old: Latencies,
+    q: float,
+    *,
+    paired: bool = False,
+    confidence: float = 0.95,
+    seed: int = 0,
 ) -> tuple[float, float, float]:
-    """The q-th percentile of new over that of old, with its interval: (ratio, low, high).
+    """Return the ratio of two percentiles with its confidence interval.
 
-    Moving-block bootstrap (Künsch 1989), both drawn independently: a stall slows several calls in
-    a row, and drawing single calls would take them for independent evidence.
+    Moving-block bootstrap (Künsch 1989): a stall slows several calls in a row, so single calls are
+    no independent evidence.
+
+    Args:
+        new: Latencies of the numerator in ns, in the order they were taken.
+        old: Latencies of the denominator in ns, in the order they were taken.
+        q: Percentile, 0 to 100.
+        paired: Draw the same blocks of both. For latencies that were taken in turns
+            (``timing.interleaved``): drift that slows both alike then cancels. The longer one is
+            cut to the length of the shorter one.
+        confidence: Share (0..1) of intervals that contain the true ratio.
+        seed: Seed of the draws.
+
+    Returns:
+        ``(ratio, low, high)``.
     """
     ratio = float(np.percentile(new, q) / np.percentile(old, q))
     rng = np.random.default_rng(seed)
-    # Ten draws beyond each end of the interval, where that is affordable.
+    # Ten draws beyond each end of the interval, up to a bound on the time.
     rounds = min(max(round(20 / (1 - confidence)), _MIN_ROUNDS), _MAX_ROUNDS)
-    drawn = _drawn(new, q, rounds, rng) / _drawn(old, q, rounds, rng)
+    if paired:
+        count = min(len(new), len(old))
+        new, old = new[:count], old[:count]
+    drawn = _drawn(new, q, rounds, rng)
+    drawn /= _drawn(old, q, rounds, np.random.default_rng(seed) if paired else rng)
     tail = 50 * (1 - confidence)
     low, high = np.percentile(drawn, [tail, 100 - tail])
     return ratio, float(low), float(high)
@@ -35,16 +58,16 @@ def percentile_ratio(
 def _drawn(
     ns: Latencies, q: float, rounds: int, rng: np.random.Generator
 ) -> npt.NDArray[np.float64]:
-    """The percentile of each of the bootstrap's rounds."""
+    """Return the percentile of each round of the bootstrap."""
     block = min(BLOCK, max(len(ns) // 8, 1))
     blocks = -(-len(ns) // block)
     # Circular: the first and the last samples are drawn as often as the others.
     circle = np.concatenate([ns, ns[: block - 1]])
     offsets = np.arange(block)
-    found = []
+    percentiles = []
     each = max(_CELLS // (blocks * block), 1)
     for first in range(0, rounds, each):
         starts = rng.integers(0, len(ns), (min(each, rounds - first), blocks, 1))
         picks = (starts + offsets).reshape(len(starts), -1)[:, : len(ns)]
-        found.append(np.percentile(circle[picks], q, axis=1))
-    return np.concatenate(found)
+        percentiles.append(np.percentile(circle[picks], q, axis=1))
+    return np.concatenate(percentiles)

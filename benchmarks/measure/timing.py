@@ -1,4 +1,4 @@
-"""How a latency is measured, and which of its percentiles may be said."""
+"""Timing of calls in turns, and the samples that each percentile requires."""
 
 from __future__ import annotations
 
@@ -11,34 +11,40 @@ import numpy.typing as npt
 
 from fer_edge.benchmarks.measure.steady import steady
 
-# Least samples before a percentile may be claimed at 99 % confidence with a tolerated margin of
-# 1/20 of the tail (MLPerf Inference rules, "Number of queries"); p50 carries itself much earlier.
 MIN_SAMPLES: Mapping[float, int] = {50: 24, 90: 64, 95: 130, 99: 662, 99.9: 6636}
+"""Least samples of each percentile at 99 % confidence, with a margin of 1/20 of the tail.
+
+MLPerf Inference rules, "Number of queries"; the p50 needs far fewer.
+"""
 
 SETTLE = 3
-"""Uncounted calls at the start of a block, while the engine before goes to sleep."""
+"""Uncounted calls at the start of a block, while the previous engine's threads go to sleep."""
 
 Call = Callable[[], object]
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Latencies of one callable in nanoseconds, in the order they were taken."""
+    """Latencies of one callable.
+
+    Attributes:
+        ns: Nanoseconds in the order they were taken, int64 ``[N]``.
+    """
 
     ns: npt.NDArray[np.int64]
 
     def percentile_ms(self, q: float) -> float | None:
-        """The q-th percentile in ms, or None where too few samples support it."""
+        """Return the q-th percentile in ms, or None if it lacks samples."""
         if len(self.ns) < MIN_SAMPLES[q]:
             return None
         return float(np.percentile(self.ns, q)) / 1e6
 
     def missing(self, q: float) -> int:
-        """How many samples the q-th percentile still needs before it may be said; 0 for none."""
+        """Return the number of samples that the q-th percentile lacks."""
         return max(MIN_SAMPLES[q] - len(self.ns), 0)
 
     def throughput_hz(self, per_call: int) -> float:
-        """Items per second of wall time, all calls counted."""
+        """Return items per second of wall time; ``per_call`` items a call."""
         return per_call * len(self.ns) / (float(self.ns.sum()) / 1e9)
 
 
@@ -51,19 +57,27 @@ def interleaved(
     budget_s: float = 60.0,
     step: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Samples]:
-    """Time each callable in turn, in blocks, so that drift of the machine hits all alike.
+    """Time callables in turns, in blocks, so that drift of the machine hits all alike.
 
-    samples: calls of each that are counted at least, after warm_up uncounted ones and those before
-    the steady state (steady.METHOD), which stay in what is given. block: calls in a row (one block
-    supports a median), after SETTLE uncounted ones: engines keep threads spinning for a while after
-    a call, and would steal the cores from the next one (torch took 60 times its time when they took
-    turns call by call). budget_s: no further round starts after this; percentiles that then lack
-    samples are not given.
+    Blocks, because engines keep their threads spinning for a while after a call and take the cores
+    from the next one: torch took 60 times as long when turns changed with every call.
+
+    Args:
+        calls: Callables by name.
+        samples: Least steady samples of each (``steady.METHOD``). The samples before the steady
+            state are returned as well.
+        warm_up: Uncounted calls of each at the start.
+        block: Calls in a row, after SETTLE uncounted ones; one block supports a median.
+        budget_s: Seconds after which no further round starts.
+        step: Progress callback.
+
+    Returns:
+        Samples by name, as many of each.
     """
     for call in calls.values():
         for _ in range(warm_up):
             call()
-    taken: dict[str, list[int]] = {name: [] for name in calls}
+    latencies: dict[str, list[int]] = {name: [] for name in calls}
     deadline = time.monotonic() + budget_s
     done = 0
     while True:
@@ -73,27 +87,15 @@ def interleaved(
             for _ in range(block):
                 start = time.perf_counter_ns()
                 call()
-                taken[name].append(time.perf_counter_ns() - start)
+                latencies[name].append(time.perf_counter_ns() - start)
         done += block
         step(min(done, samples), samples)
         if time.monotonic() > deadline or (
-            done >= samples and all(_kept(values) >= samples for values in taken.values())
+            done >= samples and all(_steady(values) >= samples for values in latencies.values())
         ):
             break
-    return {name: Samples(np.array(values, np.int64)) for name, values in taken.items()}
+    return {name: Samples(np.array(values, np.int64)) for name, values in latencies.items()}
 
 
-def _kept(values: list[int]) -> int:
+def _steady(values: list[int]) -> int:
     return len(values) - steady(np.array(values, np.int64)).discard
-
-
-def ratio_interval(
-    a: Samples, b: Samples, *, rounds: int = 1000, seed: int = 0
-) -> tuple[float, float, float]:
-    """Median ratio a/b of paired samples, with a 95 % bootstrap interval: (ratio, low, high)."""
-    count = min(len(a.ns), len(b.ns))
-    rng = np.random.default_rng(seed)
-    picks = rng.integers(0, count, (rounds, count))
-    medians = np.median(a.ns[:count][picks], 1) / np.median(b.ns[:count][picks], 1)
-    low, high = np.percentile(medians, [2.5, 97.5])
-    return float(np.median(a.ns) / np.median(b.ns)), float(low), float(high)

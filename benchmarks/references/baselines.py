@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from fer_edge.benchmarks.fields import Ratio
-from fer_edge.benchmarks.measure.timing import Samples, ratio_interval
+from fer_edge.benchmarks.measure.percentile_ratio import percentile_ratio
+from fer_edge.benchmarks.measure.timing import Samples
 
 TORCH_EAGER = "torch eager fp32"
 TORCH_COMPILE = "torch.compile"
@@ -19,6 +20,8 @@ def speedups(
     ratios: dict[str, Ratio] = {}
     for baseline in sorted({*BASELINES, *references} & set(samples)):
         if baseline != name:
-            ratio, low, high = ratio_interval(samples[baseline], samples[name])
+            ratio, low, high = percentile_ratio(
+                samples[baseline].ns, samples[name].ns, 50, paired=True
+            )
             ratios[baseline] = {"ratio": ratio, "low": low, "high": high}
     return ratios

@@ -23,7 +23,8 @@ from fer_edge import Predictor, TargetError, Variant, open_bundle
 from fer_edge.atomic import write_file
 from fer_edge.benchmarks.job import CROP_PX
 from fer_edge.benchmarks.machine.environment import environment, machine, noise_note
-from fer_edge.benchmarks.measure.timing import Call, Samples, interleaved, ratio_interval
+from fer_edge.benchmarks.measure.percentile_ratio import percentile_ratio
+from fer_edge.benchmarks.measure.timing import Call, Samples, interleaved
 from fer_edge.benchmarks.references.baselines import TORCH_COMPILE, TORCH_EAGER
 from fer_edge.benchmarks.references.in_torch import in_torch
 from fer_edge.benchmarks.references.vendor_tools import ARITHMETIC, benchmark_app
@@ -114,7 +115,7 @@ def rows(bundle: Path, checkpoint: Path) -> list[list[str]]:
 def _against(whole: dict[str, Samples], baseline: str, name: str, *, interval: bool = False) -> str:
     if baseline == name or baseline not in whole:
         return ""
-    ratio, low, high = ratio_interval(whole[baseline], whole[name])
+    ratio, low, high = percentile_ratio(whole[baseline].ns, whole[name].ns, 50, paired=True)
     return f"{ratio:.2f}x ({low:.2f} to {high:.2f})" if interval else f"{ratio:.2f}x"
 
 

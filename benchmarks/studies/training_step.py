@@ -14,7 +14,8 @@ from collections.abc import Callable
 import torch
 
 from fer_edge.benchmarks.machine.environment import environment, machine, noise_note
-from fer_edge.benchmarks.measure.timing import interleaved, ratio_interval
+from fer_edge.benchmarks.measure.percentile_ratio import percentile_ratio
+from fer_edge.benchmarks.measure.timing import interleaved
 from fer_edge.training.config.recipe import load_recipe
 from fer_edge.training.config.schema import Recipe
 from fer_edge.training.models.depthwise import quicken
@@ -58,7 +59,7 @@ def main() -> int:
             f"  {name:12s} {samples.percentile_ms(50):.0f} ms a step, "
             f"{samples.throughput_hz(recipe.fit.batch):.0f} pictures/s"
         )
-    ratio, low, high = ratio_interval(taken["torch's own"], taken["quick"])
+    ratio, low, high = percentile_ratio(taken["torch's own"].ns, taken["quick"].ns, 50, paired=True)
     print(f"  quick is {ratio:.2f}x as fast ({low:.2f} to {high:.2f})")
     return 0
 

@@ -11,7 +11,6 @@ import numpy.typing as npt
 import pytest
 from click.testing import CliRunner
 
-from fer_edge.benchmarks.measure.percentile_ratio import percentile_ratio
 from fer_edge.benchmarks.measure.rows import KEEP, pack, unpack
 from fer_edge.benchmarks.reports.compare_reports import compare, load_report, parse_limits
 from fer_edge.cli import main
@@ -84,16 +83,6 @@ def test_many_rows_do_not_alarm_more_often_than_one() -> None:
         new = report(*(latencies(1000 * seed + 500 + k, 240) for k in range(12)))
         alarms += bool(compare(old, new, limits)["alarms"])
     assert alarms <= 1
-
-
-def test_drawing_clumps_as_one_makes_the_interval_wider() -> None:
-    """As wide as the evidence is: 30 clumps of 24 equal calls are 30 observations."""
-    clumps = np.repeat(np.random.default_rng(0).lognormal(0, 0.2, 30), 24) * 1e6
-    alone = np.random.default_rng(1).permutation(clumps)
-    wide, narrow = (
-        percentile_ratio(ns.astype(np.int64), ns.astype(np.int64), 50) for ns in (clumps, alone)
-    )
-    assert wide[2] - wide[1] > 2 * (narrow[2] - narrow[1])
 
 
 # --- what it says --------------------------------------------------------------------------------

@@ -1,0 +1,60 @@
+"""Environment of a measurement, and what disturbed it."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from fer_edge.benchmarks.machine.environment import environment, machine, noise, noise_note
+
+
+def test_the_environment_is_plain_json_and_says_what_counts() -> None:
+    env = environment()
+    assert json.loads(json.dumps(env, allow_nan=False)) == env
+    assert {"cpu", "cores", "isa", "memory_bytes", "load_1min", "system", "python"} <= set(env)
+    assert env["cpu"]
+    assert env["cores"] >= 1
+    assert {"numpy", "onnxruntime"} <= set(env["libraries"])
+
+
+def test_a_machine_of_which_only_a_part_may_be_used_is_named_so() -> None:
+    env = {"cpu": "A CPU", "cores": 4, "affinity": 4}
+    assert machine(env) == machine({**env, "affinity": None}) == "A CPU, 4 cores"
+    assert machine({**env, "affinity": 2}) == "A CPU, 2 of 4 cores"
+
+
+QUIET = {"all": 200.0, "steal": 0.0, "idle": 100.0, "own": 99.0}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({}, None),
+        ({"steal": 5.0}, r"hypervisor took 2\.5%"),
+        ({"own": 60.0}, "other processes used 20%"),
+    ],
+)
+def test_what_disturbed_a_measurement_is_named(change: dict[str, float], said: str | None) -> None:
+    """Two cores for 100 s, one of them busy with the measurement."""
+    found = noise(dict.fromkeys(QUIET, 0.0), {**QUIET, **change}, [])
+    note = noise_note({"load_1min": 0.1, "cores": 2}, found)
+    assert (note is None) == (said is None)
+    if said is not None:
+        assert note is not None
+        assert re.search(said, note)
+
+
+@pytest.mark.parametrize(("p90_ms", "noisy"), [(1.1, False), (1.6, True), (None, False)])
+def test_a_wide_spread_is_called_noisy(p90_ms: float | None, noisy: bool) -> None:
+    rows = [{"p50_ms": 1.0, "p90_ms": p90_ms}, {"no": "latency"}]
+    found = noise(dict.fromkeys(QUIET, 0.0), QUIET, rows)
+    assert bool(found["reasons"]) is noisy
+
+
+@pytest.mark.parametrize(("load", "said"), [(0.0, False), (0.5, False), (0.51, True), (7.0, True)])
+def test_a_busy_machine_is_said_to_have_been_busy(load: float, said: bool) -> None:
+    note = noise_note({"load_1min": load, "cores": 2})
+    assert (note is not None) == said
+    assert note is None or str(load) in note
