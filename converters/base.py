@@ -65,7 +65,7 @@ class Artifact:
     needs: Mapping[str, Any] = field(default_factory=dict)
     batch: Mapping[str, int | None] = field(default_factory=lambda: {"min": 1, "max": None})
     reference_session: Callable[[], Session] | None = None
-    verified_by: str = "a reference session"
+    verified_by: str = "reference_session"
 
 
 class Converter(Protocol):

@@ -75,7 +75,7 @@ def build(source: ConversionInput, precision: str, recipe: QuantizationRecipe) -
         {"coreml": tools["coremltools"], **tools},
         needs={"macos": NEEDS_MACOS},
         reference_session=lambda: ProgramSession(files[program], files[weights]),
-        verified_by="an evaluator of the saved package",
+        verified_by="coreml_evaluator",
     )
 
 

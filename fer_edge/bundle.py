@@ -1,9 +1,10 @@
-"""The only reader and writer of bundles: a folder ``NAME.fer`` with everything the car needs.
+"""Reader and writer of bundles: folders ``NAME.fer`` with one network for every target.
 
-``bundle.json`` describes one trained network and its *variants* (target + precision). Files are
-listed with size and SHA-256; two variants that run the same file list the same one. A bundle is
-hostile until checked: nothing outside its folder is followed, nothing unlisted is accepted, and
-an engine only ever sees bytes whose hash was just compared.
+``bundle.json`` describes one trained network and its *variants* (target and precision);
+docs/reference/bundle-format.md specifies every key. Files are listed with size and SHA-256, and
+variants that run the same file list the same file. A bundle is hostile until checked: no path
+leads outside its folder, no unlisted file is accepted, and an engine receives only bytes whose
+hash was just compared.
 """
 
 from __future__ import annotations
@@ -18,21 +19,29 @@ from typing import Any
 
 from fer_edge.atomic import write_folder
 from fer_edge.errors import BundleError, FerEdgeError
+from fer_edge.json_check import read_optional, read_text
 from fer_edge.labels import check_label_list
+from fer_edge.parity import ParityReport, Speed
 from fer_edge.preprocess import CropRule
 
 SCHEMA = 1
 MANIFEST = "bundle.json"
 _MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 _MAX_FILE_BYTES = 2 * 1024**3
-"""ONNX and protobuf end there; a file is read whole before an engine sees it."""
+"""Largest file, in bytes: protobuf's 2 GiB limit. It also bounds memory: files are read whole."""
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,100}")
 _WORD = re.compile(r"[a-z0-9]+")
 
 
 @dataclass(frozen=True)
 class BundleFile:
-    """One listed file. path is relative to the bundle, ``folder/name``."""
+    """One listed file.
+
+    Attributes:
+        path: Path inside the bundle, ``folder/name``.
+        sha256: SHA-256 of the content, in lower-case hexadecimal.
+        bytes: Size in bytes.
+    """
 
     path: str
     sha256: str
@@ -43,10 +52,18 @@ class BundleFile:
 class Variant:
     """One way to run the network.
 
-    entry: the path of the file that the engine is given first. needs: what the machine must offer
-    (for OpenVINO ``{"cpu_capability": "BF16"}``). batch: the range accepted; ``max`` None means
-    any. parity: the report it passed against the checkpoint. speed: latency where it was
-    converted; the order in which variants are tried follows from it.
+    Attributes:
+        target: Name of the converter and the backend.
+        precision: Name of the precision.
+        entry: Path of the file that the engine opens first.
+        files: Every file that the variant uses.
+        needs: What the machine must offer, by names of the target.
+        batch: Smallest and largest batch size; ``max`` None means no limit.
+        tools: Versions of the libraries that built the variant.
+        parity: Measured parity with the checkpoint; None if it was not verified.
+        unproven: Why nothing verified the variant; None if it was verified.
+        speed: Latency on the converting machine; None if it was not measured. It sets the order
+            in which variants are tried.
     """
 
     target: str
@@ -56,17 +73,47 @@ class Variant:
     needs: Mapping[str, Any] = field(default_factory=dict)
     batch: Mapping[str, int | None] = field(default_factory=lambda: {"min": 1, "max": None})
     tools: Mapping[str, str] = field(default_factory=dict)
-    parity: Mapping[str, Any] = field(default_factory=dict)
-    speed: Mapping[str, Any] = field(default_factory=dict)
+    parity: ParityReport | None = None
+    unproven: str | None = None
+    speed: Speed | None = None
 
     @property
     def name(self) -> str:
+        """Name in messages and requests, ``target/precision``."""
         return f"{self.target}/{self.precision}"
+
+    @property
+    def warning(self) -> str | None:
+        """Sentence on what is not proven of the engine; None if the engine itself was verified."""
+        if self.parity is None:
+            return f"not proven: {self.unproven or 'it has no parity report'}"
+        return self.parity.verification
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the JSON form. ``unproven`` is an optional key."""
+        content = asdict(replace(self, parity=None, speed=None))
+        if self.unproven is None:
+            del content["unproven"]
+        content["parity"] = None if self.parity is None else self.parity.as_dict()
+        content["speed"] = None if self.speed is None else self.speed.as_dict()
+        return content
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A checked bundle. labels are in the order of the network's outputs."""
+    """Checked bundle.
+
+    Attributes:
+        path: Folder of the bundle.
+        labels: Names of the classes, in the order of the network's outputs.
+        crop: Rule that cuts and resizes faces.
+        temperature: Divisor of the logits that calibrates the probabilities.
+        abstain_below: Confidence (0..1) below which the predictor abstains.
+        embedding_dim: Length of the embedding.
+        provenance: Checkpoint, recipe, data, licences and refused variants; free-form.
+        variants: Variants in the order in which they are tried.
+        sha256: SHA-256 of ``bundle.json`` as it was read; empty for a bundle in memory.
+    """
 
     path: Path
     labels: tuple[str, ...]
@@ -79,21 +126,40 @@ class Bundle:
     sha256: str = ""
 
     def variant(self, target: str, precision: str) -> Variant:
-        """Raises BundleError, listing what there is."""
+        """Return a variant by its target and precision.
+
+        Args:
+            target: Name of the target.
+            precision: Name of the precision.
+
+        Raises:
+            BundleError: The bundle has no such variant; the message lists its variants.
+        """
         for variant in self.variants:
             if (variant.target, variant.precision) == (target, precision):
                 return variant
         raise BundleError(
             f"{self.path} has no variant {target}/{precision}. "
-            f"It has {', '.join(v.name for v in self.variants)}"
+            f"It has {', '.join(v.name for v in self.variants)}. "
+            "Add it with fer-edge convert, or choose another"
         )
 
     def read(self, variant: Variant) -> dict[str, bytes]:
-        """The variant's files by path, each compared with its hash as it was read."""
+        """Read a variant's files and compare each with its hash.
+
+        Args:
+            variant: A variant of this bundle.
+
+        Returns:
+            Contents by path.
+
+        Raises:
+            BundleError: A file is missing or differs.
+        """
         return {file.path: _read_checked(self.path, file) for file in variant.files}
 
     def as_dict(self) -> dict[str, Any]:
-        """What bundle.json holds."""
+        """Return the content of ``bundle.json``."""
         return {
             "schema": SCHEMA,
             "labels": list(self.labels),
@@ -112,14 +178,23 @@ class Bundle:
             "abstain_below": self.abstain_below,
             "embedding_dim": self.embedding_dim,
             "provenance": dict(self.provenance),
-            "variants": [asdict(variant) for variant in self.variants],
+            "variants": [variant.as_dict() for variant in self.variants],
         }
 
 
 def open_bundle(path: str | Path) -> Bundle:
-    """Read and check a bundle: schema, labels, every listed file's size and hash, nothing else.
+    """Read a bundle and check its manifest, its files and their hashes.
 
-    Raises BundleError with what is wrong and what to do. No engine is touched.
+    No engine is loaded.
+
+    Args:
+        path: Folder of the bundle, ``NAME.fer``.
+
+    Returns:
+        The checked bundle.
+
+    Raises:
+        BundleError: The folder is missing, damaged, or holds anything that is not listed.
     """
     root = Path(path)
     manifest = root / MANIFEST
@@ -146,14 +221,18 @@ def open_bundle(path: str | Path) -> Bundle:
 
 
 def write_bundle(bundle: Bundle, contents: Mapping[str, bytes]) -> None:
-    """Write a bundle at ``bundle.path``, whole or not at all; an older one there is replaced.
+    """Write a bundle at ``bundle.path`` atomically, and replace an older one.
 
-    contents: bytes by path for every file that the variants list.
+    Args:
+        bundle: Bundle to write.
+        contents: Bytes by path for every file that the variants list.
+
+    Raises:
+        BundleError: The contents are not those listed, or the bundle could not be read back.
     """
-
-    wanted = {file.path for variant in bundle.variants for file in variant.files}
-    if set(contents) != wanted:
-        raise BundleError(f"expected contents for {sorted(wanted)}, got {sorted(contents)}")
+    listing = {file.path for variant in bundle.variants for file in variant.files}
+    if set(contents) != listing:
+        raise BundleError(f"expected contents for {sorted(listing)}, got {sorted(contents)}")
 
     def fill(folder: Path) -> None:
         for name, data in contents.items():
@@ -161,7 +240,7 @@ def write_bundle(bundle: Bundle, contents: Mapping[str, bytes]) -> None:
             target.parent.mkdir(exist_ok=True)
             target.write_bytes(data)
         (folder / MANIFEST).write_text(json.dumps(bundle.as_dict(), indent=1) + "\n", "utf-8")
-        open_bundle(folder)  # what is written is what will be read
+        open_bundle(folder)  # only a readable bundle takes the place
 
     try:
         write_folder(bundle.path, fill)
@@ -170,15 +249,20 @@ def write_bundle(bundle: Bundle, contents: Mapping[str, bytes]) -> None:
 
 
 def listed(path: str, data: bytes) -> BundleFile:
-    """The listing of a file that is about to be written."""
+    """List a file with its size and SHA-256.
+
+    Args:
+        path: Path inside the bundle, ``folder/name``.
+        data: Content of the file.
+    """
     return BundleFile(path, hashlib.sha256(data).hexdigest(), len(data))
 
 
 def _parse(root: Path, content: Any) -> Bundle:
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
-        found = content.get("schema") if isinstance(content, dict) else type(content).__name__
+        schema = content.get("schema") if isinstance(content, dict) else type(content).__name__
         raise BundleError(
-            f"expected bundle schema {SCHEMA} in {root}, got {found!r}. "
+            f"expected bundle schema {SCHEMA} in {root}, got {schema!r}. "
             "Convert the checkpoint again with this version of fer-edge"
         )
     try:
@@ -193,7 +277,10 @@ def _parse(root: Path, content: Any) -> Bundle:
             raise BundleError(
                 f"{root} names {len(labels)} labels, but its networks give {classes} probabilities"
             )
-        variants = tuple(_parse_variant(root, entry) for entry in content["variants"])
+        variants = tuple(
+            _parse_variant(root, entry, f"variants.{i}")
+            for i, entry in enumerate(content["variants"])
+        )
         bundle = Bundle(
             path=root,
             labels=labels,
@@ -208,7 +295,11 @@ def _parse(root: Path, content: Any) -> Bundle:
         if isinstance(error, BundleError):
             raise
         raise BundleError(f"{root / MANIFEST}: {error}") from error
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+    except ValueError as error:
+        raise BundleError(
+            f"{root / MANIFEST}: {error}. Copy the bundle again, or convert the checkpoint again"
+        ) from error
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
         raise BundleError(f"{root / MANIFEST} is incomplete or malformed: {error!r}") from error
     for key in ("input", "outputs"):
         if content.get(key) != (expected := bundle.as_dict()[key]):
@@ -221,7 +312,7 @@ def _parse(root: Path, content: Any) -> Bundle:
     return bundle
 
 
-def _parse_variant(root: Path, entry: Any) -> Variant:
+def _parse_variant(root: Path, entry: Any, where: str) -> Variant:
     files = []
     for item in entry["files"]:
         path, sha256 = item["path"], item["sha256"]
@@ -241,6 +332,11 @@ def _parse_variant(root: Path, entry: Any) -> Variant:
     lowest, highest = entry["batch"]["min"], entry["batch"]["max"]
     if highest is not None and lowest > highest:
         raise ValueError(f"expected a batch range, got {lowest} to {highest}")
+    raw = entry["parity"]
+    parity = None if raw is None else ParityReport.parse(raw, f"{where}.parity")
+    unproven = read_optional(entry, "unproven", where, read_text)
+    if parity is not None and unproven is not None:
+        raise ValueError(f"expected either {where}.parity or {where}.unproven, got both")
     return Variant(
         target=target,
         precision=precision,
@@ -252,22 +348,25 @@ def _parse_variant(root: Path, entry: Any) -> Variant:
             "max": None if highest is None else int(_number(highest, 1, 2**20)),
         },
         tools=_dict(entry["tools"]),
-        parity=_dict(entry["parity"]),
-        speed=_dict(entry["speed"]),
+        parity=parity,
+        unproven=unproven,
+        speed=None if entry["speed"] is None else Speed.parse(entry["speed"], f"{where}.speed"),
     )
 
 
 def _check_listing(bundle: Bundle) -> None:
-    wanted = {MANIFEST} | {file.path for variant in bundle.variants for file in variant.files}
-    found = set()
+    listing = {MANIFEST} | {file.path for variant in bundle.variants for file in variant.files}
+    present = set()
     for entry in bundle.path.rglob("*"):
         if entry.is_symlink() or not (entry.is_file() or entry.is_dir()):
             raise BundleError(f"{entry} is a link or a device. A bundle holds plain files only")
         if entry.is_file():
-            found.add(entry.relative_to(bundle.path).as_posix())
-    if extra := sorted(found - wanted):
-        raise BundleError(f"{bundle.path} holds files that it does not list: {', '.join(extra)}")
-    if missing := sorted(wanted - found):
+            present.add(entry.relative_to(bundle.path).as_posix())
+    if extra := sorted(present - listing):
+        raise BundleError(
+            f"{bundle.path} holds files that it does not list: {', '.join(extra)}. Remove them"
+        )
+    if missing := sorted(listing - present):
         raise BundleError(
             f"{bundle.path} lacks {', '.join(missing)}. Copy it again from where it was built"
         )

@@ -126,7 +126,7 @@ class Predictor:
 
         def choice(reason: str | None) -> VariantChoice:
             return VariantChoice(
-                variant.target, variant.precision, reason is None, reason, _unproven(variant)
+                variant.target, variant.precision, reason is None, reason, variant.warning
             )
 
         if (target or variant.target) != variant.target:
@@ -311,12 +311,3 @@ class Predictor:
                 f"is below {self._bundle.abstain_below:.2f}"
             )
         return None
-
-
-def _unproven(variant: Variant) -> str | None:
-    """What a parity report does not prove of the engine, if anything."""
-    if "judged_by" in variant.parity:
-        return f"judged by {variant.parity['judged_by']}"
-    if "agreement" not in variant.parity:
-        return f"not proven: {variant.parity.get('unproven', 'it has no parity report')}"
-    return None

@@ -4,25 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from fer_edge.bundle import Bundle, Variant
+from fer_edge.parity import RefusedVariant
 from fer_edge.preprocess import CropRule
 from fer_edge.training.checkpoint import Checkpoint
 
 
-def refusal(variant: Variant) -> dict[str, Any]:
-    """Return the figures of a variant that was built and left out."""
-    keys = ("agreement", "accuracy_change", "failures", "search", "judged_by")
-    return {k: variant.parity[k] for k in keys if k in variant.parity} | dict(variant.speed)
+def refusal(variant: Variant) -> RefusedVariant:
+    """Return the figures of a verified variant that is left out."""
+    report = variant.parity
+    assert report is not None
+    return RefusedVariant(
+        agreement=report.agreement,
+        accuracy_change=report.accuracy_change,
+        failures=report.failures,
+        search=report.search,
+        judged_by=report.judged_by,
+        speed=variant.speed,
+    )
 
 
 def _preference(variant: Variant) -> tuple[int, float]:
     """Sort key: variants for hardware absent here (reduced precision first), then measured ones by
     latency, then unproven ones."""
-    if "batch_1_p50_ms" in variant.speed:
-        return 1, variant.speed["batch_1_p50_ms"]
-    if "judged_by" in variant.parity:
+    if variant.speed is not None:
+        return 1, variant.speed.batch_1_p50_ms
+    if variant.parity is not None and variant.parity.judged_by is not None:
         return 0, float(variant.precision == "fp32")
     return 2, 0.0
 
@@ -35,7 +43,7 @@ def assemble(
     variants: Sequence[Variant],
     files: Mapping[str, bytes],
     existing: Bundle | None = None,
-    refused: Mapping[str, Any] | None = None,
+    refused: Mapping[str, RefusedVariant] | None = None,
 ) -> tuple[Bundle, dict[str, bytes]]:
     """Assemble the bundle to write from new variants and those of an existing bundle.
 
@@ -73,7 +81,7 @@ def assemble(
         "seed": facts.get("recipe", {}).get("seed"),
         "data": facts.get("data", {}),
         "licences": facts.get("licences", {}),
-        "refused": {**earlier, **(refused or {})},
+        "refused": {**earlier, **{name: why.as_dict() for name, why in (refused or {}).items()}},
     }
     bundle = Bundle(
         path=out,

@@ -1,13 +1,12 @@
-"""A variant from its recipe to its verdict: built, loaded by an engine, judged on real faces."""
+"""Variants from recipe to parity report: build, load, verify on faces."""
 
 from __future__ import annotations
 
 import contextlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,29 +28,45 @@ from fer_edge.converters.pipeline.parity import (
 from fer_edge.converters.pipeline.recipe_search import best_recipe
 from fer_edge.errors import ConversionError
 from fer_edge.machine import cpu_name
+from fer_edge.parity import JudgedBy, ParityReport, RecipeTrial
 from fer_edge.preprocess import CropRule
 from fer_edge.progress import Say
 from fer_edge.training.checkpoint import Checkpoint
 from fer_edge.training.deploy import DeployModule
 
+_CALIBRATED = ("int8", "w8a8")
+"""Precisions whose report names the calibration faces."""
+
 
 @dataclass(frozen=True)
 class BuiltVariant:
-    """A variant that is built, but not yet written.
+    """Variant that is built and not yet written.
 
-    session: what judges it: its engine, or a stand-in where ``unable`` says why that cannot run
-    here; None where there is no stand-in either. search: the recipes that were tried.
+    Attributes:
+        variant: Its entry in the bundle.
+        artifact: Its files.
+        session: The engine, or a stand-in if the engine cannot run here, or None.
+        unable: Why the engine cannot run here; None if it can.
+        search: Recipes that were tried; empty if there was one.
     """
 
     variant: Variant
     artifact: Artifact
     session: Session | None
     unable: str | None = None
-    search: list[dict[str, Any]] = field(default_factory=list)
+    search: tuple[RecipeTrial, ...] = ()
 
 
 def torch_outputs(checkpoint: Checkpoint, images: npt.NDArray[np.uint8]) -> Outputs:
-    """The reference: the deploy graph in torch, fp32, on the CPU. images: as in FaceSamples."""
+    """Run the reference: the deploy graph in torch, fp32, on the CPU.
+
+    Args:
+        checkpoint: Checkpoint to run.
+        images: Faces, uint8 ``[N, S, S, 3]`` BGR.
+
+    Returns:
+        Probabilities float32 ``[N, C]`` and embeddings float32 ``[N, D]``.
+    """
     module = DeployModule(checkpoint)
     with torch.inference_mode():
         parts = [module(part) for part in torch.split(torch.from_numpy(images), 64)]
@@ -84,39 +99,52 @@ class ParityCheck:
 def build_variant(
     target: str, precision: str, source: ConversionInput, rule: CropRule, say: Say
 ) -> BuiltVariant:
-    """One variant, loaded by its engine if that is here and survives it; see BuiltVariant.
+    """Build one variant with its best recipe and open a session that can verify it.
 
-    Raises ConversionError, TargetError, EngineError.
+    Args:
+        target: Name of the converter.
+        precision: One of its precisions.
+        source: Checkpoint, graph and calibration faces.
+        rule: Crop rule of the bundle, for the crash probe.
+        say: Receives each sentence of progress.
+
+    Returns:
+        The variant. The caller closes its session.
+
+    Raises:
+        ConversionError: No recipe could be built.
+        TargetError: The target is unknown or its library is not installed.
+        EngineError: The engine refuses the files.
     """
     started = time.monotonic()
     recipe, log = _recipe(target, precision, source, rule, say)
     artifact = converter(target).build(source, precision, recipe)
-    candidate = replace(_loaded(target, precision, artifact, source, rule), search=log)
-    say(f"Built {candidate.variant.name} in {time.monotonic() - started:.1f} s")
-    return candidate
+    built = replace(_loaded(target, precision, artifact, source, rule), search=log)
+    say(f"Built {built.variant.name} in {time.monotonic() - started:.1f} s")
+    return built
 
 
 def _recipe(
     target: str, precision: str, source: ConversionInput, rule: CropRule, say: Say
-) -> tuple[QuantizationRecipe, list[dict[str, Any]]]:
-    """The recipe that keeps the most decisions on the calibration faces, and the search's log."""
+) -> tuple[QuantizationRecipe, tuple[RecipeTrial, ...]]:
+    """Search the recipe that keeps most decisions on the calibration faces; return the log too."""
     recipes = converter(target).recipes(source, precision)
     if len(recipes) < 2:
-        return (recipes[0] if recipes else {}), []
+        return (recipes[0] if recipes else {}), ()
     expected = torch_outputs(source.checkpoint, source.calibration)[0]
     anywhere = replace(source, gpus=())  # engines are compiled for the chosen recipe alone
 
     def agreement(recipe: QuantizationRecipe) -> float | None:
         artifact = converter(target).build(anywhere, precision, recipe)
-        candidate = _loaded(target, precision, artifact, source, rule)
-        if candidate.session is None:
+        session = _loaded(target, precision, artifact, source, rule).session
+        if session is None:
             return None
-        with contextlib.closing(candidate.session):
-            answers = run_all(candidate.session, source.calibration)[0]
-        kept = answers.argmax(1) == expected.argmax(1)
-        if precision == "fp32":  # decisions can agree by luck where the arithmetic is wrong
-            kept &= np.abs(answers - expected).max(1) <= ParityLimits().fp32_max_abs_dp
-        return float(kept.mean())
+        with contextlib.closing(session):
+            answers = run_all(session, source.calibration)[0]
+        equal = answers.argmax(1) == expected.argmax(1)
+        if precision == "fp32":  # decisions can agree by luck although the arithmetic is wrong
+            equal &= np.abs(answers - expected).max(1) <= ParityLimits().fp32_max_abs_dp
+        return float(equal.mean())
 
     return best_recipe(recipes, agreement, say)
 
@@ -124,6 +152,7 @@ def _recipe(
 def _loaded(
     target: str, precision: str, artifact: Artifact, source: ConversionInput, rule: CropRule
 ) -> BuiltVariant:
+    """Open the engine if it runs here and survives the variant, else a stand-in."""
     variant = Variant(
         target=target,
         precision=precision,
@@ -164,31 +193,28 @@ def verify_variant(built: BuiltVariant, check: ParityCheck, say: Say) -> Variant
     variant = built.variant
     assert built.session is not None
     outputs = run_all(built.session, check.gate.images)
-    report: dict[str, Any] = compare(check.reference, outputs, check.gate.truth, check.labels)
-    broken = failures(report, variant.precision, ParityLimits(), check.allow_drop)
+    figures = compare(check.reference, outputs, check.gate.truth, check.labels)
+    broken = failures(figures, variant.precision, ParityLimits(), check.allow_drop)
+    batch_sizes: list[int] = []
     try:
-        report["batch_sizes"] = prove_batches(built.session, check.gate.images, outputs)
+        batch_sizes = prove_batches(built.session, check.gate.images, outputs)
     except ConversionError as error:
-        broken = [*broken, str(error)]
-    report |= {
-        "faces": check.gate.as_dict(),
-        "allowed_drop": check.allow_drop,
-        "failures": broken,
-        "machine": cpu_name(),
-    }
-    if built.unable is not None:
-        report["judged_by"] = (
-            f"{built.artifact.verified_by} in place of the engine, which has not run anywhere "
-            f"yet: {built.unable}"
-        )
-    if variant.precision in ("int8", "w8a8"):
-        report["calibration"] = check.calibration.as_dict()
-    if built.search:
-        report["search"] = built.search
+        broken.append(str(error))
+    report = ParityReport(
+        **vars(figures),
+        batch_sizes=tuple(batch_sizes),
+        faces=check.gate.record,
+        allowed_drop=check.allow_drop,
+        failures=tuple(broken),
+        machine=cpu_name(),
+        judged_by=JudgedBy(built.artifact.verified_by, built.unable) if built.unable else None,
+        calibration=check.calibration.record if variant.precision in _CALIBRATED else None,
+        search=built.search,
+    )
     say(
-        f"  {variant.name}: accuracy {100 * report['accuracy']:.2f} % "
-        f"({100 * report['accuracy_change']:+.2f} points), agreement "
-        f"{100 * report['agreement']:.2f} %, max |dp| {report['max_abs_dp']:.1e}"
+        f"  {variant.name}: accuracy {100 * report.accuracy:.2f} % "
+        f"({100 * report.accuracy_change:+.2f} points), agreement "
+        f"{100 * report.agreement:.2f} %, max |dp| {report.max_abs_dp:.1e}"
         + (f"  FAILED: {', '.join(broken)}" if broken else "")
     )
     return replace(variant, parity=report)

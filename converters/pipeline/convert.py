@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from fer_edge.bundle import Bundle, open_bundle, write_bundle
 from fer_edge.converters.base import ConversionInput, converter
@@ -30,6 +29,7 @@ from fer_edge.errors import (
     TargetError,
 )
 from fer_edge.machine import cpu_name
+from fer_edge.parity import RefusedVariant, Speed
 from fer_edge.preprocess import CropRule
 from fer_edge.progress import Say
 from fer_edge.training.checkpoint import Checkpoint, load_checkpoint
@@ -179,7 +179,7 @@ def _build_and_verify(
             verified.append(replace(built, variant=verify_variant(built, check, say)))
         elif lenient.unproven:
             say(f"  {built.variant.name}: NOT PROVEN, {built.unable}")
-            unproven = replace(built.variant, parity={"unproven": built.unable})
+            unproven = replace(built.variant, unproven=built.unable)
             verified.append(replace(built, variant=unproven))
         else:
             sentence = (
@@ -203,24 +203,23 @@ def _built(
     """Build a variant, or say why it is left out and return None."""
     try:
         return build_variant(target, precision, work, rule, say)
-    except MissingDependencyError as error:
-        if not lenient.libraries:
+    except (MissingDependencyError, ConversionError) as error:
+        missing = isinstance(error, MissingDependencyError)
+        if not (lenient.libraries if missing else lenient.precisions):
             raise
-        reason = error
-    except ConversionError as error:
-        if not lenient.precisions:
-            raise
-        reason = error
-    say(f"Left out: {target}/{precision}: {reason}")
-    return None
+        say(f"Left out: {target}/{precision}: {error}")
+        return None
 
 
 def _drop_or_fail(
     verified: Sequence[BuiltVariant], lenient: _Lenience
 ) -> tuple[list[BuiltVariant], list[BuiltVariant]]:
     """Split into passed and failed; raises ParityError for a failure that is not left out."""
-    failures = {built.variant.name: built.variant.parity.get("failures") for built in verified}
-    broken = {name: limits for name, limits in failures.items() if limits}
+    broken = {
+        built.variant.name: built.variant.parity.failures
+        for built in verified
+        if built.variant.parity is not None and built.variant.parity.failures
+    }
     if broken and not lenient.precisions:
         raise ParityError(
             "nothing was written: "
@@ -235,8 +234,12 @@ def _pareto_front(
     timed: Sequence[BuiltVariant],
 ) -> tuple[list[BuiltVariant], list[BuiltVariant]]:
     """Split into variants that no other beats, and those that one does."""
-    slower = [built for built in timed if "beaten_by" in built.variant.speed]
-    return [built for built in timed if "beaten_by" not in built.variant.speed], slower
+    front: list[BuiltVariant] = []
+    slower: list[BuiltVariant] = []
+    for built in timed:
+        speed = built.variant.speed
+        (front if speed is None or speed.beaten_by is None else slower).append(built)
+    return front, slower
 
 
 def _write(
@@ -245,7 +248,7 @@ def _write(
     rule: CropRule,
     chosen: Sequence[BuiltVariant],
     existing: Bundle | None,
-    refused: dict[str, Any],
+    refused: dict[str, RefusedVariant],
 ) -> None:
     files = {path: data for built in chosen for path, data in built.artifact.files.items()}
     bundle, contents = assemble(
@@ -314,15 +317,18 @@ def _with_speed(
     timed = [built for built in variants if built.unable is None]
     sessions = {built.variant.name: built.session for built in timed if built.session is not None}
     p50_ms = single_face_p50_ms(sessions, gate.images[:1])
-    agreement = {built.variant.name: float(built.variant.parity["agreement"]) for built in timed}
+    agreement = {
+        built.variant.name: built.variant.parity.agreement
+        for built in timed
+        if built.variant.parity is not None
+    }
     better = beaten(p50_ms, agreement)
     for built in sorted(timed, key=lambda built: p50_ms[built.variant.name]):
         name = built.variant.name
-        speed: dict[str, Any] = {"batch_1_p50_ms": p50_ms[name], "machine": cpu_name()}
+        speed = Speed(p50_ms[name], cpu_name(), better.get(name))
         note = ""
-        if name in better:
-            speed["beaten_by"] = better[name]
-            note = f"  not worth it here: {better[name]} is faster and agrees as often"
+        if speed.beaten_by is not None:
+            note = f"  not worth it here: {speed.beaten_by} is faster and agrees as often"
         say(f"  {name}: {p50_ms[name]:.3f} ms a face{note}")
         others.append(replace(built, variant=replace(built.variant, speed=speed)))
     return others

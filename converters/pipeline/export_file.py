@@ -6,7 +6,7 @@ import io
 import warnings
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +60,8 @@ def export_file(
         raise ConversionError(
             f"{source.spec.backbone} cannot be exported as {form}: {error}"
         ) from error
-    report = compare(reference, outputs, gate.truth, labels)
-    if broken := failures(report, "fp32", ParityLimits(), None):
+    figures = compare(reference, outputs, gate.truth, labels)
+    if broken := failures(figures, "fp32", ParityLimits(), None):
         raise ParityError(f"the {form} file answers otherwise than its checkpoint: {broken[0]}")
     proven = prove_batches(session, gate.images, outputs)
     try:
@@ -69,7 +69,7 @@ def export_file(
     except OSError as error:
         raise InputError(f"cannot write {out}: {error.strerror}") from error
     facts = {"file": str(out), "bytes": len(content), "format": form, "labels": list(labels)}
-    return {**facts, "faces": gate.as_dict(), "batch_sizes": proven, **report}
+    return {**facts, "faces": asdict(gate.record), "batch_sizes": proven, **asdict(figures)}
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fer_edge.errors import DataError, MissingPartError
+from fer_edge.parity import FacesRecord
 from fer_edge.preprocess import CropRule, to_batch
 from fer_edge.shipped import FACES
 from fer_edge.training.data.faces import LabelledFace, load_faces, pixel_hash, stratified
@@ -29,8 +29,10 @@ class FaceSamples:
     source: str
     sha256: str
 
-    def as_dict(self) -> dict[str, Any]:
-        return {"source": self.source, "faces": len(self.images), "sha256": self.sha256}
+    @property
+    def record(self) -> FacesRecord:
+        """Record of these faces for a parity report."""
+        return FacesRecord(self.source, len(self.images), self.sha256)
 
 
 def parity_faces(

@@ -32,6 +32,7 @@ from fer_edge.converters.pipeline.quick_latency import single_face_p50_ms
 from fer_edge.errors import FerEdgeError, InputError
 from fer_edge.labels import EMOTIONS
 from fer_edge.page import markdown_table
+from fer_edge.parity import JudgedBy
 from fer_edge.preprocess import CropRule
 from fer_edge.progress import Say, Step, silent
 from fer_edge.shipped import DEFAULT_CHECKPOINT
@@ -62,7 +63,7 @@ class MatrixRow:
     max_abs_dp: float | None = None
     failures: tuple[str, ...] = ()
     recipes_tried: int = 0
-    judged_by: str | None = None
+    judged_by: JudgedBy | None = None
     bytes: int | None = None
     build_s: float | None = None
     p50_ms: float | None = None
@@ -149,14 +150,7 @@ def matrix(
                 f"expected networks among {', '.join(map(repr, chosen))}, got {sorted(unknown)}"
             )
         chosen = {name: chosen[name] for name in named}
-    pairs = [
-        (target, precision)
-        for target in only or targets()
-        for precision in converter(target).PRECISIONS
-        if not precisions or precision in precisions
-    ]
-    if not pairs:
-        raise InputError(f"no target that was asked for has the precision {', '.join(precisions)}")
+    pairs = cells(only, precisions)
     for n, (name, spec) in enumerate(chosen.items()):
         rule = CropRule(spec.input.size_px, CROP_MARGIN)
         gate = parity_faces(data, EMOTIONS, rule, FACES)
@@ -190,6 +184,23 @@ def matrix(
     return rows
 
 
+def cells(only: Sequence[str] = (), precisions: Sequence[str] = ()) -> list[tuple[str, str]]:
+    """Return the target and precision pairs of the table; empty filters mean all.
+
+    Raises:
+        InputError: No requested target has a requested precision.
+    """
+    pairs = [
+        (target, precision)
+        for target in only or targets()
+        for precision in converter(target).PRECISIONS
+        if not precisions or precision in precisions
+    ]
+    if not pairs:
+        raise InputError(f"no target that was asked for has the precision {', '.join(precisions)}")
+    return pairs
+
+
 def _cell(
     row: MatrixRow, source: ConversionInput, rule: CropRule, check: ParityCheck, say: Say
 ) -> MatrixRow:
@@ -201,18 +212,19 @@ def _cell(
         size = sum(file.bytes for file in candidate.variant.files)
         if candidate.session is None:
             return replace(row, refused=candidate.unable, bytes=size, build_s=build_s)
-        parity = verify_variant(candidate, check, say).parity
+        report = verify_variant(candidate, check, say).parity
+        assert report is not None
         p50_ms = None
         if candidate.unable is None:
             name = candidate.variant.name
             p50_ms = single_face_p50_ms({name: candidate.session}, check.gate.images[:1])[name]
         return replace(
             row,
-            agreement=parity["agreement"],
-            max_abs_dp=parity["max_abs_dp"],
-            failures=tuple(parity["failures"]),
-            recipes_tried=sum("agreement" in row for row in parity.get("search", ())),
-            judged_by=parity.get("judged_by"),
+            agreement=report.agreement,
+            max_abs_dp=report.max_abs_dp,
+            failures=report.failures,
+            recipes_tried=sum(trial.agreement is not None for trial in report.search),
+            judged_by=report.judged_by,
             bytes=size,
             build_s=build_s,
             p50_ms=p50_ms,
@@ -249,7 +261,9 @@ def fitted(spec: ModelSpec, faces: FaceSamples) -> Checkpoint:
     _, embedding = torch_outputs(Checkpoint(model), faces.images)
     mean = embedding.mean(0)
     x = embedding - mean
-    truth = np.eye(len(EMOTIONS))[[EMOTIONS.index(name) for name in faces.truth]] - 1 / 7
+    truth = np.eye(len(EMOTIONS))[[EMOTIONS.index(name) for name in faces.truth]] - 1 / len(
+        EMOTIONS
+    )
     # A light ridge would lean on features that hardly vary, which no rounding leaves alone.
     gram = x.T @ x
     gram += _RIDGE * np.trace(gram) / len(gram) * np.eye(len(gram))
@@ -290,7 +304,7 @@ def markdown(rows: Sequence[MatrixRow]) -> str:
         "MB", "build s", "p50 ms",
     ]  # fmt: skip
     lines = []
-    notes: list[str] = []
+    notes: list[JudgedBy] = []
     for row in rows:
         verdict = row.refused or "; ".join(row.failures) or "passed"
         if row.recipes_tried > 1:
@@ -313,7 +327,7 @@ def markdown(rows: Sequence[MatrixRow]) -> str:
                 "" if row.p50_ms is None else f"{row.p50_ms:.2f}",
             ]
         )
-    below = "\n".join(f"[{i}] Judged by {note}.  " for i, note in enumerate(notes, start=1))
+    below = "\n".join(f"[{i}] Verified by {note}.  " for i, note in enumerate(notes, start=1))
     tables = (
         "Decisions that agree with the checkpoint; ✓ passed, ✗ failed its gate, – has no figures"
         f" for the reason below.\n\n{_overview(rows)}\n{markdown_table(head, lines)}"

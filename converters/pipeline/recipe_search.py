@@ -1,17 +1,18 @@
-"""Which recipe keeps a network's answers: tried one after another, and all of it on record."""
+"""Search for the quantisation recipe that keeps most of a network's decisions."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from fer_edge.converters.base import QuantizationRecipe
 from fer_edge.errors import ConversionError
+from fer_edge.parity import RecipeTrial
+from fer_edge.progress import Say
 
 ENOUGH = 0.985
-"""Agreement at which the search ends: half a point above what the gate asks for on other faces.
-Above it, two recipes differ by less than 300 faces can tell."""
+"""Agreement (share, 0..1) that ends the search: half a point above the gate's limit, which applies
+to other faces. Above it, two recipes differ by less than 300 faces can resolve."""
 
 NEAR = 0.95
 """Least agreement (share, 0..1) from which layers kept in float are tried. On the networks of
@@ -22,51 +23,57 @@ recipes before it."""
 def best_recipe(
     recipes: Iterable[QuantizationRecipe],
     agreement: Callable[[QuantizationRecipe], float | None],
-    say: Callable[[str], None] = print,
-) -> tuple[QuantizationRecipe, list[dict[str, Any]]]:
-    """The recipe that agrees most often, and the log of what was tried.
+    say: Say = print,
+) -> tuple[QuantizationRecipe, tuple[RecipeTrial, ...]]:
+    """Try recipes in order and return the one that agrees most often.
 
-    agreement: builds a recipe and gives the share of the calibration faces on which it decides as
-    the checkpoint does; never the faces that judge the variant afterwards. None if nothing here
-    can run it: then there is no search. A recipe that cannot be built is logged with the reason.
-    Each recipe changes what it names in the best one before it; ``keep_float`` (layers that stay
-    float) is tried only if that is near enough.
+    Each recipe changes what it names in the best one before it. A recipe with ``keep_float``
+    (layers kept in float) is skipped while the best agreement is below NEAR.
 
-    Raises ConversionError if none can be built.
+    Args:
+        recipes: Recipes, the default first.
+        agreement: Builds a recipe and returns the share (0..1) of the calibration faces with the
+            checkpoint's decision, never of the faces that verify the variant afterwards. None
+            means that nothing here can run the variant: the first recipe is taken.
+        say: Receives a sentence for each recipe.
+
+    Returns:
+        The recipe, and every trial.
+
+    Raises:
+        ConversionError: No recipe could be built.
     """
     best: QuantizationRecipe = {}
     most = -1.0
-    log: list[dict[str, Any]] = []
+    trials: list[RecipeTrial] = []
     for recipe in recipes:
         if "keep_float" in recipe and 0 <= most < NEAR:
-            log.append({"recipe": dict(recipe), "refused": f"{most:.2%} is too far off"})
+            trials.append(RecipeTrial(dict(recipe), refused=f"{most:.2%} is too far off"))
             continue
         recipe = {**best, **recipe}
         started = time.monotonic()
-        row: dict[str, Any] = {"recipe": dict(recipe)}
+        share, refused = None, None
         try:
             share = agreement(recipe)
         except ConversionError as error:
-            row["refused"] = str(error)
-        else:
-            if share is None:
-                return recipe, []
-            row["agreement"] = share
-            if share > most:
-                best, most = recipe, share
-        row["seconds"] = round(time.monotonic() - started, 1)
-        log.append(row)
-        outcome = f"{share:.2%} agree" if "agreement" in row else row["refused"]
-        say(f"    recipe {described(recipe)}: {outcome}")
+            refused = str(error)
+        if share is None and refused is None:
+            return recipe, ()
+        if share is not None and share > most:
+            best, most = recipe, share
+        seconds = round(time.monotonic() - started, 1)
+        trials.append(RecipeTrial(dict(recipe), share, refused, seconds))
+        say(f"    recipe {described(recipe)}: {refused or f'{share:.2%} agree'}")
         if most >= ENOUGH:
             break
     if most < 0:
         raise ConversionError(
             "no recipe could be built: "
-            + "; ".join(dict.fromkeys(str(row.get("refused")) for row in log))
+            + "; ".join(dict.fromkeys(str(trial.refused) for trial in trials))
         )
-    return best, log
+    return best, tuple(trials)
 
 
 def described(recipe: QuantizationRecipe) -> str:
-    return ", ".join(f"{name} {value}" for name, value in recipe.items()) or "as usual"
+    """Return the settings of a recipe in one line."""
+    return ", ".join(f"{name} {value}" for name, value in recipe.items()) or "default settings"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import click
 import fer_edge
 from fer_edge.cli.options import PATH, json_option, print_json
 from fer_edge.errors import TargetError
+from fer_edge.parity import ParityReport, RefusedVariant
 from fer_edge.shipped import DEFAULT_BUNDLE
 
 
@@ -34,15 +36,10 @@ def inspect(bundle: Path | None, as_json: bool) -> None:
     provenance = opened.provenance
     click.echo(f"made from    {provenance.get('backbone')}, recipe {provenance.get('recipe')}")
     for v in opened.variants:
-        p, size = v.parity, sum(f.bytes for f in v.files) / 1e6
-        judged = (
-            f"agreement {p['agreement']:.2%}, accuracy {p['accuracy']:.2%} "
-            f"({100 * p['accuracy_change']:+.2f}) on {p['faces']['faces']} faces"
-            if "agreement" in p else f"not proven: {p.get('unproven', 'no parity report')}"
-        )  # fmt: skip
-        if "judged_by" in p:
-            judged += f"; by {p['judged_by']}"
-        click.echo(f"  {v.name:18s} {size:5.1f} MB  {judged}")
+        size = sum(f.bytes for f in v.files) / 1e6
+        facts = [_figures(v.parity)] if v.parity else []
+        facts += [v.warning] if v.warning else []
+        click.echo(f"  {v.name:18s} {size:5.1f} MB  {'; '.join(facts)}")
     for line in _left_out(provenance.get("refused")):
         click.echo(f"  {line}")
     click.echo("On this machine:")
@@ -54,11 +51,17 @@ def inspect(bundle: Path | None, as_json: bool) -> None:
         click.echo(f"  {error}")
 
 
+def _figures(report: ParityReport) -> str:
+    return (
+        f"agreement {report.agreement:.2%}, accuracy {report.accuracy:.2%} "
+        f"({100 * report.accuracy_change:+.2f}) on {report.faces.faces} faces"
+    )
+
+
 def _left_out(refused: Any) -> list[str]:
-    """Provenance is free text to a bundle's reader: what is not as we write it is passed over."""
+    """Describe refused variants; provenance is free-form, so other entries are skipped."""
     lines = []
-    for name, why in refused.items() if isinstance(refused, dict) else ():
-        if isinstance(why, dict):
-            reason = why.get("failures") or [f"{why.get('beaten_by')} is faster here"]
-            lines.append(f"{name} was tried and left out: {'; '.join(map(str, reason))}")
+    for name, entry in refused.items() if isinstance(refused, dict) else ():
+        with contextlib.suppress(ValueError):
+            lines.append(f"{name} was tried and left out: {RefusedVariant.parse(entry).reason}")
     return lines

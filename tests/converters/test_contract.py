@@ -99,11 +99,11 @@ def test_answers_differ_between_faces(built: Built, gate: FaceSamples) -> None:
 def test_it_agrees_with_torch(built: Built, gate: FaceSamples, reference: Outputs) -> None:
     report = compare(reference, built.outputs, gate.truth, EMOTIONS)
     if built.variant.precision == "fp32":
-        assert report["max_abs_dp"] <= 1e-4
-        assert report["embedding_cosine_min"] > 0.99999
-    assert report["agreement"] >= 0.95
-    assert abs(report["accuracy_change"]) <= 0.03
-    assert report["embedding_cosine_min"] > 0.9
+        assert report.max_abs_dp <= 1e-4
+        assert report.embedding_cosine_min > 0.99999
+    assert report.agreement >= 0.95
+    assert abs(report.accuracy_change) <= 0.03
+    assert report.embedding_cosine_min > 0.9
 
 
 @pytest.mark.parametrize("count", BATCHES)
@@ -162,7 +162,7 @@ def test_every_recipe_can_be_built_and_keeps_most_answers(
             _, session = opened(target, precision, artifact)
             with contextlib.closing(session):
                 report = compare(reference, run_all(session, gate.images), gate.truth, EMOTIONS)
-            assert report["agreement"] >= 0.9, recipe
+            assert report.agreement >= 0.9, recipe
 
 
 @pytest.mark.parametrize("target", targets())
@@ -177,7 +177,7 @@ def test_int8_keeps_most_answers_of_a_transformer(target: str, small: Callable[[
         answers = run_all(session, vit.gate.images)
     expected = torch_outputs(vit.network, vit.gate.images)
     report = compare(expected, answers, vit.gate.truth, EMOTIONS)
-    assert report["agreement"] >= 0.8, recipe
+    assert report.agreement >= 0.8, recipe
 
 
 def test_every_target_that_is_converted_to_has_a_backend() -> None:

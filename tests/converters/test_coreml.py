@@ -290,7 +290,7 @@ def test_the_shipped_model_passes_its_gate(gate: FaceSamples) -> None:
         report = compare(reference, outputs, faces.truth, checkpoint.spec.labels)
         assert failures(report, precision, ParityLimits(), None) == []
         # The proof rounds where the program does: in half precision it must not be exact.
-        assert (report["max_abs_dp"] > 1e-5) == (precision == "fp16")
+        assert (report.max_abs_dp > 1e-5) == (precision == "fp16")
 
 
 # --- into a bundle, and out of it ----------------------------------------------------------------
@@ -301,10 +301,13 @@ def test_a_bundle_says_that_the_evaluator_judged(checkpoint: Path, tmp_path: Pat
     said: list[str] = []
     convert(checkpoint, ["coreml"], tmp_path / "x.fer", ["fp32"], say=said.append)
     (variant,) = open_bundle(tmp_path / "x.fer").variants
-    assert variant.parity["max_abs_dp"] <= 1e-4
-    assert "macOS" in variant.parity["judged_by"]
-    assert variant.parity["batch_sizes"] == [1, 2, 5, 32]
-    assert variant.speed == {}
+    assert variant.parity is not None
+    assert variant.parity.max_abs_dp <= 1e-4
+    assert variant.parity.judged_by is not None
+    assert variant.parity.judged_by.judge == "coreml_evaluator"
+    assert "macOS" in variant.parity.judged_by.reason
+    assert variant.parity.batch_sizes == (1, 2, 5, 32)
+    assert variant.speed is None
     assert not any("passes" in sentence for sentence in said)  # coremltools' progress bars
 
 

@@ -94,25 +94,27 @@ def test_every_variant_carries_its_proof(made: tuple[Path, list[str]]) -> None:
     assert {v.name for v in found.variants} == {"onnxruntime/fp32", "onnxruntime/int8"}
     for variant in found.variants:
         proof = variant.parity
-        assert proof["failures"] == []
-        assert proof["faces"]["faces"] == 336
-        assert proof["batch_sizes"] == [1, 2, 5, 32]
-        assert proof["machine"]
-        assert proof["allowed_drop"] == ALLOWED
-        assert ("calibration" in proof) == (variant.precision == "int8")
-        assert variant.speed["batch_1_p50_ms"] > 0
+        assert proof is not None
+        assert proof.failures == ()
+        assert proof.faces.faces == 336
+        assert proof.batch_sizes == (1, 2, 5, 32)
+        assert proof.machine
+        assert proof.allowed_drop == ALLOWED
+        assert (proof.calibration is not None) == (variant.precision == "int8")
+        assert variant.speed is not None
+        assert variant.speed.batch_1_p50_ms > 0
         assert {"onnx", "torch"} <= set(variant.tools)
-    assert found.variant("onnxruntime", "fp32").parity["max_abs_dp"] <= 1e-4
+    assert found.variant("onnxruntime", "fp32").parity.max_abs_dp <= 1e-4
 
 
 def test_variants_are_in_the_order_of_their_speed(made: tuple[Path, list[str]]) -> None:
-    times = [variant.speed["batch_1_p50_ms"] for variant in open_bundle(made[0]).variants]
+    times = [variant.speed.batch_1_p50_ms for variant in open_bundle(made[0]).variants]
     assert times == sorted(times)
 
 
 def test_without_data_it_is_said_that_composites_judge(made: tuple[Path, list[str]]) -> None:
     assert any("composite" in sentence for sentence in made[1])
-    assert open_bundle(made[0]).variants[0].parity["faces"]["source"] == "shipped composite faces"
+    assert open_bundle(made[0]).variants[0].parity.faces.source == "shipped composite faces"
 
 
 def test_the_bundle_answers_as_the_checkpoint_does(
@@ -164,12 +166,11 @@ def test_calibration_and_gate_share_no_picture_and_are_recorded(
     assert not pictures(gate) & pictures(calibration)
     assert len(calibration.images) == 300
     proof = open_bundle(made[0]).variant("onnxruntime", "int8").parity
-    assert proof["faces"] == gate.as_dict()
-    assert proof["calibration"] == calibration.as_dict()
-    assert re.fullmatch("[0-9a-f]{64}", proof["calibration"]["sha256"])
-    tried = proof["search"]
-    assert tried[0]["recipe"] == {}
-    assert 0.5 < tried[0]["agreement"] <= 1
+    assert proof.faces == gate.record
+    assert proof.calibration == calibration.record
+    assert re.fullmatch("[0-9a-f]{64}", proof.calibration.sha256)
+    assert proof.search[0].recipe == {}
+    assert 0.5 < proof.search[0].agreement <= 1
 
 
 def test_calibration_is_stratified_and_follows_its_seed(
@@ -252,8 +253,8 @@ def test_variants_are_added_and_the_others_keep_every_byte(
 def test_a_variant_converted_again_replaces_itself_alone(checkpoint: Path, bundle: Path) -> None:
     again = convert(checkpoint, ["onnxruntime"], bundle, ["fp32"], say=quiet)
     assert sorted(v.name for v in again.variants) == ["onnxruntime/fp32", "onnxruntime/int8"]
-    assert again.variant("onnxruntime", "fp32").parity["allowed_drop"] is None
-    assert again.variant("onnxruntime", "int8").parity["allowed_drop"] == ALLOWED
+    assert again.variant("onnxruntime", "fp32").parity.allowed_drop is None
+    assert again.variant("onnxruntime", "int8").parity.allowed_drop == ALLOWED
 
 
 def edited(checkpoint: Path, to: Path, **changes: Any) -> Path:
@@ -428,7 +429,7 @@ def test_the_command_prints_the_manifest_and_records_the_drop_in_shares(
     done = CliRunner().invoke(main, ["convert", str(checkpoint), *arguments, "-o", str(out)])
     assert done.exit_code == 0
     assert json.loads(done.stdout) == json.loads((out / "bundle.json").read_text("utf-8"))
-    assert open_bundle(out).variants[0].parity["allowed_drop"] == 0.025
+    assert open_bundle(out).variants[0].parity.allowed_drop == 0.025
 
 
 # --- killed --------------------------------------------------------------------------------------
@@ -505,8 +506,8 @@ def test_what_was_not_proven_is_marked_so_and_comes_last(
     convert(checkpoint, ["onnxruntime"], out, ["int8"], allow_unproven=True, say=quiet)
     last = open_bundle(out).variants[-1]
     assert last.name == "onnxruntime/int8"
-    assert last.parity == {"unproven": "there is no such chip here"}
-    assert last.speed == {}
+    assert last.unproven == "there is no such chip here"
+    assert (last.parity, last.speed) == (None, None)
     shown = CliRunner().invoke(main, ["inspect", str(out)])
     assert "not proven: there is no such chip here" in shown.output
 
@@ -529,9 +530,9 @@ def test_a_stand_in_judges_in_the_engines_place(
     monkeypatch.setattr(converter, "build", standing_in)
     made = convert(checkpoint, ["onnxruntime"], tmp_path / "x.fer", ["fp32"], say=quiet)
     (variant,) = made.variants
-    assert variant.parity["agreement"] == 1
-    assert "there is no such chip here" in variant.parity["judged_by"]
-    assert variant.speed == {}
+    assert variant.parity.agreement == 1
+    assert variant.parity.judged_by.reason == "there is no such chip here"
+    assert variant.speed is None
 
     monkeypatch.setattr(converter, "build", damaging(standing_in))
     with pytest.raises(ParityError):

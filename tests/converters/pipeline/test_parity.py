@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -26,6 +26,7 @@ from fer_edge.converters.pipeline.parity import (
 )
 from fer_edge.errors import ConversionError, EngineError
 from fer_edge.labels import EMOTIONS
+from fer_edge.parity import Comparison
 
 LIMITS = ParityLimits()
 
@@ -73,7 +74,7 @@ def test_classes_that_changed_places_fail_every_precision(
 ) -> None:
     turned = (np.roll(reference[0], 1, axis=1), reference[1])
     report = compare(reference, turned, gate.truth, EMOTIONS)
-    assert report["agreement"] < 0.05
+    assert report.agreement < 0.05
     for precision in ("fp32", "fp16", "bf16", "int8"):
         assert failures(report, precision, LIMITS, None)
 
@@ -90,7 +91,7 @@ def test_answers_that_are_not_numbers_fail(
 
 def test_an_embedding_of_something_else_fails_fp32(gate: FaceSamples, reference: Outputs) -> None:
     report = compare(reference, (reference[0], -reference[1]), gate.truth, EMOTIONS)
-    assert report["embedding_cosine_min"] == pytest.approx(-1, abs=1e-4)
+    assert report.embedding_cosine_min == pytest.approx(-1, abs=1e-4)
     assert failures(report, "fp32", LIMITS, None)
 
 
@@ -101,22 +102,24 @@ def test_the_report_by_hand() -> None:
     turned = np.array([[1, 0], [0, 1], [1, 0], [1, 0]], np.float32)
     truth = ["anger", "anger", "fear", "fear"]
     report = compare((before, embedding), (after, turned), truth, ("anger", "fear"))
-    assert report["max_abs_dp"] == pytest.approx(0.2)
-    assert report["mean_abs_dp"] == pytest.approx((0.2 + 0.1) / 4)
-    assert report["agreement"] == 0.5
-    assert (report["reference_accuracy"], report["accuracy"]) == (1.0, 0.5)
-    assert report["accuracy_change"] == -0.5
-    assert report["recall_change"] == {"anger": -0.5, "fear": -0.5}
-    assert report["embedding_cosine_min"] == pytest.approx(np.sqrt(0.5))
+    assert report.max_abs_dp == pytest.approx(0.2)
+    assert report.mean_abs_dp == pytest.approx((0.2 + 0.1) / 4)
+    assert report.agreement == 0.5
+    assert (report.reference_accuracy, report.accuracy) == (1.0, 0.5)
+    assert report.accuracy_change == -0.5
+    assert report.recall_change == {"anger": -0.5, "fear": -0.5}
+    assert report.embedding_cosine_min == pytest.approx(np.sqrt(0.5))
 
 
 # --- limits --------------------------------------------------------------------------------------
 
 
-def report(**changes: float) -> dict[str, Any]:
-    """A report of a variant that differs in nothing but what is said."""
-    same = {"max_abs_dp": 0.0, "agreement": 1.0, "accuracy_change": 0.0}
-    return {**same, "embedding_cosine_min": 1.0, **changes}
+SAME = Comparison(0.0, 0.0, 1.0, 0.7, 0.7, 0.0, 0.0, 0.0, {}, 1.0)
+"""Figures of a variant that answers exactly as its checkpoint."""
+
+
+def figures(**changes: float) -> Comparison:
+    return replace(SAME, **changes)
 
 
 def outside(limit: float, direction: float) -> float:
@@ -137,17 +140,17 @@ def test_a_limit_is_still_good_and_the_next_number_is_not(
     key: str, limit: float, worse: float, precision: str
 ) -> None:
     for good in (limit, outside(limit, -worse)):
-        assert failures(report(**{key: good}), precision, LIMITS, None) == []
+        assert failures(figures(**{key: good}), precision, LIMITS, None) == []
     for bad in (outside(limit, worse), float("nan")):
-        assert len(failures(report(**{key: bad}), precision, LIMITS, None)) == 1
+        assert len(failures(figures(**{key: bad}), precision, LIMITS, None)) == 1
 
 
 def test_reduced_precisions_are_held_to_decisions_not_to_probabilities() -> None:
-    assert failures(report(max_abs_dp=0.3), "int8", LIMITS, None) == []
+    assert failures(figures(max_abs_dp=0.3), "int8", LIMITS, None) == []
 
 
 def test_every_broken_limit_is_told_with_its_figures() -> None:
-    told = failures(report(agreement=0.9123, accuracy_change=-0.0345), "int8", LIMITS, None)
+    told = failures(figures(agreement=0.9123, accuracy_change=-0.0345), "int8", LIMITS, None)
     assert len(told) == 2
     assert "91.23 %" in told[0]
     assert "98 %" in told[0]
@@ -156,18 +159,18 @@ def test_every_broken_limit_is_told_with_its_figures() -> None:
 
 
 def test_an_allowed_drop_replaces_both_limits_of_reduced_precisions() -> None:
-    lossy = report(agreement=0.9, accuracy_change=-0.03)
+    lossy = figures(agreement=0.9, accuracy_change=-0.03)
     assert failures(lossy, "int8", LIMITS, 0.03) == []
     (sentence,) = failures(lossy, "int8", LIMITS, outside(0.03, 0))
     assert "3.00 points" in sentence
 
 
 def test_an_allowed_drop_may_also_be_stricter() -> None:
-    assert failures(report(accuracy_change=-0.001), "int8", LIMITS, 0.0)
+    assert failures(figures(accuracy_change=-0.001), "int8", LIMITS, 0.0)
 
 
 def test_fp32_may_lose_nothing_whatever_is_allowed() -> None:
-    assert failures(report(max_abs_dp=0.01), "fp32", LIMITS, 0.5)
+    assert failures(figures(max_abs_dp=0.01), "fp32", LIMITS, 0.5)
 
 
 # --- batches -------------------------------------------------------------------------------------
@@ -269,7 +272,5 @@ def test_answers_that_change_with_the_batch_fail_the_gate_and_do_not_end_the_con
     candidate = BuiltVariant(variant, artifact, Session(repeats_the_first))
     check = ParityCheck(reference, faces, faces, EMOTIONS)
     judged = verify_variant(candidate, check, lambda text: None)
-    assert any(
-        "change with the batch size, at 2 by up to" in why for why in judged.parity["failures"]
-    )
-    assert "agreement" in judged.parity
+    assert any("change with the batch size, at 2 by up to" in why for why in judged.parity.failures)
+    assert judged.parity.batch_sizes == ()

@@ -9,6 +9,7 @@ import pytest
 from fer_edge.converters.base import QuantizationRecipe
 from fer_edge.converters.pipeline.recipe_search import ENOUGH, NEAR, best_recipe, described
 from fer_edge.errors import ConversionError
+from fer_edge.parity import RecipeTrial
 
 
 def quiet(_: str) -> None: ...
@@ -30,14 +31,14 @@ def test_the_best_is_taken_and_every_try_is_on_record() -> None:
     shares = {"a 1": 0.9, "a 2": 0.97, "a 3": 0.95}
     best, log = best_recipe([{"a": 1}, {"a": 2}, {"a": 3}], planted(shares), quiet)
     assert best == {"a": 2}
-    assert [(row["recipe"], row["agreement"]) for row in log] == [
+    assert [(row.recipe, row.agreement) for row in log] == [
         ({"a": 1}, 0.9), ({"a": 2}, 0.97), ({"a": 3}, 0.95),
     ]  # fmt: skip
-    assert all(row["seconds"] >= 0 for row in log)
+    assert all(row.seconds >= 0 for row in log)
 
 
 def test_the_search_ends_with_the_first_that_is_enough() -> None:
-    best, log = best_recipe([{}, {"a": 1}], planted({"as usual": ENOUGH}), quiet)
+    best, log = best_recipe([{}, {"a": 1}], planted({"default settings": ENOUGH}), quiet)
     assert best == {}
     assert len(log) == 1
 
@@ -53,20 +54,20 @@ def test_what_is_tried_later_is_tried_on_top_of_the_best() -> None:
     shares = {"a 1": 0.9, "a 2": 0.8, "a 1, b 3": 0.92, "a 1, b 4": 0.91}
     best, log = best_recipe([{"a": 1}, {"a": 2}, {"b": 3}, {"b": 4}], planted(shares), quiet)
     assert best == {"a": 1, "b": 3}
-    assert [row["recipe"] for row in log[2:]] == [{"a": 1, "b": 3}, {"a": 1, "b": 4}]
+    assert [row.recipe for row in log[2:]] == [{"a": 1, "b": 3}, {"a": 1, "b": 4}]
 
 
 def test_layers_are_not_given_back_to_what_is_far_off() -> None:
     best, log = best_recipe([{"a": 2}, {"keep_float": 4}], planted({"a 2": 0.9499}), quiet)
     assert best == {"a": 2}
-    assert log[1] == {"recipe": {"keep_float": 4}, "refused": "94.99% is too far off"}
+    assert log[1] == RecipeTrial({"keep_float": 4}, refused="94.99% is too far off")
 
 
 def test_what_cannot_be_built_is_on_record_and_passed_over() -> None:
     best, log = best_recipe([{"a": 1}, {"a": 2}], planted({"a 1": -1, "a 2": 0.9}), quiet)
     assert best == {"a": 2}
-    assert log[0]["refused"] == "no such arithmetic"
-    assert "agreement" not in log[0]
+    assert log[0].refused == "no such arithmetic"
+    assert log[0].agreement is None
 
 
 def test_nothing_to_build_is_an_error_that_says_why() -> None:
@@ -75,4 +76,4 @@ def test_nothing_to_build_is_an_error_that_says_why() -> None:
 
 
 def test_without_anything_to_judge_the_usual_recipe_is_taken() -> None:
-    assert best_recipe([{"a": 1}, {"a": 2}], lambda recipe: None, quiet) == ({"a": 1}, [])
+    assert best_recipe([{"a": 1}, {"a": 2}], lambda recipe: None, quiet) == ({"a": 1}, ())
