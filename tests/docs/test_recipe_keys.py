@@ -23,6 +23,7 @@ def mentioned() -> list[tuple[str, str]]:
     return [
         (str(page.relative_to(ROOT)), key)
         for page in PAGES
+        if page.name != "bundle-format.md"  # its keys are those of bundle.json
         for key in _MENTIONED.findall(page.read_text("utf-8"))
         if not key.endswith((".md", ".py", ".mlmodel", ".safetensors"))
     ]
