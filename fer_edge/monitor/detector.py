@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.errors import EngineError, InputError, TargetError
+from fer_edge.opencv_log import quiet_opencv
 from fer_edge.preprocess import MIN_SIDE_PX, Box, Image, as_bgr
 
 MAX_MODEL_BYTES = 64 * 1024 * 1024
@@ -126,18 +127,17 @@ def _load_yunet(path: Path, min_score: float, nms: float) -> Any:
         if isinstance(error, InputError):
             raise
         raise InputError(f"cannot read {path}: {error}. {_FETCH}") from error
-    # OpenCV 5 warns on standard error that its default target is its default target.
-    level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+    options = (32, 32), min_score, nms, MAX_FACES
+    create: Any = cv2.FaceDetectorYN.create
     try:
-        no_config = np.empty(0, np.uint8)
-        return cv2.FaceDetectorYN.create(
-            "onnx", model, no_config, (32, 32), min_score, nms, MAX_FACES
-        )
+        # OpenCV 5 warns on standard error that its default target is its default target.
+        with quiet_opencv():
+            try:
+                return create("onnx", model, np.empty(0, np.uint8), *options)
+            except TypeError:  # OpenCV 4.8 reads files only, and knows them by their suffix
+                return create(str(path), "", *options)
     except cv2.error as error:
         raise InputError(f"{path} is no ONNX file that OpenCV can read. {_FETCH}") from error
-    finally:
-        cv2.utils.logging.setLogLevel(level)
 
 
 class Haar:

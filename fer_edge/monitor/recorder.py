@@ -15,6 +15,7 @@ import numpy as np
 
 from fer_edge.errors import InputError
 from fer_edge.monitor.state import Event
+from fer_edge.opencv_log import quiet_opencv
 from fer_edge.preprocess import Image
 
 CODECS: dict[str, tuple[str, str]] = {
@@ -115,14 +116,10 @@ class VideoRecorder:
         height, width = frame.shape[:2]
         self._size = width + width % 2, height + height % 2  # the codecs halve colour
         code = cv2.VideoWriter.fourcc(*CODECS[self.path.suffix.lower()][0])
-        level = cv2.utils.logging.getLogLevel()
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-        try:
+        with quiet_opencv():
             self._writer = cv2.VideoWriter(
                 str(self._temporary), cv2.CAP_FFMPEG, code, self._hz, self._size
             )
-        finally:
-            cv2.utils.logging.setLogLevel(level)
         if not self._writer.isOpened():
             self._writer = None
             raise InputError(

@@ -7,11 +7,11 @@ import signal
 import socket
 from collections.abc import Callable
 
-import cv2
 import uvicorn
 from starlette.types import ASGIApp
 
 from fer_edge.errors import InputError
+from fer_edge.opencv_log import silence_opencv
 from fer_edge.service.limits import ServiceLimits
 from fer_edge.service.protocol import impatient
 
@@ -45,7 +45,7 @@ def serve(
         )
         config.load()
         # They print what is wrong with a request; strangers shall not fill a log.
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+        silence_opencv()
         logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
         logging.getLogger("uvicorn.error").addFilter(_is_news)
         server = uvicorn.Server(config)
