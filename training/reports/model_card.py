@@ -49,7 +49,7 @@ latency with, and a starting point for a network trained on your own, licensed f
 
 
 def write_card(checkpoint: Path, bundle: Path, data: Path, out: Path) -> None:
-    """Evaluate a checkpoint and every variant of its bundle, and write the model card.
+    """Evaluate a checkpoint and its bundle, and write the model card.
 
     Args:
         checkpoint: Checkpoint folder.
@@ -230,25 +230,23 @@ def _confusion(report: dict[str, Any]) -> str:
 
 
 def _variants(bundle: Bundle, reports: dict[str, dict[str, Any]]) -> str:
+    fp32 = [v.speed.batch_1_p50_ms for v in bundle.variants if v.precision == "fp32" and v.speed]
     rows = []
-    fp32_ms = min(
-        (v.speed["batch_1_p50_ms"] for v in bundle.variants if v.precision == "fp32"), default=None
-    )
     for v in bundle.variants:
-        m, p50_ms = reports[v.name]["all"], v.speed["batch_1_p50_ms"]
+        m, p50_ms = reports[v.name]["all"], v.speed.batch_1_p50_ms if v.speed else None
         rows.append(
             [
                 v.name,
                 f"{m['accuracy']:.2%}",
                 f"{m['macro_f1']:.4f}",
                 f"{m['ece']:.4f}",
-                f"{v.parity['agreement']:.2%}",
-                f"{v.parity['max_abs_dp']:.1e}",
-                f"{p50_ms:.3f}",
-                f"{fp32_ms / p50_ms:.2f}x" if fp32_ms else "",
+                f"{v.parity.agreement:.2%}" if v.parity else "",
+                f"{v.parity.max_abs_dp:.1e}" if v.parity else "",
+                f"{p50_ms:.3f}" if p50_ms else "",
+                f"{min(fp32) / p50_ms:.2f}x" if p50_ms and fp32 else "",
             ]
         )
-    machine = bundle.variants[0].speed["machine"]
+    machine = next((v.speed.machine for v in bundle.variants if v.speed), "no machine")
     table = markdown_table(
         [
             "variant",
