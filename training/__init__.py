@@ -1,1 +1,1 @@
-"""Training of timm backbones on faces: from a recipe to a checkpoint folder."""
+"""Training of timm backbones on faces, from recipe to checkpoint."""

@@ -1,4 +1,4 @@
-"""Comparison of recipes: trained on the same faces, in one table and one chart.
+"""Comparison of recipes on the same faces: one table, one chart.
 
     python -m fer_edge.training.compare_recipes gcvit-full gcvit-last2 --data fer2013/ \\
         -o results.md
@@ -34,7 +34,9 @@ from fer_edge.training.loop.train import train
 
 @dataclass(frozen=True)
 class Result:
-    """Result of one recipe's run. Phases that were not reached have no value.
+    """Result of one recipe's run.
+
+    Phases that were not reached have no value.
 
     Attributes:
         recipe: Name of the recipe.
@@ -68,7 +70,7 @@ def compare_recipes(
     say: Say = print,
     step: Step = silent,
 ) -> list[Result]:
-    """Train each recipe, or continue its run, and evaluate it on the ``val`` part.
+    """Train or resume each recipe, and evaluate it on ``val``.
 
     Args:
         recipes: Recipes with different names.
@@ -119,7 +121,7 @@ def _result(run: Path, scores: dict[str, Any]) -> Result:
 
 
 def with_epochs(recipe: Recipe, epochs: int) -> Recipe:
-    """Return the recipe with this many epochs, shared by its phases in proportion.
+    """Return the recipe with this many epochs, divided among its phases.
 
     Each phase has at least one epoch. Raises RecipeError for fewer epochs than phases.
     """
@@ -151,7 +153,7 @@ _HEAD = (
 
 
 def markdown(results: Sequence[Result], picture: str) -> str:
-    """Return the table and the chart as Markdown; arrows join the values of phases."""
+    """Return table and chart as Markdown; arrows join the phases."""
     rows = []
     for r in results:
         shares = (f"{n:,} ({n / r.parameters:.1%})" for n in r.trainable)
@@ -172,7 +174,7 @@ def markdown(results: Sequence[Result], picture: str) -> str:
 
 
 def draw(results: Sequence[Result], out: Path) -> None:
-    """Draw accuracy by epoch, scores, time of an epoch and trainable parameters to a PNG file."""
+    """Draw accuracy, scores, time and trainable parameters to a PNG file."""
     figure, (curves, scores, time_s, size) = plt.subplots(
         1, 4, figsize=(16, 4), layout="constrained"
     )

@@ -48,13 +48,13 @@ class DeployModule(nn.Module):
         return self.answer(x)
 
     def answer(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the outputs for float32 ``[N, C, S, S]`` in 0..255, in the network's colour."""
+        """Return the outputs for float32 ``[N, C, S, S]`` in 0..255."""
         logits, embedding = self.network(self.normalise(x))
         return torch.softmax(logits / self.temperature, dim=1), embedding
 
 
 class PlanarDeployModule(DeployModule):
-    """Deployed graph for engines that take planar RGB images, such as Core ML.
+    """Deployed graph for engines with planar RGB input, such as Core ML.
 
     Maps float32 ``[N, 3, S, S]`` RGB in 0..255 to ``(probabilities [N, C], embedding [N, D])``.
     """

@@ -64,7 +64,7 @@ def import_checkpoint(
 
 
 def take_over(path: str | Path, spec: ModelSpec) -> tuple[ExpressionNet, Account]:
-    """Load timm weights into our network, in eval mode, and verify that the logits agree."""
+    """Load timm weights into our network, and verify its logits."""
     net = ExpressionNet(spec).eval()
     classes = len(spec.labels)
     try:
@@ -101,7 +101,7 @@ def take_over(path: str | Path, spec: ModelSpec) -> tuple[ExpressionNet, Account
 
 
 def check_input(spec: InputSpec) -> None:
-    """Raise InputError for a mean or std that is not in units of 0..1."""
+    """Raise InputError unless mean and std are in units of 0..1."""
     if not all(0 <= m <= 1 for m in spec.mean) or not all(0 < s <= 1 for s in spec.std):
         raise InputError(
             f"expected mean and std in units of 0..1 (ImageNet's are 0.485,0.456,0.406 and "

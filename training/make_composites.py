@@ -40,7 +40,7 @@ Floats = npt.NDArray[np.float32]
 
 
 def clear_faces(faces: list[LabelledFace], label: str) -> list[LabelledFace]:
-    """Return the half of a class's faces on which the ten FER+ voters agreed most."""
+    """Return the half of a class on which FER+ voters agreed most."""
     column = SOURCE_ORDERS["ferplus"].index(label)
     # FER2013 repeats images: a duplicate would weigh twice, and could show a person in a small
     # class.
@@ -52,7 +52,7 @@ def clear_faces(faces: list[LabelledFace], label: str) -> list[LabelledFace]:
 
 
 def normalised(faces: list[LabelledFace]) -> Floats:
-    """Return grey faces float32 ``[N, H, W]``, each with mean 0 and standard deviation 1."""
+    """Return grey faces float32 ``[N, H, W]`` with mean 0, deviation 1."""
     grey = np.stack([cv2.cvtColor(f.read(), cv2.COLOR_BGR2GRAY) for f in faces]).astype(np.float32)
     deviation: Floats = np.maximum(grey.std((1, 2), keepdims=True), 1)
     flat: Floats = (grey - grey.mean((1, 2), keepdims=True)) / deviation
@@ -60,7 +60,7 @@ def normalised(faces: list[LabelledFace]) -> Floats:
 
 
 def are_duplicates(a: Floats, b: Floats) -> bool:
-    """Return True if two faces are the same image, possibly shifted a little or mirrored."""
+    """Return True for one image twice, possibly shifted or mirrored."""
     middle = np.ascontiguousarray(a[_SHIFT_PX:-_SHIFT_PX, _SHIFT_PX:-_SHIFT_PX])
     sides = (b, np.ascontiguousarray(b[:, ::-1]))
     return any(
@@ -82,7 +82,7 @@ def of_one_pose(pool: Floats, seed: int) -> frozenset[int]:
 
 
 def composite(faces: Floats) -> npt.NDArray[np.uint8]:
-    """Return the mean of normalised faces as BGR uint8, with the contrast of single faces."""
+    """Return the mean face as BGR uint8, with normal contrast."""
     mean = faces.mean(axis=0)
     image: npt.NDArray[np.uint8] = np.clip(128 + 58 * mean / mean.std(), 0, 255).astype(np.uint8)
     bgr: npt.NDArray[np.uint8] = np.repeat(image[..., None], 3, axis=2)
@@ -95,7 +95,7 @@ def _png(image: npt.NDArray[np.uint8]) -> bytes:
 
 
 def make(source: Path, teacher: Path, out: Path) -> None:
-    """Write composites of a data set: two Parquet files, and one PNG for each class.
+    """Write composites of a data set as Parquet and PNG files.
 
     Args:
         source: Data set with a ``train`` part.

@@ -41,10 +41,14 @@ def test_the_table_says_what_the_runs_did(recipe: Recipe, both_parts: Path) -> N
             "data": {"holdout": 0.2},
             "augment": {},
             "fit": {
-                "train": "head", "epochs": 8, "batch": 16, "lr": 0.01, "workers": 0,
+                "train": "head",
+                "epochs": 8,
+                "batch": 16,
+                "lr": 0.01,
+                "workers": 0,
                 "then": [{"train": train, "epochs": 8, "lr": 0.01}],
             },
-        }  # fmt: skip
+        }
         path = both_parts / f"{name}.yaml"
         path.write_text(yaml.safe_dump(content), "utf-8")
         names.append(str(path))

@@ -55,7 +55,7 @@ def intervals(confusion: Sequence[Sequence[int]], labels: Sequence[str]) -> dict
 def difference(
     truth: Sequence[str], first: Sequence[str], second: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
-    """Return accuracy and macro F1 of second minus first, each with its interval.
+    """Return the change of accuracy and macro F1, with intervals.
 
     Both models are scored on the same drawn faces, so faces that are hard for both do not widen
     the interval.
@@ -82,7 +82,7 @@ def difference(
 
 
 def mean_interval(values: npt.NDArray[np.float64]) -> Interval:
-    """Return the interval of the mean of values ``[N]``, one for each face."""
+    """Return the interval of the mean of one value per face."""
     rng = np.random.default_rng(SEED)
     means = [values[rng.integers(0, len(values), len(values))].mean() for _ in range(ROUNDS)]
     return _interval(np.array(means))

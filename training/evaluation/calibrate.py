@@ -14,7 +14,9 @@ ABSTAIN_TARGET_ACCURACY = 0.8
 
 
 def fit_temperature(logits: Tensor, truth: Tensor) -> float:
-    """Return the T > 0 that minimises the cross-entropy of softmax(logits / T).
+    """Fit the temperature of the softmax.
+
+    Minimises the cross-entropy of softmax(logits / T) over T > 0.
 
     Temperature scaling of Guo et al., 2017; T is clamped to 0.05..20.
 
@@ -28,7 +30,9 @@ def fit_temperature(logits: Tensor, truth: Tensor) -> float:
 
 
 def best_nll(logits: Tensor, truth: Tensor) -> float:
-    """Return the cross-entropy in nats at the best temperature; it selects the best epoch.
+    """Return the cross-entropy in nats at the best temperature.
+
+    It selects the best epoch.
 
     Accuracy on a thousand faces has an error of 1.5 points and selects an epoch by chance. Plain
     cross-entropy penalises overconfidence that the temperature removes later.
@@ -59,7 +63,7 @@ def abstention_threshold(probabilities: Tensor, truth: Tensor) -> float:
 
 
 def minimise(parameters: Sequence[Tensor], loss: Callable[[], Tensor]) -> None:
-    """Minimise a smooth loss of few parameters with L-BFGS, over all data at once."""
+    """Minimise a smooth loss of few parameters with full-batch L-BFGS."""
     optimizer = torch.optim.LBFGS(parameters, max_iter=200, line_search_fn="strong_wolfe")
 
     def closure() -> Any:

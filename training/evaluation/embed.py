@@ -102,7 +102,7 @@ def embed(
     precision: str | None = None,
     step: Step = silent,
 ) -> Embeddings:
-    """Embed face crops: image files and folders of them, or the labelled faces of a data set.
+    """Embed face crops: image files, folders, or a data set.
 
     Args:
         model: Checkpoint folder, or ``.fer`` bundle.
@@ -162,7 +162,7 @@ def check(
     precision: str | None = None,
     step: Step = silent,
 ) -> dict[str, Any]:
-    """Check that faces are nearer to faces of their own expression than to others.
+    """Check that faces of one expression are near each other.
 
     Queries are the distinct faces of ``split`` without a duplicate in ``train``. The gallery is the
     ``train`` part. Similarity is the cosine of embeddings.
@@ -233,7 +233,7 @@ Values = npt.NDArray[np.float64]
 def _search(
     asked: Tensor, own: Tensor, known: Tensor, theirs: Tensor, step: Step
 ) -> dict[str, tuple[Values, Values]]:
-    """Return for each figure its value and its chance level for each query."""
+    """Return value and chance level of each figure for each query."""
     rows: dict[str, list[float]] = {"knn": [], "p10": [], "ap": [], "auc": []}
     for i, (query, label) in enumerate(zip(asked, own, strict=True)):
         cosine = known @ query

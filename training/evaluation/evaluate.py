@@ -33,7 +33,9 @@ def evaluate(
     precision: str | None = None,
     step: Step = silent,
 ) -> dict[str, Any]:
-    """Evaluate a checkpoint in torch (fp32, CPU), or a bundle on its engine.
+    """Evaluate a checkpoint or a bundle on labelled faces.
+
+    A checkpoint runs in torch (fp32, CPU), a bundle on its engine.
 
     Args:
         source: Checkpoint folder, or ``.fer`` bundle.
@@ -67,7 +69,7 @@ def evaluate_all(
     precision: str | None = None,
     step: Step = silent,
 ) -> dict[str, Any]:
-    """Evaluate several models on the same faces, and compare each with the first.
+    """Evaluate models on the same faces, and compare them with the first.
 
     Args:
         sources: Checkpoint folders and ``.fer`` bundles.
@@ -139,7 +141,7 @@ def abstention(
     labels: Sequence[str],
     threshold: float,
 ) -> dict[str, Any]:
-    """Return the share of faces answered at a threshold, and the accuracy of those answers.
+    """Return coverage and accuracy of answers at a threshold.
 
     The accuracy is None if no face is answered.
     """
@@ -169,7 +171,7 @@ class EvaluationSet:
     faces: list[LabelledFace] = field(default_factory=list)
 
     def read(self, labels: Sequence[str]) -> list[LabelledFace]:
-        """Return the faces. Raises LabelError for labels that the model does not have."""
+        """Return the faces. Raises LabelError for labels unknown to the model."""
         self.faces = load_faces(self.data, self.split, labels)
         return self.faces
 
@@ -240,7 +242,7 @@ def _variants(
 
 
 def _name(source: Path, report: dict[str, Any], others: Sequence[dict[str, Any]]) -> str:
-    """Return a distinct name for reports; a run's ``best`` is named with its run folder."""
+    """Return a distinct name; ``best`` is named with its run folder."""
     path = source.resolve()
     name = f"{path.parent.name}/{path.name}" if path.name == "best" else path.name
     name = f"{name} {report['variant']}" if "variant" in report else name

@@ -73,7 +73,7 @@ def metrics(
 def coverage_curve(
     probabilities: npt.NDArray[np.floating[Any]], truth: npt.NDArray[np.integer[Any]]
 ) -> list[dict[str, float]]:
-    """Return accuracy at coverages 0.1 to 1, withholding the least confident answers first."""
+    """Return accuracy at coverages 0.1 to 1, most confident answers first."""
     confidence, correct = probabilities.max(1), probabilities.argmax(1) == truth
     order = np.argsort(-confidence, kind="stable")
     running = np.cumsum(correct[order]) / np.arange(1, len(order) + 1)
@@ -93,7 +93,7 @@ def coverage_curve(
 def reliability(
     probabilities: npt.NDArray[np.floating[Any]], truth: npt.NDArray[np.integer[Any]]
 ) -> list[dict[str, float]]:
-    """Return faces, mean confidence and accuracy of each ECE bin, for the reliability diagram."""
+    """Return number of faces, mean confidence and accuracy of each ECE bin."""
     confidence, correct = probabilities.max(1), probabilities.argmax(1) == truth
     bins = np.minimum((confidence * ECE_BINS).astype(int), ECE_BINS - 1)
     rows = []

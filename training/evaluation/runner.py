@@ -48,7 +48,7 @@ class ModelRunner:
     def predict(
         self, faces: Sequence[LabelledFace | Image], what: str, step: Step
     ) -> tuple[Floats, Floats]:
-        """Return probabilities ``[N, C]`` and embeddings ``[N, D]`` of faces or BGR images.
+        """Return probabilities ``[N, C]`` and embeddings ``[N, D]`` of the faces.
 
         ``what`` names the work in the progress.
         """
@@ -64,7 +64,9 @@ class ModelRunner:
 def open_model(
     source: str | Path, target: str | None = None, precision: str | None = None
 ) -> Iterator[ModelRunner]:
-    """Open a model: a checkpoint in torch (fp32, CPU), or a bundle on its engine.
+    """Open a checkpoint or a bundle for inference.
+
+    A checkpoint runs in torch (fp32, CPU), a bundle on its engine.
 
     Args:
         source: Checkpoint folder, or ``.fer`` bundle.

@@ -60,7 +60,7 @@ def augmentation(spec: Augment, size_px: int) -> Change | None:
 
 
 def mixing(spec: Augment, classes: int) -> Mix | None:
-    """Return MixUp, CutMix, or a random choice of both; None if the recipe has neither.
+    """Return MixUp, CutMix, a random choice of both, or None.
 
     It takes and returns float images ``[N, C, S, S]`` and targets ``[N, classes]``.
     """

@@ -15,7 +15,9 @@ from fer_edge.training.models.network import InputSpec, Normalise
 
 
 class FaceDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Faces as uint8 ``[C, S, S]``, in the network's colour, with targets ``[classes]``.
+    """Faces as network input, with targets.
+
+    Items are uint8 ``[C, S, S]`` in the network's colour, and float32 ``[classes]``.
 
     Args:
         faces: Faces to read.
@@ -49,7 +51,7 @@ class FaceDataset(Dataset[tuple[Tensor, Tensor]]):
 
 @torch.no_grad()
 def predict_logits(net: nn.Module, faces: FaceDataset, batch: int, device: torch.device) -> Tensor:
-    """Return logits float32 ``[N, classes]`` on the CPU, computed in fp32 and eval mode."""
+    """Return logits float32 ``[N, classes]`` on the CPU, computed in fp32."""
     net.eval()
     normalise = Normalise(faces.spec).to(device)
     loader = DataLoader(faces, batch_size=batch)

@@ -122,7 +122,7 @@ def start_phase(run: TrainingRun, number: int, saved: dict[str, Any] | None) -> 
 
 
 def stops_early(run: TrainingRun, at: Position) -> bool:
-    """Return True if the phase has had too many epochs without a better score."""
+    """Return True after too many epochs without a better score."""
     fit = run.recipe.fit
     if at.stale >= fit.patience + fit.confirm:
         run.say(f"No better epoch for {at.stale}: stopping early")
@@ -162,7 +162,7 @@ def _seed_epoch(run: TrainingRun, epoch: int) -> None:
 
 
 def _select_parameters(run: TrainingRun, phase: ActivePhase, epoch: int) -> None:
-    """Freeze and unfreeze parameters if this epoch trains another part of the network."""
+    """Freeze and unfreeze parameters if this epoch trains another part."""
     trained = trained_at(phase.spec, epoch, run.net.backbone)
     if trained != phase.trained:
         phase.trained = trained
@@ -171,7 +171,7 @@ def _select_parameters(run: TrainingRun, phase: ActivePhase, epoch: int) -> None
 
 
 def _train_batch(run: TrainingRun, phase: ActivePhase, images: Tensor, targets: Tensor) -> Tensor:
-    """Train on uint8 ``[N, C, S, S]`` and targets ``[N, classes]``; return the loss."""
+    """Train on images ``[N, C, S, S]`` and targets; return the loss."""
     fit, accelerator = run.recipe.fit, run.accelerator
     x = run.normalise(images.float())
     if run.mix:

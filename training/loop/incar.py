@@ -27,7 +27,7 @@ Change = Callable[[Tensor], Tensor]
 
 
 def in_car(spec: InCar) -> list[Change]:
-    """Return the recipe's effects, in a fixed order; each takes and returns uint8 ``[C, S, S]``."""
+    """Return the recipe's effects on uint8 ``[C, S, S]``, in fixed order."""
     return [_sometimes(CHANGES[name], share) for name, share in asdict(spec).items() if share]
 
 
@@ -39,7 +39,7 @@ def _sometimes(change: Change, share: float) -> Change:
 
 
 def changed(change: Change, pixels: Tensor) -> Tensor:
-    """Apply one effect to uint8 ``[C, S, S]``; round and clip the result to uint8."""
+    """Apply one effect to uint8 ``[C, S, S]``; round and clip."""
     return (255 * change(pixels.float() / 255)).round().clamp(0, 255).to(torch.uint8)
 
 
@@ -60,7 +60,7 @@ def near_infrared(x: Tensor) -> Tensor:
 
 
 def night_noise(x: Tensor) -> Tensor:
-    """Simulate a camera at night: shot noise, read noise, and a dark face.
+    """Simulate a camera at night: shot noise, read noise, low light.
 
     The noise has no colour: such cameras record none at night, or smooth it away.
     """
@@ -71,7 +71,7 @@ def night_noise(x: Tensor) -> Tensor:
 
 
 def sun_glare(x: Tensor) -> Tensor:
-    """Simulate a low sun at the edge of the image: a saturated disc, and haze everywhere."""
+    """Simulate a low sun at the image's edge: saturated disc and haze."""
     across, down = _places(x)
     angle = _between(0, 2 * np.pi)
     sun_x, sun_y = 0.5 + 0.6 * np.cos(angle), 0.5 + 0.6 * np.sin(angle)
@@ -82,7 +82,7 @@ def sun_glare(x: Tensor) -> Tensor:
 
 
 def half_lit(x: Tensor) -> Tensor:
-    """Simulate light through one window: one side of the face bright, the other nearly dark."""
+    """Simulate light through one window: half of the face nearly dark."""
     across, down = _places(x)
     angle = _between(-0.5, 0.5) + (np.pi if float(torch.rand(())) < 0.5 else 0.0)
     along = (across - 0.5) * np.cos(angle) + (down - 0.5) * np.sin(angle)
@@ -92,7 +92,7 @@ def half_lit(x: Tensor) -> Tensor:
 
 
 def sunglasses(x: Tensor) -> Tensor:
-    """Add sunglasses: two dark, slightly transparent lenses, a bridge and a line to each ear."""
+    """Add sunglasses with two dark, slightly transparent lenses."""
     across, down = _places(x)
     middle, height = _between(0.46, 0.54), _between(0.34, 0.41)
     half, tall = _between(0.15, 0.19), _between(0.1, 0.14)
@@ -100,8 +100,9 @@ def sunglasses(x: Tensor) -> Tensor:
     mask = torch.zeros_like(across)
     for side in (-1, 1):
         centre = middle + side * apart
-        mask = mask.maximum(_soft(1 - ((across - centre).abs() / half) ** 3
-                                  - ((down - height).abs() / tall) ** 3))  # fmt: skip
+        mask = mask.maximum(
+            _soft(1 - ((across - centre).abs() / half) ** 3 - ((down - height).abs() / tall) ** 3)
+        )
     bar = (down - (height - 0.5 * tall)).abs() < 0.02
     mask = mask.maximum(bar.float())
     tint = _between(0.02, 0.15)
@@ -110,7 +111,7 @@ def sunglasses(x: Tensor) -> Tensor:
 
 
 def mask(x: Tensor) -> Tensor:
-    """Add a face mask from the nose to the chin, light or dark, with a few folds."""
+    """Add a light or dark face mask with a few folds."""
     across, down = _places(x)
     middle, top = _between(0.46, 0.54), _between(0.53, 0.6)
     width = _between(0.36, 0.44)
@@ -129,7 +130,10 @@ def mask(x: Tensor) -> Tensor:
 
 
 def motion_blur(x: Tensor) -> Tensor:
-    """Blur along a line of 6 to 16 % of the side, in any direction: a turning head, a bump."""
+    """Simulate motion blur of a turning head or a bump.
+
+    The line has 6 to 16 % of the side, in any direction.
+    """
     size = max(3, round(_between(0.06, 0.16) * x.shape[-1])) | 1
     angle, reach = _between(0, np.pi), size // 2
     kernel = torch.zeros(size, size)
@@ -165,12 +169,18 @@ def _places(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _soft(inside: Tensor) -> Tensor:
-    """Return 0 outside and 1 inside, with an edge of about one pixel at 48 px."""
+    """Return 0 outside and 1 inside.
+
+    The edge is about one pixel wide at 48 px.
+    """
     return (6 * inside).clamp(0, 1)
 
 
 def contact_sheet(out: Path, scale: int = 2) -> None:
-    """A composite face in each row, as it is and after each change twice; always the same."""
+    """Draw the contact sheet; it is the same each time.
+
+    Each row has a composite face, unchanged and after each effect twice.
+    """
     from fer_edge.preprocess import read_image
     from fer_edge.shipped import FACES
 

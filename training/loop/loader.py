@@ -23,7 +23,9 @@ def train_loader(
     spec: InputSpec,
     order: torch.Generator,
 ) -> DataLoader[Any]:
-    """Return a loader of uint8 images ``[N, C, S, S]`` and float32 targets ``[N, classes]``.
+    """Return the loader of training batches.
+
+    Batches are uint8 images ``[N, C, S, S]`` and float32 targets ``[N, classes]``.
 
     N is ``fit.part``. ``order`` draws the order of faces for each epoch. An incomplete last part
     is dropped.

@@ -32,7 +32,7 @@ def loss_function(fit: Fit, faces: Sequence[LabelledFace], labels: Sequence[str]
 
 
 def class_weights(faces: Sequence[LabelledFace], labels: Sequence[str]) -> Tensor:
-    """Return weights float32 ``[classes]``, inverse to the number of faces of each class.
+    """Return weights float32 ``[classes]``, inverse to each class's faces.
 
     The mean weight of a face is 1. A class without faces has the weight 0.
     """
@@ -44,7 +44,7 @@ def class_weights(faces: Sequence[LabelledFace], labels: Sequence[str]) -> Tenso
 def focal(
     logits: Tensor, targets: Tensor, gamma: float, weights: Tensor | None, smoothing: float
 ) -> Tensor:
-    """Return the focal loss, in which well classified faces count less (Lin et al., 2017).
+    """Return the focal loss in nats (Lin et al., 2017).
 
     For soft targets t: the mean over faces of ``-sum_c w_c t_c (1 - p_c)^gamma log p_c``.
     """

@@ -1,4 +1,4 @@
-"""Set-up of Accelerate: one process or several, on a CPU, NVIDIA or Apple GPU."""
+"""Set-up of Accelerate for one or several processes."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def in_parallel(net: nn.Module, accelerator: Accelerator, fit: Fit) -> nn.Module
 
 
 def gpu_memory(device: torch.device) -> dict[str, float]:
-    """Return the peak memory of tensors in MiB; empty without an NVIDIA GPU."""
+    """Return peak tensor memory in MiB; empty without NVIDIA GPU."""
     if device.type != "cuda":
         return {}
     return {"gpu_memory_mib": torch.cuda.max_memory_allocated(device) / 2**20}

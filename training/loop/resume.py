@@ -1,4 +1,4 @@
-"""Position of a run, and the state file that a killed run resumes from."""
+"""Position of a run, and the state file to resume from."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fer_edge.errors import TrainingError
 
 @dataclass
 class Position:
-    """Position of a run, and its scores so far. Lower scores are better.
+    """Position of a run, and its scores; lower is better.
 
     Attributes:
         epoch: Complete epochs of the run.
@@ -39,7 +39,7 @@ class Position:
         self.phase, self.in_phase, self.mark, self.stale = phase, 0, float("inf"), 0
 
     def note(self, score: float, min_delta: float) -> bool:
-        """Count an epoch and its score; return True if it is the best so far."""
+        """Count an epoch; return True if its score is the best."""
         self.epoch += 1
         self.in_phase += 1
         self.stale += 1

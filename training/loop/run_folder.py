@@ -34,7 +34,10 @@ Log = Callable[[dict[str, Any]], None]
 
 
 def claim(run: Path, resume: bool) -> None:
-    """Make the run folder. Raises TrainingError if it holds a run and ``resume`` is off."""
+    """Make the run folder.
+
+    Raises TrainingError if the folder holds a run and ``resume`` is False.
+    """
     if (run / STATE).exists() and not resume:
         raise TrainingError(
             f"{run} holds a run already. Continue it with --resume, or choose another folder"
@@ -49,7 +52,7 @@ def claim(run: Path, resume: bool) -> None:
 def writing(
     recipe: Recipe, run: Path, facts: dict[str, Any], accelerator: Accelerator, epochs: int
 ) -> Iterator[Log]:
-    """Write the facts of a run; yield a function that logs one epoch.
+    """Write a run's facts; yield a function that logs an epoch.
 
     The function adds a row to metrics.jsonl and the TensorBoard log. Rows after the first
     ``epochs``, which a resumed run repeats, are dropped. Only the first process writes.
@@ -137,5 +140,5 @@ def _out_of_memory(recipe: Recipe, run: Path) -> TrainingError:
 
 
 def best_so_far(run: Path) -> str:
-    """Return a sentence for errors on where the best epoch is; empty if there is none."""
+    """Return where the best epoch is, as a sentence, or nothing."""
     return f" The best epoch so far is in {run / BEST}" if (run / BEST).exists() else ""

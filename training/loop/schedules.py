@@ -23,7 +23,9 @@ def optimiser(fit: Fit, phase: Phase, net: nn.Module) -> torch.optim.Optimizer:
 
 
 def scheduler(fit: Fit, phase: Phase, optimizer: torch.optim.Optimizer, steps: int) -> Any:
-    """Return the learning rate schedule of a phase; ``steps`` is the optimiser's steps an epoch.
+    """Return the learning rate schedule of a phase.
+
+    ``steps`` is the number of optimiser steps in an epoch.
 
     Call its ``step`` after each step of the optimiser; for ``plateau``, after each epoch, with the
     score.

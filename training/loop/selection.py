@@ -28,7 +28,9 @@ from fer_edge.training.models.network import ExpressionNet, parameter_count
 def record_epoch(
     run: TrainingRun, phase: ActivePhase, at: Position, loss: float, started_s: float, log: Log
 ) -> None:
-    """Score an epoch and advance ``at``; the first process saves the state and a better checkpoint.
+    """Score an epoch, advance ``at``, and save.
+
+    The first process saves the state, and the checkpoint if it is the best so far.
 
     ``started_s`` is the epoch's start on the monotonic clock.
     """
@@ -69,7 +71,10 @@ def record_epoch(
 def score_held_out(
     net: ExpressionNet, held_out: FaceDataset, batch: int, accelerator: Accelerator
 ) -> dict[str, float]:
-    """Score the held-out faces in the first process, and send the scores to all processes."""
+    """Score the held-out faces.
+
+    The first process computes the scores and sends them to all others.
+    """
     scores: dict[str, float] = {}
     if accelerator.is_main_process:
         logits = predict_logits(net, held_out, batch, accelerator.device)
@@ -86,7 +91,10 @@ def score_held_out(
 
 
 def save_best(net: ExpressionNet, facts: dict[str, Any], folder: Path) -> None:
-    """Save the best checkpoint of a run. Raises TrainingError for weights too large for fp16."""
+    """Save the best checkpoint of a run.
+
+    Raises TrainingError for weights that are not finite in half precision.
+    """
     try:
         save_checkpoint(Checkpoint(net, facts=facts), folder / BEST)
     except CheckpointError as error:
@@ -96,7 +104,7 @@ def save_best(net: ExpressionNet, facts: dict[str, Any], folder: Path) -> None:
 
 
 def finish(run: TrainingRun, licence: str | None) -> None:
-    """Fit temperature and threshold of the best epoch, and write the run's curves and report."""
+    """Calibrate the best epoch, and write the run's curves and report."""
     from fer_edge.training.reports.run_report import draw_curves, write_run_report
 
     recipe, device, best = run.recipe, run.accelerator.device, run.folder / BEST

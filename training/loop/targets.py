@@ -92,7 +92,10 @@ def vote_opinion(split: Split, labels: Sequence[str]) -> Tensor:
 def teacher_opinion(
     folder: str, split: Split, recipe: Recipe, say: Callable[[str], None]
 ) -> Tensor:
-    """Return log P(label | face) of a teacher, averaged over the face and its mirror image."""
+    """Return log P(label | face) of a teacher.
+
+    Averaged over the face and its mirror image; float64 ``[train + held out, classes]``.
+    """
     teacher = load_checkpoint(folder)
     if set(teacher.spec.labels) != set(recipe.labels):
         raise RecipeError(
@@ -118,7 +121,7 @@ def teacher_opinion(
 
 
 def teacher_facts(recipe: Recipe) -> list[dict[str, Any]]:
-    """Return the SHA-256 of the weights and the recipe of each teacher, for the card."""
+    """Return weights' SHA-256 and recipe of each teacher, for the card."""
     teachers = [load_checkpoint(folder) for folder in recipe.data.teachers]
     return [{"sha256": t.sha256, "recipe": t.facts.get("recipe", {})} for t in teachers]
 

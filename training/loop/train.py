@@ -42,7 +42,7 @@ def train(
     say: Say = print,
     step: Step = silent,
 ) -> Path:
-    """Train a recipe, select the best epoch on held-out faces, and calibrate it.
+    """Train a recipe, select the best epoch, and calibrate it.
 
     Under ``torchrun`` or ``accelerate launch`` the processes share each batch; the first of them
     writes.
@@ -141,7 +141,7 @@ def _build(
 
 
 def _position(run: TrainingRun, resume: bool) -> tuple[Position, dict[str, Any] | None]:
-    """Return where the run starts, and the saved state if it is resumed."""
+    """Return the first position, and the saved state if resumed."""
     path = run.folder / STATE
     if not (resume and path.exists()):
         return Position(), None

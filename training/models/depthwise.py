@@ -57,7 +57,7 @@ class _Convolve(torch.autograd.Function):
 
 
 class StridedDepthwise(nn.Conv2d):
-    """``nn.Conv2d`` for training on a CPU, float ``[N, C, H, W]`` in; not for export."""
+    """``nn.Conv2d`` for training on a CPU; not for export."""
 
     def forward(self, x: Tensor) -> Tensor:
         weight = self.weight

@@ -1,4 +1,4 @@
-"""Selection of the trained part: the complete network, its head, or its last layers."""
+"""Selection of the trained part of a network."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def prepare(net: ExpressionNet, phase: Phase, seed: int) -> None:
 
 
 def trained_at(phase: Phase, epoch: int, backbone: nn.Module) -> str:
-    """Return ``Phase.train`` for one epoch (from 0) of the phase, with ``gradual`` resolved."""
+    """Return ``Phase.train`` in one epoch (from 0), with ``gradual`` resolved."""
     kind, _, count = phase.train.partition(" ")
     if kind != "gradual":
         return phase.train
@@ -95,7 +95,7 @@ def _last(names: Sequence[str], count: int, what: str, net: ExpressionNet) -> st
 
 
 def _unfreeze_from(backbone: nn.Module, first: str) -> None:
-    """Unfreeze the module ``first`` and all after it; timm registers modules in order of use."""
+    """Unfreeze ``first`` and all modules after it, in timm's order."""
     after = False
     for name, parameter in backbone.named_parameters():
         after = after or name.startswith(f"{first}.")
@@ -103,7 +103,7 @@ def _unfreeze_from(backbone: nn.Module, first: str) -> None:
 
 
 def train_mode(net: ExpressionNet) -> None:
-    """Set training mode, except for frozen modules, whose batch norms keep their statistics."""
+    """Set training mode; frozen batch norms keep their statistics."""
     net.train()
     for module in net.backbone.modules():
         parameters = list(module.parameters())
@@ -117,7 +117,7 @@ def trainable_count(net: nn.Module) -> int:
 
 
 def parameter_counts(spec: ModelSpec, phases: Sequence[Phase]) -> tuple[int, list[int]]:
-    """Return the parameters of the network, and those that each phase trains in its last epoch.
+    """Count all parameters, and those that each phase trains last.
 
     The second count includes LoRA additions. No memory is allocated. Raises RecipeError for a phase
     that does not fit the network.

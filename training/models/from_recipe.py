@@ -58,7 +58,7 @@ def build_network(
 
 @torch.no_grad()
 def _check_size(net: ExpressionNet, size_px: int) -> None:
-    """Run an empty image through the network; timm checks sizes only then, with assertions."""
+    """Run an empty image; timm checks sizes only then, with assertions."""
     try:
         net.eval()(torch.zeros(1, net.spec.input.channels, size_px, size_px))
     except (AssertionError, RuntimeError) as error:

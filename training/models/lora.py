@@ -1,4 +1,4 @@
-"""Low-rank additions to linear layers (LoRA; Hu et al., 2021), merged before export."""
+"""Low-rank additions to linear layers (LoRA; Hu et al., 2021)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fer_edge.training.models.network import ExpressionNet
 
 
 class LowRankLinear(nn.Linear):
-    """Linear layer ``(W + B A) x`` with B A of rank r; B starts at zero."""
+    """Linear layer ``(W + B A) x``; B starts at zero."""
 
     a: nn.Parameter
     b: nn.Parameter
@@ -24,7 +24,7 @@ class LowRankLinear(nn.Linear):
 
 
 def add_lora(backbone: nn.Module, rank: int, seed: int) -> None:
-    """Freeze the backbone, and add trainable parts to its linear layers in place.
+    """Freeze the backbone, and add LoRA to its linear layers.
 
     Raises RecipeError if the backbone has no linear layers.
     """

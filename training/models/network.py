@@ -111,13 +111,17 @@ class Normalise(nn.Module):
 
 
 _READS_FILES = {
-    "cache_dir", "checkpoint_path", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay",
-}  # fmt: skip
+    "cache_dir",
+    "checkpoint_path",
+    "pretrained",
+    "pretrained_cfg",
+    "pretrained_cfg_overlay",
+}
 """Arguments with which timm.create_model reads files or downloads."""
 
 
 class ExpressionNet(nn.Module):
-    """Expression classifier: ``[N, C, H, W]`` to ``(logits [N, classes], embedding [N, D])``.
+    """Expression classifier with logits ``[N, classes]`` and embedding ``[N, D]``.
 
     The input is normalised float. The embedding is the input of the classifier, which is a dropout
     and one linear layer.

@@ -1,4 +1,4 @@
-"""Initial weights of a backbone, from timm or a file, with an account of each tensor."""
+"""Initial weights of a backbone, from timm or a file."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PREFIXES = ("module.", "_orig_mod.", "backbone.")
 
 @dataclass(frozen=True)
 class Account:
-    """Use of each tensor of a weights file; tensors have the network's names.
+    """Use of each tensor of a weights file, by name.
 
     Attributes:
         file: Name of the file.
@@ -60,7 +60,7 @@ class Account:
         return "; ".join(parts)
 
     def facts(self) -> dict[str, Any]:
-        """Return the facts for the card: the file, and the tensors that differ or are missing."""
+        """Return the facts for the checkpoint's card."""
         return {
             "file": self.file,
             "sha256": self.sha256,
@@ -125,7 +125,7 @@ def _torch_state(path: Path) -> dict[str, Tensor]:
 
 
 def load_weights(backbone: nn.Module, path: str | Path) -> Account:
-    """Load a weights file of the same architecture into a timm backbone, in place.
+    """Load a weights file of the same architecture into a backbone.
 
     Adapts the first convolution to the number of channels, and position embeddings to the image
     size.
@@ -166,7 +166,7 @@ def load_weights(backbone: nn.Module, path: str | Path) -> Account:
 
 
 def _resample_positions(backbone: Any, state: dict[str, Tensor]) -> tuple[str, ...]:
-    """Resample position embeddings (ViT) and bias tables (Swin) of another size, in place."""
+    """Resample position embeddings (ViT) and bias tables (Swin), in place."""
     names = []
     for name, own in backbone.state_dict().items():
         if name not in state or state[name].shape == own.shape:

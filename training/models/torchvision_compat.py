@@ -23,7 +23,7 @@ _declared: list[torch.library.Library] = []
 
 
 def declare_missing_operators() -> bool:
-    """Declare the schemas if the compiled library cannot load; return True if so."""
+    """Declare missing schemas; return True if that was needed."""
     spec = importlib.util.find_spec("torchvision")
     if spec is None or spec.origin is None or _declared:
         return bool(_declared)

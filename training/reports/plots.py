@@ -33,7 +33,7 @@ def confusion(axes: Axes, report: Report) -> None:
 
 
 def calibration(axes: Axes, report: Report) -> None:
-    """Draw accuracy against confidence in each ECE bin, and the number of its faces."""
+    """Draw accuracy against confidence, and the faces in each bin."""
     m = report["all"]
     bins = [b for b in m["reliability"] if b["faces"]]
     most = max(b["faces"] for b in bins)
@@ -49,7 +49,7 @@ def calibration(axes: Axes, report: Report) -> None:
 
 
 def roc(axes: Axes, report: Report) -> None:
-    """Draw the ROC curve of each class; the legend names classes without a curve."""
+    """Draw the ROC curve of each class; the legend explains gaps."""
     curves = report["all"]["roc"]
     axes.plot([0, 1], [0, 1], "--", color="grey", lw=0.8)
     for name, row in curves["per_class"].items():
@@ -164,7 +164,7 @@ def sheet(reports: Sequence[Report]) -> bytes:
 
 
 def data(figure: Figure, form: Literal["svg", "png"] = "svg") -> bytes:
-    """Return the bytes of the figure's file; the same figure gives the same bytes."""
+    """Return the figure as a file; equal figures give equal bytes."""
     out = io.BytesIO()
     with rc_context({"svg.hashsalt": "fer_edge"}):
         no_date = {"Date": None} if form == "svg" else None

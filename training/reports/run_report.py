@@ -1,4 +1,4 @@
-"""Report of a run: curves, recipe, data, and figures on the held-out faces."""
+"""Report of a run: curves, recipe, data and held-out scores."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _CURVES_IN = (14, 4)
 
 
 def draw_curves(metrics: Path, out: Path) -> None:
-    """Draw loss, held-out accuracy and learning rate of metrics.jsonl to a PNG file."""
+    """Draw the curves of metrics.jsonl to a PNG file."""
     write_file(out, plots.data(_curves(_rows(metrics)), "png"))
 
 

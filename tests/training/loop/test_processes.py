@@ -37,11 +37,18 @@ def test_two_processes_killed_and_resumed_learn_what_one_does(
         "data": {"holdout": 0.1},
         "augment": {"flip": 0.0},
         "fit": {
-            "train": "gradual 1", "epochs": 2, "batch": 16, "lr": 3e-3, "optimizer": "adamw",
-            "accumulate": 2, "grad_clip": 1.0, "ema": 0.9, "workers": 0,
+            "train": "gradual 1",
+            "epochs": 2,
+            "batch": 16,
+            "lr": 3e-3,
+            "optimizer": "adamw",
+            "accumulate": 2,
+            "grad_clip": 1.0,
+            "ema": 0.9,
+            "workers": 0,
             "then": [{"train": "full", "epochs": 2, "lr": 3e-3}],
         },
-    }  # fmt: skip
+    }
     recipe = tmp_path / "pair.yaml"
     recipe.write_text(yaml.safe_dump(content), "utf-8")
     train(load_recipe(recipe), few_faces, tmp_path / "one", say=lambda _: None)
@@ -79,14 +86,27 @@ def test_two_processes_killed_and_resumed_learn_what_one_does(
 def start(recipe: Path, data: Path, run: Path, *more: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [
-            sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-            "-m", "fer_edge.cli", "train", str(recipe), "--data", str(data), "-o", str(run), *more,
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc-per-node",
+            "2",
+            "-m",
+            "fer_edge.cli",
+            "train",
+            str(recipe),
+            "--data",
+            str(data),
+            "-o",
+            str(run),
+            *more,
         ],
         env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )  # fmt: skip
+    )
 
 
 def rows(run: Path) -> list[dict[str, Any]]:

@@ -52,8 +52,9 @@ def test_last_blocks_take_what_comes_after_them_along() -> None:
     freeze(net, "last 2")
     parts = {".".join(name.split(".")[:3]) for name in trained(net)}
     assert {p for p in parts if p.startswith("backbone.blocks")} == {
-        "backbone.blocks.4", "backbone.blocks.5"
-    }  # fmt: skip
+        "backbone.blocks.4",
+        "backbone.blocks.5",
+    }
     assert "backbone.norm.weight" in parts
     assert any(part.startswith("head") for part in parts)
 

@@ -12,9 +12,15 @@ from fer_edge.training.models.network import ExpressionNet, InputSpec, ModelSpec
 GREY = InputSpec(48, "grey", (0.5,), (0.25,))
 RGB = InputSpec(64, "rgb", (0.5,) * 3, (0.5,) * 3)
 SYSTEM_C = (
-    "dropout 0.3", "linear 512", "relu", "batchnorm",
-    "dropout 0.3", "linear 256", "relu", "batchnorm",
-)  # fmt: skip
+    "dropout 0.3",
+    "linear 512",
+    "relu",
+    "batchnorm",
+    "dropout 0.3",
+    "linear 256",
+    "relu",
+    "batchnorm",
+)
 
 
 def test_system_c_has_the_published_number_of_parameters() -> None:

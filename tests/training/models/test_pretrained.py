@@ -66,11 +66,16 @@ def test_grey_network_answers_as_the_coloured_one_does_to_grey(weights: Path) ->
         (
             "swin_tiny_patch4_window7_224",
             {"img_size": 112, "depths": (1, 1), "num_heads": (1, 2), "embed_dim": 8},
-            {"img_size": 64, "depths": (1, 1), "num_heads": (1, 2), "embed_dim": 8,
-             "window_size": 4},
+            {
+                "img_size": 64,
+                "depths": (1, 1),
+                "num_heads": (1, 2),
+                "embed_dim": 8,
+                "window_size": 4,
+            },
         ),
     ],
-)  # fmt: skip
+)
 def test_positions_for_another_picture_size_are_resampled(
     tmp_path: Path, name: str, made_for: dict[str, Any], wanted: dict[str, Any]
 ) -> None:

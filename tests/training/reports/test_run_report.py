@@ -43,9 +43,17 @@ def test_its_figures_are_those_in_the_card(finished: Any, report: dict[str, Any]
 def test_the_page_has_everything_and_asks_no_host(finished: Any, report: dict[str, Any]) -> None:
     page = (finished.folder / "report.html").read_text("utf-8")
     for word in (
-        "fit.lr", "0.003", "augment.mixup", report["data"]["fingerprint"], "Confusion",
-        "Calibration", "ROC", "Curves", "disgust", "Environment",
-    ):  # fmt: skip
+        "fit.lr",
+        "0.003",
+        "augment.mixup",
+        report["data"]["fingerprint"],
+        "Confusion",
+        "Calibration",
+        "ROC",
+        "Curves",
+        "disgust",
+        "Environment",
+    ):
         assert word in page
     sources = re.findall(r'(?:src|href)="([^"]*)"', page)
     assert len(sources) == 5
