@@ -10,6 +10,8 @@ import pytest
 import yaml
 from docs_pages import PAGES, ROOT, Fence, fences
 
+from fer_edge.backends.base import offered
+
 PYTHON = [fence for fence in fences() if fence.language in ("python", "py")]
 DECISIONS = sorted((ROOT / "docs/decisions").glob("[0-9]*.md"))
 GENERATED = {
@@ -83,3 +85,15 @@ def test_decision_has_title_date_and_status(path: Path) -> None:
     assert status
     assert status[1] is None or 0 < int(status[1]) <= len(DECISIONS)
     assert front["title"]
+
+
+# The table of targets -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("target", offered())
+def test_the_readme_has_the_facts_of_each_target(target: str) -> None:
+    facts = offered()[target]
+    rows = (ROOT / "README.md").read_text("utf-8").splitlines()
+    row = next(row for row in rows if row.startswith(f"| `{target}` |"))
+    _, _, chips, precisions, _, _ = row.split("|")
+    assert (chips.strip(), precisions.strip()) == (facts.chips, ", ".join(facts.precisions))
