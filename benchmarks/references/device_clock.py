@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 
 from fer_edge import open_bundle
 from fer_edge.backends.base import Options, backend
-from fer_edge.backends.tensorrt import TensorRtSession
 from fer_edge.benchmarks.fields import MedianMs
 from fer_edge.benchmarks.job import Job
 
@@ -28,10 +27,10 @@ def device_ms(job: Job, name: str, batch: int) -> DeviceMs | None:
     """Return medians in ms, or None for a variant whose backend has no device clock."""
     content = open_bundle(job.bundle)
     variant = next(v for v in content.variants if v.name == name)
-    if variant.target != "tensorrt":
+    engine = backend(variant.target)
+    if not engine.FACTS.device_clock:
         return None
-    session = backend(variant.target).load(variant, content.read(variant), Options())
-    assert isinstance(session, TensorRtSession)
+    session: Any = engine.load(variant, content.read(variant), Options())
     with contextlib.closing(session):
         times = [session.device_ms(job.ready(batch)) for _ in range(_CALLS)]
     return {

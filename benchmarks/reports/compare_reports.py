@@ -1,23 +1,22 @@
-"""Two reports against each other: faster, slower, or no difference that can be shown."""
+"""Comparison of two reports: faster, slower, or no difference that can be shown."""
 
 from __future__ import annotations
 
-import json
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Literal
 
-from fer_edge import DataError, InputError
+from fer_edge import InputError
 from fer_edge.benchmarks.measure.percentile_ratio import percentile_ratio
-from fer_edge.benchmarks.measure.rows import percentile_key, unpack
+from fer_edge.benchmarks.measure.rows import percentile_key
 from fer_edge.benchmarks.measure.timing import MIN_SAMPLES
+from fer_edge.benchmarks.reports.stored import StoredReport, StoredRow
 
 _CONFIDENCE = 0.95
-_SHOWN = (50.0, 99.0)
-"""Percentiles that are compared where no condition names one."""
+_DEFAULT_PERCENTILES = (50.0, 99.0)
+"""Percentiles that are compared if no condition names one."""
 _MACHINE = ("cpu", "isa", "cores", "affinity", "governor", "memory_bytes")
-_SETUP = ("scenario", "crop_px")
 
 METHOD = (
     "Verdicts: bootstrap interval (moving blocks of 24) of the ratio of the percentiles, at 95 % "
@@ -29,7 +28,13 @@ METHOD = (
 
 @dataclass(frozen=True)
 class Limit:
-    """``p99>+5%``: percentile q may not grow by more than ``percent``."""
+    """Largest growth of a percentile, as in ``p99>+5%``.
+
+    Attributes:
+        q: Percentile.
+        percent: Growth in percent that is still allowed.
+        text: The limit as written.
+    """
 
     q: float
     percent: float
@@ -38,8 +43,19 @@ class Limit:
 
 @dataclass(frozen=True)
 class Verdict:
-    """ratio is NEW over OLD with its interval; None where ``missing`` samples keep it from being
-    said. alarms: the limits that it broke."""
+    """Comparison of one percentile of one row.
+
+    Attributes:
+        variant: Variant, with its state in the scenario ``contended``.
+        batch: Faces per call.
+        percentile: Name of the percentile, for example ``p99``.
+        verdict: Result.
+        ratio: NEW over OLD; None if samples are missing.
+        low: Lower end of the ratio's interval.
+        high: Upper end of the ratio's interval.
+        missing: Samples that the percentile lacks.
+        alarms: Limits that are broken, as written.
+    """
 
     variant: str
     batch: int
@@ -52,80 +68,59 @@ class Verdict:
     alarms: tuple[str, ...]
 
     def __str__(self) -> str:
-        what = f"{self.variant} batch {self.batch} {self.percentile}: {self.verdict}"
+        verdict = f"{self.variant} batch {self.batch} {self.percentile}: {self.verdict}"
         if self.ratio is None:
-            return f"{what}, {self.missing:,} more are needed"
-        return f"{what}, {self.ratio:.3f}x ({self.low:.3f} to {self.high:.3f})"
+            return f"{verdict}, {self.missing:,} more are needed"
+        return f"{verdict}, {self.ratio:.3f}x ({self.low:.3f} to {self.high:.3f})"
 
 
 def parse_limits(text: str) -> list[Limit]:
-    """``p99>+5%,p50>+3%`` as limits. Raises InputError with the form that was expected."""
+    """Parse limits such as ``p99>+5%,p50>+3%``. Raises InputError for any other form."""
     limits = []
     for part in text.split(","):
-        found = re.fullmatch(r"\s*p(\d+(?:\.\d+)?)\s*>\s*\+?(\d+(?:\.\d+)?)\s*%\s*", part)
-        if found is None or float(found[1]) not in MIN_SAMPLES:
+        match = re.fullmatch(r"\s*p(\d+(?:\.\d+)?)\s*>\s*\+?(\d+(?:\.\d+)?)\s*%\s*", part)
+        if match is None or float(match[1]) not in MIN_SAMPLES:
             raise InputError(
                 f"expected conditions like 'p99>+5%' or 'p50>+3%,p99.9>+20%' on one of "
                 f"{', '.join(f'p{q:g}' for q in MIN_SAMPLES)}, got {part.strip()!r}"
             )
-        limits.append(Limit(float(found[1]), float(found[2]), part.strip()))
+        limits.append(Limit(float(match[1]), float(match[2]), part.strip()))
     return limits
 
 
-def load_report(path: str | Path) -> dict[str, Any]:
-    """A report that ``bench -o`` wrote. Raises DataError for anything else."""
-    try:
-        report = json.loads(Path(path).read_text("utf-8"))
-        for row in report["rows"]:
-            unpack(row["latencies_ns"])
-            (row["variant"], row["batch"])
-        ([report[key] for key in _SETUP], [report["environment"][key] for key in ("cpu", "cores")])
-    except OSError as error:
-        raise DataError(f"cannot read the report {path}: {error.strerror}") from error
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DataError(
-            f"expected {path} to be a report of fer-edge bench with latency samples in it, "
-            f"but {error!r}. Measure again with this version: fer-edge bench -o {path}"
-        ) from error
-    return dict(report)
-
-
 def compare(
-    old: dict[str, Any],
-    new: dict[str, Any],
+    old: StoredReport,
+    new: StoredReport,
     limits: list[Limit] | None = None,
     *,
     different_machines: bool = False,
 ) -> dict[str, Any]:
-    """Verdicts for each variant and batch size that both reports have, and what only one has.
+    """Compare each variant and batch size that both reports have.
 
     References (torch eager, --against) are left out: their regressions are not ours.
 
-    Raises InputError if the two are of different scenarios or machines (unless that is wished),
-    or have nothing in common.
+    Args:
+        old: Report to compare with.
+        new: Report to judge.
+        limits: Limits that raise an alarm; None means none.
+        different_machines: Compare reports of different machines as well.
+
+    Returns:
+        Verdicts, sentences, alarms, and the rows that only one report has, as plain values.
+
+    Raises:
+        InputError: The reports are of different scenarios or machines, or share no row.
     """
     limits = limits or []
-    for key in _SETUP:
-        if old[key] != new[key]:
-            raise InputError(
-                f"expected two reports of one {key}, got {old[key]!r} and {new[key]!r}"
-            )
-    differing = machine_differences(old, new)
-    if differing and not different_machines:
-        raise InputError(
-            "the reports are of different machines: "
-            + "; ".join(differing)
-            + ". A ratio between them says nothing about the code. Add --different-machines to "
-            "see it all the same"
-        )
+    differing = machine_differences(old.environment, new.environment)
+    _check_comparable(old, new, [] if different_machines else differing)
     olds, news = (
-        {_identity(row): row for row in report["rows"] if not row.get("reference")}
-        for report in (old, new)
+        {row.identity: row for row in report.rows if not row.reference} for report in (old, new)
     )
     common = [key for key in olds if key in news]
     if not common:
         raise InputError("the reports have no variant and batch size in common")
-    points = sorted({limit.q for limit in limits} or set(_SHOWN))
+    points = sorted({limit.q for limit in limits} or set(_DEFAULT_PERCENTILES))
     confidence = 1 - (1 - _CONFIDENCE) / (len(common) * len(points))
     verdicts = [_judge(olds[k], news[k], q, limits, confidence) for k in common for q in points]
     return {
@@ -139,49 +134,58 @@ def compare(
         "notes": [
             f"{name}: {note}"
             for name, report in (("OLD", old), ("NEW", new))
-            for note in _doubts(report)
+            for note in _caveats(report)
         ],
         "method": METHOD,
     }
 
 
-def machine_differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """What of the two environments differs so that their latencies may not be compared."""
-    one, other = old["environment"], new["environment"]
+def machine_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Return the differences of two environments that forbid a comparison of latencies."""
     return [
-        f"{key} {one.get(key)} and {other.get(key)}"
+        f"{key} {old.get(key)} and {new.get(key)}"
         for key in _MACHINE
-        if one.get(key) != other.get(key)
+        if old.get(key) != new.get(key)
     ]
 
 
-def _doubts(report: dict[str, Any]) -> list[str]:
-    """Why the figures of a report may not be what the code costs."""
+def _check_comparable(old: StoredReport, new: StoredReport, differing: list[str]) -> None:
+    for name, one, other in (
+        ("scenario", old.scenario, new.scenario),
+        ("crop_px", old.crop_px, new.crop_px),
+    ):
+        if one != other:
+            raise InputError(f"expected two reports of one {name}, got {one!r} and {other!r}")
+    if differing:
+        raise InputError(
+            "the reports are of different machines: "
+            + "; ".join(differing)
+            + ". A ratio between them says nothing about the code. To compare them all the same, "
+            "add --different-machines"
+        )
+
+
+def _caveats(report: StoredReport) -> list[str]:
+    """Return reasons to doubt the figures of a report."""
     unsteady = [
-        f"{row['variant']} batch {row['batch']} did not become steady"
-        for row in report["rows"]
-        if row.get("steady") is False
+        f"{row.variant} batch {row.batch} did not become steady"
+        for row in report.rows
+        if row.steady is False
     ]
-    return [*([report["note"]] if report.get("note") else []), *unsteady]
-
-
-def _identity(row: dict[str, Any]) -> tuple[Any, ...]:
-    return row["variant"], row["batch"], *(row[key] for key in ("hz", "state") if key in row)
+    return [*([report.note] if report.note else []), *unsteady]
 
 
 def _judge(
-    old: dict[str, Any], new: dict[str, Any], q: float, limits: list[Limit], confidence: float
+    old: StoredRow, new: StoredRow, q: float, limits: list[Limit], confidence: float
 ) -> Verdict:
-    before, after = unpack(old["latencies_ns"]), unpack(new["latencies_ns"])
     name = percentile_key(q).removesuffix("_ms").replace("_", ".")
-    missing = max(MIN_SAMPLES[q] - min(len(before), len(after)), 0)
-    variant = " ".join(filter(None, (old["variant"], old.get("state"))))
-    batch = old["batch"]
+    missing = max(MIN_SAMPLES[q] - min(len(old.ns), len(new.ns)), 0)
+    variant = " ".join(filter(None, (old.variant, old.state)))
     if missing:
         return Verdict(
-            variant, batch, name, "too few samples", None, None, None, missing, alarms=()
+            variant, old.batch, name, "too few samples", None, None, None, missing, alarms=()
         )
-    ratio, low, high = percentile_ratio(after, before, q, confidence=confidence)
+    ratio, low, high = percentile_ratio(new.ns, old.ns, q, confidence=confidence)
     slower = low > 1
     alarms = tuple(
         limit.text
@@ -191,4 +195,4 @@ def _judge(
     verdict: Literal["faster", "slower", "no difference"] = (
         "slower" if slower else "faster" if high < 1 else "no difference"
     )
-    return Verdict(variant, batch, name, verdict, ratio, low, high, 0, alarms)
+    return Verdict(variant, old.batch, name, verdict, ratio, low, high, 0, alarms)

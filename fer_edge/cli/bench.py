@@ -211,7 +211,8 @@ def compare(
     with confidence; 3 a limit that cannot be judged (too few samples, or a missing row).
     """
     from fer_edge.benchmarks.reports.compare_reports import compare as compare_reports
-    from fer_edge.benchmarks.reports.compare_reports import load_report, parse_limits
+    from fer_edge.benchmarks.reports.compare_reports import parse_limits
+    from fer_edge.benchmarks.reports.stored import load_report
 
     limits = None if fail_if is None else parse_limits(fail_if)
     report = compare_reports(

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from fer_edge.backends.tensorrt import TensorRtSession
+from fer_edge.backends.tensorrt import FACTS, TensorRtSession
 from fer_edge.backends.tensorrt_compile import Profile
 from fer_edge.backends.tensorrt_cuda import DeviceTimes
 from fer_edge.benchmarks.job import Job
@@ -40,7 +40,7 @@ def test_medians_of_many_calls(fake_bundle: Path, monkeypatch: pytest.MonkeyPatc
     variant = SimpleNamespace(name="tensorrt/fp16", target="tensorrt")
     content = SimpleNamespace(variants=[variant], read=lambda variant: {})
     monkeypatch.setattr(device, "open_bundle", lambda path: content)
-    loads = SimpleNamespace(load=lambda variant, files, options: session)
+    loads = SimpleNamespace(FACTS=FACTS, load=lambda variant, files, options: session)
     monkeypatch.setattr(device, "backend", lambda target: loads)
     found = device_ms(job(fake_bundle), "tensorrt/fp16", 4)
     assert found == {"to_device_ms": 0.1, "network_ms": 25.5, "from_device_ms": 0.2}

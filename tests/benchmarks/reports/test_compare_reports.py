@@ -12,9 +12,10 @@ import pytest
 from click.testing import CliRunner
 
 from fer_edge.benchmarks.measure.rows import KEEP, pack, unpack
-from fer_edge.benchmarks.reports.compare_reports import compare, load_report, parse_limits
+from fer_edge.benchmarks.reports.compare_reports import compare, parse_limits
+from fer_edge.benchmarks.reports.stored import StoredReport
 from fer_edge.cli import main
-from fer_edge.errors import DataError, FerEdgeError, InputError
+from fer_edge.errors import FerEdgeError, InputError
 
 ENVIRONMENT = {"cpu": "Chip 9000", "cores": 4, "isa": ["avx2"], "memory_bytes": 8_000}
 
@@ -28,8 +29,10 @@ def latencies(seed: int, count: int = 720, median_ms: float = 2.0) -> npt.NDArra
     return (ms * 1e6).astype(np.int64)
 
 
-def report(*rows: npt.NDArray[np.int64], **extra: Any) -> dict[str, Any]:
+def stored(*rows: npt.NDArray[np.int64], **extra: Any) -> dict[str, Any]:
+    """A report as it is stored."""
     return {
+        "schema": 2,
         "scenario": "batch",
         "crop_px": 200,
         "environment": ENVIRONMENT,
@@ -40,6 +43,10 @@ def report(*rows: npt.NDArray[np.int64], **extra: Any) -> dict[str, Any]:
         ],
         **extra,
     }
+
+
+def report(*rows: npt.NDArray[np.int64], **extra: Any) -> StoredReport:
+    return StoredReport.parse(stored(*rows, **extra))
 
 
 # --- how often it is right -----------------------------------------------------------------------
@@ -133,11 +140,11 @@ def test_what_cannot_be_compared_is_refused(change: dict[str, Any], said: str) -
 
 
 def test_contended_rows_are_compared_with_their_like() -> None:
-    def both(seed: int) -> dict[str, Any]:
-        found = report(latencies(seed), latencies(seed + 1, median_ms=4.0))
+    def both(seed: int) -> StoredReport:
+        found = stored(latencies(seed), latencies(seed + 1, median_ms=4.0))
         for row, state in zip(found["rows"], ("alone", "contended"), strict=True):
             row.update(batch=1, state=state, steady=state == "alone")
-        return found
+        return StoredReport.parse(found)
 
     found = compare(both(1), both(3))
     assert {v["variant"]: v["verdict"] for v in found["verdicts"]} == {
@@ -159,15 +166,6 @@ def test_different_machines_are_compared_on_request() -> None:
 def test_a_condition_that_is_none_is_a_sentence(text: str) -> None:
     with pytest.raises(InputError, match=r"p99>\+5%.*got"):
         parse_limits(text)
-
-
-@pytest.mark.parametrize("content", ["", "{}", "[]", '{"rows": [{"variant": "a", "batch": 1}]}'])
-def test_a_file_that_is_no_report_is_a_sentence(tmp_path: Path, content: str) -> None:
-    (tmp_path / "old.json").write_text(content, "utf-8")
-    with pytest.raises(DataError, match=r"old\.json"):
-        load_report(tmp_path / "old.json")
-    with pytest.raises(DataError, match="cannot read"):
-        load_report(tmp_path / "none.json")
 
 
 def test_samples_survive_the_report_and_a_long_run_is_thinned() -> None:
@@ -196,7 +194,7 @@ def test_the_exit_code_is_for_ci(
     tmp_path: Path, factor: float, extra: list[str], code: int
 ) -> None:
     for name, ns in (("old", latencies(1)), ("new", (latencies(2) * factor).astype(np.int64))):
-        (tmp_path / f"{name}.json").write_text(json.dumps(report(ns)), "utf-8")
+        (tmp_path / f"{name}.json").write_text(json.dumps(stored(ns)), "utf-8")
     paths = [str(tmp_path / "old.json"), str(tmp_path / "new.json")]
     result = CliRunner().invoke(main, ["bench", "compare", *paths, *extra])
     assert result.exit_code == code, result.output
@@ -214,16 +212,18 @@ def test_help_leads_to_compare_and_its_example() -> None:
 
 def test_references_are_not_judged() -> None:
     """A slower torch is no regression of ours."""
-    pair = [report(latencies(1), latencies(2)), report(latencies(3), latencies(4) * 2)]
+    pair = [stored(latencies(1), latencies(2)), stored(latencies(3), latencies(4) * 2)]
     for found in pair:
         found["rows"][1].update(variant="torch eager fp32", reference=True)
-    assert {v["variant"] for v in compare(*pair)["verdicts"]} == {"fake/fp32"}
+    assert {v["variant"] for v in compare(*map(StoredReport.parse, pair))["verdicts"]} == {
+        "fake/fp32"
+    }
 
 
 def test_a_row_that_disappeared_is_not_passed_over(tmp_path: Path) -> None:
     """The variant that got slower may be the one that no longer runs at all."""
     for name, rows in (("old", [1, 2]), ("new", [3])):
-        text = json.dumps(report(*map(latencies, rows)))
+        text = json.dumps(stored(*map(latencies, rows)))
         (tmp_path / f"{name}.json").write_text(text, "utf-8")
     paths = [str(tmp_path / "old.json"), str(tmp_path / "new.json")]
     result = CliRunner().invoke(main, ["bench", "compare", *paths, "--fail-if", "p99>+5%"])

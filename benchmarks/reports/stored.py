@@ -1,0 +1,130 @@
+"""Stored report: the parts of a report's JSON that a comparison reads, parsed strictly."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from reprlib import repr as short
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fer_edge import DataError
+from fer_edge.benchmarks.measure.rows import unpack
+from fer_edge.benchmarks.reports.report import SCHEMA
+
+
+@dataclass(frozen=True)
+class StoredRow:
+    """Latencies of one row.
+
+    Attributes:
+        variant: Name, ``TARGET/PRECISION``.
+        batch: Faces per call.
+        ns: Latencies in ns, int64 ``[N]``.
+        hz: Frames per second of a stream.
+        state: ``alone`` or ``contended`` in the scenario ``contended``.
+        steady: Whether the steady state was reached; None if unknown.
+        reference: True for torch and ``--against``.
+    """
+
+    variant: str
+    batch: int
+    ns: npt.NDArray[np.int64]
+    hz: float | None = None
+    state: str | None = None
+    steady: bool | None = None
+    reference: bool = False
+
+    @property
+    def identity(self) -> tuple[str | float, ...]:
+        """Values that a row of another report must share to be compared."""
+        return self.variant, self.batch, *(v for v in (self.hz, self.state) if v is not None)
+
+    @classmethod
+    def parse(cls, row: Any) -> StoredRow:
+        """Read a row. Raises KeyError, TypeError or ValueError."""
+        ns = unpack(_field(row, "latencies_ns", str))
+        if (ns < 1).any():
+            raise ValueError(f"expected latencies_ns above 0, got {ns.min()}")
+        return cls(
+            variant=_field(row, "variant", str),
+            batch=_field(row, "batch", int),
+            ns=ns,
+            hz=_optional(row, "hz", int, float),
+            state=_optional(row, "state", str),
+            steady=_optional(row, "steady", bool),
+            reference=_optional(row, "reference", bool) or False,
+        )
+
+
+@dataclass(frozen=True)
+class StoredReport:
+    """Report of one measurement.
+
+    Attributes:
+        scenario: Name of the scenario.
+        crop_px: Side in pixels of the timed crops.
+        environment: Environment of the measurement.
+        note: Reasons to call the machine noisy, or None.
+        rows: Rows with their latencies.
+    """
+
+    scenario: str
+    crop_px: int
+    environment: Mapping[str, Any]
+    note: str | None
+    rows: tuple[StoredRow, ...]
+
+    @classmethod
+    def parse(cls, report: Any) -> StoredReport:
+        """Read a report. Raises KeyError, TypeError or ValueError."""
+        schema = _field(report, "schema", int)
+        if schema != SCHEMA:
+            raise ValueError(f"expected schema {SCHEMA}, got {schema}")
+        environment = _field(report, "environment", dict)
+        _field(environment, "cpu", str)
+        _optional(environment, "cores", int)
+        return cls(
+            scenario=_field(report, "scenario", str),
+            crop_px=_field(report, "crop_px", int),
+            environment=environment,
+            note=_optional(report, "note", str),
+            rows=tuple(map(StoredRow.parse, _field(report, "rows", list))),
+        )
+
+
+def load_report(path: str | Path) -> StoredReport:
+    """Read a report that ``bench -o`` wrote.
+
+    Raises:
+        DataError: The file is no report with latency samples of this version.
+    """
+    try:
+        return StoredReport.parse(json.loads(Path(path).read_text("utf-8")))
+    except OSError as error:
+        raise DataError(f"cannot read the report {path}: {error.strerror}") from error
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        missing = isinstance(error, KeyError)
+        reason = f"the key {error} is missing" if missing else str(error)
+        raise DataError(
+            f"expected {path} to be a report of fer-edge bench with latency samples, but {reason}. "
+            f"Measure again with this version: fer-edge bench -o {path}"
+        ) from error
+
+
+def _field(item: Any, key: str, *kinds: type) -> Any:
+    if not isinstance(item, dict):
+        raise TypeError(f"expected an object with the key {key}, got {short(item)}")
+    value = item[key]
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        names = " or ".join(kind.__name__ for kind in kinds)
+        raise TypeError(f"expected {key} to be {names}, got {short(value)}")
+    return value
+
+
+def _optional(item: Any, key: str, *kinds: type) -> Any:
+    return None if item.get(key) is None else _field(item, key, *kinds)
