@@ -135,6 +135,11 @@ def _load_yunet(path: Path, min_score: float, nms: float) -> Any:
             try:
                 return create("onnx", model, np.empty(0, np.uint8), *options)
             except TypeError:  # OpenCV 4.8 reads files only, and knows them by their suffix
+                if path.suffix != ".onnx":
+                    raise InputError(
+                        f"OpenCV {cv2.__version__} expects a name that ends in .onnx, got "
+                        f"{path}. Rename the file"
+                    ) from None
                 return create(str(path), "", *options)
     except cv2.error as error:
         raise InputError(f"{path} is no ONNX file that OpenCV can read. {_FETCH}") from error
