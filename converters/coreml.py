@@ -21,14 +21,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from fer_edge.backends.coreml import EMBEDDING, LABEL, PICTURE, PROBABILITIES, coremltools
+from fer_edge.backends.coreml import EMBEDDING, FACTS, LABEL, PICTURE, PROBABILITIES, coremltools
 from fer_edge.converters.base import Artifact, ConversionInput, QuantizationRecipe
 from fer_edge.converters.coreml_evaluator.program import Program, ProgramSession
 from fer_edge.errors import ConversionError, FerEdgeError
 from fer_edge.training.checkpoint import Checkpoint
 from fer_edge.training.deploy import PlanarDeployModule
 
-PRECISIONS = ("fp32", "fp16", "int8", "pal6", "w8a8")
+PRECISIONS = FACTS.precisions
 
 _TENSOR = "softmax"
 """The probabilities before they are named; not an output."""

@@ -14,13 +14,14 @@ from fer_edge.backends import tensorrt_compile as compiler
 from fer_edge.backends import tensorrt_cuda as cuda
 from fer_edge.backends.base import Options
 from fer_edge.backends.onnxruntime import OnnxRuntimeSession
+from fer_edge.backends.tensorrt import FACTS
 from fer_edge.backends.tensorrt_compile import Profile
 from fer_edge.converters.base import Artifact, ConversionInput, QuantizationRecipe
 from fer_edge.converters.onnx_graph.precision import RANGES, half_precision, symmetric_int8
 from fer_edge.converters.onnxruntime import graph_path
 from fer_edge.errors import ConversionError, EngineError, MissingDependencyError, TargetError
 
-PRECISIONS = ("fp32", "fp16", "int8")
+PRECISIONS = FACTS.precisions
 
 GPUS = {
     "sm_75": "Turing",

@@ -34,9 +34,6 @@ from fer_edge.progress import Say
 from fer_edge.training.checkpoint import Checkpoint
 from fer_edge.training.deploy import DeployModule
 
-_CALIBRATED = ("int8", "w8a8")
-"""Precisions whose report names the calibration faces."""
-
 
 @dataclass(frozen=True)
 class BuiltVariant:
@@ -200,6 +197,7 @@ def verify_variant(built: BuiltVariant, check: ParityCheck, say: Say) -> Variant
         batch_sizes = prove_batches(built.session, check.gate.images, outputs)
     except ConversionError as error:
         broken.append(str(error))
+    calibrated = variant.precision in backend(variant.target).FACTS.quantised
     report = ParityReport(
         **vars(figures),
         batch_sizes=tuple(batch_sizes),
@@ -208,7 +206,7 @@ def verify_variant(built: BuiltVariant, check: ParityCheck, say: Say) -> Variant
         failures=tuple(broken),
         machine=cpu_name(),
         judged_by=JudgedBy(built.artifact.verified_by, built.unable) if built.unable else None,
-        calibration=check.calibration.record if variant.precision in _CALIBRATED else None,
+        calibration=check.calibration.record if calibrated else None,
         search=built.search,
     )
     say(

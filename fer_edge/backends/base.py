@@ -48,6 +48,8 @@ class TargetFacts:
         extra: Extra of the package that installs the engine; None if a plain install has it.
         libraries: Distributions of the engine, for version records.
         modules: Top-level modules that the backend may import when it loads a variant.
+        device_clock: Its sessions have ``device_ms(batch)``, times by the clock of the chip.
+        survives_fork: A session works in a forked child of the process that loaded it.
         in_tests_only: The target is a stand-in for tests, and no user is offered it.
     """
 
@@ -57,6 +59,8 @@ class TargetFacts:
     extra: str | None = None
     libraries: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
+    device_clock: bool = False
+    survives_fork: bool = False
     in_tests_only: bool = False
 
 

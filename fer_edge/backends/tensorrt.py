@@ -33,6 +33,7 @@ FACTS = TargetFacts(
     extra="tensorrt",
     libraries=("tensorrt", "tensorrt-rtx-cu12", "cuda-python"),
     modules=("tensorrt", "tensorrt_rtx", "cuda"),
+    device_clock=True,
 )
 
 MAX_CALLERS = 4
