@@ -1,20 +1,44 @@
-"""A command of ``python -m fer_edge.benchmarks.NAME`` that ends as ``fer-edge`` does."""
+"""Command line of the studies: ``python -m fer_edge.benchmarks.studies.NAME``."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
 
 from fer_edge import FerEdgeError
 
+Decorated = Callable[..., Any]
+PATH = click.Path(path_type=Path)
+
 
 class Command(click.Command):
-    """Turns our errors into a sentence and their exit code (``fer-edge --help`` lists them)."""
+    """Command that ends like ``fer-edge``: one sentence and an exit code for our errors."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
         try:
             return super().invoke(ctx)
         except FerEdgeError as error:
             click.echo(f"{ctx.command.name}: {error}", err=True)
             ctx.exit(error.exit_code)
+
+
+bundle_option = click.option(
+    "--bundle", type=PATH, metavar="FOLDER", help="Measure this bundle (default: the shipped one)."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def monitor_options(command: Decorated) -> Decorated:
+    """Add the argument CLIP, and the options for the monitor that watches it."""
+    for option in (
+        click.option("--whole-frame", is_flag=True, help="Take each frame as one face."),
+        click.option("--detector", type=PATH, metavar="FILE", help="Detect faces with this YuNet."),
+        bundle_option,
+        click.argument("clip", type=PATH),
+    ):
+        command = option(command)
+    return command

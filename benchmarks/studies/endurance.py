@@ -1,8 +1,8 @@
-"""Whether a monitor that runs on and on keeps its memory and descriptors.
+"""Endurance of a monitor: growth of memory and open descriptors over hours of frames.
 
     python -m fer_edge.benchmarks.studies.endurance --frames 108000 driver.mp4
 
-A clip is fed in a loop, opened anew each time, at full speed, so that hours of a camera pass in
+A clip runs in a loop at full speed and is opened anew each time, so hours of a camera pass in
 minutes. 108,000 frames are an hour at 30 per second.
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,47 +18,45 @@ import click
 from fer_edge import InputError, LimitError
 from fer_edge.benchmarks.machine.environment import environment, machine
 from fer_edge.benchmarks.scenarios.memory import memory_figures
-from fer_edge.benchmarks.studies.clips import repeated
-from fer_edge.benchmarks.studies.command import Command
-from fer_edge.monitor import Detector, DriverMonitor, Frames, WholeFrame
-from fer_edge.progress import silent
+from fer_edge.benchmarks.studies.clips import Watched
+from fer_edge.benchmarks.studies.command import Command, json_option, monitor_options
+from fer_edge.monitor import Frames, WholeFrame
 
 _READINGS = 100
 _MIN_FRAMES = 2_000
-"""The growth is a slope over the second half, and that needs a thousand (memory.memory_figures)."""
+"""Least frames: the growth is a slope over the second half, which needs a thousand."""
 _CLIP_HZ = 30.0
 
 METHOD = (
     "Growth: the Theil-Sen slope of the resident memory over the second half of the frames, times "
-    "those frames; a pool that fills in the first half is none. Descriptors at the end against "
-    "those after the first tenth, when everything was opened once."
+    "those frames; pools that fill in the first half do not count. Descriptors: those at the end "
+    "against those after the first tenth, when everything was opened once."
 )
 
 
-def endure(
-    clip: str | Path,
-    frames: int,
-    *,
-    bundle: str | Path | None = None,
-    detector: Detector | str | Path | None = None,
-    step: Callable[[str, int, int], None] = silent,
-) -> dict[str, Any]:
-    """Readings ``[frames, rss_bytes, descriptors]`` and what they say; see METHOD.
+def endure(watched: Watched, frames: int) -> dict[str, Any]:
+    """Watch a clip and read memory and descriptors; see METHOD.
 
-    Raises InputError for fewer than 2,000 frames or a clip that cannot be read.
+    Args:
+        watched: Clip and monitor.
+        frames: Number of frames, at least 2,000.
+
+    Returns:
+        ``readings`` of ``[frames, rss_bytes, descriptors]``, and their figures.
+
+    Raises:
+        InputError: Too few frames are requested, or the clip cannot be read.
     """
     import psutil
 
     if frames < _MIN_FRAMES:
-        raise InputError(f"expected at least {_MIN_FRAMES:,} frames to tell growth, got {frames:,}")
-    list(repeated(clip, 1))  # a file that is no clip is told before anything is loaded
+        raise InputError(f"expected at least {_MIN_FRAMES:,} frames for a slope, got {frames:,}")
+    list(watched.frames(1))  # refuse an unreadable clip before anything is loaded
     process = psutil.Process()
     readings: list[list[int]] = []
     persons = events = 0
     lost: set[str] = set()
-    with DriverMonitor(
-        bundle, Frames(repeated(clip, frames), hz=_CLIP_HZ), detector=detector
-    ) as monitor:
+    with watched.monitor(Frames(watched.frames(frames), hz=_CLIP_HZ)) as monitor:
         for done, state in enumerate(monitor, 1):
             persons = max([persons, *(person.person for person in state.persons)])
             events += len(state.events)
@@ -67,17 +64,16 @@ def endure(
                 lost.update(state.health.reasons)
             if done == 1 or done * _READINGS // frames > (done - 1) * _READINGS // frames:
                 readings.append([done, process.memory_info().rss, _descriptors(process)])
-                step("endurance", done, frames)
-    if not readings or readings[-1][0] < frames:
-        why = "; ".join(sorted(lost)) or "the source ended"
-        raise InputError(
-            f"only {readings[-1][0] if readings else 0} of {frames} frames came: {why}"
-        )
+                watched.step("endurance", done, frames)
+    received = readings[-1][0] if readings else 0
+    if received < frames:
+        reason = "; ".join(sorted(lost)) or "the source ended"
+        raise InputError(f"only {received} of {frames} frames were received: {reason}")
     return {"readings": readings, **judge(readings), "persons": persons, "events": events}
 
 
 def judge(readings: list[list[int]]) -> dict[str, Any]:
-    """``growth_bytes`` over the second half, and ``descriptors_more`` since the first tenth."""
+    """Return the growth over the second half, and the new descriptors since the first tenth."""
     figures = memory_figures([[done, rss, rss] for done, rss, _ in readings])
     total = readings[-1][0]
     slope = figures["growth_bytes_per_100k_calls"]
@@ -90,17 +86,24 @@ def judge(readings: list[list[int]]) -> dict[str, Any]:
 
 
 def check(report: dict[str, Any], limit_bytes: float) -> None:
-    """Raises LimitError for growth beyond the limit, or any descriptor more."""
+    """Check the growth.
+
+    Raises:
+        LimitError: Memory grew beyond the limit, or a descriptor was left open.
+        InputError: The readings are too few.
+    """
     broken = []
     if report["growth_bytes"] is None:
-        raise InputError("too few readings to tell growth")
+        raise InputError("expected more readings for a slope: raise --frames")
     if report["growth_bytes"] > limit_bytes:
         broken.append(
             f"resident memory grew by {report['growth_bytes'] / 2**20:.1f} MiB over the second "
             f"half, expected at most {limit_bytes / 2**20:.1f}"
         )
     if report["descriptors_more"] > 0:
-        broken.append(f"{report['descriptors_more']} more descriptors are open than at a tenth")
+        broken.append(
+            f"{report['descriptors_more']} more descriptors are open than after the first tenth"
+        )
     if broken:
         raise LimitError("; ".join(broken))
 
@@ -110,16 +113,25 @@ def _descriptors(process: Any) -> int:
 
 
 @click.command("endurance", cls=Command)
-@click.argument("source", type=click.Path(path_type=Path))
-@click.option("--frames", default=108_000, show_default=True, type=click.IntRange(_MIN_FRAMES))
-@click.option("--bundle", type=click.Path(path_type=Path), help="A .fer folder [shipped model].")
-@click.option("--detector", type=click.Path(path_type=Path), help="YuNet's file.")
-@click.option("--whole-frame", is_flag=True, help="Each frame is one face: no detector.")
-@click.option("--max-growth-mib", default=4.0, show_default=True, type=click.FloatRange(0),
-              help="In the second half.")  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
+@monitor_options
+@click.option(
+    "--frames",
+    default=108_000,
+    show_default=True,
+    type=click.IntRange(_MIN_FRAMES),
+    help="Feed this many frames.",
+)
+@click.option(
+    "--max-growth-mib",
+    default=4.0,
+    show_default=True,
+    type=click.FloatRange(0),
+    metavar="MIB",
+    help="Exit with 8 if memory grows by more than MIB in the second half.",
+)
+@json_option
 def main(
-    source: Path,
+    clip: Path,
     frames: int,
     bundle: Path | None,
     detector: Path | None,
@@ -127,7 +139,7 @@ def main(
     max_growth_mib: float,
     as_json: bool,
 ) -> None:
-    """Resident memory and open descriptors while SOURCE, a clip, runs in a loop.
+    """Measure resident memory and open descriptors while CLIP runs in a loop.
 
     \b
     Example: python -m fer_edge.benchmarks.studies.endurance --frames 108000 driver.mp4
@@ -135,9 +147,9 @@ def main(
     """
     from fer_edge.progress import progress
 
-    faces = WholeFrame() if whole_frame else detector
     with progress() as (_, step):
-        report = endure(source, frames, bundle=bundle, detector=faces, step=step)
+        faces = WholeFrame() if whole_frame else detector
+        report = endure(Watched(clip, bundle, faces, step), frames)
     env = environment()
     report.update(method=METHOD, environment=env)
     if as_json:
@@ -145,19 +157,19 @@ def main(
     else:
         click.echo(f"{machine(env)}, {env['time']}")
         click.echo(f"{'frames':>12s} {'resident MiB':>14s} {'descriptors':>12s}")
-        for done, rss, open_ in shown(report["readings"]):
-            click.echo(f"{done:12,d} {rss / 2**20:14.1f} {open_:12d}")
+        for done, rss, descriptors in tenths(report["readings"]):
+            click.echo(f"{done:12,d} {rss / 2**20:14.1f} {descriptors:12d}")
         click.echo(
             f"growth {(report['growth_bytes'] or 0) / 2**20:+.2f} MiB over the second half, "
             f"{report['descriptors_more']:+d} descriptors; {report['persons']} persons and "
-            f"{report['events']} events were told"
+            f"{report['events']} events"
         )
         click.echo(METHOD)
     check(report, max_growth_mib * 2**20)
 
 
-def shown(readings: list[list[int]]) -> list[list[int]]:
-    """The first, every tenth, and the last."""
+def tenths(readings: list[list[int]]) -> list[list[int]]:
+    """Return the first reading, and one after every tenth of the frames."""
     total = readings[-1][0]
     rows = [readings[0]]
     for tenth in range(1, 11):

@@ -1,14 +1,12 @@
-"""What a DriverMonitor costs, end to end: rate, stages, age of the frame at the decision, CPU.
+"""Cost of a DriverMonitor: frame rate, stages, age of the frame at its decision, CPU.
 
-python -m fer_edge.benchmarks.studies.monitor_cost driver.mp4 --detector yunet.onnx --hz 30 --load
+python -m fer_edge.benchmarks.studies.monitor_cost driver.mp4 --detector yunet.onnx --load
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -22,22 +20,24 @@ from fer_edge.benchmarks.machine.environment import (
     noise,
     noise_note,
 )
+from fer_edge.benchmarks.measure.cells import ms, percent
 from fer_edge.benchmarks.measure.rows import percentiles
 from fer_edge.benchmarks.measure.timing import MIN_SAMPLES, Samples
 from fer_edge.benchmarks.scenarios.contended import load
-from fer_edge.benchmarks.studies.clips import Image, paced, repeated
-from fer_edge.benchmarks.studies.command import Command
-from fer_edge.monitor import Detector, DriverMonitor, Frames, MonitorState, WholeFrame
-from fer_edge.progress import silent
+from fer_edge.benchmarks.studies.clips import Image, Watched, paced
+from fer_edge.benchmarks.studies.command import Command, json_option, monitor_options
+from fer_edge.monitor import Frames, MonitorState, WholeFrame
+from fer_edge.page import markdown_table
 
-_KEPT_BYTES = 256 * 1024 * 1024
-"""Of decoded frames: a camera hands them over, so decoding them is no part of its cost."""
+_MAX_CLIP_BYTES = 256 * 1024 * 1024
+"""Largest memory for decoded frames: a camera delivers them, so decoding is not counted."""
 _WARM_UP = 60
+"""Frames at the start that are not counted."""
 STAGES = ("detect", "predict", "other")
 
 METHOD = (
     "full speed: the clip in a loop, decoded in the reader's thread, every frame answered. camera: "
-    "decoded frames handed over at a fixed rate, the newest wins. Age: from a frame's arrival in "
+    "decoded frames delivered at a fixed rate, the newest wins. Age: from a frame's arrival in "
     "the process to its state. Stages: share of the time between taking a frame and its state; the "
     "detector does not run on every frame; other is tracking, crops, quality, smoothing. CPU: of "
     "this process, 100 % is one core. loaded: another process streams 32 MB on one core. Without "
@@ -45,55 +45,32 @@ METHOD = (
 )
 
 
-def full_speed(
-    clip: str | Path,
-    frames: int,
-    *,
-    bundle: str | Path | None = None,
-    detector: Detector | str | Path | None = None,
-    step: Callable[[str, int, int], None] = silent,
-) -> dict[str, Any]:
-    """A row for the clip as fast as it goes."""
-    source = Frames(repeated(clip, frames + _WARM_UP), hz=30.0)
-    return _measure("full speed", source, frames, bundle, detector, step)
+def full_speed(watched: Watched, frames: int) -> dict[str, Any]:
+    """Return the row of the clip at full speed."""
+    source = Frames(watched.frames(frames + _WARM_UP), hz=30.0)
+    return _measure("full speed", source, frames, watched)
 
 
-def camera(
-    state: str,
-    clip: str | Path,
-    frames: int,
-    hz: float,
-    *,
-    bundle: str | Path | None = None,
-    detector: Detector | str | Path | None = None,
-    step: Callable[[str, int, int], None] = silent,
-) -> dict[str, Any]:
-    """A row for a camera at ``hz`` that shows the clip."""
+def camera(state: str, watched: Watched, frames: int, hz: float) -> dict[str, Any]:
+    """Return the row of a camera that shows the clip at ``hz`` frames per second."""
     images: list[Image] = []
-    for image in repeated(clip, frames + _WARM_UP):
+    for image in watched.frames(frames + _WARM_UP):
         images.append(image)
-        if (len(images) + 1) * image.nbytes > _KEPT_BYTES:
+        if (len(images) + 1) * image.nbytes > _MAX_CLIP_BYTES:
             break
     source = Frames(paced(images, hz, frames + _WARM_UP), live=True)
-    return {"hz": hz, **_measure(state, source, frames, bundle, detector, step)}
+    return {"hz": hz, **_measure(state, source, frames, watched)}
 
 
-def _measure(
-    name: str,
-    source: Frames,
-    frames: int,
-    bundle: str | Path | None,
-    detector: Detector | str | Path | None,
-    step: Callable[[str, int, int], None],
-) -> dict[str, Any]:
+def _measure(name: str, source: Frames, frames: int, watched: Watched) -> dict[str, Any]:
     states: list[MonitorState] = []
     began_s = began_cpu_s = 0.0
-    with DriverMonitor(bundle, source, detector=detector) as monitor:
+    with watched.monitor(source) as monitor:
         variant = monitor.predictor.variant.name if monitor.predictor else None
         for state in monitor:
             if state.frame_index >= _WARM_UP:
                 states.append(state)
-                step(name, state.frame_index + 1 - _WARM_UP, frames)
+                watched.step(name, state.frame_index + 1 - _WARM_UP, frames)
             if state.frame_index < _WARM_UP or began_s == 0:
                 began_s, began_cpu_s = time.monotonic(), time.process_time()
         wall_s, cpu_s = time.monotonic() - began_s, time.process_time() - began_cpu_s
@@ -101,7 +78,14 @@ def _measure(
 
 
 def figures(states: list[MonitorState], frames: int, wall_s: float, cpu_s: float) -> dict[str, Any]:
-    """A row of what was answered of ``frames``: rate, ages, stages, CPU."""
+    """Return the figures of a row: rate, ages, stages, CPU.
+
+    Args:
+        states: States of the answered frames.
+        frames: Frames that were delivered.
+        wall_s: Seconds of wall time.
+        cpu_s: CPU seconds of this process.
+    """
     answered = len({state.frame_index for state in states})
     total = sum(state.times_ms.get("total", 0.0) for state in states)
     spent = {
@@ -125,85 +109,70 @@ def figures(states: list[MonitorState], frames: int, wall_s: float, cpu_s: float
 
 
 def benchmark(
-    clip: str | Path,
-    *,
-    hz: float = 30.0,
-    frames: int = 900,
-    loaded: bool = False,
-    bundle: str | Path | None = None,
-    detector: Detector | str | Path | None = None,
-    step: Callable[[str, int, int], None] = silent,
+    watched: Watched, *, hz: float = 30.0, frames: int = 900, loaded: bool = False
 ) -> dict[str, Any]:
-    """All rows, the environment and what disturbed them."""
+    """Return all rows, the environment and what disturbed them.
+
+    Args:
+        watched: Clip and monitor.
+        hz: Frames per second of the camera.
+        frames: Frames of each row.
+        loaded: Also measure beside a process that loads one core.
+    """
     env, before = environment(), cpu_seconds()
-    rows = [full_speed(clip, frames, bundle=bundle, detector=detector, step=step)]
-    rows.append(camera("camera", clip, frames, hz, bundle=bundle, detector=detector, step=step))
-    found = noise(before, cpu_seconds(), [])
+    rows = [full_speed(watched, frames), camera("camera", watched, frames, hz)]
+    disturbance = noise(before, cpu_seconds(), [])
     if loaded:
-        with ExitStack() as stack:
-            switch = stack.enter_context(load(1))
+        with load(1) as switch:
             switch(True)
-            rows.append(
-                camera(
-                    "camera, loaded", clip, frames, hz, bundle=bundle, detector=detector, step=step
-                )
-            )
+            rows.append(camera("camera, loaded", watched, frames, hz))
     return {
-        "clip": Path(clip).name,
+        "clip": Path(watched.clip).name,
         "rows": rows,
         "environment": env,
-        "noise": found,
-        "note": noise_note(env, found),
+        "noise": disturbance,
+        "note": noise_note(env, disturbance),
         "method": METHOD,
     }
 
 
 def table(report: dict[str, Any]) -> str:
-    """Markdown."""
+    """Return the rows as a Markdown table."""
     head = ["", "answered/s", "dropped", "ms/frame", *STAGES, "age p50 ms", "age p99 ms", "CPU"]
-    lines = [_line(head), _line(["---"] * len(head))]
-    for row in report["rows"]:
-        stages = [_percent(row["stages"][stage]) for stage in STAGES]
-        lines.append(
-            _line(
-                [
-                    row["state"] + (f", {row['hz']:g} Hz" if "hz" in row else ""),
-                    f"{row['answered_hz']:.1f}",
-                    str(row["dropped"]),
-                    f"{row['ms_per_frame']:.2f}",
-                    *stages,
-                    *(_ms(row, key) for key in ("p50_ms", "p99_ms")),
-                    _percent(row["cpu_share"]),
-                ]
-            )
-        )
-    return "\n".join(lines)
+    return markdown_table(head, [_cells(row) for row in report["rows"]])
 
 
-def _ms(row: dict[str, Any], key: str) -> str:
-    if row[key] is None:
-        return f"{row['missing'][key]} short"
-    return f"{row[key]:.2f}"
-
-
-def _percent(share: float | None) -> str:
-    return "" if share is None else f"{share:.0%}"
-
-
-def _line(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+def _cells(row: dict[str, Any]) -> list[str]:
+    return [
+        row["state"] + (f", {row['hz']:g} Hz" if "hz" in row else ""),
+        f"{row['answered_hz']:.1f}",
+        str(row["dropped"]),
+        f"{row['ms_per_frame']:.2f}",
+        *(percent(row["stages"][stage]) for stage in STAGES),
+        ms("p50_ms", 2)(row),
+        ms("p99_ms", 2)(row),
+        percent(row["cpu_share"]),
+    ]
 
 
 @click.command("monitor", cls=Command)
-@click.argument("clip", type=click.Path(path_type=Path))
-@click.option("--bundle", type=click.Path(path_type=Path), help="A .fer folder [shipped model].")
-@click.option("--detector", type=click.Path(path_type=Path), help="YuNet's file.")
-@click.option("--whole-frame", is_flag=True, help="Each frame is one face: no detector.")
-@click.option("--hz", default=30.0, show_default=True, type=click.FloatRange(1, 1000))
-@click.option("--frames", default=900, show_default=True, type=click.IntRange(MIN_SAMPLES[50]),
-              help="Of each row; a p99 needs 662.")  # fmt: skip
-@click.option("--load", "loaded", is_flag=True, help="Also with another process on one core.")
-@click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
+@monitor_options
+@click.option(
+    "--hz",
+    default=30.0,
+    show_default=True,
+    type=click.FloatRange(1, 1000),
+    help="Deliver this many frames per second.",
+)
+@click.option(
+    "--frames",
+    default=900,
+    show_default=True,
+    type=click.IntRange(MIN_SAMPLES[50]),
+    help="Measure this many frames in each row; a p99 needs 662.",
+)
+@click.option("--load", "loaded", is_flag=True, help="Also measure beside a process on one core.")
+@json_option
 def main(
     clip: Path,
     bundle: Path | None,
@@ -214,7 +183,7 @@ def main(
     loaded: bool,
     as_json: bool,
 ) -> None:
-    """Frames per second, stages, age at the decision and CPU of a monitor on CLIP.
+    """Measure frame rate, stages, age at the decision and CPU of a monitor on CLIP.
 
     \b
     Example: python -m fer_edge.benchmarks.studies.monitor_cost driver.mp4 \\
@@ -223,15 +192,9 @@ def main(
     from fer_edge.progress import progress
 
     with progress() as (_, step):
-        report = benchmark(
-            clip,
-            hz=hz,
-            frames=frames,
-            loaded=loaded,
-            bundle=bundle,
-            detector=WholeFrame() if whole_frame else detector,
-            step=step,
-        )
+        faces = WholeFrame() if whole_frame else detector
+        watched = Watched(clip, bundle, faces, step)
+        report = benchmark(watched, hz=hz, frames=frames, loaded=loaded)
     if as_json:
         click.echo(json.dumps(report, indent=1))
         return

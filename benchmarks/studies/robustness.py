@@ -1,16 +1,16 @@
-"""How an answer changes with the picture: light, contrast, blur, size and left-right mirroring.
+"""Robustness of the answers to light, contrast, blur, size and left-right mirroring.
 
-    python -m fer_edge.benchmarks.studies.robustness --data FER2013 --write docs/explanation/law-and-ethics.md
+Writes the table of docs/explanation/law-and-ethics.md:
 
-Groups of people cannot be compared where a data set does not say who is in it (FER2013 does not).
-This measures what every group's pictures differ in as well, and the recall of each expression.
+    python -m fer_edge.benchmarks.studies.robustness --data FER2013 --write FILE
+
+Groups of people cannot be compared on a data set that does not record who is in it, as FER2013.
+This study measures what pictures of every group differ in, and the recall of each expression.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -23,9 +23,12 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge import DataError, Prediction, Predictor
+from fer_edge.atomic import write_file
 from fer_edge.benchmarks.machine.environment import environment
-from fer_edge.benchmarks.studies.command import Command
-from fer_edge.progress import silent
+from fer_edge.benchmarks.measure.cells import percent
+from fer_edge.benchmarks.studies.command import PATH, Command, bundle_option, json_option
+from fer_edge.page import markdown_table
+from fer_edge.progress import Step, silent
 
 Image = npt.NDArray[np.uint8]
 Change = Callable[[Image], Image]
@@ -69,8 +72,11 @@ CHANGES: dict[str, Change] = {
     "24 px": _size(24),
     "16 px": _size(16),
 }
-"""By name. Blur: standard deviation at the data's own size (48 px for FER2013). A size is what the
-face is shrunk to by area means; the Predictor enlarges it again."""
+"""Changes of a face by name.
+
+Blur: standard deviation at the data's own size (48 px for FER2013). Size: the face is shrunk to it
+by area means, and the Predictor enlarges it again.
+"""
 
 
 def robustness(
@@ -80,50 +86,46 @@ def robustness(
     split: str | None = "val",
     faces: int = 700,
     seed: int = 2026,
-    step: Callable[[str, int, int], None] = silent,
+    step: Step = silent,
 ) -> dict[str, Any]:
-    """A row for each change: ``right`` (share of right first choices), ``same`` (as untouched),
-    ``answered`` (not uncertain), ``right_of_answered`` and ``recall`` by label.
+    """Predict the same faces under each change.
 
-    ``usual``: the most frequent answer and its share; a high recall of it may be no merit.
-    faces: so many, the labels as evenly filled as the data allow. Raises DataError, LabelError.
+    Args:
+        predictor: Open predictor.
+        data: Labelled faces.
+        split: Part of the data; None means all of it.
+        faces: Number of faces, with labels as evenly filled as the data allow.
+        seed: Seed of the choice of faces.
+        step: Progress callback.
+
+    Returns:
+        One row for each change, as shares (0..1): ``right`` (right first choices), ``same`` (as
+        untouched), ``answered`` (not uncertain), ``right_of_answered``, and ``recall`` by label.
+        ``usual`` is the most frequent answer and its share: a high recall of it may be no merit.
+
+    Raises:
+        DataError: The data cannot be read.
+        LabelError: A label is none of the bundle's.
     """
     from fer_edge.training.data.faces import load_faces, stratified
 
     chosen = stratified(load_faces(data, split, predictor.labels), faces, seed)
-    wanted = [face.label for face in chosen]
+    labels = [face.label for face in chosen]
     crops = [face.read() for face in chosen]
     rows: list[dict[str, Any]] = []
     untouched: list[str] = []
     for number, (name, change) in enumerate(CHANGES.items(), 1):
-        answers: list[Prediction] = []
+        predictions: list[Prediction] = []
         for first in range(0, len(crops), _BATCH):
             batch = [change(crop) for crop in crops[first : first + _BATCH]]
-            answers += predictor.predict_batch(batch)
-        given = [answer.label for answer in answers]
-        untouched = untouched or given
-        sure = [not answer.uncertain for answer in answers]
-        right = [a == b for a, b in zip(given, wanted, strict=True)]
-        usual, times = Counter(given).most_common(1)[0]
-        rows.append(
-            {
-                "change": name,
-                "right": _share(right),
-                "same": _share([a == b for a, b in zip(given, untouched, strict=True)]),
-                "answered": _share(sure),
-                "right_of_answered": _share([r for r, s in zip(right, sure, strict=True) if s]),
-                "usual": [usual, times / len(given)],
-                "recall": {
-                    label: _share([r for r, w in zip(right, wanted, strict=True) if w == label])
-                    for label in predictor.labels
-                },
-            }
-        )
+            predictions += predictor.predict_batch(batch)
+        untouched = untouched or [prediction.label for prediction in predictions]
+        rows.append({"change": name, **_figures(predictions, labels, untouched, predictor.labels)})
         step("robustness", number, len(CHANGES))
     env = environment()
     return {
         "rows": rows,
-        "faces": {label: wanted.count(label) for label in predictor.labels},
+        "faces": {label: labels.count(label) for label in predictor.labels},
         "split": split,
         "seed": seed,
         "variant": predictor.variant.name,
@@ -134,17 +136,40 @@ def robustness(
     }
 
 
+def _figures(
+    predictions: Sequence[Prediction],
+    labels: Sequence[str],
+    untouched: Sequence[str],
+    classes: Sequence[str],
+) -> dict[str, Any]:
+    predicted = [prediction.label for prediction in predictions]
+    sure = [not prediction.uncertain for prediction in predictions]
+    right = [a == b for a, b in zip(predicted, labels, strict=True)]
+    usual, times = Counter(predicted).most_common(1)[0]
+    return {
+        "right": _share(right),
+        "same": _share([a == b for a, b in zip(predicted, untouched, strict=True)]),
+        "answered": _share(sure),
+        "right_of_answered": _share([r for r, s in zip(right, sure, strict=True) if s]),
+        "usual": [usual, times / len(predicted)],
+        "recall": {
+            name: _share([r for r, label in zip(right, labels, strict=True) if label == name])
+            for name in classes
+        },
+    }
+
+
 def markdown(report: dict[str, Any]) -> str:
-    """The table, and what it was measured on."""
+    """Return the table, and a paragraph about what was measured."""
     labels = list(report["faces"])
     head = ["", "right", "same answer", "answered", "right of those", "usual answer", *labels]
-    lines = [_line(head), _line(["---"] * len(head))]
+    rows = []
     for row in report["rows"]:
         shares = [row["right"], row["same"], row["answered"], row["right_of_answered"]]
         usual, share = row["usual"]
         recalls = [row["recall"][label] for label in labels]
-        cells = [*map(_percent, shares), f"{usual} {share:.0%}", *map(_percent, recalls)]
-        lines.append(_line([row["change"], *cells]))
+        cells = [*map(percent, shares), f"{usual} {share:.0%}", *map(percent, recalls)]
+        rows.append([row["change"], *cells])
     total, least = sum(report["faces"].values()), min(report["faces"].values())
     counts = ", ".join(f"{label} {count}" for label, count in report["faces"].items())
     text = (
@@ -155,11 +180,12 @@ def markdown(report: dict[str, Any]) -> str:
         f"on the whole part. At 95 % confidence a share of all is known to ±{_margin(total):.0f} "
         f"points at worst, a recall to ±{_margin(least):.0f} (binomial)."
     )
-    return "\n".join([*lines, "", *textwrap.wrap(text, 100, break_on_hyphens=False)])
+    paragraph = "\n".join(textwrap.wrap(text, 100, break_on_hyphens=False))
+    return f"{markdown_table(head, rows)}\n{paragraph}"
 
 
 def write_between(path: Path, text: str) -> None:
-    """Put text between a file's marker comments. Raises DataError if they are not there."""
+    """Put text between the marker comments of a file. Raises DataError if they are missing."""
     try:
         page = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -169,14 +195,7 @@ def write_between(path: Path, text: str) -> None:
     if not begin or not end:
         raise DataError(f"expected the lines {BEGIN} and {END} in {path}; add them")
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(f"{before}{BEGIN}\n{text}\n{END}{after}")
-            Path(name).chmod(path.stat().st_mode & 0o777)
-            Path(name).replace(path)
-        finally:
-            Path(name).unlink(missing_ok=True)
+        write_file(path, f"{before}{BEGIN}\n{text}\n{END}{after}".encode())
     except OSError as error:
         raise DataError(f"cannot write {path}: {error.strerror}") from error
 
@@ -185,29 +204,33 @@ def _share(flags: Sequence[bool]) -> float | None:
     return sum(flags) / len(flags) if flags else None
 
 
-def _percent(share: float | None) -> str:
-    return "" if share is None else f"{share:.0%}"
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
 def _margin(count: int) -> float:
-    """Half a 95 % interval of a share of one half, in points."""
+    """Return half the 95 % interval of a share of one half, in points (binomial)."""
     return float(100 * 1.96 * np.sqrt(0.25 / max(count, 1)))
 
 
 @click.command("robustness", cls=Command)
-@click.option("--data", required=True, type=click.Path(path_type=Path), help="Labelled faces.")
-@click.option("--split", default="val", show_default=True, help="train, val, test, or none.")
-@click.option("--bundle", type=click.Path(path_type=Path), help="A .fer folder [shipped model].")
+@click.option("--data", required=True, type=PATH, help="Predict these labelled faces.")
+@click.option(
+    "--split", default="val", show_default=True, help="Use this part: train, val, test, or none."
+)
+@bundle_option
 @click.option("--target", help="Run this target and no other.")
 @click.option("--precision", help="Run this precision and no other.")
-@click.option("--faces", default=700, show_default=True, type=click.IntRange(1))
-@click.option("--write", type=click.Path(path_type=Path), metavar="FILE",
-              help="Put the table between the markers of this Markdown file.")  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
+@click.option(
+    "--faces",
+    default=700,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Predict this many faces.",
+)
+@click.option(
+    "--write",
+    type=PATH,
+    metavar="FILE",
+    help="Put the table between the markers of this Markdown file.",
+)
+@json_option
 def main(
     data: Path,
     split: str,
@@ -218,7 +241,7 @@ def main(
     write: Path | None,
     as_json: bool,
 ) -> None:
-    """Right answers under other light, contrast, blur, size, and mirrored.
+    """Measure right answers under other light, contrast, blur and size, and mirrored.
 
     Example: python -m fer_edge.benchmarks.studies.robustness --data fer2013/
     """

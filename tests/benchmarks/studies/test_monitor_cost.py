@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from fer_edge import InputError, LimitError
 from fer_edge.benchmarks.studies import endurance
 from fer_edge.benchmarks.studies import monitor_cost as monitor
-from fer_edge.benchmarks.studies.clips import paced, repeated
+from fer_edge.benchmarks.studies.clips import Watched, paced, repeated
 from fer_edge.monitor import Face, MonitorState, WholeFrame
 
 
@@ -43,7 +43,7 @@ def test_a_clip_goes_on_for_as_long_as_is_asked(clip: Path) -> None:
 
 
 def test_what_is_no_clip_is_told(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no video"):
+    with pytest.raises(InputError, match="expected a video"):
         list(repeated(tmp_path / "nowhere.mp4", 1))
 
 
@@ -103,7 +103,7 @@ def test_a_monitor_is_measured_at_full_speed_and_behind_a_camera(
     assert all(row["hz"] == 500 for row in cameras)
     text = monitor.table(report)
     assert "| camera, 500 Hz |" in text
-    assert "short" in text
+    assert "n/a (" in text
 
 
 def test_a_steady_monitor_passes(clip: Path, fake_bundle: Path) -> None:
@@ -138,7 +138,7 @@ class Leaky(WholeFrame):
 def test_what_leaks_breaks_the_limit(clip: Path, fake_bundle: Path, keep: str) -> None:
     detector = Leaky(keep)
     try:
-        report = endurance.endure(clip, 2000, bundle=fake_bundle, detector=detector)
+        report = endurance.endure(Watched(clip, fake_bundle, detector), 2000)
     finally:
         for handle in detector.open:
             os.close(handle)
