@@ -1,73 +1,65 @@
-"""Predictor: a bundle, the best engine that this machine has for it, and answers."""
+"""Predictor: load a bundle on the best engine of this machine and recognise expressions."""
 
 from __future__ import annotations
 
+import logging
+import os
 import threading
 import time
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.backends.base import Options, Session, backend, targets
+from fer_edge.backends.base import Options, Outputs, backend, targets
 from fer_edge.bundle import Bundle, Variant, open_bundle
-from fer_edge.errors import EngineError, InputError, TargetError
+from fer_edge.errors import BundleError, EngineError, InputError, TargetError
+from fer_edge.loaded import Loaded, Request, VariantChoice, load_best
 from fer_edge.preprocess import Box, Colour, Image, as_bgr, check_colour, crop, read_image, to_batch
 from fer_edge.results import Prediction, Times
 from fer_edge.shipped import DEFAULT_BUNDLE
 
 FLAT_BELOW = 4.0
-"""Standard deviation of the brightness (0..255) under which a crop shows no face: an unlit,
-saturated or covered camera. FER2013's flattest real faces lie above 10."""
+"""Standard deviation of the brightness (0..255) below which a crop shows no face: the camera is
+unlit, saturated or covered. FER2013's flattest real faces lie above 10."""
+
+_SUM_TOLERANCE = 0.02
+"""Largest distance of the sum of probabilities from 1. Half precision is off by 0.002."""
 
 ImageSource = Image | str | Path
 
-
-@dataclass(frozen=True)
-class VariantChoice:
-    """What became of one variant. reason is None for the one that was taken.
-
-    warning: where its parity was not judged on the engine itself, or not at all, how it was.
-    """
-
-    target: str
-    precision: str
-    taken: bool
-    reason: str | None
-    warning: str | None = None
-
-    def __str__(self) -> str:
-        line = f"{self.target}/{self.precision}: {'taken' if self.taken else self.reason}"
-        return f"{line} ({self.warning})" if self.taken and self.warning else line
+_log = logging.getLogger("fer_edge")
 
 
 class Predictor:
-    """Recognises facial expressions with the best variant that runs on this machine.
+    """Recognises facial expressions with the best variant that this machine can run.
 
-    bundle: a ``NAME.fer`` folder; None means the model that ships with the package.
-    target, precision: take only such variants; if none can run, that is an error, never another.
-    device: the engine's name for the device (``cpu``, ``cuda``, ``cuda:1``); unless said, the one
-    that each engine is for: ``cpu``, an NVIDIA GPU for TensorRT,
-    all of Apple's compute units for Core ML.
-    threads: CPU threads per inference; None leaves the choice to the engine (all cores).
-    hint: ``latency`` (one request on all threads) or ``throughput`` (a batch over streams).
-    cache_dir: a folder for compiled models, for a faster next start; None writes nothing.
-    exclude: variants that shall not run, by name (``openvino/bf16``): those that failed before.
+    Several threads may call one Predictor at once. It uses no network, and writes no file except
+    to ``cache_dir``. It can be pickled: the copy loads the bundle again. In a forked child, where
+    the parent's engine cannot run, the next variant that can takes over; if ``target`` forbids
+    that, calls raise EngineError.
 
-    Several threads may call one Predictor at once. ``close`` waits for nobody: calls that are
-    under way then may fail with EngineError. Uses no network and writes no file (but cache_dir).
+    Args:
+        bundle: A ``NAME.fer`` folder; None is the model that ships with the package.
+        target: Run only this target. If it cannot run, that is an error, never another target.
+        precision: Run only this precision.
+        device: The engine's name for the device (``cpu``, ``cuda``, ``cuda:1``). None is the
+            device that each engine is made for: the CPU; an NVIDIA GPU for TensorRT; all of
+            Apple's compute units for Core ML.
+        threads: CPU threads per inference; None lets the engine use all cores.
+        hint: ``latency`` runs one request on all threads, ``throughput`` splits a batch.
+        cache_dir: Folder for compiled models, for a faster next start; None writes nothing.
+        exclude: Names of variants to leave out (``openvino/bf16``).
 
-    Raises BundleError (damaged or hostile bundle), TargetError (nothing that fits can run here),
-    InputError (an option that does not exist).
+    Raises:
+        BundleError: The bundle is damaged or hostile.
+        TargetError: No variant that fits can run on this machine.
+        InputError: An option does not exist.
     """
-
-    variant: Variant
-    """The variant that runs."""
 
     def __init__(
         self,
@@ -87,150 +79,195 @@ class Predictor:
             raise InputError(f"expected at least 1 thread, got {threads}")
         if target is not None and target not in targets():
             raise TargetError(f"unknown target {target!r}. Known: {', '.join(targets())}")
-        self._options = Options(
+        options = Options(
             device=None if device is None else device.lower(),
             threads=threads,
             hint=hint,
             cache_dir=Path(cache_dir) if cache_dir is not None else None,
         )
-        self._bundle = open_bundle(DEFAULT_BUNDLE if bundle is None else bundle)
-        names = [variant.name for variant in self._bundle.variants]
+        content = open_bundle(DEFAULT_BUNDLE if bundle is None else bundle)
+        names = [variant.name for variant in content.variants]
         if unknown := set(exclude) - set(names):
             raise InputError(
                 f"expected to exclude variants among {', '.join(names)}, got "
                 f"{', '.join(sorted(unknown))}"
             )
-        self._exclude = frozenset(exclude)
-        self._labels = self._bundle.labels
-        self._session: Session | None = None
-        self._choices: list[VariantChoice] = []
+        self._path = None if bundle is None else Path(bundle).absolute()
+        self._request = Request(target, precision, frozenset(exclude), options)
         self._lock = threading.Lock()
-        for variant in self._bundle.variants:
-            self._choices.append(self._try_variant(variant, target, precision))
-        if self._session is None:
-            wanted = "/".join(filter(None, (target, precision))) or "any variant"
-            fits = [
-                choice
-                for choice in self._choices
-                if target in (None, choice.target) and precision in (None, choice.precision)
-            ]
-            raise TargetError(
-                f"expected to run {wanted} of {self._bundle.path}, but nothing that fits can run "
-                "here: " + "; ".join(map(str, fits or self._choices))
-            )
+        self._closed = False
+        self._loaded = load_best(content, self._request)
 
-    def _try_variant(
-        self, variant: Variant, target: str | None, precision: str | None
-    ) -> VariantChoice:
-        """Load a variant unless a better one was, or it does not fit; says which it was."""
-
-        def choice(reason: str | None) -> VariantChoice:
-            return VariantChoice(
-                variant.target, variant.precision, reason is None, reason, variant.warning
-            )
-
-        if (target or variant.target) != variant.target:
-            return choice(f"not the target asked for, {target}")
-        if (precision or variant.precision) != variant.precision:
-            return choice(f"not the precision asked for, {precision}")
-        if variant.name in self._exclude:
-            return choice("excluded by the caller")
-        if variant.target not in targets():
-            return choice(f"this version has no backend for {variant.target}")
-        engine = backend(variant.target)
-        if reason := engine.preflight(variant, self._options):
-            return choice(reason)
-        if self._session is not None:
-            return choice(f"would run too, but {self.variant.name} comes first in the bundle")
-        try:
-            session = engine.load(variant, self._bundle.read(variant), self._options)
-        except EngineError as error:
-            return choice(f"the engine refused it: {error}")
-        self._session, self.variant = session, variant
-        return choice(None)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpickled, (self._path, self._request)
 
     @property
     def bundle(self) -> Bundle:
-        return self._bundle
+        """The bundle that runs."""
+        return self._loaded.bundle
+
+    @property
+    def variant(self) -> Variant:
+        """The variant that runs."""
+        return self._loaded.variant
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Canonical names, in the order of the network's outputs."""
-        return self._labels
+        """Names of the classes, in the order of the network's outputs."""
+        return self.bundle.labels
 
     def explain(self) -> list[VariantChoice]:
-        """Each variant of the bundle, in order of preference: taken, or why not."""
-        return list(self._choices)
+        """Return the decision about each variant, in the bundle's order of preference."""
+        return list(self._loaded.choices)
 
     def __call__(
         self, image: ImageSource, box: Box | None = None, *, colour: Colour = "bgr"
     ) -> Prediction:
-        """The expression of one face.
+        """Recognise the expression of one face.
 
-        image: a face crop, uint8 ``[H, W, 3]`` in the stated colour order or ``[H, W]`` grey; or
-        an image file's path. box: ``(x, y, width, height)`` of the face where the image shows
-        more than the face; it is widened to a square by the bundle's margin.
-        Raises InputError for an image that cannot be used, EngineError if the engine fails.
+        Args:
+            image: A face crop, uint8 ``[H, W, 3]`` in the stated colour order or ``[H, W]`` grey,
+                or an image file's path.
+            box: ``(x, y, width, height)`` of the face in pixels, if the image shows more than the
+                face. The box is widened to a square by the bundle's margin.
+            colour: Colour order of an array: ``bgr``, ``rgb`` or ``grey``.
+
+        Returns:
+            Label, probabilities, embedding, and whether and why to abstain.
+
+        Raises:
+            InputError: The image or the box cannot be used.
+            EngineError: The engine fails, or the Predictor was closed.
         """
         start = time.perf_counter_ns()
-        return self._predict([self._face(image, box, colour)], start)[0]
+        with self._enter() as loaded:
+            face = self._image(image, colour)
+            if box is not None:
+                face = crop(face, box, loaded.bundle.crop.margin)
+            return _predict(loaded, [face], start)[0]
 
     def predict_batch(
         self, images: Iterable[ImageSource] | npt.NDArray[np.uint8], *, colour: Colour = "bgr"
     ) -> list[Prediction]:
-        """One Prediction per face, in order: a list of crops and paths, or uint8 ``[N, H, W, 3]``.
+        """Recognise the expressions of many face crops in one call.
 
-        Raises InputError, naming the position, before anything is run; an empty list gives one.
+        Args:
+            images: Crops and paths, as for a single call, or uint8 ``[N, H, W, 3]``.
+            colour: Colour order of the arrays.
+
+        Returns:
+            One Prediction per image, in order. An empty list returns [].
+
+        Raises:
+            InputError: An image cannot be used. The message has its index; nothing was run.
+            EngineError: The engine fails, or the Predictor was closed.
         """
         start = time.perf_counter_ns()
-        self._open_session()
-        faces = []
-        if isinstance(images, str | bytes | Path):
-            raise InputError("expected a list of images, got a single one. Call predictor(image)")
-        try:
-            for image in images:
-                faces.append(self._face(image, None, colour))
-        except InputError as error:
-            raise InputError(f"image {len(faces)}: {error}") from error
-        except TypeError as error:
-            raise InputError(f"expected a list of images or an array, got {images!r}") from error
-        return self._predict(faces, start) if faces else []
+        with self._enter() as loaded:
+            faces: list[Image] = []
+            if isinstance(images, str | bytes | Path):
+                raise InputError(
+                    "expected a list of images, got a single one. Call predictor(image)"
+                )
+            try:
+                for image in images:
+                    faces.append(self._image(image, colour))
+            except InputError as error:
+                raise InputError(f"image {len(faces)}: {error}") from error
+            except TypeError as error:
+                raise InputError(
+                    f"expected a list of images or an array, got {type(images).__name__}"
+                ) from error
+            return _predict(loaded, faces, start) if faces else []
 
     def predict_faces(
         self, image: ImageSource, boxes: Sequence[Box], *, colour: Colour = "bgr"
     ) -> list[Prediction]:
-        """One Prediction per box ``(x, y, width, height)`` in one image; no boxes, no answers."""
+        """Recognise the expressions of several faces in one image.
+
+        Args:
+            image: uint8 ``[H, W, 3]`` or ``[H, W]``, or an image file's path.
+            boxes: ``(x, y, width, height)`` of each face in pixels.
+            colour: Colour order of an array.
+
+        Returns:
+            One Prediction per box, in order. No boxes return [].
+
+        Raises:
+            InputError: The image or a box cannot be used. The message has the box's index.
+            EngineError: The engine fails, or the Predictor was closed.
+        """
         start = time.perf_counter_ns()
-        self._open_session()
-        whole = self._image(image, colour)
-        faces = []
-        try:
-            for box in boxes:
-                faces.append(crop(whole, box, self._bundle.crop.margin))
-        except InputError as error:
-            raise InputError(f"box {len(faces)}: {error}") from error
-        except TypeError as error:
-            raise InputError(f"expected boxes (x, y, width, height), got {boxes!r}") from error
-        return self._predict(faces, start) if faces else []
+        with self._enter() as loaded:
+            picture = self._image(image, colour)
+            faces: list[Image] = []
+            try:
+                for box in boxes:
+                    faces.append(crop(picture, box, loaded.bundle.crop.margin))
+            except InputError as error:
+                raise InputError(f"box {len(faces)}: {error}") from error
+            except TypeError as error:
+                raise InputError(
+                    f"expected boxes (x, y, width, height), got {type(boxes).__name__}"
+                ) from error
+            return _predict(loaded, faces, start) if faces else []
 
     def warm_up(self, batch_sizes: Sequence[int] = (1,)) -> None:
-        """Run each batch size twice on grey noise, so that the first real face finds all ready.
+        """Run each batch size twice on random noise, so that no real face waits for compilation.
 
-        OpenVINO compiles a second graph for the first batch that is not of one face: 0.1 s for
-        the default model, 2 s for EfficientNetV2-S. Name a size above 1 if such batches will come.
+        OpenVINO compiles a second graph for the first batch that is not of one face. That takes
+        0.1 s for the default model and 2 s for EfficientNetV2-S.
+
+        Args:
+            batch_sizes: Numbers of faces that calls will have.
         """
-        size = self._bundle.crop.size_px
-        for count in batch_sizes:
-            noise = np.random.default_rng(0).integers(0, 256, (count, size, size, 3), np.uint8)
-            for _ in range(2):
-                self._run(noise)
+        with self._enter() as loaded:
+            _warm_up(loaded, batch_sizes)
+
+    def swap(self, bundle: str | Path) -> None:
+        """Replace the running bundle by another one, without a pause.
+
+        The new bundle is verified, loaded and warmed up while the old one answers. Calls that are
+        under way end on the old one. If anything fails, the old one stays.
+
+        Args:
+            bundle: A ``NAME.fer`` folder with the same labels in the same order.
+
+        Raises:
+            BundleError: The bundle is damaged, or has other labels.
+            TargetError: No variant that fits can run on this machine.
+            EngineError: The new variant fails in its warm-up, or the Predictor was closed.
+        """
+        content = open_bundle(bundle)
+        with self._enter() as running:
+            check_same_labels(running.bundle, content)
+        loaded = load_best(content, self._request)
+        try:
+            _warm_up(loaded, (1, 2))
+        except BaseException:
+            loaded.retire()
+            raise
+        with self._lock:
+            if self._closed:
+                loaded.retire()
+                raise _closed()
+            before, self._loaded = self._loaded, loaded
+            self._path = Path(bundle).absolute()
+        before.retire()
+        _log.info("%s replaces %s", content.path, before.bundle.path)
 
     def close(self) -> None:
-        """Give the engine's memory back. Further calls raise EngineError; closing twice is fine."""
+        """Release the engine; further calls raise EngineError.
+
+        The memory is released as soon as the running calls have ended.
+
+        Closing twice is fine. close() does not wait.
+        """
         with self._lock:
-            session, self._session = self._session, None
-        if session is not None:
-            session.close()
+            self._closed = True
+            loaded = self._loaded
+        if _usable(loaded):
+            loaded.retire()
 
     def __enter__(self) -> Predictor:
         return self
@@ -243,71 +280,142 @@ class Predictor:
     ) -> None:
         self.close()
 
+    def _enter(self) -> Loaded:
+        """Return what runs now, for a ``with`` statement. Raises EngineError."""
+        if self._closed:
+            raise _closed()
+        if not _usable(self._loaded):
+            self._reload()
+        return self._loaded
+
+    def _reload(self) -> None:
+        """Load another variant in a forked child. Raises EngineError."""
+        lost = self._loaded
+        self._lock = threading.Lock()  # a thread of the parent may have held the old one
+        try:
+            self._loaded = load_best(lost.bundle, self._request)
+        except TargetError as error:
+            raise EngineError(
+                f"{lost.variant.name} was loaded before this process was forked, and cannot run "
+                "in it. Make the Predictor in the child, or start children with spawn "
+                f"(multiprocessing.set_start_method('spawn')). {error}"
+            ) from error
+        _log.warning(
+            "%s cannot run in a forked process; %s answers instead",
+            lost.variant.name,
+            self._loaded.variant.name,
+        )
+
     def _image(self, image: ImageSource, colour: Colour) -> Image:
         if isinstance(image, str | Path):
             check_colour(colour)
             return as_bgr(read_image(image))
         return as_bgr(image, colour)
 
-    def _face(self, image: ImageSource, box: Box | None, colour: Colour) -> Image:
-        face = self._image(image, colour)
-        return face if box is None else crop(face, box, self._bundle.crop.margin)
 
-    def _run(
-        self, batch: npt.NDArray[np.uint8]
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        return self._open_session().run(batch)
-
-    def _open_session(self) -> Session:
-        session = self._session
-        if session is None:
-            raise EngineError("this Predictor was closed. Make a new one")
-        return session
-
-    def _predict(self, faces: list[Image], start_ns: int) -> list[Prediction]:
-        batch = to_batch(faces, self._bundle.crop)
-        prepared = time.perf_counter_ns()
-        probabilities, embeddings = self._run(batch)
-        inferred = time.perf_counter_ns()
-        if probabilities.shape != (len(faces), len(self._labels)):
-            raise EngineError(
-                f"expected probabilities of shape {(len(faces), len(self._labels))}, "
-                f"the engine gave {probabilities.shape}"
-            )
-        tops = probabilities.argmax(1).tolist()
-        rows = probabilities.tolist()
-        verdicts = [
-            self._doubt(face, row[top]) for face, row, top in zip(batch, rows, tops, strict=True)
-        ]
-        times = Times(
-            (prepared - start_ns) / 1e6,
-            (inferred - prepared) / 1e6,
-            (time.perf_counter_ns() - inferred) / 1e6,
+def check_same_labels(running: Bundle, new: Bundle) -> None:
+    """Raise BundleError unless both bundles have the same labels in the same order."""
+    if running.labels != new.labels:
+        raise BundleError(
+            f"expected the labels {', '.join(running.labels)} in {new.path}, it has "
+            f"{', '.join(new.labels)}. Make a new Predictor for it"
         )
-        return [
-            Prediction(
-                label=self._labels[top],
-                confidence=row[top],
-                probabilities=dict(zip(self._labels, row, strict=True)),
-                embedding=embedding,
-                uncertain=reason is not None,
-                reason=reason,
-                times=times,
-            )
-            for top, row, embedding, reason in zip(tops, rows, embeddings, verdicts, strict=True)
-        ]
 
-    def _doubt(self, face: npt.NDArray[np.uint8], confidence: float) -> str | None:
-        """Why an answer should not be acted on, or None."""
-        if not 0.0 <= confidence <= 1.001:  # also catches NaN
-            raise EngineError("the engine gave probabilities that are not numbers")
-        # Every fourth row tells as much, and a batch waits for this.
-        if max(cv2.meanStdDev(face[::4])[1].ravel().tolist()) < FLAT_BELOW:
-            return "no contrast: the picture is dark, saturated or covered"
-        # The network's own float32: a threshold that a face set exactly must not withhold it.
-        if confidence < self._bundle.abstain_below - 1e-6:
-            return (
-                f"the model is unsure: confidence {confidence:.2f} "
-                f"is below {self._bundle.abstain_below:.2f}"
+
+def _unpickled(path: Path | None, request: Request) -> Predictor:
+    options = request.options
+    return Predictor(
+        path,
+        request.target,
+        request.precision,
+        options.device,
+        threads=options.threads,
+        hint=options.hint,
+        cache_dir=options.cache_dir,
+        exclude=request.exclude,
+    )
+
+
+def _closed() -> EngineError:
+    return EngineError("this Predictor was closed. Make a new one")
+
+
+def _usable(loaded: Loaded) -> bool:
+    """Say whether the engine can run in this process, which may have been forked."""
+    return loaded.pid == os.getpid() or backend(loaded.variant.target).FACTS.survives_fork
+
+
+def _warm_up(loaded: Loaded, batch_sizes: Sequence[int]) -> None:
+    size = loaded.bundle.crop.size_px
+    for count in batch_sizes:
+        noise = np.random.default_rng(0).integers(0, 256, (count, size, size, 3), np.uint8)
+        for _ in range(2):
+            _checked(loaded, noise)
+
+
+def _checked(loaded: Loaded, batch: npt.NDArray[np.uint8]) -> Outputs:
+    """Run a batch and check what the engine returns. Raises EngineError."""
+    probabilities, embeddings = loaded.session.run(batch)
+    expected = (len(batch), len(loaded.bundle.labels)), (len(batch), loaded.bundle.embedding_dim)
+    for name, output, shape in zip(
+        ("probabilities", "embeddings"), (probabilities, embeddings), expected, strict=True
+    ):
+        if output.shape != shape or output.dtype != np.float32:
+            raise EngineError(
+                f"expected {name} float32 of shape {shape}, {loaded.variant.name} returned "
+                f"{output.dtype} of shape {output.shape}. Convert the checkpoint anew"
             )
-        return None
+        if not np.isfinite(output).all():
+            raise EngineError(
+                f"{loaded.variant.name} returned {name} that are not numbers. "
+                "Take another variant: Predictor(exclude=[...])"
+            )
+    if probabilities.min() < -1e-3 or np.abs(probabilities.sum(1) - 1).max() > _SUM_TOLERANCE:
+        raise EngineError(
+            f"{loaded.variant.name} returned probabilities that do not add up to 1. "
+            "Take another variant: Predictor(exclude=[...])"
+        )
+    return probabilities, embeddings
+
+
+def _predict(loaded: Loaded, faces: list[Image], start_ns: int) -> list[Prediction]:
+    bundle = loaded.bundle
+    batch = to_batch(faces, bundle.crop)
+    prepared = time.perf_counter_ns()
+    probabilities, embeddings = _checked(loaded, batch)
+    inferred = time.perf_counter_ns()
+    tops = probabilities.argmax(1).tolist()
+    rows = probabilities.tolist()
+    reasons = [
+        _abstain(bundle, face, row[top]) for face, row, top in zip(batch, rows, tops, strict=True)
+    ]
+    times = Times(
+        (prepared - start_ns) / 1e6,
+        (inferred - prepared) / 1e6,
+        (time.perf_counter_ns() - inferred) / 1e6,
+    )
+    return [
+        Prediction(
+            label=bundle.labels[top],
+            confidence=row[top],
+            probabilities=dict(zip(bundle.labels, row, strict=True)),
+            embedding=embedding,
+            uncertain=reason is not None,
+            reason=reason,
+            times=times,
+        )
+        for top, row, embedding, reason in zip(tops, rows, embeddings, reasons, strict=True)
+    ]
+
+
+def _abstain(bundle: Bundle, face: npt.NDArray[np.uint8], confidence: float) -> str | None:
+    """Return why an answer must not be acted on, or None."""
+    # Every 4th row is enough to detect a flat crop; this is on the latency path.
+    if max(cv2.meanStdDev(face[::4])[1].ravel().tolist()) < FLAT_BELOW:
+        return "no contrast: the picture is dark, saturated or covered"
+    # 1e-6 allows for float32 rounding: the face that defined the threshold must pass it.
+    if confidence < bundle.abstain_below - 1e-6:
+        return (
+            f"the model is unsure: confidence {confidence:.2f} is below {bundle.abstain_below:.2f}"
+        )
+    return None

@@ -1,24 +1,90 @@
-"""Imports of Intel's packages that would otherwise report their use."""
+"""Imports of engines that would otherwise report their use, or need a home folder."""
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import importlib
+import importlib.util
 import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+
+_SETTINGS = {
+    "onnxruntime": {"ORT_DISABLE_TELEMETRY": "1"},
+    "openvino": {"CI": "true"},
+    "nncf": {"CI": "true"},
+}
+"""Environment during the import of a package, by its name.
+
+ONNX Runtime 1.31 starts Microsoft's telemetry as it is imported: it writes ``.ses`` into TMPDIR and
+looks up a host. openvino-telemetry writes a client id into the home folder and reports events; it
+takes a CI job for a no. Both look once, at import."""
 
 
 def import_without_telemetry(name: str) -> Any:
-    """Import ``openvino`` or ``nncf`` without its telemetry.
+    """Import a module of ``onnxruntime``, ``openvino`` or ``nncf`` without its telemetry.
 
-    openvino-telemetry writes a client id into the home folder and reports events, unless a file
-    there forbids it. It looks once, as it is imported, and takes a CI job for a no.
+    An application that imports one of these packages itself, before it makes a Predictor, decides
+    about telemetry itself: ``ORT_DISABLE_TELEMETRY=1`` turns off ONNX Runtime's.
+
+    Args:
+        name: Module to import, such as ``onnxruntime.quantization``.
     """
-    before = os.environ.get("CI")
-    os.environ["CI"] = "true"
-    try:
+    if name in sys.modules:
+        return sys.modules[name]
+    settings = dict(_SETTINGS.get(name.split(".")[0], {}))
+    if not _has_home():
+        settings["HOME"] = os.sep  # openvino-telemetry asks for one, and does not use it in CI
+    with _environment(settings):
         return importlib.import_module(name)
+
+
+def engine_problem(name: str, extra: str | None) -> str | None:
+    """Return why an engine's package cannot be imported, or None.
+
+    Args:
+        name: Top-level module of the package.
+        extra: Extra that installs it; None if a plain install has it.
+    """
+    if importlib.util.find_spec(name) is None:
+        package = f"'fer-edge[{extra}]'" if extra else "fer-edge"
+        return f"{name} is not installed. Run: pip install {package}"
+    return _import_problem(name)
+
+
+@functools.cache
+def _import_problem(name: str) -> str | None:
+    try:
+        import_without_telemetry(name)
+    except Exception as error:  # a missing shared library, another ABI, a broken file
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        return (
+            f"{name} is installed but cannot be imported ({reason}). "
+            f"Run: pip install --force-reinstall {name}"
+        )
+    return None
+
+
+def _has_home() -> bool:
+    try:
+        Path.home()
+    except RuntimeError:  # no HOME, and no passwd entry
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _environment(settings: dict[str, str]) -> Iterator[None]:
+    before = {key: os.environ.get(key) for key in settings}
+    os.environ.update(settings)
+    try:
+        yield
     finally:
-        if before is None:
-            del os.environ["CI"]
-        else:
-            os.environ["CI"] = before
+        for key, value in before.items():
+            if value is None:
+                os.environ.pop(key, None)
+            else:
+                os.environ[key] = value

@@ -22,7 +22,9 @@ from fer_edge.errors import EngineError, InputError
 from fer_edge.labels import EMOTIONS
 from fer_edge.preprocess import CropRule
 
-FACTS = TargetFacts(chips="no chip at all", precisions=("fp32",), in_tests_only=True)
+FACTS = TargetFacts(
+    chips="no chip at all", precisions=("fp32",), survives_fork=True, in_tests_only=True
+)
 
 _EMBEDDING_DIM = 4
 

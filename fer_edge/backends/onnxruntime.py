@@ -5,7 +5,6 @@ With ``device="cuda"`` on an NVIDIA GPU, for machines that have no TensorRT.
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping
 
 import numpy as np
@@ -13,6 +12,7 @@ import numpy as np
 from fer_edge.backends.base import Batch, Options, Outputs, TargetFacts
 from fer_edge.bundle import Variant
 from fer_edge.errors import EngineError
+from fer_edge.telemetry import engine_problem, import_without_telemetry
 
 FACTS = TargetFacts(
     chips="any CPU",
@@ -20,14 +20,15 @@ FACTS = TargetFacts(
     quantised=("int8",),
     libraries=("onnxruntime",),
     modules=("onnxruntime",),
+    survives_fork=True,
 )
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
 def preflight(variant: Variant, options: Options) -> str | None:
-    if importlib.util.find_spec("onnxruntime") is None:
-        return "onnxruntime is not installed. Run: pip install fer-edge"
+    if problem := engine_problem("onnxruntime", FACTS.extra):
+        return problem
     device = options.device or "cpu"
     if device not in _PROVIDERS:
         return f"this backend runs on device 'cpu' or 'cuda', not {device!r}"
@@ -40,9 +41,7 @@ def preflight(variant: Variant, options: Options) -> str | None:
 
 
 def _available_providers() -> list[str]:
-    import onnxruntime as ort
-
-    return list(ort.get_available_providers())
+    return list(import_without_telemetry("onnxruntime").get_available_providers())
 
 
 def load(variant: Variant, files: Mapping[str, bytes], options: Options) -> OnnxRuntimeSession:
@@ -53,8 +52,7 @@ class OnnxRuntimeSession:
     """``InferenceSession.run`` is safe to call from several threads; nothing here adds state."""
 
     def __init__(self, model: bytes, options: Options) -> None:
-        import onnxruntime as ort
-
+        ort = import_without_telemetry("onnxruntime")
         settings = ort.SessionOptions()
         settings.log_severity_level = 3  # errors only; they come back as exceptions
         if options.threads:
@@ -69,7 +67,14 @@ class OnnxRuntimeSession:
         if provider not in self._session.get_providers():
             # onnxruntime goes to the CPU by itself when CUDA's libraries cannot be loaded.
             raise EngineError("onnxruntime could not start CUDA; see its own warning for why")
-        self._input = self._session.get_inputs()[0].name
+        inputs = self._session.get_inputs()
+        if len(inputs) != 1 or len(self._session.get_outputs()) != 2:
+            raise EngineError(
+                "expected a model of one input and two outputs, got "
+                f"{len(inputs)} and {len(self._session.get_outputs())}. Convert it with "
+                "fer-edge convert"
+            )
+        self._input = inputs[0].name
 
     def run(self, batch: Batch) -> Outputs:
         try:

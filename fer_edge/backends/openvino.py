@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from fer_edge.backends.base import Batch, Options, Outputs, TargetFacts
 from fer_edge.bundle import Variant
 from fer_edge.errors import EngineError
-from fer_edge.telemetry import import_without_telemetry
+from fer_edge.telemetry import engine_problem, import_without_telemetry
 
 FACTS = TargetFacts(
     chips="Intel and AMD CPUs",
@@ -33,8 +33,19 @@ _ARITHMETIC = {"fp32": "f32", "int8": "f32", "bf16": "bf16", "fp16": "f16"}
 
 @functools.cache
 def _core() -> Any:
-    """Making a Core loads the device plugins; once is enough."""
+    """The one Core of this process: making it loads the device plugins."""
+    global _core_pid
+    _core_pid = os.getpid()
     return import_without_telemetry("openvino").Core()
+
+
+_core_pid: int | None = None
+"""Process in which the Core was made."""
+
+
+def _forked() -> bool:
+    """Say whether this process was forked from one that had a Core: its threads are not here."""
+    return _core_pid not in (None, os.getpid())
 
 
 def _device(options: Options) -> str:
@@ -42,11 +53,19 @@ def _device(options: Options) -> str:
 
 
 def preflight(variant: Variant, options: Options) -> str | None:
-    if importlib.util.find_spec("openvino") is None:
-        return "openvino is not installed. Run: pip install 'fer-edge[openvino]'"
+    if problem := engine_problem("openvino", FACTS.extra):
+        return problem
+    if _forked():
+        return (
+            "OpenVINO cannot run in a process that was forked from one that used it. Make the "
+            "first Predictor in the child, or start children with spawn"
+        )
     if variant.precision not in _ARITHMETIC:
         return f"this backend does not know the precision {variant.precision!r}"
-    core = _core()
+    try:
+        core = _core()
+    except Exception as error:  # a broken plugin, no memory
+        return f"OpenVINO cannot start: {error}"
     device = _device(options)
     if device.split(".")[0] not in {name.split(".")[0] for name in core.available_devices}:
         return f"OpenVINO finds no device {device} here, only {', '.join(core.available_devices)}"

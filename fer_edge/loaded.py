@@ -1,0 +1,181 @@
+"""A variant that is loaded: chosen, counted while it is used, closed when nobody uses it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from fer_edge.backends.base import Options, Session, backend, targets
+from fer_edge.bundle import Bundle, Variant
+from fer_edge.errors import EngineError, TargetError
+
+_log = logging.getLogger("fer_edge")
+
+
+@dataclass(frozen=True)
+class VariantChoice:
+    """Decision about one variant of a bundle.
+
+    Attributes:
+        target: Target of the variant.
+        precision: Precision of the variant.
+        taken: The variant was chosen and loaded.
+        reason: Reason why it was not chosen; None if it was.
+        warning: Set if parity was checked on a stand-in for the engine, or not checked.
+    """
+
+    target: str
+    precision: str
+    taken: bool
+    reason: str | None
+    warning: str | None = None
+
+    def __str__(self) -> str:
+        line = f"{self.target}/{self.precision}: {'taken' if self.taken else self.reason}"
+        return f"{line} ({self.warning})" if self.taken and self.warning else line
+
+
+@dataclass(frozen=True)
+class Request:
+    """Variants that a caller accepts, and how to run them.
+
+    Attributes:
+        target: Only this target; None accepts all.
+        precision: Only this precision; None accepts all.
+        exclude: Names of variants to leave out.
+        options: How the engine uses the machine.
+    """
+
+    target: str | None
+    precision: str | None
+    exclude: frozenset[str]
+    options: Options
+
+
+@dataclass
+class Loaded:
+    """One loaded variant of a bundle.
+
+    Calls enter and leave it, so that ``retire`` can close the session after the last of them.
+
+    Attributes:
+        bundle: The bundle.
+        variant: The variant that runs.
+        session: Its session.
+        choices: Decision about each variant, in the bundle's order.
+        pid: Process that loaded it.
+    """
+
+    bundle: Bundle
+    variant: Variant
+    session: Session
+    choices: list[VariantChoice]
+    pid: int = field(default_factory=os.getpid)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _calls: int = 0
+    _retired: bool = False
+
+    def __enter__(self) -> Loaded:
+        with self._lock:
+            self._calls += 1
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._calls -= 1
+            last = self._retired and self._calls == 0
+        if last:
+            self.session.close()
+
+    def retire(self) -> None:
+        """Close the session as soon as no call uses it."""
+        with self._lock:
+            unused = self._calls == 0 and not self._retired
+            self._retired = True
+        if unused:
+            self.session.close()
+
+
+def load_best(bundle: Bundle, request: Request) -> Loaded:
+    """Load the first variant of a bundle that fits the request and this machine.
+
+    Raises:
+        TargetError: No variant fits; the message has the reason for each.
+    """
+    choices: list[VariantChoice] = []
+    taken: Variant | None = None
+    session: Session | None = None
+    for variant in bundle.variants:
+        if taken is not None and _mismatch(variant, request) is None:
+            reason: str | None = _unfit(variant, request.options) or (
+                f"would run too, but {taken.name} comes first in the bundle"
+            )
+        else:
+            reason = _mismatch(variant, request)
+            if reason is None:
+                session, reason = _load(bundle, variant, request.options)
+                taken = variant if session is not None else None
+        is_taken = reason is None
+        choices.append(
+            VariantChoice(variant.target, variant.precision, is_taken, reason, variant.warning)
+        )
+    if taken is None or session is None:
+        raise _nothing_fits(bundle, request, choices)
+    _log.info("%s runs %s", bundle.path, taken.name)
+    for choice in choices:
+        _log.debug("%s: %s", bundle.path, choice)
+    return Loaded(bundle, taken, session, choices)
+
+
+def _mismatch(variant: Variant, request: Request) -> str | None:
+    """Return why the caller does not want the variant, or None."""
+    if request.target not in (None, variant.target):
+        return f"not the target asked for, {request.target}"
+    if request.precision not in (None, variant.precision):
+        return f"not the precision asked for, {request.precision}"
+    if variant.name in request.exclude:
+        return "excluded by the caller"
+    return None
+
+
+def _unfit(variant: Variant, options: Options) -> str | None:
+    """Return why this machine cannot run the variant, or None."""
+    if variant.target not in targets():
+        return f"this version has no backend for {variant.target}"
+    try:
+        return backend(variant.target).preflight(variant, options)
+    except Exception as error:  # a broken installation must not take the other variants with it
+        return f"its engine failed: {type(error).__name__}: {error}"
+
+
+def _load(
+    bundle: Bundle, variant: Variant, options: Options
+) -> tuple[Session, None] | tuple[None, str]:
+    """Return the session, or the reason why there is none."""
+    if reason := _unfit(variant, options):
+        return None, reason
+    files = bundle.read(variant)
+    try:
+        return backend(variant.target).load(variant, files, options), None
+    except EngineError as error:
+        return None, f"the engine refused it: {error}"
+    except Exception as error:
+        return None, f"its engine failed: {type(error).__name__}: {error}"
+
+
+def _nothing_fits(
+    bundle: Bundle, request: Request, choices: Collection[VariantChoice]
+) -> TargetError:
+    requested = "/".join(filter(None, (request.target, request.precision))) or "any variant"
+    fits = [
+        choice
+        for choice in choices
+        if request.target in (None, choice.target) and request.precision in (None, choice.precision)
+    ]
+    return TargetError(
+        f"expected to run {requested} of {bundle.path}, but nothing that fits can run here: "
+        + "; ".join(map(str, fits or choices))
+    )
