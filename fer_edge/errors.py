@@ -1,107 +1,137 @@
-"""Every error that fer_edge raises on purpose. Foreign exceptions are mapped to these at the edge.
+"""Exceptions of fer_edge, and the exit code of the command line for each.
 
-Each class carries the exit code with which the command line ends when it gets that far.
+::
+
+    FerEdgeError                      1  base class of all
+    ├── InputError (ValueError)       3  image, box or argument that cannot be used
+    ├── LabelError (ValueError)       3  label that is unknown, ambiguous or contradictory
+    ├── DataError                     3  data set that is missing, unreadable or unsuitable
+    │   └── MissingPartError          3  data set without the requested part
+    ├── SourceError                   3  camera or video that cannot be opened or read
+    ├── RecipeError (ValueError)      3  recipe with an unknown key or an impossible value
+    ├── CheckpointError               4  checkpoint that is incomplete or damaged
+    ├── BundleError                   4  bundle that is incomplete, damaged or hostile
+    ├── TargetError                   5  target, precision or device that cannot run here
+    │   └── MissingDependencyError    5  library that is not installed
+    ├── TrainingError                 6  training run that cannot continue
+    ├── EngineError                   6  inference engine that fails
+    ├── ConversionError               6  export, quantisation or compilation that fails
+    │   └── ParityError               7  variant that differs too much from its checkpoint
+    └── LimitError                    8  measurement that breaks a limit
+
+Exceptions of other libraries are mapped to these. Exit code 2 means wrong usage.
 """
 
 from __future__ import annotations
 
 
 class FerEdgeError(Exception):
-    """Base of all fer_edge errors. The message is a sentence: expected, got, what to do."""
+    """Base class of all fer_edge errors.
+
+    The message is a sentence: what was expected, what came, and what to do.
+
+    Attributes:
+        exit_code: Exit code of the command line.
+    """
 
     exit_code = 1
 
 
 class InputError(FerEdgeError, ValueError):
-    """An image, box or argument that cannot be used. Nothing was changed."""
+    """Image, box or argument that cannot be used; nothing was changed."""
 
     exit_code = 3
 
 
 class LabelError(FerEdgeError, ValueError):
-    """A label name that is unknown, ambiguous or contradictory."""
+    """Label name that is unknown, ambiguous or contradictory."""
 
     exit_code = 3
 
 
 class DataError(FerEdgeError):
-    """A data set that is missing, unreadable or does not fit the job."""
+    """Data set that is missing, unreadable or unsuitable."""
 
     exit_code = 3
 
 
 class SourceError(FerEdgeError):
-    """A camera or video that cannot be opened or read."""
+    """Camera or video that cannot be opened or read."""
 
     exit_code = 3
 
 
 class MissingPartError(DataError):
-    """A sound data set without the part (train, val or test) that was asked for."""
+    """Readable data set without the requested part: train, val or test."""
 
 
 class RecipeError(FerEdgeError, ValueError):
-    """A training recipe with an unknown key or an impossible value."""
+    """Training recipe with an unknown key or an impossible value."""
 
     exit_code = 3
 
 
 class TrainingError(FerEdgeError):
-    """A run that cannot go on: a loss that is not finite, memory or disk that ran out."""
+    """Training run that cannot continue: loss not finite, no memory, disk full."""
 
     exit_code = 6
 
 
 class CheckpointError(FerEdgeError):
-    """A checkpoint folder that is incomplete, damaged or not ours."""
+    """Checkpoint folder that is incomplete, damaged or of another program."""
 
     exit_code = 4
 
 
 class BundleError(FerEdgeError):
-    """A bundle that is incomplete, damaged, hostile or of another schema."""
+    """Bundle that is incomplete, damaged, hostile or of another schema."""
 
     exit_code = 4
 
 
 class TargetError(FerEdgeError):
-    """A requested target, precision or device that cannot run on this machine."""
+    """Requested target, precision or device that cannot run on this machine."""
 
     exit_code = 5
 
 
 class MissingDependencyError(TargetError):
-    """A library that is not installed. The message holds the pip line that installs it."""
+    """Library that is not installed; the message has the pip command.
+
+    Attributes:
+        library: Name of the library.
+        extra: Extra of fer-edge that installs it.
+    """
 
     exit_code = 5
 
     def __init__(self, library: str, extra: str) -> None:
         super().__init__(
-            f"{library} is needed here and is not installed. Run: pip install 'fer-edge[{extra}]'"
+            f"{library} is required and is not installed. Run: pip install 'fer-edge[{extra}]'"
         )
         self.library = library
         self.extra = extra
 
 
 class EngineError(FerEdgeError):
-    """An inference engine that failed while loading or running a verified variant."""
+    """Inference engine that fails to load or to run a verified variant."""
 
     exit_code = 6
 
 
 class ConversionError(FerEdgeError):
-    """An export, quantisation or compilation that failed. Nothing was written."""
+    """Export, quantisation or compilation that fails; nothing was written."""
 
     exit_code = 6
 
 
 class ParityError(ConversionError):
-    """A converted variant whose answers differ too much from the checkpoint's."""
+    """Converted variant that differs too much from its checkpoint."""
 
     exit_code = 7
 
 
 class LimitError(FerEdgeError):
-    """A measurement that broke a budget or a regression limit that was set for it."""
+    """Measurement that breaks its budget or regression limit."""
 
     exit_code = 8

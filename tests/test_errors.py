@@ -1,0 +1,36 @@
+"""The drawn tree of exceptions agrees with the classes."""
+
+from __future__ import annotations
+
+import re
+
+import fer_edge
+from fer_edge import errors
+from fer_edge.errors import FerEdgeError, MissingDependencyError
+
+
+def descendants(parent: type[FerEdgeError], depth: int = 0) -> dict[str, tuple[int, int, bool]]:
+    """Depth in the tree, exit code, and whether it is a ValueError, by name."""
+    rows = {parent.__name__: (depth, parent.exit_code, issubclass(parent, ValueError))}
+    for child in parent.__subclasses__():
+        if child.__module__ == errors.__name__:
+            rows |= descendants(child, depth + 1)
+    return rows
+
+
+def test_the_drawn_tree_shows_each_class_with_its_exit_code() -> None:
+    lines = re.findall(
+        r"^    ([│├└─ ]*)(\w+)( \(ValueError\))? +(\d)", errors.__doc__, re.MULTILINE
+    )
+    drawn = {name: (len(lead) // 4, int(code), bool(mark)) for lead, name, mark, code in lines}
+    assert drawn == descendants(FerEdgeError)
+
+
+def test_every_error_is_public() -> None:
+    assert set(descendants(FerEdgeError)) <= set(fer_edge.__all__)
+
+
+def test_a_missing_library_ends_with_the_command_that_installs_it() -> None:
+    assert str(MissingDependencyError("rich", "bench")) == (
+        "rich is required and is not installed. Run: pip install 'fer-edge[bench]'"
+    )
