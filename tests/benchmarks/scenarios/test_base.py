@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fer_edge.benchmarks.bench import bench
 from fer_edge.benchmarks.reports.budget import parse_budget
 from fer_edge.benchmarks.reports.schema import report_schema, schema_of
+from fer_edge.benchmarks.reports.terminal import print_table
 from fer_edge.benchmarks.scenarios import base, stream
 from fer_edge.benchmarks.scenarios.base import names, scenario, scenarios
 from fer_edge.cli.bench import SCENARIOS
@@ -59,3 +64,20 @@ def test_names_load_no_heavy_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "scenario", sorted(set(names()) - {"batch", "single", "stream", "multistream"})
+)
+def test_each_scenario_gives_a_row_and_a_table(
+    fake_bundle: Path, scenario: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    steps = count()
+    report = bench(
+        fake_bundle, scenario=scenario, budget_s=0.3, step=lambda what, done, total: next(steps)
+    )
+    assert next(steps) > 0
+    assert json.loads(json.dumps(report, allow_nan=False)) == report
+    assert {row["variant"] for row in report["rows"]} == {"fake/fp32"}
+    print_table(report)
+    assert "fake/fp32" in capsys.readouterr().out

@@ -1,0 +1,32 @@
+"""Sustained runs on a planted clock."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fer_edge.benchmarks.scenarios.sustained import run_sustained
+
+
+@pytest.mark.parametrize(("throttled", "ratio"), [(1.0, 1.0), (1.5, 1.5)])
+def test_sustained_sets_the_first_minute_against_the_last(
+    clock: Any, throttled: float, ratio: float
+) -> None:
+    """Ten minutes of 200 ms calls; the device throttles after five."""
+    run = run_sustained(
+        lambda: clock.work(200 * (throttled if clock.now > 300e9 else 1)), 600, now_ns=clock.now_ns
+    )
+    assert run["duration_s"] == pytest.approx(600, abs=1)
+    assert run["end_s"] == 60
+    assert run["last_over_first"]["ratio"] == pytest.approx(ratio)
+    assert (run["first_p50_ms"], run["last_p50_ms"]) == pytest.approx((200, 200 * ratio))
+    assert len(run["timeline"]) == 120
+    assert [p["at_s"] for p in run["timeline"]] == sorted(p["at_s"] for p in run["timeline"])
+
+
+def test_a_short_sustained_run_sets_thirds_against_each_other(clock: Any) -> None:
+    run = run_sustained(lambda: clock.work(10), 3, now_ns=clock.now_ns)
+    assert run["end_s"] == pytest.approx(1, abs=0.02)
+    slow = run_sustained(lambda: clock.work(5000), 3, now_ns=clock.now_ns)
+    assert slow["samples"] == 120  # one for each point of the timeline, at least
