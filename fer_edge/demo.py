@@ -11,7 +11,7 @@ from fer_edge.benchmarks.reports.terminal import print_table
 from fer_edge.converters.pipeline.convert import ALL, convert
 from fer_edge.labels import EMOTIONS
 from fer_edge.predictor import Predictor
-from fer_edge.progress import progress
+from fer_edge.progress_bar import progress
 from fer_edge.shipped import DEFAULT_CHECKPOINT, FACES
 
 _BATCH_SIZES = (1, 8, 32)

@@ -1,85 +1,21 @@
-"""Progress on standard error for commands that take longer than a moment."""
+"""Progress callbacks: their types, and one that shows nothing."""
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Protocol
-
-import click
-
-from fer_edge.errors import MissingDependencyError
 
 
 class Step(Protocol):
+    """Callback with the name of the work, the parts that are done, and all parts."""
+
     def __call__(self, what: str, done: int, total: int, /) -> None: ...
 
 
 class Say(Protocol):
+    """Callback with a sentence."""
+
     def __call__(self, text: str, /) -> None: ...
 
 
 def silent(what: str, done: int, total: int) -> None:
     """A Step that shows nothing."""
-
-
-@contextmanager
-def progress() -> Iterator[tuple[Say, Step]]:
-    """Gives ``say(sentence)`` and ``step(what, done, total)``; a bar is drawn on a terminal only,
-    sentences everywhere. Needs rich."""
-    try:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-        from rich.progress import TimeRemainingColumn as Remaining
-    except ImportError as error:
-        raise MissingDependencyError("rich", "bench") from error
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
-    columns = (TextColumn("{task.description:24s}"), BarColumn(), MofNCompleteColumn(), Remaining())
-    with Progress(*columns, console=console, transient=True) as bars:
-        task = bars.add_task("", total=None, visible=False)
-        current = ""
-
-        def step(what: str, done: int, total: int) -> None:
-            nonlocal current
-            if what != current:
-                current = what
-                bars.reset(task, description=what, total=total, visible=True)
-            bars.update(task, completed=done, total=total)
-
-        def say(text: str) -> None:
-            bars.console.print(text, markup=False)
-
-        yield say, step
-
-
-_STATUS_S = 0.5
-
-
-@contextmanager
-def frame_progress(total: int | None) -> Iterator[tuple[Say, Callable[[int, str], None]]]:
-    """The same where rich may not be installed, for ``total`` frames or a camera without an end
-    (None). Gives ``say(sentence)`` and ``step(frames_done, status)``: on a terminal a bar with the
-    time that remains, or the status every half second."""
-    on_terminal = sys.stderr.isatty()
-
-    def say(text: str) -> None:
-        click.echo(f"\r\033[K{text}" if on_terminal else text, err=True)
-
-    if not on_terminal:
-        yield say, lambda done, status: None
-    elif total is None:
-        told_s = 0.0
-
-        def show(done: int, status: str) -> None:
-            nonlocal told_s
-            if time.monotonic() - told_s >= _STATUS_S:
-                told_s = time.monotonic()
-                click.echo(f"\r\033[K{status}", nl=False, err=True)
-
-        yield say, show
-        say("")
-    else:
-        with click.progressbar(length=total, file=sys.stderr, item_show_func=str) as bar:
-            yield say, lambda done, status: bar.update(done - bar.pos, status)

@@ -24,7 +24,8 @@ from matplotlib.ticker import MaxNLocator
 
 from fer_edge.errors import FerEdgeError, RecipeError
 from fer_edge.page import markdown_table
-from fer_edge.progress import Say, Step, progress, silent
+from fer_edge.progress import Say, Step, silent
+from fer_edge.progress_bar import progress
 from fer_edge.training.config.recipe import load_recipe
 from fer_edge.training.config.schema import Recipe
 from fer_edge.training.evaluation.evaluate import evaluate

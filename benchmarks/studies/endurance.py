@@ -145,7 +145,7 @@ def main(
     Example: python -m fer_edge.benchmarks.studies.endurance --frames 108000 driver.mp4
     Exit code 8: memory or descriptors grew.
     """
-    from fer_edge.progress import progress
+    from fer_edge.progress_bar import progress
 
     with progress() as (_, step):
         faces = WholeFrame() if whole_frame else detector

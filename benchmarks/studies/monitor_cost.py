@@ -189,7 +189,7 @@ def main(
     Example: python -m fer_edge.benchmarks.studies.monitor_cost driver.mp4 \\
                  --detector yunet.onnx --load
     """
-    from fer_edge.progress import progress
+    from fer_edge.progress_bar import progress
 
     with progress() as (_, step):
         faces = WholeFrame() if whole_frame else detector

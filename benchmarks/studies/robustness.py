@@ -245,7 +245,7 @@ def main(
 
     Example: python -m fer_edge.benchmarks.studies.robustness --data fer2013/
     """
-    from fer_edge.progress import progress
+    from fer_edge.progress_bar import progress
 
     with Predictor(bundle, target, precision) as predictor, progress() as (_, step):
         report = robustness(

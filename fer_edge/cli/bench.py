@@ -144,7 +144,7 @@ def run(
     from fer_edge.benchmarks.bench import bench as measure
     from fer_edge.benchmarks.reports.budget import judge, parse_budget
     from fer_edge.benchmarks.reports.terminal import print_table
-    from fer_edge.progress import progress
+    from fer_edge.progress_bar import progress
 
     limits = None if budget is None else parse_budget(budget, scenario, with_data=data is not None)
     with progress() as (_, step):

@@ -115,7 +115,7 @@ def convert(
     out. If you named its precision, nothing is written and the exit code is 7.
     """
     from fer_edge.converters.pipeline.convert import convert as run_conversion
-    from fer_edge.progress import progress
+    from fer_edge.progress_bar import progress
 
     with progress() as (say, _):
         bundle = run_conversion(

@@ -82,7 +82,7 @@ def summary(
 
     Exits with 3 if pictures are broken, unless --broken skip is given.
     """
-    from fer_edge.progress import progress
+    from fer_edge.progress_bar import progress
     from fer_edge.training.data.summary import check_unbroken, summarise, table
 
     with progress() as (say, step):
@@ -147,7 +147,7 @@ def split(
     Example: fer-edge data split kmu-fed/ -o kmu --shares 0.8,0.2 --by subject
              fer-edge data split faces/ -o faces/split.csv  # copies no files
     """
-    from fer_edge.progress import progress
+    from fer_edge.progress_bar import progress
     from fer_edge.training.data.split import split_datasets
 
     with progress() as (say, step):
@@ -186,7 +186,7 @@ def pack(
 
     Example: fer-edge data pack fer2013/ raf-db/ -o faces.h5
     """
-    from fer_edge.progress import progress
+    from fer_edge.progress_bar import progress
     from fer_edge.training.data.pack import pack_datasets
 
     with progress() as (say, step):
@@ -208,7 +208,7 @@ def fetch(name: str, out: Path) -> None:
     NAME is ferplus (FER+'s votes, MIT; needs git and the network), fer2013, affectnet, raf-db or
     kmu-fed. Exits with 3 for a data set that its owner alone gives out.
     """
-    from fer_edge.progress import progress
+    from fer_edge.progress_bar import progress
     from fer_edge.training.data.fetch_dataset import fetch_dataset
 
     with progress() as (say, _):

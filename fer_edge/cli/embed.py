@@ -60,7 +60,7 @@ def embed(
     IMAGES are files or folders of them. --check searches the faces of PART among those of
     train, so DATA needs both. It exits with 8 if the neighbours are no better than chance.
     """
-    from fer_edge.progress import progress
+    from fer_edge.progress_bar import progress
     from fer_edge.training.evaluation import embed as module
 
     if check:

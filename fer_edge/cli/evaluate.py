@@ -48,7 +48,7 @@ def evaluate(
     variant that runs here. Each further model is compared with the first, face by face.
     docs/reference/evaluation.md defines each figure.
     """
-    from fer_edge.progress import progress
+    from fer_edge.progress_bar import progress
     from fer_edge.training.evaluation.evaluate import evaluate_all
 
     check_outs(outs, (".json", ".html", ".png"))

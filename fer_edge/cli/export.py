@@ -37,7 +37,7 @@ def export(checkpoint: Path, file_format: str, out: Path, data: Path | None, as_
     PyTorch deprecates TorchScript in favour of torch.export.
     """
     from fer_edge.converters.pipeline.export_file import export_file
-    from fer_edge.progress import progress
+    from fer_edge.progress_bar import progress
 
     with progress() as (say, _):
         say(f"Exporting and comparing {checkpoint}")

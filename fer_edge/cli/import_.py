@@ -101,7 +101,7 @@ def import_(
     those of timm.
     """
     from fer_edge.labels import canonical_all
-    from fer_edge.progress import progress
+    from fer_edge.progress_bar import progress
     from fer_edge.training.import_timm import import_checkpoint
     from fer_edge.training.models.network import InputSpec, ModelSpec
 

@@ -73,7 +73,7 @@ def matrix(
     from dataclasses import asdict
 
     from fer_edge.converters.pipeline import matrix as module
-    from fer_edge.progress import progress
+    from fer_edge.progress_bar import progress
 
     def write(rows: list[module.MatrixRow]) -> None:
         if out is not None:

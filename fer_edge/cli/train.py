@@ -62,7 +62,7 @@ def train(
     To train with several processes:
       torchrun --nproc-per-node 2 -m fer_edge train RECIPE --data DATA
     """
-    from fer_edge.progress import progress
+    from fer_edge.progress_bar import progress
     from fer_edge.training.config.recipe import load_recipe
     from fer_edge.training.data.dataset_spec import with_broken
     from fer_edge.training.loop.train import train as run_training

@@ -84,7 +84,7 @@ def video(
     from fer_edge.monitor import DriverMonitor, Settings, WholeFrame
     from fer_edge.monitor.recorder import EventLog, VideoRecorder
     from fer_edge.monitor.sources import open_source
-    from fer_edge.progress import frame_progress
+    from fer_edge.progress_bar import frame_progress
     from fer_edge.video import open_window, rate_and_length, watch
 
     if whole_frame and detector is not None:
