@@ -1,1 +1,1 @@
-"""From a checkpoint to a chip: one file per target, named as the target."""
+"""Converters from checkpoints to chips: one module per target."""

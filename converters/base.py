@@ -1,15 +1,15 @@
-"""What a converter is given and what it gives back.
+"""Interface of converters: their input, their result and their functions.
 
 A converter is a module ``converters/TARGET.py`` with
 
 ``PRECISIONS: tuple[str, ...]``
-    The precisions it can build, the most accurate first.
+    Precisions that it can build, the most accurate first.
 ``build(source, precision, recipe) -> Artifact``
-    The files of one variant. Raises ConversionError, and MissingDependencyError without its tools.
+    Build the files of one variant. Raises ConversionError, or MissingDependencyError if its
+    library is not installed.
 ``recipes(source, precision) -> Sequence[QuantizationRecipe]``
-    Ways to build a precision, the usual one first, where there are several: the one that keeps the
-    network's answers best is searched for, each on top of the best before it (recipe_search).
-    Empty where there is one way.
+    List the recipes of a precision, the default first; empty if there is one way. The pipeline
+    tries each on top of the best before it and takes the one that agrees most (recipe_search).
 """
 
 from __future__ import annotations
@@ -28,18 +28,25 @@ from fer_edge.errors import TargetError
 from fer_edge.training.checkpoint import Checkpoint
 
 QuantizationRecipe = Mapping[str, Any]
-"""Settings of one way to quantise: plain values, so that they can be recorded."""
+"""Settings of one way to build a precision: plain values, recorded in the bundle."""
+
+ENOUGH = 0.985
+"""Agreement (share, 0..1) that ends a search of recipes: half a point above the gate's limit, which
+applies to other faces. Above it, two recipes differ by less than 300 faces can resolve."""
 
 
 @dataclass(frozen=True)
 class ConversionInput:
-    """What every variant of a bundle is built from.
+    """Input of every build for one bundle.
 
-    graph: the checkpoint's deploy graph as ONNX. calibration: uint8 ``[N, S, S, 3]`` BGR faces.
-    batch_sizes: those that will be asked for, the most usual first: engines with fixed shapes are
-    built for them, engines with a range for all between the smallest and the largest.
-    gpus: compute capabilities (``sm_86``) to compile for ahead of time. workspace_mib: GPU memory
-    that one layer may use; None is all there is.
+    Attributes:
+        checkpoint: Trained network.
+        graph: Its deploy graph as ONNX.
+        calibration: Calibration faces, uint8 ``[N, S, S, 3]`` BGR.
+        batch_sizes: Batch sizes to build for, the most frequent first. Engines with a range of
+            shapes cover smallest to largest and are tuned for the first.
+        gpus: Compute capabilities (``sm_86``) to compile for ahead of time.
+        workspace_mib: GPU memory for one layer, in MiB; None is no limit.
     """
 
     checkpoint: Checkpoint
@@ -52,11 +59,18 @@ class ConversionInput:
 
 @dataclass(frozen=True)
 class Artifact:
-    """The files of one variant, by ``folder/name``; fields as in fer_edge.bundle.Variant.
+    """Files of one variant.
 
-    reference_session: makes a session that computes the same files on machines where their engine
-    cannot run; it verifies the variant in the engine's place. None if only the engine can run them.
-    verified_by: name of the reference session, for the record.
+    Attributes:
+        entry: Path of the file that the engine opens first, ``folder/name``.
+        files: Contents by path.
+        tools: Versions of the libraries that built them.
+        needs: What the machine must offer; as in fer_edge.bundle.Variant.
+        batch: Smallest and largest batch size; ``max`` None means no limit.
+        reference_session: Opens a session that runs the same files without their engine. It
+            verifies the variant on machines that cannot run the engine. None if only the engine
+            can run them.
+        verified_by: Name of the reference session, for ``judged_by`` in the parity report.
     """
 
     entry: str
@@ -69,6 +83,8 @@ class Artifact:
 
 
 class Converter(Protocol):
+    """Functions of a converter module; see above."""
+
     PRECISIONS: tuple[str, ...]
 
     def build(
@@ -79,14 +95,21 @@ class Converter(Protocol):
 
 
 def targets() -> tuple[str, ...]:
-    """Names of the targets that this version can convert to."""
+    """List the targets that this version can convert to."""
     package = importlib.import_module("fer_edge.converters")
     modules = (module.name for module in pkgutil.iter_modules(package.__path__) if not module.ispkg)
     return tuple(sorted(name for name in modules if f"{package.__name__}.{name}" != __name__))
 
 
 def converter(target: str) -> Converter:
-    """The converter module for a target. Raises TargetError for one that does not exist."""
+    """Return the converter module of a target.
+
+    Args:
+        target: Name of the target.
+
+    Raises:
+        TargetError: The target is unknown.
+    """
     if target not in targets():
         raise TargetError(f"unknown target {target!r}. Known: {', '.join(targets())}")
     return cast(Converter, importlib.import_module(f"fer_edge.converters.{target}"))

@@ -1,7 +1,7 @@
-"""Core ML: ML Programs for Apple's chips, written and judged without one.
+"""Core ML: ML Programs for Apple's chips, written and verified without one.
 
-A package holds one picture in, and out come the label, the probabilities by label, and the
-embedding. It is judged by coreml_program, which runs the saved files.
+A package takes one picture and returns the label, the probabilities by label and the embedding.
+``coreml_evaluator`` runs the saved files to verify them.
 """
 
 from __future__ import annotations
@@ -31,23 +31,26 @@ from fer_edge.training.deploy import PlanarDeployModule
 PRECISIONS = FACTS.precisions
 
 _TENSOR = "softmax"
-"""The probabilities before they are named; not an output."""
+"""Name of the probabilities before ``classify`` adds labels; not an output."""
 
 NEEDS_MACOS = "14.0"
-"""The first with ``quantize`` and ``dequantize``; one operation set for all precisions."""
+"""Oldest macOS with ``quantize`` and ``dequantize``; all precisions use its operation set."""
 
 
 def recipes(source: ConversionInput, precision: str) -> tuple[QuantizationRecipe, ...]:
+    """Return no recipes: each precision has one way."""
     return ()
 
 
 def build(source: ConversionInput, precision: str, recipe: QuantizationRecipe) -> Artifact:
-    """fp32, fp16; weights of one byte per channel (int8) or of 6 bits from a palette (pal6), both
-    with fp16 arithmetic; weights and activations of one byte (w8a8).
+    """Build one variant; see converters.base.
 
-    A package always takes one picture: Core ML's image inputs have no batch, and a flexible one
-    would fall off the Neural Engine. Core ML batches the calls (see backends/coreml.py), so
-    source.batch_sizes changes nothing here.
+    Precisions: fp32 and fp16; ``int8``, weights of one byte per channel, and ``pal6``, weights of 6
+    bits from a palette, both with fp16 arithmetic; ``w8a8``, weights and activations of one byte.
+
+    A package takes one picture: Core ML's image inputs have no batch dimension, and a flexible
+    shape would not run on the Neural Engine. Core ML batches the calls (see backends/coreml.py), so
+    ``source.batch_sizes`` has no effect.
     """
     coremltools()
     tools = {name: version(name) for name in ("coremltools", "torch")}
@@ -87,7 +90,7 @@ def _converted(checkpoint: Checkpoint, *, half: bool) -> Any:
     exported = torch.export.export(module, (torch.zeros(1, 3, size, size),))
     return ct.convert(
         exported.run_decompositions({}),
-        # One scale for three channels cannot express a std: normalising is in the network.
+        # ImageType has one scale for three channels and no std, so the network normalises.
         inputs=[ct.ImageType(PICTURE, (1, 3, size, size), color_layout=ct.colorlayout.RGB)],
         outputs=[ct.TensorType(n, dtype=np.float32) for n in (_TENSOR, EMBEDDING)],
         compute_precision=ct.precision.FLOAT16 if half else ct.precision.FLOAT32,
@@ -98,18 +101,20 @@ def _converted(checkpoint: Checkpoint, *, half: bool) -> Any:
 
 @functools.cache
 def _mend_operations() -> None:
-    """torch operations that coremltools 9.0 lacks or gets wrong, all in this one place."""
+    """Register torch operations that coremltools 9.0 lacks or converts wrongly."""
     coremltools()
     from coremltools.converters.mil.frontend.torch import ops
     from coremltools.converters.mil.frontend.torch.torch_op_registry import register_torch_op
 
     def alias(context: Any, node: Any) -> None:
-        """Swin's export names tensors twice."""
+        """Pass a tensor through; Swin's export gives tensors a second name."""
         context.add(ops.mb.identity(x=context[node.inputs[0]], name=node.name))
 
     def gelu(context: Any, node: Any) -> None:
-        """The exported graph says ``approximate`` by name, and coremltools reads it by position:
-        every gelu became the exact one."""
+        """Read ``approximate`` by name, as the exported graph states it.
+
+        coremltools reads it by position, so every gelu became the exact one.
+        """
         tanh = (node.kwinputs or {}).get("approximate") == ("tanh",)
         mode = "TANH_APPROXIMATION" if tanh else "EXACT"
         context.add(ops.mb.gelu(x=context[node.inputs[0]], mode=mode, name=node.name))
@@ -133,10 +138,10 @@ def _weights_from_palettes(model: Any) -> Any:
 
 
 def _activations_in_bytes(model: Any, calibration: npt.NDArray[np.uint8]) -> Any:
-    """coremltools' own passes, with ranges that the evaluator saw.
+    """Run coremltools' passes for activations with ranges that the evaluator measured.
 
-    Its function for this runs Core ML, so it needs a Mac; its torch quantiser gives quantised
-    tensors, which torch.export cannot carry.
+    coremltools' own function runs Core ML, so it needs a Mac. Its torch quantiser returns quantised
+    tensors, which torch.export cannot export.
     """
     from coremltools.converters.mil.mil.passes.graph_pass import PassOption
     from coremltools.converters.mil.mil.passes.pass_registry import PASS_REGISTRY
@@ -147,7 +152,8 @@ def _activations_in_bytes(model: Any, calibration: npt.NDArray[np.uint8]) -> Any
     ranges: dict[str, dict[str, float]] = {}
 
     def observe(name: str, value: torch.Tensor) -> None:
-        # A range holds the zero of paddings, and 256 steps that are not below half precision.
+        # Every range includes the zero of paddings. Its 256 steps are not below fp16's smallest
+        # normal number, 2**-14.
         seen = ranges.setdefault(name, {"rmin": 0.0, "rmax": 255 * 2.0**-14})
         seen["rmin"] = min(seen["rmin"], float(value.min()))
         seen["rmax"] = max(seen["rmax"], float(value.max()))
@@ -165,18 +171,15 @@ def _activations_in_bytes(model: Any, calibration: npt.NDArray[np.uint8]) -> Any
     return _apply_graph_pass(model, passes, spec_version=model.get_spec().specificationVersion)
 
 
-# --- files ---------------------------------------------------------------------------------------
-
-
 def _weights(model: Any) -> bytes:
     return Path(model.weights_dir, "weight.bin").read_bytes()
 
 
 def _files(model: Any, precision: str, checkpoint: Checkpoint) -> dict[str, bytes]:
-    """The package's three files, side by side: a bundle's folders hold no folders.
+    """Return the package's three files in one flat folder; a bundle has no nested folders.
 
-    Manifest.json, Data/com.apple.CoreML/model.mlmodel and Data/com.apple.CoreML/weights/weight.bin
-    are their places in the package; backends/coreml.py puts them there.
+    backends/coreml.py restores their places in the package: Manifest.json,
+    Data/com.apple.CoreML/model.mlmodel and Data/com.apple.CoreML/weights/weight.bin.
     """
     spec = model.get_spec()
     _classify(spec, checkpoint.spec.labels)
@@ -190,9 +193,9 @@ def _files(model: Any, precision: str, checkpoint: Checkpoint) -> dict[str, byte
 
 
 def _classify(spec: Any, labels: Sequence[str]) -> None:
-    """End the program with the label and the probabilities by label, as Swift and Vision want.
+    """End the program with the label and the probabilities by label, as Swift and Vision expect.
 
-    coremltools' own ClassifierConfig fails beside a second output in fp16 (an IndexError in 9.0).
+    coremltools 9.0's ClassifierConfig raises IndexError with a second output in fp16.
     """
     text = coremltools().proto.MIL_pb2.DataType.STRING
     function = spec.mlProgram.functions["main"]
@@ -223,7 +226,7 @@ def _classify(spec: Any, labels: Sequence[str]) -> None:
 
 
 def _describe(description: Any, precision: str, checkpoint: Checkpoint) -> None:
-    """What Xcode shows, and what a program reads with ``modelDescription.metadata``."""
+    """Write what Xcode shows and ``modelDescription.metadata`` returns."""
     spec, facts = checkpoint.spec, checkpoint.facts
     size = spec.input.size_px
     metadata = description.metadata
@@ -234,7 +237,7 @@ def _describe(description: Any, precision: str, checkpoint: Checkpoint) -> None:
     metadata.author = "fer_edge"
     metadata.license = json.dumps(facts.get("licences", {}), sort_keys=True)
     metadata.versionString = version("fer-edge")
-    metadata.userDefined.clear()  # coremltools' own entries hold today's date
+    metadata.userDefined.clear()  # coremltools' entries hold today's date
     metadata.userDefined["labels"] = ",".join(spec.labels)
     metadata.userDefined["checkpoint_sha256"] = checkpoint.sha256
     metadata.userDefined["abstain_below"] = str(checkpoint.abstain_below)
@@ -249,7 +252,7 @@ def _describe(description: Any, precision: str, checkpoint: Checkpoint) -> None:
 
 
 def _manifest() -> bytes:
-    """Core ML's own form, with identifiers that are the same in every conversion."""
+    """Return Core ML's manifest with the same identifiers in every conversion."""
     items = {
         str(uuid.uuid5(uuid.NAMESPACE_URL, path)): {
             "author": "com.apple.CoreML",
@@ -272,7 +275,7 @@ def _manifest() -> bytes:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """No progress bars and no warnings about versions: what was written is judged by running it."""
+    """Silence progress bars and warnings about versions; the gate runs what was written."""
     with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")
         yield

@@ -1,9 +1,7 @@
-"""ONNX Runtime: the exported graph itself, and a statically quantised one."""
+"""ONNX Runtime: the exported graph, and a statically quantised form of it."""
 
 from __future__ import annotations
 
-import hashlib
-import logging
 from importlib.metadata import version
 
 import numpy as np
@@ -11,30 +9,29 @@ import numpy.typing as npt
 
 from fer_edge.backends.onnxruntime import FACTS
 from fer_edge.converters.base import Artifact, ConversionInput, QuantizationRecipe
-from fer_edge.converters.onnx_graph.precision import RANGES, folded, has_attention, quantised
+from fer_edge.converters.onnx_graph.export import graph_path
+from fer_edge.converters.onnx_graph.fold import folded
+from fer_edge.converters.onnx_graph.inspect import has_attention
+from fer_edge.converters.onnx_graph.int8 import RANGES, quantised
 
 PRECISIONS = FACTS.precisions
 
 
-def graph_path(graph: bytes) -> str:
-    """Where the exported graph lies in a bundle, for every variant that runs it as it is.
-
-    Named by its content, so that a variant converted later never changes one that passed its gate.
-    """
-    return f"graph-{hashlib.sha256(graph).hexdigest()[:12]}/model.onnx"
-
-
 def recipes(source: ConversionInput, precision: str) -> tuple[QuantizationRecipe, ...]:
-    """Sums stay float in ``products``: a transformer's residual stream does not bear rounding, and
-    all of its arithmetic is in products."""
+    """Return the recipes of int8: the default, ``products``, then layers kept in float.
+
+    ``products`` quantises matrix products only; the residual additions of a transformer lose too
+    much in int8.
+    """
     if precision != "int8":
         return ()
-    usual: tuple[QuantizationRecipe, ...] = () if has_attention(source.graph) else ({},)
+    default: tuple[QuantizationRecipe, ...] = () if has_attention(source.graph) else ({},)
     products = [{"operations": "products", "ranges": r} for r in RANGES]
-    return (*usual, *products, *({"keep_float": count} for count in (2, 4, 8)))
+    return (*default, *products, *({"keep_float": count} for count in (2, 4, 8)))
 
 
 def build(source: ConversionInput, precision: str, recipe: QuantizationRecipe) -> Artifact:
+    """Build one variant; see converters.base."""
     tools = {name: version(name) for name in ("onnx", "onnxruntime", "torch")}
     if precision == "fp32":
         entry = graph_path(source.graph)
@@ -46,9 +43,11 @@ def build(source: ConversionInput, precision: str, recipe: QuantizationRecipe) -
 def _quantised(
     graph: bytes, calibration: npt.NDArray[np.uint8], recipe: QuantizationRecipe
 ) -> bytes:
-    """Only where the arithmetic is: convolutions, matrix products, and the sums between them.
-    Colour, normalisation and softmax stay in float, and what a matrix product gives: onnxruntime
-    runs those as integers in, float out."""
+    """Quantise convolutions, matrix products and the additions between them.
+
+    Colour, normalisation and softmax stay float. Outputs of matrix products stay float too:
+    onnxruntime runs those products with integer inputs and float outputs.
+    """
     from onnxruntime.quantization import QuantType
 
     products = recipe.get("operations") == "products"
@@ -62,6 +61,3 @@ def _quantised(
         else ["Conv", "Gemm", "Add", "GlobalAveragePool"],
         extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm", "MatMul"]},
     )
-
-
-logging.getLogger("onnxruntime.quantization").setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""OpenVINO: the exported graph in f32, bf16 or f16 arithmetic, and NNCF's int8."""
+"""OpenVINO: the exported graph in f32, bf16 or f16 arithmetic, and int8 by NNCF."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.backends.openvino import FACTS
-from fer_edge.converters.base import Artifact, ConversionInput, QuantizationRecipe
-from fer_edge.converters.onnx_graph.precision import check_rounded, has_attention, weighted_layers
-from fer_edge.converters.onnxruntime import graph_path
-from fer_edge.converters.pipeline.recipe_search import ENOUGH
+from fer_edge.converters.base import ENOUGH, Artifact, ConversionInput, QuantizationRecipe
+from fer_edge.converters.onnx_graph.export import graph_path
+from fer_edge.converters.onnx_graph.inspect import (
+    check_int8_layers,
+    has_attention,
+    weighted_layers,
+)
 from fer_edge.errors import ConversionError
 from fer_edge.telemetry import import_without_telemetry
 
@@ -26,38 +29,42 @@ PRECISIONS = FACTS.precisions
 
 _NEEDS = {"fp16": {"capability": "FP16"}, "bf16": {"capability": "BF16"}}
 
-
 _RANGES = {"mean": "MEAN_MINMAX", "quantile": "MEAN_QUANTILE", "median": "MEDIAN_MINMAX"}
-"""How activation ranges are estimated from the calibration faces: NNCF's names for them."""
-
+"""Estimators of activation ranges, and NNCF's names for them."""
 
 _MOST_LAYERS = 40
-"""Layers up to which NNCF may give them back to float one by one: it compiles the network anew for
-each, and again after each that it gives back."""
+"""Largest number of layers for which NNCF may keep layers in float one by one. It compiles the
+network again for each layer, and again after each that it keeps in float."""
 
 
 def recipes(source: ConversionInput, precision: str) -> tuple[QuantizationRecipe, ...]:
-    """For transformers the sweep of NNCF's own regression file: SmoothQuant off and at three
-    strengths; for all, ranges that let go of outliers, and layers given back to float. In float
-    there is one way, and for transformers another if OpenVINO fuses something wrongly."""
+    """Return the recipes of a precision.
+
+    Float: the default, plus ``fusion=off`` for networks with attention (OpenVINO miscompiles some).
+    int8: for transformers the sweep of NNCF's own regression file, SmoothQuant off and at three
+    strengths; for all networks, ranges that drop outliers, and layers kept in float.
+    """
     if precision != "int8":
         return ({}, {"fusion": "off"}) if has_attention(source.graph) else ()
     layers, depthwise = weighted_layers(source.graph)
-    revert: tuple[QuantizationRecipe, ...] = (
+    keep_float: tuple[QuantizationRecipe, ...] = (
         ({"keep_float": "until accurate"},) if layers <= _MOST_LAYERS else ()
     )
     if depthwise:
-        revert = ({"keep_float": "depthwise"}, *revert)
+        keep_float = ({"keep_float": "depthwise"}, *keep_float)
     ranges = tuple({"ranges": name} for name in _RANGES)
     if has_attention(source.graph):
         smooth = tuple({"transformer": True, "smooth_quant": a} for a in (-1.0, 0.15, 0.5, 0.95))
-        return (*smooth, *ranges, *revert)
-    return ({}, *ranges, *revert)
+        return (*smooth, *ranges, *keep_float)
+    return ({}, *ranges, *keep_float)
 
 
 def build(source: ConversionInput, precision: str, recipe: QuantizationRecipe) -> Artifact:
-    """The float precisions are one graph, the exported one: OpenVINO reads ONNX, and rounds to
-    bf16 or f16 as it compiles. Only int8 is another network, and so another file."""
+    """Build one variant; see converters.base.
+
+    The float precisions share the exported graph: OpenVINO reads ONNX and rounds to bf16 or f16
+    when it compiles. Only int8 has a file of its own.
+    """
     tools = {name: version(name) for name in ("openvino", "torch", "onnx")}
     if precision != "int8":
         entry = graph_path(source.graph)
@@ -87,7 +94,7 @@ def _quantised(
     settings = {
         "subset_size": len(calibration),
         "preset": nncf.QuantizationPreset.MIXED,
-        # Layer by layer it is worth much to EfficientNets, nothing to transformers (decision 51).
+        # Bias correction layer by layer helps EfficientNets much, transformers not (decision 51).
         "fast_bias_correction": bool(recipe.get("transformer")),
         "model_type": nncf.ModelType.TRANSFORMER if recipe.get("transformer") else None,
         "ignored_scope": nncf.IgnoredScope(
@@ -97,7 +104,7 @@ def _quantised(
         ),
     }
     try:
-        # Its progress goes to standard output, where --json is.
+        # NNCF prints its progress on standard output, which belongs to --json.
         with _room_to_recurse(), contextlib.redirect_stdout(sys.stderr):
             if recipe.get("keep_float") == "until accurate":
                 quantised = nncf.quantize_with_accuracy_control(
@@ -113,7 +120,7 @@ def _quantised(
                 quantised = nncf.quantize(model, faces, advanced_parameters=advanced, **settings)
     except Exception as error:  # nncf raises many kinds, none of them ours
         raise ConversionError(f"nncf could not quantise the graph: {error}") from error
-    check_rounded(sum(node.get_type_name() == "FakeQuantize" for node in quantised.get_ops()))
+    check_int8_layers(sum(node.get_type_name() == "FakeQuantize" for node in quantised.get_ops()))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.xml")
         openvino.save_model(quantised, path, compress_to_fp16=False)
@@ -125,19 +132,23 @@ def _quantised(
 
 @contextlib.contextmanager
 def _room_to_recurse() -> Iterator[None]:
-    """NNCF looks for the next layer with a bias by recursion: past the float layers of
-    EfficientNetV2-S that is deeper than Python's usual 1,000 calls."""
-    usual = sys.getrecursionlimit()
+    """Raise the recursion limit for NNCF's search of the next layer with a bias.
+
+    Past the float layers of EfficientNetV2-S it recurses deeper than Python's default of 1,000.
+    """
+    default = sys.getrecursionlimit()
     sys.setrecursionlimit(20_000)
     try:
         yield
     finally:
-        sys.setrecursionlimit(usual)
+        sys.setrecursionlimit(default)
 
 
 class _Agreement:
-    """What NNCF asks of a network while it gives layers back to float: the share of decisions
-    that are those of the float network, and whether each one is."""
+    """Validation function of NNCF: share of decisions equal to the float network's, and each one.
+
+    NNCF calls it while it keeps layers in float.
+    """
 
     def __init__(self, model: Any) -> None:
         core = import_without_telemetry("openvino").Core()
@@ -146,7 +157,7 @@ class _Agreement:
 
     def __call__(self, compiled: Any, faces: Any) -> tuple[float, list[float]]:
         same = []
-        for face in faces:  # NNCF asks about parts of the set as well
+        for face in faces:  # NNCF also passes parts of the set
             key = face.tobytes()
             if key not in self._truth:
                 self._truth[key] = int(self._float(face)[0].argmax())
@@ -155,7 +166,7 @@ class _Agreement:
 
 
 def _input_side(model: object) -> list[str]:
-    """Names of the operations before the first convolution: colour and normalisation."""
+    """Return the names of the operations before the first convolution: colour, normalisation."""
     names = []
     for node in model.get_ordered_ops():  # type: ignore[attr-defined]
         if node.get_type_name() in ("Convolution", "GroupConvolution"):

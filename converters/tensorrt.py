@@ -1,7 +1,7 @@
-"""TensorRT: a strongly typed ONNX, and an engine for each GPU that can be compiled for from here.
+"""TensorRT: a strongly typed ONNX graph, and engines for the GPUs that can be compiled for.
 
-``tensorrt_rtx`` compiles ahead of time with no GPU; the full ``tensorrt`` for the GPU in this
-machine. For any other GPU the variant carries the typed ONNX alone, which the device compiles.
+``tensorrt_rtx`` compiles ahead of time without a GPU; the full ``tensorrt`` compiles for the GPU in
+this machine. For any other GPU the variant holds the typed ONNX, which the device compiles.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from fer_edge.backends.onnxruntime import OnnxRuntimeSession
 from fer_edge.backends.tensorrt import FACTS
 from fer_edge.backends.tensorrt_compile import Profile
 from fer_edge.converters.base import Artifact, ConversionInput, QuantizationRecipe
-from fer_edge.converters.onnx_graph.precision import RANGES, half_precision, symmetric_int8
-from fer_edge.converters.onnxruntime import graph_path
+from fer_edge.converters.onnx_graph.export import graph_path
+from fer_edge.converters.onnx_graph.fp16 import half_precision
+from fer_edge.converters.onnx_graph.int8 import RANGES, symmetric_int8
 from fer_edge.errors import ConversionError, EngineError, MissingDependencyError, TargetError
 
 PRECISIONS = FACTS.precisions
@@ -40,6 +41,7 @@ GPUS = {
 
 
 def recipes(source: ConversionInput, precision: str) -> tuple[QuantizationRecipe, ...]:
+    """Return the recipes of int8: each estimator of ranges, then layers kept in float."""
     if precision != "int8":
         return ()
     return (
@@ -49,8 +51,12 @@ def recipes(source: ConversionInput, precision: str) -> tuple[QuantizationRecipe
 
 
 def build(source: ConversionInput, precision: str, recipe: QuantizationRecipe) -> Artifact:
-    """One engine and builder log per GPU that the installed library can compile for; the others,
-    and all if none was named and none is in this machine, are left to ``fer-edge build``."""
+    """Build one variant; see converters.base.
+
+    It holds an engine and a builder log for each requested GPU that the installed library can
+    compile for. ``fer-edge build`` compiles the others on the device. Without a request, the GPU in
+    this machine counts as requested.
+    """
     trt = compiler.library()
     if trt is None:
         raise MissingDependencyError("tensorrt", "tensorrt")
@@ -94,7 +100,7 @@ def build(source: ConversionInput, precision: str, recipe: QuantizationRecipe) -
             **{name: version(name) for name in ("onnx", "onnxruntime", "torch")},
         },
         needs=needs,
-        # Smaller batches are filled up and larger ones are run in parts.
+        # The backend pads smaller batches and splits larger ones.
         batch={"min": 1, "max": None},
         reference_session=lambda: OnnxRuntimeSession(model, Options()),
         verified_by="onnxruntime",  # it runs the same strongly typed graph
@@ -104,7 +110,7 @@ def build(source: ConversionInput, precision: str, recipe: QuantizationRecipe) -
 def _typed(
     source: ConversionInput, precision: str, recipe: QuantizationRecipe, folder: str
 ) -> tuple[str, bytes]:
-    """Path and bytes of the ONNX that says the precision; fp32 is the exported graph itself."""
+    """Return path and bytes of the ONNX in a precision; fp32 is the exported graph itself."""
     if precision == "fp32":
         return graph_path(source.graph), source.graph
     if precision == "fp16":

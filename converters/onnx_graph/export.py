@@ -1,7 +1,8 @@
-"""The one export: a checkpoint's deploy graph as ONNX with a dynamic batch."""
+"""Export of a checkpoint's deploy graph to ONNX with a dynamic batch."""
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import warnings
 
@@ -20,9 +21,17 @@ OPSET = 18
 
 
 def export_onnx(checkpoint: Checkpoint) -> bytes:
-    """uint8 ``images [N, S, S, 3]`` BGR to ``probabilities [N, C]`` and ``embedding [N, D]``.
+    """Export a checkpoint to ONNX.
 
-    Raises ConversionError if torch cannot export the network or the graph is not valid.
+    Args:
+        checkpoint: Checkpoint to export.
+
+    Returns:
+        ONNX: ``images`` uint8 ``[N, S, S, 3]`` BGR to ``probabilities`` float32 ``[N, C]`` and
+        ``embedding`` float32 ``[N, D]``; the same bytes for the same checkpoint.
+
+    Raises:
+        ConversionError: torch cannot export the network.
     """
     module = DeployModule(checkpoint)
     size = checkpoint.spec.input.size_px
@@ -39,7 +48,7 @@ def export_onnx(checkpoint: Checkpoint) -> bytes:
                 input_names=[INPUT],
                 output_names=[PROBABILITIES, EMBEDDING],
                 opset_version=OPSET,
-                optimize=False,  # its rewriting folds batch norm, and the weights are others then
+                optimize=False,  # its rewriting folds batch norm and so changes the weights
                 verbose=False,
             )
             assert program is not None
@@ -58,8 +67,16 @@ def export_onnx(checkpoint: Checkpoint) -> bytes:
     return data
 
 
+def graph_path(graph: bytes) -> str:
+    """Return the exported graph's path in a bundle, for every variant that runs it unchanged.
+
+    The folder is named by the content, so a later variant never changes an earlier one's file.
+    """
+    return f"graph-{hashlib.sha256(graph).hexdigest()[:12]}/model.onnx"
+
+
 def _strip(model: onnx.ModelProto) -> None:
-    """Leave nothing of this machine in the file: the exporter stores stack traces with paths."""
+    """Remove metadata: the exporter stores stack traces with paths of this machine."""
     del model.metadata_props[:]
     model.doc_string = model.graph.doc_string = ""
     del model.graph.metadata_props[:]
@@ -69,8 +86,11 @@ def _strip(model: onnx.ModelProto) -> None:
 
 
 def _store_weights_in_half(model: onnx.ModelProto) -> None:
-    """Halve the file without changing a bit of the arithmetic: a checkpoint's weight matrices are
-    half-precision numbers, so they are stored as such, with a Cast that every engine folds."""
+    """Store weight matrices in fp16, with a Cast to float32 that every engine folds.
+
+    A checkpoint's weight matrices are half-precision numbers: the file halves, the arithmetic stays
+    the same.
+    """
     casts = []
     for weight in model.graph.initializer:
         values = numpy_helper.to_array(weight)

@@ -5,14 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 
-from fer_edge.converters.base import QuantizationRecipe
+from fer_edge.converters.base import ENOUGH, QuantizationRecipe
 from fer_edge.errors import ConversionError
 from fer_edge.parity import RecipeTrial
 from fer_edge.progress import Say
-
-ENOUGH = 0.985
-"""Agreement (share, 0..1) that ends the search: half a point above the gate's limit, which applies
-to other faces. Above it, two recipes differ by less than 300 faces can resolve."""
 
 NEAR = 0.95
 """Least agreement (share, 0..1) from which layers kept in float are tried. On the networks of

@@ -97,4 +97,4 @@ def test_windows_of_attention_are_exact_one_face_at_a_time(small: Callable[[str]
     one_by_one = [found.session.run(face[None])[0][0] for face in images]
     found.session.close()
     assert np.abs(one_by_one - expected).max() < 1e-4
-    assert found.search[0]["recipe"] == {}
+    assert found.search[0].recipe == {}

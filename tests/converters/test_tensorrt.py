@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, numpy_helper
 
 from fer_edge import Predictor, open_bundle
 from fer_edge.backends import tensorrt_compile as compiler
 from fer_edge.backends import tensorrt_cuda as cuda
-from fer_edge.backends.base import Options, Outputs
-from fer_edge.backends.onnxruntime import OnnxRuntimeSession
+from fer_edge.backends.base import Outputs
 from fer_edge.backends.tensorrt_cuda import Gpu
 from fer_edge.converters import tensorrt as converter
 from fer_edge.converters.base import Artifact, ConversionInput
-from fer_edge.converters.onnx_graph.precision import half_precision, symmetric_int8
 from fer_edge.converters.pipeline.convert import convert
 from fer_edge.converters.pipeline.face_samples import FaceSamples
 from fer_edge.converters.pipeline.parity import run_all
@@ -109,105 +105,6 @@ def test_the_typed_graph_agrees_with_torch_at_every_batch(
     assert (outputs[0].argmax(1) == reference[0].argmax(1)).mean() >= 0.95
     for count in (1, 2, 5, 32):
         assert session.run(gate.images[:count])[0] == pytest.approx(outputs[0][:count], abs=0.02)
-
-
-# --- what the graphs say -------------------------------------------------------------------------
-
-
-def kinds(model: onnx.ModelProto) -> dict[str, int]:
-    shaped = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
-    return {
-        v.name: v.type.tensor_type.elem_type
-        for v in (*shaped.input, *shaped.value_info, *shaped.output)
-    }
-
-
-def test_fp16_is_fp16_from_the_first_convolution_to_the_logits(graph: bytes) -> None:
-    model = onnx.load_from_string(half_precision(graph))
-    kind = kinds(model)
-    assert kind["images"] == TensorProto.UINT8
-    assert (kind["probabilities"], kind["embedding"]) == (TensorProto.FLOAT, TensorProto.FLOAT)
-    nodes = model.graph.node
-    assert next(n for n in nodes if "images" in n.input and n.op_type != "Shape").op_type == "Cast"
-    for node in nodes:
-        if node.op_type in ("Conv", "Gemm", "Relu", "Add"):
-            assert kind[node.output[0]] == TensorProto.FLOAT16, node.name
-    softmax = next(n for n in nodes if n.op_type == "Softmax")
-    assert kind[softmax.output[0]] == TensorProto.FLOAT
-    assert [o.domain for o in model.opset_import] == [""]
-
-
-def test_int8_is_symmetric(graph: bytes, calibration: FaceSamples) -> None:
-    model = onnx.load_from_string(symmetric_int8(graph, calibration.images[:FACES], {}))
-    weights = {w.name: numpy_helper.to_array(w) for w in model.graph.initializer}
-    count = Counter(node.op_type for node in model.graph.node)
-    assert count["QuantizeLinear"] > count["Conv"]
-    for node in model.graph.node:
-        if node.op_type in ("QuantizeLinear", "DequantizeLinear") and len(node.input) > 2:
-            zero = weights[node.input[2]]
-            assert zero.dtype == np.int8
-            assert not zero.any()
-
-
-def test_typed_graphs_come_out_the_same_each_time(graph: bytes, calibration: FaceSamples) -> None:
-    faces = calibration.images[:8]
-    assert half_precision(graph) == half_precision(graph)
-    assert symmetric_int8(graph, faces, {}) == symmetric_int8(graph, faces, {})
-
-
-def test_fp16_keeps_masks_finite_resizes_and_weights_in_constants() -> None:
-    """What transformers and pyramids have and the test network has not."""
-    make, info = onnx.helper.make_node, onnx.helper.make_tensor_value_info
-    scales = numpy_helper.from_array(np.array([1, 1, 2, 2], np.float32), "scales")
-    mask = numpy_helper.from_array(np.full((1, 1, 1, 1), -3.4e38, np.float32), "mask")
-    weight = numpy_helper.from_array(np.ones((3, 3, 1, 1), np.float32), "weight")
-    nodes = [
-        make("Cast", ["images"], ["x"], to=TensorProto.FLOAT),
-        make("Transpose", ["x"], ["nchw"], perm=[0, 3, 1, 2]),
-        make("Constant", [], ["weight"], value=weight),
-        make("Conv", ["nchw", "weight"], ["c"]),
-        make("Resize", ["c", "", "scales"], ["r"], mode="nearest"),
-        make("Add", ["r", "mask"], ["masked"]),
-        make("Max", ["masked", "r"], ["kept"]),
-        make("ReduceMean", ["kept", "axes"], ["embedding"], keepdims=0),
-        make("Softmax", ["embedding"], ["probabilities"]),
-    ]
-    outputs = [info(n, TensorProto.FLOAT, ["n", 3]) for n in ("probabilities", "embedding")]
-    inputs = [info("images", TensorProto.UINT8, ["n", 8, 8, 3])]
-    axes = numpy_helper.from_array(np.array([2, 3]), "axes")
-    whole = onnx.helper.make_graph(nodes, "g", inputs, outputs, [scales, mask, axes])
-    model = onnx.helper.make_model(
-        whole, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10
-    )
-    faces = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), np.uint8)
-    given = model.SerializeToString()
-    typed = half_precision(given)
-    ours, wanted = (OnnxRuntimeSession(m, Options()).run(faces) for m in (typed, given))
-    assert ours[1] == pytest.approx(wanted[1], rel=2e-3)
-    stored = {
-        w.name: numpy_helper.to_array(w) for w in onnx.load_from_string(typed).graph.initializer
-    }
-    assert all(np.isfinite(value).all() for value in stored.values())
-    engine = compiler.compile_engine(
-        compiler.library(), typed, compiler.Profile(1, 1, 2), "sm_89"
-    ).engine
-    assert engine
-
-
-def test_a_network_without_a_convolution_has_no_fp16_form() -> None:
-    info = onnx.helper.make_tensor_value_info
-    nodes = [onnx.helper.make_node("Cast", ["images"], ["probabilities"], to=TensorProto.FLOAT)]
-    whole = onnx.helper.make_graph(
-        nodes,
-        "g",
-        [info("images", TensorProto.UINT8, ["n", 3])],
-        [info("probabilities", TensorProto.FLOAT, ["n", 3])],
-    )
-    model = onnx.helper.make_model(
-        whole, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10
-    )
-    with pytest.raises(ConversionError, match="expected a convolution"):
-        half_precision(model.SerializeToString())
 
 
 # --- what is asked for and cannot be had ---------------------------------------------------------
@@ -303,11 +200,3 @@ def test_all_leaves_out_what_is_not_installed(
     bundle = convert(checkpoint, ["all"], tmp_path / "x.fer", ["fp32"], say=said.append)
     assert {v.target for v in bundle.variants} >= {"onnxruntime", "openvino"}
     assert any("Left out: tensorrt/fp32" in s and "pip install" in s for s in said)
-
-
-def test_int8_that_leaves_no_layer_in_int8_is_refused(
-    graph: bytes, calibration: FaceSamples
-) -> None:
-    """A small network with all its layers given back agrees with itself: that proves nothing."""
-    with pytest.raises(ConversionError, match="nothing is int8"):
-        symmetric_int8(graph, calibration.images[:20], {"keep_float": 1000})

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from fer_edge.converters.base import QuantizationRecipe
-from fer_edge.converters.pipeline.recipe_search import ENOUGH, NEAR, best_recipe, described
+from fer_edge.converters.base import ENOUGH, QuantizationRecipe
+from fer_edge.converters.pipeline.recipe_search import NEAR, best_recipe, described
 from fer_edge.errors import ConversionError
 from fer_edge.parity import RecipeTrial
 

@@ -1,0 +1,64 @@
+"""Facts about an ONNX graph: layers, attention, roles of nodes."""
+
+from __future__ import annotations
+
+import onnx
+
+from fer_edge.errors import ConversionError
+
+WEIGHTED = ("Conv", "Gemm", "MatMul")
+"""Operations with weights that quantisation rounds."""
+
+
+def before_first_convolution(model: onnx.ModelProto) -> list[str]:
+    """Return the names of the nodes before the first convolution: colour and normalisation."""
+    names = []
+    for node in model.graph.node:
+        if node.op_type == "Conv":
+            break
+        names.append(node.name)
+    return names
+
+
+def products_of_activations(model: onnx.ModelProto) -> list[str]:
+    """Return the names of the matrix products without a weight.
+
+    The quantiser's ``MatMulConstBOnly`` does not spare them in Q/DQ form.
+    """
+    weights = {weight.name for weight in model.graph.initializer}
+    return [
+        node.name
+        for node in model.graph.node
+        if node.op_type == "MatMul" and weights.isdisjoint(node.input)
+    ]
+
+
+def has_attention(graph: bytes) -> bool:
+    """Return True if the graph has a softmax before its last one."""
+    kinds = [node.op_type for node in onnx.load_from_string(graph).graph.node]
+    return kinds.count("Softmax") > 1
+
+
+def weighted_layers(graph: bytes) -> tuple[int, int]:
+    """Count the convolutions and matrix products, and the depthwise convolutions among them."""
+    nodes = onnx.load_from_string(graph).graph.node
+    groups = [a.i for n in nodes if n.op_type == "Conv" for a in n.attribute if a.name == "group"]
+    return sum(n.op_type in WEIGHTED for n in nodes), sum(count > 1 for count in groups)
+
+
+def int8_layers(model: onnx.ModelProto) -> int:
+    """Count the convolutions and matrix products of a Q/DQ graph that take int8 inputs."""
+    rounded = {n.output[0] for n in model.graph.node if n.op_type == "DequantizeLinear"}
+    return sum(
+        node.op_type in WEIGHTED and not rounded.isdisjoint(node.input) for node in model.graph.node
+    )
+
+
+def check_int8_layers(count: int) -> None:
+    """Refuse an int8 network without an int8 layer; it would agree with itself.
+
+    Raises:
+        ConversionError: ``count`` is 0.
+    """
+    if not count:
+        raise ConversionError("this recipe keeps every layer in float: nothing is int8")

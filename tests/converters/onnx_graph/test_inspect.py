@@ -1,0 +1,71 @@
+"""Facts about a graph are counted from its nodes."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from fer_edge.converters.onnx_graph.inspect import (
+    before_first_convolution,
+    check_int8_layers,
+    has_attention,
+    int8_layers,
+    products_of_activations,
+    weighted_layers,
+)
+from fer_edge.errors import ConversionError
+
+
+def model(*nodes: onnx.NodeProto) -> onnx.ModelProto:
+    weight = numpy_helper.from_array(np.zeros((1, 1, 1, 1), np.float32), "w")
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, None)
+    return helper.make_model(helper.make_graph(list(nodes), "g", [x], [x], [weight]))
+
+
+def node(kind: str, *inputs: str, out: str, **attributes: int) -> onnx.NodeProto:
+    return helper.make_node(kind, list(inputs), [out], name=f"{kind}_{out}", **attributes)
+
+
+ATTENTION = model(
+    node("Cast", "x", out="a", to=1),
+    node("Conv", "a", "w", out="b", group=4),
+    node("MatMul", "b", "w", out="c"),
+    node("Softmax", "c", out="d"),
+    node("MatMul", "d", "c", out="e"),
+    node("Softmax", "e", out="f"),
+)
+
+
+def test_the_input_side_ends_at_the_first_convolution() -> None:
+    assert before_first_convolution(ATTENTION) == ["Cast_a"]
+
+
+def test_a_product_of_activations_has_no_weight() -> None:
+    assert products_of_activations(ATTENTION) == ["MatMul_e"]
+
+
+def test_a_softmax_before_the_last_is_attention() -> None:
+    assert has_attention(ATTENTION.SerializeToString())
+    assert not has_attention(model(node("Softmax", "x", out="a")).SerializeToString())
+
+
+def test_weighted_and_depthwise_layers_are_counted() -> None:
+    assert weighted_layers(ATTENTION.SerializeToString()) == (3, 1)
+
+
+def test_an_int8_layer_takes_a_dequantised_input() -> None:
+    quantised = model(
+        node("DequantizeLinear", "x", "w", out="a"),
+        node("Conv", "a", "w", out="b"),
+        node("Conv", "b", "w", out="c"),
+    )
+    assert int8_layers(quantised) == 1
+    assert int8_layers(ATTENTION) == 0
+
+
+def test_no_int8_layer_is_refused() -> None:
+    check_int8_layers(1)
+    with pytest.raises(ConversionError, match="nothing is int8"):
+        check_int8_layers(0)
