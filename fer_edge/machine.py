@@ -1,4 +1,4 @@
-"""What a figure was computed on, for the record beside it."""
+"""Facts about this machine, recorded beside each figure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ _TRAINING_LIBRARIES = ("torch", "timm", "torchvision", "torchmetrics")
 
 
 def cpu_field(key: str) -> str | None:
-    """A field of /proc/cpuinfo for the first core (``model name``, ``flags``); None off Linux."""
+    """Return a field of /proc/cpuinfo for the first core; None if not on Linux.
+
+    Args:
+        key: Name of the field, such as ``model name`` or ``flags``.
+    """
     try:
         lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
     except OSError:
@@ -30,29 +34,39 @@ def cpu_field(key: str) -> str | None:
 
 
 def cpu_name() -> str:
+    """Return the processor's name as the system states it."""
     return cpu_field("model name") or platform.processor() or platform.machine()
 
 
 def usable_cores() -> int:
-    """Those that this process may run on, where the system tells; else all there are."""
+    """Count the cores that this process may run on; all cores if the system does not say."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def libraries(names: Sequence[str]) -> dict[str, str]:
-    """The installed version of each of them that is installed."""
-    found = {}
+    """Return the versions of the installed ones among some distributions.
+
+    Args:
+        names: Distributions; those that are not installed are left out.
+    """
+    versions = {}
     for name in names:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def software() -> dict[str, Any]:
-    """Processor, system, Python, libraries and time: enough to compute a figure again."""
+    """Return what is needed to reproduce a figure.
+
+    Returns:
+        Plain values: ``time`` (UTC, ISO 8601), ``cpu``, ``cores``, ``system``, ``python`` and
+        ``libraries`` (versions by distribution).
+    """
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "cpu": cpu_name(),

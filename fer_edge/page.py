@@ -1,5 +1,7 @@
-"""A report as one HTML file that needs nothing else, readable in light and dark; tables also as
-Markdown."""
+"""HTML report in one file, for light and dark screens; Markdown tables.
+
+A page fetches nothing: styles and pictures are inside.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,12 @@ img { max-width: 100%; background: #fff; border-radius: 6px; }
 
 
 def page(title: str, parts: Sequence[str]) -> str:
-    """The whole file. title is plain text; parts are HTML, as the functions below give it."""
+    """Return the complete HTML file.
+
+    Args:
+        title: Plain text.
+        parts: HTML, as the other functions of this module return it.
+    """
     body = "\n".join(parts)
     return (
         '<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8">'
@@ -46,22 +53,38 @@ def page(title: str, parts: Sequence[str]) -> str:
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Numbers under headers: the first column is text, the others are aligned to the right.
+    """Return a table of numbers under headers.
 
-    A cell may have several lines; none is broken elsewhere.
+    Args:
+        headers: Plain text of the head.
+        rows: Plain text of the cells. The first column is aligned to the left, the others to the
+            right. Only line feeds in a cell break its line.
     """
     head = "".join(f"<th>{escape(name)}</th>" for name in headers)
     return f'<div class="wide"><table><tr>{head}</tr>\n{_rows(rows)}</table></div>'
 
 
 def facts(values: dict[str, Any], nothing: str = "none") -> str:
-    """Names and what they are, in words or numbers; nothing: what None is called."""
+    """Return a table of names and values.
+
+    Args:
+        values: Numbers, texts, lists or dicts by name.
+        nothing: Text for None.
+    """
     rows = [[key, nothing if value is None else _plain(value)] for key, value in values.items()]
     return f'<div class="wide"><table class="facts">\n{_rows(rows)}</table></div>'
 
 
 def picture(title: str, svg: bytes, caption: str = "") -> str:
-    """As a data URI, so that identifiers of two pictures cannot clash and nothing is fetched."""
+    """Return an SVG picture with its caption.
+
+    The picture is a data URI: identifiers of two pictures cannot clash, and nothing is fetched.
+
+    Args:
+        title: Plain text for screen readers.
+        svg: Content of the SVG file.
+        caption: Plain text below the picture.
+    """
     data = base64.b64encode(svg).decode()
     words = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
     source = f"data:image/svg+xml;base64,{data}"
@@ -69,12 +92,12 @@ def picture(title: str, svg: bytes, caption: str = "") -> str:
 
 
 def pictures(figures: Sequence[str]) -> str:
-    """Side by side where there is room."""
+    """Return pictures side by side, as many in a row as fit."""
     return '<div class="pictures">' + "\n".join(figures) + "</div>"
 
 
 def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """For pull requests and docs; a bar in a cell does not end it."""
+    """Return a Markdown table; bars in cells are escaped."""
     return "".join(
         "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n"
         for line in (head, ["---"] * len(head), *rows)

@@ -18,4 +18,4 @@ class Say(Protocol):
 
 
 def silent(what: str, done: int, total: int) -> None:
-    """A Step that shows nothing."""
+    """Ignore the progress; the default of every ``step`` argument."""

@@ -1,4 +1,4 @@
-"""What a Predictor answers."""
+"""Results of a Predictor."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ import numpy.typing as npt
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """Milliseconds of one call, shared by all faces of a batch."""
+    """Durations of one call, shared by all faces of a batch.
+
+    Attributes:
+        preprocess_ms: Milliseconds to check, crop and resize the images.
+        infer_ms: Milliseconds in the engine.
+        postprocess_ms: Milliseconds to check the answers and decide about abstaining.
+    """
 
     preprocess_ms: float
     infer_ms: float
@@ -21,12 +27,16 @@ class Times:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One face's expression.
+    """Expression of one face.
 
-    label: the canonical name with the highest probability, also where ``uncertain``.
-    confidence: that probability, calibrated (0..1). probabilities: by name; they sum to 1.
-    embedding: float32 ``[D]``, the features before the last layer.
-    uncertain: True means "I don't know", and ``reason`` says why. Act on a label only if False.
+    Attributes:
+        label: Class with the highest probability, also if ``uncertain``.
+        confidence: Calibrated probability (0..1) of ``label``.
+        probabilities: Probability (0..1) by class name, in the order of ``Predictor.labels``.
+        embedding: Features before the last layer, float32 ``[D]``.
+        uncertain: The model abstains. Act on the label only if this is False.
+        reason: Reason for abstaining; None if ``uncertain`` is False.
+        times: Durations of the call.
     """
 
     label: str
@@ -38,7 +48,12 @@ class Prediction:
     times: Times
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; the embedding is left out."""
+        """Return plain values for JSON, without the embedding.
+
+        Returns:
+            Keys ``label``, ``confidence``, ``probabilities``, ``uncertain``, ``reason`` and
+            ``times_ms`` (``preprocess``, ``infer``, ``postprocess``).
+        """
         return {
             "label": self.label,
             "confidence": self.confidence,

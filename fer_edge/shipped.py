@@ -1,4 +1,4 @@
-"""What comes in the wheel: the default model and the composite faces."""
+"""Paths of the files in the wheel: default model and composite faces."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 _MODELS = Path(__file__).parent / "models"
 
 DEFAULT_BUNDLE = _MODELS / "default.fer"
+"""Path of the bundle that a Predictor loads by default."""
 DEFAULT_CHECKPOINT = _MODELS / "default-checkpoint"
+"""Path of the checkpoint that the default bundle was converted from."""
 FACES = _MODELS / "faces"
-"""``faces-train.parquet`` and ``faces-val.parquet``, a data source; and one PNG per emotion."""
+"""Path of a data set, ``faces-train.parquet`` and ``faces-val.parquet``, and a PNG per class."""

@@ -67,6 +67,11 @@ def test_importing_loads_no_engine_and_nothing_of_the_workstation(code: str) -> 
     assert modules & HEAVY == set()
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["convert", "--help"], ["doctor", "--help"]])
+def test_help_texts_load_no_engine_and_nothing_of_the_workstation(arguments: list[str]) -> None:
+    assert imported(f"from fer_edge.cli import main; main({arguments})") & HEAVY == set()
+
+
 def test_the_import_check_would_see_an_engine() -> None:
     assert "onnxruntime" in imported("import fer_edge, onnxruntime")
 
