@@ -1,4 +1,4 @@
-"""Targets stand by themselves: a module at the top of converters is a target, and imports no other."""
+"""Targets stand by themselves: each module at the top is one, and imports no other."""
 
 from __future__ import annotations
 
@@ -45,6 +45,6 @@ def test_a_target_takes_its_precisions_from_its_facts(target: str) -> None:
     from fer_edge.backends.base import backend
 
     facts = backend(target).FACTS
-    assert converter(target).PRECISIONS == facts.precisions
+    assert facts.precisions == converter(target).PRECISIONS
     assert set(facts.quantised) <= set(facts.precisions)
     assert not facts.in_tests_only
