@@ -1,4 +1,4 @@
-"""Folders and files that appear whole or not at all, also when the process is killed halfway."""
+"""Atomic writes of files and folders, also if the process is killed."""
 
 from __future__ import annotations
 
@@ -17,10 +17,15 @@ _RENAME_EXCHANGE = 2  # linux/fs.h RENAME_EXCHANGE and macOS sys/stdio.h RENAME_
 
 
 def write_folder(final: Path, fill: Callable[[Path], None]) -> None:
-    """Let ``fill`` write into a temporary neighbour, sync it, and put it at ``final`` in one step.
+    """Write a folder in one step; an older one is exchanged and then removed.
 
-    A folder that stands there already is exchanged in the same step and then removed. Whatever
-    ``fill`` raises leaves everything as it was.
+    Args:
+        final: Path of the folder.
+        fill: Writes the content into a temporary folder beside ``final``. If it raises, nothing
+            has changed.
+
+    Raises:
+        OSError: The folder cannot be written, or ``final`` is a file or a link.
     """
     if final.is_symlink() or (final.exists() and not final.is_dir()):
         raise FileExistsError(errno.EEXIST, "expected a folder there or nothing", str(final))
@@ -40,9 +45,14 @@ def write_folder(final: Path, fill: Callable[[Path], None]) -> None:
 
 
 def write_file(final: Path, data: bytes) -> None:
-    """Put a file there in one step; an older one is replaced, a device or pipe never.
+    """Write a file in one step and replace an older one.
 
-    Raises OSError.
+    Args:
+        final: Path of the file; its folder must exist.
+        data: Content.
+
+    Raises:
+        OSError: The file cannot be written, or ``final`` is a folder, a device or a pipe.
     """
     final = final.resolve()
     if final.exists() and not final.is_file():
@@ -69,8 +79,8 @@ def _exchange(one: Path, other: Path) -> None:
         done = call(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE)
         if done == 0:
             return
-    # No exchange on this system or file system: two renames, with a moment in between in which
-    # the older folder stands under its retired name.
+    # This system or file system has no exchange. Between these two renames there is no folder at
+    # ``other``; the older one is beside it.
     retired = other.with_name(f".{other.name}.{os.getpid()}.old")
     other.rename(retired)
     try:

@@ -1,7 +1,7 @@
-"""Canonical emotion names, and how foreign sources spell and order them.
+"""Canonical emotion names, their spellings, and the label orders of public data sets.
 
-Labels are matched by name, never by index. The orders below exist so that sources which store
-bare integers (a CSV column, a folder called ``3``) can be turned into names once, at the door.
+Labels are matched by name, never by index. Data sets that store bare integers (a CSV column, a
+folder called ``3``) are turned into names as they are read, with the orders in this module.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ EMOTIONS: tuple[str, ...] = (
     "sadness",
     "surprise",
 )
-"""The seven canonical names, alphabetical."""
+"""Seven canonical class names, in alphabetical order: the order of a model's outputs."""
 
 EMOTIONS_8: tuple[str, ...] = tuple(sorted((*EMOTIONS, "contempt")))
-"""The seven and contempt, alphabetical."""
+"""Seven canonical class names and contempt, in alphabetical order."""
 
 _ALIASES: dict[str, tuple[str, ...]] = {
     "anger": ("angry", "anger", "mad"),
@@ -67,27 +67,35 @@ SOURCE_ORDERS: dict[str, tuple[str, ...]] = {
     # RAF-DB counts from 1: position 0 here is its label 1.
     "raf-db": ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral"),
 }
+"""Class names in the order of their numbers, by data set."""
 
 
 def canonical(name: str) -> str:
-    """The canonical name for a label as some source spells it ("Happy" -> "happiness").
+    """Return the canonical name of a spelling ("Happy" -> "happiness").
 
-    Raises LabelError for a name that is none of the known spellings.
+    Args:
+        name: Spelling; case and surrounding spaces do not matter.
+
+    Raises:
+        LabelError: The spelling is unknown.
     """
-    found = _CANONICAL.get(str(name).strip().lower())
-    if found is None:
+    known = _CANONICAL.get(str(name).strip().lower())
+    if known is None:
         raise LabelError(
             f"expected the name of an emotion, got {name!r}. "
             f"Known names: {', '.join(sorted(_CANONICAL))}"
         )
-    return found
+    return known
 
 
 def canonical_all(names: Iterable[str]) -> tuple[str, ...]:
-    """Canonical names for a whole label list, in the list's own order.
+    """Return the canonical names of a label list, in its order.
 
-    Raises LabelError, naming every offender at once, if a name is unknown or two names mean the
-    same emotion.
+    Args:
+        names: Spellings.
+
+    Raises:
+        LabelError: Spellings are unknown, which the message lists, or two mean the same emotion.
     """
     names = list(names)
     unknown = [name for name in names if name.strip().lower() not in _CANONICAL]
@@ -107,10 +115,14 @@ def canonical_all(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def check_label_list(names: Iterable[str]) -> tuple[str, ...]:
-    """A model's labels: canonical names, and classes of the user's own as they are spelt there.
+    """Check the labels of a model and return them.
 
-    Raises LabelError for another spelling of a canonical name ("happy"), for a name that stands
-    twice, and for one that is empty or has spaces around it.
+    Args:
+        names: Canonical names and user-defined labels.
+
+    Raises:
+        LabelError: A canonical name has another spelling ("happy"), a name stands twice, is empty
+            or too long, or has spaces around it.
     """
     names = tuple(names)
     listed = f"among the labels {', '.join(map(repr, names))}"
@@ -127,16 +139,25 @@ def check_label_list(names: Iterable[str]) -> tuple[str, ...]:
     return names
 
 
-def label_map(found: Iterable[str], own: Collection[str] = ()) -> dict[str, str]:
-    """The model's name for each spelling that one source uses.
+def label_map(spellings: Iterable[str], own: Collection[str] = ()) -> dict[str, str]:
+    """Map each spelling of a data set to the model's name.
 
-    own: the model's labels; a class of the user's own has to be spelt exactly as there.
-    Raises LabelError, listing all that was found, if a spelling is unknown or if two different
-    words of one source mean the same emotion.
+    Args:
+        spellings: Spellings that the data set uses.
+        own: Labels of the model. User-defined labels must be spelt exactly like these.
+
+    Returns:
+        Name in the model by spelling.
+
+    Raises:
+        LabelError: A spelling is unknown, or two words mean the same emotion. The message lists
+            all spellings.
     """
-    found = sorted(set(found))
-    named = {name: name if name in own else _CANONICAL.get(name.strip().lower()) for name in found}
-    listed = f"Found: {', '.join(map(repr, found))}"
+    spellings = sorted(set(spellings))
+    named = {
+        name: name if name in own else _CANONICAL.get(name.strip().lower()) for name in spellings
+    }
+    listed = f"Found: {', '.join(map(repr, spellings))}"
     if unknown := [name for name, meant in named.items() if meant is None]:
         raise LabelError(
             f"expected names of emotions, found unknown ones: {', '.join(map(repr, unknown))}. "
@@ -154,9 +175,14 @@ def label_map(found: Iterable[str], own: Collection[str] = ()) -> dict[str, str]
 
 
 def label_of_number(number: int, order: str | Collection[str]) -> str:
-    """What a bare number means: ``order`` is a key of SOURCE_ORDERS or the names from 0 on.
+    """Return the name of a label that is stored as a number.
 
-    Raises LabelError for a number that the order does not have.
+    Args:
+        number: Number in the data set.
+        order: A key of SOURCE_ORDERS, or the names from number 0 on.
+
+    Raises:
+        LabelError: The order has no such number.
     """
     names = list(SOURCE_ORDERS[order] if isinstance(order, str) else order)
     first = 1 if order == "raf-db" else 0

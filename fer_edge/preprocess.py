@@ -1,6 +1,6 @@
-"""From anybody's image to the network's input: check, crop, resize. One way, for every backend.
+"""Preprocessing of images for every backend: check, crop, resize.
 
-Everything else (colour order, scaling, mean and std, layout) is inside the exported graph.
+The exported graph contains the rest: colour order, scaling, mean and std, layout.
 """
 
 from __future__ import annotations
@@ -18,15 +18,17 @@ from fer_edge.images.containers import MAX_PIXELS, MAX_SIDE_PX, picture_info
 from fer_edge.images.decode import decode
 
 Image = npt.NDArray[np.uint8]
-"""uint8 ``[H, W, 3]``, BGR, as OpenCV reads it."""
+"""Image as OpenCV reads it: uint8 ``[H, W, 3]``, BGR."""
 
 Colour = Literal["bgr", "rgb", "grey"]
+"""Colour order of an image array."""
 Box = tuple[int, int, int, int]
-"""``(x, y, width, height)`` in pixels of the image, as OpenCV's detectors give it."""
+"""Box ``(x, y, width, height)`` in pixels of the image, as OpenCV's detectors return it."""
 
 MIN_SIDE_PX = 8
-"""Below this a face holds no expression; FER2013's own faces are 48 px."""
+"""Least pixels of a side: smaller faces show no expression. Faces of FER2013 have 48 px."""
 MAX_FILE_BYTES = 128 * 1024 * 1024
+"""Most bytes of an image file."""
 
 _COLOURS: dict[str, int | None] = {
     "bgr": None,
@@ -37,10 +39,12 @@ _COLOURS: dict[str, int | None] = {
 
 @dataclass(frozen=True)
 class CropRule:
-    """How a face becomes a network input. Stored in the bundle, the same for every variant.
+    """Rule that turns a face into the network's input; the bundle stores it for all variants.
 
-    size_px: side of the square input. margin: added to each side of a detected box, as a share of
-    the box's longer side. kernel: how faces are resized; see resize_into.
+    Attributes:
+        size_px: Side of the square input in pixels.
+        margin: Margin on each side of a detected box, as a share of the box's longer side.
+        kernel: Method of resizing; see ``resize_into``.
     """
 
     size_px: int
@@ -48,20 +52,29 @@ class CropRule:
     kernel: Literal["halve-bilinear"] = "halve-bilinear"
 
     def as_dict(self) -> dict[str, Any]:
+        """Return the attributes as plain values."""
         return asdict(self)
 
 
 def check_colour(colour: str) -> None:
-    """Raises InputError for a colour order that does not exist."""
+    """Raise InputError for a colour order that does not exist."""
     if colour not in _COLOURS:
         raise InputError(f"expected colour 'bgr', 'rgb' or 'grey', got {colour!r}")
 
 
 def as_bgr(image: object, colour: Colour = "bgr") -> Image:
-    """Check an image array and give it as uint8 BGR ``[H, W, 3]``; no copy where none is needed.
+    """Check an image array and return it as BGR. Values are never guessed or rescaled.
 
-    image: uint8 ``[H, W, 3]`` in the stated colour order, or ``[H, W]`` / ``[H, W, 1]`` grey.
-    Raises InputError for anything else; nothing is guessed or rescaled.
+    Args:
+        image: uint8 ``[H, W, 3]`` in the stated colour order, or grey ``[H, W]`` or
+            ``[H, W, 1]``.
+        colour: Colour order of the array.
+
+    Returns:
+        uint8 ``[H, W, 3]`` BGR; the array itself if it is that already.
+
+    Raises:
+        InputError: The array is anything else, or too small or too large.
     """
     if not isinstance(image, np.ndarray):
         raise InputError(
@@ -109,9 +122,18 @@ def _convert(image: Image, code: int) -> Image:
 
 
 def crop(image: Image, box: Box, margin: float = 0.0) -> Image:
-    """Cut a face box, widened to a square with a margin, out of an image; edges are replicated.
+    """Cut a square with a margin around a face box out of an image.
 
-    Raises InputError if the box has no area, is not finite or lies outside the image.
+    Args:
+        image: uint8 ``[H, W, 3]``.
+        box: ``(x, y, width, height)`` in pixels.
+        margin: Margin on each side, as a share of the box's longer side.
+
+    Returns:
+        uint8 ``[S, S, 3]``. Pixels outside the image repeat its edge.
+
+    Raises:
+        InputError: The box has no area, is not finite, too small, or outside the image.
     """
     try:
         x, y, w, h = (float(v) for v in box)
@@ -143,11 +165,15 @@ def crop(image: Image, box: Box, margin: float = 0.0) -> Image:
 
 
 def resize_into(face: Image, out: Image) -> None:
-    """Resize one BGR face into ``out`` (uint8 ``[S, S, 3]``) with the one kernel.
+    """Resize one BGR face with the only kernel, ``halve-bilinear``.
 
-    Each side is halved while it is at least twice too long, then made to fit, all bilinear. A
-    halving is the mean of 2x2 pixels, so nothing is skipped: a 400 px face and a 100 px face look
-    alike at 48 px, at a fifth of the time of INTER_AREA.
+    Each side is halved while it is at least twice too long, and then fitted, all bilinear. A
+    halving is the mean of 2x2 pixels, so no pixel is skipped: a face looks the same at 48 px,
+    whether it had 400 px or 100 px. INTER_AREA takes five times as long.
+
+    Args:
+        face: uint8 ``[H, W, 3]``.
+        out: uint8 ``[S, S, 3]``; receives the result.
     """
     if face.shape == out.shape:
         out[...] = face
@@ -157,14 +183,22 @@ def resize_into(face: Image, out: Image) -> None:
     while height >= 2 * size or width >= 2 * size:
         halves_y, halves_x = 1 + (height >= 2 * size), 1 + (width >= 2 * size)
         height, width = height // halves_y, width // halves_x
-        # An odd last row or column is cut off: at exactly 2 every pixel enters a mean.
+        # Cut off an odd last row or column: at a ratio of exactly 2 every pixel enters a mean.
         even = face[: height * halves_y, : width * halves_x]
         face = cv2.resize(even, (width, height), interpolation=cv2.INTER_LINEAR)
     cv2.resize(face, (size, size), dst=out, interpolation=cv2.INTER_LINEAR)
 
 
 def to_batch(faces: list[Image], rule: CropRule) -> npt.NDArray[np.uint8]:
-    """Resize checked BGR faces into one contiguous uint8 ``[N, S, S, 3]`` array."""
+    """Resize checked BGR faces into one batch.
+
+    Args:
+        faces: uint8 ``[H, W, 3]`` each, as ``as_bgr`` returns them.
+        rule: Rule of the bundle.
+
+    Returns:
+        uint8 ``[N, S, S, 3]``, contiguous.
+    """
     batch = np.empty((len(faces), rule.size_px, rule.size_px, 3), np.uint8)
     for face, out in zip(faces, batch, strict=True):
         resize_into(face, out)
@@ -172,10 +206,18 @@ def to_batch(faces: list[Image], rule: CropRule) -> npt.NDArray[np.uint8]:
 
 
 def read_image(path: str | Path) -> Image:
-    """Read an image file as uint8 BGR ``[H, W, 3]``; alpha is dropped, grey is repeated.
+    """Read an image file.
 
-    The header is looked at before anything is decoded, so that a small file cannot ask for
-    gigabytes. Raises InputError for a missing, truncated, oversized or foreign file.
+    The header is checked before anything is decoded: a small file cannot claim gigabytes.
+
+    Args:
+        path: JPEG, PNG, BMP or WebP file.
+
+    Returns:
+        uint8 ``[H, W, 3]`` BGR. Alpha is dropped, grey is repeated, EXIF orientation is applied.
+
+    Raises:
+        InputError: The file is missing, truncated, too large or no image.
     """
     path = Path(path)
     if "\0" in str(path):
@@ -193,10 +235,18 @@ def read_image(path: str | Path) -> Image:
 
 
 def decode_image(data: bytes, name: str = "image", *, max_pixels: int | None = None) -> Image:
-    """Decode JPEG, PNG, BMP or WebP bytes to uint8 BGR ``[H, W, 3]``; same promises as read_image.
+    """Decode an image in memory as ``read_image`` decodes a file.
 
-    EXIF orientation is applied, as viewers do. max_pixels: of the picture, by its header, where
-    fewer than MAX_PIXELS shall be taken.
+    Args:
+        data: Content of a JPEG, PNG, BMP or WebP file.
+        name: Name of the image in messages.
+        max_pixels: Most pixels by the image's header; None is MAX_PIXELS, which is also the most.
+
+    Returns:
+        uint8 ``[H, W, 3]`` BGR.
+
+    Raises:
+        InputError: The data are truncated, too large or no image.
     """
     max_pixels = min(MAX_PIXELS, max_pixels or MAX_PIXELS)
     info = picture_info(data, name, max_pixels)
