@@ -9,8 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from fer_edge.monitor.baseline import BaselineLearner, Probabilities
+from fer_edge.monitor.events import EventTimer
 from fer_edge.monitor.quality import QualityIssue
-from fer_edge.monitor.settings import EventRule, Settings
+from fer_edge.monitor.settings import Settings
 from fer_edge.monitor.state import Event, PersonState
 from fer_edge.preprocess import Box
 
@@ -168,38 +169,3 @@ class ExpressionFilter:
         first = self._first_s >= self._now_s - _FLICKER_S
         changes = len(self._changes) - (1 if first and self._changes else 0)
         return changes / max(watched_s, 1.0)
-
-
-class EventTimer:
-    """One event rule at work on one person."""
-
-    def __init__(self, rule: EventRule, person: int) -> None:
-        self._rule = rule
-        self._person = person
-        self._start_s: float | None = None
-        self._last_s = 0.0
-        self._told = False
-        self._weight = 0.0
-        self._confidence = 0.0
-
-    def step(self, kind: str | None, confidence: float, time_s: float) -> Event | None:
-        if kind != self._rule.kind:
-            ended = self._event(time_s) if self._told else None
-            self._start_s, self._told = None, False
-            return ended
-        if self._start_s is None:
-            self._start_s = self._last_s = time_s
-            self._weight, self._confidence = 0.0, confidence
-        passed = time_s - self._last_s
-        self._last_s = time_s
-        if passed > 0:
-            self._weight += passed
-            self._confidence += (confidence - self._confidence) * passed / self._weight
-        if not self._told and time_s - self._start_s >= self._rule.min_s - 1e-9:
-            self._told = True
-            return self._event(None)
-        return None
-
-    def _event(self, end_s: float | None) -> Event:
-        assert self._start_s is not None
-        return Event(self._rule.kind, self._person, self._start_s, end_s, self._confidence)
