@@ -18,13 +18,13 @@ from fer_edge.errors import FerEdgeError, InputError
 from fer_edge.monitor import Detector
 from fer_edge.predictor import Predictor
 from fer_edge.service.body import FIELD, picture_of, whole_body
-from fer_edge.service.guard import Guard
 from fer_edge.service.limits import Buffer, ServiceLimits
 from fer_edge.service.live import Live
 from fer_edge.service.metrics import Metrics
 from fer_edge.service.recogniser import Recogniser
 from fer_edge.service.refusals import RefusedError, answer_to, refusal_for
 from fer_edge.service.schema import ErrorAnswer, HealthResponse, Info, LiveAnswer, PictureAnswer
+from fer_edge.service.security import SecurityMiddleware
 
 # Every file that is served, by its path. A request chooses from these and reaches no file system.
 _FILES = {
@@ -173,7 +173,7 @@ def create_app(
     app.add_exception_handler(HTTPException, _http_error)
     paths = frozenset(route.path for route in app.routes if hasattr(route, "path"))
     app.add_middleware(
-        Guard,
+        SecurityMiddleware,
         token=token,
         hosts=hosts,
         paths=paths,

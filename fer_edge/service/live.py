@@ -10,11 +10,11 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from fer_edge.errors import FerEdgeError
 from fer_edge.service.follower import Follower, LiveFrame
-from fer_edge.service.guard import SUBPROTOCOL
 from fer_edge.service.limits import ServiceLimits
 from fer_edge.service.metrics import Metrics
 from fer_edge.service.recogniser import Recogniser
 from fer_edge.service.refusals import RefusedError, answer_to, refusal_for
+from fer_edge.service.security import SUBPROTOCOL
 
 
 class _Latest:

@@ -1,4 +1,4 @@
-"""What every request passes before anything else looks at it, and what every answer carries."""
+"""Checks of every request, and the security headers of every answer."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _BEARER = "fer-edge.bearer."
 """A browser cannot set headers on a WebSocket, so the token comes as a subprotocol, base64url."""
 
 
-class Guard:
+class SecurityMiddleware:
     """ASGI middleware: host, origin, rate and token; security headers; request metrics.
 
     token: None lets everybody in. hosts: names besides IP addresses
