@@ -1,1 +1,1 @@
-"""One file per engine; the file's name is the target's name. See base.py for the seam."""
+"""Backends: one module per target; see base.py."""

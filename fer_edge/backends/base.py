@@ -1,16 +1,19 @@
-"""The seam between the Predictor and an engine: facts, two functions and a session.
+"""Interface between the Predictor and an engine: facts, two functions and a session.
 
 A backend is a module ``fer_edge/backends/TARGET.py`` with
 
 ``FACTS: TargetFacts``
-    Chips, precisions, libraries: all that others have to know about the target.
+    Facts about the target: chips, precisions, libraries. Other rooms derive their lists from it.
 ``preflight(variant, options) -> str | None``
-    None if the variant can run here, or the sentence that says why not. Loads no model.
+    Returns None if the variant can run on this machine, or a sentence that says why not. Loads
+    no model.
 ``load(variant, files, options) -> Session``
-    The session that runs it. ``files`` holds the verified bytes by path.
+    Loads the variant. ``files`` has the verified bytes by path.
 
-Two functions are optional: ``build`` compiles a variant on the device (see tensorrt.py), and
-``diagnose() -> tuple[bool, str]`` says in words what the target can do on this machine.
+Two functions are optional. ``build`` compiles a variant on the device (see tensorrt.py).
+``diagnose() -> tuple[bool, str]`` reports whether the target runs on this machine, in words.
+
+Importing a backend imports no engine; ``load`` does.
 """
 
 from __future__ import annotations
@@ -29,9 +32,9 @@ from fer_edge.bundle import Variant
 from fer_edge.errors import TargetError
 
 Batch = npt.NDArray[np.uint8]
-"""uint8 ``[N, S, S, 3]`` BGR, contiguous."""
+"""Faces, uint8 ``[N, S, S, 3]`` BGR, contiguous."""
 Outputs = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
-"""probabilities float32 ``[N, C]``, embedding float32 ``[N, D]``; the caller owns both."""
+"""Probabilities float32 ``[N, C]`` and embeddings float32 ``[N, D]``; the caller owns both."""
 
 
 @dataclass(frozen=True)
@@ -66,13 +69,15 @@ class TargetFacts:
 
 @dataclass(frozen=True)
 class Options:
-    """How an engine shall use the machine.
+    """Limits and preferences for an engine.
 
-    device: the engine's own name for it (``cpu``, ``cuda``; OpenVINO also ``gpu``, ``npu``); None
-    is the one that the engine is for.
-    threads: CPU threads per inference; None leaves it to the engine: all cores.
-    hint: ``latency`` runs one request on all threads; ``throughput`` splits a batch over streams.
-    cache_dir: where compiled models may be kept; None writes nothing.
+    Attributes:
+        device: The engine's name for the device (``cpu``, ``cuda``; OpenVINO also ``gpu`` and
+            ``npu``). None is the device that the engine is made for.
+        threads: CPU threads per inference; None lets the engine use all cores.
+        hint: ``latency`` runs one request on all threads; ``throughput`` splits a batch over
+            streams.
+        cache_dir: Folder for compiled models; None writes nothing.
     """
 
     device: str | None = None
@@ -82,36 +87,46 @@ class Options:
 
 
 class Session(Protocol):
-    """A loaded network. ``run`` may be called from several threads at once."""
+    """Loaded network. Several threads may call ``run`` at once."""
 
-    def run(self, batch: Batch) -> Outputs: ...
+    def run(self, batch: Batch) -> Outputs:
+        """Run a batch of any size. Raises EngineError."""
+        ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Release the engine's memory."""
+        ...
 
 
 class Backend(Protocol):
+    """Module of a target; see the top of this file."""
+
     FACTS: TargetFacts
 
-    def preflight(self, variant: Variant, options: Options) -> str | None: ...
+    def preflight(self, variant: Variant, options: Options) -> str | None:
+        """Return why the variant cannot run on this machine, or None."""
+        ...
 
-    def load(self, variant: Variant, files: Mapping[str, bytes], options: Options) -> Session: ...
+    def load(self, variant: Variant, files: Mapping[str, bytes], options: Options) -> Session:
+        """Load a variant from its verified files. Raises EngineError."""
+        ...
 
 
 _PACKAGE = "fer_edge.backends"
 
 
 def targets() -> tuple[str, ...]:
-    """Names of the targets that this version has a backend for."""
+    """Return the names of all backends, in alphabetical order."""
     package = importlib.import_module(_PACKAGE)
     modules = (module.name for module in pkgutil.iter_modules(package.__path__))
-    # A target is one word: TARGET_part.py holds a part of it.
+    # A target is one word; TARGET_part.py is a part of its backend.
     return tuple(
         sorted(name for name in modules if "_" not in name and __name__ != f"{_PACKAGE}.{name}")
     )
 
 
 def backend(target: str) -> Backend:
-    """The backend module for a target. Raises TargetError for one that does not exist."""
+    """Return the backend of a target. Raises TargetError if there is none."""
     if target not in targets():
         raise TargetError(f"unknown target {target!r}. Known: {', '.join(targets())}")
     return cast(Backend, importlib.import_module(f"fer_edge.backends.{target}"))

@@ -1,7 +1,7 @@
-"""An engine without a network, so that an application can be tested with no model and no chip.
+"""Fake engine, to test an application without a model and without a chip.
 
-``write_fake_bundle`` makes a real bundle, checked and hashed like any other, whose only variant
-answers what it was told to, as slowly as it was told to, and breaks when it was told to.
+``write_fake_bundle`` writes a real bundle, checked and hashed like any other. Its only variant
+gives the planned answers, takes the planned time, and fails at the planned call.
 """
 
 from __future__ import annotations
@@ -40,15 +40,26 @@ def write_fake_bundle(
 ) -> Path:
     """Write a bundle that gives the same probabilities to every face.
 
-    answers: probability by canonical name; missing ones share what is left. latency_ms: time each
-    call takes. fail_after: calls that succeed before every further one raises EngineError. crash:
-    the first call kills its process, as a broken engine does.
+    Args:
+        path: Folder of the bundle, ``NAME.fer``.
+        answers: Probability (0..1) by canonical name; the other names share the rest. None is 0.9
+            for "neutral".
+        latency_ms: Milliseconds that each call takes.
+        fail_after: Number of calls that succeed; later ones raise EngineError. None never fails.
+        crash: The first call kills its process, as a broken engine does.
+        abstain_below: Confidence (0..1) below which the Predictor abstains.
+
+    Returns:
+        Path of the bundle.
+
+    Raises:
+        InputError: The answers are no probabilities by canonical name.
     """
     answers = dict(answers or {"neutral": 0.9})
     missing = [name for name in EMOTIONS if name not in answers]
     left = 1.0 - sum(answers.values())
     if set(answers) - set(EMOTIONS) or left < -1e-6 or min(answers.values()) < 0:
-        raise InputError(f"expected probabilities by canonical name, 1 in all, got {answers}")
+        raise InputError(f"expected probabilities by canonical name that sum to 1, got {answers}")
     row = [answers.get(name, left / max(len(missing), 1)) for name in EMOTIONS]
     data = json.dumps(
         {"row": row, "latency_ms": latency_ms, "fail_after": fail_after, "crash": crash}
@@ -80,6 +91,8 @@ def load(variant: Variant, files: Mapping[str, bytes], options: Options) -> Fake
 
 
 class FakeSession:
+    """Session that follows the plan of ``write_fake_bundle``."""
+
     def __init__(self, plan: Mapping[str, Any]) -> None:
         self._row = np.array(plan["row"], np.float32)
         self._latency_s = plan["latency_ms"] / 1e3

@@ -1,6 +1,6 @@
-"""ONNX Runtime, on the CPU: the portable floor that every installation has.
+"""ONNX Runtime on the CPU, part of every installation.
 
-With ``device="cuda"`` on an NVIDIA GPU, for machines that have no TensorRT.
+``device="cuda"`` selects an NVIDIA GPU, for machines without TensorRT.
 """
 
 from __future__ import annotations
@@ -49,15 +49,15 @@ def load(variant: Variant, files: Mapping[str, bytes], options: Options) -> Onnx
 
 
 class OnnxRuntimeSession:
-    """``InferenceSession.run`` is safe to call from several threads; nothing here adds state."""
+    """Session of ONNX Runtime, whose ``run`` is thread-safe."""
 
     def __init__(self, model: bytes, options: Options) -> None:
         ort = import_without_telemetry("onnxruntime")
         settings = ort.SessionOptions()
-        settings.log_severity_level = 3  # errors only; they come back as exceptions
+        settings.log_severity_level = 3  # errors only, which are raised as exceptions too
         if options.threads:
             settings.intra_op_num_threads = options.threads
-        # A car's computer has other work: idle threads sleep instead of spinning.
+        # A car's computer has other work: idle threads must sleep, not spin.
         settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
         provider = _PROVIDERS[options.device or "cpu"]
         try:
@@ -65,8 +65,10 @@ class OnnxRuntimeSession:
         except Exception as error:  # onnxruntime raises a class per status code
             raise EngineError(f"onnxruntime cannot load this model: {error}") from error
         if provider not in self._session.get_providers():
-            # onnxruntime goes to the CPU by itself when CUDA's libraries cannot be loaded.
-            raise EngineError("onnxruntime could not start CUDA; see its own warning for why")
+            # onnxruntime falls back to the CPU when it cannot load CUDA's libraries.
+            raise EngineError(
+                "onnxruntime could not start CUDA. Read its warning, or run on device cpu"
+            )
         inputs = self._session.get_inputs()
         if len(inputs) != 1 or len(self._session.get_outputs()) != 2:
             raise EngineError(

@@ -1,4 +1,4 @@
-"""OpenVINO, on Intel CPUs (and its other devices, by name)."""
+"""OpenVINO on Intel and AMD CPUs, and on its other devices by name."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ FACTS = TargetFacts(
     modules=("openvino",),
 )
 
-# What the arithmetic between the layers is done in. Left alone, OpenVINO takes bf16 wherever the
-# CPU has it, and an "fp32" variant would not be one.
+# INFERENCE_PRECISION_HINT by precision. Without it, OpenVINO computes "fp32" in bf16 on CPUs that
+# have it.
 _ARITHMETIC = {"fp32": "f32", "int8": "f32", "bf16": "bf16", "fp16": "f16"}
 
 
@@ -85,21 +85,24 @@ def load(variant: Variant, files: Mapping[str, bytes], options: Options) -> Open
 
 
 _FACES_IN_A_PART = 4
-"""Small parts end together, so that no stream waits; smaller ones cost more in calls than that."""
+"""Faces per request in throughput mode. Few faces keep the streams balanced; below 4, call overhead
+dominates."""
 _PARTS_IN_FLIGHT = 8
-"""For each stream."""
+"""Largest number of requests that wait, per stream."""
 
 
 class OpenVinoSession:
-    """Two graphs of one network. One is for the size that is usual: it knows its shapes, and is
-    quicker for that. One is for any size, and made when it is first needed."""
+    """Session with two graphs of one network.
+
+    The fixed graph has the usual batch size: OpenVINO knows its shapes and computes it faster. The
+    graph for any size is compiled when the first other batch arrives.
+    """
 
     def __init__(
-        self, model: bytes, weights: bytes, own: Mapping[str, str], options: Options
+        self, model: bytes, weights: bytes, properties: Mapping[str, str], options: Options
     ) -> None:
-        """own: the variant's settings of OpenVINO."""
         core, device = _core(), _device(options)
-        settings: dict[str, Any] = {**own, "PERFORMANCE_HINT": options.hint.upper()}
+        settings: dict[str, Any] = {**properties, "PERFORMANCE_HINT": options.hint.upper()}
         if options.threads:
             settings["INFERENCE_NUM_THREADS"] = options.threads
         if options.cache_dir is not None:
@@ -117,7 +120,7 @@ class OpenVinoSession:
             widths = [shape[1].get_length() for shape in shapes]
 
             def compiled(faces: int) -> _Graph:
-                """faces: -1 for any number."""
+                """Compile the network for batches of ``faces``; -1 is any size."""
                 shape = network.input(0).partial_shape
                 shape[0] = faces
                 network.reshape({0: shape})
@@ -133,19 +136,19 @@ class OpenVinoSession:
 
     def run(self, batch: Batch) -> Outputs:
         parts = self._parts(batch)
-        under_way: deque[tuple[_Graph, _Request]] = deque()
+        running: deque[tuple[_Graph, _Request]] = deque()
         answers: list[Outputs] = []
         try:
             for part in parts:
-                if len(under_way) == self._streams * _PARTS_IN_FLIGHT:
-                    answers.append(_answer(*under_way.popleft()))
+                if len(running) == self._streams * _PARTS_IN_FLIGHT:
+                    answers.append(_answer(*running.popleft()))
                 graph = self._graph(len(part))
                 request = graph.take()
                 request.start(part)
-                under_way.append((graph, request))
-            answers += [_answer(*one) for one in under_way]
+                running.append((graph, request))
+            answers += [_answer(*one) for one in running]
         except RuntimeError as error:
-            # Requests under way are not used again: they may still be running.
+            # The requests do not return to the pool: they may still be running.
             raise EngineError(f"OpenVINO failed on a batch {batch.shape}: {error}") from error
         if len(answers) == 1:
             return answers[0]
@@ -155,14 +158,14 @@ class OpenVinoSession:
     def _parts(self, batch: Batch) -> list[Batch]:
         if self._streams == 1 or len(batch) == 1:
             return [batch]
-        if len(batch) < self._streams * self._usual:  # then something for each stream
+        if len(batch) < self._streams * self._usual:  # a part for each stream
             return np.array_split(batch, min(self._streams, len(batch)))
         return [batch[i : i + self._usual] for i in range(0, len(batch), self._usual)]
 
     def _graph(self, faces: int) -> _Graph:
         graph = self._fixed if faces == self._usual else self._any
         if graph is None:
-            with self._lock:  # not around the other graph: single faces go on while this compiles
+            with self._lock:  # the fixed graph needs no lock: it answers while this compiles
                 if self._compiled is None:
                     raise EngineError("this session was closed")
                 graph = self._any = self._any or self._compiled(-1)
@@ -174,7 +177,7 @@ class OpenVinoSession:
 
 
 class _Graph:
-    """Requests are kept in a pool: each caller takes one, so that threads never share buffers."""
+    """Compiled graph and its pool of requests, so that threads never share buffers."""
 
     def __init__(self, compiled: Any, widths: list[int]) -> None:
         self._compiled, self._widths = compiled, widths
@@ -187,22 +190,24 @@ class _Graph:
             return _Request(self._compiled, self._widths)
 
     def streams(self) -> int:
-        """Requests that keep the device busy."""
+        """Return the number of requests that keep the device busy."""
         return int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
 
-    def give_back(self, request: _Request) -> None:
+    def release(self, request: _Request) -> None:
         self._idle.append(request)
 
 
 def _answer(graph: _Graph, request: _Request) -> Outputs:
-    found = request.wait()
-    graph.give_back(request)
-    return found
+    outputs = request.wait()
+    graph.release(request)
+    return outputs
 
 
 class _Request:
-    """An inference request on memory of ours, bound once for each batch size: binding, and asking
-    for tensors, costs more than copying a face."""
+    """Inference request on arrays of its own, bound once for each batch size.
+
+    Binding, or asking OpenVINO for its tensors, costs more than copying a face.
+    """
 
     def __init__(self, compiled: Any, widths: list[int]) -> None:
         self._tensor = import_without_telemetry("openvino").Tensor
@@ -222,7 +227,7 @@ class _Request:
         self._request.start_async()
 
     def wait(self) -> Outputs:
-        """Copies: the request's buffers belong to the next caller."""
+        """Return copies: the buffers belong to the next caller."""
         self._request.wait()
         probabilities, embedding = self._outputs
         return probabilities.copy(), embedding.copy()
