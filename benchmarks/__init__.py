@@ -1,1 +1,4 @@
-"""Latency and throughput of what a user would run, measured against what they would use instead."""
+"""Benchmarks of bundles on the user's own machine.
+
+Latency and throughput of what an application calls, against torch, vendors' tools and LoadGen.
+"""

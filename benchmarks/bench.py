@@ -146,7 +146,7 @@ def _references(
 def _open(
     path: Path, target: str | None, precision: str | None, stack: ExitStack
 ) -> tuple[dict[str, Predictor], list[Refused]]:
-    """Open the requested variants; return those that run here, and why each other one does not."""
+    """Open the requested variants; return the predictors, and the variants that do not run."""
     predictors: dict[str, Predictor] = {}
     refused: list[Refused] = []
     for variant in _requested(path, target, precision):

@@ -49,7 +49,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Job:
-    """What a scenario measures.
+    """Work of a scenario.
 
     Attributes:
         bundle: Folder of the bundle.
@@ -80,7 +80,7 @@ class Job:
         return list(_noise(batch, CROP_PX))
 
     def ready(self, batch: int) -> npt.NDArray[np.uint8]:
-        """Return a batch of noise at the network's size, uint8 ``[N, S, S, 3]`` BGR."""
+        """Return a batch of noise, uint8 ``[N, S, S, 3]`` BGR, at the network's size."""
         return _noise(batch, self.size_px)
 
     def runs(self, title: str) -> Iterator[Run]:

@@ -32,7 +32,7 @@ class Energy(TypedDict):
 
 
 def counters(root: Path = POWERCAP) -> Counters:
-    """Read the counters; empty if there are none, or only another user may read them.
+    """Read the counters; empty if this user may read none.
 
     ``intel-rapl:0`` is a package (AMD's too); ``intel-rapl:0:1`` is a part of one.
     """

@@ -96,7 +96,7 @@ def machine(env: Mapping[str, Any]) -> str:
 
 
 def clock_mhz() -> float | None:
-    """Return the mean clock of all cores in MHz, or None if the system does not report it."""
+    """Return the mean clock of all cores in MHz, or None if unknown."""
     import psutil
 
     try:
@@ -173,7 +173,7 @@ def noise(
 
 
 def noise_note(env: Mapping[str, Any], disturbance: Noise | None = None) -> str | None:
-    """Return a sentence for the report if other work ran before or during a measurement."""
+    """Return a sentence if other work disturbed a measurement."""
     reasons = list(disturbance["reasons"]) if disturbance else []
     if env["load_1min"] > 0.5:
         reasons.insert(

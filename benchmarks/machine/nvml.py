@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypedDict
 
 
 class GpuReading(TypedDict):
-    """Reading of one GPU; None for what the GPU or its driver does not report."""
+    """Reading of one GPU; None for values that are not reported."""
 
     name: str
     clock_mhz: Annotated[int | None, "Clock of the multiprocessors in MHz."]

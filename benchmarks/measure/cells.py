@@ -10,7 +10,7 @@ Cell = Callable[[ReportRow], str]
 
 
 def ms(key: str, digits: int = 3) -> Cell:
-    """Return the cell of a percentile in ms, or of the samples that it lacks."""
+    """Return the cell of a percentile in ms, or of its missing samples."""
 
     def cell(row: ReportRow) -> str:
         if row[key] is None:

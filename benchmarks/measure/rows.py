@@ -72,7 +72,7 @@ def latency_row(variant: str, batch: int, samples: Samples) -> LatencyRow:
 
 
 def pack(ns: npt.NDArray[np.int64]) -> str:
-    """Return latencies as one string: JSON would put each number on a line of its own."""
+    """Return latencies as one string, which keeps them on one line of the JSON."""
     return " ".join(map(str, ns[:: -(-len(ns) // KEEP) or 1].tolist()))
 
 

@@ -57,9 +57,9 @@ def interleaved(
     budget_s: float = 60.0,
     step: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Samples]:
-    """Time callables in turns, in blocks, so that drift of the machine hits all alike.
+    """Time callables in turns, in blocks.
 
-    Blocks, because engines keep their threads spinning for a while after a call and take the cores
+    Turns, because drift of the machine then hits all alike. Blocks, because engines keep their threads spinning for a while after a call and take the cores
     from the next one: torch took 60 times as long when turns changed with every call.
 
     Args:

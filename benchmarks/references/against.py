@@ -1,4 +1,4 @@
-"""``--against module:function``: someone's own inference, measured in turns with ours."""
+"""User's own inference function (``--against module:function``)."""
 
 from __future__ import annotations
 
@@ -15,11 +15,18 @@ from fer_edge.benchmarks.job import Ready
 
 
 def load_against(text: str, size_px: int) -> Ready:
-    """The function that ``module:function`` names, tried once on one face.
+    """Import a function, and try it on one face.
 
-    It is given a ready batch, uint8 ``[N, S, S, 3]`` BGR, and what it returns is thrown away.
-    Modules are also looked for in the present folder. Raises InputError for a name that leads to
-    nothing callable, EngineError if the trial fails.
+    Args:
+        text: ``module:function``. The module may be in the current folder.
+        size_px: Side in pixels of the network's input.
+
+    Returns:
+        The function. It takes a ready batch, uint8 ``[N, S, S, 3]`` BGR; its result is ignored.
+
+    Raises:
+        InputError: There is no such module or function.
+        EngineError: The function failed on the trial.
     """
     module_name, colon, name = text.partition(":")
     if not (module_name and colon and name):
@@ -29,11 +36,11 @@ def load_against(text: str, size_px: int) -> Ready:
         sys.path.insert(0, here)
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:  # whatever their module raises while it is imported
+    except Exception as error:  # a module can raise anything when it is imported
         raise InputError(f"cannot import {module_name} of {text!r}: {error!r}") from error
     function = getattr(module, name, None)
     if not callable(function):
-        raise InputError(f"expected a function {name} in {module.__file__}, found {function!r}")
+        raise InputError(f"expected a function {name} in {module.__file__}, got {function!r}")
     noise: npt.NDArray[np.uint8] = np.random.default_rng(0).integers(
         0, 256, (1, size_px, size_px, 3), np.uint8
     )

@@ -1,4 +1,4 @@
-"""The checkpoint in torch, fp32, on all cores: what a user has before converting."""
+"""Checkpoint in PyTorch (fp32, all cores): the baseline before any conversion."""
 
 from __future__ import annotations
 
@@ -15,10 +15,19 @@ from fer_edge.training.deploy import DeployModule
 
 
 def in_torch(checkpoint: str | Path, *, compiled: bool = False) -> Ready:
-    """The deploy module, eager or through ``torch.compile``, tried once on one face.
+    """Load a checkpoint's deploy module, and try it on one face.
 
-    Compiled, it is compiled anew for each batch size, in its first call: that needs a C++ compiler.
-    Raises CheckpointError, and EngineError where torch cannot compile here.
+    Args:
+        checkpoint: Folder of the checkpoint.
+        compiled: Run it through ``torch.compile``, which needs a C++ compiler. The first call of
+            each batch size compiles.
+
+    Returns:
+        Callable of a ready batch, uint8 ``[N, S, S, 3]`` BGR.
+
+    Raises:
+        CheckpointError: The checkpoint is damaged.
+        EngineError: torch cannot run or compile it on this machine.
     """
     module = DeployModule(load_checkpoint(checkpoint))
     call = torch.compile(module, dynamic=False) if compiled else module
@@ -30,7 +39,7 @@ def in_torch(checkpoint: str | Path, *, compiled: bool = False) -> Ready:
     size = module.size_px
     try:
         run(np.zeros((1, size, size, 3), np.uint8))
-    except Exception as error:  # inductor raises what its compiler's failure happens to be
+    except Exception as error:  # inductor raises many types
         first = str(error).strip().partition("\n")[0]
         raise EngineError(f"torch cannot run {checkpoint} here: {first}") from error
     return run

@@ -1,5 +1,4 @@
-"""The engines' own benchmark tools on a variant's file: OpenVINO's ``benchmark_app``, TensorRT's
-``trtexec``."""
+"""Vendors' benchmark tools on a variant's file: ``benchmark_app`` and ``trtexec``."""
 
 from __future__ import annotations
 
@@ -16,14 +15,20 @@ from fer_edge import EngineError, InputError, Variant, open_bundle
 from fer_edge.machine import libraries
 
 ARITHMETIC = {"fp32": "f32", "int8": "f32", "bf16": "bf16", "fp16": "f16"}
-"""Our precisions as OpenVINO's ``INFERENCE_PRECISION_HINT``; an int8 model's float rest is fp32."""
+"""OpenVINO's ``INFERENCE_PRECISION_HINT`` by precision; layers of int8 kept in float are fp32."""
 _TRTEXEC = "/usr/src/tensorrt/bin/trtexec"
-"""Where NVIDIA's own packages put it, which is on nobody's PATH."""
+"""Path of NVIDIA's packages, which is not on PATH."""
 
 
 @dataclass(frozen=True)
 class Reported:
-    """p50_ms: of one batch. hz: faces per second. requests: how many it kept under way."""
+    """Figures that a tool reports.
+
+    Attributes:
+        p50_ms: Median latency of one batch in ms.
+        hz: Faces per second.
+        requests: Requests in flight.
+    """
 
     p50_ms: float
     hz: float
@@ -36,45 +41,56 @@ Tool = Callable[[Path, Variant, int, str, float], Reported]
 def benchmark_app(
     bundle: Path, variant: Variant, batch: int, hint: str, duration_s: float
 ) -> Reported:
-    """What it reports for a fixed batch. hint: ``latency`` or ``throughput``.
+    """Run OpenVINO's ``benchmark_app`` with a fixed batch.
 
-    Raises EngineError if it fails or prints no figures.
+    Args:
+        bundle: Folder of the bundle.
+        variant: Variant of the target openvino.
+        batch: Faces per request.
+        hint: ``latency`` or ``throughput``.
+        duration_s: Seconds to measure.
+
+    Raises:
+        EngineError: The tool failed or printed no figures.
     """
-    said = _run(
+    output = _run(
         variant,
         str(Path(sys.executable).with_name("benchmark_app")),
         *("-m", str(bundle.resolve() / variant.entry), "-d", "CPU", "-t", f"{duration_s:.0f}"),
         *("-shape", f"[{_shape(bundle, batch, ',')}]"),
         *("-hint", hint, "-infer_precision", ARITHMETIC[variant.precision]),
     )
-    median = _found(variant, said, r"Median:\s*([0-9.]+)\s*(ms|us)")
-    rate = _found(variant, said, r"Throughput:\s*([0-9.]+)\s*FPS")
-    requests = _found(variant, said, r"OPTIMAL_NUMBER_OF_INFER_REQUESTS:\s*(\d+)")
+    median = _search(variant, output, r"Median:\s*([0-9.]+)\s*(ms|us)")
+    rate = _search(variant, output, r"Throughput:\s*([0-9.]+)\s*FPS")
+    requests = _search(variant, output, r"OPTIMAL_NUMBER_OF_INFER_REQUESTS:\s*(\d+)")
     p50_ms = float(median[1]) / (1 if median[2] == "ms" else 1000)
     return Reported(p50_ms, float(rate[1]), int(requests[1]))
 
 
 def trtexec(bundle: Path, variant: Variant, batch: int, hint: str, duration_s: float) -> Reported:
-    """What it reports for a fixed batch of the typed graph, which it compiles first. It keeps two
-    batches under way, whatever the hint; TensorRT 10 counts transfers, 11 leaves them out.
+    """Run TensorRT's ``trtexec`` with a fixed batch of the typed graph.
 
-    Raises InputError where it is not installed, EngineError if it fails or prints no figures.
+    It compiles the graph first, and keeps two batches in flight for either hint. TensorRT 10 counts transfers, 11 does not.
+
+    Raises:
+        InputError: The tool is not installed.
+        EngineError: The tool failed or printed no figures.
     """
     path = shutil.which("trtexec") or shutil.which(_TRTEXEC)
     if path is None:
-        raise InputError(f"expected trtexec on the PATH or as {_TRTEXEC}, found none")
+        raise InputError(f"expected trtexec on PATH or as {_TRTEXEC}, got none. Install TensorRT")
     major = libraries(["tensorrt"]).get("tensorrt", "11").split(".")[0]
-    said = _run(
+    output = _run(
         variant,
         path,
         f"--onnx={bundle.resolve() / variant.entry}",
         f"--shapes=images:{_shape(bundle, batch, 'x')}",
         *(f"--duration={duration_s:.0f}", "--useCudaGraph"),
-        # From 11 on there is nothing else, and no such flag.
+        # From 11 on every network is strongly typed, and the flag is gone.
         *(["--stronglyTyped"] if int(major) < 11 else []),
     )
-    rate = _found(variant, said, r"Throughput:\s*([0-9.]+)\s*qps")
-    median = _found(variant, said, r"\] Latency:.*?median = ([0-9.]+) ms")
+    rate = _search(variant, output, r"Throughput:\s*([0-9.]+)\s*qps")
+    median = _search(variant, output, r"\] Latency:.*?median = ([0-9.]+) ms")
     return Reported(float(median[1]), batch * float(rate[1]), 2)
 
 
@@ -82,7 +98,7 @@ TOOLS: dict[str, tuple[str, Tool]] = {
     "benchmark_app": ("openvino", benchmark_app),
     "trtexec": ("tensorrt", trtexec),
 }
-"""By name, each with the target whose variants it runs."""
+"""Tools by name, each with the target whose variants it runs."""
 
 
 def _shape(bundle: Path, batch: int, between: str) -> str:
@@ -96,21 +112,21 @@ def _run(variant: Variant, *command: str) -> str:
         capture_output=True,
         text=True,
         check=False,
-        cwd=tempfile.gettempdir(),  # they write caches into the present folder
+        cwd=tempfile.gettempdir(),  # the tools write caches into the current folder
     )
     if done.returncode != 0:
-        raise _silent(variant, done.stderr or done.stdout)
+        raise _no_figures(variant, done.stderr or done.stdout)
     return done.stdout
 
 
-def _found(variant: Variant, said: str, pattern: str) -> re.Match[str]:
-    found = re.search(pattern, said)
-    if found is None:
-        raise _silent(variant, said)
-    return found
+def _search(variant: Variant, output: str, pattern: str) -> re.Match[str]:
+    match = re.search(pattern, output)
+    if match is None:
+        raise _no_figures(variant, output)
+    return match
 
 
-def _silent(variant: Variant, said: str) -> EngineError:
+def _no_figures(variant: Variant, output: str) -> EngineError:
     return EngineError(
-        f"the engine's tool gave no figures for {variant.name}: {said.strip()[-300:]}"
+        f"the engine's tool printed no figures for {variant.name}: {output.strip()[-300:]}"
     )

@@ -1,4 +1,4 @@
-"""Table of a report: headers and text cells, for the terminal, Markdown and HTML alike."""
+"""Table of a report: headers and text cells, for every form of output."""
 
 from __future__ import annotations
 

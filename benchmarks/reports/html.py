@@ -1,4 +1,4 @@
-"""A report as Markdown for a pull request, and as one HTML file with its pictures in it."""
+"""Report as Markdown for a pull request, and as one HTML file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fer_edge.page import facts, markdown_table, page, picture, table
 
 
 def markdown(report: dict[str, Any]) -> str:
-    """Tables, notes and environment; short enough for a comment on a pull request."""
+    """Return tables, notes and environment, short enough for a comment on a pull request."""
     env = report["environment"]
     lines = [f"### fer-edge bench: {report['scenario']}", ""]
     lines += [f"{machine(env)}, {env['time']}; `{env['command']}`", ""]
@@ -23,12 +23,12 @@ def markdown(report: dict[str, Any]) -> str:
     for item in report.get("budget", []):
         lines.append(f"- {'holds' if item['held'] else '**BROKEN**'}: {item['sentence']}")
     for item in report["refused"]:
-        lines.append(f"- not here: {item['variant']}: {item['reason']}")
+        lines.append(f"- not run: {item['variant']}: {item['reason']}")
     return "\n".join([*lines, "", report["method"], ""])
 
 
 def html(report: dict[str, Any]) -> str:
-    """One file that needs nothing else, offline as well. Raises MissingDependencyError."""
+    """Return one self-contained page. Raises MissingDependencyError without matplotlib."""
     parts = []
     if report["note"]:
         parts.append(f'<p class="note">{escape(report["note"])}</p>')
@@ -37,13 +37,13 @@ def html(report: dict[str, Any]) -> str:
         kind = "held" if item["held"] else "broken"
         parts.append(f'<p class="{kind}">{escape(item["sentence"])}</p>')
     for item in report["refused"]:
-        parts.append(f"<p>Not here: {escape(item['variant'])}: {escape(item['reason'])}</p>")
+        parts.append(f"<p>Not run: {escape(item['variant'])}: {escape(item['reason'])}</p>")
     for title, drawn in pictures(report).items():
         parts += [f"<h2>{title}</h2>", picture(title, drawn)]
     parts.append(f"<h2>Method</h2><p><small>{escape(report['method'])}</small></p>")
     about = {**report["environment"], **report["noise"], "bundle": report["bundle"]["path"],
              "bundle sha256": report["bundle"]["sha256"]}  # fmt: skip
-    parts += ["<h2>Environment</h2>", facts(about, nothing="not told here")]
+    parts += ["<h2>Environment</h2>", facts(about, nothing="n/a")]
     return page(f"fer-edge bench: {report['scenario']}", parts)
 
 

@@ -1,4 +1,4 @@
-"""A report's pictures: distribution, batch sizes, timeline, Pareto front. Needs matplotlib."""
+"""Figures of a report: distribution, batch sizes, timeline, Pareto front."""
 
 from __future__ import annotations
 
@@ -12,11 +12,22 @@ from fer_edge.benchmarks.measure.rows import unpack
 
 _SIZE_IN = (8.0, 4.2)
 _POINTS = 3_000
-"""Points of a timeline at most: more than a screen is wide."""
+"""Most points of a timeline: more than a screen has columns."""
 
 
 def pictures(report: dict[str, Any], form: Literal["svg", "png"] = "svg") -> dict[str, bytes]:
-    """Title and picture of whatever the report's rows carry. Raises MissingDependencyError."""
+    """Draw the figures that the rows of a report have data for.
+
+    Args:
+        report: Report of a measurement.
+        form: File format.
+
+    Returns:
+        Files by title.
+
+    Raises:
+        MissingDependencyError: matplotlib is not installed.
+    """
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -26,7 +37,7 @@ def pictures(report: dict[str, Any], form: Literal["svg", "png"] = "svg") -> dic
         figure = Figure(figsize=_SIZE_IN, layout="constrained")
         if draw(figure, report["rows"]):
             data = io.BytesIO()
-            # No date in the file: the same report gives the same bytes.
+            # Without a date, the same report gives the same bytes.
             figure.savefig(
                 data, format=form, dpi=110, metadata={"Date": None} if form == "svg" else None
             )
@@ -35,7 +46,7 @@ def pictures(report: dict[str, Any], form: Literal["svg", "png"] = "svg") -> dic
 
 
 def _distribution(figure: Any, rows: list[dict[str, Any]]) -> bool:
-    """Share of calls that took longer, on log axes: the tail is what a deadline meets."""
+    """Draw the share of calls that took longer, on log axes, which show the tail."""
     first = rows[0]["batch"]
     shown = [row for row in rows if row.get("latencies_ns") and row["batch"] == first]
     if not shown:
@@ -78,7 +89,7 @@ def _by_batch(figure: Any, rows: list[dict[str, Any]]) -> bool:
 
 
 def _timeline(figure: Any, rows: list[dict[str, Any]]) -> bool:
-    """Over the time of a sustained run, else over the calls in the order they were made."""
+    """Draw latency over the time of a sustained run, or over the calls in their order."""
     first = rows[0]["batch"]
     shown = [
         r for r in rows if r["batch"] == first and (r.get("timeline") or r.get("latencies_ns"))
@@ -126,7 +137,7 @@ def _pareto(figure: Any, rows: list[dict[str, Any]]) -> bool:
 
 
 def _plain(axis: Any) -> None:
-    """Numbers such as 2 and 50 on a log axis, not powers of ten."""
+    """Label a log axis with numbers such as 2 and 50 instead of powers of ten."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))

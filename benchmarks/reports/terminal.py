@@ -1,4 +1,4 @@
-"""A bench report as tables for people."""
+"""Report as tables on the terminal."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from fer_edge.benchmarks.machine.environment import machine
 from fer_edge.benchmarks.reports.columns import cells, loadgen_cells
 
 _FILE_WIDTH = 160
-"""Characters in a line where no terminal says how many there are: no cell is cut."""
+"""Characters per line without a terminal: wide enough that no cell is cut."""
 
 
 def print_table(report: dict[str, Any]) -> None:
-    """Print environment, the scenario's table, cold starts and what could not run."""
+    """Print environment, the scenario's table, cold starts and the variants that did not run."""
     console = Console(highlight=False, soft_wrap=True)
     if not console.is_terminal:
         console = Console(highlight=False, soft_wrap=True, width=_FILE_WIDTH)
     env = report["environment"]
     console.print(
         f"{machine(env)} ({', '.join(env['isa'])}), {env['time']}\n"
-        f"{report['crop_px']} px BGR crops in, answers out; torch gets ready tensors, no resize"
+        f"{report['crop_px']} px BGR crops in, predictions out; torch gets ready tensors, no resize"
     )
     if report["note"]:
         console.print(report["note"], style="yellow")
@@ -36,7 +36,7 @@ def print_table(report: dict[str, Any]) -> None:
     for item in report.get("budget", []):
         console.print(item["sentence"], style="green" if item["held"] else "red")
     for item in report["refused"]:
-        console.print(f"not here: {item['variant']}: {item['reason']}")
+        console.print(f"not run: {item['variant']}: {item['reason']}")
 
 
 def _table(headers: list[str], rows: list[list[str]]) -> Table:
@@ -72,5 +72,5 @@ def _print_starts(console: Console, report: dict[str, Any]) -> None:
     console.print(f"split: preprocess/infer/postprocess ms at batch {size}")
     for row in report["rows"]:
         if "device_ms" in row and row["batch"] == size:
-            took = "/".join(f"{ms:.3f}" for ms in row["device_ms"].values())
-            console.print(f"{row['variant']} on the GPU: there/network/back {took} ms")
+            times = "/".join(f"{ms:.3f}" for ms in row["device_ms"].values())
+            console.print(f"{row['variant']} on the GPU: copy in/network/copy out {times} ms")

@@ -1,4 +1,4 @@
-"""Scenario ``batch``: latency and throughput by batch size, and one cold start of each variant."""
+"""Scenario ``batch``: latency and throughput by batch size, and cold starts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from fer_edge.benchmarks.scenarios.coldstart import ColdStart, cold_start
 _SAMPLES = 700
 """Samples of each variant: enough for a p99 at 99 % confidence (662)."""
 _SPLIT_CALLS = 20
-"""Calls of which the medians of the three parts are taken."""
+"""Calls whose medians give the three parts."""
 
 
 class SplitMs(TypedDict):
@@ -85,7 +85,7 @@ def _at_size(job: Job, size: int, samples: int) -> list[BatchRow]:
     latencies = interleaved(calls, samples, budget_s=job.budget_s, step=step)
     after = _tool_reports(job, size)
     rows: list[BatchRow] = []
-    for name, taken in latencies.items():
+    for name, measured in latencies.items():
         details: Details = {}
         if name in job.predictors:
             details["split_ms"] = _split_ms(calls[name])
@@ -95,7 +95,7 @@ def _at_size(job: Job, size: int, samples: int) -> list[BatchRow]:
             details["tool"] = _mean(job.tool, before[name], after[name])
         if ratios := speedups(name, latencies, job.references):
             details["speedup"] = ratios
-        row = latency_row(name, size, taken)
+        row = latency_row(name, size, measured)
         rows.append({**row, "reference": name in job.references, **details})
     return rows
 
@@ -115,7 +115,7 @@ def _tool_reports(job: Job, size: int) -> dict[str, Reported]:
 
 
 def _mean(tool: str, before: Reported, after: Reported) -> ToolFigures:
-    """Return the mean of the runs before and after ours: drift of the machine hits both alike."""
+    """Return the mean of the runs before and after ours, which cancels drift."""
     return {
         "name": tool,
         "p50_ms": (before.p50_ms + after.p50_ms) / 2,

@@ -1,4 +1,4 @@
-"""Scenario ``memory``: resident memory of a variant in a process of its own, and its growth.
+"""Scenario ``memory``: resident memory of a variant in its own process.
 
 The child process is this module:
 

@@ -1,4 +1,4 @@
-"""Scenario ``stream``: a camera at a fixed rate; frames answered in time, and their age.
+"""Scenario ``stream``: a camera at a fixed rate.
 
 Follows the constant stream of MLPerf Automotive (fixed arrival rate, p99.9), with the policy of a
 driver monitor: **the latest frame wins**. A free engine takes the newest frame that has arrived;

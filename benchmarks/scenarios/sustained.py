@@ -1,4 +1,4 @@
-"""Scenario ``sustained``: the first minute of a long run against the last, with the clocks."""
+"""Scenario ``sustained``: the first minute of a long run against the last."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def run_sustained(
 
 
 def ends(row: ReportRow, key: str, *, gpu: bool = False) -> str:
-    """Return the cell of a sensor at the start and the end; gpu: of the first GPU."""
+    """Return the cell of a sensor, or of the first GPU's, at both ends."""
     points = [row["timeline"][i] for i in (0, -1)]
     first, last = (point["gpus"][0][key] if gpu else point[key] for point in points)
     return "n/a" if first is None or last is None else f"{first:.0f} to {last:.0f}"

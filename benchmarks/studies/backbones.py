@@ -1,12 +1,11 @@
-"""Bundles against their checkpoint in torch, one face at a time, with the share of the machine's
-arithmetic that they use: a table of one run.
+"""Backbones: bundles against their checkpoint in torch, one face at a time.
 
     python -m fer_edge.benchmarks.studies.backbones FOLDER
 
-FOLDER holds NAME.fer, and the checkpoint of each as checkpoints/NAME: ``scripts/bench-backbones``
-makes them. In turns: torch eager, torch.compile, and each variant that runs here, as
-``predictor.predict_batch`` of one 200 px BGR crop (torch and benchmark_app get ready tensors).
-Writes FOLDER/backbones.md.
+FOLDER holds NAME.fer, and the checkpoint of each as checkpoints/NAME; ``scripts/bench-backbones``
+makes them. In turns: torch eager, torch.compile, and ``predictor.predict_batch`` of each variant
+that runs here, with one 200 px BGR crop (torch and benchmark_app get ready tensors). The table also
+shows the share of the processor's peak that each uses. It is written to FOLDER/backbones.md.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from __future__ import annotations
 import statistics
 import sys
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -43,91 +43,127 @@ HEADER = (
     f"against {TORCH_COMPILE}",
     "against onnxruntime/fp32",
     "benchmark_app p50 ms",
-    "ours / its",
+    "ours / benchmark_app's",
     "share of peak",
     "agreement",
 )
 
 
+@dataclass
+class _Measured:
+    """Measurements of one bundle, collected over several rounds.
+
+    Attributes:
+        variants: Variants that run here, by name.
+        latencies: Samples of each callable, one for each round.
+        peaks: Peak operations per second by precision, one for each round.
+        app_p50_ms: Medians of benchmark_app in ms by variant, one for each round.
+    """
+
+    variants: dict[str, Variant] = field(default_factory=dict)
+    latencies: dict[str, list[Samples]] = field(default_factory=dict)
+    peaks: dict[str, list[float]] = field(default_factory=dict)
+    app_p50_ms: dict[str, list[float]] = field(default_factory=dict)
+
+
 def rows(bundle: Path, checkpoint: Path) -> list[list[str]]:
-    """One row of cells for torch, torch.compile, and each variant that runs here."""
-    content = open_bundle(bundle)
-    count = operations(DeployModule(load_checkpoint(checkpoint)))
+    """Return one row of cells for torch, torch.compile, and each variant that runs here."""
+    operations_per_face = operations(DeployModule(load_checkpoint(checkpoint)))
+    measured = _measure(bundle, checkpoint)
+    samples = {
+        name: Samples(np.concatenate([part.ns for part in parts]))
+        for name, parts in measured.latencies.items()
+    }
+    return [
+        [
+            bundle.stem,
+            f"{operations_per_face / 2e9:.2f}",
+            name,
+            *_cells(measured, samples, name, operations_per_face),
+        ]
+        for name in samples
+    ]
+
+
+def _measure(bundle: Path, checkpoint: Path) -> _Measured:
+    measured = _Measured()
+    size_px = open_bundle(bundle).crop.size_px
     rng = np.random.default_rng(0)
     crop = rng.integers(0, 256, (CROP_PX, CROP_PX, 3), np.uint8)
-    ready = rng.integers(0, 256, (1, content.crop.size_px, content.crop.size_px, 3), np.uint8)
+    ready = rng.integers(0, 256, (1, size_px, size_px, 3), np.uint8)
     calls: dict[str, Call] = {
         TORCH_EAGER: partial(in_torch(checkpoint), ready),
         TORCH_COMPILE: partial(in_torch(checkpoint, compiled=True), ready),
     }
-    variants: dict[str, Variant] = {}
-    app: dict[str, list[float]] = {}
-    peaks: dict[str, list[float]] = {}
-    parts: dict[str, list[Samples]] = {}
     with ExitStack() as stack:
-        for variant in content.variants:
+        for variant in open_bundle(bundle).variants:
             try:
                 predictor = Predictor(bundle, variant.target, variant.precision)
             except TargetError as error:
-                print(f"  {variant.name} not here: {error}", file=sys.stderr)
+                print(f"  {variant.name} does not run here: {error}", file=sys.stderr)
                 continue
             calls[variant.name] = partial(stack.enter_context(predictor).predict_batch, [crop])
-            variants[variant.name] = variant
-        for turn in range(_ROUNDS):  # a shared machine is faster in one minute than in the next
-            print(f"  {bundle.stem}: round {turn + 1} of {_ROUNDS}", file=sys.stderr)
-            for precision in sorted({v.precision for v in variants.values()} & set(ARITHMETIC)):
-                peaks.setdefault(precision, []).append(peak_per_s(precision))
-            taken = interleaved(calls, _SAMPLES, warm_up=3, block=_BLOCK, budget_s=_ROUND_S)
-            for name, samples in taken.items():
-                parts.setdefault(name, []).append(samples)
-            for name, variant in variants.items():
-                if variant.target == "openvino":
-                    told = benchmark_app(bundle, variant, 1, "latency", _APP_S)
-                    app.setdefault(name, []).append(told.p50_ms)
-    whole = {name: Samples(np.concatenate([p.ns for p in each])) for name, each in parts.items()}
-    found = []
-    for name, samples in whole.items():
-        p50_ms = float(np.median(samples.ns)) / 1e6
-        precision = variants[name].precision if name in variants else "fp32"
-        share = ""
-        if precision in peaks:
-            share = f"{count / (p50_ms / 1e3) / statistics.median(peaks[precision]):.0%}"
-        its_ms = statistics.median(app[name]) if name in app else None
-        parity = variants[name].parity if name in variants else None
-        found.append(
-            [
-                bundle.stem,
-                f"{count / 2e9:.2f}",
-                name,
-                f"{p50_ms:.2f}",
-                _against(whole, TORCH_EAGER, name, interval=True),
-                _against(whole, TORCH_COMPILE, name),
-                _against(whole, "onnxruntime/fp32", name),
-                "" if its_ms is None else f"{its_ms:.2f}",
-                "" if its_ms is None else f"{p50_ms / its_ms:.2f}x",
-                share,
-                "" if parity is None or parity.agreement is None else f"{parity.agreement:.2%}",
-            ]
-        )
-    return found
+            measured.variants[variant.name] = variant
+        for number in range(_ROUNDS):  # a shared machine is faster in one minute than in the next
+            print(f"  {bundle.stem}: round {number + 1} of {_ROUNDS}", file=sys.stderr)
+            _measure_round(measured, bundle, calls)
+    return measured
 
 
-def _against(whole: dict[str, Samples], baseline: str, name: str, *, interval: bool = False) -> str:
-    if baseline == name or baseline not in whole:
+def _measure_round(measured: _Measured, bundle: Path, calls: dict[str, Call]) -> None:
+    precisions = {variant.precision for variant in measured.variants.values()}
+    for precision in sorted(precisions & set(ARITHMETIC)):
+        measured.peaks.setdefault(precision, []).append(peak_per_s(precision))
+    latencies = interleaved(calls, _SAMPLES, warm_up=3, block=_BLOCK, budget_s=_ROUND_S)
+    for name, samples in latencies.items():
+        measured.latencies.setdefault(name, []).append(samples)
+    for name, variant in measured.variants.items():
+        if variant.target == "openvino":
+            report = benchmark_app(bundle, variant, 1, "latency", _APP_S)
+            measured.app_p50_ms.setdefault(name, []).append(report.p50_ms)
+
+
+def _cells(
+    measured: _Measured, samples: dict[str, Samples], name: str, operations_per_face: int
+) -> list[str]:
+    variant = measured.variants.get(name)
+    p50_ms = float(np.median(samples[name].ns)) / 1e6
+    share = ""
+    if peaks := measured.peaks.get(variant.precision if variant else "fp32"):
+        share = f"{operations_per_face / (p50_ms / 1e3) / statistics.median(peaks):.0%}"
+    app_ms = statistics.median(measured.app_p50_ms[name]) if name in measured.app_p50_ms else None
+    agreement = variant.parity.agreement if variant and variant.parity else None
+    return [
+        f"{p50_ms:.2f}",
+        _against(samples, TORCH_EAGER, name, interval=True),
+        _against(samples, TORCH_COMPILE, name),
+        _against(samples, "onnxruntime/fp32", name),
+        "" if app_ms is None else f"{app_ms:.2f}",
+        "" if app_ms is None else f"{p50_ms / app_ms:.2f}x",
+        share,
+        "" if agreement is None else f"{agreement:.2%}",
+    ]
+
+
+def _against(
+    samples: dict[str, Samples], baseline: str, name: str, *, interval: bool = False
+) -> str:
+    if baseline == name or baseline not in samples:
         return ""
-    ratio, low, high = percentile_ratio(whole[baseline].ns, whole[name].ns, 50, paired=True)
+    ratio, low, high = percentile_ratio(samples[baseline].ns, samples[name].ns, 50, paired=True)
     return f"{ratio:.2f}x ({low:.2f} to {high:.2f})" if interval else f"{ratio:.2f}x"
 
 
 def main() -> int:
+    """Measure the bundles of a folder, and print and write the table."""
     folder = Path(sys.argv[1])
     env = environment()
     about = f"{machine(env)}, {env['time']}. {noise_note(env) or 'The machine was quiet.'}"
-    found: list[list[str]] = []
+    cells: list[list[str]] = []
     for bundle in sorted(folder.glob("*.fer")):
-        found += rows(bundle, folder / "checkpoints" / bundle.stem)
-        write_file(folder / "backbones.md", f"{about}\n\n{markdown_table(HEADER, found)}".encode())
-    print(f"{about}\n\n{markdown_table(HEADER, found)}")
+        cells += rows(bundle, folder / "checkpoints" / bundle.stem)
+        write_file(folder / "backbones.md", f"{about}\n\n{markdown_table(HEADER, cells)}".encode())
+    print(f"{about}\n\n{markdown_table(HEADER, cells)}")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Clips as cameras: endless frames of a video file, and the monitor that watches them."""
+"""Clips as cameras: endless frames of a video file."""
 
 from __future__ import annotations
 

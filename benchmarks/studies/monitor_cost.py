@@ -1,4 +1,4 @@
-"""Cost of a DriverMonitor: frame rate, stages, age of the frame at its decision, CPU.
+"""Cost of a DriverMonitor: frame rate, stages, age at the decision, CPU.
 
 python -m fer_edge.benchmarks.studies.monitor_cost driver.mp4 --detector yunet.onnx --load
 """

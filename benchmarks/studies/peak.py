@@ -1,4 +1,4 @@
-"""What a network asks of the arithmetic, and what the processor can give."""
+"""Arithmetic operations of a network, and the processor's peak rate."""
 
 from __future__ import annotations
 
@@ -18,43 +18,49 @@ _SIDE, _REPEATS = 2048, 12
 
 
 def operations(module: DeployModule) -> int:
-    """Multiplications and additions of one face, as torch counts them: convolutions and products
-    of matrices, attention's too."""
+    """Count multiplications and additions of one face.
+
+    torch's counter: convolutions and matrix products, including those of attention.
+    """
     face = torch.zeros(1, module.size_px, module.size_px, 3, dtype=torch.uint8)
-    # Of attention the counter knows the plain form only.
+    # The counter knows only the plain form of attention.
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         module(face)
     return int(counter.get_total_flops())
 
 
 def peak_per_s(precision: str) -> float:
-    """Operations per second of OpenVINO's product of two 2,048 x 2,048 matrices on this process's
-    cores: the best of twelve. int8 multiplies bytes by bytes, and gives floats."""
+    """Return the operations per second of a product of two 2,048 x 2,048 matrices.
+
+    OpenVINO on this process's cores, best of twelve. int8 multiplies bytes and returns floats.
+    """
     compiled = product(precision)
     request = compiled.create_infer_request()
     dtype = compiled.input(0).get_element_type().to_dtype()
-    given = np.random.default_rng(0).integers(0, 256, (_SIDE, _SIDE)).astype(dtype)
-    request.set_input_tensor(import_without_telemetry("openvino").Tensor(given, shared_memory=True))
-    taken = []
+    values = np.random.default_rng(0).integers(0, 256, (_SIDE, _SIDE)).astype(dtype)
+    request.set_input_tensor(
+        import_without_telemetry("openvino").Tensor(values, shared_memory=True)
+    )
+    seconds = []
     for _ in range(_REPEATS):
         began = time.perf_counter()
         request.infer()
-        taken.append(time.perf_counter() - began)
-    return float(2 * _SIDE**3 / min(taken))
+        seconds.append(time.perf_counter() - began)
+    return float(2 * _SIDE**3 / min(seconds))
 
 
 def product(precision: str) -> Any:
-    """The compiled model of that product."""
+    """Return the compiled model of the product."""
     openvino = import_without_telemetry("openvino")
     ops = openvino.opset13
     weight = ops.constant(np.random.default_rng(0).standard_normal((_SIDE, _SIDE), np.float32))
     if precision == "int8":
-        given = ops.parameter([_SIDE, _SIDE], np.uint8)
-        left = _eight_bits(ops.convert(given, "f32"), 0, 255, 256)
+        inputs = ops.parameter([_SIDE, _SIDE], np.uint8)
+        left = _eight_bits(ops.convert(inputs, "f32"), 0, 255, 256)
         weight = _eight_bits(weight, -4, 4, 255)
     else:
-        given = left = ops.parameter([_SIDE, _SIDE], np.float32)
-    model = openvino.Model([ops.matmul(left, weight, False, True)], [given])
+        inputs = left = ops.parameter([_SIDE, _SIDE], np.float32)
+    model = openvino.Model([ops.matmul(left, weight, False, True)], [inputs])
     settings: dict[str, Any] = {
         "INFERENCE_PRECISION_HINT": ARITHMETIC[precision],
         "PERFORMANCE_HINT": "LATENCY",

@@ -1,9 +1,9 @@
-"""Training step on a CPU with and without training/models/depthwise.py, as a ratio of one run.
+"""Time of a training step on a CPU, with and without training/models/depthwise.py.
 
     python -m fer_edge.benchmarks.studies.training_step [RECIPE]
 
-RECIPE: a shipped one's name or a file [edge-default]. Batch, picture size and precision are its
-own; the pictures are random.
+RECIPE is a shipped recipe's name or a file (default: edge-default). It sets batch, picture size and
+precision; the pictures are random.
 """
 
 from __future__ import annotations
@@ -26,6 +26,12 @@ _STEPS, _BUDGET_S = 24, 180.0
 
 
 def training_step(recipe: Recipe, quick: bool) -> Callable[[], object]:
+    """Return a callable that makes one training step.
+
+    Args:
+        recipe: Recipe that sets network, batch, size and precision.
+        quick: Replace strided depthwise layers by quick ones.
+    """
     torch.manual_seed(0)
     spec = model_spec(recipe)
     net = ExpressionNet(spec).train()
@@ -49,17 +55,20 @@ def training_step(recipe: Recipe, quick: bool) -> Callable[[], object]:
 
 
 def main() -> int:
+    """Print the times of a step and their ratio."""
     recipe = load_recipe(sys.argv[1] if len(sys.argv) > 1 else "edge-default")
     env = environment()
     print(machine(env), noise_note(env) or "", sep="\n")
     steps = {"quick": training_step(recipe, True), "torch's own": training_step(recipe, False)}
-    taken = interleaved(steps, _STEPS, warm_up=2, block=4, budget_s=_BUDGET_S)
-    for name, samples in taken.items():
+    latencies = interleaved(steps, _STEPS, warm_up=2, block=4, budget_s=_BUDGET_S)
+    for name, samples in latencies.items():
         print(
             f"  {name:12s} {samples.percentile_ms(50):.0f} ms a step, "
             f"{samples.throughput_hz(recipe.fit.batch):.0f} pictures/s"
         )
-    ratio, low, high = percentile_ratio(taken["torch's own"].ns, taken["quick"].ns, 50, paired=True)
+    ratio, low, high = percentile_ratio(
+        latencies["torch's own"].ns, latencies["quick"].ns, 50, paired=True
+    )
     print(f"  quick is {ratio:.2f}x as fast ({low:.2f} to {high:.2f})")
     return 0
 

@@ -48,8 +48,8 @@ def test_their_function_takes_turns_with_ours(theirs: Path, fake_bundle: Path) -
         (":infer", InputError, "expected module:function"),
         ("no_such_module:infer", InputError, "cannot import no_such_module"),
         ("their_broken_engine:infer", InputError, "no_such_library"),
-        ("their_engine:limit", InputError, "found 3"),
-        ("their_engine:outfer", InputError, "found None"),
+        ("their_engine:limit", InputError, "got 3"),
+        ("their_engine:outfer", InputError, "got None"),
         ("their_engine:broken", EngineError, "no such kernel"),
     ],
 )

@@ -93,5 +93,5 @@ def test_without_trtexec_it_is_said_where_it_was_looked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(InputError, match="expected trtexec on the PATH or as /usr/src"):
+    with pytest.raises(InputError, match="expected trtexec on PATH or as /usr/src"):
         trtexec(DEFAULT_BUNDLE, variant("onnxruntime/fp32"), 1, "latency", 1.0)
