@@ -11,24 +11,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.backends.base import Options, Outputs, backend, targets
+from fer_edge.backends.base import Options, backend, targets
 from fer_edge.bundle import Bundle, Variant, open_bundle
 from fer_edge.errors import BundleError, EngineError, InputError, TargetError
+from fer_edge.inference import predict, warm_up
 from fer_edge.loaded import Loaded, Request, VariantChoice, load_best
-from fer_edge.preprocess import Box, Colour, Image, as_bgr, check_colour, crop, read_image, to_batch
-from fer_edge.results import Prediction, Times
+from fer_edge.preprocess import Box, Colour, Image, as_bgr, check_colour, crop, read_image
+from fer_edge.results import Prediction
 from fer_edge.shipped import DEFAULT_BUNDLE
-
-FLAT_BELOW = 4.0
-"""Standard deviation of the brightness (0..255) below which a crop shows no face: the camera is
-unlit, saturated or covered. FER2013's flattest real faces lie above 10."""
-
-_SUM_TOLERANCE = 0.02
-"""Largest distance of the sum of probabilities from 1. Half precision is off by 0.002."""
 
 ImageSource = Image | str | Path
 
@@ -144,7 +137,7 @@ class Predictor:
             face = self._image(image, colour)
             if box is not None:
                 face = crop(face, box, loaded.bundle.crop.margin)
-            return _predict(loaded, [face], start)[0]
+            return predict(loaded, [face], start)[0]
 
     def predict_batch(
         self, images: Iterable[ImageSource] | npt.NDArray[np.uint8], *, colour: Colour = "bgr"
@@ -178,7 +171,7 @@ class Predictor:
                 raise InputError(
                     f"expected a list of images or an array, got {type(images).__name__}"
                 ) from error
-            return _predict(loaded, faces, start) if faces else []
+            return predict(loaded, faces, start) if faces else []
 
     def predict_faces(
         self, image: ImageSource, boxes: Sequence[Box], *, colour: Colour = "bgr"
@@ -210,7 +203,7 @@ class Predictor:
                 raise InputError(
                     f"expected boxes (x, y, width, height), got {type(boxes).__name__}"
                 ) from error
-            return _predict(loaded, faces, start) if faces else []
+            return predict(loaded, faces, start) if faces else []
 
     def warm_up(self, batch_sizes: Sequence[int] = (1,)) -> None:
         """Run each batch size twice on random noise, so that no real face waits for compilation.
@@ -222,7 +215,7 @@ class Predictor:
             batch_sizes: Numbers of faces that calls will have.
         """
         with self._enter() as loaded:
-            _warm_up(loaded, batch_sizes)
+            warm_up(loaded, batch_sizes)
 
     def swap(self, bundle: str | Path) -> None:
         """Replace the running bundle by another one, without a pause.
@@ -243,7 +236,7 @@ class Predictor:
             check_same_labels(running.bundle, content)
         loaded = load_best(content, self._request)
         try:
-            _warm_up(loaded, (1, 2))
+            warm_up(loaded, (1, 2))
         except BaseException:
             loaded.retire()
             raise
@@ -343,79 +336,3 @@ def _closed() -> EngineError:
 def _usable(loaded: Loaded) -> bool:
     """Say whether the engine can run in this process, which may have been forked."""
     return loaded.pid == os.getpid() or backend(loaded.variant.target).FACTS.survives_fork
-
-
-def _warm_up(loaded: Loaded, batch_sizes: Sequence[int]) -> None:
-    size = loaded.bundle.crop.size_px
-    for count in batch_sizes:
-        noise = np.random.default_rng(0).integers(0, 256, (count, size, size, 3), np.uint8)
-        for _ in range(2):
-            _checked(loaded, noise)
-
-
-def _checked(loaded: Loaded, batch: npt.NDArray[np.uint8]) -> Outputs:
-    """Run a batch and check what the engine returns. Raises EngineError."""
-    probabilities, embeddings = loaded.session.run(batch)
-    expected = (len(batch), len(loaded.bundle.labels)), (len(batch), loaded.bundle.embedding_dim)
-    for name, output, shape in zip(
-        ("probabilities", "embeddings"), (probabilities, embeddings), expected, strict=True
-    ):
-        if output.shape != shape or output.dtype != np.float32:
-            raise EngineError(
-                f"expected {name} float32 of shape {shape}, {loaded.variant.name} returned "
-                f"{output.dtype} of shape {output.shape}. Convert the checkpoint anew"
-            )
-        if not np.isfinite(output).all():
-            raise EngineError(
-                f"{loaded.variant.name} returned {name} that are not numbers. "
-                "Take another variant: Predictor(exclude=[...])"
-            )
-    if probabilities.min() < -1e-3 or np.abs(probabilities.sum(1) - 1).max() > _SUM_TOLERANCE:
-        raise EngineError(
-            f"{loaded.variant.name} returned probabilities that do not add up to 1. "
-            "Take another variant: Predictor(exclude=[...])"
-        )
-    return probabilities, embeddings
-
-
-def _predict(loaded: Loaded, faces: list[Image], start_ns: int) -> list[Prediction]:
-    bundle = loaded.bundle
-    batch = to_batch(faces, bundle.crop)
-    prepared = time.perf_counter_ns()
-    probabilities, embeddings = _checked(loaded, batch)
-    inferred = time.perf_counter_ns()
-    tops = probabilities.argmax(1).tolist()
-    rows = probabilities.tolist()
-    reasons = [
-        _abstain(bundle, face, row[top]) for face, row, top in zip(batch, rows, tops, strict=True)
-    ]
-    times = Times(
-        (prepared - start_ns) / 1e6,
-        (inferred - prepared) / 1e6,
-        (time.perf_counter_ns() - inferred) / 1e6,
-    )
-    return [
-        Prediction(
-            label=bundle.labels[top],
-            confidence=row[top],
-            probabilities=dict(zip(bundle.labels, row, strict=True)),
-            embedding=embedding,
-            uncertain=reason is not None,
-            reason=reason,
-            times=times,
-        )
-        for top, row, embedding, reason in zip(tops, rows, embeddings, reasons, strict=True)
-    ]
-
-
-def _abstain(bundle: Bundle, face: npt.NDArray[np.uint8], confidence: float) -> str | None:
-    """Return why an answer must not be acted on, or None."""
-    # Every 4th row is enough to detect a flat crop; this is on the latency path.
-    if max(cv2.meanStdDev(face[::4])[1].ravel().tolist()) < FLAT_BELOW:
-        return "no contrast: the picture is dark, saturated or covered"
-    # 1e-6 allows for float32 rounding: the face that defined the threshold must pass it.
-    if confidence < bundle.abstain_below - 1e-6:
-        return (
-            f"the model is unsure: confidence {confidence:.2f} is below {bundle.abstain_below:.2f}"
-        )
-    return None

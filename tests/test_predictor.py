@@ -23,8 +23,9 @@ from fer_edge.backends.base import Options, backend, targets
 from fer_edge.backends.fake import write_fake_bundle
 from fer_edge.bundle import Bundle, Variant, listed, open_bundle, write_bundle
 from fer_edge.errors import BundleError, EngineError, InputError, TargetError
+from fer_edge.inference import FLAT_BELOW
 from fer_edge.labels import EMOTIONS
-from fer_edge.predictor import FLAT_BELOW, ImageSource, Predictor
+from fer_edge.predictor import ImageSource, Predictor
 from fer_edge.preprocess import CropRule, Image
 from fer_edge.results import Prediction
 

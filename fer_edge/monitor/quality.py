@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from fer_edge.monitor.settings import QualityLimits
 from fer_edge.monitor.state import Cause
-from fer_edge.predictor import FLAT_BELOW
+from fer_edge.inference import FLAT_BELOW
 from fer_edge.preprocess import Box, Image, resize_into
 
 QualityIssue = tuple[Cause, str]

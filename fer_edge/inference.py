@@ -1,0 +1,111 @@
+"""One call of a loaded variant: preprocess, run, check, abstain."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from fer_edge.backends.base import Outputs
+from fer_edge.bundle import Bundle
+from fer_edge.errors import EngineError
+from fer_edge.loaded import Loaded
+from fer_edge.preprocess import Image, to_batch
+from fer_edge.results import Prediction, Times
+
+FLAT_BELOW = 4.0
+"""Standard deviation of the brightness (0..255) below which a crop shows no face: the camera is
+unlit, saturated or covered. FER2013's flattest real faces lie above 10."""
+
+_SUM_TOLERANCE = 0.02
+"""Largest distance of the sum of probabilities from 1. Half precision is off by 0.002."""
+
+
+def warm_up(loaded: Loaded, batch_sizes: Sequence[int]) -> None:
+    """Run each batch size twice on random noise. Raises EngineError."""
+    size = loaded.bundle.crop.size_px
+    for count in batch_sizes:
+        noise = np.random.default_rng(0).integers(0, 256, (count, size, size, 3), np.uint8)
+        for _ in range(2):
+            run_checked(loaded, noise)
+
+
+def run_checked(loaded: Loaded, batch: npt.NDArray[np.uint8]) -> Outputs:
+    """Run a batch and check what the engine returns. Raises EngineError."""
+    probabilities, embeddings = loaded.session.run(batch)
+    expected = (len(batch), len(loaded.bundle.labels)), (len(batch), loaded.bundle.embedding_dim)
+    for name, output, shape in zip(
+        ("probabilities", "embeddings"), (probabilities, embeddings), expected, strict=True
+    ):
+        if output.shape != shape or output.dtype != np.float32:
+            raise EngineError(
+                f"expected {name} float32 of shape {shape}, {loaded.variant.name} returned "
+                f"{output.dtype} of shape {output.shape}. Convert the checkpoint anew"
+            )
+        if not np.isfinite(output).all():
+            raise EngineError(
+                f"{loaded.variant.name} returned {name} that are not numbers. "
+                "Take another variant: Predictor(exclude=[...])"
+            )
+    if probabilities.min() < -1e-3 or np.abs(probabilities.sum(1) - 1).max() > _SUM_TOLERANCE:
+        raise EngineError(
+            f"{loaded.variant.name} returned probabilities that do not add up to 1. "
+            "Take another variant: Predictor(exclude=[...])"
+        )
+    return probabilities, embeddings
+
+
+def predict(loaded: Loaded, faces: list[Image], start_ns: int) -> list[Prediction]:
+    """Recognise the expressions of checked BGR faces.
+
+    Args:
+        loaded: The variant that runs.
+        faces: uint8 ``[H, W, 3]`` BGR each.
+        start_ns: Time of perf_counter_ns at which the call began.
+
+    Raises:
+        EngineError: The engine fails, or returns what are no probabilities.
+    """
+    bundle = loaded.bundle
+    batch = to_batch(faces, bundle.crop)
+    prepared = time.perf_counter_ns()
+    probabilities, embeddings = run_checked(loaded, batch)
+    inferred = time.perf_counter_ns()
+    tops = probabilities.argmax(1).tolist()
+    rows = probabilities.tolist()
+    reasons = [
+        _abstain(bundle, face, row[top]) for face, row, top in zip(batch, rows, tops, strict=True)
+    ]
+    times = Times(
+        (prepared - start_ns) / 1e6,
+        (inferred - prepared) / 1e6,
+        (time.perf_counter_ns() - inferred) / 1e6,
+    )
+    return [
+        Prediction(
+            label=bundle.labels[top],
+            confidence=row[top],
+            probabilities=dict(zip(bundle.labels, row, strict=True)),
+            embedding=embedding,
+            uncertain=reason is not None,
+            reason=reason,
+            times=times,
+        )
+        for top, row, embedding, reason in zip(tops, rows, embeddings, reasons, strict=True)
+    ]
+
+
+def _abstain(bundle: Bundle, face: npt.NDArray[np.uint8], confidence: float) -> str | None:
+    """Return why an answer must not be acted on, or None."""
+    # Every 4th row is enough to detect a flat crop; this is on the latency path.
+    if max(cv2.meanStdDev(face[::4])[1].ravel().tolist()) < FLAT_BELOW:
+        return "no contrast: the picture is dark, saturated or covered"
+    # 1e-6 allows for float32 rounding: the face that defined the threshold must pass it.
+    if confidence < bundle.abstain_below - 1e-6:
+        return (
+            f"the model is unsure: confidence {confidence:.2f} is below {bundle.abstain_below:.2f}"
+        )
+    return None
