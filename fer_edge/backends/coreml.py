@@ -1,7 +1,7 @@
-"""Core ML, on Apple's chips: CPU, GPU and Neural Engine.
+"""Core ML on Apple's CPU, GPU and Neural Engine.
 
-The package takes one picture at a time; a batch goes to Core ML as one request of many pictures,
-which it pipelines. Not run on a Mac yet: tested against a recording in coremltools' place.
+The package takes one picture. A batch is one request with many pictures, which Core ML pipelines.
+Not run on a Mac yet: tested with a replacement of coremltools.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ FACTS = TargetFacts(
 )
 
 PICTURE, LABEL, PROBABILITIES, EMBEDDING = "face", "expression", "probabilities", "embedding"
-"""The package's input and outputs."""
+"""Names of the package's input and outputs."""
 
 _UNITS = {"all": "ALL", "ane": "CPU_AND_NE", "gpu": "CPU_AND_GPU", "cpu": "CPU_ONLY"}
 
-# Where each file of a variant lies in the package.
+# Path of each file in the package, by its name in the bundle.
 _PLACES = {
     "manifest.json": "Manifest.json",
     "model.mlmodel": "Data/com.apple.CoreML/model.mlmodel",
@@ -48,10 +48,10 @@ _PLACES = {
 
 @functools.cache
 def coremltools() -> Any:
-    """The library, imported without a word. Raises MissingDependencyError.
+    """Import coremltools without its warnings. Raises MissingDependencyError.
 
-    It warns that it was not tested with this torch or scikit-learn, and, off a Mac, that Core ML is
-    absent; neither matters to what is done with it here.
+    It warns of untested releases of torch and scikit-learn, and off a Mac of a missing Core ML.
+    Neither affects conversion or loading.
     """
     if importlib.util.find_spec("coremltools") is None:
         raise MissingDependencyError("coremltools", "coreml")
@@ -80,10 +80,10 @@ def load(variant: Variant, files: Mapping[str, bytes], options: Options) -> Core
 
 
 class CoreMlSession:
-    """Calls take turns: Core ML wants one thread at a time in a model.
+    """Session of Core ML; calls take turns, because a model admits one thread at a time.
 
-    Core ML compiles from disk: the compiled model is kept in options.cache_dir, or lies in a
-    temporary folder until close.
+    Core ML compiles from disk. The compiled model is in ``options.cache_dir``, or in a temporary
+    folder until ``close``.
     """
 
     def __init__(self, entry: str, files: Mapping[str, bytes], options: Options) -> None:
@@ -101,30 +101,30 @@ class CoreMlSession:
             raise EngineError(f"Core ML cannot load this package: {error}") from error
 
     def _compiled(self, ct: Any, files: Mapping[str, bytes], cache_dir: Path | None) -> Path:
-        """The compiled model's folder; compiled now unless the cache has it."""
+        """Return the folder of the compiled model; compile it unless the cache has it."""
         folder = Path(self._temporary.name)
         if cache_dir is None:
             return _compile(ct, files, folder)
-        # What Core ML compiles is good for the system that compiled it.
+        # A compiled model is valid for the macOS release that compiled it.
         digest = hashlib.sha256(platform.mac_ver()[0].encode())
         for name in sorted(files):
             digest.update(hashlib.sha256(files[name]).digest())
-        kept = cache_dir / f"coreml-{digest.hexdigest()[:16]}.mlmodelc"
-        if not kept.exists():
+        cached = cache_dir / f"coreml-{digest.hexdigest()[:16]}.mlmodelc"
+        if not cached.exists():
             cache_dir.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=cache_dir, suffix=".tmp") as beside:
                 compiled = _compile(ct, files, Path(beside))
                 try:
-                    compiled.rename(kept)
+                    compiled.rename(cached)
                 except OSError:  # another process was faster
-                    if not kept.exists():
+                    if not cached.exists():
                         raise
-        return kept
+        return cached
 
     def run(self, batch: Batch) -> Outputs:
         from PIL import Image
 
-        # Pillow knows RGB only; Core ML puts the planes into the order that the package asks for.
+        # Pillow has RGB only; Core ML reorders the planes as the package requires.
         pictures = [
             {PICTURE: Image.fromarray(np.ascontiguousarray(face[..., ::-1]))} for face in batch
         ]
@@ -135,7 +135,7 @@ class CoreMlSession:
                 answers = self._model.predict(pictures)
                 probabilities = [[a[PROBABILITIES][name] for name in self._labels] for a in answers]
                 embedding = [np.asarray(a[EMBEDDING], np.float32).reshape(-1) for a in answers]
-            except Exception as error:  # as above
+            except Exception as error:  # the same classes
                 raise EngineError(f"Core ML failed on a batch {batch.shape}: {error}") from error
         return np.array(probabilities, np.float32), np.stack(embedding)
 
@@ -146,7 +146,7 @@ class CoreMlSession:
 
 
 def _compile(ct: Any, files: Mapping[str, bytes], folder: Path) -> Path:
-    """Lay the package out as Core ML knows it, in ``folder``, and compile it there."""
+    """Write the package into ``folder``, compile it there, and return the compiled folder."""
     package = folder / "model.mlpackage"
     for path, data in files.items():
         place = package / _PLACES[path.rpartition("/")[2]]

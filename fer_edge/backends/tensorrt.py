@@ -1,8 +1,8 @@
-"""TensorRT, on NVIDIA GPUs: an engine from the bundle, or one that was compiled on this device.
+"""TensorRT on NVIDIA GPUs: engines from the bundle or compiled on this device.
 
-A variant holds a strongly typed ONNX and an engine for each GPU that it was compiled for ahead of
-time. Where none fits (another GPU, another release of the library), the ONNX is compiled here:
-by ``fer-edge build``, or as it is first loaded if a ``cache_dir`` is given.
+A variant has a strongly typed ONNX graph, and an engine for each GPU that it was compiled for ahead
+of time. If no engine fits (another GPU, another release of the library), ``fer-edge build``
+compiles the graph on the device. With a ``cache_dir``, the first load compiles it.
 """
 
 from __future__ import annotations
@@ -37,13 +37,22 @@ FACTS = TargetFacts(
 )
 
 MAX_CALLERS = 4
-"""Callers that are served at once; each has a context and buffers of its own on the GPU."""
+"""Largest number of concurrent calls; each has its own context and buffers on the GPU."""
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """How a variant gets its engine: ``engine`` is its path in the bundle, ``cached`` the folder
-    outside it where it is or will be; ``why`` the bundle's own engine will not do."""
+    """Source of a variant's engine on this machine.
+
+    Attributes:
+        trt: The TensorRT module.
+        gpu: The GPU.
+        profile: Batch sizes.
+        about: Facts that a cached engine depends on.
+        engine: Path of the engine in the bundle; None if no engine fits.
+        cached: Folder of the engine in the cache, which may not exist yet.
+        why: Why no engine of the bundle fits.
+    """
 
     trt: Any
     gpu: cuda.Gpu
@@ -61,8 +70,8 @@ def preflight(variant: Variant, options: Options) -> str | None:
         return str(error)
     if plan.engine is None and not cache.holds(plan.cached) and options.cache_dir is None:
         return (
-            f"{plan.why}. Run: fer-edge build BUNDLE; or give cache_dir, and the first load "
-            "compiles it here"
+            f"{plan.why}. Run: fer-edge build BUNDLE, or pass cache_dir, so that the first load "
+            "compiles it"
         )
     return None
 
@@ -86,15 +95,26 @@ def build(
     workspace_mib: int | None = None,
     step: Step | None = None,
 ) -> Path | None:
-    """Compile a variant for the GPU of this device into the cache; gives the folder it is in.
+    """Compile a variant for the GPU of this device into the cache.
 
-    files: the verified bytes by path. None: the bundle's own engine fits, nothing is to be done.
-    Raises TargetError if this machine cannot compile it, EngineError if the compiler fails.
+    Args:
+        variant: The variant.
+        files: Its verified bytes by path.
+        options: Device and cache folder.
+        workspace_mib: Most GPU memory in MiB that one layer may use; None sets no limit.
+        step: Called with the compiler's progress.
+
+    Returns:
+        Folder of the engine; None if an engine of the bundle fits this GPU.
+
+    Raises:
+        TargetError: This machine cannot compile the variant.
+        EngineError: The compiler fails.
     """
     plan = _plan(variant, options)
     if plan.engine is not None:
         return None
-    with contextlib.suppress(EngineError):  # a damaged one is compiled again
+    with contextlib.suppress(EngineError):  # compile a damaged engine again
         cache.read(plan.cached)
         return plan.cached
     folder = plan.cached.parent
@@ -113,7 +133,7 @@ def build(
 
 
 def diagnose() -> tuple[bool, str]:
-    """Say which GPUs TensorRT compiles for on this machine, and whether it runs here."""
+    """Report the GPUs that TensorRT compiles for, and whether it runs on this machine."""
     trt = compiler.library()
     if trt is None:
         missing = MissingDependencyError("tensorrt", FACTS.extra or "tensorrt")
@@ -129,7 +149,7 @@ def diagnose() -> tuple[bool, str]:
 
 
 def _plan(variant: Variant, options: Options) -> _Plan:
-    """Compare the bundle with the machine. Raises TargetError with what does not fit."""
+    """Compare the bundle with the machine. Raises TargetError with the difference."""
     named = re.fullmatch(r"cuda(?::(\d{1,3}))?", options.device or "cuda")
     if named is None:
         raise TargetError(f"this backend runs on device 'cuda' or 'cuda:N', not {options.device!r}")
@@ -153,29 +173,31 @@ def _plan(variant: Variant, options: Options) -> _Plan:
 
 
 def _recorded(variant: Variant) -> tuple[Profile, Mapping[str, Mapping[str, Any]]]:
-    """Profile and engines as the bundle lists them, which may be anything."""
+    """Return profile and engines, which the manifest may state in any form."""
     try:
-        given = variant.needs["profile"]
-        profile = Profile(given["min"], given["opt"], given["max"])
+        sizes = variant.needs["profile"]
+        profile = Profile(sizes["min"], sizes["opt"], sizes["max"])
         engines = variant.needs["engines"]
         listed = {file.path for file in variant.files}
         if any(engine["path"] not in listed for engine in engines.values()):
             raise KeyError("an engine that the bundle does not list")
     except (AttributeError, KeyError, TypeError, EngineError) as error:
-        malformed = f"the bundle's facts about {variant.name} are malformed: {error}"
-        raise TargetError(malformed) from error
+        raise TargetError(
+            f"the key needs of {variant.name} in bundle.json is malformed: {error}. "
+            "Convert the checkpoint again"
+        ) from error
     return profile, engines
 
 
 def _fitting(
     needs: Mapping[str, Any], engines: Mapping[str, Mapping[str, Any]], trt: Any, gpu: cuda.Gpu
 ) -> tuple[str | None, str]:
-    """The path of the engine for this machine; or None and why there is none."""
+    """Return the path of the engine for this machine, or None and the reason."""
     mine = f"this GPU ({gpu.name}) is {gpu.capability}"
     engine = engines.get(gpu.capability)
     if engine is None:
-        held = f"engines for {', '.join(sorted(engines))}" if engines else "no engine"
-        return None, f"the bundle holds {held} and {mine}"
+        compiled = f"engines for {', '.join(sorted(engines))}" if engines else "no engine"
+        return None, f"the bundle has {compiled} and {mine}"
     made = (needs.get("library"), needs.get("version"))
     here = (trt.__name__, trt.__version__)
     if made != here:
@@ -197,7 +219,7 @@ class _Slot(Protocol):
 
 
 def _slots(plan: _Plan, engine: bytes) -> Callable[[], _Slot]:
-    """Makes slots of an engine, whose bytes were just compared with their hash."""
+    """Return a function that makes slots of an engine with a verified hash."""
     trt = plan.trt
     log = compiler.recorder(trt)
     repair = (
@@ -219,15 +241,15 @@ def _slots(plan: _Plan, engine: bytes) -> Callable[[], _Slot]:
 
 
 class TensorRtSession:
-    """Callers take a slot each, up to MAX_CALLERS, and then wait for one to come back.
+    """Session with a slot for each call, up to MAX_CALLERS; further calls wait.
 
-    A batch larger than the profile's runs in parts of its largest size.
+    A batch larger than the profile's largest size runs in parts.
     """
 
     def __init__(self, make: Callable[[], _Slot], profile: Profile) -> None:
         self._make: Callable[[], _Slot] | None = make
         self._max = profile.max
-        self._idle: list[_Slot] = [make()]  # so that a GPU that is full is found out now
+        self._idle: list[_Slot] = [make()]  # a GPU without free memory fails now, not later
         self._made = 1
         self._change = threading.Condition()
 
@@ -239,20 +261,19 @@ class TensorRtSession:
                 for start in range(0, len(batch), self._max)
             ]
         finally:
-            self._give_back(slot)
+            self._release(slot)
         if len(parts) == 1:
             return parts[0]
         probabilities, embedding = zip(*parts, strict=True)
         return np.concatenate(probabilities), np.concatenate(embedding)
 
     def device_ms(self, batch: Batch) -> cuda.DeviceTimes:
-        """How long the copies and the network took on the GPU, of the profile's largest batch at
-        most."""
+        """Return the times of copies and network by the GPU's clock, of one batch at most."""
         slot = self._take()
         try:
             return slot.device_ms(batch[: self._max])
         finally:
-            self._give_back(slot)
+            self._release(slot)
 
     def _take(self) -> _Slot:
         with self._change:
@@ -266,7 +287,7 @@ class TensorRtSession:
             self._made += 1
             return slot
 
-    def _give_back(self, slot: _Slot) -> None:
+    def _release(self, slot: _Slot) -> None:
         with self._change:
             if self._make is not None:
                 self._idle.append(slot)
@@ -275,7 +296,7 @@ class TensorRtSession:
         slot.close()
 
     def close(self) -> None:
-        """Slots that are in use are freed as their callers give them back."""
+        """Free all slots; those in use are freed when their calls end."""
         with self._change:
             self._make = None
             idle, self._idle = self._idle, []
