@@ -1,7 +1,8 @@
-"""Engines that were compiled on this device, kept outside the bundle, which stays as it was signed.
+"""Cache of engines that were compiled on this device.
 
-An engine is native code: one is only ever loaded if its hash is the one that was written beside it,
-and from a folder that nobody else can write to.
+The cache is outside the bundle, so that a signed bundle stays unchanged. An engine is native code:
+it is loaded only if its hash matches the one beside it, and only from a folder that no other user
+can write to.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _ENGINE, _LOG, _FACTS = "model.engine", "builder.log", "engine.json"
 
 
 def default_folder() -> Path:
-    """Where ``fer-edge build`` writes and every Predictor looks."""
+    """Return the folder where ``fer-edge build`` writes and every Predictor looks."""
     try:
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     except RuntimeError:  # a service's user may have no home
@@ -33,7 +34,7 @@ def default_folder() -> Path:
 
 
 def facts(trt: Any, gpu: Gpu, onnx_sha256: str, profile: Profile) -> dict[str, Any]:
-    """All that an engine depends on; its folder is named by their hash."""
+    """Return the facts that an engine depends on; their hash names its folder."""
     return {
         "library": trt.__name__,
         "version": trt.__version__,
@@ -47,11 +48,13 @@ def facts(trt: Any, gpu: Gpu, onnx_sha256: str, profile: Profile) -> dict[str, A
 
 
 def place(folder: Path, about: dict[str, Any]) -> Path:
+    """Return the folder of the engine with these facts."""
     key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
     return folder / key[:32]
 
 
 def holds(entry: Path) -> bool:
+    """Report whether the cache has this entry."""
     try:
         return entry.is_dir()
     except OSError:
@@ -59,23 +62,23 @@ def holds(entry: Path) -> bool:
 
 
 def read(entry: Path) -> bytes:
-    """A cached engine, compared with its hash. Raises EngineError if it is not what was written."""
+    """Read an engine and compare it with its hash. Raises EngineError if it was changed."""
     again = "Run: fer-edge build BUNDLE"
     try:
         for path in (entry.parent, entry, entry / _ENGINE, entry / _FACTS):
-            _own(path)
-        wanted = json.loads((entry / _FACTS).read_text("utf-8"))["sha256"]
+            _check_owner(path)
+        sha256 = json.loads((entry / _FACTS).read_text("utf-8"))["sha256"]
         engine = (entry / _ENGINE).read_bytes()
     except (OSError, ValueError, KeyError, TypeError) as error:
         unusable = f"the engine cached at {entry} is not usable: {error}. {again}"
         raise EngineError(unusable) from error
-    if hashlib.sha256(engine).hexdigest() != wanted:
-        raise EngineError(f"the engine cached at {entry} was changed since. {again}")
+    if hashlib.sha256(engine).hexdigest() != sha256:
+        raise EngineError(f"the engine cached at {entry} was changed after it was written. {again}")
     return engine
 
 
 def write(entry: Path, compiled: Compiled, about: dict[str, Any]) -> None:
-    """Whole or not at all. Raises EngineError if the folder cannot be written."""
+    """Write an engine atomically. Raises EngineError if the folder cannot be written."""
 
     def fill(folder: Path) -> None:
         (folder / _ENGINE).write_bytes(compiled.engine)
@@ -85,23 +88,25 @@ def write(entry: Path, compiled: Compiled, about: dict[str, Any]) -> None:
 
     try:
         entry.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _own(entry.parent)
+        _check_owner(entry.parent)
         write_folder(entry, fill)
     except OSError as error:
-        raise EngineError(f"cannot write the engine cache {entry.parent}: {error}") from error
+        raise EngineError(
+            f"cannot write the engine cache {entry.parent}: {error}. Choose another with --cache-dir"
+        ) from error
 
 
 def read_timings(folder: Path, about: dict[str, Any]) -> bytes:
-    """The builder's timing cache of earlier builds on this GPU; empty where there is none."""
+    """Return the builder's timing cache of earlier builds on this GPU; empty if there is none."""
     try:
-        _own(folder)
+        _check_owner(folder)
         return _timings(folder, about).read_bytes()
     except OSError:
         return b""
 
 
 def write_timings(folder: Path, about: dict[str, Any], timings: bytes) -> None:
-    """Losing them costs the next build some time and nothing else, so nothing is raised."""
+    """Write the timing cache; errors are ignored, since the next build is only slower."""
     if timings:
         with contextlib.suppress(OSError):
             write_file(_timings(folder, about), timings)
@@ -112,10 +117,10 @@ def _timings(folder: Path, about: dict[str, Any]) -> Path:
     return folder / f"{place(folder, shared).name}.timings"
 
 
-def _own(path: Path) -> None:
-    """Raises PermissionError for a path that somebody else could have written."""
+def _check_owner(path: Path) -> None:
+    """Raise PermissionError for a path that another user could have written."""
     if os.name != "posix":
         return
-    found = path.stat()
-    if found.st_uid not in (0, os.getuid()) or found.st_mode & stat.S_IWOTH:
+    status = path.stat()
+    if status.st_uid not in (0, os.getuid()) or status.st_mode & stat.S_IWOTH:
         raise PermissionError(f"{path} can be written by other users")

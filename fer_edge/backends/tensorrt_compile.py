@@ -1,7 +1,7 @@
-"""TensorRT's compiler, on the workstation and on the device: one function for both.
+"""TensorRT's compiler, for the workstation and for the device.
 
-``tensorrt`` where it is installed, ``tensorrt_rtx`` otherwise. The second compiles for GPUs that
-are not there; the first for the one in the machine. Both know strongly typed networks only.
+``tensorrt`` is used if it is installed, else ``tensorrt_rtx``. ``tensorrt`` compiles for the GPU in
+the machine, ``tensorrt_rtx`` also for absent ones. Both compile strongly typed networks only.
 """
 
 from __future__ import annotations
@@ -17,12 +17,16 @@ from typing import Any
 from fer_edge.errors import EngineError
 from fer_edge.progress import Step
 
-"""What is being done, steps done, steps in all."""
-
 
 @dataclass(frozen=True)
 class Profile:
-    """Faces in a batch: the fewest, those that are tuned for, and the most."""
+    """Batch sizes of an engine.
+
+    Attributes:
+        min: Fewest faces.
+        opt: Faces that the engine is tuned for.
+        max: Most faces.
+    """
 
     min: int
     opt: int
@@ -37,12 +41,19 @@ class Profile:
 
     @property
     def fixed(self) -> bool:
+        """The engine has one batch size."""
         return self.min == self.max
 
 
 @dataclass(frozen=True)
 class Compiled:
-    """log: what the builder said. timings: its timing cache, where the library has one."""
+    """Compiled engine.
+
+    Attributes:
+        engine: The engine.
+        log: Messages of the builder.
+        timings: Timing cache of the builder; empty if the library has none.
+    """
 
     engine: bytes
     log: str
@@ -51,8 +62,10 @@ class Compiled:
 
 @functools.cache
 def library() -> Any | None:
-    """The TensorRT module of this machine, or None. ``tensorrt`` installs from the package index
-    without its libraries, and then fails as it is imported."""
+    """Return the TensorRT module of this machine, or None.
+
+    From the package index, ``tensorrt`` may install without its libraries; its import then fails.
+    """
     for name in ("tensorrt", "tensorrt_rtx"):
         try:
             return importlib.import_module(name)
@@ -62,8 +75,10 @@ def library() -> Any | None:
 
 
 def known_gpus(trt: Any) -> tuple[str, ...] | None:
-    """Compute capabilities (``sm_86``) that it can compile for without having one of them; None
-    where it only compiles for the GPU in the machine."""
+    """Return the compute capabilities (``sm_86``) that a library compiles for without the GPU.
+
+    None means that it compiles for the GPU in the machine only.
+    """
     capability = getattr(trt, "ComputeCapability", None)
     if capability is None:
         return None
@@ -72,7 +87,7 @@ def known_gpus(trt: Any) -> tuple[str, ...] | None:
 
 
 def system() -> dict[str, str]:
-    """What else an engine is bound to: ``os`` and ``arch``."""
+    """Return the ``os`` and ``arch`` that an engine is bound to."""
     return {"os": platform.system().lower(), "arch": platform.machine().lower()}
 
 
@@ -86,21 +101,32 @@ def compile_engine(
     timings: bytes = b"",
     step: Step | None = None,
 ) -> Compiled:
-    """Compile a strongly typed ONNX for a GPU (``sm_86``).
+    """Compile a strongly typed ONNX graph for a GPU.
 
-    workspace_mib: GPU memory that one layer may use meanwhile; None is all there is. timings: an
-    earlier build's, for a faster one on the same GPU; tensorrt_rtx has none.
-    Raises EngineError with the library's own first complaint.
+    Args:
+        trt: The TensorRT module.
+        model: ONNX graph.
+        profile: Batch sizes.
+        gpu: Compute capability, such as ``sm_86``.
+        workspace_mib: Most GPU memory in MiB that one layer may use; None sets no limit.
+        timings: Timing cache of an earlier build on the same GPU; tensorrt_rtx ignores it.
+        step: Called with the compiler's progress.
+
+    Returns:
+        The engine, its log and its timing cache.
+
+    Raises:
+        EngineError: The compiler fails; the message has the library's first error.
     """
     log = recorder(trt)
     builder = trt.Builder(log)
-    # TensorRT 10 has to be told; later ones know no other kind.
+    # TensorRT 10 needs the flag; later releases have no other kind of network.
     typed = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
     network = builder.create_network(typed)
     if not trt.OnnxParser(network, log).parse(model):
-        raise EngineError(f"{trt.__name__} does not take this graph: {log.complaint()}")
+        raise EngineError(f"{trt.__name__} refuses this graph: {log.complaint()}")
     config = builder.create_builder_config()
-    # Without this an fp32 product is done in TF32, with 10 bits of mantissa.
+    # With TF32, fp32 products would have 10 bits of mantissa.
     config.clear_flag(trt.BuilderFlag.TF32)
     if workspace_mib is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace_mib * 2**20)
@@ -109,7 +135,7 @@ def compile_engine(
         config.num_compute_capabilities = 1
         config.set_compute_capability(trt.ComputeCapability.__members__[f"SM{gpu[3:]}"], 0)
     else:
-        # In tensorrt_rtx a timing cache changes nothing but that it wants a GPU.
+        # In tensorrt_rtx a timing cache has no effect, and it requires a GPU.
         cache = config.create_timing_cache(timings)
         config.set_timing_cache(cache, ignore_mismatch=False)
     if step is not None:
@@ -134,8 +160,11 @@ def compile_engine(
 
 
 def recorder(trt: Any) -> Any:
-    """A TensorRT logger that prints nothing, keeps all but the chatter in ``lines``, and gives the
-    first error as ``complaint()``: the ones after it follow from it."""
+    """Return a TensorRT logger that prints nothing.
+
+    ``lines`` has all messages except verbose ones. ``complaint()`` returns the first error: later
+    ones are its consequences.
+    """
 
     class Recorder(trt.ILogger):  # type: ignore[misc, name-defined, unused-ignore]
         def __init__(self) -> None:
@@ -151,7 +180,7 @@ def recorder(trt: Any) -> Any:
                 self._first = message
 
         def complaint(self) -> str:
-            return self._first or "it gave no reason"
+            return self._first or "it stated no reason"
 
     return Recorder()
 
@@ -176,8 +205,10 @@ def _monitor(trt: Any, step: Step) -> Any:
 
 
 def why_invalid(trt: Any, log: Any, engine: bytes) -> str | None:
-    """What the library sees wrong with an engine from its header alone; None if nothing, or if it
-    (the full ``tensorrt``) has no such look."""
+    """Return why the header of an engine is invalid, or None.
+
+    ``tensorrt`` cannot check a header, so the result is None.
+    """
     runtime = trt.Runtime(log)
     if not hasattr(runtime, "get_engine_validity"):
         return None
@@ -198,6 +229,6 @@ _REASONS: Mapping[str, str] = {
     "OLD_CUDA_DRIVER": "the NVIDIA driver is too old for it: update the driver",
     "OLD_CUDA_RUNTIME": "the CUDA runtime is too old for it",
     "INSUFFICIENT_GPU_MEMORY": "the GPU has too little memory for it",
-    "MALFORMED_ENGINE": "it is no engine of this release of the library, or it is damaged",
+    "MALFORMED_ENGINE": "it is damaged, or no engine of this release of the library",
     "CUDA_ERROR": "the CUDA driver or runtime is not installed correctly",
 }

@@ -1,4 +1,4 @@
-"""The CUDA calls of the TensorRT backend: which GPU there is, and one caller's buffers on it."""
+"""CUDA calls of the TensorRT backend: the GPU, and the buffers of one call."""
 
 from __future__ import annotations
 
@@ -24,7 +24,14 @@ _DRIVER = Path("/proc/driver/nvidia/version")
 
 @dataclass(frozen=True)
 class Gpu:
-    """capability: ``sm_86``. driver: the newest CUDA that it runs, and on Linux its own number."""
+    """NVIDIA GPU of this machine.
+
+    Attributes:
+        index: CUDA's number of the device.
+        name: Product name.
+        capability: Compute capability, such as ``sm_86``.
+        driver: Newest CUDA that the driver runs, and on Linux the driver's number.
+    """
 
     index: int
     name: str
@@ -33,8 +40,15 @@ class Gpu:
 
 
 def gpu(index: int = 0) -> Gpu:
-    """The GPU in this machine. Raises TargetError, and MissingDependencyError without
-    cuda-python."""
+    """Return a GPU of this machine.
+
+    Args:
+        index: CUDA's number of the device.
+
+    Raises:
+        TargetError: There is no such GPU, or its driver fails.
+        MissingDependencyError: cuda-python is not installed.
+    """
     cuda = _cuda()
     error, count = cuda.cudaGetDeviceCount()
     if error != cuda.cudaError_t.cudaSuccess:
@@ -46,7 +60,7 @@ def gpu(index: int = 0) -> Gpu:
         properties = _checked(cuda.cudaGetDeviceProperties(index))
         driver = int(_checked(cuda.cudaDriverGetVersion()))
     except EngineError as failed:
-        raise TargetError(f"the NVIDIA GPU cannot be asked what it is: {failed}") from failed
+        raise TargetError(f"the NVIDIA GPU does not report its properties: {failed}") from failed
     return Gpu(
         index,
         properties.name.decode().rstrip("\0"),
@@ -56,12 +70,12 @@ def gpu(index: int = 0) -> Gpu:
 
 
 def _driver_number() -> list[str]:
-    """Engines may depend on more of a driver than the CUDA version that it offers."""
+    """Return the driver's number: engines may depend on more than its CUDA version."""
     try:
-        found = re.search(r"\b\d+\.\d+(\.\d+)?\b", _DRIVER.read_text("utf-8", "replace"))
+        number = re.search(r"\b\d+\.\d+(\.\d+)?\b", _DRIVER.read_text("utf-8", "replace"))
     except OSError:
         return []
-    return [found[0]] if found else []
+    return [number[0]] if number else []
 
 
 def _cuda() -> Any:
@@ -73,7 +87,7 @@ def _cuda() -> Any:
 
 
 def _checked(result: tuple[Any, ...]) -> Any:
-    """The value of a CUDA call. Raises EngineError with CUDA's own words."""
+    """Return the value of a CUDA call. Raises EngineError with CUDA's message."""
     error, *values = result
     cuda = _cuda()
     if error != cuda.cudaError_t.cudaSuccess:
@@ -83,7 +97,7 @@ def _checked(result: tuple[Any, ...]) -> Any:
 
 @dataclass(frozen=True)
 class _Buffer:
-    """One tensor: pinned host memory as an array over it, and as much on the device."""
+    """Memory of one tensor: a pinned array on the host, and as much on the device."""
 
     name: str
     host: npt.NDArray[Any]
@@ -96,7 +110,13 @@ class _Buffer:
 
 @dataclass(frozen=True)
 class DeviceTimes:
-    """What a batch took on the device, by its own clock."""
+    """Times of a batch by the clock of the GPU.
+
+    Attributes:
+        to_device_ms: Milliseconds of the copy to the GPU.
+        network_ms: Milliseconds of the network.
+        from_device_ms: Milliseconds of the copies back.
+    """
 
     to_device_ms: float
     network_ms: float
@@ -104,10 +124,10 @@ class DeviceTimes:
 
 
 class Slot:
-    """An execution context with its stream and buffers, for one caller at a time.
+    """Execution context with its stream and buffers, for one call at a time.
 
-    Everything is allocated here, for the largest batch; with a fixed batch the copies and the
-    network are captured once and then launched as one CUDA graph. Raises EngineError.
+    The constructor allocates everything for the largest batch, and raises EngineError if it cannot.
+    For a fixed batch size, copies and network are captured once and launched as one CUDA graph.
     """
 
     def __init__(self, trt: Any, engine: Any, profile: Profile, device: int) -> None:
@@ -150,8 +170,10 @@ class Slot:
         return _Buffer(name, host, pinned, device)
 
     def run(self, batch: Batch) -> Outputs:
-        """probabilities and embedding of at most ``profile.max`` faces; below ``profile.min`` the
-        rest of the batch is what was there before, and is not given back."""
+        """Run a batch of at most ``profile.max`` faces.
+
+        A batch below ``profile.min`` is filled up with old faces, whose outputs are dropped.
+        """
         count = len(batch)
         _checked(self._cuda.cudaSetDevice(self._device))
         self._by_name["images"].host[:count] = batch
@@ -166,7 +188,7 @@ class Slot:
         )
 
     def device_ms(self, batch: Batch) -> DeviceTimes:
-        """One run as ``run`` does it, timed by events on the stream, and never as a CUDA graph."""
+        """Time one run with events on the stream, without the CUDA graph."""
         count = len(batch)
         _checked(self._cuda.cudaSetDevice(self._device))
         self._by_name["images"].host[:count] = batch
@@ -190,8 +212,11 @@ class Slot:
                 self._cuda.cudaEventDestroy(event)
 
     def _enqueue(self, count: int, mark: Callable[[], None] = lambda: None) -> None:
-        """mark: called before the faces go to the device, before the network, after it, and when
-        its answers are back."""
+        """Enqueue copies and network.
+
+        ``mark`` is called before the copy to the device, before the network, after the network, and
+        after the copies back.
+        """
         kinds = self._cuda.cudaMemcpyKind
         images = self._by_name["images"]
         self._context.set_input_shape("images", (count, *images.host.shape[1:]))
@@ -223,8 +248,10 @@ class Slot:
         mark()
 
     def _capture(self) -> None:
-        """Record one run of the fixed batch as a graph. The first run is not recorded: engines
-        allocate and specialise in it."""
+        """Record a run of the fixed batch as a CUDA graph.
+
+        A run before it is not recorded: engines allocate and specialise in their first run.
+        """
         self._enqueue(self._profile.max)
         _checked(self._cuda.cudaStreamSynchronize(self._stream))
         capturable = getattr(self._context, "is_stream_capturable", None)
@@ -243,7 +270,7 @@ class Slot:
             self._cuda.cudaGraphDestroy(recorded)
 
     def close(self) -> None:
-        """Give all of it back. Errors are not looked at: there is nothing left to do about them."""
+        """Free everything; errors are ignored, since nothing can be done about them."""
         with contextlib.suppress(EngineError):
             _checked(self._cuda.cudaSetDevice(self._device))
         if self._stream is not None:
