@@ -1,33 +1,57 @@
-"""Whether the answers can be relied on, part by part."""
+"""Health of the monitor, part by part."""
 
 from __future__ import annotations
+
+import logging
 
 from fer_edge.monitor.state import Health, Status
 
 _WORST_FIRST: tuple[Status, ...] = ("lost", "degraded")
+_QUIET_PARTS = {"deadline"}
+"""Parts that log at INFO: a slow machine misses deadlines again and again."""
 
 
 class HealthMonitor:
-    """Holds one finding for each part (camera, picture, size, rate, detector, model, deadline)."""
+    """Current fault of each part of the monitor.
 
-    def __init__(self) -> None:
-        self._findings: dict[str, tuple[Status, str]] = {}
+    The parts are camera, picture, size, rate, detector, model and deadline.
 
-    def report(self, part: str, status: Status, reason: str) -> None:
-        self._findings[part] = status, reason
+    Args:
+        log: Gets one WARNING when a fault begins and one when it ends. None logs nothing.
+    """
 
-    def clear(self, *parts: str) -> None:
-        for part in parts:
-            self._findings.pop(part, None)
+    def __init__(self, log: logging.Logger | None = None) -> None:
+        self._log = log
+        self._faults: dict[str, tuple[Status, str]] = {}
+        self._logged: dict[str, tuple[Status, str]] = {}
+
+    def report(self, part: str, status: Status, reason: str, kind: str = "") -> None:
+        """Set the fault of a part, in place of an earlier one.
+
+        Args:
+            part: Name of the part.
+            status: "degraded" or "lost".
+            reason: Sentence for people. It may change while the fault lasts.
+            kind: Distinguishes faults of one part: a new kind is logged as a new fault.
+        """
+        self._faults[part] = status, reason
+        if self._log is not None and self._logged.get(part) != (status, kind):
+            self._logged[part] = status, kind
+            self._log.log(_level(part), "%s %s: %s", part, status, reason)
+
+    def clear(self, part: str) -> None:
+        """Remove the fault of a part, if it has one."""
+        self._faults.pop(part, None)
+        if self._logged.pop(part, None) is not None and self._log is not None:
+            self._log.log(_level(part), "%s ok again", part)
 
     def state(self) -> Health:
-        """The worst status, and all reasons, the worst first."""
-        reasons = [
-            (status, reason)
-            for status in _WORST_FIRST
-            for found, reason in self._findings.values()
-            if found == status
-        ]
-        return (
-            Health(reasons[0][0], tuple(reason for _, reason in reasons)) if reasons else Health()
-        )
+        """Return the worst status and all reasons, the worst first."""
+        faults = sorted(self._faults.values(), key=lambda fault: _WORST_FIRST.index(fault[0]))
+        if not faults:
+            return Health()
+        return Health(faults[0][0], tuple(reason for _, reason in faults))
+
+
+def _level(part: str) -> int:
+    return logging.INFO if part in _QUIET_PARTS else logging.WARNING
