@@ -1,4 +1,4 @@
-"""Is this frame a picture of now? Frozen, black, foreign size, wrong rate."""
+"""Frame checks: no picture, frozen, black, wrong size, wrong rate."""
 
 from __future__ import annotations
 
@@ -14,13 +14,20 @@ from fer_edge.monitor.settings import Settings
 from fer_edge.preprocess import Image, as_bgr
 
 _STEP_PX = 8
-"""Frames are compared and judged on every 8th pixel of every 8th line."""
+"""Step in pixels of the sample that is checked: every 8th pixel of every 8th line."""
 _RATE_S = 2.0
+"""Seconds over which the frame rate is measured."""
 _RATE_FACTOR = 1.5
+"""Largest factor between the measured and the expected rate."""
 
 
-class FrameGuard:
-    """Writes what is wrong with the frames into a HealthMonitor."""
+class FrameChecks:
+    """Checks each frame and reports its faults.
+
+    Args:
+        settings: Expected size and rate; limits of a frozen and of a black frame.
+        health: Gets the faults as the parts "picture", "size" and "rate".
+    """
 
     def __init__(self, settings: Settings, health: HealthMonitor) -> None:
         self._settings = settings
@@ -30,33 +37,40 @@ class FrameGuard:
         self._changed_s = 0.0
         self._arrivals: deque[float] = deque()
 
-    def check(self, image: object, arrived_s: float) -> Image | None:
-        """The frame as uint8 BGR, or None if no answer can be had from it."""
+    def check(self, image: object, time_s: float) -> Image | None:
+        """Check one frame.
+
+        Args:
+            image: The frame as it came from the source, of any type.
+            time_s: Stream time of the frame, in seconds.
+
+        Returns:
+            The frame as uint8 ``[H, W, 3]`` BGR, or None if it shows nothing of the present.
+        """
         try:
             picture = as_bgr(image) if getattr(image, "ndim", 0) != 2 else as_bgr(image, "grey")
         except InputError as error:
-            self._health.report(
-                "picture", "lost", f"the source gave something else than a frame: {error}"
-            )
+            self._health.report("picture", "lost", f"the source gave no frame: {error}", "no frame")
             return None
-        self._check_rate(arrived_s)
+        self._check_rate(time_s)
         self._check_size(picture)
         sample = np.ascontiguousarray(picture[::_STEP_PX, ::_STEP_PX])
         if self._last is None or not np.array_equal(sample, self._last):
-            self._last, self._changed_s = sample, arrived_s
-        still_s = arrived_s - self._changed_s
+            self._last, self._changed_s = sample, time_s
+        still_s = time_s - self._changed_s
         if self._settings.frozen_s is not None and still_s >= self._settings.frozen_s:
-            reason = f"the camera is frozen: the same picture for {still_s:.1f} s"
+            kind, reason = "frozen", f"the camera is frozen: the same picture for {still_s:.1f} s"
         elif max(cv2.meanStdDev(sample)[1].ravel().tolist()) < self._settings.black_below:
-            reason = f"the picture shows nothing: brightness {sample.mean():.0f} of 255 all over"
+            brightness = f"brightness {sample.mean():.0f} of 255 all over"
+            kind, reason = "black", f"the picture shows nothing: {brightness}"
         else:
             self._health.clear("picture")
             return picture
-        self._health.report("picture", "lost", reason)
+        self._health.report("picture", "lost", reason, kind)
         return None
 
     def restart(self) -> None:
-        """The source was opened anew: what it gave before says nothing about it now."""
+        """Forget earlier frames, because the source was opened again."""
         self._last = None
         self._arrivals.clear()
 
@@ -73,20 +87,22 @@ class FrameGuard:
             f"frames are {size[0]}x{size[1]}, expected {self._size[0]}x{self._size[1]}",
         )
 
-    def _check_rate(self, arrived_s: float) -> None:
-        wanted = self._settings.expected_hz
-        if wanted is None:
+    def _check_rate(self, time_s: float) -> None:
+        expected_hz = self._settings.expected_hz
+        if expected_hz is None:
             return
-        self._arrivals.append(arrived_s)
-        while self._arrivals[0] < arrived_s - _RATE_S:
+        self._arrivals.append(time_s)
+        while self._arrivals[0] < time_s - _RATE_S:
             self._arrivals.popleft()
-        watched_s = arrived_s - self._arrivals[0]
+        watched_s = time_s - self._arrivals[0]
         if watched_s < _RATE_S / 2:
             return
-        rate = (len(self._arrivals) - 1) / watched_s
-        if wanted / _RATE_FACTOR <= rate <= wanted * _RATE_FACTOR:
+        rate_hz = (len(self._arrivals) - 1) / watched_s
+        if expected_hz / _RATE_FACTOR <= rate_hz <= expected_hz * _RATE_FACTOR:
             self._health.clear("rate")
         else:
             self._health.report(
-                "rate", "degraded", f"frames come at {rate:.1f} Hz, expected {wanted:.1f} Hz"
+                "rate",
+                "degraded",
+                f"frames come at {rate_hz:.1f} Hz, expected {expected_hz:.1f} Hz",
             )
