@@ -70,7 +70,8 @@ def benchmark_app(
 def trtexec(bundle: Path, variant: Variant, batch: int, hint: str, duration_s: float) -> Reported:
     """Run TensorRT's ``trtexec`` with a fixed batch of the typed graph.
 
-    It compiles the graph first, and keeps two batches in flight for either hint. TensorRT 10 counts transfers, 11 does not.
+    It compiles the graph first, and keeps two batches in flight for either hint. TensorRT 10 counts
+    transfers, 11 does not.
 
     Raises:
         InputError: The tool is not installed.
