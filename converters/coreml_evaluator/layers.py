@@ -1,4 +1,4 @@
-"""The layers of an ML Program in torch, for coreml_operations: convolutions, pools, norms, sums."""
+"""Layers of an ML Program in torch: convolutions, poolings, norms, reductions."""
 
 from __future__ import annotations
 
@@ -11,29 +11,30 @@ from torch.nn import functional as F
 
 
 def ints(values: Tensor) -> list[int]:
+    """Return a tensor of integers as a flat list."""
     return [int(v) for v in values.reshape(-1).tolist()]
 
 
 def _paddings(
     pad_type: str, pad: Tensor | None, size: Sequence[int], reach: Sequence[int], step: list[int]
 ) -> list[int]:
-    """Before and after each spatial dimension, as MIL orders them."""
+    """Compute the paddings before and after each spatial dimension, in MIL's order."""
     if pad_type == "valid":
         return [0] * (2 * len(size))
     if pad_type == "custom":
         return ints(pad) if pad is not None else [0] * (2 * len(size))
     if pad_type not in ("same", "same_lower"):
         raise ValueError(f"unknown pad_type {pad_type!r}")
-    found = []
+    paddings = []
     for length, span, stride in zip(size, reach, step, strict=True):
         total = max((math.ceil(length / stride) - 1) * stride + span - length, 0)
         small, large = total // 2, total - total // 2
-        found += [large, small] if pad_type == "same_lower" else [small, large]
-    return found
+        paddings += [large, small] if pad_type == "same_lower" else [small, large]
+    return paddings
 
 
 def for_torch(pad: list[int]) -> list[int]:
-    """torch pads from the last dimension to the first."""
+    """Reorder paddings for torch, which pads from the last dimension to the first."""
     pairs = [pad[i : i + 2] for i in range(0, len(pad), 2)]
     return [amount for pair in reversed(pairs) for amount in pair]
 
@@ -49,7 +50,7 @@ def conv(
     groups: Tensor | int = 1,
 ) -> Tensor:
     if x.ndim != 4:
-        raise ValueError(f"only 2-D convolutions are known, the input has {x.ndim} dimensions")
+        raise ValueError(f"expected a 2-D convolution, the input has {x.ndim} dimensions")
     step = [1, 1] if strides is None else ints(strides)
     spread = [1, 1] if dilations is None else ints(dilations)
     reach = [(k - 1) * d + 1 for k, d in zip(weight.shape[2:], spread, strict=True)]
@@ -60,16 +61,16 @@ def conv(
 def _window(
     x: Tensor, kernel_sizes: Tensor, strides: Tensor | None, pad_type: str, pad: Tensor | None
 ) -> tuple[list[int], list[int], list[int]]:
-    """Size, step and paddings of a pooling."""
+    """Return size, step and paddings of a pooling."""
     if x.ndim != 4:
-        raise ValueError(f"only 2-D pooling is known, the input has {x.ndim} dimensions")
+        raise ValueError(f"expected a 2-D pooling, the input has {x.ndim} dimensions")
     size = ints(kernel_sizes)
     step = [1, 1] if strides is None else ints(strides)
     return size, step, _paddings(pad_type, pad, x.shape[2:], size, step)
 
 
 def _symmetric(pad: list[int]) -> list[int]:
-    """MIL allows no other paddings with ceil_mode, which is torch's."""
+    """Check for symmetric paddings, the only ones that MIL allows with ceil_mode."""
     if pad[0::2] != pad[1::2]:
         raise ValueError(f"expected symmetric paddings with ceil_mode, got {pad}")
     return pad[0::2]

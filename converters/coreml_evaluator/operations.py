@@ -1,7 +1,7 @@
-"""What each operation of an ML Program computes, in torch: the table the evaluator works from.
+"""Operations of an ML Program in torch: the evaluator's table.
 
 Names, parameters and defaults are those of Core ML's MIL (iOS 15 to 17 sets). A parameter that is
-not listed is refused like an unknown operation. Floats come as float32; the evaluator rounds.
+not listed is refused like an unknown operation. Floats arrive as float32; the evaluator rounds.
 """
 
 from __future__ import annotations
@@ -43,14 +43,13 @@ def _slice_by_index(
 
     steps = [1] * x.ndim if stride is None else ints(stride)
     cut: list[Any] = []
-    for first, last, step, whole, to_end, squeezed in zip(
-        ints(begin), ints(end), steps, flags(begin_mask), flags(end_mask), flags(squeeze_mask),
-        strict=True,
-    ):  # fmt: skip
+    masks = zip(flags(begin_mask), flags(end_mask), flags(squeeze_mask), strict=True)
+    ranges = zip(ints(begin), ints(end), steps, strict=True)
+    for (first, last, step), (from_start, to_end, squeezed) in zip(ranges, masks, strict=True):
         if squeezed:
             cut.append(first)
         else:
-            cut.append(slice(None if whole else first, None if to_end else last, step))
+            cut.append(slice(None if from_start else first, None if to_end else last, step))
     return x[tuple(cut)]
 
 
@@ -62,17 +61,17 @@ def _gather(
     validate_indices: Tensor | bool = False,
 ) -> Tensor:
     if int(batch_dims):
-        raise ValueError("batch_dims is not known")
+        raise ValueError("batch_dims is not supported")
     axis = int(axis) % x.ndim
-    taken = x.index_select(axis, indices.reshape(-1).long() % x.shape[axis])
-    return taken.reshape(*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
+    rows = x.index_select(axis, indices.reshape(-1).long() % x.shape[axis])
+    return rows.reshape(*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
 
 
 def _pad(x: Tensor, pad: Tensor, mode: str = "constant", constant_val: Any = 0.0) -> Tensor:
     amounts = for_torch(ints(pad))
     if mode == "constant":
         return F.pad(x, amounts, value=float(constant_val))
-    while amounts[-2:] == [0, 0]:  # torch wants to hear of the last dimensions alone
+    while amounts[-2:] == [0, 0]:  # torch accepts paddings of the last dimensions only
         amounts = amounts[:-2]
     return F.pad(x, amounts, mode={"reflect": "reflect", "replicate": "replicate"}[mode])
 
@@ -90,7 +89,7 @@ def _split(
 
 def _concat(values: Any, axis: Tensor, interleave: Tensor | bool = False) -> Tensor:
     if bool(interleave):
-        raise ValueError("interleave is not known")
+        raise ValueError("interleave is not supported")
     return torch.cat(values if isinstance(values, list) else [values], int(axis))
 
 
@@ -106,8 +105,7 @@ def _expand_dims(x: Tensor, axes: Tensor) -> Tensor:
 
 
 def _reshape(x: Tensor, shape: Tensor) -> Tensor:
-    wanted = [x.shape[i] if n == 0 else n for i, n in enumerate(ints(shape))]
-    return x.reshape(wanted)
+    return x.reshape([x.shape[i] if n == 0 else n for i, n in enumerate(ints(shape))])
 
 
 def _cast(x: Tensor, dtype: str) -> Tensor:
@@ -132,7 +130,7 @@ _RANGES = {"int8": (-128, 127, torch.int8), "uint8": (0, 255, torch.uint8)}
 
 
 def _along(values: Tensor, axis: Any, rank: int) -> Tensor:
-    """A scalar, or one value per entry of an axis, ready to be broadcast."""
+    """Shape a scalar, or one value per entry of an axis, for broadcasting."""
     if values.ndim == 0:
         return values
     shape = [1] * rank
@@ -173,13 +171,13 @@ def _affine_dequantize(
 
 
 def _lut_to_dense(indices: Tensor, lut: Tensor, shape: Tensor) -> Tensor:
-    """Indices are packed without gaps, the least significant bit first."""
+    """Unpack palette indices, which have no gaps and start at the least significant bit."""
     width = round(math.log2(lut.numel()))
-    wanted = ints(shape)
-    count = math.prod(wanted)
+    sizes = ints(shape)
+    count = math.prod(sizes)
     bits = (indices.reshape(-1, 1).int() >> torch.arange(8, dtype=torch.int32)) & 1
     places = bits.reshape(-1)[: count * width].reshape(count, width)
-    return lut[(places << torch.arange(width, dtype=torch.int32)).sum(1).long()].reshape(wanted)
+    return lut[(places << torch.arange(width, dtype=torch.int32)).sum(1).long()].reshape(sizes)
 
 
 OPERATIONS: dict[str, Callable[..., Any]] = {

@@ -1,9 +1,9 @@
-"""A saved Core ML program, read back and run without Core ML: the proof off a Mac.
+"""Evaluator of saved Core ML programs, which verifies them without a Mac.
 
-Everything that is computed comes from the bytes that would be shipped: the operations and their
-small constants from ``model.mlmodel``, the weights from ``weight.bin``, which is parsed here and
-not by the library that wrote it. Floats are kept as torch float32 and rounded to half precision
-wherever the program declares fp16; sums inside one operation are taken in fp32.
+It reads only the bytes that are shipped: operations and small constants from ``model.mlmodel``,
+weights from ``weight.bin``, which this module parses instead of the library that wrote it. Floats
+are torch float32, rounded to half precision for each result that the program declares as fp16; sums
+inside one operation are in fp32.
 """
 
 from __future__ import annotations
@@ -23,19 +23,32 @@ from fer_edge.backends.coreml import EMBEDDING, PROBABILITIES, coremltools
 from fer_edge.converters.coreml_evaluator.operations import OPERATIONS
 from fer_edge.errors import ConversionError
 
-# Little-endian, as MIL stores them. Palette indices travel as packed uint8.
 _NUMPY = {
-    "FLOAT16": "<f2", "FLOAT32": "<f4", "INT8": "i1", "INT16": "<i2", "INT32": "<i4",
-    "UINT8": "u1", "UINT16": "<u2", "UINT32": "<u4",
-}  # fmt: skip
+    "FLOAT16": "<f2",
+    "FLOAT32": "<f4",
+    "INT8": "i1",
+    "INT16": "<i2",
+    "INT32": "<i4",
+    "UINT8": "u1",
+    "UINT16": "<u2",
+    "UINT32": "<u4",
+}
+"""numpy types by MIL type, all little-endian. Palette indices are packed in uint8."""
 _BLOB_SENTINEL = 0xDEADBEEF
+"""First four bytes of a weight's metadata in storage format 2."""
 
 Observe = Callable[[str, Tensor], None]
 
 
 @dataclass(frozen=True)
 class Declared:
-    """What the program says of one result. shape is None for what is not a tensor."""
+    """Declaration of one result.
+
+    Attributes:
+        name: Name of the result.
+        dtype: Type in MIL's words.
+        shape: Shape; None for a result that is not a tensor.
+    """
 
     name: str
     dtype: str
@@ -44,7 +57,13 @@ class Declared:
 
 @dataclass(frozen=True)
 class Operation:
-    """inputs: for each parameter a constant, or the name of a result, or a list of such names."""
+    """One operation of the program.
+
+    Attributes:
+        kind: Name of the operation in MIL.
+        inputs: By parameter: a constant, the name of a result, or a list of names.
+        outputs: Declarations of the results.
+    """
 
     kind: str
     inputs: Mapping[str, Any]
@@ -53,16 +72,20 @@ class Operation:
 
 @dataclass(frozen=True)
 class _Name:
-    """A reference to a result, to be told from a string that is a value."""
+    """Reference to a result, as opposed to a string constant."""
 
     text: str
 
 
 class Program:
-    """The ``main`` function of a saved ML Program that takes one BGR or RGB picture.
+    """Runs the ``main`` function of a saved ML Program that takes one BGR or RGB picture.
 
-    Raises ConversionError for a file that cannot be read, an operation that is not in
-    coreml_operations (by name), or a result that is not what the program declares.
+    Args:
+        model: Content of ``model.mlmodel``.
+        weights: Content of ``weight.bin``.
+
+    Raises:
+        ConversionError: The file cannot be read, or an operation is not in ``operations.py``.
     """
 
     def __init__(self, model: bytes, weights: bytes) -> None:
@@ -74,7 +97,7 @@ class Program:
             spec.ParseFromString(model)
         except Exception as error:  # protobuf's DecodeError has no stable address
             raise ConversionError(f"this is not a Core ML model: {error}") from error
-        images = [given.type.imageType for given in spec.description.input]
+        images = [feature.type.imageType for feature in spec.description.input]
         if [image.colorSpace in (self._colours.BGR, self._colours.RGB) for image in images] != [
             True
         ]:
@@ -97,7 +120,7 @@ class Program:
             self._add(entry)
 
     def _add(self, entry: Any) -> None:
-        """Constants, and what is computed from constants alone, are worked out once."""
+        """Add an operation; compute constants, and results of constants alone, once."""
         inputs = {key: self._argument(value) for key, value in entry.inputs.items()}
         inputs |= {k: self._value(v) for k, v in entry.attributes.items() if k != "name"}
         outputs = tuple(self._declared(output) for output in entry.outputs)
@@ -109,16 +132,24 @@ class Program:
         elif entry.type not in OPERATIONS:
             raise ConversionError(
                 f"the Core ML evaluator does not know the operation {entry.type!r}, so it cannot "
-                "judge this program. Add it to converters/coreml_evaluator/operations.py, "
+                "verify this program. Add it to converters/coreml_evaluator/operations.py, "
                 "with its test"
             )
         else:
             self.operations.append(operation)
 
     def __call__(self, face: npt.NDArray[np.uint8], observe: Observe | None = None) -> list[Any]:
-        """Results by self.outputs for one uint8 ``[S, S, 3]`` BGR face.
+        """Run the program on one face.
 
-        observe: is told each float result by name, the picture's included.
+        Args:
+            face: uint8 ``[S, S, 3]`` BGR.
+            observe: Receives the name and value of each float result, the picture included.
+
+        Returns:
+            Results in the order of ``self.outputs``.
+
+        Raises:
+            ConversionError: A result is not as the program declares it.
         """
         planes = torch.from_numpy(np.ascontiguousarray(face if self.bgr else face[..., ::-1]))
         values = dict(self._constants)
@@ -138,15 +169,17 @@ class Program:
     def _run(self, operation: Operation, values: dict[str, Any]) -> None:
         kind = operation.kind
         try:
-            found = OPERATIONS[kind](**{k: _given(v, values) for k, v in operation.inputs.items()})
+            result = OPERATIONS[kind](
+                **{k: _resolved(v, values) for k, v in operation.inputs.items()}
+            )
         except (KeyError, TypeError, ValueError, RuntimeError, IndexError) as error:
             raise ConversionError(
                 f"the Core ML operation {kind!r} ({operation.outputs[0].name}) cannot be "
                 f"computed as the program states it: {error}"
             ) from error
-        results = found if isinstance(found, tuple | list) else (found,)
-        for result, declared in zip(results, operation.outputs, strict=True):
-            values[declared.name] = self._as_declared(result, declared)
+        results = result if isinstance(result, tuple | list) else (result,)
+        for value, declared in zip(results, operation.outputs, strict=True):
+            values[declared.name] = self._as_declared(value, declared)
 
     def _as_declared(self, result: Any, declared: Declared) -> Any:
         if declared.shape is None or declared.dtype == "STRING":
@@ -184,7 +217,7 @@ class Program:
         return bound[0] if len(bound) == 1 else bound
 
     def _value(self, value: Any) -> Any:
-        """A constant: a tensor, a string, or a list of them."""
+        """Read a constant: a tensor, a string, or a list of them."""
         if value.type.WhichOneof("type") == "listType":
             return [self._value(item) for item in value.immediateValue.list.values]
         tensor = value.type.tensorType
@@ -201,7 +234,10 @@ class Program:
         return _tensor(np.array(getattr(stored, form).values if form else [], kind), shape)
 
     def _blob(self, dtype: str, shape: tuple[int, ...], offset: int) -> Tensor:
-        """Storage format 2: 64 bytes of metadata (sentinel, type, size, offset), then the data."""
+        """Read a weight in storage format 2: 64 bytes of metadata, then the data.
+
+        The metadata holds a sentinel, the type, the size and the offset of the data.
+        """
         metadata = self._weights[offset : offset + 24]
         if metadata.size != 24 or metadata[:4].view("<u4")[0] != _BLOB_SENTINEL:
             raise ConversionError(f"weight.bin holds no weight at {offset}: it is damaged")
@@ -216,9 +252,9 @@ class Program:
         return _tensor(np.frombuffer(data.tobytes(), _numpy(dtype)), shape)
 
 
-def _given(value: Any, values: dict[str, Any]) -> Any:
+def _resolved(value: Any, values: dict[str, Any]) -> Any:
     if isinstance(value, list):
-        return [_given(item, values) for item in value]
+        return [_resolved(item, values) for item in value]
     return values[value.text] if isinstance(value, _Name) else value
 
 
@@ -242,9 +278,9 @@ def _tensor(values: npt.NDArray[Any], shape: tuple[int, ...]) -> Tensor:
 
 
 class ProgramSession:
-    """A Session (see backends.base) that runs a saved program face by face, as Core ML would.
+    """Session that runs a saved program face by face, as Core ML does; see backends.base.
 
-    Nothing is changed by running, so several threads may call it.
+    Running changes no state, so several threads may call it.
     """
 
     def __init__(self, model: bytes, weights: bytes) -> None:

@@ -1,4 +1,4 @@
-"""The deploy graph as one file for those who run it themselves: TorchScript, torch.export, ONNX."""
+"""Export of the deploy graph to one file: TorchScript, torch.export or ONNX."""
 
 from __future__ import annotations
 
@@ -35,15 +35,30 @@ from fer_edge.training.deploy import DeployModule
 def export_file(
     checkpoint: str | Path, form: str, out: str | Path, data: str | Path | None = None
 ) -> dict[str, Any]:
-    """Write a checkpoint's deploy graph, uint8 ``[N, S, S, 3]`` BGR to float32 probabilities
-    ``[N, C]`` and embedding ``[N, D]`` with a dynamic batch, and give its parity report.
+    """Write a checkpoint's deploy graph to one file and verify it.
 
-    form: ``torchscript``, ``torch-export`` or ``onnx``. data: labelled faces whose ``val`` part
-    judges; None takes the composites that ship with the package. The file's bytes are loaded
-    again and held to the limits of an fp32 variant, at several batch sizes, before they are put
-    in their place. They hold nothing of this machine: no paths, no stack traces.
+    The graph takes uint8 ``[N, S, S, 3]`` BGR and returns probabilities float32 ``[N, C]`` and
+    embeddings float32 ``[N, D]``, with a dynamic batch. The bytes are loaded again and must pass
+    the limits of fp32, at several batch sizes, before the file is written. They hold no path and
+    no stack trace of this machine.
 
-    Raises CheckpointError, DataError, InputError (cannot be written), ConversionError, ParityError.
+    Args:
+        checkpoint: Checkpoint folder.
+        form: ``torchscript``, ``torch-export`` or ``onnx``.
+        out: File to write.
+        data: Labelled faces whose ``val`` part verifies; None takes the composite faces that ship
+            with the package.
+
+    Returns:
+        Facts about the file (``file``, ``bytes``, ``format``, ``labels``) and the figures of its
+        parity.
+
+    Raises:
+        CheckpointError: The checkpoint cannot be read.
+        DataError: The faces cannot be read, or are too few.
+        InputError: The file cannot be written.
+        ConversionError: torch cannot export the network.
+        ParityError: The file's answers differ from the checkpoint's.
     """
     write, load = FORMS[form]
     source = load_checkpoint(checkpoint)
@@ -62,7 +77,7 @@ def export_file(
         ) from error
     figures = compare(reference, outputs, gate.truth, labels)
     if broken := failures(figures, "fp32", ParityLimits(), None):
-        raise ParityError(f"the {form} file answers otherwise than its checkpoint: {broken[0]}")
+        raise ParityError(f"the {form} file differs from its checkpoint: {broken[0]}")
     proven = prove_batches(session, gate.images, outputs)
     try:
         write_file(Path(out), content)
@@ -74,20 +89,22 @@ def export_file(
 
 @dataclass(frozen=True)
 class _TorchSession:
+    """Session of a torch module; see backends.base."""
+
     module: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
     def run(self, batch: Batch) -> Outputs:
         try:
             with torch.inference_mode():
                 probabilities, embedding = self.module(torch.from_numpy(batch))
-        except Exception as error:  # a batch that was made static raises several kinds
+        except Exception as error:  # a static batch raises several kinds
             raise EngineError(f"torch failed on a batch {batch.shape}: {error}") from error
         if len(probabilities) != len(batch):
             raise EngineError(f"{len(batch)} faces got {len(probabilities)} answers")
         return probabilities.numpy(), embedding.numpy()
 
     def close(self) -> None:
-        """torch frees it with the last reference."""
+        """Do nothing: torch frees the module with its last reference."""
 
 
 def _example(checkpoint: Checkpoint) -> tuple[nn.Module, torch.Tensor]:
@@ -99,13 +116,13 @@ def _torchscript(checkpoint: Checkpoint) -> bytes:
     module, example = _example(checkpoint)
     out = io.BytesIO()
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # deprecated, as the command itself says
+        warnings.simplefilter("ignore")  # TorchScript is deprecated; the command's help says so
         torch.jit.save(torch.jit.trace(module, example), out)  # type: ignore[no-untyped-call]
     return _without_paths(out)
 
 
 def _without_paths(archive: io.BytesIO) -> bytes:
-    """torch keeps the source lines that were traced, with their paths, in files of their own."""
+    """Remove the files in which torch keeps traced source lines and their paths."""
     out = io.BytesIO()
     with zipfile.ZipFile(archive) as old, zipfile.ZipFile(out, "w") as new:
         for entry in old.infolist():

@@ -1,4 +1,4 @@
-"""The real faces that calibrate int8, and the other ones that judge every variant."""
+"""Faces that calibrate int8, and other faces that verify every variant."""
 
 from __future__ import annotations
 
@@ -16,13 +16,21 @@ from fer_edge.shipped import FACES
 from fer_edge.training.data.faces import LabelledFace, load_faces, pixel_hash, stratified
 
 CALIBRATION_FACES = 300
-"""NNCF's and the vendors' usual number; more changed nothing in their own regressions."""
+"""Number of calibration faces: NNCF's default. More changed nothing in NNCF's regressions."""
 MIN_GATE_FACES = 100
+"""Smallest number of faces for a verdict."""
 
 
 @dataclass(frozen=True)
 class FaceSamples:
-    """Resized faces, uint8 ``[N, S, S, 3]`` BGR, and what is recorded of them."""
+    """Resized faces and their origin.
+
+    Attributes:
+        images: Faces, uint8 ``[N, S, S, 3]`` BGR.
+        truth: Label of each face.
+        source: Name of the data set.
+        sha256: SHA-256 of the sorted pixel hashes.
+    """
 
     images: npt.NDArray[np.uint8]
     truth: list[str]
@@ -38,17 +46,27 @@ class FaceSamples:
 def parity_faces(
     source: Path | None, labels: tuple[str, ...], rule: CropRule, most: int | None = None
 ) -> FaceSamples:
-    """The faces of ``val`` (or of a source without splits) that variants are judged on.
+    """Load the faces that verify variants: ``val``, or all of a source without splits.
 
-    most: take a stratified sample of that many; None takes all.
-    Raises DataError if there are too few for a verdict.
+    Args:
+        source: Labelled faces; None takes the composite faces that ship with the package.
+        labels: Names of the classes.
+        rule: Crop rule of the network.
+        most: Size of a stratified sample; None takes all faces.
+
+    Returns:
+        The faces.
+
+    Raises:
+        DataError: The faces cannot be read, or are too few for a verdict.
     """
     faces = _load(source or FACES, "val", labels)
     if most is not None:
         faces = stratified(faces, most, seed=0)
     if len(faces) < MIN_GATE_FACES:
         raise DataError(
-            f"expected at least {MIN_GATE_FACES} faces to judge variants on, got {len(faces)}"
+            f"expected at least {MIN_GATE_FACES} faces to verify variants on, got {len(faces)}. "
+            "Give more with --data"
         )
     return _resized(faces, source, rule)
 
@@ -61,22 +79,33 @@ def calibration_faces(
     seed: int,
     count: int = CALIBRATION_FACES,
 ) -> FaceSamples:
-    """A seeded, stratified sample of ``train``, without any picture that the gate uses; fewer
-    than ``count`` if there are no more.
+    """Draw a stratified sample of ``train`` without any picture of the gate.
 
-    Raises DataError if that leaves none: a network calibrated on its exam proves nothing.
+    Args:
+        source: Labelled faces; None takes the composite faces that ship with the package.
+        labels: Names of the classes.
+        rule: Crop rule of the network.
+        gate: Faces that verify; their pictures are left out.
+        seed: Seed of the sample.
+        count: Size of the sample; it is smaller if there are fewer faces.
+
+    Returns:
+        The faces.
+
+    Raises:
+        DataError: The faces cannot be read, or each of them is also in the gate.
     """
     candidates = stratified(_load(source or FACES, "train", labels), 2 * count, seed)
-    exam = {hashlib.sha256(image.tobytes()).digest() for image in gate.images}
+    gate_hashes = {hashlib.sha256(image.tobytes()).digest() for image in gate.images}
     faces = _resized(candidates, source, rule)
     keep = [
         i
         for i, image in enumerate(faces.images)
-        if hashlib.sha256(image.tobytes()).digest() not in exam
+        if hashlib.sha256(image.tobytes()).digest() not in gate_hashes
     ][:count]
     if not keep:
         raise DataError(
-            "every face for calibration is also one that the variants are judged on. "
+            "expected faces for calibration, every one is also a face of the gate. "
             "Give other faces with --calibrate"
         )
     return _resized([candidates[i] for i in keep], source, rule)

@@ -1,9 +1,8 @@
-"""Every backbone on every chip: converted and proven, or refused with a reason, in one table.
+"""Conversion matrix: every backbone on every target, verified or refused with a reason.
 
-``fer-edge matrix`` runs the full-size networks that systems A to E use; ``--small`` runs the same
-architectures with fewer blocks and smaller pictures, for a check of minutes. Their weights are
-random but for the classifier, which is fitted to faces: answers that are all alike would hide
-every error from the gate.
+``fer-edge matrix`` runs full-size networks; ``--small`` runs the same architectures with fewer
+blocks and smaller inputs, in minutes. Weights are random except for the classifier, which is fitted
+to faces: a gate sees no error in a network whose answers are all alike.
 """
 
 from __future__ import annotations
@@ -41,18 +40,35 @@ from fer_edge.training.deploy import DeployModule
 from fer_edge.training.models.network import ExpressionNet, InputSpec, ModelSpec, parameter_count
 
 FACES = 280
-"""Faces that judge each cell: forty of each class, more than the 256 that a verdict needs."""
+"""Faces that verify each cell: forty of each class, more than the 256 that a verdict needs."""
 _FIT_FACES = 2_000
-"""Faces that a classifier is fitted to: many more than it has inputs, or it leans on what hardly
-varies, and every rounding turns decisions. A small ViT in int8 kept 91 % of them with 300 faces,
-99 % with 2,000."""
+"""Faces that a classifier is fitted to: many more than it has inputs. With few, it relies on
+features that hardly vary, and rounding changes decisions: a small ViT in int8 kept 91 % of its
+decisions with 300 faces, 99 % with 2,000."""
 _RIDGE = 1.0
+"""Strength of the ridge, relative to the mean diagonal of the Gram matrix."""
 _SEED = 2026
 
 
 @dataclass(frozen=True)
 class MatrixRow:
-    """One network on one target in one precision; ``refused`` says why there are no figures."""
+    """One network on one target in one precision.
+
+    Attributes:
+        network: Name of the network.
+        parameters: Number of parameters.
+        target: Name of the target.
+        precision: Name of the precision.
+        refused: Why there are no figures; None if there are.
+        agreement: Share (0..1) of faces with the checkpoint's decision.
+        max_abs_dp: Largest absolute difference of a probability.
+        failures: Limits of the gate that the variant breaks.
+        recipes_tried: Number of recipes that were run.
+        judged_by: Session that ran instead of the engine; None if the engine ran.
+        bytes: Size of the variant's files.
+        build_s: Seconds of the build, the search of recipes included.
+        p50_ms: Median latency of one face in milliseconds; None if the engine cannot run here.
+    """
 
     network: str
     parameters: int
@@ -76,7 +92,7 @@ def _spec(
     neck: tuple[str, ...] = (),
     **backbone_args: Any,
 ) -> ModelSpec:
-    """half: normalised to -1..1, and not by ImageNet's statistics."""
+    """Describe a network; ``half`` normalises to -1..1 instead of by ImageNet's statistics."""
     mean = (0.5,) * 3 if half else (0.485, 0.456, 0.406)
     std = (0.5,) * 3 if half else (0.229, 0.224, 0.225)
     inputs = InputSpec(size_px, "rgb", mean, std)
@@ -132,14 +148,27 @@ def matrix(
     step: Step = silent,
     found: Callable[[list[MatrixRow]], None] = lambda rows: None,
 ) -> list[MatrixRow]:
-    """A row for every network, target and precision; the default model comes first.
+    """Convert and verify every network on every target in every precision.
 
-    data: labelled faces, as in convert. named, only, precisions: networks, targets and precisions,
-    by name; none means all. keep: a folder for each network's checkpoint, to convert and time by
-    itself; one that is there already is not fitted anew. found: is given the rows so far after
-    each one, which may be minutes apart.
+    Args:
+        networks: Networks by name; the default model is added as the first.
+        data: Labelled faces, as in convert.
+        named: Names of networks; empty means all.
+        only: Names of targets; empty means all.
+        precisions: Names of precisions; empty means all.
+        gpus: GPUs to compile engines for, as in convert.
+        keep: Folder for the checkpoint of each network. A checkpoint that is there is not fitted
+            again.
+        say: Receives each sentence of progress.
+        step: Receives the progress over all cells.
+        found: Receives the rows so far after each new one, which can take minutes.
 
-    Raises InputError for networks or precisions that are not there.
+    Returns:
+        One row for each network, target and precision.
+
+    Raises:
+        InputError: A network or a precision is unknown.
+        DataError: The faces cannot be read, or are too few.
     """
     rows = []
     default = load_checkpoint(DEFAULT_CHECKPOINT)
@@ -237,7 +266,7 @@ def _cell(
 
 
 def _kept(folder: Path | None, spec: ModelSpec) -> Checkpoint | None:
-    """What an earlier run fitted: minutes for the large networks."""
+    """Load the checkpoint of an earlier run; fitting a large network takes minutes."""
     if folder is None or not folder.exists():
         return None
     checkpoint = load_checkpoint(folder)
@@ -245,10 +274,18 @@ def _kept(folder: Path | None, spec: ModelSpec) -> Checkpoint | None:
 
 
 def fitted(spec: ModelSpec, faces: FaceSamples) -> Checkpoint:
-    """Random weights; batch norm's statistics and a ridge classifier are these faces'."""
+    """Make a network with random weights and fit its classifier to faces.
+
+    Args:
+        spec: Network.
+        faces: Faces for the statistics of batch norm and for a ridge classifier.
+
+    Returns:
+        A checkpoint in memory.
+    """
     torch.manual_seed(_SEED)
     model = ExpressionNet(spec).eval()
-    # Left at mean 0 and variance 1, a deep network's signal explodes, and rounding with it.
+    # With batch norm left at mean 0 and variance 1, a deep network's signal explodes.
     deployed = DeployModule(Checkpoint(model))
     norms = [m for m in model.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
     for norm in norms:
@@ -264,7 +301,7 @@ def fitted(spec: ModelSpec, faces: FaceSamples) -> Checkpoint:
     truth = np.eye(len(EMOTIONS))[[EMOTIONS.index(name) for name in faces.truth]] - 1 / len(
         EMOTIONS
     )
-    # A light ridge would lean on features that hardly vary, which no rounding leaves alone.
+    # A lighter ridge would rely on features that hardly vary, which any rounding changes.
     gram = x.T @ x
     gram += _RIDGE * np.trace(gram) / len(gram) * np.eye(len(gram))
     weight = np.linalg.solve(gram, x.T @ truth)
@@ -281,7 +318,7 @@ def fitted(spec: ModelSpec, faces: FaceSamples) -> Checkpoint:
 
 
 def _overview(rows: Sequence[MatrixRow]) -> str:
-    """What became of every cell at a glance: networks across, targets and precisions down."""
+    """Tabulate the verdicts: networks across, targets and precisions down."""
     networks = list(dict.fromkeys(row.network for row in rows))
     cells = {(f"{row.target}/{row.precision}", row.network): _glance(row) for row in rows}
     variants = dict.fromkeys(variant for variant, _ in cells)
@@ -298,7 +335,11 @@ def _glance(row: MatrixRow) -> str:
 
 
 def markdown(rows: Sequence[MatrixRow]) -> str:
-    """The tables, for docs/results/matrix.md; who judged in an engine's place stands below them."""
+    """Return the tables in Markdown, with the sessions that ran instead of engines below.
+
+    Args:
+        rows: Rows of the matrix.
+    """
     head = [
         "network", "parameters", "target", "precision", "agreement", "max abs dp", "verdict",
         "MB", "build s", "p50 ms",

@@ -1,4 +1,4 @@
-"""A quick look at which variant is faster here; fer-edge bench is the real measurement."""
+"""Quick comparison of latencies during a conversion; fer-edge bench measures properly."""
 
 from __future__ import annotations
 
@@ -12,19 +12,31 @@ import numpy.typing as npt
 from fer_edge.backends.base import Session
 
 _BLOCKS, _BLOCK, _SETTLE = 15, 20, 3
+"""Blocks of each session, timed calls in a block, and untimed calls before them."""
+_WARM_UP = 20
+"""Untimed calls of each session before the first block."""
 
 
 def single_face_p50_ms(
     sessions: Mapping[str, Session], face: npt.NDArray[np.uint8]
 ) -> dict[str, float]:
-    """Median latency at batch 1 of each session, taking turns so that drift hits all alike.
+    """Measure the median latency of each session at batch 1.
 
-    In blocks: some engines keep threads spinning after a call, and would slow the next one.
+    Sessions take turns, so that drift affects all alike. They do so in blocks: some engines keep
+    threads spinning after a call, which slows the next engine.
 
-    face: uint8 ``[1, S, S, 3]``.
+    Args:
+        sessions: Sessions by name.
+        face: uint8 ``[1, S, S, 3]`` BGR.
+
+    Returns:
+        Median latency in milliseconds by name.
+
+    Raises:
+        EngineError: An engine fails.
     """
     for session in sessions.values():
-        for _ in range(20):
+        for _ in range(_WARM_UP):
             session.run(face)
     times: dict[str, list[int]] = {name: [] for name in sessions}
     for _ in range(_BLOCKS):
@@ -38,10 +50,17 @@ def single_face_p50_ms(
 
 
 def beaten(p50_ms: Mapping[str, float], agreement: Mapping[str, float]) -> dict[str, str]:
-    """For each variant that a faster and at least as faithful one beats: that one's name.
+    """Find the variants that are not on the Pareto front of latency and agreement.
 
-    agreement: share of faces decided as the checkpoint decides them. Accuracy is no measure here:
-    a rounded network that gains a tenth of a point has had luck, not insight.
+    Accuracy is no criterion: a rounded network that gains a tenth of a point does so by chance.
+
+    Args:
+        p50_ms: Median latency in milliseconds by name.
+        agreement: Share (0..1) of faces with the checkpoint's decision by name.
+
+    Returns:
+        For each variant that is beaten, the fastest one that is faster and agrees at least as
+        often.
     """
 
     def beaten_by(name: str, others: Sequence[str]) -> str | None:
