@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -9,10 +10,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from fer_edge.errors import FerEdgeError
+from fer_edge.monitor.at_exit import join_at_exit
 from fer_edge.monitor.sources import FrameSource
+
+_log = logging.getLogger(__name__)
 
 _READ_AHEAD = 4
 """Frames of a file that are decoded while earlier ones are judged; more would only take memory."""
+_STOP_S = 0.3
+"""Seconds that ``stop`` waits for a read under way. A camera of 5 Hz needs 0.2 s."""
 _FIRST_RETRY_S, _LAST_RETRY_S = 0.25, 8.0
 """A camera that fails is opened again after a quarter of a second, then twice as long each time."""
 
@@ -45,7 +51,7 @@ class FrameReader:
         self._clock = clock
         self._frames: deque[CapturedFrame] = deque(maxlen=1 if source.live else None)
         self._changed = threading.Condition()
-        self._stopped = threading.Event()
+        self._stopped = False
         self._ended = False
         self._is_open = False
         self._reopened = False
@@ -58,21 +64,25 @@ class FrameReader:
             self._open()
         self._thread = threading.Thread(target=self._run, name="fer_edge-reader", daemon=True)
         self._thread.start()
+        join_at_exit(self._thread)
+
+    @property
+    def stopped(self) -> bool:
+        """True after ``stop``."""
+        return self._stopped
 
     def stop(self) -> None:
-        """Waits for a read that is under way, up to a second; a hanging camera is left behind."""
-        self._stopped.set()
+        """Stop reading, from any thread or signal handler. A hanging camera is left behind."""
+        self._stopped = True
         with self._changed:
             self._changed.notify_all()
         if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(1.0)
+            self._thread.join(_STOP_S)
 
     def take(self, timeout_s: float) -> CapturedFrame | None:
         """The next frame, or None if none came in time or none will; see ``ended``."""
         with self._changed:
-            self._changed.wait_for(
-                lambda: self._frames or self._ended or self._stopped.is_set(), timeout_s
-            )
+            self._changed.wait_for(lambda: self._frames or self._ended or self._stopped, timeout_s)
             arrival = self._frames.popleft() if self._frames else None
             self._changed.notify_all()
             return arrival
@@ -104,17 +114,21 @@ class FrameReader:
         self.fault, self.retries = None, 0
         with self._changed:
             self._changed.wait_for(
-                lambda: self.live or len(self._frames) < _READ_AHEAD or self._stopped.is_set()
+                lambda: self.live or len(self._frames) < _READ_AHEAD or self._stopped
             )
             self._frames.append(arrival)
             self._changed.notify_all()
         return 0.0
 
     def _run(self) -> None:
-        while not self._stopped.is_set() and not self._ended:
+        while not self._stopped and not self._ended:
             if (wait_s := self.pump()) > 0:
-                self._stopped.wait(wait_s)
-        self._source.close()
+                with self._changed:
+                    self._changed.wait_for(lambda: self._stopped, wait_s)
+        try:
+            self._source.close()
+        except Exception as error:  # an application's own source; nobody is left to report to
+            _log.warning("closing the source failed: %r", error)
 
     def _open(self) -> None:
         self._source.open()

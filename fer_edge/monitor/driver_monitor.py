@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+import weakref
 from collections.abc import Callable, Collection
 from pathlib import Path
 from types import TracebackType
 
 from fer_edge.errors import InputError
+from fer_edge.monitor.at_exit import close_at_exit
 from fer_edge.monitor.capture import FrameReader
 from fer_edge.monitor.detector import Detector, YuNet
 from fer_edge.monitor.failover import FailoverPredictor
@@ -21,6 +23,9 @@ from fer_edge.monitor.sources import open_source
 from fer_edge.monitor.state import Event, Health, MonitorState
 from fer_edge.predictor import Predictor
 from fer_edge.preprocess import Image
+
+_CLOSE_S = 0.3
+"""Seconds that ``close`` waits for another thread that is processing a frame."""
 
 
 class DriverMonitor:
@@ -87,7 +92,10 @@ class DriverMonitor:
         self._told_end = False
         self._last_health = Health()
         self._lock = threading.RLock()  # a callback may close
-        self._closed = False
+        # A monitor that is dropped without close() lets go of camera and engine.
+        self._dropped = weakref.finalize(self, _let_go, self._feed, self._inference)
+        self._dropped.atexit = False  # close_at_exit does more
+        close_at_exit(self)
 
     @property
     def predictor(self) -> Predictor | None:
@@ -145,17 +153,24 @@ class DriverMonitor:
         await asyncio.to_thread(self.close)
 
     def close(self) -> None:
-        """Give camera and engine back; iteration ends. Closing twice is fine."""
-        self._closed = True
-        self._feed.stop()
-        with self._lock:  # a frame that is being answered is answered
-            self._inference.close()
-            self._pipeline.frame = None
+        """Release camera and engine; iteration ends. Closing twice is fine.
+
+        Any thread, callback or signal handler may call it, also while a frame is processed. That
+        frame then gets no state. close() returns within a second, also if camera or engine hang.
+        """
+        self._dropped.detach()
+        _let_go(self._feed, self._inference)
+        if self._lock.acquire(timeout=_CLOSE_S):
+            try:
+                self._pipeline.frame = None
+            finally:
+                self._lock.release()
 
     def _step(self) -> MonitorState | None:
         with self._lock:
-            state = None if self._closed else self._look()
-            if state is None:
+            state = None if self._feed.stopped else self._look()
+            if state is None or self._feed.stopped:  # close() may have come in the meantime
+                self._pipeline.frame = None
                 return None
             on_state, on_event, on_health = self._callbacks
             if on_health and state.health != self._last_health:
@@ -175,7 +190,7 @@ class DriverMonitor:
         arrival = self._feed.take(self._settings.no_frame_s)
         if arrival is not None:
             return self._pipeline.process(arrival)
-        if self._closed or (self._feed.ended and (self._told_end or not self._feed.fault)):
+        if self._feed.stopped or (self._feed.ended and (self._told_end or not self._feed.fault)):
             return None
         self._told_end = self._feed.ended
         return self._pipeline.absent(self._why_absent())
@@ -187,6 +202,11 @@ class DriverMonitor:
             return f"the source broke off: {self._feed.fault}"
         times = "once" if self._feed.retries == 1 else f"{self._feed.retries} times"
         return f"{self._feed.fault}. Tried {times}, and tried again"
+
+
+def _let_go(feed: FrameReader, inference: FailoverPredictor) -> None:
+    feed.stop()
+    inference.close()
 
 
 def _detector(given: Detector | str | Path | None) -> Detector:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.errors import EngineError, FerEdgeError, TargetError
+from fer_edge.monitor.at_exit import join_at_exit, leave_at_exit
 from fer_edge.monitor.health import HealthMonitor
 from fer_edge.predictor import Predictor
 from fer_edge.results import Prediction
@@ -23,8 +24,14 @@ _LOAD_S = 60.0
 """A variant that takes longer to load and warm up hangs."""
 _WARM_UP = (1, 2)
 """Faces at once that an engine has seen before it counts: a driver, and a passenger."""
+_CLOSE_S = 0.3
+"""Seconds that ``close`` waits for an inference under way. Then the engine is released later."""
 _FIRST_RETRY_S, _LAST_RETRY_S = 1.0, 60.0
 """Where nothing runs, all variants are tried again after a second, then twice as long each time."""
+
+
+class StoppedError(Exception):
+    """The worker was stopped while a job waited or ran."""
 
 
 class Worker:
@@ -32,23 +39,50 @@ class Worker:
 
     def __init__(self) -> None:
         self._jobs: queue.SimpleQueue[tuple[Callable[[], Any], _Reply] | None] = queue.SimpleQueue()
-        threading.Thread(target=self._run, name="fer_edge-inference", daemon=True).start()
+        self._reply: _Reply | None = None
+        self._stopped = False
+        self._thread = threading.Thread(target=self._run, name="fer_edge-inference", daemon=True)
+        self._thread.start()
+        join_at_exit(self._thread)
 
     def call(self, job: Callable[[], Result], timeout_s: float) -> Result:
-        """Run it and wait. Raises TimeoutError, after which this worker must not be used again."""
+        """Run a job and wait for its result. One thread at a time may call.
+
+        Raises:
+            TimeoutError: The job takes too long. This worker must not be used again.
+            StoppedError: ``stop`` was called.
+        """
         reply: _Reply = queue.SimpleQueue()  # of its own: a late answer reaches nobody
+        self._reply = reply
         self._jobs.put((job, reply))
+        if self._stopped:  # looked at after the put: the job may stand behind the end
+            raise StoppedError
         try:
             result, error = reply.get(timeout=timeout_s)
         except queue.Empty:
             self._jobs.put(None)
+            leave_at_exit(self._thread)
             raise TimeoutError(f"no answer within {timeout_s:g} s") from None
         if error is not None:
             raise error
         return result  # type: ignore[no-any-return]
 
-    def stop(self) -> None:
+    def stop(self, last: Callable[[], object] = lambda: None, wait_s: float = _CLOSE_S) -> None:
+        """Run ``last`` after the job under way, and end. Safe in a signal handler.
+
+        After ``wait_s`` seconds the caller of that job gets StoppedError instead of a result.
+        """
+        self._stopped = True
+        reply: _Reply = queue.SimpleQueue()
+        self._jobs.put((last, reply))
         self._jobs.put(None)
+        if threading.current_thread() is self._thread:
+            return
+        try:
+            reply.get(timeout=wait_s)
+        except queue.Empty:
+            if self._reply is not None:
+                self._reply.put((None, StoppedError()))
 
     def _run(self) -> None:
         while (item := self._jobs.get()) is not None:
@@ -86,6 +120,7 @@ class FailoverPredictor:
         self._clock = clock
         self._watchdog_s = watchdog_s
         self._failed: dict[str, str] = {}
+        self._closed = False
         self._retry_s, self._retry_at = _FIRST_RETRY_S, 0.0
         self._worker = Worker()
         self._predictor: Predictor | None = self._load()
@@ -101,35 +136,55 @@ class FailoverPredictor:
         health says so, and all variants are tried again after a while."""
         while self.ready():
             predictor = self._predictor
-            assert predictor is not None
+            if predictor is None:  # closed meanwhile
+                break
             try:
                 answers = self._worker.call(
                     partial(predictor.predict_batch, faces), self._watchdog_s
                 )
+            except StoppedError:
+                break
             except Exception as error:  # whatever an engine raises
+                if self.closed:
+                    break
                 self._leave(predictor, error)
                 continue
             self._retry_s = _FIRST_RETRY_S
             return answers
         return None
 
+    @property
+    def closed(self) -> bool:
+        """True after ``close``, which another thread or a signal handler may call."""
+        return self._closed
+
     def close(self) -> None:
+        """Release the engine after the call under way. Nothing is loaded again."""
+        if self._closed:
+            return
+        self._closed = True
         predictor, self._predictor = self._predictor, None
-        if predictor is not None:
-            predictor.close()
-        self._worker.stop()
+        self._worker.stop(lambda: None if predictor is None else predictor.close())
 
     def ready(self) -> bool:
         """Whether something runs; where nothing does, and it is time, all variants are tried."""
         if self._predictor is not None:
             return True
-        if self._clock() < self._retry_at:
-            return False
+        return not self.closed and self._clock() >= self._retry_at and self._reload()
+
+    def _reload(self) -> bool:
         try:
-            self._predictor = self._load()
-        except (FerEdgeError, TimeoutError) as error:
-            self._give_up(error)
+            predictor = self._load()
+        except StoppedError:
             return False
+        except (FerEdgeError, TimeoutError) as error:
+            if not self.closed:
+                self._give_up(error)
+            return False
+        if self.closed:
+            predictor.close()
+            return False
+        self._predictor = predictor
         self._tell()
         return True
 
@@ -141,6 +196,8 @@ class FailoverPredictor:
             def load(made: list[Predictor] = made) -> None:
                 made.append(self._make(tuple(self._failed)))
                 made[0].warm_up(_WARM_UP)
+                if self.closed:
+                    made[0].close()
 
             try:
                 self._worker.call(load, _LOAD_S)
