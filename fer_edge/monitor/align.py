@@ -1,4 +1,4 @@
-"""Faces turned upright by their eyes."""
+"""Alignment: faces rotated so that the eyes are level."""
 
 from __future__ import annotations
 
@@ -9,11 +9,18 @@ import numpy.typing as npt
 from fer_edge.preprocess import Box, Image, crop
 
 _LEAST_DEG = 3.0
-"""Below this the landmarks' own jitter is as large."""
+"""Smallest roll in degrees that is corrected: landmarks jitter by as much."""
 
 
 def roll_deg(landmarks: npt.NDArray[np.float32]) -> float:
-    """The angle of the line through the eyes; positive leans to the picture's lower right."""
+    """Return the roll of the line through the eyes, in degrees.
+
+    Args:
+        landmarks: float32 ``[5, 2]`` in pixels, as in Face.
+
+    Returns:
+        Degrees; positive if the line falls towards the right of the picture.
+    """
     x, y = (landmarks[1] - landmarks[0]).astype(np.float64)
     return float(np.degrees(np.arctan2(y, x)))
 
@@ -21,10 +28,20 @@ def roll_deg(landmarks: npt.NDArray[np.float32]) -> float:
 def crop_upright(
     image: Image, box: Box, landmarks: npt.NDArray[np.float32], margin: float
 ) -> tuple[Image, npt.NDArray[np.float32]]:
-    """The same square as ``crop`` cuts, turned about its middle so that the eyes are level.
+    """Crop a face as ``preprocess.crop`` does, rotated so that the eyes are level.
 
-    Gives uint8 ``[S, S, 3]`` and the landmarks, float32 ``[5, 2]``, in pixels of ``image`` turned
-    likewise. Raises InputError for the same boxes as ``crop``.
+    Args:
+        image: uint8 ``[H, W, 3]`` BGR.
+        box: ``(x, y, width, height)`` in pixels of ``image``.
+        landmarks: float32 ``[5, 2]`` in pixels of ``image``, as in Face.
+        margin: Margin around the box, as in CropRule.
+
+    Returns:
+        The crop, uint8 ``[S, S, 3]`` BGR, and the rotated landmarks, float32 ``[5, 2]`` in pixels
+        of ``image``.
+
+    Raises:
+        InputError: ``crop`` refuses the box.
     """
     angle = roll_deg(landmarks)
     plain = crop(image, box, margin)

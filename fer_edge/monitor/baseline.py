@@ -1,4 +1,4 @@
-"""What a person looks like at rest, and expressions seen against it."""
+"""Baseline of a face at rest, and expressions relative to it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,12 @@ Probabilities = npt.NDArray[np.float64]
 
 
 class BaselineLearner:
-    """The mean of the probabilities over the first ``needed_s`` seconds of good view, weighted by
-    time. Then it stays."""
+    """Time-weighted mean of the probabilities over the first seconds of good view.
+
+    Args:
+        labels: The bundle's labels, in the order of the probabilities.
+        needed_s: Seconds of good view until the mean is fixed.
+    """
 
     def __init__(self, labels: Sequence[str], needed_s: float) -> None:
         self._labels = tuple(labels)
@@ -25,21 +29,23 @@ class BaselineLearner:
 
     @property
     def ready(self) -> bool:
+        """True once the mean is fixed."""
         return self._seen_s >= self._needed_s
 
     def learn(self, probabilities: Probabilities, passed_s: float) -> None:
-        """passed_s: for how long the face has looked so."""
+        """Add probabilities that held for ``passed_s`` seconds, unless the mean is fixed."""
         if self.ready or passed_s <= 0:
             return
         self._seen_s += passed_s
         self._mean += (probabilities - self._mean) * (passed_s / self._seen_s)
 
     def relative(self, probabilities: Probabilities) -> Probabilities:
-        """The probabilities with the face at rest as "neutral".
+        """Return the probabilities with the face at rest as "neutral".
 
-        Each other label keeps ``(p - b) / (1 - b)`` of what is above its baseline ``b``, and
-        neutral gets the rest. So the baseline itself becomes all neutral, a certain expression
-        stays certain, and they sum to 1. Unchanged until learned, or without a neutral label.
+        A label with the baseline ``b`` gets ``max(p - b, 0) / (1 - b)``. Neutral gets the rest, so
+        that they sum to 1. The baseline itself becomes all neutral; a certain expression stays
+        certain. Returns the probabilities unchanged until the mean is fixed, and if the bundle has
+        no label "neutral".
         """
         if not self.ready or "neutral" not in self._labels:
             return probabilities
@@ -51,6 +57,7 @@ class BaselineLearner:
         return np.asarray(above)
 
     def state(self) -> Baseline:
+        """Return the progress and the mean so far."""
         known = self._seen_s > 0
         mean = dict(zip(self._labels, self._mean.tolist(), strict=True)) if known else {}
         return Baseline(self.ready, min(self._seen_s, self._needed_s), self._needed_s, mean)

@@ -1,4 +1,4 @@
-"""One person over time: smoothing, hysteresis, dwell, doubt, baseline and events."""
+"""Expression filter of one person: smoothing, hysteresis, dwell, baseline, events."""
 
 from __future__ import annotations
 
@@ -16,12 +16,17 @@ from fer_edge.monitor.state import Event, PersonState
 from fer_edge.preprocess import Box
 
 _FLICKER_S = 10.0
+"""Seconds over which ``flicker_hz`` counts changes of the label."""
 
 
 class ExpressionFilter:
-    """Feed it what was seen at each frame; it says what to believe.
+    """Turns the observations of one person into a label that holds still.
 
-    known_above: smoothed probability from which a label is known.
+    Args:
+        person: Number of the person, for states and events.
+        labels: The bundle's labels, in the order of the probabilities.
+        settings: Times and thresholds.
+        known_above: Smoothed probability (0..1) from which a label is known.
     """
 
     def __init__(
@@ -34,7 +39,7 @@ class ExpressionFilter:
         self._known_above = known_above
         self._smoothed: Probabilities | None = None
         self._good_s = -math.inf
-        self._doubt: QualityIssue = ("new", "the face was not seen well yet")
+        self._issue: QualityIssue = ("new", "no good view of the face yet")
         self._label: int | None = None
         self._since_s: float | None = None
         self._rival: int | None = None
@@ -44,38 +49,43 @@ class ExpressionFilter:
         self._now_s = self._first_s = -math.inf
 
     def learn_baseline(self) -> None:
-        """From now on, unless it already does."""
+        """Start to learn the baseline, unless that has started already."""
         if self.baseline is None:
             self.baseline = BaselineLearner(self._labels, self._settings.baseline_s)
 
     def observe(
-        self, time_s: float, probabilities: Probabilities | None, doubt: QualityIssue | None
+        self, time_s: float, probabilities: Probabilities | None, issue: QualityIssue | None
     ) -> list[Event]:
-        """What one frame showed: probabilities, or why there are none, or neither if nobody looked.
+        """Take one observation; return the events that begin or end with it.
 
-        Gives the events that began or ended with it.
+        Args:
+            time_s: Stream time of the frame, in seconds.
+            probabilities: float64 ``[C]``, or None.
+            issue: The reason why there are no probabilities. None beside None: the face was not
+                classified in this frame.
         """
         if self._since_s is None:
             self._since_s = self._first_s = time_s
-        if doubt is not None:
-            self._doubt = doubt
+        if issue is not None:
+            self._issue = issue
         elif probabilities is not None:
             self._smooth(time_s, probabilities)
         self._now_s = time_s
         self._decide(time_s)
         kind = "unknown" if self._label is None else self._labels[self._label]
-        told = (running.step(kind, self._confidence(), time_s) for running in self._events)
-        return [event for event in told if event is not None]
+        events = (timer.step(kind, self._confidence(), time_s) for timer in self._events)
+        return [event for event in events if event is not None]
 
     def end(self, time_s: float) -> list[Event]:
-        """The person is gone: what lasted ends."""
-        told = (running.step(None, 0.0, time_s) for running in self._events)
-        return [event for event in told if event is not None]
+        """End all running events, because the person is gone."""
+        events = (timer.step(None, 0.0, time_s) for timer in self._events)
+        return [event for event in events if event is not None]
 
     def state(self, box: Box, is_driver: bool) -> PersonState:
+        """Return the person's state now; ``box`` is in pixels of the frame."""
         fresh = self._now_s - self._good_s <= self._settings.hold_s
         smoothed = self._smoothed if fresh else None
-        cause, reason = self._doubt
+        cause, reason = self._issue
         return PersonState(
             person=self.person,
             box=box,
@@ -118,39 +128,39 @@ class ExpressionFilter:
             self._rival_since_s = None
             self._change(None, time_s)
             return
-        wanted = self._wanted()
-        if wanted == self._label:
+        leader = self._leader()
+        if leader == self._label:
             self._rival_since_s = None
-        elif self._rival_since_s is None or wanted != self._rival:
-            self._rival, self._rival_since_s = wanted, time_s
+        elif self._rival_since_s is None or leader != self._rival:
+            self._rival, self._rival_since_s = leader, time_s
         if self._rival_since_s is not None:
             led_s = time_s - self._rival_since_s
             if led_s >= self._settings.dwell_s - 1e-9:
-                self._change(wanted, time_s)
+                self._change(leader, time_s)
                 self._rival_since_s = None
             elif self._label is None:
-                self._doubt = (
+                self._issue = (
                     "new",
-                    f"an expression shows since {led_s:.1f} s, expected "
-                    f"{self._settings.dwell_s:.1f} s",
+                    f"a new expression has led for {led_s:.1f} s; "
+                    f"{self._settings.dwell_s:.1f} s are required",
                 )
         if self._label is None and self._rival_since_s is None:
             assert self._smoothed is not None
-            self._doubt = (
+            self._issue = (
                 "unsure",
                 f"the model is unsure: smoothed confidence {self._smoothed.max():.2f} is below "
                 f"{self._known_above:.2f}",
             )
 
-    def _wanted(self) -> int | None:
-        """The label that the smoothed probabilities speak for, with hysteresis; None is unsure."""
+    def _leader(self) -> int | None:
+        """Return the leading label with hysteresis, or None if the model is unsure."""
         assert self._smoothed is not None
         top = int(self._smoothed.argmax())
         if self._label is not None:
-            kept = self._smoothed[self._label]
-            leads = self._smoothed[top] - kept
-            if leads < self._settings.hysteresis and (
-                kept >= self._known_above - self._settings.hysteresis
+            current = self._smoothed[self._label]
+            lead = self._smoothed[top] - current
+            if lead < self._settings.hysteresis and (
+                current >= self._known_above - self._settings.hysteresis
             ):
                 return self._label
         return top if self._smoothed[top] >= self._known_above - 1e-6 else None
@@ -165,7 +175,7 @@ class ExpressionFilter:
         while self._changes and self._changes[0] < self._now_s - _FLICKER_S:
             self._changes.popleft()
         watched_s = min(self._now_s - self._first_s, _FLICKER_S)
-        # The first label that is found is no flicker, and one second is the least to judge by.
+        # The first label is no change. Below one second a rate means little.
         first = self._first_s >= self._now_s - _FLICKER_S
         changes = len(self._changes) - (1 if first and self._changes else 0)
         return changes / max(watched_s, 1.0)

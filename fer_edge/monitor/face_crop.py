@@ -1,4 +1,4 @@
-"""From a tracked face to the network's input, or to the reason why it cannot be read."""
+"""Face crop of a tracked face: the network's input, or a quality issue."""
 
 from __future__ import annotations
 
@@ -19,12 +19,20 @@ def cut_face(
     rule: CropRule,
     settings: Settings,
 ) -> npt.NDArray[np.uint8] | QualityIssue:
-    """uint8 ``[S, S, 3]`` BGR as the bundle's rule wants it.
+    """Crop a face for the network, or return the reason why it is unreadable.
 
-    box and landmarks: in pixels of ``image``, as in Face.
+    Args:
+        image: uint8 ``[H, W, 3]`` BGR.
+        box: ``(x, y, width, height)`` in pixels of ``image``.
+        landmarks: float32 ``[5, 2]`` in pixels of ``image``, as in Face, or None.
+        rule: The bundle's crop rule.
+        settings: Alignment and quality limits.
+
+    Returns:
+        uint8 ``[S, S, 3]`` BGR of the rule's size, or a QualityIssue.
     """
-    if doubt := judge_place(box, landmarks, settings.quality):
-        return doubt
+    if issue := judge_place(box, landmarks, settings.quality):
+        return issue
     try:
         if settings.align and landmarks is not None:
             face, landmarks = crop_upright(image, box, landmarks, rule.margin)

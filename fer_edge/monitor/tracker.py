@@ -1,4 +1,4 @@
-"""Who is who from frame to frame: boxes that move on between detections, and stable numbers."""
+"""Tracker: boxes between detections, and a stable number for each person."""
 
 from __future__ import annotations
 
@@ -10,21 +10,33 @@ import numpy.typing as npt
 from fer_edge.monitor.detector import Face, clip_box
 from fer_edge.preprocess import Box
 
-# An alpha-beta filter: how much of a detection's surprise goes into position, speed and size.
-# YuNet's boxes jitter by a few per cent of the face; a head starts and stops within 0.2 s.
+# Alpha-beta filter: gains applied to the residual (detection - prediction) of position, velocity
+# and size. YuNet's boxes jitter by a few per cent of the face; a head starts and stops in 0.2 s.
 _ALPHA, _BETA, _SIZE = 0.8, 0.4, 0.5
 _COAST_S = 0.3
-"""A speed is believed for so long; heads do not go on forever."""
+"""Longest extrapolation with the last velocity, in seconds."""
 _GATE, _GATE_PER_S, _GATE_MAX = 0.6, 1.0, 1.5
-"""How far off the prediction a face may be found, in sides of the face: at once, more for each
-second since it was seen, at most."""
+"""Largest distance from the prediction, in sides of the face: at first, growth per second since
+the last detection, and upper bound."""
 _CONFIRM = 2
-"""Detections that make a person: one alone may be a false alarm."""
+"""Detections that confirm a person: a single one may be a false alarm."""
 
 
 @dataclass
 class Track:
-    """One face over time. Everything in pixels of the frame and seconds of the stream."""
+    """One face over time.
+
+    Attributes:
+        centre: float64 ``[2]``, centre of the box in pixels.
+        size: float64 ``[2]``, width and height in pixels.
+        seen_s: Stream time of the last detection, in seconds.
+        score: The detector's confidence, 0..1.
+        landmarks: float32 ``[5, 2]`` in pixels at the last detection, as in Face, or None.
+        speed: float64 ``[2]``, pixels per second.
+        hits: Number of detections.
+        person: Number of the person; 0 until it is confirmed.
+        missed: True if the last detection did not find the face.
+    """
 
     centre: npt.NDArray[np.float64]
     size: npt.NDArray[np.float64]
@@ -34,19 +46,19 @@ class Track:
     speed: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))
     hits: int = 1
     person: int = 0
-    """0 until it is confirmed."""
     missed: bool = False
-    """The last detection did not find it."""
 
     def centre_at(self, time_s: float) -> npt.NDArray[np.float64]:
+        """Return the extrapolated centre at a stream time, in pixels."""
         return self.centre + self.speed * min(max(time_s - self.seen_s, 0.0), _COAST_S)
 
     def box_at(self, time_s: float, width: int, height: int) -> Box | None:
-        """Where it should be now, clipped to the frame; None if it has left it."""
+        """Return the extrapolated box clipped to the frame, or None outside it."""
         (x, y), (w, h) = self.centre_at(time_s).tolist(), self.size.tolist()
         return clip_box(x - w / 2, y - h / 2, w, h, width, height)
 
     def landmarks_at(self, time_s: float) -> npt.NDArray[np.float32] | None:
+        """Return the landmarks moved with the centre, or None."""
         if self.landmarks is None:
             return None
         return (self.landmarks + (self.centre_at(time_s) - self.centre)).astype(np.float32)
@@ -55,8 +67,10 @@ class Track:
 class Tracker:
     """Assigns detections to persons, the nearest pairs first.
 
-    forget_s: a person who is not found for so long is dropped. Numbers count from 1 and are never
-    given twice.
+    Numbers count from 1 and are never used twice.
+
+    Args:
+        forget_s: Seconds without a detection until a person is dropped.
     """
 
     def __init__(self, forget_s: float) -> None:
@@ -66,15 +80,15 @@ class Tracker:
 
     @property
     def people(self) -> list[Track]:
-        """Confirmed tracks, also those that the last detection missed."""
+        """Confirmed tracks, including those that the last detection missed."""
         return [track for track in self._tracks if track.person]
 
     def clear(self) -> None:
-        """Another scene: nobody is who they were."""
+        """Drop all tracks, because the scene has changed."""
         self._tracks = []
 
     def update(self, faces: list[Face], time_s: float) -> None:
-        """Take the faces that a detector found in the frame of ``time_s``."""
+        """Update the tracks with the faces detected in the frame at ``time_s``."""
         self._tracks = [t for t in self._tracks if time_s - t.seen_s <= self._forget_s]
         unused = dict(enumerate(faces))
         waiting = dict(enumerate(self._tracks))
@@ -96,7 +110,7 @@ class Tracker:
 
     @staticmethod
     def _distance(track: Track, face: Face, time_s: float) -> float | None:
-        """In sides of the face; None where it cannot be the same."""
+        """Return the distance in sides of the face, or None outside the gate."""
         centre, size = _geometry(face.box)
         side = float(np.sqrt(track.size.max() * size.max()))
         if not 0.5 <= size.max() / track.size.max() <= 2.0:
@@ -111,7 +125,7 @@ class Tracker:
         passed = time_s - track.seen_s
         if 0 < passed <= _COAST_S:
             track.speed = track.speed + _BETA * (centre - expected) / passed
-        else:  # found again after a loss: how it came there is not known
+        else:  # found again after a loss: its velocity is unknown
             track.speed = np.zeros(2)
         track.centre = expected + _ALPHA * (centre - expected)
         track.size = track.size + _SIZE * (size - track.size)
