@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -11,6 +12,7 @@ from typing import Any, Literal, get_args
 from fer_edge.errors import DataError, LabelError, MissingPartError
 from fer_edge.labels import SOURCE_ORDERS
 from fer_edge.preprocess import Box
+from fer_edge.shown import shown
 from fer_edge.training.data.lazy_rows import LazyRow
 
 SPLITS = ("train", "val", "test")
@@ -25,7 +27,8 @@ SPLIT_NAMES = {
     "testing": "test",
     "privatetest": "test",
 }
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
+_MOST_PATH = 4096
+"""Largest length of a file name in a list."""
 HUB = "hf:"
 """Prefix of data sets on the Hugging Face Hub."""
 
@@ -186,19 +189,26 @@ def check_part(source: DatasetSpec, split: str | None, parts: Iterable[str]) -> 
 
 def inside(root: Path, relative: str) -> Path:
     """Return the path of a listed file. Raises DataError if it would lie outside ``root``."""
-    if "\0" in relative:
-        raise DataError(f"expected a file name, but a list contains {relative!r}")
+    if not relative or "\0" in relative or len(relative) > _MOST_PATH:
+        raise DataError(f"expected a file name, but a list in {root} contains {shown(relative)}")
     path = root / relative.replace("\\", "/")
-    if Path(relative).is_absolute() or not path.resolve().is_relative_to(root.resolve()):
-        raise DataError(f"expected only files inside {root}, but a list names {relative!r}")
+    if not _lies_inside(path, root):
+        raise DataError(f"expected only files inside {root}, but a list names {shown(relative)}")
     return path
 
 
-def pictures(folder: Path) -> Iterator[Path]:
-    """Yield the image files of a folder, sorted by name."""
-    for file in sorted(folder.iterdir()):
-        if file.suffix.lower() in IMAGE_SUFFIXES:
-            yield file
+def _lies_inside(path: Path, root: Path) -> bool:
+    try:
+        file = path.resolve() if path.is_symlink() else _resolved(path.parent) / path.name
+        return ".." not in path.parts[-1:] and file.is_relative_to(_resolved(root))
+    except (OSError, RuntimeError, ValueError):  # a loop of links, or a name that cannot exist
+        return False
+
+
+@functools.lru_cache(maxsize=1024)
+def _resolved(folder: Path) -> Path:
+    """Return a folder without links; lists name many files in few folders."""
+    return folder.resolve()
 
 
 def as_label(value: Any, where: str) -> str | int:
@@ -206,7 +216,7 @@ def as_label(value: Any, where: str) -> str | int:
     if isinstance(value, bytes):
         value = value.decode("utf-8", "replace")
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise LabelError(f"expected a label name or number in {where}, got {value!r}")
-    if isinstance(value, str) and re.fullmatch(r"-?\d+", value.strip()):
-        return int(value)
+        raise LabelError(f"expected a label name or number in {where}, got {shown(value)}")
+    if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,9}(\.0+)?", value.strip()):
+        return int(value.strip().split(".")[0])
     return value

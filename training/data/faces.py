@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import warnings
 from collections import Counter
@@ -20,6 +19,7 @@ from fer_edge.progress import Say, Step, silent
 from fer_edge.training.data import ferplus, formats
 from fer_edge.training.data.dataset_spec import SPLITS, Broken, DatasetSpec, StoredFace
 from fer_edge.training.data.lazy_rows import LazyRow
+from fer_edge.training.data.picture_files import PassedOver
 
 _LISTED = 5
 """Broken pictures that an error names; the others are counted."""
@@ -102,12 +102,15 @@ def load_faces(
     source = DatasetSpec.parse(source)
     if split is not None and split not in SPLITS:
         raise DataError(f"expected split train, val or test, got {split!r}")
-    faces = _named(_stored_faces(source, split, step), source, labels or (), say)
+    stored, passed_over = _stored_faces(source, split, step)
+    part = f", {split}" if split else ""
+    if str(passed_over):
+        say(f"{source.path}{part}: {passed_over}")
+    faces = _named(stored, source, labels or (), say)
     if not faces:
         raise DataError(
-            f"no faces found in {source.path}"
-            + (f" for split {split!r}" if split else "")
-            + f". Known formats: {', '.join(form.description for form in formats.FORMATS)}"
+            f"no faces found in {source.path}{part}. Known formats: "
+            f"{', '.join(form.description for form in formats.FORMATS)}"
         )
     if labels is not None and (unknown := {face.label for face in faces} - set(labels)):
         names = sorted(unknown)
@@ -118,16 +121,22 @@ def load_faces(
     return readable_faces(faces, "skip", say, step)[0] if source.broken == "skip" else faces
 
 
-def _stored_faces(source: DatasetSpec, split: str | None, step: Step) -> list[StoredFace]:
+def _stored_faces(
+    source: DatasetSpec, split: str | None, step: Step
+) -> tuple[list[StoredFace], PassedOver]:
     stored = []
+    passed_over = PassedOver()
     try:
         for face in formats.read(source, split):
+            if isinstance(face, PassedOver):
+                passed_over += face
+                continue
             stored.append(face)
             if len(stored) % 5000 == 0:
                 step("listing faces", len(stored), len(stored))
-    except (OSError, csv.Error) as error:
+    except OSError as error:
         raise DataError(f"cannot read {source.path}: {error}") from error
-    return stored
+    return stored, passed_over
 
 
 def _named(

@@ -6,12 +6,12 @@ Distribution", ICMI 2016; file and rules: https://github.com/microsoft/FERPlus (
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from fer_edge.errors import DataError, LabelError
 from fer_edge.labels import EMOTIONS_8, SOURCE_ORDERS, canonical
+from fer_edge.training.data.csv_text import found, header, records
 from fer_edge.training.data.dataset_spec import SPLIT_NAMES
 
 NAMES = SOURCE_ORDERS["ferplus"]
@@ -99,19 +99,18 @@ def read_votes(path: Path) -> list[tuple[str, tuple[int, ...]]]:
     Raises:
         DataError: The file has another layout.
     """
-    with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        rows = csv.DictReader(file, skipinitialspace=True)
-        names = {name.strip().lower(): name for name in rows.fieldnames or ()}
-        if "usage" not in names:
-            raise DataError(f"expected FER+'s columns Usage, neutral, … in {path}, got {names}")
-        order = vote_columns([n for key, n in names.items() if key != "image name"], path)
+    names = header(path)
+    if "usage" not in names:
+        raise DataError(
+            f"expected FER+'s columns Usage, neutral, … in {path}, found {found(names)}"
+        )
+    order = vote_columns([name for name in names if name not in ("usage", "image name")], path)
+    votes = []
+    for line, row in records(path):
         try:
-            return [
-                (
-                    SPLIT_NAMES[row[names["usage"]].strip().lower()],
-                    tuple(int(row[column]) for column in order),
-                )
-                for row in rows
-            ]
-        except (KeyError, ValueError, TypeError, AttributeError) as error:
-            raise DataError(f"{path}, line {rows.line_num}: not a row of FER+: {error}") from error
+            votes.append(
+                (SPLIT_NAMES[row["usage"].strip().lower()], tuple(int(row[n]) for n in order))
+            )
+        except (KeyError, ValueError) as error:
+            raise DataError(f"{path}, line {line}: not a row of FER+: {error}") from error
+    return votes

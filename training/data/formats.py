@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from fer_edge.errors import DataError
 from fer_edge.training.data.dataset_spec import DatasetSpec, StoredFace, check_part, part_of
+from fer_edge.training.data.picture_files import PassedOver, without_clutter
 from fer_edge.training.data.readers import csv as csv_reader
 from fer_edge.training.data.readers import ferplus as ferplus_reader
 from fer_edge.training.data.readers import folders, hdf5, tables
@@ -19,16 +20,18 @@ class DatasetFormat(NamedTuple):
     Attributes:
         description: Name of the format in words.
         fits: Return True if a path has this format.
-        read: Yield the pictures of one part.
+        read: Yield the pictures of one part, and the files that were passed over.
     """
 
     description: str
     fits: Callable[[Path], bool]
-    read: Callable[[DatasetSpec, str | None], Iterator[StoredFace]]
+    read: Callable[[DatasetSpec, str | None], Iterator[StoredFace | PassedOver]]
 
 
-def read(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
+def read(source: DatasetSpec, split: str | None) -> Iterator[StoredFace | PassedOver]:
     """Yield the pictures of one part with the first format that fits.
+
+    Yields the counts of files that were passed over as well.
 
     Args:
         source: Data set and its options.
@@ -40,6 +43,8 @@ def read(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
     path = source.file
     if not tables.fits_hub(path) and not path.exists():
         raise DataError(f"expected a data set at {path}, found nothing there")
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise DataError(f"expected a file or folder at {path}, found a device or pipe")
     for form in FORMATS:
         if form.fits(path):
             return form.read(source, split)
@@ -50,7 +55,7 @@ def read(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
 
 def _parts(path: Path) -> dict[str, list[Path]]:
     parts: dict[str, list[Path]] = {}
-    for entry in sorted(path.iterdir()):
+    for entry in without_clutter(path):
         if (entry.is_dir() or entry.suffix == ".parquet") and part_of(entry):
             parts.setdefault(part_of(entry), []).append(entry)
     return parts
@@ -60,7 +65,7 @@ def _fits_parts(path: Path) -> bool:
     return path.is_dir() and bool(_parts(path))
 
 
-def _read_parts(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
+def _read_parts(source: DatasetSpec, split: str | None) -> Iterator[StoredFace | PassedOver]:
     """Read a folder with an entry for each part, of any format.
 
     Entries are folders such as ``train/`` and ``val/``, or parquet files with that word in their

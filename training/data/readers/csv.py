@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from fer_edge.errors import DataError, LabelError, MissingPartError
 from fer_edge.labels import canonical, label_of_number
+from fer_edge.shown import shown
+from fer_edge.training.data.csv_text import found, header, records
 from fer_edge.training.data.dataset_spec import (
     SPLIT_NAMES,
     DatasetSpec,
@@ -21,15 +21,19 @@ from fer_edge.training.data.dataset_spec import (
     inside,
 )
 from fer_edge.training.data.ferplus import FILE, read_votes, vote_columns
+from fer_edge.training.data.picture_files import holds_pictures, is_clutter
 
 _SIDE_PX = 48
-
-# A field with 48x48 numbers exceeds csv's default limit on some systems.
-csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
+_MOST_PIXEL_TEXT = 6 * _SIDE_PX**2
+"""Largest length of a row's pixels as text: three digits and two separators for each."""
+_PATHS = ("path", "pth", "file", "filename")
+"""Names of the column with the pictures' paths; the first that a list has counts."""
+_EXPECTED = "emotion, pixels, Usage (FER2013) or path, label (a list of files)"
 
 
 def fits_fer2013(path: Path) -> bool:
-    return "pixels" in _columns(_csv(path))
+    file = _csv(path)
+    return file is not None and "pixels" in header(file)
 
 
 def fits_list(path: Path) -> bool:
@@ -44,21 +48,25 @@ def read_fer2013(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]
     """
     path = _csv(source.file)
     assert path is not None
+    if "emotion" not in (names := header(path)):
+        raise DataError(
+            f"expected a column emotion with FER2013's labels in {path}, found {found(names)}. "
+            "Rename the column with the labels to emotion, or use a file that has labels"
+        )
     beside = path.with_name(FILE)
     votes = read_votes(beside) if beside.is_file() else None
     for line, usage, row in _rows(path, split, "usage"):
         if votes is not None and (line - 2 >= len(votes) or votes[line - 2][0] != usage):
             raise DataError(f"{beside} does not match {path}: they differ at line {line}")
         try:
-            pixels = np.array(row["pixels"].split(), np.uint8)
-            image = pixels.reshape(_SIDE_PX, _SIDE_PX)
+            image = _pixels(row["pixels"])
             emotion = row["emotion"].strip()
             label = (
                 label_of_number(int(emotion), "fer2013-csv")
-                if emotion.lstrip("-").isdigit()
+                if emotion.lstrip("-").isdecimal()
                 else canonical(emotion)
             )
-        except (ValueError, OverflowError, AttributeError) as error:
+        except (ValueError, OverflowError) as error:
             raise DataError(f"{path}, line {line}: not a FER2013 row: {error}") from error
         yield StoredFace(
             cv2.imencode(".png", image)[1].tobytes(),
@@ -66,6 +74,14 @@ def read_fer2013(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]
             f"{path.stem}:{line}",
             None if votes is None else votes[line - 2][1],
         )
+
+
+def _pixels(text: str) -> npt.NDArray[np.uint8]:
+    """Return a row's grey picture. Raises ValueError."""
+    if len(text) > _MOST_PIXEL_TEXT:
+        raise ValueError(f"expected {_SIDE_PX}x{_SIDE_PX} pixels, got {len(text):,} characters")
+    numbers = text.strip("[] ").replace(",", " ").split()
+    return np.array(numbers, np.uint8).reshape(_SIDE_PX, _SIDE_PX)
 
 
 def read_list(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
@@ -76,26 +92,25 @@ def read_list(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
     """
     path = _csv(source.file)
     assert path is not None
-    if not _columns(path) >= {"path", "label"}:
+    names = header(path)
+    column = next((name for name in _PATHS if name in names), None)
+    if column is None or "label" not in names:
         raise DataError(
-            f"expected columns emotion, pixels, Usage (FER2013) or path, label (a list of files) "
-            f"in {path}, got {', '.join(sorted(_columns(path))) or 'nothing'}"
+            f"expected columns {_EXPECTED} in {path}, found {found(names)}. Rename the columns"
         )
-    order: list[str] | None = None
+    voted = [name for name in names if name.startswith("ferplus_")]
+    order = vote_columns(voted, path) if voted else []
     for line, _, row in _rows(path, split, "split"):
-        if order is None:
-            columns = [name for name in row if name.startswith("ferplus_")]
-            order = vote_columns(columns, path) if columns else []
         try:
             yield StoredFace(
-                inside(path.parent, row["path"]),
+                inside(path.parent, row[column]),
                 as_label(row["label"], f"{path}, line {line}"),
-                row["path"],
-                tuple(int(row[column]) for column in order) if order and row[order[0]] else None,
+                row[column],
+                tuple(int(row[name]) for name in order) if order and row[order[0]] else None,
                 row.get("subject") or None,
                 row.get("clip") or None,
             )
-        except (ValueError, TypeError, AttributeError) as error:
+        except ValueError as error:
             if isinstance(error, LabelError):
                 raise
             raise DataError(f"{path}, line {line}: not a row of a list: {error}") from error
@@ -103,43 +118,54 @@ def read_list(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
 
 def _rows(
     path: Path, split: str | None, part_column: str
-) -> Iterator[tuple[int, str, dict[str, Any]]]:
+) -> Iterator[tuple[int, str, dict[str, str]]]:
     """Yield line, part and cells (by lower-case column) of each row of the requested part."""
     parts = set()
-    with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        rows = csv.DictReader(file, skipinitialspace=True)
-        rows.fieldnames = [name.strip().lower() for name in rows.fieldnames or ()]
-        for line, row in enumerate(rows, start=2):
-            usage = (row.get(part_column) or "train").strip().lower()
-            if usage not in SPLIT_NAMES:
-                raise DataError(
-                    f"{path}, line {line}: expected {part_column} to be one of "
-                    f"{', '.join(SPLIT_NAMES)}, got {usage!r}"
-                )
-            parts.add(SPLIT_NAMES[usage])
-            if split in (None, SPLIT_NAMES[usage]):
-                yield line, SPLIT_NAMES[usage], row
+    for line, row in records(path):
+        usage = (row.get(part_column) or "train").strip().lower()
+        if usage not in SPLIT_NAMES:
+            raise DataError(
+                f"{path}, line {line}: expected {part_column} to be one of "
+                f"{', '.join(SPLIT_NAMES)}, got {shown(usage)}"
+            )
+        parts.add(SPLIT_NAMES[usage])
+        if split in (None, SPLIT_NAMES[usage]):
+            yield line, SPLIT_NAMES[usage], row
     if parts and split is not None and split not in parts:
         raise MissingPartError(f"{path} has no {split!r} rows, only {', '.join(sorted(parts))}")
 
 
 def _csv(path: Path) -> Path | None:
-    """Return the CSV file itself, or the first one in a folder without subfolders.
+    """Return the CSV file itself, or the one of a folder that fits best.
 
-    FER+'s votes alone are not a data set.
+    FER+'s votes alone are not a data set, and CSV files beside folders of pictures are notes.
+
+    Raises DataError if several files fit equally well.
     """
-    if path.is_dir():
-        if any(entry.is_dir() for entry in path.iterdir()):
-            return None
-        return min((file for file in path.glob("*.csv") if file.name != FILE), default=None)
-    return path if path.suffix.lower() == ".csv" else None
+    if not path.is_dir():
+        return path if path.suffix.lower() == ".csv" else None
+    entries = [entry for entry in sorted(path.iterdir()) if not is_clutter(entry.name)]
+    files = [e for e in entries if e.suffix.lower() == ".csv" and e.is_file() and e.name != FILE]
+    folders = [entry for entry in entries if entry.is_dir()]
+    ranks = {file: _rank(header(file)) for file in files}
+    if folders and (
+        min(ranks.values(), default=_POOR) > _LABELLED or any(map(holds_pictures, folders))
+    ):
+        return None
+    best = [file for file, rank in ranks.items() if rank == min(ranks.values())]
+    if len(best) > 1 and ranks[best[0]] < _POOR:
+        names = ", ".join(file.name for file in best)
+        raise DataError(f"{path} holds several data sets: {names}. Name one: {best[0]}")
+    return best[0] if best else None
 
 
-def _columns(path: Path | None) -> set[str]:
-    if path is None:
-        return set()
-    try:
-        with path.open(newline="", encoding="utf-8", errors="replace") as file:
-            return {name.strip().lower() for name in next(csv.reader(file), [])}
-    except (OSError, csv.Error) as error:
-        raise DataError(f"cannot read {path}: {error}") from error
+_LABELLED, _POOR = 1, 3
+
+
+def _rank(names: list[str]) -> int:
+    """Return 0 for FER2013 with parts, 1 for FER2013, 2 for a list of files, else more."""
+    if {"emotion", "pixels"} <= set(names):
+        return 0 if "usage" in names else _LABELLED
+    if "label" in names and any(name in names for name in _PATHS):
+        return 2
+    return _POOR if "pixels" in names else _POOR + 1

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from pathlib import Path
 
 from fer_edge.errors import DataError
+from fer_edge.shown import shown
+from fer_edge.training.data.csv_text import cells_of
 from fer_edge.training.data.dataset_spec import DatasetSpec, StoredFace, check_part, inside
 from fer_edge.training.data.ferplus import NAMES, majority
 
@@ -27,16 +28,15 @@ def read(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
     parts = _parts(source.file)
     check_part(source, split, parts)
     path = parts[str(split)]
-    with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        for line, row in enumerate(csv.reader(file), start=1):
-            try:
-                name, _, *cells = row
-                votes = tuple(int(cell) for cell in cells)
-            except ValueError as error:
-                raise DataError(f"{path}, line {line}: not a row of FER+: {error}") from error
-            if len(votes) != len(NAMES) or min(votes) < 0:
-                raise DataError(f"{path}, line {line}: expected {len(NAMES)} votes, got {row}")
-            yield StoredFace(inside(path.parent, name), majority(votes), name, votes)
+    for line, row in cells_of(path):
+        try:
+            name, _, *cells = row
+            votes = tuple(int(cell) for cell in cells)
+        except ValueError as error:
+            raise DataError(f"{path}, line {line}: not a row of FER+: {error}") from error
+        if len(votes) != len(NAMES) or min(votes) < 0:
+            raise DataError(f"{path}, line {line}: expected {len(NAMES)} votes, got {shown(row)}")
+        yield StoredFace(inside(path.parent, name), majority(votes), name, votes)
 
 
 def _parts(path: Path) -> dict[str, Path]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import csv
+import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +11,8 @@ import numpy as np
 
 from fer_edge.errors import DataError
 from fer_edge.labels import label_of_number
+from fer_edge.shown import shown
+from fer_edge.training.data.csv_text import header, records
 from fer_edge.training.data.dataset_spec import (
     SPLIT_NAMES,
     DatasetSpec,
@@ -18,19 +20,44 @@ from fer_edge.training.data.dataset_spec import (
     as_label,
     check_part,
     inside,
+)
+from fer_edge.training.data.picture_files import (
+    PassedOver,
+    is_picture,
     pictures,
+    without_clutter,
 )
 
 # --- class folders -------------------------------------------------------------------------------
 
 
-def read_classes(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
-    """Read one folder per class, named (``happy/``) or numbered; numbers need an order."""
+def read_classes(source: DatasetSpec, split: str | None) -> Iterator[StoredFace | PassedOver]:
+    """Read one folder per class, named (``happy/``) or numbered; numbers need an order.
+
+    Pictures in sub-folders of a class belong to the class.
+    """
     check_part(source, split, ())
-    for folder in sorted(entry for entry in source.file.iterdir() if entry.is_dir()):
-        label = as_label(folder.name, str(source.file))
-        for file in pictures(folder):
+    passed_over = PassedOver()
+    for entry in without_clutter(source.file):
+        if not entry.is_dir():
+            passed_over.unplaced += is_picture(entry)
+            continue
+        _check_without_parts(entry)
+        label = as_label(entry.name, str(source.file))
+        for file in pictures(entry, passed_over):
             yield StoredFace(file, label, str(file))
+    yield passed_over
+
+
+def _check_without_parts(folder: Path) -> None:
+    parts = [
+        e.name for e in without_clutter(folder) if e.name.lower() in SPLIT_NAMES and e.is_dir()
+    ]
+    if parts:
+        raise DataError(
+            f"expected parts above classes, like {parts[0]}/{folder.name}, but found {parts[0]} in "
+            f"{folder}. Move the parts above the classes"
+        )
 
 
 # --- KMU-FED -------------------------------------------------------------------------------------
@@ -47,10 +74,10 @@ _KMU_FED_NAMES = {
 
 
 def fits_kmu_fed(path: Path) -> bool:
-    return path.is_dir() and any(_KMU_FED.fullmatch(file.stem) for file in path.iterdir())
+    return path.is_dir() and any(_KMU_FED.fullmatch(e.stem) for e in without_clutter(path))
 
 
-def read_kmu_fed(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
+def read_kmu_fed(source: DatasetSpec, split: str | None) -> Iterator[StoredFace | PassedOver]:
     """Read KMU-FED as distributed: one flat folder with names like ``01_AN_mr_005.jpg``.
 
     Names are SUBJECT_EXPRESSION_CODE_FRAME; 12 subjects, 6 classes (no neutral), near infrared,
@@ -60,7 +87,8 @@ def read_kmu_fed(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]
     spelling.
     """
     check_part(source, split, ())
-    for file in pictures(source.file):
+    passed_over = PassedOver()
+    for file in pictures(source.file, passed_over, deep=False):
         match = _KMU_FED.fullmatch(file.stem)
         if match is None:
             raise DataError(
@@ -76,6 +104,7 @@ def read_kmu_fed(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]
             subject=f"kmu-fed:{subject}",
             clip=f"kmu-fed:{subject}_{match[2].upper()}_{match[3]}",
         )
+    yield passed_over
 
 
 # --- RAF-DB --------------------------------------------------------------------------------------
@@ -103,8 +132,8 @@ def read_raf_db(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
     check_part(source, split, {_raf_part(row[0]) for _, row in cells})
     for line, row in cells:
         where = f"{root / _RAF_LIST}, line {line}"
-        if len(row) != 2 or not row[1].isdigit():
-            raise DataError(f"{where}: expected a file name and a number, got {' '.join(row)!r}")
+        if len(row) != 2 or not re.fullmatch("[0-9]{1,9}", row[1]):
+            raise DataError(f"{where}: expected a file name and a number, got {shown(row)}")
         if _raf_part(row[0]) != split:
             continue
         name = Path(row[0])
@@ -120,7 +149,9 @@ def _raf_root(path: Path) -> Path | None:
 def _raf_part(name: str) -> str:
     part = SPLIT_NAMES.get(name.split("_")[0])
     if part is None:
-        raise DataError(f"expected names that start with train_ or test_ in RAF-DB, got {name!r}")
+        raise DataError(
+            f"expected names that start with train_ or test_ in RAF-DB, got {shown(name)}"
+        )
     return part
 
 
@@ -130,6 +161,8 @@ _AFFECTNET_SETS = {"train_set": "train", "val_set": "val", "test_set": "test"}
 _AFFECTNET_LISTS = {"training.csv": "train", "validation.csv": "val"}
 _AFFECTNET_NONE = {8, 9, 10}
 """Labels that are not expressions: None, Uncertain, No-Face."""
+_MOST_NPY_BYTES = 4096
+"""Largest size of a file with one label; numpy writes 136 bytes."""
 
 
 def fits_affectnet(path: Path) -> bool:
@@ -138,7 +171,7 @@ def fits_affectnet(path: Path) -> bool:
     )
 
 
-def read_affectnet(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
+def read_affectnet(source: DatasetSpec, split: str | None) -> Iterator[StoredFace | PassedOver]:
     """Read AffectNet in either of the two layouts that its owner sends.
 
     - ``train_set/`` and ``val_set/`` with ``images/N.jpg`` and ``annotations/N_exp.npy`` (8
@@ -160,15 +193,31 @@ def read_affectnet(source: DatasetSpec, split: str | None) -> Iterator[StoredFac
     yield from _affectnet_set(sets[split]) if sets else _affectnet_list(source.file, lists[split])
 
 
-def _affectnet_set(folder: Path) -> Iterator[StoredFace]:
-    for file in pictures(folder / "images"):
+def _affectnet_set(folder: Path) -> Iterator[StoredFace | PassedOver]:
+    passed_over = PassedOver()
+    for file in pictures(folder / "images", passed_over):
         label = folder / "annotations" / f"{file.stem}_exp.npy"
         try:
-            # Some copies store the number as text.
-            number = int(str(np.load(label, allow_pickle=False)))
+            number = _stored_number(label)
         except Exception as error:  # a damaged header can make numpy raise anything
             raise DataError(f"expected the label of {file} in {label}: {error}") from error
         yield StoredFace(file, _affectnet_label(number), str(file))
+    yield passed_over
+
+
+def _stored_number(path: Path) -> int:
+    """Return the number in a ``.npy`` file; some copies store it as text."""
+    if not path.is_file():
+        raise ValueError("there is no such file")
+    with path.open("rb") as file:
+        data = io.BytesIO(file.read(_MOST_NPY_BYTES))
+    version = np.lib.format.read_magic(data)
+    read = np.lib.format.read_array_header_1_0
+    shape, _, _ = read(data) if version == (1, 0) else np.lib.format.read_array_header_2_0(data)
+    if shape != ():  # numpy would allocate whatever a header promises
+        raise ValueError(f"expected one number, got an array of shape {shown(shape)}")
+    data.seek(0)
+    return int(str(np.load(data, allow_pickle=False)))
 
 
 def _affectnet_list(root: Path, path: Path) -> Iterator[StoredFace]:
@@ -185,18 +234,20 @@ def _affectnet_list(root: Path, path: Path) -> Iterator[StoredFace]:
     )
     if images is None:
         raise DataError(f"expected AffectNet's pictures in {root / 'Manually_Annotated_Images'}")
-    with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        for line, row in enumerate(csv.DictReader(file), start=2):
-            try:
-                name = row["subDirectory_filePath"]
-                x, y, w, h = (
-                    int(float(row[f"face_{side}"])) for side in ("x", "y", "width", "height")
-                )
-                label = _affectnet_label(int(row["expression"]))
-            except (KeyError, ValueError, TypeError) as error:
-                raise DataError(f"{path}, line {line}: not a row of AffectNet: {error}") from error
-            box = (x, y, w, h) if w > 0 and h > 0 else None
-            yield StoredFace(inside(images, name), label, name, box=box)
+    for line, row in records(path):
+        try:
+            name = row["subdirectory_filepath"]
+            x, y, w, h = (int(float(row[f"face_{side}"])) for side in ("x", "y", "width", "height"))
+            label = _affectnet_label(int(row["expression"]))
+        except KeyError as error:
+            raise DataError(
+                f"expected AffectNet's column {error.args[0]} in {path}. Use the list as its owner "
+                "sends it"
+            ) from error
+        except (ValueError, OverflowError) as error:
+            raise DataError(f"{path}, line {line}: not a row of AffectNet: {error}") from error
+        box = (x, y, w, h) if w > 0 and h > 0 else None
+        yield StoredFace(inside(images, name), label, name, box=box)
 
 
 def _affectnet_label(number: int) -> str | None:
@@ -208,11 +259,6 @@ def _affectnet_lists(path: Path) -> dict[str, Path]:
     for folder in (path, path / "Manually_Annotated_file_lists"):
         for name, part in _AFFECTNET_LISTS.items():
             file = folder / name
-            if file.is_file() and "subDirectory_filePath" in _first_line(file):
+            if file.is_file() and "subdirectory_filepath" in header(file):
                 lists.setdefault(part, file)
     return lists
-
-
-def _first_line(path: Path) -> str:
-    with path.open(encoding="utf-8", errors="replace") as file:
-        return file.readline(4096)

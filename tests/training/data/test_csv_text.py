@@ -1,0 +1,135 @@
+"""CSV files of spreadsheets, Kaggle and other tools are read, or refused with the column."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fer_edge.errors import DataError
+from fer_edge.training.data.faces import load_faces
+
+
+def table(samples: Any) -> str:
+    rows = [samples.csv_row(i, i) for i in range(3)]
+    return "\n".join(["emotion,pixels,Usage", *(",".join(map(str, row)) for row in rows)]) + "\n"
+
+
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"]
+)
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_fer2013_file_is_read_as_any_tool_writes_it(
+    samples: Any, tmp_path: Path, encoding: str, separator: str, end: str
+) -> None:
+    path = tmp_path / "fer2013.csv"
+    path.write_bytes(table(samples).replace(",", separator).replace("\n", end).encode(encoding))
+    assert [f.label for f in load_faces(path, "train")] == ["anger", "disgust", "fear"]
+
+
+def test_excels_line_with_the_separator_is_no_header(samples: Any, tmp_path: Path) -> None:
+    path = tmp_path / "fer2013.csv"
+    path.write_text("sep=;\r\n" + table(samples).replace(",", ";"), "utf-8-sig")
+    assert len(load_faces(path)) == 3
+
+
+def test_a_mark_between_joined_files_is_no_part_of_a_cell(samples: Any, tmp_path: Path) -> None:
+    path = tmp_path / "fer2013.csv"
+    path.write_text("\ufeff" + table(samples).rstrip("\n") + "\ufeff\n", "utf-8")
+    assert len(load_faces(path)) == 3
+
+
+@pytest.mark.parametrize(
+    ("header", "named"),
+    [
+        ("label,pixels,Usage", "column emotion.*'label'"),
+        ("\u00e9motion,pixels,Usage", "column emotion"),
+        ("pixels", "column emotion"),
+        ("emotion,pixel,Usage", "emotion, pixels"),
+        ("emotion,pixels,emotion", "'emotion' twice"),
+    ],
+)
+def test_a_missing_or_doubled_column_is_named(
+    samples: Any, tmp_path: Path, header: str, named: str
+) -> None:
+    with pytest.raises(DataError, match=named):
+        load_faces(samples.write_csv(tmp_path / "f.csv", [samples.csv_row(0)], header))
+
+
+@pytest.mark.parametrize("below", [None, "__MACOSX", ".ipynb_checkpoints", "fer2013"])
+def test_kaggles_own_download_is_read(samples: Any, tmp_path: Path, below: str | None) -> None:
+    samples.write_csv(tmp_path / "example_submission.csv", [(0,)], "emotion")
+    samples.write_csv(tmp_path / "test.csv", [samples.csv_row(0)[1:2]], "pixels")
+    samples.write_csv(tmp_path / "train.csv", [samples.csv_row(0)[:2]], "emotion,pixels")
+    rows = [samples.csv_row(i, i) for i in range(3)]
+    samples.write_csv(
+        tmp_path / "icml_face_data.csv", [(a, c, b) for a, b, c in rows], "emotion, Usage, pixels"
+    )
+    if below:
+        (tmp_path / below).mkdir()
+        (tmp_path / below / "notes.txt").write_text("x")
+    assert len(load_faces(tmp_path, "train")) == 3
+
+
+def test_several_csv_files_that_fit_are_named(samples: Any, tmp_path: Path) -> None:
+    for name in ("a.csv", "b.csv"):
+        samples.write_csv(tmp_path / name, [samples.csv_row(0)])
+    with pytest.raises(DataError, match=r"a\.csv, b\.csv.*Name one"):
+        load_faces(tmp_path)
+
+
+@pytest.mark.parametrize("column", ["path", "pth", "file", "filename"])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_list_is_read_as_any_tool_writes_it(
+    samples: Any, tmp_path: Path, column: str, encoding: str
+) -> None:
+    samples.put(tmp_path / "a" / "1.png", samples.png("fear"))
+    text = f"{column};label\na\\1.png;fear\n{tmp_path.resolve() / 'a' / '1.png'};fear\n"
+    (tmp_path / "list.csv").write_text(text, encoding)
+    faces = load_faces(tmp_path / "list.csv")
+    assert [f.read().shape for f in faces] == [(48, 48, 3)] * 2
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "../outside.png", "a/..", "link.png", "x" * 5000])
+def test_a_list_names_no_file_outside_its_folder(samples: Any, tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "set"
+    samples.put(folder / "a" / "1.png", samples.png("fear"))
+    samples.put(tmp_path / "outside.png", samples.png("fear"))
+    (folder / "link.png").symlink_to(tmp_path / "outside.png")
+    samples.write_csv(folder / "list.csv", [(name, "fear")], "path,label")
+    with pytest.raises(DataError):
+        load_faces(folder / "list.csv")
+
+
+def test_numbers_as_spreadsheets_write_them_are_numbers(samples: Any, tmp_path: Path) -> None:
+    samples.put(tmp_path / "1.png", samples.png("fear"))
+    samples.write_csv(tmp_path / "list.csv", [("1.png", "2.0")], "path,label")
+    (face,) = load_faces(f"{tmp_path / 'list.csv'}@order=fer2013-csv")
+    assert face.label == "fear"
+
+
+def test_affectnets_lists_may_have_a_mark(samples: Any, tmp_path: Path) -> None:
+    root = Path(samples.affectnet_lists(tmp_path / "set"))
+    path = root / "Manually_Annotated_file_lists" / "training.csv"
+    before = [f.label for f in load_faces(root, "train", say=lambda text: None)]
+    path.write_bytes(path.read_text("utf-8").encode("utf-8-sig"))
+    assert [f.label for f in load_faces(root, "train", say=lambda text: None)] == before
+
+
+@pytest.mark.parametrize("box", ["inf", "nan", "1e999", "-inf", ""])
+def test_an_impossible_box_is_a_sentence(samples: Any, tmp_path: Path, box: str) -> None:
+    root = Path(samples.affectnet_lists(tmp_path / "set"))
+    path = root / "Manually_Annotated_file_lists" / "training.csv"
+    path.write_text(path.read_text("utf-8").replace(",30,", f",{box},", 1), "utf-8")
+    with pytest.raises(DataError, match="line 2"):
+        load_faces(root, "train")
+
+
+@pytest.mark.parametrize("text", ["a," * 100_000, "x" * 8_000_000, '"' + "a\n" * 1_000_000])
+def test_a_table_without_sense_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "x.csv").write_text(text, "utf-8")
+    with pytest.raises(DataError) as caught:
+        load_faces(tmp_path / "x.csv")
+    assert len(str(caught.value)) < 2000

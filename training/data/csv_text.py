@@ -1,0 +1,133 @@
+"""CSV files as spreadsheets and scripts write them: encodings, separators and bounds."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TextIO
+
+from fer_edge.errors import DataError
+from fer_edge.shown import shown
+
+MAX_COLUMNS = 256
+"""Largest number of columns of a CSV file."""
+_HEAD_BYTES = 4096
+_BOMS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark is its beginning
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_SEPARATORS = ",;\t|"
+_EXCEL_SEPARATOR = re.compile(r'"?sep=.?"?\s*', re.IGNORECASE)
+"""First line in which Excel notes its separator."""
+
+
+def header(path: Path) -> list[str]:
+    """Return a CSV file's columns in lower case, without spaces around them.
+
+    Raises:
+        DataError: The file cannot be read, or has more than MAX_COLUMNS columns.
+    """
+    return next((_names(cells, path) for _, cells in cells_of(path)), [])
+
+
+def records(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield line and cells, by lower-case column, of each row after the header.
+
+    Lines count from 1 for the header; empty lines do not count. A missing cell is "".
+
+    Raises:
+        DataError: The file cannot be read, or names a column twice.
+    """
+    names: list[str] = []
+    for line, cells in cells_of(path):
+        if line == 1:
+            names = _names(cells, path)
+            if doubled := sorted({name for name in names if name and names.count(name) > 1}):
+                raise DataError(
+                    f"{path} has the column {shown(doubled[0])} twice. Remove one of them"
+                )
+        else:
+            yield line, dict.fromkeys(names, "") | dict(zip(names, cells, strict=False))
+
+
+def cells_of(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield number and cells of each line that is not empty.
+
+    Reads UTF-8 and UTF-16, with and without a byte order mark, separated by comma, semicolon, tab
+    or bar. Bytes that are not UTF-8 become surrogates, as in file names of Python.
+
+    Raises:
+        DataError: The file cannot be read.
+    """
+    try:
+        with _open(path) as file:
+            first = file.readline()
+            if _EXCEL_SEPARATOR.fullmatch(first):
+                first = file.readline()
+            rows = csv.reader(
+                _chained(first, file),
+                delimiter=_separator(first[:_HEAD_BYTES]),
+                skipinitialspace=True,
+            )
+            yield from enumerate((row for row in rows if row), start=1)
+    except (OSError, csv.Error) as error:
+        raise DataError(f"cannot read {path}: {error}") from error
+
+
+def found(names: Iterable[str]) -> str:
+    """Return columns for a message, with odd characters visible."""
+    named = [shown(name) for name in list(names)[:20] if name]
+    return ", ".join(named) or "no column"
+
+
+def _open(path: Path) -> TextIO:
+    if not path.is_file():  # opening a FIFO would wait for ever
+        raise DataError(f"expected a CSV file at {path}, found none")
+    with path.open("rb") as file:
+        encoding = _encoding(file.read(_HEAD_BYTES))
+    errors = "surrogateescape" if encoding.startswith("utf-8") else "replace"
+    return path.open(newline="", encoding=encoding, errors=errors)
+
+
+def _encoding(head: bytes) -> str:
+    for mark, encoding in _BOMS:
+        if head.startswith(mark):
+            return encoding
+    # Text of mostly ASCII in UTF-16 without a mark has a zero in every other byte.
+    if head[1::2].count(0) > len(head) // 4:
+        return "utf-16-le"
+    if head[::2].count(0) > len(head) // 4:
+        return "utf-16-be"
+    return "utf-8"
+
+
+def _separator(line: str) -> str:
+    """Return the separator that gives a line the most cells; a comma if several do."""
+
+    def cells(separator: str) -> int:
+        return len(next(csv.reader([line], delimiter=separator), []))
+
+    return max(_SEPARATORS, key=cells)
+
+
+def _chained(first: str, rest: TextIO) -> Iterator[str]:
+    """Yield the lines, without the byte order marks that joined files have in the middle."""
+    if first:
+        yield first
+        for line in rest:
+            yield line.replace("\ufeff", "")
+
+
+def _names(cells: list[str], path: Path) -> list[str]:
+    if len(cells) > MAX_COLUMNS:
+        raise DataError(
+            f"expected at most {MAX_COLUMNS} columns in {path}, got {len(cells):,}. Name a CSV "
+            "file with a row for each picture"
+        )
+    return [cell.strip().lower() for cell in cells]

@@ -1,0 +1,118 @@
+"""Picture files in folders that cameras, editors and file systems also write to."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".webp"}
+"""Suffixes of pictures; files with another suffix, or none, are judged by their first bytes."""
+_CLUTTER = {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "lost+found"}
+_CLUTTER_MARKS = (".", "@", "#", "$")
+"""First characters of what file systems and servers keep: ._x, @eaDir, #recycle, $RECYCLE.BIN."""
+_CLUTTER_ENDS = ("@synoeastream", "@synoresource", ":zone.identifier")
+_HEAD_BYTES = 12
+
+
+@dataclass
+class PassedOver:
+    """Files of a data set that are not read.
+
+    Attributes:
+        by_suffix: Number of files by suffix.
+        links: Number of links to folders.
+        unplaced: Number of pictures outside a class folder.
+    """
+
+    by_suffix: Counter[str] = field(default_factory=Counter)
+    links: int = 0
+    unplaced: int = 0
+
+    def __add__(self, other: PassedOver) -> PassedOver:
+        return PassedOver(
+            self.by_suffix + other.by_suffix,
+            self.links + other.links,
+            self.unplaced + other.unplaced,
+        )
+
+    def __str__(self) -> str:
+        """Return the sentence for the user, "" if there is none."""
+        counts = [f"{n:,} {suffix}" for suffix, n in sorted(self.by_suffix.items())]
+        if self.links:
+            counts.append(f"{self.links:,} linked folders")
+        if self.unplaced:
+            counts.append(f"{self.unplaced:,} pictures outside a class folder")
+        if not counts:
+            return ""
+        total = self.by_suffix.total() + self.links + self.unplaced
+        return (
+            f"{total:,} files were passed over: {', '.join(counts)}. JPEG, PNG, BMP and WebP "
+            "files in class folders are read; convert or move the others"
+        )
+
+
+def is_clutter(name: str) -> bool:
+    """Return True for a file or folder of a file system or server, and for a hidden one."""
+    low = name.lower()
+    return low in _CLUTTER or low.startswith(_CLUTTER_MARKS) or low.endswith(_CLUTTER_ENDS)
+
+
+def without_clutter(folder: Path, pattern: str = "*") -> list[Path]:
+    """Return the entries of a folder that match a pattern, sorted, without clutter."""
+    return sorted(entry for entry in folder.glob(pattern) if not is_clutter(entry.name))
+
+
+def pictures(folder: Path, passed_over: PassedOver, deep: bool = True) -> Iterator[Path]:
+    """Yield the pictures in a folder, sorted by path.
+
+    Args:
+        folder: Folder to read.
+        passed_over: Counts the files that are not pictures; clutter does not count.
+        deep: Read sub-folders too; links to folders are not followed.
+    """
+    waiting = [folder]  # a loop: folders may be nested deeper than Python's stack
+    while waiting:
+        files, below = [], []
+        for entry in without_clutter(waiting.pop()):
+            if not entry.is_dir():
+                files.append(entry)
+            elif deep and entry.is_symlink():
+                passed_over.links += 1
+            elif deep:
+                below.append(entry)
+        for file in files:
+            if is_picture(file):
+                yield file
+            else:
+                passed_over.by_suffix[printable(file.suffix.lower()) or "without a suffix"] += 1
+        waiting += reversed(below)
+
+
+def is_picture(file: Path) -> bool:
+    """Return True by the suffix, else by the first bytes."""
+    if file.suffix.lower() in PICTURE_SUFFIXES:
+        return True
+    if not file.is_file():
+        return False
+    with file.open("rb") as opened:
+        head = opened.read(_HEAD_BYTES)
+    return (
+        head.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"))
+        or (head[:2] == b"BM" and head[6:10] == bytes(4))
+        or (head[:4] == b"RIFF" and head[8:] == b"WEBP")
+    )
+
+
+def holds_pictures(folder: Path) -> bool:
+    """Return True if a folder directly holds a picture, by its suffix."""
+    return any(entry.suffix.lower() in PICTURE_SUFFIXES for entry in without_clutter(folder))
+
+
+def printable(name: str) -> str:
+    """Return a file name as text that every format can hold.
+
+    Names that are not UTF-8 have surrogates in Python; they become escapes like ``\\udcfc``.
+    """
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
