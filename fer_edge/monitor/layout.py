@@ -1,4 +1,4 @@
-"""Where the overlay's panels stand: in the frame, beside their faces, and never on each other."""
+"""Layout of the overlay: panels beside their faces, never on each other."""
 
 from __future__ import annotations
 
@@ -14,24 +14,32 @@ from fer_edge.preprocess import Box
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 TOP = 3
-"""So many expressions have a bar."""
+"""Expressions shown as bars."""
 
 Role = Literal["driver", "passenger", "label", "unknown", "reason", "bar", "status", "health"]
 
 _LINES_IN_FRAME = 24
-"""The text's size: so many lines would fill the frame."""
+"""Text lines that fill the frame height; sets the font size."""
 _LEAST_SCALE, _MOST_SCALE = 0.38, 2.0
-"""cv2.putText's strokes run into each other below 0.38."""
+"""Smallest and largest scale for cv2.putText. Below 0.38 its strokes merge."""
 _REASON_LINES = 3
+"""Most lines for the reason in a panel."""
 _BAND_SHARE = 0.4
-"""More of the frame's height than this is not given to the health's reasons."""
+"""Largest share (0..1) of the frame height for the health banner."""
 _GRID = 16
-"""A panel that does not fit right beside its face looks for a place on so many rows and columns."""
+"""Rows and columns of the search grid for panels that do not fit beside their face."""
 
 
 @dataclass(frozen=True, slots=True)
 class Type:
-    """Text in one size: cv2.putText's scale and thickness, and lengths in px."""
+    """Text of one size.
+
+    Attributes:
+        scale: Scale for cv2.putText.
+        thickness: Stroke width for cv2.putText, in pixels.
+        line_px: Height of a line.
+        pad_px: Space around text.
+    """
 
     scale: float
     thickness: int
@@ -40,28 +48,31 @@ class Type:
 
     @staticmethod
     def for_frame(width: int, height: int) -> Type:
+        """Return the size that suits a frame of ``width`` x ``height`` pixels."""
         # putText's capitals are 22 px high at scale 1; a line is 1.8 times as high.
         scale = min(width * 9 / 16, height) / _LINES_IN_FRAME / 40
         scale = min(max(scale, _LEAST_SCALE), _MOST_SCALE)
         return Type(scale, max(round(1.6 * scale), 1), round(40 * scale), max(round(10 * scale), 3))
 
     def width_px(self, text: str) -> int:
+        """Return the width of one line of text."""
         return int(cv2.getTextSize(text, FONT, self.scale, self.thickness)[0][0])
 
     def wrap(self, text: str, width_px: int, lines: int) -> list[str]:
-        """At most so many lines; what is left over becomes "..."."""
-        found = [""]
+        """Break text into at most ``lines`` lines; end with "..." if text is left over."""
+        rows = [""]
         for word in plain(text).split():
-            longer = f"{found[-1]} {word}".strip()
-            if not found[-1] or self.width_px(longer) <= width_px:
-                found[-1] = longer
+            longer = f"{rows[-1]} {word}".strip()
+            if not rows[-1] or self.width_px(longer) <= width_px:
+                rows[-1] = longer
             else:
-                found.append(word)
-        if len(found) > lines:
-            found = [*found[: lines - 1], f"{found[lines - 1]} ..."]
-        return [self.cut(line, width_px) for line in found]
+                rows.append(word)
+        if len(rows) > lines:
+            rows = [*rows[: lines - 1], f"{rows[lines - 1]} ..."]
+        return [self.cut(row, width_px) for row in rows]
 
     def cut(self, text: str, width_px: int) -> str:
+        """Shorten one line to a width; a shortened line ends with ".."."""
         while text and self.width_px(text) > width_px:
             text = text[:-5].rstrip() + " .." if len(text) > 5 else ""
         return text
@@ -69,7 +80,14 @@ class Type:
 
 @dataclass(frozen=True, slots=True)
 class TextRow:
-    """A line of a panel. label: the expression that gives it its colour. share: a bar's, 0..1."""
+    """One line of a panel or of the health banner.
+
+    Attributes:
+        text: ASCII text.
+        role: Part of the panel that the line is; sets its style.
+        label: Expression that sets the colour, or None.
+        share: Filled share (0..1) of the line's bar, or None without a bar.
+    """
 
     text: str
     role: Role
@@ -79,8 +97,15 @@ class TextRow:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """rect: ``(x, y, width, height)`` in px of the frame. bar_x, bar_px: where bars begin and how
-    long a full one is, both within the panel; 0 without bars."""
+    """Panel of one person.
+
+    Attributes:
+        person: The person.
+        rect: ``(x, y, width, height)`` in pixels of the frame.
+        rows: Lines from top to bottom.
+        bar_x: Left end of the bars in pixels of the panel; 0 without bars.
+        bar_px: Length of a full bar in pixels; 0 without bars.
+    """
 
     person: PersonState
     rect: Box
@@ -91,8 +116,16 @@ class Panel:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """band: the status at the lower edge, None where the frame is too small for it.
-    unlabelled: persons for whose panels there was no room."""
+    """Places of everything that the overlay draws.
+
+    Attributes:
+        type: Size of all text.
+        panels: Panels, the driver's first.
+        unlabelled: Number of persons without room for a panel.
+        band: Health banner at the lower edge, ``(x, y, width, height)`` in pixels. None if the
+            frame is too small.
+        status: Lines of the banner.
+    """
 
     type: Type
     panels: tuple[Panel, ...]
@@ -102,11 +135,17 @@ class Layout:
 
 
 def lay_out(state: MonitorState, width: int, height: int, hz: float | None = None) -> Layout:
-    """Panels for the persons of a state in a frame of ``width`` x ``height``, and the status.
+    """Place a panel for each person of a state, and the health banner.
 
-    The driver comes first, then the rest by number. A panel is made smaller (bars, then two lines,
-    then one) and at last left out where it would lie on another one, or on another's face. It lies
-    on its own face only if that leaves no room beside it. hz: answered frames per second.
+    The driver comes first, then the others by number. A panel shrinks from bars to two lines to
+    one line until it covers no other panel and no other face. If none fits, the panel is left
+    out. A panel covers its own face only if there is no room beside the face.
+
+    Args:
+        state: The state to show.
+        width: Width of the frame in pixels.
+        height: Height of the frame in pixels.
+        hz: Answered frames per second for the banner, or None.
     """
     type_ = Type.for_frame(width, height)
     band, status = _band(state, type_, width, height, hz, 0)
@@ -128,7 +167,7 @@ def lay_out(state: MonitorState, width: int, height: int, hz: float | None = Non
 
 
 def clipped(box: Box, width: int, height: int) -> Box | None:
-    """What of a box is in the frame; None for nothing."""
+    """Return the part of a box inside the frame, or None if there is none."""
     x, y, w, h = box
     left, top = max(x, 0), max(y, 0)
     right, bottom = min(x + w, width), min(y + h, height)
@@ -136,26 +175,26 @@ def clipped(box: Box, width: int, height: int) -> Box | None:
 
 
 def gap_px(one: Box, other: Box) -> float:
-    """How far two boxes are apart; 0 where they touch or overlap."""
+    """Return the distance between two boxes in pixels; 0 if they touch or overlap."""
     (x, y, w, h), (a, b, c, d) = one, other
     return math.hypot(max(a - x - w, x - a - c, 0), max(b - y - h, y - b - d, 0))
 
 
 def plain(text: str) -> str:
-    """putText knows ASCII only."""
+    """Replace characters outside ASCII, which cv2.putText cannot draw."""
     return text.encode("ascii", "replace").decode()
 
 
 def top(person: PersonState) -> list[tuple[str, float]]:
-    """The likeliest expressions, with their smoothed probabilities."""
-    found = (person.probabilities or {}).items()
-    return sorted(found, key=lambda item: -item[1])[:TOP]
+    """Return the likeliest expressions with their smoothed probabilities."""
+    shares = (person.probabilities or {}).items()
+    return sorted(shares, key=lambda item: -item[1])[:TOP]
 
 
 def _band(
     state: MonitorState, type_: Type, width: int, height: int, hz: float | None, unlabelled: int
 ) -> tuple[Box | None, tuple[TextRow, ...]]:
-    """Health, rate and age in one line at the lower edge, the health's reasons below."""
+    """Lay out the health banner: status, rate and age in one line, the reasons below."""
     room = width - 2 * type_.pad_px
     parts = [state.health.status.upper(), f"{state.time_s:.1f} s"]
     if unlabelled:
@@ -188,7 +227,7 @@ def _place(
     width: int,
     height: int,
 ) -> Panel | None:
-    """The largest panel that has a place, beside the face if any has one there."""
+    """Return the largest panel that fits, beside the face if possible."""
     variants = [_full(person, type_), _short(person, type_), _tag(person, type_)]
     for obstacles in ([*taken, *others, face], [*taken, *others]):
         for rows, bar_x, bar_px, wide in variants:
@@ -202,7 +241,7 @@ def _place(
 
 
 RowLayout = tuple[tuple[TextRow, ...], int, int, int]
-"""Rows, where bars begin, how long they are, and the panel's width."""
+"""Rows, left end and length of the bars, and width of the panel, all in pixels."""
 
 
 def _full(person: PersonState, type_: Type) -> RowLayout:
@@ -210,7 +249,7 @@ def _full(person: PersonState, type_: Type) -> RowLayout:
     names = [plain(name) for name in person.probabilities or ()]
     longest = max(names, key=type_.width_px, default="")
     bar_x = type_.width_px(longest) + 3 * pad
-    # As wide whatever it says, so that it does not jump.
+    # The width does not depend on the text, so that the panel does not jump.
     wide = 2 * pad + max(
         type_.width_px("unknown: turned away"),
         type_.width_px(f"{longest} 100% for 99 s"),
@@ -252,9 +291,9 @@ def _state(person: PersonState) -> TextRow:
 def _spot(
     size: tuple[int, int], face: Box, obstacles: list[Box], width: int, height: int, gap: int
 ) -> tuple[int, int] | None:
-    """The free place nearest to the face; None if there is none near it.
+    """Return the free place nearest to the face, or None if there is none near it.
 
-    Right of the face is a little nearer than left of it, and both than above and below.
+    Ties go to the right of the face, then left, then above and below.
     """
     wide, high = size
     if wide > width or high > height:
@@ -276,9 +315,9 @@ def _spot(
         return None
     middle = np.array([x + w / 2, y + h / 2])
     offset = spots + np.array(size) / 2 - middle
-    aside = np.abs(spots[:, 1] - y) / height  # the tops in one line
+    aside = np.abs(spots[:, 1] - y) / height  # prefers panel and face with level tops
     cost = near + gap * (aside + (offset[:, 0] < 0) + 2 * (np.abs(offset[:, 0]) < (w + wide) / 2))
-    # Where it has to lie on the face, far from the middle, where eyes, nose and mouth are.
+    # A panel that must cover its own face stays away from its middle: eyes, nose and mouth.
     on_face = (np.abs(offset) < (np.array([w, h]) + size) / 2).all(1)
     cost = cost - np.where(on_face, np.hypot(*offset.T), 0)
     best = np.where(free, cost, np.inf).argmin()

@@ -1,4 +1,4 @@
-"""A MonitorState drawn into its frame: boxes, names, probabilities, health."""
+"""Overlay: a MonitorState drawn into its frame."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from fer_edge.monitor.state import MonitorState, PersonState
 from fer_edge.preprocess import Box, Image
 
 Colour = tuple[int, int, int]
-"""BGR."""
+"""Colour as BGR, 0..255."""
 
-# Okabe and Ito's colours, which people with a colour blindness can tell apart (jfly.uni-koeln.de/
-# color), made lighter where they are to be read on black.
+# Palette of Okabe and Ito (jfly.uni-koeln.de/color), which colour-blind people can distinguish.
+# Some colours are lighter than theirs, to be readable on black.
 COLOURS: dict[str, Colour] = {
     "anger": (100, 150, 255),
     "contempt": (180, 150, 200),
@@ -34,16 +34,23 @@ HEALTH_COLOURS: dict[str, Colour] = {
     "lost": (130, 140, 255),
 }
 _OPAQUE = 0.88
-"""How much of a panel's ground hides the picture: text is readable on any, the scene still seen."""
+"""Opacity (0..1) of panels: text stays readable, and the scene shows through."""
 
 
 def draw(frame: Image, state: MonitorState, hz: float | None = None) -> Image:
-    """A copy of ``frame`` with all that the state says.
+    """Draw a state into a copy of its frame.
 
-    frame: uint8 ``[H, W, 3]`` BGR, the one that the state is about (``DriverMonitor.frame``).
-    hz: answered frames per second, where the caller counts them. Each person has a box in the
-    colour of the expression (grey: unknown), thick for the driver, corners alone if the face is
-    lost, and a panel with the three likeliest expressions; the driver's has a white head.
+    Each person gets a box in the colour of the expression; grey means unknown. The driver's box is
+    thick. A lost face shows the corners of its last box alone. A panel beside the face lists the
+    three likeliest expressions; the driver's panel has a white head. The banner shows the health.
+
+    Args:
+        frame: uint8 ``[H, W, 3]`` BGR, the frame of the state (``DriverMonitor.frame``).
+        state: The state to draw.
+        hz: Answered frames per second, shown in the banner if given.
+
+    Returns:
+        uint8 ``[H, W, 3]`` BGR.
     """
     canvas = np.ascontiguousarray(frame).copy()
     height, width = canvas.shape[:2]
@@ -71,7 +78,7 @@ def _draw_box(canvas: Image, person: PersonState, type_: Type) -> None:
     colour = _colour_of(person)
     thick = type_.thickness * (2 if person.is_driver else 1)
     arm = max(min(w, h) // 4, 1) if person.cause == "lost" else max(w, h)
-    for ink, wide in ((_PAPER, thick + 2), (colour, thick)):  # a dark edge: seen on any picture
+    for ink, wide in ((_PAPER, thick + 2), (colour, thick)):  # dark edge: contrast on any picture
         for cx, dx in ((x, 1), (x + w - 1, -1)):
             for cy, dy in ((y, 1), (y + h - 1, -1)):
                 along, down = min(arm, w - 1), min(arm, h - 1)
@@ -80,7 +87,7 @@ def _draw_box(canvas: Image, person: PersonState, type_: Type) -> None:
 
 
 def _draw_line(canvas: Image, panel: Panel, type_: Type) -> None:
-    """From a panel to its face, where it does not stand beside it."""
+    """Draw a line from a panel to its face, unless they are close."""
     height, width = canvas.shape[:2]
     face = clipped(panel.person.box, width, height)
     assert face is not None
@@ -91,12 +98,12 @@ def _draw_line(canvas: Image, panel: Panel, type_: Type) -> None:
 
 
 def _is_near(panel: Panel, type_: Type) -> bool:
-    """Whether one sees without a line whose panel it is."""
+    """Return True if a panel is so close to its face that it needs no line."""
     return gap_px(panel.rect, panel.person.box) <= 2 * type_.pad_px
 
 
 def _draw_number(canvas: Image, person: PersonState, type_: Type) -> None:
-    """In the face's own box, where no panel stands beside it."""
+    """Draw the person's number into the face's box."""
     box = clipped(person.box, canvas.shape[1], canvas.shape[0])
     text = str(person.person)
     wide, high = type_.width_px(text) + 2 * type_.pad_px, type_.line_px + type_.pad_px
@@ -108,7 +115,7 @@ def _draw_number(canvas: Image, person: PersonState, type_: Type) -> None:
 
 
 def _nearest(one: Box, other: Box) -> tuple[int, int]:
-    """The point of one box that is nearest to the other's middle."""
+    """Return the point of one box that is nearest to the centre of the other."""
     x, y, w, h = one
     middle = other[0] + other[2] // 2, other[1] + other[3] // 2
     return min(max(middle[0], x), x + w - 1), min(max(middle[1], y), y + h - 1)

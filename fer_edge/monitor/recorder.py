@@ -1,4 +1,4 @@
-"""What is kept of a session where somebody asks for it: the drawn video, and the events."""
+"""Recorders of a session: a video of the frames, and a log of the events."""
 
 from __future__ import annotations
 
@@ -22,19 +22,27 @@ CODECS: dict[str, tuple[str, str]] = {
     ".mp4": ("mp4v", "MPEG-4 Part 2: VLC, mpv, ffplay and most desktop players, no web browser"),
     ".webm": ("VP80", "VP8: web browsers, VLC, mpv; about 15 times slower to write than .mp4"),
 }
-"""By suffix: cv2's four letters, and who plays it. OpenCV's wheels have no H.264 encoder (its
-licence), and their VP9 one takes 0.13 s for a frame of 640x360."""
+"""FourCC and players by suffix. OpenCV's wheels have no H.264 encoder (its licence); their VP9
+encoder takes 0.13 s for a frame of 640x360."""
 _MOST_HZ = 240.0
+"""Largest frame rate of a video, in Hz."""
 _MOST_GAP_S = 10.0
-"""A source whose clock leaps does not fill the disk with one picture."""
+"""Longest gap in seconds that is filled with repeated frames: a clock that jumps must not fill the
+disk."""
 
 
 class VideoRecorder:
-    """Writes frames to a video of a constant rate, each where its time is.
+    """Writes frames to a video of a constant rate, each at its time.
 
-    path: ends in .mp4 or .webm. It is written beside and put there by ``close``, whole, or not at
-    all if an exception ends the ``with``. hz: frames per second of the video.
-    Raises InputError for a path or size that cannot be written.
+    The video goes to a temporary file beside ``path``. ``close`` moves it into place. If an
+    exception ends the ``with`` block, nothing is left.
+
+    Args:
+        path: File that ends in .mp4 or .webm.
+        hz: Frames per second of the video.
+
+    Raises:
+        InputError: The suffix or rate is not supported, or the file cannot be written.
     """
 
     def __init__(self, path: str | Path, hz: float) -> None:
@@ -44,7 +52,7 @@ class VideoRecorder:
         if not (math.isfinite(hz) and 0 < hz <= _MOST_HZ):
             raise InputError(f"expected 0 to {_MOST_HZ:g} frames per second, got {hz}")
         self.frames = 0
-        """Written so far, repetitions included."""
+        """Frames written so far, repetitions included."""
         self._hz = hz
         self._first_s: float | None = None
         self._size = (0, 0)
@@ -60,12 +68,23 @@ class VideoRecorder:
 
     @property
     def codec(self) -> str:
-        """The codec's name, and who plays it."""
+        """Name of the codec, and programs that play it."""
         return CODECS[self.path.suffix.lower()][1]
 
     def write(self, frame: Image, time_s: float) -> None:
-        """Add uint8 ``[H, W, 3]`` BGR, seen at ``time_s``: again and again up to that time, or not
-        at all if the video has come further. The first frame's size is the video's."""
+        """Add a frame.
+
+        The frame is repeated to fill the gap since the last one. It is dropped if the video is
+        ahead of ``time_s``.
+
+        Args:
+            frame: uint8 ``[H, W, 3]`` BGR. The first frame sets the size of the video; others are
+                resized to it.
+            time_s: Stream time of the frame, in seconds.
+
+        Raises:
+            InputError: OpenCV cannot write videos of this size.
+        """
         if self._writer is None:
             self._open(frame)
         if self._first_s is None:
@@ -81,7 +100,11 @@ class VideoRecorder:
             self.frames += 1
 
     def close(self) -> None:
-        """Finish the file and put it at its place; without a frame there is none."""
+        """Finish the video and move it into place. Without a frame there is no file.
+
+        Raises:
+            InputError: The file cannot be written, or its frames cannot be read back.
+        """
         if self._writer is None:
             self._temporary.unlink(missing_ok=True)
             return
@@ -123,7 +146,7 @@ class VideoRecorder:
         if not self._writer.isOpened():
             self._writer = None
             raise InputError(
-                f"OpenCV {cv2.__version__} here cannot write {self.path.suffix} videos of "
+                f"OpenCV {cv2.__version__} cannot write {self.path.suffix} videos of "
                 f"{width}x{height}. Try the other of {' and '.join(CODECS)}"
             )
 
@@ -139,30 +162,36 @@ class VideoRecorder:
         return np.asarray(padded, np.uint8)
 
     def _check(self) -> None:
-        """OpenCV says nothing of a full disk, so the file has to show that it is whole."""
+        """Count the frames that can be read back: OpenCV does not report a full disk."""
         capture = cv2.VideoCapture(str(self._temporary), cv2.CAP_FFMPEG)
         try:
-            found = capture.get(cv2.CAP_PROP_FRAME_COUNT) if capture.isOpened() else 0
+            readable = capture.get(cv2.CAP_PROP_FRAME_COUNT) if capture.isOpened() else 0
         finally:
             capture.release()
-        if abs(found - self.frames) > 1:
+        if abs(readable - self.frames) > 1:
             raise InputError(
-                f"cannot write {self.path}: {max(found, 0):.0f} of {self.frames} frames could be "
-                "read back. Is the disk full?"
+                f"cannot write {self.path}: only {max(readable, 0):.0f} of {self.frames} frames "
+                "can be read back. The disk may be full: free some space and try again"
             )
 
 
 class EventLog:
-    """Events as lines of JSON (``Event.as_dict``), each written whole and at once.
+    """Log of events, one line of JSON (``Event.as_dict``) each.
 
-    Who reads along, or after a crash, finds every event told so far. What stood in the file before
-    is gone. Raises InputError if it cannot be written.
+    Each line is written at once and unbuffered, so that the log is complete after a crash. An
+    existing file is replaced.
+
+    Args:
+        path: The file.
+
+    Raises:
+        InputError: The file cannot be written.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.lines = 0
-        """Written so far."""
+        """Lines written so far."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
         try:
             self._handle = os.open(self.path, flags, 0o644)
@@ -170,16 +199,18 @@ class EventLog:
             raise InputError(f"cannot write {self.path}: {error.strerror}") from error
 
     def write(self, event: Event) -> None:
+        """Append one event. Raises InputError if the file cannot be written."""
         line = (json.dumps(event.as_dict(), allow_nan=False) + "\n").encode()
         try:
             written = os.write(self._handle, line)
         except OSError as error:
             raise InputError(f"cannot write {self.path}: {error.strerror}") from error
         if written < len(line):
-            raise InputError(f"cannot write {self.path}: the disk is full")
+            raise InputError(f"cannot write {self.path}: the disk is full. Free some space")
         self.lines += 1
 
     def close(self) -> None:
+        """Close the file."""
         os.close(self._handle)
 
     def __enter__(self) -> EventLog:
