@@ -1,4 +1,7 @@
-"""What the monitor says about one moment. All of it is frozen and may be shared by threads."""
+"""States of the monitor: persons, events and health at one moment.
+
+All classes are frozen and safe to share between threads.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +12,32 @@ from typing import Any, Literal
 from fer_edge.preprocess import Box
 
 Cause = Literal[
-    "new", "lost", "small", "crowded", "turned away", "covered",
-    "too dark", "too bright", "blurred", "unsure",
-]  # fmt: skip
-"""Why an expression is unknown, for programs; ``reason`` is the sentence."""
+    "new",
+    "lost",
+    "small",
+    "crowded",
+    "turned away",
+    "covered",
+    "too dark",
+    "too bright",
+    "blurred",
+    "unsure",
+]
+"""Cause of an unknown expression, for programs. ``reason`` is the sentence for people."""
 
 Status = Literal["ok", "degraded", "lost"]
+"""Status of the monitor's health, from best to worst."""
 
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """What a person looks like at rest, learned from the first seconds of good view.
+    """Expression of a person at rest, learned during the first seconds of good view.
 
-    ready: it is learned, and in use where the monitor was told to. seen_s, needed_s: seconds of
-    good view so far, and those that it takes. probabilities: the mean by label, empty at first.
+    Attributes:
+        ready: True once learned. It is applied only if ``Settings.use_baseline`` is set.
+        seen_s: Seconds of good view so far.
+        needed_s: Seconds of good view that learning takes.
+        probabilities: Mean probability by label; empty before the first good view.
     """
 
     ready: bool
@@ -31,6 +46,7 @@ class Baseline:
     probabilities: Mapping[str, float]
 
     def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
         return {
             "ready": self.ready,
             "seen_s": self.seen_s,
@@ -41,17 +57,20 @@ class Baseline:
 
 @dataclass(frozen=True, slots=True)
 class PersonState:
-    """One person now.
+    """State of one person.
 
-    person: stays with the person across short losses, and is never given to another.
-    box: ``(x, y, width, height)`` in pixels of the frame; if the face is lost, where it was last.
-    label: the expression after smoothing and hysteresis, or None for "unknown".
-    confidence: its smoothed probability, 0..1; 0 if unknown.
-    probabilities: smoothed, by label; None while there is nothing recent to smooth.
-    reason, cause: why the expression is unknown, as a sentence and as a word for programs; None if
-    it is known. is_driver: sits in the driver's seat region. since_s: for how many seconds this
-    label, or unknown, has held. flicker_hz: changes of the label per second, over the last ten.
-    baseline: None where the monitor learns none (passengers).
+    Attributes:
+        person: Number of the person. It survives short losses and is never reused.
+        box: ``(x, y, width, height)`` in pixels of the frame; the last known box of a lost face.
+        label: Expression after smoothing and hysteresis, or None for unknown.
+        confidence: Smoothed probability of the label, 0..1; 0 if unknown.
+        probabilities: Smoothed probability by label, or None without a recent good view.
+        reason: Sentence for people that explains an unknown expression, else None.
+        cause: Word for programs that names the cause of an unknown expression, else None.
+        is_driver: True for the driver; see ``Settings.driver_region``.
+        since_s: Seconds that the label, or unknown, has held.
+        flicker_hz: Changes of the label per second, over the last ten seconds.
+        baseline: Progress of the baseline, or None for passengers.
     """
 
     person: int
@@ -68,11 +87,11 @@ class PersonState:
 
     @property
     def uncertain(self) -> bool:
-        """True means "I don't know", and ``reason`` says why. Act on a label only if False."""
+        """True if the expression is unknown; ``reason`` explains it. Act on labels only if False."""
         return self.label is None
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Return plain values for JSON."""
         return {
             "person": self.person,
             "box": list(self.box),
@@ -91,10 +110,16 @@ class PersonState:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that held long enough, told once when that is so and once when it ends.
+    """Expression that held for the time of its EventRule.
 
-    kind: a label ("anger"), or "unknown". start_s, end_s: stream time at which it began and ended,
-    end_s None while it lasts. confidence: the mean smoothed probability so far; 0 for "unknown".
+    An event is emitted twice: once the expression has held long enough, and when it ends.
+
+    Attributes:
+        kind: A label, such as "anger", or "unknown".
+        person: Number of the person.
+        start_s: Stream time in seconds at which the expression began.
+        end_s: Stream time in seconds at which it ended, or None while it lasts.
+        confidence: Mean smoothed probability so far, 0..1; 0 for "unknown".
     """
 
     kind: str
@@ -104,6 +129,7 @@ class Event:
     confidence: float
 
     def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
         return {
             "kind": self.kind,
             "person": self.person,
@@ -115,28 +141,36 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """Whether the answers can be relied on.
+    """Health of the monitor.
 
-    ok: all as configured. degraded: answers are right, but fewer, older or from another variant
-    than wanted. lost: there is no answer about the present. reasons: a sentence for each cause.
+    Attributes:
+        status: "ok": everything works as configured. "degraded": answers are valid, but fewer,
+            older or from another variant than requested. "lost": no answer about the present.
+        reasons: One sentence per fault, the worst first.
     """
 
     status: Status = "ok"
     reasons: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
         return {"status": self.status, "reasons": list(self.reasons)}
 
 
 @dataclass(frozen=True, slots=True)
 class MonitorState:
-    """All that is known after one frame, or about a moment without one.
+    """State after one frame, or at a moment without a frame.
 
-    frame_index: the source's frames counted from 0, dropped ones included; that of the last frame
-    where none came. time_s: stream time, from the first frame: a file's own, else the clock's.
-    age_ms: from the frame's arrival in this process to this answer. persons: by person number;
-    empty while health is "lost". events: those that began or ended now. times_ms: ``detect``,
-    ``predict``, ``total`` of this frame; a stage that was skipped is absent.
+    Attributes:
+        frame_index: Number of the frame in the source, from 0, dropped frames included. Without a
+            frame, the number of the last one; -1 before the first.
+        time_s: Stream time in seconds since the first frame: a file's own time, else the clock.
+        age_ms: Milliseconds from the frame's arrival in this process to this answer.
+        persons: Persons in the order of their numbers; empty while health is "lost".
+        health: Health of the monitor.
+        events: Events that began or ended with this state.
+        times_ms: Milliseconds of the stages "detect", "predict" and "total"; a skipped stage is
+            absent.
     """
 
     frame_index: int
@@ -153,7 +187,7 @@ class MonitorState:
         return next((person for person in self.persons if person.is_driver), None)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Return plain values for JSON."""
         driver = self.driver
         return {
             "frame_index": self.frame_index,
