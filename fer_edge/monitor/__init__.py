@@ -1,8 +1,9 @@
-"""From camera frames to the driver's state: detect, track, recognise, smooth, and say how sure.
+"""Driver monitor: from camera frames to the expressions of persons over time.
 
-Imports numpy, OpenCV and the runtime of fer_edge, nothing else.
+Imports numpy, OpenCV and the runtime of fer_edge alone.
 """
 
+from fer_edge.errors import SourceError
 from fer_edge.monitor.detector import Boxes, Detector, Face, Haar, WholeFrame, YuNet
 from fer_edge.monitor.driver_monitor import DriverMonitor
 from fer_edge.monitor.settings import EventRule, QualityLimits, Settings
@@ -27,6 +28,7 @@ __all__ = [
     "PersonState",
     "QualityLimits",
     "Settings",
+    "SourceError",
     "VideoFile",
     "WholeFrame",
     "YuNet",

@@ -1,4 +1,4 @@
-"""Where the faces are: YuNet, Haar, the caller's own boxes or the whole frame, one method."""
+"""Face detectors: YuNet, Haar, boxes of the caller, or the complete frame."""
 
 from __future__ import annotations
 
@@ -17,18 +17,21 @@ from fer_edge.opencv_log import quiet_opencv
 from fer_edge.preprocess import MIN_SIDE_PX, Box, Image, as_bgr
 
 MAX_MODEL_BYTES = 64 * 1024 * 1024
-"""YuNet has 0.2 MB; nothing that is far larger is one."""
+"""Largest size of a model file, in bytes. YuNet has 0.2 MB."""
 MAX_FACES = 50
-"""More than any cabin holds; the guard against a detector that fires everywhere."""
+"""Most faces per frame: more than any cabin holds, in case a detector fires everywhere."""
 
 
 @dataclass(frozen=True, slots=True)
 class Face:
     """One detected face.
 
-    box: ``(x, y, width, height)`` in pixels of the frame, clipped to it. score: the detector's own
-    confidence, 0..1. landmarks: float32 ``[5, 2]`` pixels, or None where the detector has none: the
-    person's right eye (left in the picture), left eye, nose tip, right and left mouth corner.
+    Attributes:
+        box: ``(x, y, width, height)`` in pixels of the frame, clipped to it.
+        score: The detector's confidence, 0..1.
+        landmarks: float32 ``[5, 2]`` in pixels of the frame: the person's right eye (left in the
+            picture), left eye, nose tip, right and left corner of the mouth. None if the detector
+            has no landmarks.
     """
 
     box: Box
@@ -37,18 +40,30 @@ class Face:
 
 
 class Detector(Protocol):
-    """``detect`` takes uint8 ``[H, W, 3]`` BGR and gives the faces, the surest first.
+    """Protocol of a face detector.
 
-    It may be called from any one thread at a time. Anything that it raises counts as a failed
-    detection: the monitor reports it in its health and tries again.
+    The monitor calls it from one thread at a time, not always the same. An exception counts as a
+    failed detection: health reports it, and the next frame is tried.
     """
 
-    def detect(self, image: Image) -> list[Face]: ...
+    def detect(self, image: Image) -> list[Face]:
+        """Return the faces in uint8 ``[H, W, 3]`` BGR, the most confident first."""
 
 
 def clip_box(x: float, y: float, w: float, h: float, width: int, height: int) -> Box | None:
-    """A box in whole pixels inside a ``width`` x ``height`` picture, or None if nothing of at least
-    8 pixels a side is left of it."""
+    """Clip a box to a picture and round it to integers.
+
+    Args:
+        x: Left edge, in pixels.
+        y: Upper edge, in pixels.
+        w: Width of the box, in pixels.
+        h: Height of the box, in pixels.
+        width: Width of the picture, in pixels.
+        height: Height of the picture, in pixels.
+
+    Returns:
+        The clipped box, or None if less than 8 pixels a side are left.
+    """
     if not np.isfinite((x, y, w, h)).all():
         return None
     left, top = max(round(x), 0), max(round(y), 0)
@@ -59,14 +74,20 @@ def clip_box(x: float, y: float, w: float, h: float, width: int, height: int) ->
 
 
 class YuNet:
-    """OpenCV Zoo's YuNet (``face_detection_yunet_2023mar.onnx``) through ``cv2.FaceDetectorYN``.
+    """YuNet of OpenCV Zoo, run by ``cv2.FaceDetectorYN``.
 
-    path: the ONNX file; ``fer-edge detector fetch`` gets it. width_px: the longer side of the
-    picture that is searched; larger frames are shrunk to it. YuNet sees faces from about 10 px, so
-    at 320 those of a 1280 px frame from about 40 px. min_score: faces below it are left out.
     Several threads may call ``detect``; they take turns.
 
-    Raises InputError for a file that is missing or not YuNet.
+    Args:
+        path: The file ``face_detection_yunet_2023mar.onnx``; ``fer-edge detector fetch`` gets it.
+        width_px: Longer side in pixels to which frames are shrunk for detection. YuNet finds faces
+            from about 10 px, so 320 finds faces from about 40 px in a frame of 1280 px.
+        min_score: Smallest confidence (0..1) of a face.
+        nms: Overlap (intersection over union, 0..1) above which two detections are one face.
+
+    Raises:
+        InputError: The file is missing or not YuNet, or a value is out of range.
+        TargetError: OpenCV was built without ``FaceDetectorYN``.
     """
 
     def __init__(
@@ -85,13 +106,13 @@ class YuNet:
             raise InputError(f"{path} is an ONNX file, but not YuNet. {_FETCH}") from error
 
     def detect(self, image: Image) -> list[Face]:
-        """Faces in uint8 ``[H, W, 3]`` BGR, the surest first, with landmarks."""
+        """Return the faces in uint8 ``[H, W, 3]`` BGR with landmarks, the most confident first."""
         image = as_bgr(image)
         height, width = image.shape[:2]
         scale = min(1.0, self._width_px / max(height, width))
         if scale < 1.0:
             size = max(round(width * scale), 1), max(round(height * scale), 1)
-            # Pixels are skipped, not averaged: the face that the network is to find is large.
+            # Linear sampling without averaging: faces that the network can find are large.
             image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), np.uint8)
         back = np.array([width / image.shape[1], height / image.shape[0]], np.float32)
         try:
@@ -130,7 +151,7 @@ def _load_yunet(path: Path, min_score: float, nms: float) -> Any:
     options = (32, 32), min_score, nms, MAX_FACES
     create: Any = cv2.FaceDetectorYN.create
     try:
-        # OpenCV 5 warns on standard error that its default target is its default target.
+        # OpenCV 5 prints a useless warning about its default target.
         with quiet_opencv():
             try:
                 return create("onnx", model, np.empty(0, np.uint8), *options)
@@ -146,13 +167,19 @@ def _load_yunet(path: Path, min_score: float, nms: float) -> Any:
 
 
 class Haar:
-    """The frontal-face cascade that OpenCV 4 brings along: no file to fetch, no landmarks, and many
-    more misses than YuNet. Its score is the same for all faces, since it has none.
+    """Frontal-face cascade of OpenCV 4. Needs no file; misses many more faces than YuNet.
 
-    Raises TargetError where OpenCV has no cascades: version 5 dropped them.
+    It has no landmarks and no confidence: all faces have the same score.
+
+    Args:
+        width_px: Longer side in pixels to which frames are shrunk for detection.
+
+    Raises:
+        TargetError: OpenCV has no cascades. Version 5 dropped them.
     """
 
     SCORE = 0.5
+    """Score of every face."""
 
     def __init__(self, *, width_px: int = 320) -> None:
         if not hasattr(cv2, "CascadeClassifier"):
@@ -169,7 +196,7 @@ class Haar:
             raise TargetError(f"OpenCV's face cascade is not at {file}. Install OpenCV again")
 
     def detect(self, image: Image) -> list[Face]:
-        """Faces in uint8 ``[H, W, 3]`` BGR, the largest first."""
+        """Return the faces in uint8 ``[H, W, 3]`` BGR, the largest first."""
         image = as_bgr(image)
         height, width = image.shape[:2]
         scale = min(1.0, self._width_px / max(height, width))
@@ -177,36 +204,37 @@ class Haar:
         if scale < 1.0:
             grey = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
         with self._lock:
-            found = self._cascade.detectMultiScale(grey, 1.1, 5, minSize=(20, 20))
+            rows = self._cascade.detectMultiScale(grey, 1.1, 5, minSize=(20, 20))
         boxes = [
             clip_box(x / scale, y / scale, w / scale, h / scale, width, height)
-            for x, y, w, h in np.asarray(found, np.float64).reshape(-1, 4).tolist()
+            for x, y, w, h in np.asarray(rows, np.float64).reshape(-1, 4).tolist()
         ]
         faces = [Face(box, self.SCORE) for box in boxes if box is not None]
         return sorted(faces, key=lambda face: -face.box[2] * face.box[3])
 
 
 class Boxes:
-    """The caller's own detector.
+    """Detector from a function of the caller. For known boxes: ``Boxes(lambda _: boxes)``.
 
-    find: takes the frame, uint8 ``[H, W, 3]`` BGR, and gives boxes ``(x, y, width, height)``, the
-    surest first; they are clipped to the frame. Known boxes: ``Boxes(lambda _: boxes)``.
-    Raises InputError for what is not a box.
+    Args:
+        find: Takes the frame, uint8 ``[H, W, 3]`` BGR. Returns boxes ``(x, y, width, height)`` in
+            pixels, the most confident first. They are clipped to the frame.
     """
 
     def __init__(self, find: Callable[[Image], Iterable[Box]]) -> None:
         self._find = find
 
     def detect(self, image: Image) -> list[Face]:
+        """Return the faces at the boxes. Raises InputError for anything but a box."""
         height, width = image.shape[:2]
         faces = []
-        for given in self._find(image):
+        for item in self._find(image):
             try:
-                x, y, w, h = (float(v) for v in given)
+                x, y, w, h = (float(v) for v in item)
             except (TypeError, ValueError, OverflowError):
-                raise InputError(f"expected a box (x, y, width, height), got {given!r}") from None
+                raise InputError(f"expected a box (x, y, width, height), got {item!r}") from None
             if not np.isfinite((x, y, w, h)).all():
-                raise InputError(f"expected a box of finite pixel numbers, got {given!r}")
+                raise InputError(f"expected a box of finite numbers in pixels, got {item!r}")
             box = clip_box(x, y, w, h, width, height)
             if box is not None:
                 faces.append(Face(box, 1.0))
@@ -214,8 +242,9 @@ class Boxes:
 
 
 class WholeFrame:
-    """The frame is one face: for cameras that crop by themselves."""
+    """Detector that takes the complete frame as one face, for frames that are face crops."""
 
     def detect(self, image: Image) -> list[Face]:
+        """Return one face that covers the frame."""
         height, width = image.shape[:2]
         return [Face((0, 0, width, height), 1.0)]

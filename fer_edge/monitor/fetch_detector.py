@@ -1,4 +1,4 @@
-"""YuNet's file: where it is kept, and how it gets there, checked."""
+"""Download of YuNet's file, checked against its pinned SHA-256."""
 
 from __future__ import annotations
 
@@ -17,29 +17,44 @@ YUNET_SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4
 YUNET_NAME = "face_detection_yunet_2023mar.onnx"
 
 _MAX_BYTES = 8 * 1024 * 1024
-"""YuNet has 0.2 MB. What is larger is something else, and is not read to its end."""
+"""Largest download in bytes. YuNet has 0.2 MB; anything larger is another file."""
 _TIMEOUT_S = 30.0
+"""Seconds without data until the download fails."""
 
 
 def default_path() -> Path:
-    """``~/.cache/fer_edge/face_detection_yunet_2023mar.onnx``, or below ``XDG_CACHE_HOME``."""
+    """Return the default path of YuNet's file.
+
+    It is ``~/.cache/fer_edge/face_detection_yunet_2023mar.onnx``, or below ``XDG_CACHE_HOME``.
+    """
     root = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(root).expanduser() / "fer_edge" / YUNET_NAME
 
 
 def fetch_yunet(out: Path, url: str = YUNET_URL, sha256: str = YUNET_SHA256) -> bool:
-    """Download YuNet to ``out`` if it is not there already; True if it was fetched.
+    """Download YuNet's file, unless it is there already.
 
-    Only the file with the pinned SHA-256 is ever written, whole or not at all. Raises SourceError
-    if it cannot be had, InputError if it cannot be written.
+    Only a file with the pinned SHA-256 is written, and atomically.
+
+    Args:
+        out: Path of the file.
+        url: Address of the file.
+        sha256: Expected SHA-256, in hexadecimal.
+
+    Returns:
+        True if the file was downloaded.
+
+    Raises:
+        SourceError: The download failed, or its SHA-256 is wrong.
+        InputError: The file cannot be written.
     """
     if out.is_file() and _hash(out.read_bytes()) == sha256:
         return False
     data = _download(url)
-    if (found := _hash(data)) != sha256:
+    if (actual := _hash(data)) != sha256:
         raise SourceError(
-            f"{url} gave a file with SHA-256 {found}, expected {sha256}. Nothing was written; "
-            "get the file from OpenCV Zoo and check it"
+            f"{url} gave a file with SHA-256 {actual}, expected {sha256}. Nothing was written. "
+            "Get the file from OpenCV Zoo and check it"
         )
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -50,7 +65,7 @@ def fetch_yunet(out: Path, url: str = YUNET_URL, sha256: str = YUNET_SHA256) -> 
 
 
 def _download(url: str) -> bytes:
-    import urllib.request  # the network is loaded only where it is asked for
+    import urllib.request  # only this function needs the network
 
     try:
         with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as answer:  # noqa: S310 (pinned)
@@ -60,7 +75,9 @@ def _download(url: str) -> bytes:
             f"cannot download {url}: {error}. Download it elsewhere and pass the file's path"
         ) from error
     if len(data) > _MAX_BYTES:
-        raise SourceError(f"expected at most {_MAX_BYTES >> 20} MiB from {url}, got more")
+        raise SourceError(
+            f"expected at most {_MAX_BYTES >> 20} MiB from {url}, got more. Check the address"
+        )
     return bytes(data)
 
 
