@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
@@ -17,6 +16,7 @@ from fer_edge.benchmarks.job import Job
 from fer_edge.benchmarks.measure import metrics
 from fer_edge.benchmarks.measure.cells import megabytes, number
 from fer_edge.benchmarks.scenarios.base import Scenario
+from fer_edge.child import python_command
 
 _MIN_STARTS, _MAX_STARTS = 3, 24
 
@@ -77,7 +77,7 @@ def cold_start(bundle: str | Path, variant: str) -> ColdStart:
         EngineError: The process failed.
     """
     target, precision = variant.split("/")
-    command = [sys.executable, "-c", _PROGRAM, str(bundle), target, precision]
+    command = python_command("-c", _PROGRAM, str(bundle), target, precision)
     began = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     total_s = time.perf_counter() - began

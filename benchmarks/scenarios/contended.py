@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from fer_edge.benchmarks.measure.percentile_ratio import percentile_ratio
 from fer_edge.benchmarks.measure.rows import Percentiles, percentiles
 from fer_edge.benchmarks.measure.timing import MIN_SAMPLES, Call, Samples
 from fer_edge.benchmarks.scenarios.base import Scenario
+from fer_edge.child import python_command
 from fer_edge.machine import usable_cores
 
 _BLOCK = 48
@@ -113,7 +113,7 @@ def load(processes: int) -> Iterator[Callable[[bool], None]]:
     """Start processes that load one core each; yield the switch that resumes or stops them."""
     import psutil
 
-    children = [psutil.Popen([sys.executable, "-c", _LOAD]) for _ in range(processes)]
+    children = [psutil.Popen(python_command("-c", _LOAD)) for _ in range(processes)]
 
     def switch(on: bool) -> None:
         for child in children:

@@ -23,6 +23,7 @@ from fer_edge.benchmarks.job import CROP_PX, Job, Run
 from fer_edge.benchmarks.measure import metrics
 from fer_edge.benchmarks.measure.cells import ReportRow, megabytes, number
 from fer_edge.benchmarks.scenarios.base import Scenario
+from fer_edge.child import python_command
 
 _LINES = 50
 """Readings in a run: enough for a slope, few enough not to disturb it."""
@@ -61,7 +62,7 @@ def _run(job: Job) -> dict[str, Any]:
 
 def _readings(job: Job, run: Run) -> list[list[int]]:
     """Return the readings of a child process."""
-    command = [sys.executable, "-m", "fer_edge.benchmarks.scenarios.memory", str(job.bundle)]
+    command = python_command("-m", "fer_edge.benchmarks.scenarios.memory", str(job.bundle))
     command += [*run.target_and_precision, str(run.batch), str(run.budget_s)]
     readings = []
     with subprocess.Popen(

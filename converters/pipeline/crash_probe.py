@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from fer_edge.bundle import Bundle, write_bundle
+from fer_edge.child import python_command
 from fer_edge.converters.pipeline.parity import BATCHES
+from fer_edge.errors import ConversionError
 
 _TIMEOUT_S = 600
 """Seconds until an engine that does not answer counts as crashed."""
 _RUN = """
 import sys
 from fer_edge import Predictor
+print("imported", flush=True)
 with Predictor(sys.argv[1]) as predictor:
     predictor.warm_up([int(n) for n in sys.argv[2:]])
 """
@@ -38,14 +40,18 @@ def crash_reason(bundle: Bundle, contents: Mapping[str, bytes]) -> str | None:
 
     Returns:
         The signal or the timeout in one sentence, or None.
+
+    Raises:
+        ConversionError: The child cannot import fer_edge, so that nothing was tried.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "probe.fer")
         write_bundle(replace(bundle, path=path), contents)
         try:
             done = subprocess.run(
-                [sys.executable, "-c", _RUN, str(path), *map(str, BATCHES)],
+                python_command("-c", _RUN, str(path), *map(str, BATCHES)),
                 capture_output=True,
+                text=True,
                 timeout=_TIMEOUT_S,
                 check=False,
             )
@@ -53,4 +59,10 @@ def crash_reason(bundle: Bundle, contents: Mapping[str, bytes]) -> str | None:
             return f"its engine gave no answer within {_TIMEOUT_S} s"
     if done.returncode < 0:
         return f"its engine crashes on this machine ({signal.Signals(-done.returncode).name})"
+    if "imported" not in done.stdout:
+        reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise ConversionError(
+            f"the child that tries an engine cannot import fer_edge: {reason}. "
+            "Check the installation: fer-edge doctor"
+        )
     return None
