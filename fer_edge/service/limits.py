@@ -13,14 +13,32 @@ from fer_edge.service.refusals import RefusedError
 
 @dataclass(frozen=True)
 class ServiceLimits:
-    """Defaults suit one small computer with a handful of clients.
+    """Limits of one server.
 
-    body_bytes: one request or live frame. buffered_bytes: all bodies in memory together. pixels:
-    one picture, judged by its header. pending: pictures between arrival and answer; more are
-    refused with 503. batch_faces: faces in one run of the engine. rate_hz, burst: requests of one
-    client per second, and how many it may have saved up. connections: open at once. live: of them
-    live ones. head_s: to send a request's head; body_s: to send its body. answer_s: from a whole
-    request to its answer. live_idle_s: without a frame. drain_s: for what is under way at the end.
+    The defaults suit one small computer with a handful of clients.
+
+    Attributes:
+        body_bytes: largest request or live frame.
+        buffered_bytes: all bodies in memory together.
+        pixels: largest image, by its header.
+        pending: images between arrival and answer; more are refused with 503.
+        batch_faces: faces in one run of the engine.
+        rate_hz: requests of one client per second.
+        burst: requests that one client may save up.
+        connections: open connections.
+        live: live connections among them.
+        frames_hz: WebSocket frames of one connection per second, control frames included.
+        fragments: WebSocket frames in one message.
+        head_s: seconds for a request's head, and for the answer to a WebSocket upgrade.
+        body_s: seconds for a request's body.
+        write_s: seconds for a client to read what it is sent.
+        decode_s: seconds for decoding one image.
+        answer_s: seconds from a complete request to its answer.
+        live_idle_s: seconds without a frame until a live connection is closed.
+        drain_s: seconds for requests under way when the service ends.
+
+    Raises:
+        InputError: a limit is not above 0.
     """
 
     body_bytes: int = 8 * 1024 * 1024
@@ -32,8 +50,12 @@ class ServiceLimits:
     burst: int = 60
     connections: int = 768
     live: int = 8
+    frames_hz: float = 500.0
+    fragments: int = 1024
     head_s: float = 10.0
     body_s: float = 15.0
+    write_s: float = 10.0
+    decode_s: float = 10.0
     answer_s: float = 30.0
     live_idle_s: float = 60.0
     drain_s: float = 20.0
@@ -96,3 +118,22 @@ class RateLimit:
                 "or start the server with a higher --rate",
                 retry_after_s=(1 - saved) / self._rate_hz,
             )
+
+
+class FrameRate:
+    """Token bucket for the WebSocket frames of one connection; two seconds' worth are saved up."""
+
+    def __init__(self, rate_hz: float, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rate_hz, self._clock = rate_hz, clock
+        self._saved = self._burst = max(2 * rate_hz, 1.0)
+        self._then = clock()
+
+    def take(self) -> bool:
+        """Count one frame. Return False if it is one too many."""
+        now = self._clock()
+        self._saved = min(self._saved + (now - self._then) * self._rate_hz, self._burst)
+        self._then = now
+        if self._saved < 1:
+            return False
+        self._saved -= 1
+        return True

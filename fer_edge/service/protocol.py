@@ -1,10 +1,11 @@
-"""uvicorn's HTTP protocol with patience that ends.
+"""HTTP connections for uvicorn, with a time limit in every state.
 
-uvicorn's own time-out for idle connections begins after a first answer and ends with the next byte,
-so a client that sends half a request head, or never stops sending a body that was refused, would
-hold its connection for ever. Its own answer to too many connections does not say when to come back.
-And who is told when to come back, and comes at once, is not listened to before: thousands of
-refusals a second would leave no time for answers.
+uvicorn times idle connections only after a first answer and until the next byte. A client that
+sends half a request head, keeps sending a refused body, or does not read its answers would hold its
+connection without end. uvicorn's refusal of too many connections has no Retry-After. A client that
+ignores Retry-After is not read from until that time has passed: thousands of refusals a second
+would leave no time for answers.
+
 The body of a request is timed where it is read (body.py).
 """
 
@@ -13,34 +14,58 @@ from __future__ import annotations
 import asyncio
 
 import h11
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from fer_edge.service.limits import ServiceLimits
 from fer_edge.service.refusals import RefusedError, answer_to
+from fer_edge.service.websocket import Handshake, WebSocketProtocol
+from fer_edge.service.write_clock import WriteClock
 
 NOT_BEFORE_S = "fer_edge.not_before_s"
-"""In a scope: how long the client was told to wait."""
-_MOST_S = 2.0
-"""Shorter than uvicorn's patience with an idle connection (5 s), which would drop what was sent."""
+"""Key of a scope: seconds until the client may come back."""
+_LONGEST_PAUSE_S = 2.0
+"""Longest pause of reading, in seconds.
+
+uvicorn closes idle connections after 5 s and would drop what the client has sent.
+"""
 
 
-async def _full(scope: Scope, receive: Receive, send: Send) -> None:
-    scope[NOT_BEFORE_S] = 1.0
-    refusal = RefusedError(503, "the server has as many connections as it may", retry_after_s=1)
-    await answer_to(refusal)(scope, receive, send)
+def _refusing(refusal: RefusedError, *, close: bool = False) -> ASGIApp:
+    """Return an application that answers every request with ``refusal``."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if refusal.retry_after_s is not None:
+            scope[NOT_BEFORE_S] = refusal.retry_after_s
+        answer = answer_to(refusal)
+        if close:
+            answer.headers["Connection"] = "close"
+        await answer(scope, receive, send)
+
+    return app
 
 
-def impatient(limits: ServiceLimits) -> type[H11Protocol]:
-    """The protocol class that closes connections that send no whole head within ``head_s``."""
+_FULL = _refusing(
+    RefusedError(503, "the server has as many connections as it may. Try again", retry_after_s=1)
+)
 
-    class Impatient(H11Protocol):
+
+def http_protocol(limits: ServiceLimits) -> type[H11Protocol]:
+    """Return the protocol class for uvicorn's ``http`` setting."""
+
+    class TimedProtocol(H11Protocol):
         _timer: asyncio.TimerHandle | None = None
+        _write_clock: WriteClock
+        _handshake: Handshake
+
+        # --- times ---------------------------------------------------------------------------
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
+            self._write_clock = WriteClock(limits.write_s)
+            WriteClock.watch(transport)
             if len(self.connections) > limits.connections:
-                self.app = _full
+                self.app = _FULL
             self._watch()
 
         def handle_events(self) -> None:
@@ -53,24 +78,28 @@ def impatient(limits: ServiceLimits) -> type[H11Protocol]:
             self._watch()
             if wait_s is not None and not self.transport.is_closing():
                 self.transport.pause_reading()
-                self.loop.call_later(min(wait_s, _MOST_S), self._listen_again)
+                self.loop.call_later(min(wait_s, _LONGEST_PAUSE_S), self._read_again)
 
-        def _listen_again(self) -> None:
-            if not (self.transport.is_closing() or self.flow.read_paused):
+        def _read_again(self) -> None:
+            if not (self.transport.is_closing() or self.flow.read_paused or self._is_upgraded()):
                 self.transport.resume_reading()
 
-        def handle_websocket_upgrade(self, event: h11.Request) -> None:
-            self._stop()
-            super().handle_websocket_upgrade(event)
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self._write_clock.start(self.transport)
+
+        def resume_writing(self) -> None:
+            super().resume_writing()
+            self._write_clock.stop()
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._stop()
+            self._write_clock.stop()
             super().connection_lost(exc)
 
         def _watch(self) -> None:
-            """The timer runs while it is the client's turn, and is not set back by single bytes."""
-            upgraded = self.transport.get_protocol() is not self
-            if self.transport.is_closing() or upgraded:
+            """Time the client while it is its turn. Single bytes do not set the timer back."""
+            if self.transport.is_closing() or self._is_upgraded():
                 return
             if self.cycle is not None and not self.cycle.response_complete:
                 self._stop()
@@ -82,4 +111,56 @@ def impatient(limits: ServiceLimits) -> type[H11Protocol]:
                 self._timer.cancel()
                 self._timer = None
 
-    return Impatient
+        # --- upgrades ------------------------------------------------------------------------
+
+        def _is_upgraded(self) -> bool:
+            return self.transport.get_protocol() is not self
+
+        def _should_upgrade_to_ws(self) -> bool:
+            """Check the handshake before the hand-over; a wrong one gets an ordinary answer."""
+            try:
+                self._handshake = Handshake(dict(self.scope), limits)
+            except RefusedError as refusal:
+                self.app = _refusing(refusal, close=True)
+                return False
+            return self.app is not _FULL
+
+        def _unsupported_upgrade_warning(self) -> None:
+            """Write nothing into the log: clients decide what they send."""
+
+        def handle_websocket_upgrade(self, event: h11.Request) -> None:
+            self._stop()
+            self._unset_keepalive_if_required()
+            self._write_clock.stop()
+            self.connections.discard(self)
+            protocol = WebSocketProtocol(
+                self.app,
+                dict(self.scope),
+                self._handshake,
+                self.transport,
+                limits,
+                self.server_state,
+            )
+            self.transport.set_protocol(protocol)
+            if self.flow.write_paused:
+                protocol.pause_writing()
+            protocol.start()
+
+        # --- errors --------------------------------------------------------------------------
+
+        def send_400_response(self, msg: str) -> None:
+            """Answer what is not HTTP, unless an answer is under way already."""
+            if self.cycle is not None:
+                self.cycle.disconnected = True
+                self.cycle.message_event.set()
+            if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+                answer = answer_to(
+                    RefusedError(400, "expected an HTTP/1.1 request with a head below 64 KiB")
+                )
+                headers = [*answer.raw_headers, (b"connection", b"close")]
+                head = h11.Response(status_code=400, headers=headers, reason=b"Bad Request")
+                for part in (head, h11.Data(data=bytes(answer.body)), h11.EndOfMessage()):
+                    self.transport.write(self.conn.send(part) or b"")
+            self.transport.close()
+
+    return TimedProtocol

@@ -8,12 +8,18 @@ import math
 from starlette.responses import JSONResponse
 
 from fer_edge.errors import FerEdgeError, InputError
+from fer_edge.service.headers import SECURITY_HEADERS
 
 log = logging.getLogger("fer_edge.service")
 
 
 class RefusedError(FerEdgeError):
-    """A request that is answered with an HTTP error. retry_after_s: when to try again."""
+    """Request that is answered with an HTTP error.
+
+    Attributes:
+        status: HTTP status.
+        retry_after_s: seconds until another try is worth it, or None.
+    """
 
     def __init__(self, status: int, sentence: str, *, retry_after_s: float | None = None) -> None:
         super().__init__(sentence)
@@ -22,7 +28,7 @@ class RefusedError(FerEdgeError):
 
 
 def refusal_for(error: FerEdgeError) -> RefusedError:
-    """What a client is told. How an engine failed is for the server's log alone."""
+    """Return what a client reads of an error. How an engine failed goes to the log alone."""
     if isinstance(error, RefusedError):
         return error
     if isinstance(error, InputError):
@@ -32,7 +38,8 @@ def refusal_for(error: FerEdgeError) -> RefusedError:
 
 
 def answer_to(refusal: RefusedError) -> JSONResponse:
-    headers = {}
+    """Return the HTTP answer, with its security headers."""
+    headers = dict(SECURITY_HEADERS)
     if refusal.retry_after_s is not None:
         headers["Retry-After"] = str(math.ceil(refusal.retry_after_s))
     if refusal.status == 401:

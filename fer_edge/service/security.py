@@ -12,26 +12,12 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
+from fer_edge.service.headers import SECURITY_HEADERS
 from fer_edge.service.limits import RateLimit, ServiceLimits
 from fer_edge.service.metrics import Metrics
 from fer_edge.service.protocol import NOT_BEFORE_S
 from fer_edge.service.refusals import RefusedError, answer_to
 
-# Only our own files, and nobody may frame them. blob: is the picture that the page was given.
-_CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
-    "media-src 'self' blob:; connect-src 'self'; form-action 'none'; base-uri 'none'; "
-    "frame-ancestors 'none'"
-)
-_HEADERS = {
-    "Content-Security-Policy": _CONTENT_SECURITY_POLICY,
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Permissions-Policy": "camera=(self), microphone=(), geolocation=()",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cache-Control": "no-store",
-}
 SUBPROTOCOL = "fer-edge"
 _BEARER = "fer-edge.bearer."
 """A browser cannot set headers on a WebSocket, so the token comes as a subprotocol, base64url."""
@@ -75,7 +61,7 @@ class SecurityMiddleware:
                 self._metrics.requests.labels(path, str(status)).inc()
                 if "status" in message:
                     headers = MutableHeaders(scope=message)
-                    headers.update(_HEADERS)
+                    headers.update(SECURITY_HEADERS)
                     if "retry-after" in headers:
                         scope[NOT_BEFORE_S] = float(headers["retry-after"])
             await send(message)

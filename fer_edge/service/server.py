@@ -13,7 +13,10 @@ from starlette.types import ASGIApp
 from fer_edge.errors import InputError
 from fer_edge.opencv_log import silence_opencv
 from fer_edge.service.limits import ServiceLimits
-from fer_edge.service.protocol import impatient
+from fer_edge.service.protocol import http_protocol
+
+_SEND_BUFFER_BYTES = 64 * 1024
+"""Bytes that the kernel holds for each connection until its client reads them."""
 
 
 def serve(
@@ -32,10 +35,8 @@ def serve(
     with listen(host, port) as listener:
         config = uvicorn.Config(
             app,
-            http=impatient(limits),
-            ws="websockets-sansio",
-            ws_max_size=limits.body_bytes,
-            ws_per_message_deflate=False,  # pictures do not shrink, and bombs do not unfold
+            http=http_protocol(limits),  # opens WebSockets as well
+            ws="none",
             timeout_graceful_shutdown=max(1, round(limits.drain_s)),
             log_level="error",
             access_log=False,
@@ -47,20 +48,14 @@ def serve(
         # They print what is wrong with a request; strangers shall not fill a log.
         silence_opencv()
         logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
-        logging.getLogger("uvicorn.error").addFilter(_is_news)
         server = uvicorn.Server(config)
-        # From now on, so that no signal is lost while it starts; and uvicorn raises what it caught
-        # once more when it is done, which then ends nothing: the work is over, and well.
+        # Install the handlers before start-up so that no signal is lost. uvicorn re-raises the
+        # signal on exit; these handlers make that a no-op.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, server.handle_exit)
         name = f"[{host}]" if ":" in host else host
         ready(f"http://{name}:{listener.getsockname()[1]}")
         server.run([listener])
-
-
-def _is_news(record: logging.LogRecord) -> bool:
-    """uvicorn calls it an error of ours when a WebSocket was refused with a proper answer."""
-    return "without completing handshake" not in record.getMessage()
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -71,6 +66,8 @@ def listen(host: str, port: int) -> socket.socket:
         # asyncio sets it only on sockets that name their protocol, and these do not. Without it an
         # answer on a kept connection waits 40 ms for the client's acknowledgement.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # The kernel would hold 4 MiB for each client that does not read. Answers are small.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
         return listener
     except (OSError, OverflowError) as error:
         raise InputError(
