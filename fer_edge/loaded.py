@@ -1,4 +1,4 @@
-"""A variant that is loaded: chosen, counted while it is used, closed when nobody uses it."""
+"""Choice and loading of a variant, which is closed after its last call."""
 
 from __future__ import annotations
 

@@ -39,7 +39,10 @@ def cpu_name() -> str:
 
 
 def usable_cores() -> int:
-    """Count the cores that this process may run on; all cores if the system does not say."""
+    """Return the number of cores that this process may use.
+
+    All cores, if the system does not report fewer.
+    """
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

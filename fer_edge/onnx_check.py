@@ -1,4 +1,4 @@
-"""Checks of an ONNX file that need no ONNX library: no outside data, no loops.
+"""Checks of an ONNX file without an ONNX library: external data, loops.
 
 A hash vouches for the bytes of a model, not for what the bytes refer to. OpenVINO follows a
 tensor's external data into the process's current folder, so a bundle whose hashes all matched
@@ -17,7 +17,7 @@ from fer_edge.errors import BundleError
 _MOST_DEPTH = 16
 """Deepest nesting of messages. An exported graph has 6."""
 _MOST_FIELDS = 2_000_000
-"""Largest number of fields that are looked at. The largest exported graph has about 30,000."""
+"""Largest number of fields that are checked. The largest exported graph has about 30,000."""
 _CONTROL_FLOW = frozenset({b"Loop", b"Scan", b"If", b"SequenceMap"})
 
 # Message: the fields that hold messages to be looked into, by their message's name.
@@ -81,7 +81,7 @@ def _view(value: int | memoryview) -> memoryview:
 
 
 def _fields(message: memoryview, budget: Iterator[int]) -> Iterator[tuple[int, int | memoryview]]:
-    """Number and value of each field; the value of a fixed-size number is passed over."""
+    """Yield the number and value of each field, except fixed-size numbers."""
     at, end = 0, len(message)
     while at < end:
         if next(budget, None) is None:

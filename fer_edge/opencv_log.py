@@ -48,7 +48,10 @@ def quiet_opencv() -> Iterator[None]:
 
 
 def _set_level(level: int) -> int | None:
-    """Set the level and return the one before. Versions 4.8 to 4.12 have it in ``cv2`` itself."""
+    """Set the level and return the one before.
+
+    OpenCV 4.8 to 4.12 has the function in ``cv2`` itself.
+    """
     place: Any = getattr(cv2.utils, "logging", cv2)
     if not hasattr(place, "setLogLevel"):
         return None

@@ -1,4 +1,4 @@
-"""Short texts of strangers' values for messages, however large the values are."""
+"""Short texts of untrusted values for messages, for values of any size."""
 
 from __future__ import annotations
 

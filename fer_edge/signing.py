@@ -35,7 +35,7 @@ _CONTEXT = b"fer-edge bundle signature, version 1\n"
 _MAX_KEY_BYTES = 16 * 1024
 
 Key = str | Path | bytes
-"""A PEM key: its file's path, or its bytes."""
+"""PEM key: path of its file, or its bytes."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def add_signature(bundle: Path, signature: Signature) -> None:
 
 
 def read_signatures(bundle: Path) -> list[Signature]:
-    """Signatures that lie in a bundle, not yet verified; none if it is unsigned.
+    """Return the signatures in a bundle, not yet verified; none if it is unsigned.
 
     Raises:
         BundleError: The file is damaged.

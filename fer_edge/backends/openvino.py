@@ -44,7 +44,7 @@ _core_pid: int | None = None
 
 
 def _forked() -> bool:
-    """Say whether this process was forked from one that had a Core: its threads are not here."""
+    """Report whether a parent process made the Core, whose threads a fork lacks."""
     return _core_pid not in (None, os.getpid())
 
 

@@ -92,7 +92,8 @@ def write(entry: Path, compiled: Compiled, about: dict[str, Any]) -> None:
         write_folder(entry, fill)
     except OSError as error:
         raise EngineError(
-            f"cannot write the engine cache {entry.parent}: {error}. Choose another with --cache-dir"
+            f"cannot write the engine cache {entry.parent}: {error}. "
+            "Choose another folder with --cache-dir"
         ) from error
 
 
