@@ -1,0 +1,161 @@
+"""A bundle that exists gains variants and is never harmed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fer_edge import Predictor, open_bundle
+from fer_edge.converters.pipeline.convert import convert
+from fer_edge.converters.pipeline.face_samples import FaceSamples
+from fer_edge.errors import BundleError
+from fer_edge.labels import EMOTIONS
+from fer_edge.shipped import FACES
+from fer_edge.training.checkpoint import CARD
+
+ALLOWED = 0.1
+"""As the bundle in conftest."""
+
+
+def quiet(_: str) -> None:
+    pass
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder."""
+    found = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
+
+
+# --- a bundle that is there ----------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_variants_are_added_and_the_others_keep_every_byte(
+    checkpoint: Path, bundle: Path, gate: FaceSamples
+) -> None:
+    before, old = content(bundle), open_bundle(bundle)
+    added = convert(checkpoint, ["openvino"], bundle, ["fp32"], say=quiet)
+    assert {v.name for v in added.variants} == {
+        "onnxruntime/fp32", "onnxruntime/int8", "openvino/fp32"
+    }  # fmt: skip
+    after = content(bundle)
+    del before["bundle.json"]
+    assert {path: after[path] for path in before} == before
+    for variant in old.variants:
+        assert added.variant(variant.target, variant.precision) == variant
+    for variant in added.variants:
+        with Predictor(bundle, variant.target, variant.precision) as predictor:
+            assert len(predictor.predict_batch(gate.images[:3])) == 3
+
+
+def test_a_variant_converted_again_replaces_itself_alone(checkpoint: Path, bundle: Path) -> None:
+    again = convert(checkpoint, ["onnxruntime"], bundle, ["fp32"], say=quiet)
+    assert sorted(v.name for v in again.variants) == ["onnxruntime/fp32", "onnxruntime/int8"]
+    assert again.variant("onnxruntime", "fp32").parity.allowed_drop is None
+    assert again.variant("onnxruntime", "int8").parity.allowed_drop == ALLOWED
+
+
+def edited(checkpoint: Path, to: Path, **changes: Any) -> Path:
+    """The same weights with something else in their card."""
+    shutil.copytree(checkpoint, to)
+    card = json.loads((to / CARD).read_text("utf-8"))
+    for key, value in changes.items():
+        (card["model"] if key == "labels" else card)[key] = value
+    (to / CARD).write_text(json.dumps(card), "utf-8")
+    return to
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"temperature": 3.5},
+        {"abstain_below": 0.9},
+        {"labels": list(reversed(EMOTIONS))},
+    ],
+    ids=str,
+)
+def test_the_same_weights_with_another_card_are_another_checkpoint(
+    checkpoint: Path, bundle: Path, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    """Temperature and labels are built into the variants that are there already."""
+    other, before = edited(checkpoint, tmp_path / "other", **changes), content(bundle)
+    with pytest.raises(BundleError, match="another checkpoint"):
+        convert(other, ["onnxruntime"], bundle, ["fp32"], say=quiet)
+    assert content(bundle) == before
+
+
+def test_another_checkpoint_leaves_the_bundle_alone(
+    checkpoint: Path, bundle: Path, tmp_path: Path
+) -> None:
+    manifest = json.loads((bundle / "bundle.json").read_text("utf-8"))
+    manifest["provenance"]["checkpoint_sha256"] = "0" * 64
+    (bundle / "bundle.json").write_text(json.dumps(manifest), "utf-8")
+    before = content(tmp_path)
+    with pytest.raises(BundleError, match="another checkpoint"):
+        convert(checkpoint, ["onnxruntime"], bundle, ["fp32"], say=quiet)
+    assert content(tmp_path) == before
+
+
+def test_a_damaged_bundle_is_not_added_to(checkpoint: Path, bundle: Path) -> None:
+    (bundle / "onnxruntime-int8" / "model.onnx").write_bytes(b"damaged")
+    with pytest.raises(BundleError, match="onnxruntime-int8"):
+        convert(checkpoint, ["onnxruntime"], bundle, ["fp32"], say=quiet)
+
+
+# --- killed --------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
+@pytest.mark.parametrize("moment", ["converting", "writing"])
+def test_a_kill_leaves_a_bundle_that_can_be_read(
+    checkpoint: Path, bundle: Path, moment: str
+) -> None:
+    before = content(bundle)
+    command = [
+        sys.executable,
+        "-m",
+        "fer_edge.cli",
+        "convert",
+        str(checkpoint),
+        "-o",
+        str(bundle),
+    ]
+    command += ["--target", "onnxruntime", "--precision", "fp32"]
+    running = subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert running.stderr is not None
+    try:
+        for line in running.stderr:
+            if line.startswith(b"Exporting"):
+                break
+        if moment == "writing":
+            deadline = time.monotonic() + 300
+            while running.poll() is None and time.monotonic() < deadline:
+                if any(path.suffix == ".tmp" for path in bundle.parent.iterdir()):
+                    break
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(running.pid, signal.SIGKILL)
+        running.stderr.close()
+    assert running.wait() == -signal.SIGKILL
+    found = open_bundle(bundle)
+    assert {v.name for v in found.variants} == {"onnxruntime/fp32", "onnxruntime/int8"}
+    assert content(bundle) == before or moment == "writing"
+    with Predictor(bundle) as predictor:
+        assert predictor(FACES / "happiness.png").label in EMOTIONS

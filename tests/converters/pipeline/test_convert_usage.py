@@ -1,0 +1,91 @@
+"""Wrong arguments of convert are refused before any work is done."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from fer_edge import open_bundle
+from fer_edge.cli import main
+from fer_edge.converters.pipeline.convert import convert
+from fer_edge.errors import BundleError, TargetError
+
+
+def quiet(_: str) -> None:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("targets", "precisions", "named"),
+    [
+        (["tensorflow"], ["fp32"], "tensorflow"),
+        (["onnxruntime"], ["int4"], "int4"),
+        (["onnxruntime"], ["fp32", "bf16"], "bf16"),
+        (["onnxruntime", "base"], ["fp32"], "base"),
+    ],
+)
+def test_an_unknown_target_or_precision_is_named_before_any_work_is_done(
+    checkpoint: Path, tmp_path: Path, targets: list[str], precisions: list[str], named: str
+) -> None:
+    said: list[str] = []
+    with pytest.raises(TargetError, match=rf"{named}.*fp32|{named}.*onnxruntime"):
+        convert(checkpoint, targets, tmp_path / "x.fer", precisions, say=said.append)
+    assert not any("Exporting" in sentence for sentence in said)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["driver", "driver.onnx", "driver.fer.old"])
+def test_a_bundle_is_called_fer(checkpoint: Path, tmp_path: Path, name: str) -> None:
+    with pytest.raises(BundleError, match=r"\.fer"):
+        convert(checkpoint, ["onnxruntime"], tmp_path / name, ["fp32"], say=quiet)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["--target", "tensorflow", "-o", "x.fer"], 5),
+        (["--target", "onnxruntime", "--precision", "int4", "-o", "x.fer"], 5),
+        (["--target", "onnxruntime", "-o", "x.onnx"], 4),
+        (["--target", "onnxruntime", "--data", "nowhere", "-o", "x.fer"], 3),
+        (["-o", "x.fer"], 2),
+        (["--target", "onnxruntime", "--allow-drop", "-1", "-o", "x.fer"], 2),
+    ],
+)
+def test_the_command_says_what_is_wrong_in_a_sentence(
+    checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    code: int,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(main, ["convert", str(checkpoint), *arguments])
+    assert (done.exit_code, done.stdout) == (code, "")
+    assert "Traceback" not in done.stderr
+    assert done.stderr.strip()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_checkpoint_ends_the_command_with_4(checkpoint: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(checkpoint, tmp_path / "best"))
+    (copy / "model.safetensors").write_bytes(b"damaged")
+    arguments = ["--target", "onnxruntime", "-o", str(tmp_path / "x.fer")]
+    done = CliRunner().invoke(main, ["convert", str(copy), *arguments])
+    assert done.exit_code == 4
+    assert "model.safetensors" in done.stderr
+
+
+def test_the_command_prints_the_manifest_and_records_the_drop_in_shares(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "x.fer"
+    arguments = ["--target", "onnxruntime", "--precision", "fp32", "--allow-drop", "2.5", "--json"]
+    done = CliRunner().invoke(main, ["convert", str(checkpoint), *arguments, "-o", str(out)])
+    assert done.exit_code == 0
+    assert json.loads(done.stdout) == json.loads((out / "bundle.json").read_text("utf-8"))
+    assert open_bundle(out).variants[0].parity.allowed_drop == 0.025

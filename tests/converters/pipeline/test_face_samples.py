@@ -1,0 +1,77 @@
+"""Faces that calibrate are never faces that verify."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fer_edge.converters.pipeline.face_samples import FaceSamples, calibration_faces, parity_faces
+from fer_edge.errors import DataError
+from fer_edge.labels import EMOTIONS
+from fer_edge.preprocess import CropRule
+
+
+def pictures(faces: FaceSamples) -> set[bytes]:
+    return {image.tobytes() for image in faces.images}
+
+
+def test_the_gate_and_the_calibration_share_no_picture(
+    gate: FaceSamples, calibration: FaceSamples
+) -> None:
+    assert not pictures(gate) & pictures(calibration)
+    assert len(calibration.images) == 300
+
+
+def test_calibration_is_stratified_and_follows_its_seed(
+    gate: FaceSamples, calibration: FaceSamples
+) -> None:
+    counts = [calibration.truth.count(name) for name in EMOTIONS]
+    assert max(counts) - min(counts) <= 1
+    rule = CropRule(48, 0.1)
+    same, other = (calibration_faces(None, EMOTIONS, rule, gate, s) for s in (2026, 7))
+    assert same.sha256 == calibration.sha256 != other.sha256
+
+
+def as_folders(folder: Path, faces: FaceSamples, **parts: slice) -> Path:
+    """Some of the faces as PNG in class folders, for each part."""
+    import cv2
+
+    for part, which in parts.items():
+        for i in range(len(faces.images))[which]:
+            target = folder / part / faces.truth[i]
+            target.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(target / f"{i}.png"), faces.images[i])
+    return folder
+
+
+def test_a_picture_that_judges_is_not_calibrated_on(tmp_path: Path, gate: FaceSamples) -> None:
+    source = as_folders(tmp_path, gate, train=slice(0, 200), val=slice(150, 336))
+    rule = CropRule(48, 0.1)
+    judges = parity_faces(source, EMOTIONS, rule)
+    calibrates = calibration_faces(source, EMOTIONS, rule, judges, 1)
+    assert (len(judges.images), len(calibrates.images)) == (186, 150)
+    assert not pictures(judges) & pictures(calibrates)
+
+
+def test_faces_that_all_judge_cannot_calibrate(tmp_path: Path, gate: FaceSamples) -> None:
+    source = as_folders(tmp_path, gate, train=slice(0, 120), val=slice(0, 120))
+    rule = CropRule(48, 0.1)
+    with pytest.raises(DataError, match="--calibrate"):
+        calibration_faces(source, EMOTIONS, rule, parity_faces(source, EMOTIONS, rule), 1)
+
+
+def test_a_source_without_a_val_part_is_said_in_the_converters_words(
+    tmp_path: Path, gate: FaceSamples
+) -> None:
+    """convert has no --split."""
+    source = as_folders(tmp_path, gate, train=slice(0, 120))
+    with pytest.raises(DataError, match="val") as caught:
+        parity_faces(source, EMOTIONS, CropRule(48, 0.1))
+    assert "--split" not in str(caught.value)
+
+
+def test_too_few_faces_give_no_verdict(tmp_path: Path, gate: FaceSamples) -> None:
+    source = as_folders(tmp_path / "faces", gate, train=slice(0, 120), val=slice(120, 219))
+    with pytest.raises(DataError, match=r"at least 100 faces.* got 99"):
+        parity_faces(source, EMOTIONS, CropRule(48, 0.1))
