@@ -72,16 +72,18 @@ def matrix(
     """
     from dataclasses import asdict
 
-    from fer_edge.converters.pipeline import matrix as module
+    from fer_edge.converters.pipeline import matrix_networks as networks_of
+    from fer_edge.converters.pipeline.matrix import matrix as run_matrix
+    from fer_edge.converters.pipeline.matrix_table import MatrixRow, markdown
     from fer_edge.progress_bar import progress
 
-    def write(rows: list[module.MatrixRow]) -> None:
+    def write(rows: list[MatrixRow]) -> None:
         if out is not None:
-            write_out(out, module.markdown(rows))
+            write_out(out, markdown(rows))
 
     with progress() as (say, step):
-        rows = module.matrix(
-            module.SMALL if small else module.FULL,
+        rows = run_matrix(
+            networks_of.SMALL if small else networks_of.FULL,
             data=data,
             named=networks,
             only=targets,
@@ -96,4 +98,4 @@ def matrix(
     if as_json:
         print_json([asdict(row) for row in rows])
     elif out is None:
-        click.echo(module.markdown(rows))
+        click.echo(markdown(rows))

@@ -20,7 +20,7 @@ from fer_edge.converters.onnx_graph.export import export_onnx
 from fer_edge.converters.pipeline.build_variant import torch_outputs
 from fer_edge.converters.pipeline.convert import CROP_MARGIN
 from fer_edge.converters.pipeline.face_samples import FaceSamples, calibration_faces, parity_faces
-from fer_edge.converters.pipeline.matrix import SMALL, fitted
+from fer_edge.converters.pipeline.matrix_networks import SMALL, fitted
 from fer_edge.labels import EMOTIONS
 from fer_edge.preprocess import CropRule
 from fer_edge.shipped import FACES

@@ -20,17 +20,12 @@ from fer_edge.converters.base import (
     converter,
     targets,
 )
+from fer_edge.converters.pipeline import matrix_networks
 from fer_edge.converters.pipeline.build_variant import torch_outputs
 from fer_edge.converters.pipeline.face_samples import parity_faces
-from fer_edge.converters.pipeline.matrix import (
-    FACES,
-    FULL,
-    SMALL,
-    MatrixRow,
-    fitted,
-    markdown,
-    matrix,
-)
+from fer_edge.converters.pipeline.matrix import FACES, matrix
+from fer_edge.converters.pipeline.matrix_networks import FULL, SMALL, fitted
+from fer_edge.converters.pipeline.matrix_table import MatrixRow, markdown
 from fer_edge.errors import ConversionError
 from fer_edge.labels import EMOTIONS
 from fer_edge.parity import JudgedBy
@@ -119,7 +114,7 @@ def test_who_judged_in_an_engines_place_stands_below_the_table() -> None:
 def test_the_command_prints_and_writes_the_table(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
-    monkeypatch.setattr("fer_edge.converters.pipeline.matrix.SMALL", {"cnn48": SMALL["cnn48"]})
+    monkeypatch.setattr(matrix_networks, "SMALL", {"cnn48": SMALL["cnn48"]})
     out = tmp_path / "matrix.md"
     command = ["matrix", "--small", "--target", "onnxruntime", "--network", "cnn48", "--json"]
     done = CliRunner().invoke(main, [*command, "-o", str(out)])
@@ -150,9 +145,7 @@ def test_rows_that_are_there_survive_what_ends_it(
 def test_the_networks_are_kept_and_one_precision_is_asked_for(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
-    monkeypatch.setattr(
-        "fer_edge.converters.pipeline.matrix.SMALL", {"cnn48, small": SMALL["cnn48"]}
-    )
+    monkeypatch.setattr(matrix_networks, "SMALL", {"cnn48, small": SMALL["cnn48"]})
     command = ["matrix", "--small", "--target", "openvino", "--precision", "fp32", "--json"]
     done = CliRunner().invoke(main, [*command, "--network", "cnn"])
     assert done.exit_code == 3

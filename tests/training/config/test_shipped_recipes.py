@@ -16,7 +16,7 @@ from fer_edge import Predictor
 from fer_edge.converters.pipeline.build_variant import torch_outputs
 from fer_edge.converters.pipeline.convert import convert
 from fer_edge.converters.pipeline.face_samples import parity_faces
-from fer_edge.converters.pipeline.matrix import SMALL
+from fer_edge.converters.pipeline.matrix_networks import SMALL
 from fer_edge.labels import EMOTIONS
 from fer_edge.preprocess import CropRule
 from fer_edge.shipped import FACES
