@@ -81,6 +81,7 @@ class ActivePhase:
         optimizer: Optimiser of the parameters that the phase trains.
         schedule: Learning rate schedule.
         average: Moving average of the weights, or None.
+        updates: Updates of the average in this phase; its decay rises with them.
         stateful: Parts whose state is saved, by name.
         forward: Network to call in training.
         trained: Part of the network that is trained now, as in Phase.train; empty at first.
@@ -94,10 +95,18 @@ class ActivePhase:
     stateful: dict[str, Any]
     forward: nn.Module
     trained: str = ""
+    updates: int = 0
 
 
-def start_phase(run: TrainingRun, number: int, saved: dict[str, Any] | None) -> ActivePhase:
-    """Prepare the network for a phase; continue from ``saved``, if given."""
+def start_phase(
+    run: TrainingRun, number: int, done_epochs: int, saved: dict[str, Any] | None
+) -> ActivePhase:
+    """Prepare the network for a phase; continue from ``saved``, if given.
+
+    Without a warm-up, an average with decay 0.999 still holds 97 % of the start after 34 updates:
+    a run on 180 faces saved the untrained head. With timm's warm-up (decay
+    ``1 - (1 + n)^(-2/3)`` after n updates, up to the recipe's) the first update forgets it.
+    """
     fit, net, accelerator = run.recipe.fit, run.net, run.accelerator
     phase, counts = fit.phases[number], run.facts["parameters"]
     total, trainable = counts["total"], counts["trainable"][number]
@@ -108,9 +117,10 @@ def start_phase(run: TrainingRun, number: int, saved: dict[str, Any] | None) -> 
     prepare(net, phase, run.recipe.seed + number)
     accelerator.free_memory()  # the last phase's optimiser, whose gradients it would scale
     optimizer = optimiser(fit, phase, net)
-    schedule = scheduler(fit, phase, optimizer, math.ceil(len(run.loader) / fit.accumulate))
+    updates_per_epoch = math.ceil(len(run.loader) / fit.accumulate)
+    schedule = scheduler(fit, phase, optimizer, updates_per_epoch)
     optimizer, schedule = accelerator.prepare(optimizer, schedule)
-    average = ModelEmaV3(net, decay=fit.ema) if fit.ema else None
+    average = ModelEmaV3(net, decay=fit.ema, use_warmup=True) if fit.ema else None
     stateful: dict[str, Any] = {"net": net, "optimizer": optimizer, "schedule": schedule}
     stateful |= {"average": average.module} if average else {}
     stateful |= {"scaler": accelerator.scaler} if accelerator.scaler else {}
@@ -118,7 +128,16 @@ def start_phase(run: TrainingRun, number: int, saved: dict[str, Any] | None) -> 
         for name, part in stateful.items():
             part.load_state_dict(saved[name])
     forward = cast(nn.Module, net)
-    return ActivePhase(number, phase, optimizer, schedule, average, stateful, forward)
+    return ActivePhase(
+        number,
+        phase,
+        optimizer,
+        schedule,
+        average,
+        stateful,
+        forward,
+        updates=done_epochs * updates_per_epoch,
+    )
 
 
 def stops_early(run: TrainingRun, at: Position) -> bool:
@@ -188,5 +207,6 @@ def _train_batch(run: TrainingRun, phase: ActivePhase, images: Tensor, targets: 
             phase.schedule.step()
         phase.optimizer.zero_grad()
     if phase.average and accelerator.sync_gradients:
-        phase.average.update(run.net)
+        phase.updates += 1
+        phase.average.update(run.net, step=phase.updates)
     return loss.detach()

@@ -16,6 +16,10 @@ from fer_edge.training.loop.dataset import FaceDataset
 from fer_edge.training.models.network import InputSpec
 
 
+_LARGE_SET_PARTS = 20
+"""Complete parts from which on the last, incomplete one is dropped: at most 5 % of an epoch."""
+
+
 def train_loader(
     recipe: Recipe,
     faces: list[LabelledFace],
@@ -27,10 +31,13 @@ def train_loader(
 
     Batches are uint8 images ``[N, C, S, S]`` and float32 targets ``[N, classes]``.
 
-    N is ``fit.part``. ``order`` draws the order of faces for each epoch. An incomplete last part
-    is dropped.
+    N is ``fit.part``. ``order`` draws the order of faces for each epoch. A large set drops its
+    incomplete last part; a small one keeps it, unless it is a single face, which batch
+    normalisation cannot take.
     """
     fit = recipe.fit
+    is_large = len(faces) >= _LARGE_SET_PARTS * fit.part
+    is_single = len(faces) % fit.part == 1 and len(faces) > 1
     sampler = None
     if fit.sampling == "balanced":
         count = Counter(face.label for face in faces)
@@ -41,7 +48,7 @@ def train_loader(
         batch_size=fit.part,
         sampler=sampler,
         shuffle=sampler is None,
-        drop_last=len(faces) >= fit.part,
+        drop_last=is_large or is_single,
         num_workers=fit.workers,
         generator=order,
     )

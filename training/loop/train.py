@@ -89,7 +89,7 @@ def train(
         for number in range(at.phase, len(fit.phases)):
             if number > at.phase:
                 at.begin(number)
-            phase = start_phase(job, number, saved)
+            phase = start_phase(job, number, at.in_phase, saved)
             saved = None
             while at.in_phase < phase.spec.epochs and not stops_early(job, at):
                 started_s = time.monotonic()
