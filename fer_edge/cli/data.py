@@ -213,7 +213,7 @@ def fetch(name: str, out: Path) -> None:
 
     with progress() as (say, _):
         path = fetch_dataset(name, out, say)
-    click.echo(path)
+    click.echo(click.format_filename(path))
 
 
 def _print_parts(out: Path, parts: Parts, as_json: bool) -> None:
@@ -226,4 +226,4 @@ def _print_parts(out: Path, parts: Parts, as_json: bool) -> None:
     for part, by_class in counts.items():
         classes = ", ".join(f"{label} {count:,}" for label, count in by_class.items())
         click.echo(f"{part:6s}{sum(by_class.values()):8,} faces  {classes}")
-    click.echo(out)
+    click.echo(click.format_filename(out))

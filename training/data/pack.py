@@ -19,6 +19,7 @@ from fer_edge.training.data.faces import LabelledFace, readable_faces
 from fer_edge.training.data.ferplus import NAMES
 from fer_edge.training.data.lazy_rows import LazyRow
 from fer_edge.training.data.parts import Parts, load_parts
+from fer_edge.training.data.picture_files import printable
 
 OutputFormat = Literal["parquet", "hdf5", "list", "folders"]
 
@@ -110,8 +111,8 @@ def encoded(face: LabelledFace) -> bytes:
 
 
 def _row(face: LabelledFace) -> dict[str, Any]:
-    row: dict[str, Any] = {"name": face.name, "label": face.label}
-    row |= {"subject": face.subject, "clip": face.clip}
+    texts = {key: getattr(face, key) for key in ("name", "label", "subject", "clip")}
+    row: dict[str, Any] = {key: text and printable(text) for key, text in texts.items()}
     return row | dict(zip(_VOTES, face.votes or [None] * len(_VOTES), strict=True))
 
 
@@ -139,7 +140,11 @@ def _parquet(folder: Path, parts: Parts, step: Step) -> None:
         columns = _columns(faces)
         kinds = [pyarrow.int8() if key in _VOTES else pyarrow.string() for key in columns]
         schema = pyarrow.schema([("image", picture), *zip(columns, kinds, strict=True)])
-        with pyarrow.parquet.ParquetWriter(folder / f"{part}.parquet", schema) as writer:
+        with (
+            # pyarrow does not open paths that are not UTF-8.
+            (folder / f"{part}.parquet").open("wb") as file,
+            pyarrow.parquet.ParquetWriter(file, schema) as writer,
+        ):
             for chunk in _chunks(faces, f"writing {part}", step):
                 rows = [_row(face) for face in chunk]
                 table = {"image": [{"bytes": encoded(f), "path": None} for f in chunk]}
@@ -189,7 +194,8 @@ def _suffix(data: bytes) -> str:
 
 
 def _list(path: Path, parts: Parts, root: Path) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
+    # File names that are not UTF-8 are written as they are: their bytes have to find the file.
+    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         all_faces = [face for faces in parts.values() for face in faces]
         columns = [key for key in _columns(all_faces) if key != "name"]
         rows = csv.DictWriter(file, ["path", "split", *columns], extrasaction="ignore")

@@ -15,6 +15,7 @@ from fer_edge.progress import Say, Step, silent
 from fer_edge.training.data.dataset_spec import DatasetSpecs
 from fer_edge.training.data.faces import LabelledFace, hashed
 from fer_edge.training.data.parts import Parts, load_parts, per_class
+from fer_edge.training.data.picture_files import printable
 
 
 def summarise(
@@ -148,7 +149,7 @@ def table(report: dict[str, Any]) -> list[str]:
     lines.append(f"pictures with two labels: {report['contradictory']:,}")
     for part, p in parts.items():
         lines += [f"broken, {part}: {b['name']}: {b['why']}" for b in p["broken"]]
-    return lines
+    return [printable(line) for line in lines]
 
 
 _SIZES = ("least", "median", "most")

@@ -18,6 +18,7 @@ from torch import Tensor
 from fer_edge.errors import InputError
 from fer_edge.progress import Step, silent
 from fer_edge.training.data.faces import LabelledFace, load_faces
+from fer_edge.training.data.picture_files import PassedOver, pictures, printable
 from fer_edge.training.evaluation.bootstrap import METHOD, mean_interval
 from fer_edge.training.evaluation.evaluate import EvaluationSet
 from fer_edge.training.evaluation.runner import open_model
@@ -27,7 +28,6 @@ from torchmetrics.functional import retrieval as tm  # isort: skip
 
 NEIGHBOURS = 10
 """Number of nearest faces in ``knn_accuracy`` and ``precision_at_10``."""
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Embeddings:
         flat = pyarrow.array(self.embeddings.ravel(), pyarrow.float32())
         table = pyarrow.table(
             {
-                "name": self.names,
+                "name": [printable(name) for name in self.names],
                 **({} if self.labels is None else {"label": self.labels}),
                 "answer": self.answers,
                 "confidence": self.confidences,
@@ -144,9 +144,10 @@ def _image_faces(images: Sequence[str | Path]) -> list[LabelledFace]:
     faces = []
     for path in map(Path, images):
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in _SUFFIXES)
+            passed_over = PassedOver()
+            inside = list(pictures(path, passed_over))
             if not inside:
-                raise InputError(f"expected images ({', '.join(sorted(_SUFFIXES))}) in {path}")
+                raise InputError(f"expected JPEG, PNG, BMP or WebP images in {path}. {passed_over}")
             faces += [LabelledFace(p, "", str(p)) for p in inside]
         else:
             faces.append(LabelledFace(path, "", str(path)))

@@ -1,0 +1,53 @@
+"""File names that are not UTF-8, as old archives and cameras leave them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+
+from fer_edge.training.data.faces import load_faces
+from fer_edge.training.data.pack import pack_datasets, write_parts
+from fer_edge.training.data.summary import summarise, table
+from fer_edge.training.evaluation.embed import Embeddings
+
+ODD = os.fsdecode(b"m\xfcller")
+
+
+@pytest.fixture
+def folder(samples: Any, tmp_path: Path) -> Path:
+    root = tmp_path / ODD
+    for name in ("happy", "sad"):
+        samples.put(root / name / f"{ODD}.png", samples.png(name))
+    return root
+
+
+@pytest.mark.parametrize("out", ["packed", "packed.h5", f"{ODD}/packed", f"{ODD}/packed.h5"])
+def test_they_are_packed_and_read_again(folder: Path, tmp_path: Path, out: str) -> None:
+    pack_datasets(folder, tmp_path / out)
+    faces = load_faces(tmp_path / out, "train")
+    assert [f.label for f in faces] == ["happiness", "sadness"]
+    assert all(f.name.endswith(f"m\\udcfcller{os.sep}{name}{os.sep}m\\udcfcller.png")
+               for f, name in zip(faces, ("happy", "sad"), strict=True))  # fmt: skip
+
+
+def test_a_list_finds_the_files_again(folder: Path) -> None:
+    write_parts(folder / "list.csv", {"train": load_faces(folder)}, None)
+    faces = load_faces(folder / "list.csv")
+    assert [f.read().shape for f in faces] == [(48, 48, 3)] * 2
+
+
+def test_a_summary_can_be_printed(folder: Path) -> None:
+    (folder / "sad" / f"{ODD}2.png").write_bytes(b"no picture")
+    assert "\n".join(table(summarise(folder))).encode("utf-8")
+
+
+def test_embeddings_keep_a_name() -> None:
+    ones = np.ones((1, 2), np.float32)
+    data = Embeddings([ODD], None, ["fear"], ones[0, :1], ones, {}).parquet()
+    table = pyarrow.parquet.read_table(pyarrow.BufferReader(data))
+    assert table["name"].to_pylist() == ["m\\udcfcller"]
