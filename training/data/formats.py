@@ -11,7 +11,7 @@ from fer_edge.training.data.dataset_spec import DatasetSpec, StoredFace, check_p
 from fer_edge.training.data.picture_files import PassedOver, without_clutter
 from fer_edge.training.data.readers import csv as csv_reader
 from fer_edge.training.data.readers import ferplus as ferplus_reader
-from fer_edge.training.data.readers import folders, hdf5, tables
+from fer_edge.training.data.readers import folders, hdf5, parquet, tables
 
 
 class DatasetFormat(NamedTuple):
@@ -85,7 +85,7 @@ FORMATS: tuple[DatasetFormat, ...] = (
     DatasetFormat("RAF-DB", folders.fits_raf_db, folders.read_raf_db),
     DatasetFormat("a folder with train, val or test", _fits_parts, _read_parts),
     DatasetFormat("KMU-FED", folders.fits_kmu_fed, folders.read_kmu_fed),
-    DatasetFormat("parquet", tables.fits_parquet, tables.read_parquet),
+    DatasetFormat("parquet", parquet.fits, parquet.read),
     DatasetFormat("HDF5", hdf5.fits, hdf5.read),
     DatasetFormat("the FER2013 CSV", csv_reader.fits_fer2013, csv_reader.read_fer2013),
     DatasetFormat("a CSV list of files", csv_reader.fits_list, csv_reader.read_list),

@@ -1,4 +1,4 @@
-"""Readers of tables with a row per picture: parquet, and Hugging Face's ``datasets``.
+"""Readers of tables with a row per picture, and of Hugging Face's ``datasets``.
 
 Columns: ``image`` (a struct of ``bytes`` and ``path``, the layout of ``datasets``) and ``label``
 (names; numbers need a ClassLabel in the file, or an order). Optional columns: ``name``,
@@ -7,12 +7,13 @@ Columns: ``image`` (a struct of ``bytes`` and ``path``, the layout of ``datasets
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from fer_edge.errors import DataError, MissingDependencyError
+from fer_edge.shown import shown
+from fer_edge.training.data.csv_text import found
 from fer_edge.training.data.dataset_spec import (
     HUB,
     SPLIT_NAMES,
@@ -20,15 +21,14 @@ from fer_edge.training.data.dataset_spec import (
     StoredFace,
     as_label,
     check_part,
-    part_of,
 )
 from fer_edge.training.data.ferplus import vote_columns
 from fer_edge.training.data.lazy_rows import LazyRow
+from fer_edge.training.data.readers.saved_files import check_saved
 
-IN_MEMORY_BYTES = 256 << 20
-"""Largest size in bytes of a parquet file's pictures to keep in memory (FER2013: 46 MB)."""
-_LABELS = ("fer2013_label", "label", "labels", "emotion", "expression")
+LABELS = ("fer2013_label", "label", "labels", "emotion", "expression")
 _MORE = ("name", "subject", "clip")
+_MOST_VOTES = 1_000_000
 
 
 def from_columns(
@@ -49,11 +49,17 @@ def from_columns(
         DataError: The table has no label column, or a label is out of range.
         LabelError: A label is neither a name nor a number.
     """
-    label_column = next((name for name in _LABELS if name in columns), None)
+    if any(len(cells) != len(pictures) for cells in columns.values()):
+        lengths = {name: len(cells) for name, cells in columns.items()}
+        raise DataError(
+            f"expected a cell for each of the {len(pictures):,} pictures of {where}, got "
+            f"{shown(lengths)}"
+        )
+    label_column = next((name for name in LABELS if name in columns), None)
     if label_column is None:
         raise DataError(
-            f"expected columns image and label (or {', '.join(_LABELS[0::2])}) in {where}, "
-            f"found {', '.join(sorted(columns))}"
+            f"expected columns image and label (or {', '.join(LABELS[0::2])}) in {where}, "
+            f"found {found(sorted(columns))}"
         )
     voted = [name for name in columns if name.startswith("ferplus_")]
     order = vote_columns(voted, where) if voted else []
@@ -61,10 +67,12 @@ def from_columns(
         label = as_label(cell, f"{where}, row {i}")
         if isinstance(label, int) and class_names is not None:
             if not 0 <= label < len(class_names):
-                raise DataError(f"{where}, row {i}: label {label} is not one of {class_names}")
+                raise DataError(
+                    f"{where}, row {i}: label {label} is not one of {shown(class_names)}"
+                )
             label = class_names[label]
         name, subject, clip = (_text(columns[key][i]) if key in columns else "" for key in _MORE)
-        votes = [-1 if columns[key][i] is None else int(columns[key][i]) for key in order]
+        votes = [_vote(columns[key][i], f"{where}, row {i}") for key in order]
         yield StoredFace(
             picture,
             label,
@@ -76,93 +84,66 @@ def from_columns(
         )
 
 
+def _vote(cell: Any, where: str) -> int:
+    """Return a vote; -1 stands for a missing one."""
+    if cell is None:
+        return -1
+    if isinstance(cell, bool) or not isinstance(cell, int | float) or not -1 <= cell <= _MOST_VOTES:
+        raise DataError(f"expected a number of votes in {where}, got {shown(cell)}")
+    return int(cell)
+
+
 def _text(cell: Any) -> str:
     if isinstance(cell, bytes):
         return cell.decode("utf-8", "replace")
     return "" if cell is None else str(cell)
 
 
-# --- parquet -------------------------------------------------------------------------------------
+def used_columns(names: Sequence[str], where: object) -> list[str]:
+    """Return the columns to read besides ``image``, the label first.
 
-
-def fits_parquet(path: Path) -> bool:
-    return path.suffix == ".parquet" or (path.is_dir() and any(path.glob("*.parquet")))
-
-
-def read_parquet(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
-    """Read one file, or a folder of shards.
-
-    The name of a file tells its part; a file without one is train.
+    Raises:
+        DataError: A column is missing, or is there twice.
     """
-    if source.file.is_dir():
-        check_part(source, split, ())
-        for shard in sorted(source.file.glob("*.parquet")):
-            yield from _parquet(shard)
-        return
-    if split not in (None, part_of(source.file) or "train"):
-        check_part(source, split, {part_of(source.file) or "train"})
-    yield from _parquet(source.file)
-
-
-def _parquet(path: Path) -> Iterator[StoredFace]:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        file = pyarrow.parquet.ParquetFile(path)
-        names = set(file.schema_arrow.names)
-        if "image" not in names:
-            raise DataError(
-                f"expected columns image and label in {path}, found {', '.join(sorted(names))}"
-            )
-        size = sum(
-            column.total_uncompressed_size
-            for group in map(file.metadata.row_group, range(file.num_row_groups))
-            for column in map(group.column, range(group.num_columns))
-            if column.path_in_schema.startswith("image")
+    label = next((name for name in LABELS if name in names), None)
+    if label is None or "image" not in names:
+        raise DataError(
+            f"expected columns image and label (or {', '.join(LABELS[0::2])}) in {where}, "
+            f"found {found(sorted(names))}"
         )
-        table = file.read(columns=sorted(names - {"image"}))
-        if size > IN_MEMORY_BYTES:
-            at = (str(path.resolve()),)
-            images: Sequence[Any] = [LazyRow(open_parquet, at, i) for i in range(table.num_rows)]
+    used = [label, *(n for n in names if n in _MORE or n.startswith("ferplus_"))]
+    for name in ("image", *used):
+        if list(names).count(name) > 1:
+            raise DataError(f"{where} has the column {shown(name)} twice. Remove one of them")
+    return used
+
+
+def cells_of(column: Any, where: str) -> list[Any]:
+    """Return the cells of a pyarrow column of names or numbers.
+
+    Texts that repeat become one object, so that a dictionary cannot unpack to gigabytes.
+    """
+    import pyarrow
+
+    cells: list[Any] = []
+    for chunk in column.chunks:
+        if isinstance(chunk, pyarrow.DictionaryArray):
+            words = chunk.dictionary.to_pylist()
+            cells += [None if i is None else words[i] for i in chunk.indices.to_pylist()]
+        elif pyarrow.types.is_nested(chunk.type):
+            raise DataError(f"expected a name or number in each row of {where}, got lists")
         else:
-            images = [
-                _bytes(cell, f"{path}, row {i}")
-                for i, cell in enumerate(file.read(columns=["image"])["image"].to_pylist())
-            ]
-    except (OSError, pyarrow.ArrowException) as error:
-        raise DataError(f"cannot read {path}: {error}") from error
-    columns = {name: table[name].to_pylist() for name in table.column_names}
-    yield from from_columns(images, columns, path, _class_names(file.schema_arrow.metadata))
+            cells += chunk.to_pylist()
+    return cells
 
 
-def _bytes(cell: Any, where: str) -> bytes:
+def picture_bytes(cell: Any, where: str) -> bytes:
     if not isinstance(cell, dict) or not isinstance(cell.get("bytes"), bytes):
         raise DataError(
             f"expected the column image to hold the encoded picture as bytes, in a struct of bytes "
             f"and path; {where} holds {type(cell).__name__}"
         )
     return bytes(cell["bytes"])
-
-
-def _class_names(metadata: Mapping[bytes, bytes] | None) -> Sequence[str] | None:
-    """Return the names of a ClassLabel that ``datasets`` wrote into a parquet file, or None."""
-    try:
-        features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
-        column = next(features[name] for name in _LABELS if name in features)
-        names = column.get("names") if column.get("_type") == "ClassLabel" else None
-    except (KeyError, TypeError, ValueError, AttributeError, StopIteration):
-        return None
-    return [str(name) for name in names] if isinstance(names, list) else None
-
-
-def open_parquet(path: str) -> Any:
-    """Open a large parquet file by row, mapped instead of loaded.
-
-    ``datasets`` converts it to Arrow once, in its cache (~/.cache/huggingface, or
-    HF_DATASETS_CACHE).
-    """
-    return _Pictures(_datasets().Dataset.from_parquet(path, columns=["image"]))
 
 
 # --- datasets ------------------------------------------------------------------------------------
@@ -191,11 +172,11 @@ def read_hub(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
 
 
 def open_saved(path: str, part: str = "") -> Any:
-    return _Pictures(_parts(_load_saved(path))[part])
+    return Pictures(_parts(_load_saved(path))[part])
 
 
 def open_hub(name: str, part: str = "") -> Any:
-    return _Pictures(_parts(_load_hub(name))[part], downloaded=True)
+    return Pictures(_parts(_load_hub(name))[part], downloaded=True)
 
 
 def _dataset(source: DatasetSpec, split: str | None, open_: Any) -> Iterator[StoredFace]:
@@ -211,18 +192,20 @@ def _dataset(source: DatasetSpec, split: str | None, open_: Any) -> Iterator[Sto
     check_part(source, split, parts)
     part = "" if "" in parts else str(split)
     table = parts[part]
-    if "image" not in table.column_names:
-        raise DataError(
-            f"expected columns image and label in {source.path}, found "
-            f"{', '.join(table.column_names)}"
-        )
-    rest = table.remove_columns("image")
-    kind = next((rest.features[name] for name in _LABELS if name in rest.column_names), None)
+    used = used_columns(table.column_names, source.path)
+    try:
+        # As Arrow, without decoding, and only what is used: other columns can be of any size.
+        cells = table.select_columns(used).with_format("arrow")[:]
+        columns = {name: cells_of(cells[name], f"{source.path}, column {name}") for name in used}
+    except DataError:
+        raise
+    except Exception as error:  # Arrow raises many types for values that it cannot convert
+        raise DataError(f"cannot read {source.path}: {error}") from error
     yield from from_columns(
         [LazyRow(open_, (location, part), i) for i in range(len(table))],
-        {name: rest[name][:] for name in rest.column_names},
+        columns,
         source.path,
-        getattr(kind, "names", None),
+        getattr(table.features[used[0]], "names", None),
     )
 
 
@@ -243,18 +226,15 @@ def _parts(loaded: Any) -> dict[str, Any]:
 
 def _load_saved(path: str) -> Any:
     """Load a saved data set. Raises DataError if it names files outside its folder."""
-    for state in (Path(path) / "state.json", *Path(path).glob("*/state.json")):
-        listed = json.loads(state.read_text("utf-8"))["_data_files"] if state.is_file() else []
-        if outside := [f for f in listed if Path(f["filename"]).name != f["filename"]]:
-            raise DataError(f"expected only files beside {state}, but it names {outside[0]}")
-    return _datasets().load_from_disk(path)
+    check_saved(Path(path))
+    return import_datasets().load_from_disk(path)
 
 
 def _load_hub(name: str) -> Any:
-    return _datasets().load_dataset(name)
+    return import_datasets().load_dataset(name)
 
 
-class _Pictures:
+class Pictures:
     """Image column of a mapped table, by row.
 
     Paths in the column are followed only if ``downloaded``: then ``datasets`` wrote them itself.
@@ -269,10 +249,10 @@ class _Pictures:
         cell = self.rows[index]["image"][0].as_py()
         if self.downloaded and isinstance(cell, dict) and cell["bytes"] is None:
             return Path(cell["path"])
-        return _bytes(cell, f"row {index}")
+        return picture_bytes(cell, f"row {index}")
 
 
-def _datasets() -> Any:
+def import_datasets() -> Any:
     try:
         import datasets
     except ImportError as error:

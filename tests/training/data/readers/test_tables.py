@@ -16,7 +16,7 @@ import pytest
 from fer_edge.errors import DataError, LabelError
 from fer_edge.labels import EMOTIONS
 from fer_edge.training.data.faces import hashed, load_faces, pixel_hash
-from fer_edge.training.data.readers import tables
+from fer_edge.training.data.readers import parquet
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_a_large_parquet_file_is_read_by_row(
 ) -> None:
     path = samples.parquet(tmp_path / "set")
     held = load_faces(path, "train")
-    monkeypatch.setattr(tables, "IN_MEMORY_BYTES", 1000)
+    monkeypatch.setattr(parquet, "IN_MEMORY_BYTES", 1000)
     mapped = load_faces(path, "train")
     assert all(isinstance(f.source, bytes) for f in held)
     assert max(len(ForkingPickler.dumps(f.source)) for f in mapped) < 1000
