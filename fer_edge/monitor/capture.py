@@ -1,4 +1,4 @@
-"""A thread that reads: the newest frame of a camera, or a file's frames a few ahead."""
+"""Frame reader: a thread that reads a source and reopens a failed camera."""
 
 from __future__ import annotations
 
@@ -11,22 +11,29 @@ from typing import Any
 
 from fer_edge.errors import FerEdgeError
 from fer_edge.monitor.at_exit import join_at_exit
-from fer_edge.monitor.sources import FrameSource
+from fer_edge.monitor.sources import FrameSource, WrongFramesError
 
 _log = logging.getLogger(__name__)
 
 _READ_AHEAD = 4
-"""Frames of a file that are decoded while earlier ones are judged; more would only take memory."""
+"""Frames of a file that are decoded ahead. More would only take memory."""
 _STOP_S = 0.3
 """Seconds that ``stop`` waits for a read under way. A camera of 5 Hz needs 0.2 s."""
 _FIRST_RETRY_S, _LAST_RETRY_S = 0.25, 8.0
-"""A camera that fails is opened again after a quarter of a second, then twice as long each time."""
+"""Shortest and longest pause in seconds before a failed camera is opened again. It doubles."""
 
 
 @dataclass(frozen=True, slots=True)
 class CapturedFrame:
-    """A frame, its number among all that came, and when it came (``clock``). own_time_s: the
-    source's. reopened: the first after the source was opened."""
+    """A frame with its number and times.
+
+    Attributes:
+        image: The frame as it came from the source.
+        index: Number of the frame, from 0, dropped frames included.
+        arrived_s: Arrival on the monitor's clock, in seconds.
+        own_time_s: The source's own time in seconds, or None.
+        reopened: True for the first frame after the source was opened.
+    """
 
     image: Any
     index: int
@@ -38,28 +45,38 @@ class CapturedFrame:
 class FrameReader:
     """Reads a source in a thread of its own, so that decoding costs the monitor no time.
 
-    Live: the newest frame wins, older ones are dropped. Else: none is, and reading waits.
+    A live source keeps the newest frame and drops older ones. Any other source drops nothing:
+    reading waits.
+
+    Args:
+        source: The source, not open yet.
+        clock: Returns seconds that never run back.
     """
 
     def __init__(self, source: FrameSource, clock: Callable[[], float]) -> None:
         self.live = source.live
         self.fault: str | None = None
-        """What is wrong with the source now."""
+        """Sentence about the source's fault, or None."""
         self.retries = 0
-        """How often it was tried since its last frame."""
+        """Failed attempts to read or open the source since its last frame."""
         self._source = source
         self._clock = clock
         self._frames: deque[CapturedFrame] = deque(maxlen=1 if source.live else None)
         self._changed = threading.Condition()
         self._stopped = False
         self._ended = False
+        self._error: WrongFramesError | None = None
         self._is_open = False
         self._reopened = False
         self._count = 0
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """A file that cannot be opened raises SourceError here; a camera is tried again instead."""
+        """Start the thread.
+
+        Raises:
+            SourceError: A file cannot be opened. Cameras are tried again instead.
+        """
         if not self.live:
             self._open()
         self._thread = threading.Thread(target=self._run, name="fer_edge-reader", daemon=True)
@@ -80,26 +97,40 @@ class FrameReader:
             self._thread.join(_STOP_S)
 
     def take(self, timeout_s: float) -> CapturedFrame | None:
-        """The next frame, or None if none came in time or none will; see ``ended``."""
+        """Return the next frame, or None after ``timeout_s`` seconds or at the end.
+
+        Raises:
+            InputError: The source gives something else than frames.
+        """
         with self._changed:
             self._changed.wait_for(lambda: self._frames or self._ended or self._stopped, timeout_s)
             arrival = self._frames.popleft() if self._frames else None
             self._changed.notify_all()
+            if arrival is None and self._error is not None:
+                raise self._error
             return arrival
 
     @property
     def ended(self) -> bool:
-        """No frame will come any more, and none is left."""
+        """True once the source has ended and all frames are taken."""
         with self._changed:
             return self._ended and not self._frames
 
     def pump(self) -> float:
-        """One step of the thread: open the source, or read one frame. Seconds to wait after it."""
+        """Run one step of the thread: open the source if needed, and read one frame.
+
+        Returns:
+            Seconds to wait until the next step.
+        """
         try:
             if not self._is_open:
                 self._open()
             frame = self._source.read()
         except StopIteration:
+            self._end()
+            return 0.0
+        except WrongFramesError as error:
+            self._error = error
             self._end()
             return 0.0
         except Exception as error:  # a camera's driver, or the application's own iterator
@@ -111,6 +142,8 @@ class FrameReader:
         )
         self._count += 1
         self._reopened = False
+        if self.fault is not None:
+            _log.warning("the source gives frames again after %d attempts", self.retries)
         self.fault, self.retries = None, 0
         with self._changed:
             self._changed.wait_for(
@@ -127,7 +160,7 @@ class FrameReader:
                     self._changed.wait_for(lambda: self._stopped, wait_s)
         try:
             self._source.close()
-        except Exception as error:  # an application's own source; nobody is left to report to
+        except Exception as error:  # an application's source; no caller is left to get it
             _log.warning("closing the source failed: %r", error)
 
     def _open(self) -> None:
@@ -144,7 +177,7 @@ class FrameReader:
             self._is_open = False
             try:
                 self._source.close()
-            except Exception as error:  # it failed already; the reopening tells
+            except Exception as error:  # the source has failed already
                 self.fault = f"{fault}; closing it failed too: {error!r}"
         return float(min(_FIRST_RETRY_S * 2 ** min(self.retries - 1, 16), _LAST_RETRY_S))
 

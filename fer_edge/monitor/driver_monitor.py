@@ -1,8 +1,9 @@
-"""DriverMonitor: a bundle and a camera, and the states of who sits in front of it."""
+"""DriverMonitor: the states of the persons in front of a camera."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 import weakref
@@ -29,26 +30,39 @@ _CLOSE_S = 0.3
 
 
 class DriverMonitor:
-    """Watches a source of frames and gives a MonitorState for each that it answers.
+    """Iterator over the states of the persons in front of a camera.
 
-    bundle: a ``NAME.fer`` folder; None is the model that ships with the package.
-    source: a camera index, a file's path, ``rtsp://…``, a GStreamer pipeline (with `` ! ``), an
-    iterable of frames (uint8 ``[H, W, 3]`` BGR), or a Source such as ``Frames(..., hz=30)``.
-    detector: a Detector, or the path of YuNet's file; None is the file that
-    ``fer-edge detector fetch`` got.
-    settings: thresholds and times. target, precision, device, threads: as for Predictor.
-    on_state, on_event, on_health: called with each state, each event, and the health whenever it
-    changes, before the state is given; what they raise goes to who iterates.
-    clock: seconds that never run back; for tests.
+    Iterate with ``for`` or ``async for``. Each step runs in the calling thread; another thread
+    reads the frames. A camera's unread frames are dropped; all frames of a file are delivered. A
+    camera that fails is reported by ``health`` and opened again: iteration goes on without persons,
+    and ends only with a file. One thread may iterate; any thread may call ``close``. Frames are
+    neither kept, written nor sent.
 
-    Iterate it, with ``for`` or ``async for``; each step works in the thread that asks, frames are
-    read in another. A camera's frames that nobody asked for are dropped; a file's are all given. A
-    camera that fails is reported by ``health`` and opened again; iteration then goes on without
-    persons, and ends only with a file. Frames are neither kept nor written nor sent.
-    One thread may iterate; ``close`` may be called from any.
+    Faults and failovers are logged as warnings of the logger ``fer_edge.monitor``, once each.
 
-    Raises BundleError and TargetError as Predictor does, InputError for a source or detector that
-    cannot be one, and SourceError, when iteration starts, for a file that cannot be opened.
+    Args:
+        bundle: Path of a ``NAME.fer`` folder. None uses the bundle of the package.
+        source: Camera index, path of a file, ``rtsp://…``, GStreamer pipeline (contains `` ! ``),
+            iterable of frames (uint8 ``[H, W, 3]`` BGR), or FrameSource such as
+            ``Frames(..., hz=30)``.
+        detector: Detector, or path of YuNet's file. None uses the file that
+            ``fer-edge detector fetch`` downloads.
+        settings: Thresholds and times. None uses the defaults.
+        target: As for Predictor.
+        precision: As for Predictor.
+        device: As for Predictor.
+        threads: As for Predictor.
+        on_state: Called with each state. Callbacks run before the state is returned; their
+            exceptions go to the iterating thread.
+        on_event: Called with each event.
+        on_health: Called with the health whenever it changes.
+        clock: Returns seconds that never run back; for tests.
+
+    Raises:
+        BundleError: As for Predictor.
+        TargetError: As for Predictor.
+        InputError: The source or the detector is not one.
+        SourceError: A file cannot be opened. Raised at the first step of the iteration.
     """
 
     def __init__(
@@ -69,47 +83,49 @@ class DriverMonitor:
     ) -> None:
         self._settings = settings or Settings()
         self._callbacks = on_state, on_event, on_health
-        self._health = HealthMonitor()
+        self._health = HealthMonitor(logging.getLogger("fer_edge.monitor"))
         self._clock = clock
-        self._feed = FrameReader(open_source(source), clock)
-        faces = _detector(detector)
+        self._reader = FrameReader(open_source(source), clock)
+        faces = _open_detector(detector)
 
         def make(exclude: Collection[str]) -> Predictor:
             return Predictor(bundle, target, precision, device, threads=threads, exclude=exclude)
 
-        self._inference = FailoverPredictor(make, self._health, clock, self._settings.watchdog_s)
-        assert self._inference.predictor is not None
+        self._classifier = FailoverPredictor(make, self._health, clock, self._settings.watchdog_s)
+        assert self._classifier.predictor is not None
         self._pipeline = Pipeline(
-            self._inference.predictor.bundle,
+            self._classifier.predictor.bundle,
             faces,
-            self._inference,
+            self._classifier,
             self._settings,
             self._health,
             clock,
-            live=self._feed.live,
+            live=self._reader.live,
         )
         self._started_s: float | None = None
-        self._told_end = False
+        self._end_reported = False
         self._last_health = Health()
         self._lock = threading.RLock()  # a callback may close
-        # A monitor that is dropped without close() lets go of camera and engine.
-        self._dropped = weakref.finalize(self, _let_go, self._feed, self._inference)
+        # A monitor that is dropped without close() releases camera and engine, too.
+        self._dropped = weakref.finalize(self, _release_all, self._reader, self._classifier)
         self._dropped.atexit = False  # close_at_exit does more
         close_at_exit(self)
 
     @property
     def predictor(self) -> Predictor | None:
-        """What answers now, for ``explain()``; None while nothing runs."""
-        return self._inference.predictor
+        """Predictor in use, for ``explain()``; None while no variant runs."""
+        return self._classifier.predictor
 
     @property
     def frame(self) -> Image | None:
-        """The frame of the last state, uint8 ``[H, W, 3]`` BGR, until the next one; not a copy.
-        None where there was none, or none that shows anything."""
+        """Frame of the last state, uint8 ``[H, W, 3]`` BGR, until the next step; not a copy.
+
+        None if that state had no usable frame.
+        """
         return self._pipeline.frame
 
     def reset_baseline(self) -> None:
-        """Learn the driver's face at rest anew, as after a change that was too quick to be seen."""
+        """Learn the driver's baseline again, for example after a quick change of drivers."""
         self._pipeline.reset_baseline()
 
     def __iter__(self) -> DriverMonitor:
@@ -159,7 +175,7 @@ class DriverMonitor:
         frame then gets no state. close() returns within a second, also if camera or engine hang.
         """
         self._dropped.detach()
-        _let_go(self._feed, self._inference)
+        _release_all(self._reader, self._classifier)
         if self._lock.acquire(timeout=_CLOSE_S):
             try:
                 self._pipeline.frame = None
@@ -168,8 +184,8 @@ class DriverMonitor:
 
     def _step(self) -> MonitorState | None:
         with self._lock:
-            state = None if self._feed.stopped else self._look()
-            if state is None or self._feed.stopped:  # close() may have come in the meantime
+            state = None if self._reader.stopped else self._look()
+            if state is None or self._reader.stopped:  # close() may have come in the meantime
                 self._pipeline.frame = None
                 return None
             on_state, on_event, on_health = self._callbacks
@@ -185,40 +201,45 @@ class DriverMonitor:
 
     def _look(self) -> MonitorState | None:
         if self._started_s is None:
-            self._feed.start()
+            self._reader.start()
             self._started_s = self._clock()
-        arrival = self._feed.take(self._settings.no_frame_s)
+        arrival = self._reader.take(self._settings.no_frame_s)
         if arrival is not None:
             return self._pipeline.process(arrival)
-        if self._feed.stopped or (self._feed.ended and (self._told_end or not self._feed.fault)):
+        if self._reader.stopped or (
+            self._reader.ended and (self._end_reported or not self._reader.fault)
+        ):
             return None
-        self._told_end = self._feed.ended
+        self._end_reported = self._reader.ended
         return self._pipeline.absent(self._why_absent())
 
     def _why_absent(self) -> str:
-        if self._feed.fault is None:
+        if self._reader.fault is None:
             return f"no frame came for {self._settings.no_frame_s:g} s"
-        if not self._feed.live:
-            return f"the source broke off: {self._feed.fault}"
-        times = "once" if self._feed.retries == 1 else f"{self._feed.retries} times"
-        return f"{self._feed.fault}. Tried {times}, and tried again"
+        if not self._reader.live:
+            return f"the source ended early: {self._reader.fault}"
+        times = "once" if self._reader.retries == 1 else f"{self._reader.retries} times"
+        return f"{self._reader.fault}. Failed {times}; it is opened again"
 
 
-def _let_go(feed: FrameReader, inference: FailoverPredictor) -> None:
-    feed.stop()
-    inference.close()
+def _release_all(reader: FrameReader, classifier: FailoverPredictor) -> None:
+    reader.stop()
+    classifier.close()
 
 
-def _detector(given: Detector | str | Path | None) -> Detector:
-    if given is None:
+def _open_detector(detector: Detector | str | Path | None) -> Detector:
+    if detector is None:
         if not default_path().is_file():
             raise InputError(
-                f"expected a face detector, and {default_path()} is not there. Run: fer-edge "
-                "detector fetch; or pass detector=, e.g. YuNet's file or WholeFrame()"
+                f"expected a face detector, and {default_path()} is missing. Run: fer-edge "
+                "detector fetch; or pass detector=, such as YuNet's file or WholeFrame()"
             )
         return YuNet(default_path())
-    if isinstance(given, str | Path):
-        return YuNet(given)
-    if not callable(getattr(given, "detect", None)):
-        raise InputError(f"expected a detector with a method 'detect', got {type(given).__name__}")
-    return given
+    if isinstance(detector, str | Path):
+        return YuNet(detector)
+    if not callable(getattr(detector, "detect", None)):
+        raise InputError(
+            f"expected a detector with a method 'detect', got {type(detector).__name__}. Pass "
+            "YuNet's file, WholeFrame() or Boxes(function)"
+        )
+    return detector

@@ -1,4 +1,4 @@
-"""Inference that is watched: an engine that fails or hangs is left, the next variant answers."""
+"""Failover: the next variant takes over from an engine that fails or hangs."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ Result = TypeVar("Result")
 _Reply: TypeAlias = "queue.SimpleQueue[tuple[Any, BaseException | None]]"
 
 _LOAD_S = 60.0
-"""A variant that takes longer to load and warm up hangs."""
+"""Seconds to load and warm up a variant. One that takes longer counts as hung."""
 _WARM_UP = (1, 2)
-"""Faces at once that an engine has seen before it counts: a driver, and a passenger."""
+"""Batch sizes run during warm-up: the driver alone, and with a passenger."""
 _CLOSE_S = 0.3
 """Seconds that ``close`` waits for an inference under way. Then the engine is released later."""
 _FIRST_RETRY_S, _LAST_RETRY_S = 1.0, 60.0
-"""Where nothing runs, all variants are tried again after a second, then twice as long each time."""
+"""Shortest and longest pause in seconds before all variants are tried again. It doubles."""
 
 
 class StoppedError(Exception):
@@ -35,7 +35,7 @@ class StoppedError(Exception):
 
 
 class Worker:
-    """A thread that can be left behind. Daemon: one that hangs does not keep the process alive."""
+    """Thread that can be abandoned. It is a daemon: a hung engine does not block the exit."""
 
     def __init__(self) -> None:
         self._jobs: queue.SimpleQueue[tuple[Callable[[], Any], _Reply] | None] = queue.SimpleQueue()
@@ -52,10 +52,10 @@ class Worker:
             TimeoutError: The job takes too long. This worker must not be used again.
             StoppedError: ``stop`` was called.
         """
-        reply: _Reply = queue.SimpleQueue()  # of its own: a late answer reaches nobody
+        reply: _Reply = queue.SimpleQueue()  # one per job: a late answer goes nowhere
         self._reply = reply
         self._jobs.put((job, reply))
-        if self._stopped:  # looked at after the put: the job may stand behind the end
+        if self._stopped:  # checked after the put: the job may be queued behind the end
             raise StoppedError
         try:
             result, error = reply.get(timeout=timeout_s)
@@ -94,18 +94,27 @@ class Worker:
 
 
 class FaceClassifier(Protocol):
-    """Engine of a pipeline: a monitor's own (FailoverPredictor), or a shared one."""
+    """Protocol of a pipeline's classifier: a FailoverPredictor, or a shared engine."""
 
-    def ready(self) -> bool: ...
+    def ready(self) -> bool:
+        """Return True if an engine runs."""
 
-    def predict(self, faces: npt.NDArray[np.uint8]) -> list[Prediction] | None: ...
+    def predict(self, faces: npt.NDArray[np.uint8]) -> list[Prediction] | None:
+        """Classify uint8 ``[N, S, S, 3]`` BGR; None if no engine runs."""
 
 
 class FailoverPredictor:
-    """A Predictor, and another one when it fails.
+    """Predictor that switches to the next variant when its engine fails or hangs.
 
-    make: makes a Predictor without the variants that it is given, and raises TargetError if none is
-    left. Raises what it raises at the start.
+    Args:
+        make: Returns a Predictor without the variants in its argument. Raises TargetError if none
+            is left.
+        health: Gets failovers as the part "model".
+        clock: Returns seconds that never run back.
+        watchdog_s: Seconds until an inference counts as hung.
+
+    Raises:
+        FerEdgeError: No variant can be loaded; raised by ``make``.
     """
 
     def __init__(
@@ -124,16 +133,23 @@ class FailoverPredictor:
         self._retry_s, self._retry_at = _FIRST_RETRY_S, 0.0
         self._worker = Worker()
         self._predictor: Predictor | None = self._load()
-        self._tell()
+        self._report()
 
     @property
     def predictor(self) -> Predictor | None:
-        """The one that answers now; None while nothing runs."""
+        """Predictor in use, or None while no variant runs."""
         return self._predictor
 
     def predict(self, faces: npt.NDArray[np.uint8]) -> list[Prediction] | None:
-        """faces: uint8 ``[N, S, S, 3]`` BGR of the bundle's size. None if nothing runs now; then
-        health says so, and all variants are tried again after a while."""
+        """Classify faces with the best variant that runs.
+
+        Args:
+            faces: uint8 ``[N, S, S, 3]`` BGR of the bundle's input size.
+
+        Returns:
+            One Prediction per face. None if no variant runs: health is then "lost", and all
+            variants are tried again after a pause.
+        """
         while self.ready():
             predictor = self._predictor
             if predictor is None:  # closed meanwhile
@@ -147,7 +163,7 @@ class FailoverPredictor:
             except Exception as error:  # whatever an engine raises
                 if self.closed:
                     break
-                self._leave(predictor, error)
+                self._drop(predictor, error)
                 continue
             self._retry_s = _FIRST_RETRY_S
             return answers
@@ -167,7 +183,7 @@ class FailoverPredictor:
         self._worker.stop(lambda: None if predictor is None else predictor.close())
 
     def ready(self) -> bool:
-        """Whether something runs; where nothing does, and it is time, all variants are tried."""
+        """Return True if a variant runs. Tries all variants again if a retry is due."""
         if self._predictor is not None:
             return True
         return not self.closed and self._clock() >= self._retry_at and self._reload()
@@ -185,11 +201,11 @@ class FailoverPredictor:
             predictor.close()
             return False
         self._predictor = predictor
-        self._tell()
+        self._report()
         return True
 
     def _load(self) -> Predictor:
-        """The best variant that did not fail, warmed up."""
+        """Return the best variant that has not failed, warmed up."""
         while True:
             made: list[Predictor] = []
 
@@ -213,31 +229,32 @@ class FailoverPredictor:
             else:
                 return made[0]
 
-    def _leave(self, predictor: Predictor, error: Exception) -> None:
+    def _drop(self, predictor: Predictor, error: Exception) -> None:
         self._predictor = None
         self._failed[predictor.variant.name] = str(error) or repr(error)
         if isinstance(error, TimeoutError):
-            self._worker = Worker()  # the old one waits for the engine, perhaps for ever
+            self._worker = Worker()  # the old one may wait for the engine forever
         else:
             predictor.close()
         self._retry_at = self._clock()
 
     def _give_up(self, error: Exception) -> None:
-        why = "; ".join(f"{name} failed: {said}" for name, said in self._failed.items())
-        nothing = isinstance(error, TargetError) and self._failed
-        self._health.report(
-            "model", "lost", f"no variant runs: {why if nothing else error}. Tried again soon"
-        )
+        all_failed = isinstance(error, TargetError) and self._failed
+        why = self._failures() if all_failed else error
+        self._health.report("model", "lost", f"no variant runs: {why}. All are tried again soon")
         self._failed.clear()
         self._retry_at = self._clock() + self._retry_s
         self._retry_s = min(2 * self._retry_s, _LAST_RETRY_S)
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
+        """Report the variant that took over, if any has failed."""
         assert self._predictor is not None
         if not self._failed:
             self._health.clear("model")
             return
-        why = "; ".join(f"{name} failed: {said}" for name, said in self._failed.items())
-        self._health.report(
-            "model", "degraded", f"{self._predictor.variant.name} answers instead: {why}"
-        )
+        name = self._predictor.variant.name
+        reason = f"{name} answers instead: {self._failures()}"
+        self._health.report("model", "degraded", reason, name)
+
+    def _failures(self) -> str:
+        return "; ".join(f"{name} failed: {reason}" for name, reason in self._failed.items())

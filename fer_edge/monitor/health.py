@@ -8,7 +8,7 @@ from fer_edge.monitor.state import Health, Status
 
 _WORST_FIRST: tuple[Status, ...] = ("lost", "degraded")
 _QUIET_PARTS = {"deadline"}
-"""Parts that log at INFO: a slow machine misses deadlines again and again."""
+"""Parts whose faults are logged at INFO: a slow machine misses deadlines again and again."""
 
 
 class HealthMonitor:
@@ -17,7 +17,7 @@ class HealthMonitor:
     The parts are camera, picture, size, rate, detector, model and deadline.
 
     Args:
-        log: Gets one WARNING when a fault begins and one when it ends. None logs nothing.
+        log: Gets a WARNING when a fault begins, and INFO when it ends. None logs nothing.
     """
 
     def __init__(self, log: logging.Logger | None = None) -> None:
@@ -37,13 +37,14 @@ class HealthMonitor:
         self._faults[part] = status, reason
         if self._log is not None and self._logged.get(part) != (status, kind):
             self._logged[part] = status, kind
-            self._log.log(_level(part), "%s %s: %s", part, status, reason)
+            level = logging.INFO if part in _QUIET_PARTS else logging.WARNING
+            self._log.log(level, "%s %s: %s", part, status, reason)
 
     def clear(self, part: str) -> None:
         """Remove the fault of a part, if it has one."""
         self._faults.pop(part, None)
         if self._logged.pop(part, None) is not None and self._log is not None:
-            self._log.log(_level(part), "%s ok again", part)
+            self._log.info("%s ok again", part)
 
     def state(self) -> Health:
         """Return the worst status and all reasons, the worst first."""
@@ -51,7 +52,3 @@ class HealthMonitor:
         if not faults:
             return Health()
         return Health(faults[0][0], tuple(reason for _, reason in faults))
-
-
-def _level(part: str) -> int:
-    return logging.INFO if part in _QUIET_PARTS else logging.WARNING
