@@ -15,7 +15,6 @@ from fer_edge.training.loop.augment import augmentation
 from fer_edge.training.loop.dataset import FaceDataset
 from fer_edge.training.models.network import InputSpec
 
-
 _LARGE_SET_PARTS = 20
 """Complete parts from which on the last, incomplete one is dropped: at most 5 % of an epoch."""
 
