@@ -36,9 +36,18 @@ def person(
     cause, reason = (None, None) if label else doubt
     confidence = 0.7 if label else 0.0
     return PersonState(
-        number, box, label, confidence, shares if with_bars else None, reason, cause, is_driver,
-        3.2, 0.1, None,
-    )  # fmt: skip
+        number,
+        box,
+        label,
+        confidence,
+        shares if with_bars else None,
+        reason,
+        cause,
+        is_driver,
+        3.2,
+        0.1,
+        None,
+    )
 
 
 def state(*persons: PersonState, health: Health | None = None) -> MonitorState:

@@ -47,8 +47,9 @@ def test_a_video_reads_back_as_it_was_written(tmp_path: Path, suffix: str, codec
     fields = "stream=codec_name,width,height,r_frame_rate,pix_fmt"
     said = subprocess.run(
         ["ffprobe", "-v", "error", "-show_entries", fields, "-of", "json", str(path)],
-        capture_output=True, check=True,
-    )  # fmt: skip
+        capture_output=True,
+        check=True,
+    )
     (stream,) = json.loads(said.stdout)["streams"]
     assert stream["codec_name"] == codec
     assert (stream["width"], stream["height"], stream["pix_fmt"]) == (64, 48, "yuv420p")
@@ -108,9 +109,14 @@ def test_without_a_frame_there_is_no_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "hz", "says"),
-    [("a.avi", 30, ".webm"), ("a", 30, ".mp4"), ("a.mp4", 0, "frames per second"),
-     ("a.mp4", float("nan"), "frames per second"), ("no/a.mp4", 30, "cannot write")],
-)  # fmt: skip
+    [
+        ("a.avi", 30, ".webm"),
+        ("a", 30, ".mp4"),
+        ("a.mp4", 0, "frames per second"),
+        ("a.mp4", float("nan"), "frames per second"),
+        ("no/a.mp4", 30, "cannot write"),
+    ],
+)
 def test_what_cannot_be_written_is_told_at_once(
     tmp_path: Path, name: str, hz: float, says: str
 ) -> None:
@@ -140,8 +146,10 @@ except InputError as error:
 def test_a_full_disk_is_told(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", FULL_DISK, str(tmp_path / "a.mp4")],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert "The disk may be full" in done.stdout, done.stderr
     assert list(tmp_path.iterdir()) == []
 
