@@ -78,9 +78,15 @@ class Loaded:
     _calls: int = 0
     _retired: bool = False
 
-    def __enter__(self) -> Loaded:
+    def enter(self) -> bool:
+        """Count a call, to be left by ``with``; return False if the session is being closed."""
         with self._lock:
+            if self._retired:
+                return False
             self._calls += 1
+            return True
+
+    def __enter__(self) -> Loaded:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -21,6 +21,7 @@ from fer_edge.inference import predict, warm_up
 from fer_edge.loaded import Loaded, Request, VariantChoice, load_best
 from fer_edge.preprocess import Box, Colour, Image, as_bgr, check_colour, crop, read_image
 from fer_edge.results import Prediction
+from fer_edge.shadow import Shadow, ShadowCounts
 from fer_edge.shipped import DEFAULT_BUNDLE
 
 ImageSource = Image | str | Path
@@ -89,6 +90,7 @@ class Predictor:
         self._request = Request(target, precision, frozenset(exclude), options)
         self._lock = threading.Lock()
         self._closed = False
+        self._shadow: Shadow | None = None
         self._loaded = load_best(content, self._request)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -137,7 +139,7 @@ class Predictor:
             face = self._image(image, colour)
             if box is not None:
                 face = crop(face, box, loaded.bundle.crop.margin)
-            return predict(loaded, [face], start)[0]
+            return self._answer(loaded, [face], start)[0]
 
     def predict_batch(
         self, images: Iterable[ImageSource] | npt.NDArray[np.uint8], *, colour: Colour = "bgr"
@@ -171,7 +173,7 @@ class Predictor:
                 raise InputError(
                     f"expected a list of images or an array, got {type(images).__name__}"
                 ) from error
-            return predict(loaded, faces, start) if faces else []
+            return self._answer(loaded, faces, start) if faces else []
 
     def predict_faces(
         self, image: ImageSource, boxes: Sequence[Box], *, colour: Colour = "bgr"
@@ -203,7 +205,7 @@ class Predictor:
                 raise InputError(
                     f"expected boxes (x, y, width, height), got {type(boxes).__name__}"
                 ) from error
-            return predict(loaded, faces, start) if faces else []
+            return self._answer(loaded, faces, start) if faces else []
 
     def warm_up(self, batch_sizes: Sequence[int] = (1,)) -> None:
         """Run each batch size twice on random noise, so that no real face waits for compilation.
@@ -231,15 +233,7 @@ class Predictor:
             TargetError: No variant that fits can run on this machine.
             EngineError: The new variant fails in its warm-up, or the Predictor was closed.
         """
-        content = open_bundle(bundle)
-        with self._enter() as running:
-            check_same_labels(running.bundle, content)
-        loaded = load_best(content, self._request)
-        try:
-            warm_up(loaded, (1, 2))
-        except BaseException:
-            loaded.retire()
-            raise
+        loaded = self._load_another(bundle)
         with self._lock:
             if self._closed:
                 loaded.retire()
@@ -247,7 +241,41 @@ class Predictor:
             before, self._loaded = self._loaded, loaded
             self._path = Path(bundle).absolute()
         before.retire()
-        _log.info("%s replaces %s", content.path, before.bundle.path)
+        _log.info("%s replaces %s", loaded.bundle.path, before.bundle.path)
+
+    def start_shadow(self, bundle: str | Path) -> None:
+        """Let another bundle see the same faces; its answers are counted, never returned.
+
+        Each call takes the time of both bundles until ``stop_shadow``.
+
+        Args:
+            bundle: A ``NAME.fer`` folder with the same labels in the same order.
+
+        Raises:
+            BundleError: The bundle is damaged, or has other labels.
+            TargetError: No variant that fits can run on this machine.
+            EngineError: The variant fails in its warm-up.
+        """
+        shadow = Shadow(self._load_another(bundle))
+        with self._lock:
+            before, self._shadow = self._shadow, shadow
+        if before is not None:
+            before.close()
+
+    def stop_shadow(self) -> ShadowCounts | None:
+        """End shadow mode; return the final counts, or None if there was no shadow."""
+        with self._lock:
+            shadow, self._shadow = self._shadow, None
+        if shadow is None:
+            return None
+        shadow.close()
+        return shadow.counts
+
+    @property
+    def shadow(self) -> ShadowCounts | None:
+        """Counts of the shadow bundle so far; None without one."""
+        shadow = self._shadow
+        return None if shadow is None else shadow.counts
 
     def close(self) -> None:
         """Release the engine; further calls raise EngineError.
@@ -259,6 +287,7 @@ class Predictor:
         with self._lock:
             self._closed = True
             loaded = self._loaded
+        self.stop_shadow()
         if _usable(loaded):
             loaded.retire()
 
@@ -275,11 +304,33 @@ class Predictor:
 
     def _enter(self) -> Loaded:
         """Return what runs now, for a ``with`` statement. Raises EngineError."""
-        if self._closed:
-            raise _closed()
-        if not _usable(self._loaded):
-            self._reload()
-        return self._loaded
+        while not self._closed:
+            if not _usable(self._loaded):
+                self._reload()
+            loaded = self._loaded
+            if loaded.enter():  # else it was swapped out a moment ago
+                return loaded
+        raise _closed()
+
+    def _load_another(self, bundle: str | Path) -> Loaded:
+        """Verify, load and warm up a bundle beside the running one. Raises FerEdgeError."""
+        content = open_bundle(bundle)
+        with self._enter() as running:
+            check_same_labels(running.bundle, content)
+        loaded = load_best(content, self._request)
+        try:
+            warm_up(loaded, (1, 2))
+        except BaseException:
+            loaded.retire()
+            raise
+        return loaded
+
+    def _answer(self, loaded: Loaded, faces: list[Image], start_ns: int) -> list[Prediction]:
+        answers = predict(loaded, faces, start_ns)
+        shadow = self._shadow
+        if shadow is not None:
+            shadow.see(faces, answers)
+        return answers
 
     def _reload(self) -> None:
         """Load another variant in a forked child. Raises EngineError."""

@@ -1,0 +1,74 @@
+"""Shadow mode: a second bundle sees the same faces, and only its disagreement is kept."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass, replace
+
+from fer_edge.errors import FerEdgeError
+from fer_edge.inference import predict
+from fer_edge.loaded import Loaded
+from fer_edge.preprocess import Image
+from fer_edge.results import Prediction
+
+_log = logging.getLogger("fer_edge")
+
+
+@dataclass(frozen=True)
+class ShadowCounts:
+    """Agreement of a shadow bundle with the bundle that answers.
+
+    Attributes:
+        bundle_sha256: SHA-256 of the shadow's ``bundle.json``.
+        faces: Faces that both saw.
+        disagreements: Faces with another label.
+        answered_disagreements: Faces with another label that neither would have withheld.
+        failures: Calls in which the shadow failed; they count no faces.
+    """
+
+    bundle_sha256: str
+    faces: int = 0
+    disagreements: int = 0
+    answered_disagreements: int = 0
+    failures: int = 0
+
+
+class Shadow:
+    """Runs a loaded variant on faces that another one has answered, and counts."""
+
+    def __init__(self, loaded: Loaded) -> None:
+        self._loaded = loaded
+        self._lock = threading.Lock()
+        self._counts = ShadowCounts(loaded.bundle.sha256)
+
+    @property
+    def counts(self) -> ShadowCounts:
+        """Counts so far."""
+        return self._counts
+
+    def see(self, faces: list[Image], answers: list[Prediction]) -> None:
+        """Count the faces on which the shadow disagrees. A failing shadow disturbs nobody."""
+        if not self._loaded.enter():  # it was stopped a moment ago
+            return
+        try:
+            with self._loaded as loaded:
+                others = predict(loaded, faces, 0)
+        except FerEdgeError as error:
+            _log.warning("the shadow bundle %s failed: %s", self._loaded.bundle.path, error)
+            with self._lock:
+                self._counts = replace(self._counts, failures=self._counts.failures + 1)
+            return
+        pairs = [(a, b) for a, b in zip(answers, others, strict=True) if a.label != b.label]
+        answered = sum(not a.uncertain and not b.uncertain for a, b in pairs)
+        with self._lock:
+            self._counts = replace(
+                self._counts,
+                faces=self._counts.faces + len(faces),
+                disagreements=self._counts.disagreements + len(pairs),
+                answered_disagreements=self._counts.answered_disagreements + answered,
+            )
+
+    def close(self) -> None:
+        """Release the engine after the running calls."""
+        self._loaded.retire()
