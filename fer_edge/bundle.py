@@ -18,34 +18,46 @@ from pathlib import Path
 from typing import Any
 
 from fer_edge.atomic import write_folder
-from fer_edge.errors import BundleError, FerEdgeError
-from fer_edge.json_check import read_optional, read_text
+from fer_edge.bundle_files import (
+    MANIFEST,
+    BundleFile,
+    check_listing,
+    check_plain,
+    listed,
+    read_checked,
+)
+from fer_edge.bundle_parts import parse_batch, parse_crop, parse_file, parse_needs, parse_tools
+from fer_edge.errors import BundleError, LabelError
+from fer_edge.json_check import (
+    read_integer,
+    read_list,
+    read_mapping,
+    read_number,
+    read_optional,
+    read_required,
+    read_share,
+    read_text,
+)
 from fer_edge.labels import check_label_list
+from fer_edge.manifest import read_json
 from fer_edge.parity import ParityReport, Speed
 from fer_edge.preprocess import CropRule
+from fer_edge.shown import printable, shown
+
+__all__ = [
+    "MANIFEST", "SCHEMA", "Bundle", "BundleFile", "Variant", "listed", "open_bundle", "write_bundle"
+]  # fmt: skip
 
 SCHEMA = 1
-MANIFEST = "bundle.json"
 _MAX_MANIFEST_BYTES = 4 * 1024 * 1024
-_MAX_FILE_BYTES = 2 * 1024**3
-"""Largest file, in bytes: protobuf's 2 GiB limit. It also bounds memory: files are read whole."""
-_SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,100}")
+_KEYS = (
+    "schema", "labels", "input", "outputs", "crop", "temperature", "abstain_below",
+    "embedding_dim", "provenance", "variants",
+)  # fmt: skip
+_VARIANT_KEYS = (
+    "target", "precision", "entry", "files", "needs", "batch", "tools", "parity", "speed",
+)  # fmt: skip
 _WORD = re.compile(r"[a-z0-9]+")
-
-
-@dataclass(frozen=True)
-class BundleFile:
-    """One listed file.
-
-    Attributes:
-        path: Path inside the bundle, ``folder/name``.
-        sha256: SHA-256 of the content, in lower-case hexadecimal.
-        bytes: Size in bytes.
-    """
-
-    path: str
-    sha256: str
-    bytes: int
 
 
 @dataclass(frozen=True)
@@ -86,8 +98,9 @@ class Variant:
     def warning(self) -> str | None:
         """Sentence on what is not proven of the engine; None if the engine itself was verified."""
         if self.parity is None:
-            return f"not proven: {self.unproven or 'it has no parity report'}"
-        return self.parity.verification
+            return printable(f"not proven: {self.unproven or 'it has no parity report'}")
+        verification = self.parity.verification
+        return None if verification is None else printable(verification)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON form. ``unproven`` is an optional key."""
@@ -156,13 +169,11 @@ class Bundle:
         Raises:
             BundleError: A file is missing or differs.
         """
-        return {file.path: _read_checked(self.path, file) for file in variant.files}
+        return {file.path: read_checked(self.path, file) for file in variant.files}
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return the content of ``bundle.json``."""
+    def contract(self) -> dict[str, Any]:
+        """Return the input and the outputs that every variant has."""
         return {
-            "schema": SCHEMA,
-            "labels": list(self.labels),
             "input": {
                 "dtype": "uint8",
                 "layout": "NHWC",
@@ -173,6 +184,14 @@ class Bundle:
                 "probabilities": {"dtype": "float32", "shape": [None, len(self.labels)]},
                 "embedding": {"dtype": "float32", "shape": [None, self.embedding_dim]},
             },
+        }
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the content of ``bundle.json``."""
+        return {
+            "schema": SCHEMA,
+            "labels": list(self.labels),
+            **self.contract(),
             "crop": self.crop.as_dict(),
             "temperature": self.temperature,
             "abstain_below": self.abstain_below,
@@ -197,26 +216,18 @@ def open_bundle(path: str | Path) -> Bundle:
         BundleError: The folder is missing, damaged, or holds anything that is not listed.
     """
     root = Path(path)
-    manifest = root / MANIFEST
+    data = _read_manifest(root)
     try:
-        if not root.is_dir():
-            raise BundleError(
-                f"expected a bundle folder at {root}, found none. Build one: "
-                "fer-edge convert CHECKPOINT --target openvino -o NAME.fer"
-            )
-        size = manifest.lstat().st_size
-        if manifest.is_symlink() or not manifest.is_file() or size > _MAX_MANIFEST_BYTES:
-            raise BundleError(f"expected a plain {MANIFEST} of at most 4 MiB in {root}")
-        data = manifest.read_bytes()
-        content = json.loads(data)
-    except OSError as error:
-        raise BundleError(f"cannot read {manifest}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise BundleError(f"{manifest} is not JSON: {error}") from error
+        content = read_json(data)
+    except ValueError as error:
+        raise BundleError(
+            f"{root / MANIFEST} is not the JSON of a bundle: {error}. Copy the bundle again"
+        ) from error
     bundle = replace(_parse(root, content), sha256=hashlib.sha256(data).hexdigest())
-    _check_listing(bundle)
-    for file in {file for variant in bundle.variants for file in variant.files}:
-        _read_checked(root, file)
+    files = {file for variant in bundle.variants for file in variant.files}
+    check_listing(root, {MANIFEST, *(file.path for file in files)})
+    for file in files:
+        read_checked(root, file)
     return bundle
 
 
@@ -248,160 +259,90 @@ def write_bundle(bundle: Bundle, contents: Mapping[str, bytes]) -> None:
         raise BundleError(f"cannot write {bundle.path}: {error.strerror}") from error
 
 
-def listed(path: str, data: bytes) -> BundleFile:
-    """List a file with its size and SHA-256.
+def _read_manifest(root: Path) -> bytes:
+    manifest = root / MANIFEST
+    if not root.is_dir():
+        raise _no_bundle(root)
+    try:
+        check_plain(manifest, root)
+        if not manifest.is_file() or manifest.stat().st_size > _MAX_MANIFEST_BYTES:
+            raise BundleError(
+                f"expected a plain {MANIFEST} of at most 4 MiB in {root}. Copy the bundle again"
+            )
+        return manifest.read_bytes()
+    except OSError as error:
+        raise BundleError(f"cannot read {manifest}: {error.strerror}") from error
 
-    Args:
-        path: Path inside the bundle, ``folder/name``.
-        data: Content of the file.
-    """
-    return BundleFile(path, hashlib.sha256(data).hexdigest(), len(data))
+
+def _no_bundle(root: Path) -> BundleError:
+    return BundleError(
+        f"expected a bundle folder at {root}, found none. Build one: "
+        "fer-edge convert CHECKPOINT --target openvino -o NAME.fer"
+    )
 
 
 def _parse(root: Path, content: Any) -> Bundle:
-    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
-        schema = content.get("schema") if isinstance(content, dict) else type(content).__name__
+    schema = content.get("schema") if isinstance(content, dict) else content
+    if not isinstance(content, dict) or type(schema) is not int or schema != SCHEMA:
         raise BundleError(
-            f"expected bundle schema {SCHEMA} in {root}, got {schema!r}. "
+            f"expected bundle schema {SCHEMA} in {root}, got {shown(schema)}. "
             "Convert the checkpoint again with this version of fer-edge"
         )
     try:
-        labels = check_label_list(_strings(content["labels"]))
-        if not labels:
-            raise ValueError("expected at least one label")
-        size = _number(content["crop"]["size_px"], 8, 4096)
-        if content["crop"]["kernel"] != "halve-bilinear":
-            raise BundleError(f"{root} asks for an unknown resize kernel")
-        classes = content["outputs"]["probabilities"]["shape"]
-        if classes != [None, len(labels)]:
-            raise BundleError(
-                f"{root} names {len(labels)} labels, but its networks give {classes} probabilities"
-            )
-        variants = tuple(
-            _parse_variant(root, entry, f"variants.{i}")
-            for i, entry in enumerate(content["variants"])
-        )
-        bundle = Bundle(
-            path=root,
-            labels=labels,
-            crop=CropRule(int(size), _number(content["crop"]["margin"], 0, 2)),
-            temperature=_number(content["temperature"], 1e-3, 1e3),
-            abstain_below=_number(content["abstain_below"], 0, 1),
-            embedding_dim=int(_number(content["embedding_dim"], 1, 1e6)),
-            provenance=_dict(content["provenance"]),
-            variants=variants,
-        )
-    except FerEdgeError as error:
-        if isinstance(error, BundleError):
-            raise
-        raise BundleError(f"{root / MANIFEST}: {error}") from error
-    except ValueError as error:
+        return _parse_content(root, content)
+    except (ValueError, LabelError) as error:
         raise BundleError(
             f"{root / MANIFEST}: {error}. Copy the bundle again, or convert the checkpoint again"
         ) from error
-    except (KeyError, TypeError, IndexError, AttributeError) as error:
-        raise BundleError(f"{root / MANIFEST} is incomplete or malformed: {error!r}") from error
-    for key in ("input", "outputs"):
-        if content.get(key) != (expected := bundle.as_dict()[key]):
-            raise BundleError(
-                f"expected the {key} contract of {root} to be {expected}, got {content.get(key)}"
-            )
+
+
+def _parse_content(root: Path, content: Any) -> Bundle:
+    item = read_required(content, MANIFEST, _KEYS)
+    labels = check_label_list(read_list(item["labels"], "labels", read_text))
+    if not labels:
+        raise ValueError("expected at least one label")
+    bundle = Bundle(
+        path=root,
+        labels=labels,
+        crop=parse_crop(item["crop"]),
+        temperature=read_number(item["temperature"], "temperature", 1e-3, 1e3),
+        abstain_below=read_share(item["abstain_below"], "abstain_below"),
+        embedding_dim=read_integer(item["embedding_dim"], "embedding_dim", 1, 10**6),
+        provenance=read_mapping(item["provenance"], "provenance"),
+        variants=read_list(item["variants"], "variants", _parse_variant),
+    )
+    for key, expected in bundle.contract().items():
+        # As JSON, because Python takes 1, 1.0 and true for the same.
+        if json.dumps(item[key], sort_keys=True) != json.dumps(expected, sort_keys=True):
+            raise ValueError(f"expected {key} to be {expected}, got {shown(item[key])}")
     names = [variant.name for variant in bundle.variants]
     if not names or len(set(names)) != len(names):
-        raise BundleError(f"expected different variants in {root}, got {names}")
+        raise ValueError(f"expected different variants, got {shown(names)}")
     return bundle
 
 
-def _parse_variant(root: Path, entry: Any, where: str) -> Variant:
-    files = []
-    for item in entry["files"]:
-        path, sha256 = item["path"], item["sha256"]
-        parts = path.split("/")
-        if len(parts) != 2 or not all(_SAFE.fullmatch(part) for part in parts):
-            raise BundleError(
-                f"{root} lists the file {path!r}. Expected folder/name inside the bundle"
-            )
-        if not re.fullmatch(r"[0-9a-f]{64}", sha256):
-            raise BundleError(f"{root} lists {path} without a SHA-256")
-        files.append(BundleFile(path, sha256, int(_number(item["bytes"], 0, _MAX_FILE_BYTES))))
-    target, precision = entry["target"], entry["precision"]
-    if not (_WORD.fullmatch(target) and _WORD.fullmatch(precision)):
-        raise BundleError(f"{root} names a variant {target!r}/{precision!r}")
-    if entry["entry"] not in [file.path for file in files]:
-        raise BundleError(f"{root}: variant {target}/{precision} starts at an unlisted file")
-    lowest, highest = entry["batch"]["min"], entry["batch"]["max"]
-    if highest is not None and lowest > highest:
-        raise ValueError(f"expected a batch range, got {lowest} to {highest}")
-    raw = entry["parity"]
-    parity = None if raw is None else ParityReport.parse(raw, f"{where}.parity")
-    unproven = read_optional(entry, "unproven", where, read_text)
+def _parse_variant(value: Any, where: str) -> Variant:
+    item = read_required(value, where, _VARIANT_KEYS)
+    target, precision = item["target"], item["precision"]
+    for word in (target, precision):
+        if not _WORD.fullmatch(read_text(word, where)):
+            raise ValueError(f"expected a lower-case word in {where}, got {shown(word)}")
+    files = read_list(item["files"], f"{where}.files", parse_file)
+    if item["entry"] not in [file.path for file in files]:
+        raise ValueError(f"{where}: variant {target}/{precision} starts at an unlisted file")
+    parity = read_optional(item, "parity", where, ParityReport.parse)
+    unproven = read_optional(item, "unproven", where, read_text)
     if parity is not None and unproven is not None:
         raise ValueError(f"expected either {where}.parity or {where}.unproven, got both")
     return Variant(
         target=target,
         precision=precision,
-        entry=entry["entry"],
-        files=tuple(files),
-        needs=_dict(entry["needs"]),
-        batch={
-            "min": int(_number(lowest, 1, 2**20)),
-            "max": None if highest is None else int(_number(highest, 1, 2**20)),
-        },
-        tools=_dict(entry["tools"]),
+        entry=item["entry"],
+        files=files,
+        needs=parse_needs(item["needs"], f"{where}.needs"),
+        batch=parse_batch(item["batch"], f"{where}.batch"),
+        tools=parse_tools(item["tools"], f"{where}.tools"),
         parity=parity,
         unproven=unproven,
-        speed=None if entry["speed"] is None else Speed.parse(entry["speed"], f"{where}.speed"),
+        speed=read_optional(item, "speed", where, Speed.parse),
     )
-
-
-def _check_listing(bundle: Bundle) -> None:
-    listing = {MANIFEST} | {file.path for variant in bundle.variants for file in variant.files}
-    present = set()
-    for entry in bundle.path.rglob("*"):
-        if entry.is_symlink() or not (entry.is_file() or entry.is_dir()):
-            raise BundleError(f"{entry} is a link or a device. A bundle holds plain files only")
-        if entry.is_file():
-            present.add(entry.relative_to(bundle.path).as_posix())
-    if extra := sorted(present - listing):
-        raise BundleError(
-            f"{bundle.path} holds files that it does not list: {', '.join(extra)}. Remove them"
-        )
-    if missing := sorted(listing - present):
-        raise BundleError(
-            f"{bundle.path} lacks {', '.join(missing)}. Copy it again from where it was built"
-        )
-
-
-def _read_checked(root: Path, file: BundleFile) -> bytes:
-    path = root / file.path
-    try:
-        size = path.stat().st_size
-        data = path.read_bytes() if size == file.bytes else b""
-    except OSError as error:
-        raise BundleError(f"cannot read {path}: {error.strerror}") from error
-    if size != file.bytes or hashlib.sha256(data).hexdigest() != file.sha256:
-        raise BundleError(
-            f"{path} is not the file that the bundle lists (size or SHA-256 differs). "
-            "Copy the bundle again from where it was built"
-        )
-    return data
-
-
-def _number(value: Any, low: float, high: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"expected a number, got {value!r}")
-    if not low <= value <= high:  # NaN fails both
-        raise ValueError(f"expected a number between {low} and {high}, got {value!r}")
-    return float(value)
-
-
-def _strings(value: Any) -> list[str]:
-    if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
-        raise ValueError(f"expected a list of names, got {value!r}")
-    return value
-
-
-def _dict(value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise ValueError(f"expected named values, got {value!r}")
-    return value

@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from fer_edge.shown import printable, shown
+
 _T = TypeVar("_T")
 
 
@@ -17,20 +19,26 @@ def read_object(
     value: Any, where: str, required: tuple[str, ...], optional: tuple[str, ...] = ()
 ) -> dict[str, Any]:
     """Read named values with every required key and no unknown one."""
+    item = read_required(value, where, required)
+    if unknown := [key for key in item if key not in (*required, *optional)]:
+        raise ValueError(
+            f"unknown key {where}.{_name(unknown[0])}. Known: {', '.join((*required, *optional))}"
+        )
+    return item
+
+
+def read_required(value: Any, where: str, required: tuple[str, ...]) -> dict[str, Any]:
+    """Read named values with every required key; other keys are passed over."""
     item = read_mapping(value, where)
     if missing := [key for key in required if key not in item]:
         raise ValueError(f"expected the key {where}.{missing[0]}, found none")
-    if unknown := [key for key in item if key not in (*required, *optional)]:
-        raise ValueError(
-            f"unknown key {where}.{unknown[0]}. Known: {', '.join((*required, *optional))}"
-        )
     return item
 
 
 def read_mapping(value: Any, where: str) -> dict[str, Any]:
     """Read named values with any keys."""
     if not isinstance(value, dict):
-        raise ValueError(f"expected named values in {where}, got {value!r}")
+        raise ValueError(f"expected named values in {where}, got {shown(value)}")
     return value
 
 
@@ -38,9 +46,18 @@ def read_number(value: Any, where: str, low: float, high: float) -> float:
     """Read a number between low and high, both included; NaN is out of range."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
         raise ValueError(
-            f"expected a number between {low:g} and {high:g} in {where}, got {value!r}"
+            f"expected a number between {low:g} and {high:g} in {where}, got {shown(value)}"
         )
     return float(value)
+
+
+def read_integer(value: Any, where: str, low: int, high: int) -> int:
+    """Read an integer between low and high, both included."""
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise ValueError(
+            f"expected an integer between {low} and {high} in {where}, got {shown(value)}"
+        )
+    return value
 
 
 def read_share(value: Any, where: str) -> float:
@@ -56,15 +73,25 @@ def read_positive(value: Any, where: str) -> float:
 def read_count(value: Any, where: str) -> int:
     """Read an integer of 1 or more."""
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 2**53:
-        raise ValueError(f"expected a count of 1 or more in {where}, got {value!r}")
+        raise ValueError(f"expected a count of 1 or more in {where}, got {shown(value)}")
     return value
 
 
 def read_text(value: Any, where: str) -> str:
     """Read a string."""
     if not isinstance(value, str):
-        raise ValueError(f"expected text in {where}, got {value!r}")
+        raise ValueError(f"expected text in {where}, got {shown(value)}")
     return value
+
+
+def read_line(value: Any, where: str, most: int = 200) -> str:
+    """Read text of at most ``most`` printable characters."""
+    text = read_text(value, where)
+    if len(text) > most or not text.isprintable():
+        raise ValueError(
+            f"expected at most {most} printable characters in {where}, got {shown(text)}"
+        )
+    return text
 
 
 def read_sha256(value: Any, where: str) -> str:
@@ -77,14 +104,16 @@ def read_sha256(value: Any, where: str) -> str:
 def read_list(value: Any, where: str, read: Callable[[Any, str], _T]) -> tuple[_T, ...]:
     """Read a list, each item with ``read``."""
     if not isinstance(value, list):
-        raise ValueError(f"expected a list in {where}, got {value!r}")
+        raise ValueError(f"expected a list in {where}, got {shown(value)}")
     return tuple(read(item, f"{where}.{i}") for i, item in enumerate(value))
 
 
 def read_changes(value: Any, where: str) -> dict[str, float]:
     """Read changes between -1 and 1 by name."""
     item = read_mapping(value, where)
-    return {name: read_number(change, f"{where}.{name}", -1, 1) for name, change in item.items()}
+    return {
+        name: read_number(change, f"{where}.{_name(name)}", -1, 1) for name, change in item.items()
+    }
 
 
 def read_optional(
@@ -93,3 +122,8 @@ def read_optional(
     """Read ``item[key]`` with ``read``; None if the key is missing or null."""
     value = item.get(key)
     return None if value is None else read(value, f"{where}.{key}")
+
+
+def _name(key: str) -> str:
+    """Shorten a stranger's key for a message."""
+    return printable(key[:40])

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from fer_edge.errors import LabelError
+from fer_edge.lookalikes import odd_letters, shape
 
 EMOTIONS: tuple[str, ...] = (
     "anger",
@@ -122,10 +123,10 @@ def check_label_list(names: Iterable[str]) -> tuple[str, ...]:
 
     Raises:
         LabelError: A canonical name has another spelling ("happy"), a name stands twice, is empty
-            or too long, or has spaces around it.
+            or too long, has spaces around it, or looks like another name.
     """
     names = tuple(names)
-    listed = f"among the labels {', '.join(map(repr, names))}"
+    listed = f"among the labels {', '.join(map(repr, names[:20]))}"[:1000]
     seen: set[str] = set()
     for name in names:
         meant = _CANONICAL.get(name.strip().lower(), name)
@@ -133,10 +134,22 @@ def check_label_list(names: Iterable[str]) -> tuple[str, ...]:
             raise LabelError(f"expected the canonical name {meant!r} and not {name!r} {listed}")
         if not name or name != name.strip() or not name.isprintable() or len(name) > 64:
             raise LabelError(f"expected 1 to 64 characters without spaces around them {listed}")
-        if name.lower() in seen:
+        if name.casefold() in seen:
             raise LabelError(f"{name!r} stands twice {listed}")
-        seen.add(name.lower())
+        _check_letters(name, seen)
+        seen.add(name.casefold())
     return names
+
+
+def _check_letters(name: str, others: Collection[str]) -> None:
+    """Raise LabelError for a name that people take for another one."""
+    if reason := odd_letters(name):
+        raise LabelError(f"the label {name!a} {reason}. Spell it with plain letters")
+    for other in (*_CANONICAL, *others):
+        if shape(name) == shape(other) and name.casefold() != other:
+            raise LabelError(
+                f"the label {name!a} looks like {other!a}. Spell it with plain letters"
+            )
 
 
 def label_map(spellings: Iterable[str], own: Collection[str] = ()) -> dict[str, str]:

@@ -16,3 +16,8 @@ def shown(value: object) -> str:
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**_MOST_DIGITS:
         return f"an integer of more than {_MOST_DIGITS} digits"
     return _SHORT.repr(value)
+
+
+def printable(text: str) -> str:
+    """Return the text with control characters and invisible marks escaped, as for a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

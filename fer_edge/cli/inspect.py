@@ -13,6 +13,7 @@ from fer_edge.cli.options import PATH, json_option, print_json
 from fer_edge.errors import TargetError
 from fer_edge.parity import ParityReport, RefusedVariant
 from fer_edge.shipped import DEFAULT_BUNDLE
+from fer_edge.shown import printable, shown
 
 
 @click.command()
@@ -34,7 +35,8 @@ def inspect(bundle: Path | None, as_json: bool) -> None:
     click.echo(f"input        uint8 [N, {opened.crop.size_px}, {opened.crop.size_px}, 3] BGR")
     click.echo(f"temperature  {opened.temperature:.3f}, uncertain below {opened.abstain_below:.2f}")
     provenance = opened.provenance
-    click.echo(f"made from    {provenance.get('backbone')}, recipe {provenance.get('recipe')}")
+    made_from = f"{_short(provenance.get('backbone'))}, recipe {_short(provenance.get('recipe'))}"
+    click.echo(f"made from    {made_from}")
     for v in opened.variants:
         size = sum(f.bytes for f in v.files) / 1e6
         facts = [_figures(v.parity)] if v.parity else []
@@ -63,5 +65,11 @@ def _left_out(refused: Any) -> list[str]:
     lines = []
     for name, entry in refused.items() if isinstance(refused, dict) else ():
         with contextlib.suppress(ValueError):
-            lines.append(f"{name} was tried and left out: {RefusedVariant.parse(entry).reason}")
+            reason = RefusedVariant.parse(entry).reason
+            lines.append(f"{_short(name)} was tried and left out: {_short(reason, 500)}")
     return lines
+
+
+def _short(value: object, most: int = 100) -> str:
+    """Return a stranger's value for the terminal: one line, without control characters."""
+    return printable(value[:most]) if isinstance(value, str) else shown(value)

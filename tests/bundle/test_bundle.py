@@ -39,6 +39,10 @@ numbers = st.integers(-(10**9), 10**9) | st.floats(allow_nan=False, allow_infini
 free_form = st.dictionaries(
     st.text(max_size=8), st.none() | st.booleans() | numbers | st.text(max_size=8), max_size=3
 )
+printable = st.text(st.characters(exclude_categories=["C", "Z"]), max_size=8)
+needs = st.dictionaries(
+    printable, st.none() | st.booleans() | numbers | printable | st.lists(printable), max_size=3
+)
 shares = st.floats(0, 1)
 changes = st.floats(-1, 1)
 records = st.builds(
@@ -99,7 +103,7 @@ def bundles(draw: st.DrawFn) -> tuple[Bundle, dict[str, bytes]]:
                 precision,
                 used[0].path,
                 tuple(dict.fromkeys(used)),
-                needs=draw(free_form),
+                needs=draw(needs),
                 batch={"min": 1, "max": draw(st.none() | st.integers(1, 1000))},
                 tools=draw(st.dictionaries(words, words, max_size=2)),
                 parity=(parity := draw(st.none() | reports)),

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from fer_edge.bundle import open_bundle, write_bundle
 from fer_edge.shipped import DEFAULT_BUNDLE
 
 
@@ -36,3 +40,29 @@ def test_inspect_shows_the_shipped_model(run: Any) -> None:
     assert result.exit_code == 0
     assert str(DEFAULT_BUNDLE) in result.stdout
     assert "agreement" in result.stdout
+
+
+HOSTILE = ["\x1b[2J\x1b]0;x\x07", "\u202e", "a\nb", 10**400, [[1] * 1000], {"x": None}, "x" * 9999]
+
+
+@pytest.mark.parametrize("value", HOSTILE, ids=lambda value: repr(value)[:12])
+@pytest.mark.parametrize("place", ["backbone", "recipe", "refused", "name of a refused", "reason"])
+def test_inspect_writes_no_control_characters_and_always_ends(
+    run: Any, fake_bundle: Path, place: str, value: Any
+) -> None:
+    refused = {"agreement": 0.5, "accuracy_change": 0.0, "failures": ["too different"]}
+    provenance: dict[str, Any] = {"refused": {"fake/int8": refused}}
+    if place == "name of a refused":
+        provenance["refused"] = {str(value)[:300]: refused}
+    elif place == "reason":
+        refused["failures"] = [value]
+    else:
+        provenance[place] = value
+    bundle = open_bundle(fake_bundle)
+    contents = bundle.read(bundle.variants[0])
+    write_bundle(replace(bundle, provenance=provenance), contents)
+    for more in ([], ["--json"]):
+        result = run("inspect", fake_bundle, *more)
+        assert result.exit_code == 0
+        assert all(c.isprintable() or c == "\n" for c in result.output)
+        assert more or len(result.output) < 3000

@@ -1,0 +1,143 @@
+"""Files of a bundle on disk: complete, plain, and those that the manifest lists."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from fer_edge.errors import BundleError
+from fer_edge.shown import shown
+
+MANIFEST = "bundle.json"
+_MOST_ENTRIES = 10_000
+"""Largest number of entries in a bundle's folder. ``fer-edge convert`` writes about 20."""
+_MOST_DEPTH = 8
+"""Deepest folder that is looked at. A bundle's folders are one level deep."""
+_SHOWN_NAMES = 5
+"""Largest number of unlisted files that a message names."""
+_LITTER = re.compile(
+    r"\.DS_Store|\._.*|\.localized|Icon\r|\.AppleDouble|__MACOSX|\.Spotlight-V100|\.Trashes"
+    r"|\.fseventsd|(eh)?thumbs\.db|desktop\.ini|\.directory|@eaDir|\.nfs[0-9a-f]+"
+    r"|\.fuse_hidden[0-9a-f]+|\..+\.sw[a-z]|\.#.+|#.+#|.+~|lost\+found",
+    re.IGNORECASE,
+)
+"""Names of the files and folders that Finder, Explorer, file servers and editors leave behind."""
+
+
+@dataclass(frozen=True)
+class BundleFile:
+    """One listed file.
+
+    Attributes:
+        path: Path inside the bundle, ``folder/name``.
+        sha256: SHA-256 of the content, in lower-case hexadecimal.
+        bytes: Size in bytes.
+    """
+
+    path: str
+    sha256: str
+    bytes: int
+
+
+def listed(path: str, data: bytes) -> BundleFile:
+    """List a file with its size and SHA-256.
+
+    Args:
+        path: Path inside the bundle, ``folder/name``.
+        data: Content of the file.
+    """
+    return BundleFile(path, hashlib.sha256(data).hexdigest(), len(data))
+
+
+def read_checked(root: Path, file: BundleFile) -> bytes:
+    """Read a listed file. Raises BundleError if it is missing or differs from its listing."""
+    path = root / file.path
+    try:
+        size = path.stat().st_size
+        data = path.read_bytes() if size == file.bytes else b""
+    except OSError as error:
+        raise BundleError(f"cannot read {path}: {error.strerror}") from error
+    if size != file.bytes or hashlib.sha256(data).hexdigest() != file.sha256:
+        raise BundleError(
+            f"{path} is not the file that the bundle lists (size or SHA-256 differs). "
+            "Copy the bundle again from where it was built"
+        )
+    return data
+
+
+def check_plain(path: Path, bundle: Path) -> None:
+    """Raise BundleError for a link, a device or a pipe."""
+    if path.is_symlink():
+        raise BundleError(
+            f"{path} is a link, and a link can lead out of the bundle. Copy the bundle with what "
+            f"its links point to: cp -rL {bundle} COPY.fer"
+        )
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise BundleError(
+            f"{path} is a device or a pipe, and a bundle holds plain files. Delete it"
+        )
+
+
+def check_listing(root: Path, paths: Collection[str], optional: Collection[str] = ()) -> None:
+    """Compare the files of a bundle with its listing.
+
+    Litter of file managers, file servers and editors is passed over, and never read.
+
+    Args:
+        root: Folder of the bundle.
+        paths: Path of each listed file.
+        optional: Unlisted files that may be there.
+
+    Raises:
+        BundleError: A file is missing, is not listed, or is a link, a device or a pipe.
+    """
+    present: set[str] = set()
+    try:
+        for entry in _entries(root, paths):
+            check_plain(entry, root)
+            if entry.is_file():
+                present.add(entry.relative_to(root).as_posix())
+    except OSError as error:
+        raise BundleError(f"cannot read {error.filename}: {error.strerror}") from error
+    if unlisted := sorted(present - {*paths, *optional}):
+        names = ", ".join(
+            name if name.isprintable() else shown(name) for name in unlisted[:_SHOWN_NAMES]
+        )
+        more = len(unlisted) - _SHOWN_NAMES
+        raise BundleError(
+            f"{root} holds files that it does not list: {names}"
+            f"{f' and {more} more' if more > 0 else ''}. Delete them, or copy the bundle again"
+        )
+    if missing := sorted(set(paths) - present):
+        raise BundleError(
+            f"{root} lacks {', '.join(missing)}. Copy it again from where it was built"
+        )
+
+
+def _entries(root: Path, paths: Collection[str]) -> Iterator[Path]:
+    """Yield every entry below a folder, without litter. Links are not followed."""
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    count = 0
+    for folder, folders, files in os.walk(root, onerror=fail):
+        if len(Path(folder).relative_to(root).parts) > _MOST_DEPTH:
+            raise BundleError(
+                f"{folder} is nested deeper than a bundle's folders. Delete it, or copy the bundle "
+                "again"
+            )
+        folders[:] = [name for name in folders if not _LITTER.fullmatch(name)]
+        for name in (*folders, *files):
+            count += 1
+            if count > _MOST_ENTRIES:
+                raise BundleError(
+                    f"{root} holds more than {_MOST_ENTRIES:,} files. Copy the bundle again"
+                )
+            entry = Path(folder, name)
+            if not _LITTER.fullmatch(name) or entry.relative_to(root).as_posix() in paths:
+                yield entry
