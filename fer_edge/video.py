@@ -1,4 +1,4 @@
-"""The work of ``fer-edge video``: a source watched, drawn, written down and summed up."""
+"""Run of ``fer-edge video``: watch a source, draw, record and sum up."""
 
 from __future__ import annotations
 
@@ -19,15 +19,26 @@ from fer_edge.monitor.recorder import EventLog, VideoRecorder
 from fer_edge.preprocess import Image
 
 _USUAL_HZ = 30.0
-"""Of a saved video whose source does not tell its rate: a camera."""
+"""Frame rate in Hz of a saved video whose source reports none, such as a camera."""
 _FIRST_FRAME_S = 10.0
-"""A camera that has given nothing for so long since the start is not there."""
+"""Seconds to wait for a camera's first frame."""
 _RATE_FRAMES = 30
+"""Number of answered frames over which the present rate is measured."""
 _AGES = 10_000
+"""Number of newest answers whose median age is reported."""
 
 
 class Tally:
-    """What was seen, in figures; its size does not grow with the time."""
+    """Summary of a run. Its size does not grow with the duration.
+
+    Attributes:
+        frames: Number of answered frames.
+        last: The last state, or None.
+        driver_s: Seconds of stream time by the driver's label, "unknown" or "nobody".
+        health_s: Seconds of stream time by status of the health.
+        began: Number of events by kind.
+        most_persons: Largest number of persons in one state.
+    """
 
     def __init__(self) -> None:
         self.frames = 0
@@ -42,6 +53,7 @@ class Tally:
         self._started_s = time.monotonic()
 
     def add(self, state: MonitorState) -> None:
+        """Count one state."""
         before, self.last = self.last, state
         passed_s = state.time_s - before.time_s if before else 0.0
         self.health_s[state.health.status] += passed_s  # type: ignore[assignment]
@@ -58,24 +70,27 @@ class Tally:
 
     @property
     def hz(self) -> float | None:
-        """Answered frames per second, over the last ones."""
+        """Answered frames per second over the last 30 answers, or None."""
         if len(self._answered_s) < 2:
             return None
         return (len(self._answered_s) - 1) / max(self._answered_s[-1] - self._answered_s[0], 1e-9)
 
     @property
     def status(self) -> str:
-        """The present in a line."""
+        """One line about the present."""
         if self.last is None:
             return ""
         driver = self.last.driver
-        seen = "no driver" if driver is None else f"driver {driver.label or 'unknown'}"
+        person = "no driver" if driver is None else f"driver {driver.label or 'unknown'}"
         rate = f", {self.hz:.1f} fps" if self.hz else ""
-        return f"{self.last.time_s:.1f} s{rate}, {self.last.health.status}, {seen}"
+        return f"{self.last.time_s:.1f} s{rate}, {self.last.health.status}, {person}"
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values. ``age_ms``: from a frame's arrival to its answer, the median of the last
-        10,000 and the most of all. Seconds are of the stream, ``wall_s`` are real ones."""
+        """Return plain values for JSON.
+
+        ``age_ms`` is the time from a frame's arrival to its answer: the median of the last 10,000
+        and the largest of all. Seconds are stream time, except for ``wall_s``.
+        """
         last = self.last
         wall_s = time.monotonic() - self._started_s
         return {
@@ -96,25 +111,26 @@ class Tally:
 
 
 class Window:
-    """A window on the screen, where OpenCV has any: opencv-python, not opencv-python-headless."""
+    """Window on the screen. Needs opencv-python; opencv-python-headless has no windows."""
 
     def __init__(self, title: str) -> None:
         self._title = title
         cv2.namedWindow(title, cv2.WINDOW_NORMAL)
 
     def show(self, frame: Image) -> bool:
-        """False once Q or Esc was pressed or the window closed."""
+        """Show a BGR frame; return False once Q or Esc is pressed or the window is closed."""
         cv2.imshow(self._title, frame)
         if cv2.waitKey(1) & 0xFF in (ord("q"), 27):
             return False
         return bool(cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) >= 1)
 
     def close(self) -> None:
+        """Close the window."""
         cv2.destroyWindow(self._title)
 
 
 def open_window(title: str) -> Window | None:
-    """None where OpenCV was built without windows, or there is no screen."""
+    """Open a window; return None without a screen or without windows in OpenCV."""
     try:
         return Window(title)
     except cv2.error:
@@ -122,8 +138,11 @@ def open_window(title: str) -> Window | None:
 
 
 def rate_and_length(source: object) -> tuple[float, int | None]:
-    """Frames per second and number of frames of a video file, by its header; the usual rate and
-    None for anything else and where it does not say."""
+    """Read frame rate (Hz) and number of frames from the header of a video file.
+
+    Returns:
+        30 Hz and None for anything but a file, and in place of values that the header lacks.
+    """
     if not isinstance(source, str | Path) or not Path(source).is_file():
         return _USUAL_HZ, None
     capture = cv2.VideoCapture(str(source))
@@ -142,11 +161,23 @@ def watch(
     seconds: float | None = None,
     tick: Callable[[Tally], None] = lambda tally: None,
 ) -> tuple[Tally, str | None]:
-    """Watch to the end, for ``seconds`` of the stream, until Ctrl-C or the window is closed.
+    """Watch a source until its end, Ctrl-C, or the window is closed.
 
-    Gives what was seen, and what broke the source off before its end, if anything did. tick: called
-    after each state. Raises SourceError for a camera or file that gave nothing, and what the
-    monitor, recorder and log raise.
+    Args:
+        monitor: The monitor to iterate.
+        live: True for cameras and streams, False for files.
+        recorder: Gets the drawn frames, or None.
+        events: Gets the events, or None.
+        window: Shows the drawn frames, or None.
+        seconds: Stream time in seconds at which to stop, or None.
+        tick: Called after each state.
+
+    Returns:
+        The summary, and the fault that ended the source early, or None.
+
+    Raises:
+        SourceError: The source gave no frame.
+        FerEdgeError: The monitor, the recorder or the log failed.
     """
     tally = Tally()
     canvas: Image | None = None
@@ -166,18 +197,18 @@ def watch(
             if monitor.frame is not None:
                 canvas = monitor.frame
             elif canvas is not None:
-                canvas = np.zeros_like(canvas)  # no picture of now: an old one would be a lie
-            shown = True
+                canvas = np.zeros_like(canvas)  # the last frame does not show the present
+            is_open = True
             if canvas is not None and (recorder or window):
                 drawn = draw(canvas, state, tally.hz)
                 if recorder is not None:
                     recorder.write(drawn, state.time_s)
-                shown = window is None or window.show(drawn)
+                is_open = window is None or window.show(drawn)
             tick(tally)
-            if not shown or (seconds is not None and state.time_s >= seconds):
+            if not is_open or (seconds is not None and state.time_s >= seconds):
                 break
-    except KeyboardInterrupt:  # the usual end of watching a camera; what was written stays
+    except KeyboardInterrupt:  # the usual end with a camera; recorded files are kept
         pass
     if tally.frames == 0 and not live:
-        raise SourceError(fault or "the source gave no frame")
+        raise SourceError(fault or "the source gave no frame. Check it with another program")
     return tally, fault
