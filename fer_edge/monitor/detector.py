@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.errors import EngineError, InputError, TargetError
+from fer_edge.monitor.opencv_names import opencv_name
 from fer_edge.opencv_log import quiet_opencv
 from fer_edge.preprocess import MIN_SIDE_PX, Box, Image, as_bgr
 
@@ -161,7 +162,7 @@ def _load_yunet(path: Path, min_score: float, nms: float) -> Any:
                         f"OpenCV {cv2.__version__} expects a name that ends in .onnx, got "
                         f"{path}. Rename the file"
                     ) from None
-                return create(str(path), "", *options)
+                return create(opencv_name(path), "", *options)
     except cv2.error as error:
         raise InputError(f"{path} is no ONNX file that OpenCV can read. {_FETCH}") from error
 

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from fer_edge.errors import InputError
+from fer_edge.monitor.opencv_names import opencv_name
 from fer_edge.monitor.state import Event
 from fer_edge.opencv_log import quiet_opencv
 from fer_edge.preprocess import Image
@@ -47,6 +48,7 @@ class VideoRecorder:
 
     def __init__(self, path: str | Path, hz: float) -> None:
         self.path = Path(path)
+        opencv_name(self.path.absolute())
         if self.path.suffix.lower() not in CODECS:
             raise InputError(f"expected a video called .mp4 or .webm, got {self.path}")
         if not (math.isfinite(hz) and 0 < hz <= _MOST_HZ):

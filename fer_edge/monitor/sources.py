@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
+from urllib.parse import unquote
 
 import cv2
 import numpy as np
 
 from fer_edge.errors import InputError, SourceError
+from fer_edge.monitor.opencv_names import opencv_name
+from fer_edge.monitor.video_containers import missing_bytes, shown_share
+from fer_edge.opencv_log import quiet_opencv
+from fer_edge.shown import shown
 
 _OPEN_TIMEOUT_MS, _READ_TIMEOUT_MS = 5000, 2000
 """Milliseconds until OpenCV gives up a network stream. The monitor then opens it again."""
-_SHORT = 0.9
-"""Smallest share (0..1) of the frames announced in a file's header. Below it the file is damaged;
-containers are often off by a few frames."""
+_COMPLETE = 0.9
+"""Smallest share (0..1) of the frames that an MP4 states. Below it the file is damaged."""
+_CUT_OFF = 0.02
+"""Largest share (0..1) of a file that may be missing. An index at its end has under 1 %."""
+_RAW_HZ = 25.0
+"""Frames per second of a file without times and without a rate: FFmpeg's default for raw video."""
+_RATES_HZ = 1.0, 240.0
+"""Lowest and highest believed rate of a file. OpenCV 4.8 gives 1,000 for raw H.264."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,43 +73,67 @@ class Camera:
     Args:
         device: Index of a camera (0), device path (``/dev/video0``), address of a stream
             (``rtsp://…``), or GStreamer pipeline (contains `` ! ``).
+
+    Raises:
+        InputError: The name is not UTF-8.
     """
 
     live = True
 
     def __init__(self, device: int | str) -> None:
-        self._device = device
+        self._device = opencv_name(device) if isinstance(device, str) else device
         self._capture: Any = None
+        self._count = 0
 
     def open(self) -> None:
         """Open the camera. Raises SourceError if OpenCV cannot."""
         self.close()
+        self._count = 0
+        with quiet_opencv():
+            self._capture = self._open()
+        if self._capture.isOpened():
+            return
+        self.close()
+        # Health and logs show the message: it must not contain a password.
+        name = re.sub(r"//[^/@\s]*@", "//***@", str(self._device))
+        raise SourceError(
+            f"the camera {name} cannot be opened. Check that it is plugged in and that no "
+            "other program uses it"
+        )
+
+    def _open(self) -> Any:
         device = self._device
         if isinstance(device, str) and " ! " in device:  # may name a stream inside
-            capture = cv2.VideoCapture(device, cv2.CAP_GSTREAMER)
-        elif isinstance(device, str) and "://" in device:
+            return cv2.VideoCapture(device, cv2.CAP_GSTREAMER)
+        if isinstance(device, str) and "://" in device:
             timeouts = [
                 *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _OPEN_TIMEOUT_MS),
                 *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, _READ_TIMEOUT_MS),
             ]
-            capture = cv2.VideoCapture(device, cv2.CAP_FFMPEG, timeouts)
-        else:
-            capture = cv2.VideoCapture(device)
-            capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # no old frames, if the driver obeys
-        if not capture.isOpened():
-            capture.release()
-            # Health and logs show the message: it must not contain a password.
-            name = re.sub(r"//[^/@\s]*@", "//***@", str(device))
-            raise SourceError(
-                f"the camera {name} cannot be opened. Check that it is plugged in and that no "
-                "other program uses it"
-            )
-        self._capture = capture
+            return cv2.VideoCapture(device, cv2.CAP_FFMPEG, timeouts)
+        capture = cv2.VideoCapture(device)
+        capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # no old frames, if the driver obeys
+        return capture
 
     def read(self) -> Frame | None:
-        """Return the next frame, or None if the camera gives none."""
+        """Return the next frame, or None if the camera gives none.
+
+        Raises:
+            StopIteration: A clip behind an address (``https://…/clip.mp4``) is at its end.
+        """
         done, image = self._capture.read()
-        return Frame(image) if done else None
+        if done:
+            self._count += 1
+            return Frame(image)
+        if self._clip_frames() and self._count >= _COMPLETE * self._clip_frames():
+            raise StopIteration
+        return None
+
+    def _clip_frames(self) -> float:
+        """Return the number of frames of a clip behind an address; 0 for a camera."""
+        if not isinstance(self._device, str) or "://" not in self._device:
+            return 0.0
+        return max(float(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0.0)
 
     def close(self) -> None:
         """Release the camera."""
@@ -110,24 +145,32 @@ class Camera:
 class VideoFile:
     """A video file. Every frame is delivered, with its own time.
 
+    Files without times (raw H.264 or HEVC) count their frames by the rate that OpenCV reports.
+
     Args:
         path: A file that OpenCV can read.
+
+    Raises:
+        InputError: The name is not UTF-8.
     """
 
     live = False
 
     def __init__(self, path: str | Path) -> None:
-        self._path = Path(path)
+        self._path = Path(opencv_name(path))
         self._capture: Any = None
         self._count = 0
+        self._has_times = False
 
     def open(self) -> None:
         """Open the file. Raises SourceError if it is missing or no video."""
         self.close()
         if not self._path.is_file():
             raise SourceError(f"expected a video file, got {self._path}. Check the path")
-        self._capture = cv2.VideoCapture(str(self._path))
-        self._count = 0
+        self._count, self._has_times = 0, False
+        # FFmpeg reads "2026-11-25T12:30:01.mp4" as an address. An absolute path has no protocol.
+        with quiet_opencv():
+            self._capture = cv2.VideoCapture(opencv_name(self._path.absolute()))
         if not self._capture.isOpened():
             self.close()
             raise SourceError(
@@ -137,23 +180,52 @@ class VideoFile:
 
     def read(self) -> Frame:
         """Return the next frame. Raises SourceError if the file ends too early."""
-        capture = self._capture
-        done, image = capture.read()
+        done, image = self._capture.read()
         if done:
             self._count += 1
-            return Frame(image, capture.get(cv2.CAP_PROP_POS_MSEC) / 1e3)
-        announced = capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        if self._count < _SHORT * announced:
-            raise SourceError(
-                f"{self._path} is damaged: it gave {self._count} of {announced:.0f} frames"
-            )
+            return Frame(image, self._time_s())
+        self._check_complete()
         raise StopIteration
+
+    def _time_s(self) -> float:
+        """Return the time of the frame that was just read."""
+        time_s = float(self._capture.get(cv2.CAP_PROP_POS_MSEC)) / 1e3
+        self._has_times = self._has_times or time_s != 0.0
+        if self._has_times or self._count == 1:
+            return time_s
+        hz = float(self._capture.get(cv2.CAP_PROP_FPS))
+        return (self._count - 1) / (hz if _RATES_HZ[0] <= hz <= _RATES_HZ[1] else _RAW_HZ)
+
+    def _check_complete(self) -> None:
+        """Raise SourceError if the container states more than the file has.
+
+        OpenCV's frame count is no promise: without a stated one it is duration times rate.
+        """
+        try:
+            size = self._path.stat().st_size
+            missing, share = missing_bytes(self._path), shown_share(self._path)
+        except OSError:
+            return
+        if missing > _CUT_OFF * (size + missing):
+            raise SourceError(
+                f"{self._path} is damaged: {missing} of its {size + missing} bytes are missing. "
+                f"It gave {self._count} frames"
+            )
+        stated = (share or 0.0) * float(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        if self._count < _COMPLETE * stated:
+            raise SourceError(
+                f"{self._path} is damaged: it gave {self._count} of {stated:.0f} frames"
+            )
 
     def close(self) -> None:
         """Close the file."""
         if self._capture is not None:
             self._capture.release()
             self._capture = None
+
+
+class WrongFramesError(InputError):
+    """An iterable of something else than frames: an error of the program, not of a camera."""
 
 
 class Frames:
@@ -171,7 +243,7 @@ class Frames:
     def __init__(
         self, frames: Iterable[Any], *, hz: float | None = None, live: bool = False
     ) -> None:
-        if hz is not None and not hz > 0:
+        if hz is not None and not 0 < hz < float("inf"):
             raise InputError(f"expected frames per second above 0, got {hz}")
         self.live = live
         self._frames = frames
@@ -184,12 +256,23 @@ class Frames:
         self._iterator = iter(self._frames)
 
     def read(self) -> Frame:
-        """Return the next frame. Raises StopIteration at the end."""
+        """Return the next frame.
+
+        Raises:
+            StopIteration: The iterable is at its end.
+            WrongFramesError: The iterable gives pairs ``(ret, frame)`` of ``cap.read()``.
+        """
         assert self._iterator is not None
         item = next(self._iterator)
         self._count += 1
         if isinstance(item, tuple) and len(item) == 2 and not isinstance(item[0], np.ndarray):
-            return Frame(item[1], float(item[0]))
+            if isinstance(item[0], bool | np.bool_):
+                raise WrongFramesError(
+                    f"expected frames, or pairs (time_s, frame), got a pair ({item[0]}, frame) as "
+                    "cap.read() returns it. Give the frame alone, or the file's path or the "
+                    "camera's index as the source"
+                )
+            return Frame(item[1], item[0])
         return Frame(item, None if self._hz is None else (self._count - 1) / self._hz)
 
     def close(self) -> None:
@@ -207,14 +290,13 @@ def open_source(source: object) -> FrameSource:
     Raises:
         InputError: ``source`` is none of these.
     """
-    if isinstance(source, bool):
-        raise InputError(f"expected a camera index, path, stream or frames, got {source!r}")
+    if isinstance(source, bool | bytes | bytearray):
+        raise InputError(f"expected a camera index, path, stream or frames, got {shown(source)}")
     if isinstance(source, int):
         return Camera(source)
-    if isinstance(source, str) and ("://" in source or " ! " in source or source[:5] == "/dev/"):
-        return Camera(source)
-    if isinstance(source, str | Path):
-        return VideoFile(source)
+    if isinstance(source, str | os.PathLike):
+        file = file_of(source)
+        return Camera(os.fspath(source)) if file is None else VideoFile(file)
     if all(hasattr(source, name) for name in ("live", "open", "read", "close")):
         return cast(FrameSource, source)
     if isinstance(source, Iterable):
@@ -223,3 +305,28 @@ def open_source(source: object) -> FrameSource:
         "expected a camera index, a path, a stream, a GStreamer pipeline or an iterable of frames, "
         f"got {type(source).__name__}"
     )
+
+
+def file_of(source: object) -> Path | None:
+    """Return the file that a source names, or None if it names a camera, a stream or frames.
+
+    A name of an existing file is that file, also if it looks like an address or a pipeline.
+    """
+    if not isinstance(source, str | os.PathLike):
+        return None
+    name = os.fspath(source)
+    if _is_file(name):
+        return Path(name)
+    if name[:5].lower() == "file:":
+        path = re.sub(r"^//(localhost(?=/))?", "", name[5:])
+        return Path(path if _is_file(path) else unquote(path))
+    if "://" in name or " ! " in name or name.startswith("/dev/"):
+        return None
+    return Path(name)
+
+
+def _is_file(name: str) -> bool:
+    try:
+        return Path(name).is_file()
+    except OSError:  # a pipeline may be longer than a file's name
+        return False

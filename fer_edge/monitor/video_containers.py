@@ -1,0 +1,180 @@
+"""Video containers: sizes and frame counts that their headers state, read without a decoder.
+
+Sources: ISO/IEC 14496-12 (MP4), RFC 8794 and RFC 9559 (Matroska), Microsoft's RIFF (AVI).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+_MOST_PARTS = 100_000
+"""Largest number of top-level parts that are walked. An hour in fragments of 1 s has 7,200."""
+_MOST_HEADER_BYTES = 64 * 1024 * 1024
+"""Largest MP4 header that is read. Eight hours of video have 5 MB."""
+
+_DATA = {b"moov", b"moof", b"mdat"}
+"""MP4 boxes that hold the video. Others may be cut off without a loss."""
+
+
+def missing_bytes(path: Path) -> int:
+    """Return how many bytes the container states beyond the file's end; 0 if unknown or complete.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(12)
+        if head[:4] == b"RIFF":
+            end = _riff_end(file, size)
+        elif head[4:8] in (b"ftyp", b"styp", b"moov", b"mdat", b"free", b"wide", b"skip"):
+            parts = _boxes(file, size)
+            end = max((start + length for kind, start, length in parts if kind in _DATA), default=0)
+        elif head[:4] == b"\x1a\x45\xdf\xa3":
+            end = _matroska_end(file)
+        else:
+            return 0
+    return max(end - size, 0)
+
+
+def shown_share(path: Path) -> float | None:
+    """Return the share (0..1) of its stored frames that a container shows; None if unknown.
+
+    Only MP4 states a count that includes each frame. Its edit list may hide some of them.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    with path.open("rb") as file:
+        if file.read(12)[4:8] != b"ftyp":
+            return None
+        for kind, start, length in _boxes(file, path.stat().st_size):
+            if kind == b"moov" and length <= _MOST_HEADER_BYTES:
+                file.seek(start)
+                return _shown_of(file.read(length))
+    return None
+
+
+def _riff_end(file: BinaryIO, size: int) -> int:
+    """Return where the last RIFF part ends. Files over 1 GB have several."""
+    end = 0
+    for _ in range(_MOST_PARTS):
+        file.seek(end)
+        head = file.read(8)
+        if len(head) < 8 or head[:4] != b"RIFF" or end >= size:
+            break
+        length = int.from_bytes(head[4:], "little")
+        end += 8 + length + length % 2
+    # A writer may leave out the last padding byte.
+    return end - 1 if end == size + 1 else end
+
+
+def _boxes(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int, int]]:
+    """Yield type, start and length of each top-level box, the one that is cut off included."""
+    start = 0
+    for _ in range(_MOST_PARTS):
+        file.seek(start)
+        head = file.read(16)
+        if len(head) < 8 or not all(32 <= letter < 127 for letter in head[4:8]):
+            return
+        length = int.from_bytes(head[:4], "big")
+        if length == 1 and len(head) == 16:
+            length = int.from_bytes(head[8:], "big")
+        elif length == 0:  # to the end of the file
+            length = size - start
+        if length < 8:
+            return
+        yield head[4:8], start, length
+        start += length
+        if start >= size:
+            return
+
+
+def _matroska_end(file: BinaryIO) -> int:
+    """Return where the Segment ends; 0 for a stream whose writer did not know."""
+    file.seek(4)
+    header = _vint(file)
+    if header is None:
+        return 0
+    file.seek(header, 1)
+    if file.read(4) != b"\x18\x53\x80\x67":
+        return 0
+    length = _vint(file)
+    return 0 if length is None else file.tell() + length
+
+
+def _vint(file: BinaryIO) -> int | None:
+    """Read an EBML length; None if unknown (all bits set) or no length."""
+    first = file.read(1)
+    if not first or first[0] == 0:
+        return None
+    count = 9 - first[0].bit_length()
+    rest = file.read(count - 1)
+    if len(rest) < count - 1:
+        return None
+    value = int.from_bytes(bytes([first[0] & (0xFF >> count)]) + rest, "big")
+    return None if value == (1 << 7 * count) - 1 else value
+
+
+def _shown_of(moov: bytes) -> float | None:
+    """Return the share of the first video track that its edit list shows."""
+    try:
+        scale = _times(_find(moov, b"mvhd"))[0]
+        for track in _all(_body(moov), b"trak"):
+            media = _find(track, b"mdia")
+            if _find(media, b"hdlr")[16:20] != b"vide":
+                continue
+            media_scale, media_length = _times(_find(media, b"mdhd"))
+            edits = next(iter(_all(_body(track), b"edts")), None)
+            if edits is None:
+                return 1.0
+            shown_s = _edited(_find(edits, b"elst")) / scale
+            return min(shown_s / (media_length / media_scale), 1.0)
+    except (LookupError, struct.error, ZeroDivisionError):
+        return None  # a fragmented or damaged file: its count proves nothing
+    return None
+
+
+def _body(box: bytes) -> bytes:
+    return box[8:]
+
+
+def _all(body: bytes, kind: bytes) -> Iterator[bytes]:
+    """Yield the boxes of one type, headers included."""
+    start = 0
+    while start + 8 <= len(body):
+        length = int.from_bytes(body[start : start + 4], "big")
+        if length < 8:
+            return
+        if body[start + 4 : start + 8] == kind:
+            yield body[start : start + length]
+        start += length
+
+
+def _find(box: bytes, kind: bytes) -> bytes:
+    """Return the first child of one type. Raises LookupError."""
+    for child in _all(_body(box), kind):
+        return child
+    raise LookupError(kind)
+
+
+def _times(box: bytes) -> tuple[int, int]:
+    """Return time scale and duration of an mvhd or mdhd box."""
+    long = box[8] == 1
+    scale, duration = struct.unpack_from(">IQ" if long else ">II", box, 28 if long else 20)
+    return int(scale), int(duration)
+
+
+def _edited(elst: bytes) -> int:
+    """Return the duration that an edit list shows, in the movie's time scale."""
+    long = elst[8] == 1
+    entry = struct.Struct(">Qqi" if long else ">Iii")
+    (count,) = struct.unpack_from(">I", elst, 12)
+    shown = 0
+    for index in range(min(count, (len(elst) - 16) // entry.size)):
+        length, media_start, _ = entry.unpack_from(elst, 16 + index * entry.size)
+        shown += length if media_start >= 0 else 0  # -1 delays the start, and shows nothing
+    return shown
