@@ -27,6 +27,8 @@ _CUT_OFF = 0.02
 """Largest share (0..1) of a file that may be missing. An index at its end has under 1 %."""
 _RAW_HZ = 25.0
 """Frames per second of a file without times and without a rate: FFmpeg's default for raw video."""
+_NO_TIME_S = 1e12
+"""Seconds from which a file's time is none."""
 _RATES_HZ = 1.0, 240.0
 """Lowest and highest believed rate of a file. OpenCV 4.8 gives 1,000 for raw H.264."""
 
@@ -190,8 +192,9 @@ class VideoFile:
     def _time_s(self) -> float:
         """Return the time of the frame that was just read."""
         time_s = float(self._capture.get(cv2.CAP_PROP_POS_MSEC)) / 1e3
-        self._has_times = self._has_times or time_s != 0.0
-        if self._has_times or self._count == 1:
+        # Without times OpenCV 5 gives 0, and 4.8 FFmpeg's mark for "none": -2^63 ticks.
+        self._has_times = self._has_times or 0.0 < abs(time_s) < _NO_TIME_S
+        if self._has_times:
             return time_s
         hz = float(self._capture.get(cv2.CAP_PROP_FPS))
         return (self._count - 1) / (hz if _RATES_HZ[0] <= hz <= _RATES_HZ[1] else _RAW_HZ)
