@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from fer_edge.errors import DataError, MissingDependencyError
+from fer_edge.errors import DataError, FerEdgeError, MissingDependencyError
 from fer_edge.labels import label_of_number
+from fer_edge.training.data.csv_text import found
 from fer_edge.training.data.dataset_spec import SPLIT_NAMES, DatasetSpec, StoredFace, check_part
 from fer_edge.training.data.lazy_rows import LazyRow, Stored
-from fer_edge.training.data.readers.tables import from_columns
+from fer_edge.training.data.readers.hdf5_bounds import check_dataset
+from fer_edge.training.data.readers.tables import from_columns, used_columns
 
 _SUFFIXES = {".h5", ".hdf5", ".hdf"}
 
@@ -35,6 +37,8 @@ def read(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
     - ``data_pixel`` and ``data_label``; the numbers need an order.
     """
     path = source.file.resolve()
+    if not path.is_file():  # opening a FIFO would wait for ever
+        raise DataError(f"expected an HDF5 file at {path}, found none")
     try:
         with _open(str(path)) as file:
             parts = _parts(file, path)
@@ -43,7 +47,9 @@ def read(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
             requested = list(parts) if split is None else [split if split in parts else ""]
             for part in requested:
                 yield from _rows(file, path, parts[part], source)
-    except (OSError, KeyError, RuntimeError, TypeError) as error:
+    except FerEdgeError:
+        raise
+    except Exception as error:  # a damaged file can make h5py raise anything
         raise DataError(f"cannot read {path}: {error}") from error
 
 
@@ -76,11 +82,18 @@ class _Pictures:
 def _rows(file: Any, path: Path, keys: dict[str, str], source: DatasetSpec) -> Iterator[StoredFace]:
     import h5py
 
-    for key in keys.values():
+    used = {"image": keys["image"]} | {
+        name: keys[name] for name in used_columns(list(keys), f"{path}:{keys['image']}")
+    }
+    for key in used.values():
         _check_stored_in_file(file, key, path)
     pictures = file[keys["image"]]
-    colour = source.colour or str(pictures.attrs.get("colour", ""))
+    rows = pictures.shape[0] if pictures.shape else 0
+    for key in used.values():
+        check_dataset(file[key], rows, path)
     shape, encoded = pictures.shape, h5py.check_vlen_dtype(pictures.dtype) is not None
+    if encoded and h5py.check_vlen_dtype(pictures.dtype) != np.uint8:
+        raise DataError(f"expected encoded pictures as uint8 in {path}:{pictures.name}")
     flat = len(shape) == 2 and round(shape[1] ** 0.5) ** 2 == shape[1]
     grey = len(shape) == 3 or (len(shape) == 4 and shape[3] == 1)
     if not encoded and (
@@ -90,12 +103,15 @@ def _rows(file: Any, path: Path, keys: dict[str, str], source: DatasetSpec) -> I
             f"expected encoded pictures, or pixels uint8 [N, H, W] or [N, H, W, 3], in "
             f"{path}:{pictures.name}, got {pictures.dtype} {list(shape)}"
         )
+    colour = source.colour or ""
+    if not encoded and not flat and not grey:
+        colour = colour or str(pictures.attrs.get("colour", ""))
     if not encoded and not flat and not grey and colour not in ("rgb", "bgr"):
         raise DataError(
             f"{path}:{pictures.name} has three channels in an unknown order. Set it with "
             f"{source.path}@colour=rgb (or bgr)"
         )
-    columns = {name: file[key][:].tolist() for name, key in keys.items() if name != "image"}
+    columns = {name: file[key][:].tolist() for name, key in used.items() if name != "image"}
     where = f"{path}:{Path(pictures.name).parent}" if "/" in keys["image"] else str(path)
     images = [
         LazyRow(open_pictures, (str(path), pictures.name, colour), i) for i in range(len(pictures))
@@ -111,25 +127,39 @@ def _parts(file: Any, path: Path) -> dict[str, dict[str, str]]:
     """Return the key of each column by part; "" if the file has no parts."""
     import h5py
 
-    if "data_pixel" in file:
+    names = list(file)
+    if "data_pixel" in names:
         return {"": {"image": "data_pixel", "label": "data_label"}}
     parts: dict[str, dict[str, str]] = {}
-    for key in file:
+    for key in names:
         if key.endswith("_pixel") and key.removesuffix("_pixel").lower() in SPLIT_NAMES:
             name = key.removesuffix("_pixel")
             parts[SPLIT_NAMES[name.lower()]] = {"image": key, "label": f"{name}_label"}
-        elif key.lower() in SPLIT_NAMES and file.get(key, getclass=True) is h5py.Group:
-            columns = {name: f"{key}/{name}" for name in file[key]}
-            if "image" in columns:
-                parts[SPLIT_NAMES[key.lower()]] = columns
-    if "image" in file:
-        parts[""] = {name: name for name in file if isinstance(file[name], h5py.Dataset)}
+        elif key.lower() in SPLIT_NAMES:
+            _check_linked_in_file(file, key, path)
+            if isinstance(file[key], h5py.Group):
+                columns = {name: f"{key}/{name}" for name in file[key]}
+                if "image" in columns:
+                    parts[SPLIT_NAMES[key.lower()]] = columns
+    if "image" in names:
+        parts[""] = {name: name for name in names}
     if not parts or ("" in parts and len(parts) > 1):
         raise DataError(
             f"expected groups train, val, test with datasets image and label in {path}, found "
-            f"{', '.join(file) or 'nothing'}"
+            f"{found(names)}"
         )
     return parts
+
+
+def _check_linked_in_file(node: Any, name: str, path: Path) -> None:
+    """Raise DataError for a missing name, and for a link, which can lead to another file."""
+    import h5py
+
+    link = node.get(name, getlink=True)
+    if link is None:
+        raise DataError(f"expected a dataset {name} in {path}, found {found(node)}")
+    if not isinstance(link, h5py.HardLink):
+        raise DataError(f"{path} links {name} elsewhere: copy the data into one file")
 
 
 def _check_stored_in_file(file: Any, key: str, path: Path) -> None:
@@ -138,9 +168,10 @@ def _check_stored_in_file(file: Any, key: str, path: Path) -> None:
 
     node = file
     for name in key.split("/"):
-        if not isinstance(node.get(name, getlink=True), h5py.HardLink):
-            raise DataError(f"{path} links {key} elsewhere: copy the data into one file")
+        _check_linked_in_file(node, name, path)
         node = node[name]
+    if not isinstance(node, h5py.Dataset):
+        raise DataError(f"expected a dataset {key} in {path}, got a group")
     if node.is_virtual or node.external:
         raise DataError(f"{path} stores {key} in another file: copy the data into one file")
 
