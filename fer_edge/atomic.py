@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
+import hashlib
 import os
+import platform
+import re
 import shutil
 import sys
 import tempfile
@@ -30,7 +34,8 @@ def write_folder(final: Path, fill: Callable[[Path], None]) -> None:
     if final.is_symlink() or (final.exists() and not final.is_dir()):
         raise FileExistsError(errno.EEXIST, "expected a folder there or nothing", str(final))
     final.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{final.name}.", suffix=".tmp", dir=final.parent))
+    _sweep(final)
+    temporary = Path(tempfile.mkdtemp(prefix=_prefix(final), suffix=_SUFFIX, dir=final.parent))
     try:
         temporary.chmod(0o755)
         fill(temporary)
@@ -57,7 +62,8 @@ def write_file(final: Path, data: bytes) -> None:
     final = final.resolve()
     if final.exists() and not final.is_file():
         raise FileExistsError(errno.EEXIST, "expected a file there or nothing", str(final))
-    handle, name = tempfile.mkstemp(prefix=f".{final.name}.", suffix=".tmp", dir=final.parent)
+    _sweep(final)
+    handle, name = tempfile.mkstemp(prefix=_prefix(final), suffix=_SUFFIX, dir=final.parent)
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -71,6 +77,43 @@ def write_file(final: Path, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
+_SUFFIX = ".tmp"
+_HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+"""This machine, so that nobody removes what another one writes to a shared folder."""
+
+
+def _prefix(final: Path) -> str:
+    """Start of the names of temporary files that this process writes for ``final``."""
+    return f".{final.name}.{_HOST}-{os.getpid()}-"
+
+
+def _sweep(final: Path) -> None:
+    """Remove what killed processes of this machine left beside ``final``."""
+    pattern = re.compile(rf"\.{re.escape(final.name)}\.{_HOST}-(\d+)-\w*\{_SUFFIX}")
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(final.parent):
+            found = pattern.fullmatch(entry.name)
+            if found is None or _runs(int(found[1])):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path, ignore_errors=True)
+            else:
+                Path(entry.path).unlink(missing_ok=True)
+
+
+def _runs(pid: int) -> bool:
+    """Say whether a process exists; True if that cannot be told."""
+    if os.name != "posix":  # signal 0 ends a process on Windows
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
+
+
 def _exchange(one: Path, other: Path) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     name = "renameatx_np" if sys.platform == "darwin" else "renameat2"
@@ -81,7 +124,7 @@ def _exchange(one: Path, other: Path) -> None:
             return
     # This system or file system has no exchange. Between these two renames there is no folder at
     # ``other``; the older one is beside it.
-    retired = other.with_name(f".{other.name}.{os.getpid()}.old")
+    retired = other.with_name(f"{_prefix(other)}old{_SUFFIX}")
     other.rename(retired)
     try:
         one.rename(other)
@@ -107,7 +150,8 @@ def replacing(final: Path) -> Iterator[Path]:
     Raises:
         OSError: The file cannot be written or replaced.
     """
-    handle, name = tempfile.mkstemp(prefix=f".{final.name}.", suffix=".tmp", dir=final.parent)
+    _sweep(final)
+    handle, name = tempfile.mkstemp(prefix=_prefix(final), suffix=_SUFFIX, dir=final.parent)
     os.close(handle)
     temporary = Path(name)
     try:

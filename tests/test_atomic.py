@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fer_edge.atomic import replacing, write_file, write_folder
+from fer_edge.atomic import _HOST, _SUFFIX, _prefix, replacing, write_file, write_folder
 
 
 def put(**files: str) -> Callable[[Path], None]:
@@ -189,3 +189,64 @@ def test_a_file_whose_writing_fails_stays_as_it_was(
         write()
     assert names(tmp_path) == (["state.pt"] if existing else [])
     assert not existing or final.read_bytes() == b"old"
+
+
+# What killed processes leave is removed by the next write.
+
+DEAD_PID = 2**22 + 1
+"""Above the largest process id of Linux."""
+
+
+def left_by(pid: int, final: Path, *, folder: bool) -> Path:
+    prefix = _prefix(final).replace(f"-{os.getpid()}-", f"-{pid}-")
+    path = final.with_name(f"{prefix}abc_12{_SUFFIX}")
+    if folder:
+        path.mkdir()
+        (path / "part").write_text("x")
+    else:
+        path.write_text("x")
+    return path
+
+
+@pytest.mark.parametrize("folder", [True, False])
+def test_leftovers_of_dead_processes_are_removed(tmp_path: Path, folder: bool) -> None:
+    final = tmp_path / "a.json"
+    dead = left_by(DEAD_PID, final, folder=folder)
+    write_file(final, b"x")
+    assert not dead.exists()
+
+
+@pytest.mark.parametrize("folder", [True, False])
+def test_what_a_living_process_writes_stays(tmp_path: Path, folder: bool) -> None:
+    final = tmp_path / "a.json"
+    alive = left_by(os.getppid(), final, folder=folder)
+    write_file(final, b"x")
+    assert alive.exists()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        ".a.json.tmp",
+        ".a.json.00000000-4194305-abc.tmp",  # of another machine
+        f".b.json.{_HOST}-{DEAD_PID}-abc.tmp",
+        f".a.json.{_HOST}-{DEAD_PID}-abc",
+        f"a.json.{_HOST}-{DEAD_PID}-abc.tmp",
+    ],
+)
+def test_files_of_others_stay(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("x")
+    write_file(tmp_path / "a.json", b"x")
+    assert (tmp_path / name).exists()
+
+
+def test_a_link_in_the_place_of_a_leftover_is_not_followed(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "kept").write_text("x")
+    final = tmp_path / "a.json"
+    dead = left_by(DEAD_PID, final, folder=False)
+    dead.unlink()
+    dead.symlink_to(outside)
+    write_file(final, b"x")
+    assert (outside / "kept").exists()
