@@ -1,5 +1,5 @@
-"""The web service and its page: pictures and live frames in, expressions out.
+"""Web service and its page: images and live frames in, expressions out.
 
-Needs the extra ``serve``. Nothing of a picture is stored or logged, no path is taken from a
-request, and no other host is asked for anything.
+Needs the extra ``serve``. The service stores and logs nothing of an image, takes no path from a
+request, and contacts no other host.
 """

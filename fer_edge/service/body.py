@@ -1,4 +1,7 @@
-"""From a request to the bytes of one picture. Paths and names in it mean nothing here."""
+"""Request bodies: the bytes of one image, from a form or JSON.
+
+Paths and file names in a request are ignored.
+"""
 
 from __future__ import annotations
 
@@ -18,16 +21,18 @@ from fer_edge.service.limits import Buffer, ServiceLimits
 from fer_edge.service.refusals import RefusedError
 
 FIELD = "image"
-"""The name of the picture, in forms and in JSON."""
+"""Name of the image, in forms and in JSON."""
 
 
 @asynccontextmanager
 async def whole_body(
     request: Request, limits: ServiceLimits, buffer: Buffer
 ) -> AsyncIterator[bytes]:
-    """The body, held in ``buffer`` for as long as the context lasts.
+    """Read the body of a request; ``buffer`` counts it until the context ends.
 
-    Raises RefusedError: 413 too large, said so or found so; 408 too slow; 503 no room; 400 cut off.
+    Raises:
+        RefusedError: 413 the body is too large, announced or actual; 408 it is too slow; 503 the
+            buffer is full; 400 the body is cut off.
     """
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > limits.body_bytes:
@@ -57,7 +62,7 @@ async def _read(
             408, f"expected the whole request within {limits.body_s:g} seconds. Send it faster"
         ) from error
     except ClientDisconnect as error:
-        raise RefusedError(400, "the client went away before its request was whole") from error
+        raise RefusedError(400, "the client left before its request was complete") from error
 
 
 def _too_large(limits: ServiceLimits) -> RefusedError:
@@ -67,10 +72,16 @@ def _too_large(limits: ServiceLimits) -> RefusedError:
 
 
 def picture_of(body: bytes, content_type: str) -> bytes:
-    """The encoded picture in a form's one file ``image``, or in JSON ``{"image": BASE64}``.
+    """Return the encoded image of a request.
 
-    Raises RefusedError: 415 another kind of request; 400 one that is not like that. Takes as long
-    as a hostile body makes Python take, so it belongs into a worker thread.
+    Call it in a worker thread: a hostile body can keep Python busy.
+
+    Args:
+        body: A form with one file ``image``, or JSON ``{"image": BASE64}``.
+        content_type: The header Content-Type.
+
+    Raises:
+        RefusedError: 415 another type of content; 400 another form or JSON.
     """
     kind, options = parse_options_header(content_type)
     if kind == b"multipart/form-data":
@@ -86,20 +97,22 @@ def picture_of(body: bytes, content_type: str) -> bytes:
 
 def _of_json(body: bytes) -> bytes:
     try:
-        given: Any = json.loads(body)
+        content: Any = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise RefusedError(400, "the body is not JSON") from error
-    if not (isinstance(given, dict) and set(given) == {FIELD} and isinstance(given[FIELD], str)):
+        raise RefusedError(400, f'the body is not JSON. Send {{"{FIELD}": "…"}}') from error
+    if not (
+        isinstance(content, dict) and set(content) == {FIELD} and isinstance(content[FIELD], str)
+    ):
         raise RefusedError(
             400,
-            f'expected {{"{FIELD}": "…"}} with the picture in base64 and nothing else. Paths and '
-            "addresses are not taken: send the picture itself",
+            f'expected {{"{FIELD}": "…"}} with the image in base64 and nothing else. Paths and '
+            "addresses are not accepted: send the image itself",
         )
     try:
-        return base64.b64decode(given[FIELD], validate=True)
+        return base64.b64decode(content[FIELD], validate=True)
     except (ValueError, binascii.Error) as error:
         raise RefusedError(
-            400, f'"{FIELD}" is not base64. Send the picture\'s own bytes, no path and no address'
+            400, f'"{FIELD}" is not base64. Send the bytes of the image, not a path or address'
         ) from error
 
 
@@ -123,7 +136,7 @@ def _wrong_form() -> RefusedError:
 
 
 class _Form:
-    """Keeps the one part that there may be. In memory: a framework's parser would use the disk."""
+    """The one part of a form, in memory: a framework's parser would use the disk."""
 
     def __init__(self) -> None:
         self.picture: bytearray | None = None
@@ -132,8 +145,10 @@ class _Form:
         self._is_picture = False
 
     def callbacks(self) -> Any:
-        names = ("part_begin", "part_data", "header_field", "header_value", "header_end",
-                 "headers_finished", "end")  # fmt: skip
+        names = (
+            *("part_begin", "part_data", "header_field", "header_value", "header_end"),
+            *("headers_finished", "end"),
+        )
         return {f"on_{name}": getattr(self, name) for name in names}
 
     def part_begin(self) -> None:

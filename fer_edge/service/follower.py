@@ -1,4 +1,4 @@
-"""One live connection's persons over time: the monitor's pipeline, fed with the client's frames."""
+"""Follower of one live connection: the monitor's pipeline on a client's frames."""
 
 from __future__ import annotations
 
@@ -22,17 +22,31 @@ from fer_edge.service.schema import LiveAnswer, LivePerson, TimesResponse
 
 @dataclass(frozen=True)
 class LiveFrame:
-    """number: counted from 1 on its connection. dropped: how many before it were passed over.
-    came_s: ``time.monotonic`` at its arrival. data: the encoded picture."""
+    """One frame of a live connection.
+
+    Attributes:
+        number: Number of the frame on its connection, from 1.
+        dropped: Number of earlier frames that were dropped.
+        arrived_s: ``time.monotonic`` at the arrival, in seconds.
+        data: The encoded image.
+    """
 
     number: int
     dropped: int
-    came_s: float
+    arrived_s: float
     data: bytes
 
 
 class Follower:
-    """Call ``process`` with each frame in turn, in any worker thread, one at a time."""
+    """Persons of one live connection over time.
+
+    Args:
+        bundle: Supplies labels, crop rule and threshold.
+        detector: Finds the faces. None takes each frame as one face.
+        batcher: The engine of all connections.
+        limits: Limits of pixels and time.
+        loop: The event loop of the batcher.
+    """
 
     def __init__(
         self,
@@ -44,9 +58,8 @@ class Follower:
     ) -> None:
         self._limits = limits
         self._whole = detector is None
-        # A client's frames come at the pace of the answers, some ten in a second: each is searched.
-        # Not "live" in the monitor's sense, which leaves work out to keep a deadline of its own;
-        # here the newest frame has been chosen already.
+        # Clients send a frame per answer, about ten per second, so detection runs on each. live is
+        # False because the connection has dropped old frames already: no stage is skipped.
         self._pipeline = Pipeline(
             bundle,
             detector or WholeFrame(),
@@ -58,17 +71,22 @@ class Follower:
         )
 
     def process(self, frame: LiveFrame) -> LiveAnswer:
-        """The state after this frame. Raises InputError for what is no picture, EngineError."""
+        """Return the state after a frame. Any worker thread may call, one at a time.
+
+        Raises:
+            InputError: The frame is no image.
+            EngineError: The engine fails or takes too long.
+        """
         start = time.perf_counter()
         image = decode_image(frame.data, "the frame", max_pixels=self._limits.pixels)
         decoded_ms = 1e3 * (time.perf_counter() - start)
-        arrival = CapturedFrame(image, frame.number, frame.came_s, None, frame.number == 1)
+        arrival = CapturedFrame(image, frame.number, frame.arrived_s, None, frame.number == 1)
         state = self._pipeline.process(arrival)
         height, width = image.shape[:2]
         return LiveAnswer(
             frame=frame.number,
             dropped=frame.dropped,
-            age_ms=1e3 * (time.monotonic() - frame.came_s),
+            age_ms=1e3 * (time.monotonic() - frame.arrived_s),
             faces=[LivePerson.of(person) for person in state.persons],
             width_px=width,
             height_px=height,
@@ -84,7 +102,7 @@ class Follower:
 
 
 class _Shared:
-    """The engine that all connections share, in place of a monitor's own."""
+    """Classifier that uses the engine of all connections."""
 
     def __init__(self, batcher: Batcher, answer_s: float, loop: asyncio.AbstractEventLoop) -> None:
         self._batcher, self._answer_s, self._loop = batcher, answer_s, loop
@@ -93,7 +111,7 @@ class _Shared:
         return True
 
     def predict(self, faces: Batch) -> list[Prediction]:
-        """From a worker thread: its faces join the next run."""
+        """Classify faces in the next run of the engine. For worker threads."""
         answer = asyncio.run_coroutine_threadsafe(self._batcher(faces), self._loop)
         try:
             return answer.result(self._answer_s)

@@ -1,4 +1,4 @@
-"""Live frames over a WebSocket: the newest frame is answered, older ones that wait are dropped."""
+"""Live frames over a WebSocket: the newest is answered, older ones are dropped."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fer_edge.service.security import SUBPROTOCOL
 
 
 class _Latest:
-    """A place for a connection's newest frame. ``ended`` is the close code, once it is over."""
+    """Newest frame of a connection. ``ended`` is the close code after its end."""
 
     def __init__(self, metrics: Metrics) -> None:
         self.received = self.dropped = 0
@@ -40,7 +40,7 @@ class _Latest:
         self._news.set()
 
     async def take(self) -> LiveFrame | None:
-        """The newest frame, when there is one; None once it is over."""
+        """Wait for the newest frame; None after the end of the connection."""
         while self.ended is None and self._frame is None:
             self._news.clear()
             await self._news.wait()
@@ -56,10 +56,10 @@ class Live:
         self._open = 0
 
     async def serve(self, socket: WebSocket) -> None:
-        """From the handshake to the end of one connection."""
+        """Serve one connection from the handshake to its end."""
         if self._open >= self._limits.live:
             refusal = RefusedError(
-                503, "no more live connections are free. Try again", retry_after_s=5
+                503, "no live connection is free. Try again later", retry_after_s=5
             )
             return await socket.send_denial_response(answer_to(refusal))
         self._open += 1
@@ -86,7 +86,7 @@ class Live:
             if latest.ended:
                 await socket.close(latest.ended)
         except TimeoutError:
-            await socket.close(1000, "no frame came for a while")
+            await socket.close(1000, f"no frame came for {self._limits.live_idle_s:g} seconds")
         except WebSocketDisconnect:
             pass
         finally:
@@ -103,7 +103,7 @@ class Live:
 
 
 async def _read(socket: WebSocket, latest: _Latest) -> None:
-    """Never waits for an answer, so that what lies in ``latest`` is the newest."""
+    """Read without waiting for answers, so that ``latest`` holds the newest frame."""
     while latest.ended is None:
         message = await socket.receive()
         if message["type"] == "websocket.disconnect":

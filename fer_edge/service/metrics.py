@@ -1,4 +1,4 @@
-"""Figures for Prometheus. Counts and times; what was recognised is not among them."""
+"""Metrics for Prometheus: counts and times, no expressions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 
 
 class Metrics:
-    """One registry for each app, so that two in one process do not mix."""
+    """Metrics of one application, in a registry of its own."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -25,14 +25,14 @@ class Metrics:
         )
         self.request_s = Histogram(
             "fer_edge_request_seconds",
-            "From a request's head to the end of its answer.",
+            "Seconds from a request's head to the end of its answer.",
             ("path",),
             buckets=_SECONDS,
             registry=self.registry,
         )
         self.infer_s = Histogram(
             "fer_edge_inference_seconds",
-            "One run of the engine.",
+            "Seconds of one run of the engine.",
             buckets=_SECONDS,
             registry=self.registry,
         )
@@ -43,7 +43,9 @@ class Metrics:
             registry=self.registry,
         )
         self.pending = Gauge(
-            "fer_edge_pending_pictures", "Arrived and not answered.", registry=self.registry
+            "fer_edge_pending_pictures",
+            "Images that arrived and are not answered yet.",
+            registry=self.registry,
         )
         self.live = Gauge(
             "fer_edge_live_connections", "Open live connections.", registry=self.registry
@@ -56,4 +58,5 @@ class Metrics:
         )
 
     def text(self) -> bytes:
+        """Return the metrics in Prometheus' text format."""
         return generate_latest(self.registry)

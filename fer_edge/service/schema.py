@@ -1,4 +1,4 @@
-"""What the service answers; also what /openapi.json says about it."""
+"""Answers of the service, as /openapi.json describes them."""
 
 from __future__ import annotations
 
@@ -8,20 +8,25 @@ from fer_edge.monitor import PersonState
 from fer_edge.preprocess import Box
 from fer_edge.results import Prediction
 
+_COMPATIBLE = "The same as label: the name that POST /predict/ has published. Prefer label."
+
 
 class FaceAnswer(BaseModel):
-    """One face. uncertain means "I don't know", and reason says why."""
+    """Expression of one face."""
 
-    emotion: str = Field(description="Canonical name of the likeliest emotion, also if uncertain.")
-    confidence: float = Field(description="Its calibrated probability, 0..1.")
-    probabilities: dict[str, float] = Field(description="By name; 1 in all.")
-    box: Box = Field(description="x, y, width, height in pixels of the upright picture.")
-    uncertain: bool = Field(description="True: do not act on the emotion.")
-    reason: str | None = Field(description="Why it is uncertain, as a sentence.")
+    label: str = Field(description="The likeliest expression, also if uncertain.")
+    emotion: str = Field(description=_COMPATIBLE)
+    confidence: float = Field(description="Calibrated probability of the label, 0..1.")
+    probabilities: dict[str, float] = Field(description="Probability by label; they sum to 1.")
+    box: Box = Field(description="x, y, width, height in pixels of the upright image.")
+    uncertain: bool = Field(description="True: do not act on the label.")
+    reason: str | None = Field(description="Sentence that explains why the face is uncertain.")
 
     @classmethod
     def of(cls, prediction: Prediction, box: Box) -> FaceAnswer:
+        """Return the answer for a Prediction and its box."""
         return cls(
+            label=prediction.label,
             emotion=prediction.label,
             confidence=prediction.confidence,
             probabilities=dict(prediction.probabilities),
@@ -32,7 +37,7 @@ class FaceAnswer(BaseModel):
 
 
 class TimesResponse(BaseModel):
-    """Milliseconds in the server. predict includes waiting for the engine."""
+    """Milliseconds in the server. ``predict_ms`` includes the wait for the engine."""
 
     decode_ms: float
     detect_ms: float
@@ -40,36 +45,39 @@ class TimesResponse(BaseModel):
 
 
 class PictureAnswer(BaseModel):
-    """All faces of one picture, the surest detection first."""
+    """All faces of one image, the most confident detection first."""
 
     faces: list[FaceAnswer]
-    width_px: int = Field(description="Of the upright picture: EXIF orientation is applied.")
-    height_px: int
+    width_px: int = Field(description="Width after the EXIF orientation is applied.")
+    height_px: int = Field(description="Height after the EXIF orientation is applied.")
     whole_picture: bool = Field(
-        description="True: the server has no face detector and took all of the picture as one face."
+        description="True: the server has no face detector and took the image as one face."
     )
     times: TimesResponse
 
 
 class LivePerson(BaseModel):
-    """One person now, smoothed over the frames before."""
+    """State of one person, smoothed over the earlier frames."""
 
-    person: int = Field(description="Stays with the person on this connection.")
-    emotion: str | None = Field(description="Canonical name; null is unknown.")
-    confidence: float = Field(description="Its smoothed probability, 0..1; 0 if unknown.")
+    person: int = Field(description="Number of the person on this connection.")
+    label: str | None = Field(description="Expression; null if unknown.")
+    emotion: str | None = Field(description=_COMPATIBLE)
+    confidence: float = Field(description="Smoothed probability of the label, 0..1; 0 if unknown.")
     probabilities: dict[str, float] | None = Field(
-        description="Smoothed, by name; null if there is nothing recent."
+        description="Smoothed probability by label; null without a recent good view."
     )
-    box: Box = Field(description="x, y, width, height in pixels; of a lost face the last one.")
-    uncertain: bool = Field(description="True: the emotion is unknown.")
-    reason: str | None = Field(description="Why it is unknown, as a sentence.")
-    cause: str | None = Field(description="The same as a word for programs.")
-    since_s: float = Field(description="For how long the emotion, or unknown, has held.")
+    box: Box = Field(description="x, y, width, height in pixels; the last box of a lost face.")
+    uncertain: bool = Field(description="True: the expression is unknown.")
+    reason: str | None = Field(description="Sentence that explains an unknown expression.")
+    cause: str | None = Field(description="Word for programs that names the cause.")
+    since_s: float = Field(description="Seconds that the label, or unknown, has held.")
 
     @classmethod
     def of(cls, state: PersonState) -> LivePerson:
+        """Return the answer for a PersonState."""
         return cls(
             person=state.person,
+            label=state.label,
             emotion=state.label,
             confidence=state.confidence,
             probabilities=None if state.probabilities is None else dict(state.probabilities),
@@ -82,35 +90,39 @@ class LivePerson(BaseModel):
 
 
 class LiveAnswer(BaseModel):
-    """The state after one frame."""
+    """State after one frame."""
 
-    frame: int = Field(description="Which frame this answers, counted from 1.")
-    dropped: int = Field(description="Frames before it that were passed over for newer ones.")
-    age_ms: float = Field(description="From the frame's arrival to this answer.")
+    frame: int = Field(description="Number of the frame on this connection, from 1.")
+    dropped: int = Field(description="Earlier frames that were dropped for newer ones.")
+    age_ms: float = Field(description="Milliseconds from the frame's arrival to this answer.")
     faces: list[LivePerson]
     width_px: int
     height_px: int
-    whole_picture: bool = Field(description="True: the whole frame was taken as one face.")
-    health: str = Field(description="ok, degraded, or lost: the frame shows nothing of now.")
-    health_reasons: list[str] = Field(description="A sentence for each cause.")
+    whole_picture: bool = Field(description="True: the frame was taken as one face.")
+    health: str = Field(description="ok, degraded, or lost (the frame shows nothing usable).")
+    health_reasons: list[str] = Field(description="One sentence per fault.")
     times: TimesResponse
 
 
 class ErrorAnswer(BaseModel):
-    error: str = Field(description="A sentence: expected, got, what to do.")
+    """Error of one request."""
+
+    error: str = Field(description="Sentence: what was expected, what came, what to do.")
 
 
 class HealthResponse(BaseModel):
+    """Sign of life."""
+
     status: str = Field(description="ok")
 
 
 class Info(BaseModel):
-    """What this server runs."""
+    """Versions and limits of this server."""
 
-    version: str
+    version: str = Field(description="Version of fer_edge.")
     model: str = Field(description="Name of the bundle.")
-    variant: str = Field(description="Target and precision that were taken on this machine.")
-    labels: list[str]
-    detector: str | None = Field(description="None: the whole picture is taken as one face.")
-    max_bytes: int = Field(description="Of one request or live frame.")
-    max_pixels: int = Field(description="Of one picture.")
+    variant: str = Field(description="Target and precision in use on this machine.")
+    labels: list[str] = Field(description="All labels.")
+    detector: str | None = Field(description="Face detector; null takes each image as one face.")
+    max_bytes: int = Field(description="Most bytes of one request or live frame.")
+    max_pixels: int = Field(description="Most pixels of one image.")

@@ -20,16 +20,21 @@ from fer_edge.service.refusals import RefusedError, answer_to
 
 SUBPROTOCOL = "fer-edge"
 _BEARER = "fer-edge.bearer."
-"""A browser cannot set headers on a WebSocket, so the token comes as a subprotocol, base64url."""
+"""Prefix of the subprotocol with the token in base64url: browsers set no WebSocket headers."""
 
 
 class SecurityMiddleware:
     """ASGI middleware: host, origin, rate and token; security headers; request metrics.
 
-    token: None lets everybody in. hosts: names besides IP addresses
-    and localhost by which the server is reached; any other name in Host is refused, so that a web
-    page cannot rebind its own name to this machine. paths: all that there are, for the metrics.
-    open_paths: those without rate and token; whatever is not among them is closed.
+    Args:
+        app: The application.
+        token: Bearer token that requests must carry. None admits everybody.
+        hosts: Names of the server besides IP addresses and localhost. Any other name in Host is
+            refused, so that a web page cannot rebind its name to this machine.
+        paths: All paths of the application, for the metrics.
+        open_paths: Paths without rate limit and token. All others need both.
+        limits: Rate and burst.
+        metrics: Gets status and duration of each request.
     """
 
     def __init__(
@@ -52,7 +57,7 @@ class SecurityMiddleware:
         if scope["type"] == "lifespan":
             return await self._app(scope, receive, send)
         start = time.perf_counter()
-        # Paths that do not exist are anybody's invention and would fill the registry.
+        # Unknown paths share one name: clients could fill the registry with invented ones.
         path = scope["path"] if scope["path"] in self._paths else "other"
 
         async def counted(message: Message) -> None:
@@ -75,22 +80,25 @@ class SecurityMiddleware:
         return await self._app(scope, receive, counted)
 
     def _check(self, scope: Scope, headers: Headers) -> None:
-        """Raises RefusedError: 421 foreign host, 403 foreign page, 429 too often, 401 no token."""
+        """Raise RefusedError: 421 other host, 403 other site, 429 too often, 401 no token."""
         host = headers.get("host", "")
         if not self._is_ours(host):
             raise RefusedError(
-                421, f"this server does not answer to {host[:80]!r}. Start it with --allow-host"
+                421,
+                f"this server does not serve the host {host[:80]!r}. Start it with --allow-host",
             )
         origin = headers.get("origin")
         if origin is not None and origin.partition("://")[2].lower() != host.lower():
-            raise RefusedError(403, "requests from pages of other sites are not answered")
+            raise RefusedError(
+                403, "requests from pages of other sites are refused. Use the server's own page"
+            )
         if scope["path"] in self._open:
             return
         client = scope.get("client")
         self._rate.take(client[0] if client else "")
         if self._token is not None:
-            given = _given_token(headers)
-            if given is None or not secrets.compare_digest(given, self._token.encode()):
+            token = _token_of(headers)
+            if token is None or not secrets.compare_digest(token, self._token.encode()):
                 raise RefusedError(401, "expected the token, as 'Authorization: Bearer TOKEN'")
 
     def _is_ours(self, host: str) -> bool:
@@ -109,7 +117,7 @@ def _is_address(name: str) -> bool:
     return True
 
 
-def _given_token(headers: Headers) -> bytes | None:
+def _token_of(headers: Headers) -> bytes | None:
     scheme, _, token = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         return token.strip().encode()

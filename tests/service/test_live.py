@@ -46,8 +46,9 @@ def test_a_person_is_followed_through_a_clip(with_yunet: Any, shared: Path) -> N
     assert first["uncertain"] is True  # a first impression is no state yet
     assert first["cause"] == "new"
     last = seen[-1][0]
-    assert last["emotion"] in ("happiness", "neutral")
-    assert last["confidence"] == pytest.approx(last["probabilities"][last["emotion"]])
+    assert last["label"] == last["emotion"]  # the name that POST /predict/ has published
+    assert last["label"] in ("happiness", "neutral")
+    assert last["confidence"] == pytest.approx(last["probabilities"][last["label"]])
     assert last["since_s"] >= 0
 
 

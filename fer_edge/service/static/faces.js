@@ -10,10 +10,10 @@ export function element(tag, className = "", text = "") {
   return made;
 }
 
-export const shade = (face) => (face.uncertain ? "unknown" : face.emotion);
+export const shade = (face) => (face.uncertain ? "unknown" : face.label);
 
 export function title(face) {
-  return face.uncertain ? "Uncertain" : capital(face.emotion);
+  return face.uncertain ? "Uncertain" : capital(face.label);
 }
 
 // "2 faces. 1: Happiness 97 %. 2: Uncertain." for people who do not see the boxes.
