@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-BACKEND = '''
+BACKEND = """
 from fer_edge.backends.base import TargetFacts
 from fer_edge.backends.onnxruntime import OnnxRuntimeSession
 
@@ -30,8 +30,8 @@ def preflight(variant, options):
 
 def load(variant, files, options):
     return OnnxRuntimeSession(files[variant.entry], options)
-'''
-CONVERTER = '''
+"""
+CONVERTER = """
 from importlib.metadata import version
 
 from fer_edge.backends.abacus import FACTS
@@ -47,7 +47,7 @@ def recipes(source, precision):
 def build(source, precision, recipe):
     entry = f"abacus-{precision}/model.onnx"
     return Artifact(entry, {entry: source.graph}, {"abacus": version("onnx")})
-'''
+"""
 PLUGIN = """
 import pathlib
 
@@ -85,9 +85,7 @@ def python(folder: Path, *arguments: str) -> str:
 
 
 def command(folder: Path, *arguments: str) -> str:
-    return python(
-        folder, "-c", "import made_up; from fer_edge.cli import main; main()", *arguments
-    )
+    return python(folder, "-c", "import made_up; from fer_edge.cli import main; main()", *arguments)
 
 
 def test_the_help_of_convert_offers_it(folder: Path) -> None:
@@ -120,9 +118,7 @@ def test_the_matrix_has_its_cells(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_the_contract_suite_runs_on_it(folder: Path) -> None:
-    text = python(
-        folder, "-m", "pytest", "-p", "made_up", "-p", "no:cacheprovider", "-q", "-rA",
-        "tests/converters/test_contract.py", "-k", "abacus/fp32",
-    )  # fmt: skip
+    options = "-m pytest -p made_up -p no:cacheprovider -q -rA -k abacus/fp32"
+    text = python(folder, *options.split(), "tests/converters/test_contract.py")
     assert text.count("PASSED") >= 9
     assert "test_it_agrees_with_torch[abacus/fp32]" in text

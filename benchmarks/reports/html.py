@@ -41,8 +41,13 @@ def html(report: dict[str, Any]) -> str:
     for title, drawn in pictures(report).items():
         parts += [f"<h2>{title}</h2>", picture(title, drawn)]
     parts.append(f"<h2>Method</h2><p><small>{escape(report['method'])}</small></p>")
-    about = {**report["environment"], **report["noise"], "bundle": report["bundle"]["path"],
-             "bundle sha256": report["bundle"]["sha256"]}  # fmt: skip
+    bundle = report["bundle"]
+    about = {
+        **report["environment"],
+        **report["noise"],
+        "bundle": bundle["path"],
+        "bundle sha256": bundle["sha256"],
+    }
     parts += ["<h2>Environment</h2>", facts(about, nothing="n/a")]
     return page(f"fer-edge bench: {report['scenario']}", parts)
 

@@ -56,8 +56,8 @@ def _distribution(figure: Any, rows: list[dict[str, Any]]) -> bool:
         ms = np.sort(unpack(row["latencies_ns"])) / 1e6
         longer = 1 - np.arange(len(ms)) / len(ms)
         axes.step(ms, longer, where="post", label=_name(row))
-    axes.set(xscale="log", yscale="log", xlabel=f"latency at batch {first}, ms",
-             ylabel="share of calls that took longer")  # fmt: skip
+    axes.set(xscale="log", yscale="log")
+    axes.set(xlabel=f"latency at batch {first}, ms", ylabel="share of calls that took longer")
     _plain(axes.xaxis)
     axes.grid(alpha=0.3)
     figure.legend(loc="outside upper center", ncols=3, fontsize=8)
@@ -83,8 +83,8 @@ def _by_batch(figure: Any, rows: list[dict[str, Any]]) -> bool:
         axes.minorticks_off()
         axes.grid(alpha=0.3)
     _plain(latency.yaxis)
-    figure.legend(*latency.get_legend_handles_labels(), loc="outside upper center", ncols=3,
-                  fontsize=8)  # fmt: skip
+    handles, names = latency.get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside upper center", ncols=3, fontsize=8)
     return True
 
 
@@ -106,8 +106,9 @@ def _timeline(figure: Any, rows: list[dict[str, Any]]) -> bool:
             every = -(-len(ms) // _POINTS)
             axes.plot(np.arange(0, len(ms), every), ms[::every], lw=0.7, label=_name(row))
     over_time = "timeline" in shown[0]
-    axes.set(xlabel="s since the start" if over_time else "call, in order", yscale="log",
-             ylabel="median ms" if over_time else f"ms at batch {first}")  # fmt: skip
+    axes.set(yscale="log")
+    axes.set_xlabel("s since the start" if over_time else "call, in order")
+    axes.set_ylabel("median ms" if over_time else f"ms at batch {first}")
     _plain(axes.yaxis)
     axes.grid(alpha=0.3)
     figure.legend(loc="outside upper center", ncols=3, fontsize=8)
@@ -124,9 +125,14 @@ def _pareto(figure: Any, rows: list[dict[str, Any]]) -> bool:
         style = {"marker": "o", "s": 60} if row["pareto"] else {"marker": "x", "s": 40}
         axes.scatter(row["p50_ms"], 100 * row["accuracy"], **style)
         left = row["p50_ms"] > 0.6 * max(other["p50_ms"] for other in shown)
-        axes.annotate(row["variant"], (row["p50_ms"], 100 * row["accuracy"]), fontsize=8,
-                      xytext=(-6 if left else 6, 4), textcoords="offset points",
-                      ha="right" if left else "left")  # fmt: skip
+        axes.annotate(
+            row["variant"],
+            (row["p50_ms"], 100 * row["accuracy"]),
+            xytext=(-6 if left else 6, 4),
+            textcoords="offset points",
+            ha="right" if left else "left",
+            fontsize=8,
+        )
     front = sorted((row["p50_ms"], 100 * row["accuracy"]) for row in shown if row["pareto"])
     axes.step(*zip(*front, strict=True), where="post", color="grey", lw=0.8, zorder=0)
     axes.set(xlabel=f"p50 latency at batch {first}, ms", ylabel="accuracy, %")

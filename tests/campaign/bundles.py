@@ -22,9 +22,31 @@ from fer_edge.bundle import Bundle
 from fer_edge.cli import main as command
 
 HOSTILE: list[Any] = [
-    None, True, False, 0, -1, 1e308, -0.0, 2**63, "", "a", "\n", "\u0000", "../x", "/etc/passwd",
-    [], {}, [[]], {"a": 1}, "x" * 10_000, [1] * 1000, "\ud800", "\u202eevil", "\x1b[2J", 1.5,
-]  # fmt: skip
+    None,
+    True,
+    False,
+    0,
+    -1,
+    1e308,
+    -0.0,
+    2**63,
+    "",
+    "a",
+    "\n",
+    "\u0000",
+    "../x",
+    "/etc/passwd",
+    [],
+    {},
+    [[]],
+    {"a": 1},
+    "x" * 10_000,
+    [1] * 1000,
+    "\ud800",
+    "\u202eevil",
+    "\x1b[2J",
+    1.5,
+]
 
 
 def cases(rng: np.random.Generator, folder: Path) -> Iterator[Case]:
@@ -72,9 +94,13 @@ def _meaning(bundle: Bundle) -> Any:
     """Everything in a bundle that decides an answer."""
     variants = [(v.target, v.precision, v.entry, v.files, dict(v.needs)) for v in bundle.variants]
     return (
-        bundle.labels, bundle.crop, bundle.temperature, bundle.abstain_below,
-        bundle.embedding_dim, variants,
-    )  # fmt: skip
+        bundle.labels,
+        bundle.crop,
+        bundle.temperature,
+        bundle.abstain_below,
+        bundle.embedding_dim,
+        variants,
+    )
 
 
 def _flipped(rng: np.random.Generator, data: bytes) -> bytes:

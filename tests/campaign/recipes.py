@@ -21,10 +21,29 @@ from fer_edge.training.checkpoint import load_checkpoint
 from fer_edge.training.config.recipe import RECIPE_DIR, load_recipe
 
 _YAML = [
-    "!!python/object/apply:os.system ['true']", "2001-99-99", "0b_", "!!int x", "!!binary x",
-    "!!timestamp 99", "9" * 5000, "1e999", "[" * 2000, "{a: " * 500, "&a [*a]", "? x", "%TAG",
-    "\t", "!!float .", "0o9", "~", "<<: 1", "- - - -", "'\\x00'", "0x" + "f" * 5000, ".nan",
-]  # fmt: skip
+    "!!python/object/apply:os.system ['true']",
+    "2001-99-99",
+    "0b_",
+    "!!int x",
+    "!!binary x",
+    "!!timestamp 99",
+    "9" * 5000,
+    "1e999",
+    "[" * 2000,
+    "{a: " * 500,
+    "&a [*a]",
+    "? x",
+    "%TAG",
+    "\t",
+    "!!float .",
+    "0o9",
+    "~",
+    "<<: 1",
+    "- - - -",
+    "'\\x00'",
+    "0x" + "f" * 5000,
+    ".nan",
+]
 
 
 def cases(rng: np.random.Generator, folder: Path) -> Iterator[Case]:

@@ -152,9 +152,13 @@ def test_nothing_of_this_machine_is_in_the_files(built: Built) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("target", targets())
 def test_every_recipe_can_be_built_and_keeps_most_answers(
-    target: str, checkpoint: Path, graph: bytes, calibration: FaceSamples, reference: Outputs,
+    target: str,
+    checkpoint: Path,
+    graph: bytes,
+    calibration: FaceSamples,
+    reference: Outputs,
     gate: FaceSamples,
-) -> None:  # fmt: skip
+) -> None:
     source = ConversionInput(load_checkpoint(checkpoint), graph, calibration.images[:70])
     for precision in converter(target).PRECISIONS:
         for recipe in converter(target).recipes(source, precision):

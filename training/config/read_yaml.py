@@ -52,8 +52,15 @@ def read_yaml(text: str, name: str) -> Any:
         where = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise RecipeError(f"{name} is not readable YAML{where}: {error.problem}") from error
     # PyYAML's constructors and C functions raise these for values like 2001-99-99 or 0b_.
-    except (yaml.YAMLError, ValueError, LookupError, AttributeError, OverflowError,
-            RecursionError, TypeError) as error:  # fmt: skip
+    except (
+        yaml.YAMLError,
+        ValueError,
+        LookupError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+        TypeError,
+    ) as error:
         raise RecipeError(
             f"{name} holds a value that YAML cannot read: {str(error)[:80]}"
         ) from error

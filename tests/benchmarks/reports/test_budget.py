@@ -16,14 +16,28 @@ from fer_edge.errors import InputError
 REPORT: dict[str, Any] = {
     "scenario": "batch",
     "rows": [
-        {"variant": "a/fp32", "batch": 1, "p99_ms": 9.0, "p99_9_ms": None,
-         "missing": {"p99_9_ms": 6000}, "throughput_hz": 120.0},
-        {"variant": "b/int8", "batch": 1, "p99_ms": 11.0, "p99_9_ms": 12.0,
-         "missing": {}, "throughput_hz": 90.0},
+        {
+            "variant": "a/fp32",
+            "batch": 1,
+            "p99_ms": 9.0,
+            "p99_9_ms": None,
+            "missing": {"p99_9_ms": 6000},
+            "throughput_hz": 120.0,
+        },
+        {
+            "variant": "b/int8",
+            "batch": 1,
+            "p99_ms": 11.0,
+            "p99_9_ms": 12.0,
+            "missing": {},
+            "throughput_hz": 90.0,
+        },
     ],
-    "cold_start": {"a/fp32": {"rss_bytes": 150e6, "total_s": 0.5},
-                   "b/int8": {"rss_bytes": 250e6, "total_s": 0.5}},
-}  # fmt: skip
+    "cold_start": {
+        "a/fp32": {"rss_bytes": 150e6, "total_s": 0.5},
+        "b/int8": {"rss_bytes": 250e6, "total_s": 0.5},
+    },
+}
 
 
 @pytest.mark.parametrize(

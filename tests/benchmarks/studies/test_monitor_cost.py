@@ -17,8 +17,8 @@ def state(index: int, **times_ms: float) -> MonitorState:
 
 
 def test_figures_of_known_states() -> None:
-    states = [state(k, predict=6.0, total=10.0, **({} if k % 3 else {"detect": 3.0}))
-              for k in range(0, 90)]  # fmt: skip
+    detect: list[dict[str, float]] = [{"detect": 3.0}, {}, {}]
+    states = [state(k, predict=6.0, total=10.0, **detect[k % 3]) for k in range(90)]
     row = monitor.figures(states, 120, wall_s=3.0, cpu_s=1.5)
     assert (row["answered"], row["dropped"], row["answered_hz"]) == (90, 30, 30)
     assert row["stages"] == pytest.approx({"detect": 0.1, "predict": 0.6, "other": 0.3})

@@ -163,19 +163,24 @@ STRAIGHT: dict[str, tuple[str, dict[str, Any], Any]] = {
     "square": ("square", {"x": X}, X * X),
     "identity": ("identity", {"x": X}, X),
     "gelu sigmoid": (
-        "gelu", {"x": X, "mode": "SIGMOID_APPROXIMATION"}, X * torch.sigmoid(1.702 * X),
+        "gelu",
+        {"x": X, "mode": "SIGMOID_APPROXIMATION"},
+        X * torch.sigmoid(1.702 * X),
     ),
     "cast to fp16": ("cast", {"x": X, "dtype": "fp16"}, X.half().float()),
     "cast to int32": ("cast", {"x": X, "dtype": "int32"}, X.trunc().to(torch.int32)),
     "cast to bool": ("cast", {"x": X.relu(), "dtype": "bool"}, X > 0),
     "conv same": (
-        "conv", {"x": X, "weight": weights(4, 3, 3, 3), "pad_type": "same"},
+        "conv",
+        {"x": X, "weight": weights(4, 3, 3, 3), "pad_type": "same"},
         F.conv2d(X, weights(4, 3, 3, 3), padding="same"),
     ),
     "conv same strided": (
         "conv",
         {
-            "x": X, "weight": weights(4, 3, 3, 3), "pad_type": "same",
+            "x": X,
+            "weight": weights(4, 3, 3, 3),
+            "pad_type": "same",
             "strides": torch.tensor([2, 2]),
         },
         F.conv2d(F.pad(X, (0, 1, 0, 1)), weights(4, 3, 3, 3), stride=2),
@@ -183,19 +188,24 @@ STRAIGHT: dict[str, tuple[str, dict[str, Any], Any]] = {
     "conv same lower": (
         "conv",
         {
-            "x": X, "weight": weights(4, 3, 3, 3), "pad_type": "same_lower",
+            "x": X,
+            "weight": weights(4, 3, 3, 3),
+            "pad_type": "same_lower",
             "strides": torch.tensor([2, 2]),
         },
         F.conv2d(F.pad(X, (1, 0, 1, 0)), weights(4, 3, 3, 3), stride=2),
     ),
     "quantize": (
-        "quantize", {"input": X, "scale": torch.tensor(0.02), "output_dtype": "int8"},
+        "quantize",
+        {"input": X, "scale": torch.tensor(0.02), "output_dtype": "int8"},
         in_steps(X, 0.02, 0, -128, 127).to(torch.int8),
     ),
     "quantize with zero point": (
         "quantize",
         {
-            "input": X, "scale": torch.tensor(0.02), "output_dtype": "uint8",
+            "input": X,
+            "scale": torch.tensor(0.02),
+            "output_dtype": "uint8",
             "zero_point": torch.tensor(40, dtype=torch.uint8),
         },
         in_steps(X, 0.02, 40, 0, 255).to(torch.uint8),
@@ -204,7 +214,8 @@ STRAIGHT: dict[str, tuple[str, dict[str, Any], Any]] = {
         "dequantize",
         {
             "input": torch.tensor([[1, -2], [3, 127]], dtype=torch.int8),
-            "scale": torch.tensor([0.5, 2.0]), "axis": torch.tensor(0),
+            "scale": torch.tensor([0.5, 2.0]),
+            "axis": torch.tensor(0),
             "zero_point": torch.tensor([1, -1], dtype=torch.int8),
         },
         torch.tensor([[0.0, -1.5], [8.0, 256.0]]),
@@ -214,7 +225,8 @@ STRAIGHT: dict[str, tuple[str, dict[str, Any], Any]] = {
         {
             "quantized_data": torch.tensor([[1, -2], [3, 127]], dtype=torch.int8),
             "zero_point": torch.tensor(0, dtype=torch.int8),
-            "scale": torch.tensor([0.5, 2.0]), "axis": torch.tensor(1),
+            "scale": torch.tensor([0.5, 2.0]),
+            "axis": torch.tensor(1),
         },
         torch.tensor([[0.5, -4.0], [1.5, 254.0]]),
     ),
@@ -225,14 +237,16 @@ STRAIGHT: dict[str, tuple[str, dict[str, Any], Any]] = {
         torch.tensor([3.0, 1.0, 2.0, 4.0, 4.0]),
     ),
     "constexpr_cast": (
-        "constexpr_cast", {"source_val": X.half().float(), "output_dtype": "fp32"},
+        "constexpr_cast",
+        {"source_val": X.half().float(), "output_dtype": "fp32"},
         X.half().float(),
     ),
     "classify": (
-        "classify", {"probabilities": torch.tensor([[0.25, 0.75]]), "classes": ["fear", "anger"]},
+        "classify",
+        {"probabilities": torch.tensor([[0.25, 0.75]]), "classes": ["fear", "anger"]},
         ("anger", {"fear": 0.25, "anger": 0.75}),
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", STRAIGHT)

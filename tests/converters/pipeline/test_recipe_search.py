@@ -32,8 +32,10 @@ def test_the_best_is_taken_and_every_try_is_on_record() -> None:
     best, log = best_recipe([{"a": 1}, {"a": 2}, {"a": 3}], planted(shares), quiet)
     assert best == {"a": 2}
     assert [(row.recipe, row.agreement) for row in log] == [
-        ({"a": 1}, 0.9), ({"a": 2}, 0.97), ({"a": 3}, 0.95),
-    ]  # fmt: skip
+        ({"a": 1}, 0.9),
+        ({"a": 2}, 0.97),
+        ({"a": 3}, 0.95),
+    ]
     assert all(row.seconds >= 0 for row in log)
 
 

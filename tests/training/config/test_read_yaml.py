@@ -38,11 +38,26 @@ def test_aliases_are_refused(text: str) -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        "0b_", "2001-99-99", "!!int x", "!!float x", "!!timestamp x", "!!binary x", "9" * 5000,
-        "0x" + "f" * 5000, "[" * 3000, "{a: " * 300, "!!python/object/apply:os.system [x]",
-        "!!bool maybe", "!!set [1]", "? [1, 2]", "\x07", "%YAML 9.9", "!!omap [1]", "!<x> 1",
+        "0b_",
+        "2001-99-99",
+        "!!int x",
+        "!!float x",
+        "!!timestamp x",
+        "!!binary x",
+        "9" * 5000,
+        "0x" + "f" * 5000,
+        "[" * 3000,
+        "{a: " * 300,
+        "!!python/object/apply:os.system [x]",
+        "!!bool maybe",
+        "!!set [1]",
+        "? [1, 2]",
+        "\x07",
+        "%YAML 9.9",
+        "!!omap [1]",
+        "!<x> 1",
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_read_is_one_short_sentence(value: str) -> None:
     assert len(message(lambda: read_yaml(f"seed: {value}", "the recipe"))) < 300
 

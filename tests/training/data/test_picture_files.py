@@ -14,10 +14,18 @@ from fer_edge.errors import DataError
 from fer_edge.training.data.faces import load_faces
 
 CLUTTER = [
-    "._0.png", "Thumbs.db", "THUMBS.DB", ".DS_Store", "desktop.ini", "@eaDir/0.png",
-    ".ipynb_checkpoints/0-checkpoint.png", "__MACOSX/0.png", "0.png:Zone.Identifier",
-    "#recycle/0.png", "$RECYCLE.BIN/0.png",
-]  # fmt: skip
+    "._0.png",
+    "Thumbs.db",
+    "THUMBS.DB",
+    ".DS_Store",
+    "desktop.ini",
+    "@eaDir/0.png",
+    ".ipynb_checkpoints/0-checkpoint.png",
+    "__MACOSX/0.png",
+    "0.png:Zone.Identifier",
+    "#recycle/0.png",
+    "$RECYCLE.BIN/0.png",
+]
 
 
 def loaded(path: Path) -> tuple[list[str], list[str]]:
@@ -58,8 +66,11 @@ def test_other_files_are_counted_and_said(samples: Any, tmp_path: Path) -> None:
     samples.put(tmp_path / "stray.png", samples.png("happy"))
     names, (sentence,) = loaded(tmp_path)
     assert names == ["happy/0.png"]
-    for words in ("6 files were passed over", "1 .gif, 2 .tif, 1 .tiff, 1 without a suffix",
-                  "1 pictures outside a class folder"):  # fmt: skip
+    for words in (
+        "6 files were passed over",
+        "1 .gif, 2 .tif, 1 .tiff, 1 without a suffix",
+        "1 pictures outside a class folder",
+    ):
         assert words in sentence
 
 
