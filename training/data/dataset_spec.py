@@ -27,6 +27,8 @@ SPLIT_NAMES = {
     "testing": "test",
     "privatetest": "test",
 }
+MAX_LABEL = 64
+"""Largest length of a label."""
 _MOST_PATH = 4096
 """Largest length of a file name in a list."""
 HUB = "hf:"
@@ -217,6 +219,10 @@ def as_label(value: Any, where: str) -> str | int:
         value = value.decode("utf-8", "replace")
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise LabelError(f"expected a label name or number in {where}, got {shown(value)}")
+    if isinstance(value, str) and len(value) > MAX_LABEL:
+        raise LabelError(
+            f"expected a label of at most {MAX_LABEL} characters in {where}, got {shown(value)}"
+        )
     if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,9}(\.0+)?", value.strip()):
         return int(value.strip().split(".")[0])
     return value

@@ -16,11 +16,14 @@ from fer_edge.errors import DataError, InputError, LabelError
 from fer_edge.labels import label_map, label_of_number
 from fer_edge.preprocess import Box, Image, as_bgr, crop, decode_image, read_image
 from fer_edge.progress import Say, Step, silent
+from fer_edge.shown import shown
 from fer_edge.training.data import ferplus, formats
 from fer_edge.training.data.dataset_spec import SPLITS, Broken, DatasetSpec, StoredFace
 from fer_edge.training.data.lazy_rows import LazyRow
 from fer_edge.training.data.picture_files import PassedOver
 
+_MOST_LABELS = 200
+"""Largest number of different labels of a data set."""
 _LISTED = 5
 """Broken pictures that an error names; the others are counted."""
 
@@ -174,6 +177,13 @@ def _label_names(
     stored: Sequence[StoredFace], source: DatasetSpec, labels: Sequence[str]
 ) -> dict[Any, str]:
     """Return the model's label for each spelling or number in the data set."""
+    distinct = {face.label for face in stored}
+    if len(distinct) > _MOST_LABELS:
+        raise LabelError(
+            f"expected at most {_MOST_LABELS} different labels in {source.path}, got "
+            f"{len(distinct):,} different labels, like {shown(stored[0].label)}. Check which "
+            "column holds the label"
+        )
     names = label_map((f.label for f in stored if isinstance(f.label, str)), labels)
     numbers = sorted({f.label for f in stored if isinstance(f.label, int)})
     if numbers and names:

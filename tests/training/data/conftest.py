@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +16,9 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from fer_edge.errors import DataError
 from fer_edge.shipped import FACES
-from fer_edge.training.data.faces import LabelledFace
+from fer_edge.training.data.faces import LabelledFace, load_faces
 
 # The orders of labels as the sources print them, independent of SOURCE_ORDERS.
 KAGGLE = ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"]
@@ -317,6 +319,21 @@ def write_classes(folder: Path, per_class: int = 1, first: int = 0) -> Path:
         for j in range(per_class):
             (folder / name / f"{j}.png").write_bytes(noise_png(first + per_class * i + j))
     return folder
+
+
+# --- bounds --------------------------------------------------------------------------------------
+
+MOST_GROWTH_MB = 300
+
+
+def refused_cheaply(path: Path | str, match: str = "") -> None:
+    """Refused, or each picture is; the process has not grown by 300 MB."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(DataError, match=match) as caught:
+        load_faces(path)
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert (after - before) / 1024 < MOST_GROWTH_MB
+    assert len(str(caught.value)) < 1000
 
 
 # --- fixtures ------------------------------------------------------------------------------------

@@ -89,8 +89,10 @@ def _rows(file: Any, path: Path, keys: dict[str, str], source: DatasetSpec) -> I
         _check_stored_in_file(file, key, path)
     pictures = file[keys["image"]]
     rows = pictures.shape[0] if pictures.shape else 0
-    for key in used.values():
+    for name, key in used.items():
         check_dataset(file[key], rows, path)
+        if name != "image" and len(file[key].shape) != 1:
+            raise DataError(f"expected one cell for each picture in {path}:{key}")
     shape, encoded = pictures.shape, h5py.check_vlen_dtype(pictures.dtype) is not None
     if encoded and h5py.check_vlen_dtype(pictures.dtype) != np.uint8:
         raise DataError(f"expected encoded pictures as uint8 in {path}:{pictures.name}")
@@ -103,7 +105,7 @@ def _rows(file: Any, path: Path, keys: dict[str, str], source: DatasetSpec) -> I
             f"expected encoded pictures, or pixels uint8 [N, H, W] or [N, H, W, 3], in "
             f"{path}:{pictures.name}, got {pictures.dtype} {list(shape)}"
         )
-    colour = source.colour or ""
+    colour: str = source.colour or ""
     if not encoded and not flat and not grey:
         colour = colour or str(pictures.attrs.get("colour", ""))
     if not encoded and not flat and not grey and colour not in ("rgb", "bgr"):

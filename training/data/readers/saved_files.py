@@ -31,8 +31,8 @@ def check_saved(folder: Path) -> None:
             raise DataError(f"expected a list of data files in {state}. Save the data set again")
         for entry in names:
             name = entry.get("filename") if isinstance(entry, dict) else None
-            file = part / name if _is_plain(name) else None
-            if file is None or not _is_own_file(file, folder):
+            file = part / str(name)
+            if not _is_plain(name) or not _is_own_file(file, folder):
                 raise DataError(
                     f"expected only files beside {state}, but it names {shown(name)}. Save the "
                     "data set again"
