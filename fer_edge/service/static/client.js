@@ -1,4 +1,4 @@
-// Talks to the server. Nothing here touches the page.
+// Client of the server's API. It does not touch the page.
 
 let token = null; // kept in memory only
 
@@ -19,7 +19,7 @@ async function request(path, options = {}) {
   try {
     response = await fetch(path, { ...options, headers });
   } catch {
-    throw new Refused(0, "The server does not answer.");
+    throw new Refused(0, "The server does not answer. Check that it runs.");
   }
   const answer = await response.json().catch(() => ({}));
   if (!response.ok) throw new Refused(response.status, answer.error ?? `Error ${response.status}.`);
@@ -34,7 +34,7 @@ export function predict(file) {
   return request("/predict", { method: "POST", body: form });
 }
 
-const IN_FLIGHT = 2; // one is computed while the next is on its way; more would only be older
+const IN_FLIGHT = 2; // one frame is computed while the next is sent; more would only add delay
 
 // Live frames. Calls answered(answer, roundTripMs) for each, and ended(sentence) once.
 export class Live {
@@ -52,7 +52,7 @@ export class Live {
       for (const frame of this.sent.keys()) if (frame <= answer.frame) this.sent.delete(frame);
       answered(answer, performance.now() - start);
     };
-    this.socket.onclose = ({ reason }) => ended(reason || "The live connection ended.");
+    this.socket.onclose = ({ reason }) => ended(reason || "The live connection ended. Start the webcam again.");
   }
 
   get ready() {
@@ -67,7 +67,7 @@ export class Live {
 
   close() {
     this.socket.onclose = this.socket.onmessage = null;
-    // Browsers complain of a connection that is closed before it is there.
+    // Browsers log an error if a socket is closed before it is open.
     if (this.socket.readyState === WebSocket.CONNECTING) this.socket.onopen = () => this.socket.close();
     else this.socket.close();
   }

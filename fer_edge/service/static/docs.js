@@ -1,4 +1,4 @@
-// Renders /openapi.json, which the server makes from what it does. No library, no other host.
+// Renders /openapi.json, without a library and without another host.
 
 import { element } from "./faces.js";
 
@@ -37,7 +37,7 @@ function table(rows) {
 const fields = (schema) => Object.entries(resolve(schema).properties ?? {})
   .map(([name, field]) => [name, typeName(field), field.description]);
 
-// Every schema that an answer is made of, itself first.
+// All schemas in an answer, the outermost first.
 function parts(schema, seen = new Map()) {
   if (schema.$ref && !seen.has(schema.$ref)) {
     seen.set(schema.$ref, schema);
@@ -70,7 +70,7 @@ document.getElementById("version").textContent = api.info.version;
 document.getElementById("version").hidden = false;
 document.getElementById("about").append(...api.info.description.split("\n\n").map((text) => {
   const paragraph = element("p");
-  // What stands between backticks is code.
+  // Text between backticks is code.
   paragraph.append(...text.split("`").map((part, index) => element(index % 2 ? "code" : "span", "", part)));
   return paragraph;
 }));

@@ -42,7 +42,7 @@ export function drawBoxes(layer, faces, width, height, mirrored) {
   separateTags(layer);
 }
 
-// A tag that would lie on another one goes below its box.
+// A tag that would cover another tag moves below its box.
 function separateTags(layer) {
   const placed = [];
   for (const tag of layer.querySelectorAll(".tag")) {
@@ -53,7 +53,7 @@ function separateTags(layer) {
   }
 }
 
-// Cards are kept and changed, so that bars move and a screen reader keeps its place.
+// Cards are reused, so that bars move and a screen reader keeps its place.
 export function drawCards(list, faces, labels) {
   while (list.children.length > faces.length) list.lastChild.remove();
   while (list.children.length < faces.length) list.append(card(labels));

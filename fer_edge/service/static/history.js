@@ -1,9 +1,9 @@
-// The last minute: what each person showed, and how long answers took.
+// The last minute: expressions of each person, and latency.
 
 import { capital, element, shade, title } from "./faces.js";
 
 const SPAN_MS = 60_000;
-const GAP_MS = 1_000; // without an answer for longer, nothing is known
+const GAP_MS = 1_000; // longest gap that counts as continuous
 
 function svg(tag, attributes) {
   const made = document.createElementNS("http://www.w3.org/2000/svg", tag);

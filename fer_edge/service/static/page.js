@@ -12,7 +12,7 @@ const history = new History($("timeline"), $("latency"), $("rate"), $("sparkline
 let labels = [];
 let camera = null; // {stream, live} while the webcam is in use
 let starting = null; // while the webcam is being opened
-let latestPicture = 0; // an older picture's answer is not shown over a newer picture
+let latestPicture = 0; // the answer to an older picture is not shown over a newer one
 
 async function start() {
   try {
@@ -24,7 +24,7 @@ async function start() {
     $("note").hidden = about.detector !== null;
   } catch (refused) {
     if (refused.status !== 401) return fail(refused.message);
-    if (!$("token-form").hidden) fail("That is not the token.");
+    if (!$("token-form").hidden) fail("Wrong token. Try again.");
     $("token-form").hidden = false;
     $("token").focus();
   }
@@ -49,7 +49,7 @@ function showNothing() {
   $("boxes").replaceChildren();
 }
 
-// A tracked person keeps a number; the faces of a picture are numbered as one reads them.
+// A tracked person keeps a number; faces of a picture are numbered from left to right.
 function numbered(faces) {
   return [...faces].sort((a, b) => (a.person ?? a.box[0]) - (b.person ?? b.box[0]))
     .map((face, index) => ({ ...face, number: face.person ?? index + 1 }));
@@ -68,7 +68,7 @@ async function usePicture(file) {
   stopCamera();
   const mine = ++latestPicture;
   fail("");
-  $("summary").textContent = "Looking…";
+  $("summary").textContent = "Analysing…";
   const began = performance.now();
   try {
     const answer = await predict(file);
@@ -101,13 +101,13 @@ async function load(file) {
 async function startCamera() {
   fail("");
   if (!navigator.mediaDevices) {
-    return fail("Browsers give a webcam only to pages on localhost or over HTTPS.");
+    return fail("Browsers allow a webcam only on localhost or over HTTPS. Use one of the two.");
   }
   let stream;
   try {
     stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "user", width: { ideal: FRAME_PX } } });
   } catch (error) {
-    return fail(error.name === "NotFoundError" ? "There is no webcam." : "The webcam was not allowed or is in use.");
+    return fail(error.name === "NotFoundError" ? "No webcam was found. Connect one." : "The webcam is blocked or in use. Allow it in the browser, and close other programs.");
   }
   latestPicture++;
   const video = $("video");
@@ -182,7 +182,7 @@ $("token-form").addEventListener("submit", (event) => {
   fail("");
   start();
 });
-// A picture that misses the stage shall not replace the page.
+// A picture that is dropped beside the stage must not replace the page.
 for (const kind of ["dragover", "drop"]) addEventListener(kind, (event) => event.preventDefault());
 for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) {
   $("stage").addEventListener(kind, (event) => {
