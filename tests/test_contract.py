@@ -1,4 +1,4 @@
-"""What the package promises to the application that imports it."""
+"""Promises of the package to the application that imports it."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def imported(code: str) -> set[str]:
     "code",
     [
         "import fer_edge",
-        "from fer_edge.backends.base import backend, offered, targets; [backend(t) for t in targets()]",
+        "from fer_edge.backends.base import backend, targets; [backend(t) for t in targets()]",
     ],
     ids=["package", "backends"],
 )

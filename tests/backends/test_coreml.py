@@ -41,7 +41,7 @@ class ComputeUnit(Enum):
 
 
 class Library:
-    """What the backend uses of coremltools 9.0, with what was asked of it.
+    """Record of the calls that the backend makes to coremltools 9.0.
 
     The answers have the form of ``CompiledMLModel.predict``: one dictionary per picture, numbers
     by label in no order, and an fp32 array. Each probability is a mean of a colour, R, G, B.

@@ -156,7 +156,7 @@ def test_the_engine_for_this_gpu_passes(
 def test_tensorrt_without_its_libraries_gives_way_to_rtx(
     trt: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the package index has under the name tensorrt fails as it is imported."""
+    """The package index's ``tensorrt`` fails at import."""
     real = importlib.import_module
 
     def without(name: str) -> Any:

@@ -93,5 +93,5 @@ def graph(checkpoint: Path) -> bytes:
 
 @pytest.fixture(scope="session")
 def reference(checkpoint: Path, gate: FaceSamples) -> Outputs:
-    """What torch answers to the gate's faces."""
+    """Torch's outputs for the gate's faces."""
     return torch_outputs(load_checkpoint(checkpoint), gate.images)

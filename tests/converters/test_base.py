@@ -17,7 +17,7 @@ HELPERS = {"coreml_evaluator", "onnx_graph"}
 
 
 def imports(path: Path) -> set[str]:
-    """What a module imports of fer_edge.converters, by the first name behind it."""
+    """Return the parts of fer_edge.converters that a module imports."""
     modules = [
         node.module if isinstance(node, ast.ImportFrom) else alias.name
         for node in ast.walk(ast.parse(path.read_text("utf-8")))

@@ -1,4 +1,4 @@
-"""What every converter and its backend promise together, for each target and precision there is."""
+"""Contract of each converter with its backend, for every target and precision."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ Change = Callable[[Any, bytearray], None]
 
 
 def noticed(package: Artifact, change: Change, gate: FaceSamples, reference: Outputs) -> list[str]:
-    """What the gate says of the package once something in its files was changed."""
+    """Change the package's files and return the gate's complaints."""
     spec, weights = described(package), bytearray(package.files[WEIGHTS])
     change(spec, weights)
     try:

@@ -1,4 +1,4 @@
-"""What NNCF and OpenVINO are asked for, and what they need."""
+"""Calls to NNCF and OpenVINO, and the packages that they need."""
 
 from __future__ import annotations
 

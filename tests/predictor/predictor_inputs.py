@@ -49,7 +49,7 @@ def bundle_of(path: Path, variants: dict[str, bytes], embedding_dim: int = 3) ->
 
 
 def answers(row: Sequence[float]) -> bytes:
-    """What the fake engine reads."""
+    """Return a network file for the fake engine, which answers one row."""
     return json.dumps({"row": row, "latency_ms": 0, "fail_after": None}).encode()
 
 

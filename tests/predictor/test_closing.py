@@ -75,7 +75,7 @@ def test_closing_under_running_calls_ends_them_with_an_engine_error_at_worst(
 def test_a_closed_engine_that_is_run_gives_an_engine_error(
     tmp_path: Path, colour_network: bytes, target: str
 ) -> None:
-    """What a thread meets that was between the Predictor and its engine when that was closed."""
+    """Another thread can close the engine before this thread runs it."""
     pytest.importorskip(target)
     bundle = open_bundle(bundle_of(tmp_path / "a.fer", {f"{target}/fp32": colour_network}))
     (variant,) = bundle.variants

@@ -1,4 +1,4 @@
-"""Who is let in, and what every answer carries."""
+"""Access checks, and the headers of every response."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def subprotocols(token: str) -> list[str]:
 
 
 def live_status(client: Any, **options: Any) -> int:
-    """What a WebSocket's handshake is answered with."""
+    """Return the status code of a WebSocket handshake."""
     try:
         with client.live(**options):
             return 101

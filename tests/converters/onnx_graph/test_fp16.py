@@ -38,7 +38,7 @@ def test_fp16_is_fp16_from_the_first_convolution_to_the_logits(graph: bytes) -> 
 
 
 def test_fp16_keeps_masks_finite_resizes_and_weights_in_constants() -> None:
-    """What transformers and pyramids have and the test network has not."""
+    """Operations of transformers and pyramids that the test network lacks."""
     make, info = onnx.helper.make_node, onnx.helper.make_tensor_value_info
     scales = numpy_helper.from_array(np.array([1, 1, 2, 2], np.float32), "scales")
     mask = numpy_helper.from_array(np.full((1, 1, 1, 1), -3.4e38, np.float32), "mask")

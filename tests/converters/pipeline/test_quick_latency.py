@@ -1,4 +1,4 @@
-"""Which variants are pointless on a machine: on planted figures, never on the clock."""
+"""Pointless variants on a machine, judged on planted latencies."""
 
 from __future__ import annotations
 

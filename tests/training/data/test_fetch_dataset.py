@@ -1,4 +1,4 @@
-"""What may be downloaded is, checked; for the rest there is a sentence."""
+"""Downloads are checked; datasets without one get instructions."""
 
 from __future__ import annotations
 

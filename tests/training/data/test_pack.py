@@ -1,4 +1,4 @@
-"""What is packed comes back as it was, and is written whole or not at all."""
+"""Packed datasets read back unchanged, and are written completely or not at all."""
 
 from __future__ import annotations
 

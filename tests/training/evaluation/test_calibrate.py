@@ -44,7 +44,7 @@ def answers(confidences: Any, right: Any) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def withheld(p: torch.Tensor, threshold: float) -> torch.Tensor:
-    """What the Predictor calls uncertain."""
+    """Return True for each row that the Predictor calls uncertain."""
     return p.max(1).values < threshold
 
 

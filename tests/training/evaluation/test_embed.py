@@ -116,7 +116,7 @@ def test_a_model_that_embeds_everything_alike_does_not_hold(fake_bundle: Path) -
     assert found["figures"]["nearer"]["value"] == pytest.approx(0.5, abs=0.01)
 
 
-def test_faces_with_a_twin_in_the_gallery_do_not_ask(some: Path, tmp_path: Path) -> None:
+def test_faces_with_a_duplicate_in_the_gallery_are_no_queries(some: Path, tmp_path: Path) -> None:
     rows = pyarrow.parquet.read_table(some / "f-val.parquet").to_pylist()
     train = pyarrow.parquet.read_table(some / "f-train.parquet").to_pylist()
     for split, content in (("val", rows), ("train", [*train, *rows[:9]])):

@@ -52,7 +52,7 @@ def test_without_other_opinions_the_label_is_the_target(recipe: Recipe) -> None:
 
 
 def test_votes_are_translated_into_what_the_labels_call_them(votes: Recipe) -> None:
-    """Where every face that is voted contempt is labelled anger, contempt means anger."""
+    """Contempt means anger if every face voted contempt is labelled anger."""
     contempt = [voted("anger", contempt=10)] * 8
     faces = [*agreeing(8), *contempt]
     targets = train_targets(split_of(faces, faces), votes, quiet)

@@ -1,4 +1,4 @@
-"""What a phase trains is what it says, and nothing else moves."""
+"""A phase trains the stated parameters, and no others change."""
 
 from __future__ import annotations
 

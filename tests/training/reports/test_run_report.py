@@ -1,4 +1,4 @@
-"""What a run leaves for people: whole, true to what was measured, and asking no host."""
+"""A run's report is complete, matches the measurements and asks no host."""
 
 from __future__ import annotations
 
