@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,8 @@ from fer_edge.cli.options import (
 from fer_edge.errors import InputError, SourceError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fer_edge.monitor import Health
     from fer_edge.progress import Say
 
@@ -109,7 +110,7 @@ def video(
                 settings=settings,
                 target=target,
                 precision=precision,
-                on_health=_HealthPrinter(source, say),
+                on_health=_health_printer(source, say),
             )
         )
         variant = monitor.predictor.variant.name if monitor.predictor else None
@@ -149,20 +150,11 @@ _NO_WINDOW = (
 )
 
 
-class _HealthPrinter:
-    """Print health when it changes; the same reason with other numbers is no change."""
+def _health_printer(source: str, say: Say) -> Callable[[Health], None]:
+    def report(health: Health) -> None:
+        say(f"{source}: " + ": ".join(filter(None, (health.status, "; ".join(health.reasons)))))
 
-    def __init__(self, source: str, say: Say) -> None:
-        self._source = source
-        self._say = say
-        self._last = ""
-
-    def __call__(self, health: Health) -> None:
-        text = ": ".join(filter(None, (health.status, "; ".join(health.reasons))))
-        without_numbers = re.sub(r"[\d.]+", "", text)
-        if without_numbers != self._last:
-            self._last = without_numbers
-            self._say(f"{self._source}: {text}")
+    return report
 
 
 def _shares(seat: list[float]) -> tuple[float, float, float, float]:

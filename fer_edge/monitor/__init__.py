@@ -4,11 +4,12 @@ Imports numpy, OpenCV and the runtime of fer_edge alone.
 """
 
 from fer_edge.errors import SourceError
+from fer_edge.monitor.causes import HealthCause
 from fer_edge.monitor.detector import Boxes, Detector, Face, Haar, WholeFrame, YuNet
 from fer_edge.monitor.driver_monitor import DriverMonitor
 from fer_edge.monitor.settings import EventRule, QualityLimits, Settings
 from fer_edge.monitor.sources import Camera, Frame, Frames, FrameSource, VideoFile
-from fer_edge.monitor.state import Baseline, Event, Health, MonitorState, PersonState
+from fer_edge.monitor.state import Baseline, Event, Health, HealthFinding, MonitorState, PersonState
 
 __all__ = [
     "Baseline",
@@ -24,6 +25,8 @@ __all__ = [
     "Frames",
     "Haar",
     "Health",
+    "HealthCause",
+    "HealthFinding",
     "MonitorState",
     "PersonState",
     "QualityLimits",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from fer_edge.monitor.causes import HealthCause
 from fer_edge.monitor.health import HealthMonitor
 
 _LATE_S = 1.0
@@ -85,4 +86,4 @@ class DeadlineScheduler:
 
     def _report(self, reason: str) -> None:
         self._late_s = self._clock()
-        self._health.report("deadline", "degraded", reason)
+        self._health.report(HealthCause.LATE, "degraded", reason)

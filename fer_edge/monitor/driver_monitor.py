@@ -14,6 +14,7 @@ from types import TracebackType
 from fer_edge.errors import InputError
 from fer_edge.monitor.at_exit import close_at_exit
 from fer_edge.monitor.capture import FrameReader
+from fer_edge.monitor.causes import HealthCause
 from fer_edge.monitor.detector import Detector, YuNet
 from fer_edge.monitor.failover import FailoverPredictor
 from fer_edge.monitor.fetch_detector import default_path
@@ -55,7 +56,8 @@ class DriverMonitor:
         on_state: Called with each state. Callbacks run before the state is returned; their
             exceptions go to the iterating thread.
         on_event: Called with each event.
-        on_health: Called with the health whenever it changes.
+        on_health: Called with the health when a cause begins, changes severity or ends. A figure
+            in a sentence that changes is no news.
         clock: Returns seconds that never run back; for tests.
 
     Raises:
@@ -104,7 +106,7 @@ class DriverMonitor:
         )
         self._started_s: float | None = None
         self._end_reported = False
-        self._last_health = Health()
+        self._last_causes = Health().causes
         self._lock = threading.RLock()  # a callback may close
         # A monitor that is dropped without close() releases camera and engine, too.
         self._dropped = weakref.finalize(self, _release_all, self._reader, self._classifier)
@@ -189,9 +191,10 @@ class DriverMonitor:
                 self._pipeline.frame = None
                 return None
             on_state, on_event, on_health = self._callbacks
-            if on_health and state.health != self._last_health:
+            causes = state.health.causes
+            news, self._last_causes = causes != self._last_causes, causes
+            if on_health and news:
                 on_health(state.health)
-            self._last_health = state.health
             if on_event:
                 for event in state.events:
                     on_event(event)
@@ -211,15 +214,16 @@ class DriverMonitor:
         ):
             return None
         self._end_reported = self._reader.ended
-        return self._pipeline.absent(self._why_absent())
+        return self._pipeline.absent(*self._why_absent())
 
-    def _why_absent(self) -> str:
+    def _why_absent(self) -> tuple[str, HealthCause]:
         if self._reader.fault is None:
-            return f"no frame came for {self._settings.no_frame_s:g} s"
+            return f"no frame came for {self._settings.no_frame_s:g} s", HealthCause.NO_FRAME
         if not self._reader.live:
-            return f"the source ended early: {self._reader.fault}"
+            return f"the source ended early: {self._reader.fault}", HealthCause.SOURCE_ENDED
         times = "once" if self._reader.retries == 1 else f"{self._reader.retries} times"
-        return f"{self._reader.fault}. Failed {times}; it is opened again"
+        reason = f"{self._reader.fault}. Failed {times}; it is opened again"
+        return reason, HealthCause.CAMERA_FAILED
 
 
 def _release_all(reader: FrameReader, classifier: FailoverPredictor) -> None:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from fer_edge.errors import EngineError, FerEdgeError, TargetError
 from fer_edge.monitor.at_exit import join_at_exit, leave_at_exit
+from fer_edge.monitor.causes import HealthCause
 from fer_edge.monitor.health import HealthMonitor
 from fer_edge.predictor import Predictor
 from fer_edge.results import Prediction
@@ -241,7 +242,9 @@ class FailoverPredictor:
     def _give_up(self, error: Exception) -> None:
         all_failed = isinstance(error, TargetError) and self._failed
         why = self._failures() if all_failed else error
-        self._health.report("model", "lost", f"no variant runs: {why}. All are tried again soon")
+        self._health.report(
+            HealthCause.NO_ENGINE, "lost", f"no variant runs: {why}. All are tried again soon"
+        )
         self._failed.clear()
         self._retry_at = self._clock() + self._retry_s
         self._retry_s = min(2 * self._retry_s, _LAST_RETRY_S)
@@ -254,7 +257,7 @@ class FailoverPredictor:
             return
         name = self._predictor.variant.name
         reason = f"{name} answers instead: {self._failures()}"
-        self._health.report("model", "degraded", reason, name)
+        self._health.report(HealthCause.FAILOVER, "degraded", reason, name)
 
     def _failures(self) -> str:
         return "; ".join(f"{name} failed: {reason}" for name, reason in self._failed.items())

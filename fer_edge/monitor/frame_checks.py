@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.errors import InputError
+from fer_edge.monitor.causes import HealthCause
 from fer_edge.monitor.health import HealthMonitor
 from fer_edge.monitor.settings import Settings
 from fer_edge.preprocess import Image, as_bgr
@@ -50,7 +51,8 @@ class FrameChecks:
         try:
             picture = as_bgr(image) if getattr(image, "ndim", 0) != 2 else as_bgr(image, "grey")
         except InputError as error:
-            self._health.report("picture", "lost", f"the source gave no frame: {error}", "no frame")
+            reason = f"the source gave no frame: {error}"
+            self._health.report(HealthCause.NOT_A_FRAME, "lost", reason)
             return None
         self._check_rate(time_s)
         self._check_size(picture)
@@ -59,14 +61,16 @@ class FrameChecks:
             self._last, self._changed_s = sample, time_s
         still_s = time_s - self._changed_s
         if self._settings.frozen_s is not None and still_s >= self._settings.frozen_s:
-            kind, reason = "frozen", f"the camera is frozen: the same picture for {still_s:.1f} s"
+            cause = HealthCause.FROZEN
+            reason = f"the camera is frozen: the same picture for {still_s:.1f} s"
         elif max(cv2.meanStdDev(sample)[1].ravel().tolist()) < self._settings.black_below:
             brightness = f"brightness {sample.mean():.0f} of 255 all over"
-            kind, reason = "black", f"the picture shows nothing: {brightness}"
+            cause = HealthCause.BLACK
+            reason = f"the picture shows nothing: {brightness}"
         else:
             self._health.clear("picture")
             return picture
-        self._health.report("picture", "lost", reason, kind)
+        self._health.report(cause, "lost", reason)
         return None
 
     def restart(self) -> None:
@@ -82,7 +86,7 @@ class FrameChecks:
             self._health.clear("size")
             return
         self._health.report(
-            "size",
+            HealthCause.WRONG_SIZE,
             "degraded",
             f"frames are {size[0]}x{size[1]}, expected {self._size[0]}x{self._size[1]}",
         )
@@ -102,7 +106,7 @@ class FrameChecks:
             self._health.clear("rate")
         else:
             self._health.report(
-                "rate",
+                HealthCause.WRONG_RATE,
                 "degraded",
                 f"frames come at {rate_hz:.1f} Hz, expected {expected_hz:.1f} Hz",
             )

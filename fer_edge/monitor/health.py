@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from fer_edge.monitor.state import Health, Status
+from fer_edge.monitor.causes import HealthCause
+from fer_edge.monitor.state import Health, HealthFinding, Status
 
 _WORST_FIRST: tuple[Status, ...] = ("lost", "degraded")
 _QUIET_PARTS = {"deadline"}
@@ -12,9 +13,7 @@ _QUIET_PARTS = {"deadline"}
 
 
 class HealthMonitor:
-    """Current fault of each part of the monitor.
-
-    The parts are camera, picture, size, rate, detector, model and deadline.
+    """Current fault of each part of the monitor. A part has one fault at a time.
 
     Args:
         log: Gets a WARNING when a fault begins, and INFO when it ends. None logs nothing.
@@ -22,33 +21,37 @@ class HealthMonitor:
 
     def __init__(self, log: logging.Logger | None = None) -> None:
         self._log = log
-        self._faults: dict[str, tuple[Status, str]] = {}
-        self._logged: dict[str, tuple[Status, str]] = {}
+        self._findings: dict[str, HealthFinding] = {}
+        self._logged: dict[str, tuple[HealthCause, Status, str]] = {}
 
-    def report(self, part: str, status: Status, reason: str, kind: str = "") -> None:
-        """Set the fault of a part, in place of an earlier one.
+    def report(self, cause: HealthCause, severity: Status, reason: str, kind: str = "") -> None:
+        """Set the fault of the cause's part, in place of an earlier one.
 
         Args:
-            part: Name of the part.
-            status: "degraded" or "lost".
+            cause: The fault, for programs.
+            severity: "degraded" or "lost".
             reason: Sentence for people. It may change while the fault lasts.
-            kind: Distinguishes faults of one part: a new kind is logged as a new fault.
+            kind: Distinguishes faults of one cause: a new kind is logged as a new fault.
         """
-        self._faults[part] = status, reason
-        if self._log is not None and self._logged.get(part) != (status, kind):
-            self._logged[part] = status, kind
+        part = cause.part
+        self._findings[part] = HealthFinding(cause, severity, reason)
+        if self._log is not None and self._logged.get(part) != (cause, severity, kind):
+            self._logged[part] = cause, severity, kind
             level = logging.INFO if part in _QUIET_PARTS else logging.WARNING
-            self._log.log(level, "%s %s: %s", part, status, reason)
+            self._log.log(level, "%s %s: %s", part, severity, reason)
 
     def clear(self, part: str) -> None:
         """Remove the fault of a part, if it has one."""
-        self._faults.pop(part, None)
+        self._findings.pop(part, None)
         if self._logged.pop(part, None) is not None and self._log is not None:
             self._log.info("%s ok again", part)
 
     def state(self) -> Health:
-        """Return the worst status and all reasons, the worst first."""
-        faults = sorted(self._faults.values(), key=lambda fault: _WORST_FIRST.index(fault[0]))
-        if not faults:
+        """Return the worst status and all faults, the worst first."""
+        findings = sorted(
+            self._findings.values(), key=lambda finding: _WORST_FIRST.index(finding.severity)
+        )
+        if not findings:
             return Health()
-        return Health(faults[0][0], tuple(reason for _, reason in faults))
+        reasons = tuple(finding.reason for finding in findings)
+        return Health(findings[0].severity, reasons, tuple(findings))

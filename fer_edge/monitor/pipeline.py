@@ -11,6 +11,7 @@ import numpy.typing as npt
 from fer_edge.bundle import Bundle
 from fer_edge.errors import InputError
 from fer_edge.monitor.capture import CapturedFrame
+from fer_edge.monitor.causes import HealthCause
 from fer_edge.monitor.deadline import DeadlineScheduler
 from fer_edge.monitor.detector import Detector, Face
 from fer_edge.monitor.expression_filter import ExpressionFilter
@@ -102,17 +103,18 @@ class Pipeline:
         self._deadline.took("total", begun_s)
         return self._state(time_s, events, tuple(states))
 
-    def absent(self, reason: str) -> MonitorState:
+    def absent(self, reason: str, cause: HealthCause = HealthCause.NO_FRAME) -> MonitorState:
         """Return the state at a moment without a frame.
 
         Args:
             reason: Sentence for people: the reason why no frame came.
+            cause: The same for programs.
         """
         self.frame = None
         self._deadline.times_ms = {}
         if self._live and self._index >= 0:
             self._stream.after_frame(self._deadline.age_s)
-        self._health.report("camera", "lost", reason)
+        self._health.report(cause, "lost", reason)
         return self._lost(self._stream.time_s)
 
     def reset_baseline(self) -> None:
@@ -138,7 +140,7 @@ class Pipeline:
         if image is not None and self._live and age_s >= self._settings.no_frame_s:
             # It waited so long that the camera may have failed since.
             reason = f"the newest frame is {age_s:.1f} s old"
-            self._health.report("camera", "lost", reason, "old frame")
+            self._health.report(HealthCause.OLD_FRAME, "lost", reason)
             return None
         self._health.clear("camera")
         return image
@@ -189,7 +191,9 @@ class Pipeline:
             if not all(isinstance(face, Face) for face in faces):
                 raise InputError(f"expected a list of Face, got {faces!r}")
         except Exception as error:  # the application's own detector may raise anything
-            self._health.report("detector", "degraded", f"face detection failed: {error!r}")
+            self._health.report(
+                HealthCause.DETECTOR_FAILED, "degraded", f"face detection failed: {error!r}"
+            )
             faces = []
         else:
             self._health.clear("detector")

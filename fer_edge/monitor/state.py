@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from fer_edge.monitor.causes import HealthCause
 from fer_edge.preprocess import Box
 
 Cause = Literal[
@@ -140,6 +141,30 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class HealthFinding:
+    """One fault of the monitor.
+
+    Attributes:
+        cause: Fault, for programs: a text that never changes, with a number (``cause.code``).
+        severity: "degraded" or "lost", as for Health.
+        reason: Sentence for people. Its figures may change while the fault lasts.
+    """
+
+    cause: HealthCause
+    severity: Status
+    reason: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {
+            "cause": self.cause.value,
+            "code": self.cause.code,
+            "severity": self.severity,
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
     """Health of the monitor.
 
@@ -147,14 +172,25 @@ class Health:
         status: "ok": everything works as configured. "degraded": answers are valid, but fewer,
             older or from another variant than requested. "lost": no answer about the present.
         reasons: One sentence per fault, the worst first.
+        findings: The same faults with cause and severity, in the same order.
     """
 
     status: Status = "ok"
     reasons: tuple[str, ...] = ()
+    findings: tuple[HealthFinding, ...] = ()
+
+    @property
+    def causes(self) -> Mapping[HealthCause, Status]:
+        """Severity by cause. ``on_health`` is called when it changes."""
+        return {finding.cause: finding.severity for finding in self.findings}
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        return {"status": self.status, "reasons": list(self.reasons)}
+        return {
+            "status": self.status,
+            "reasons": list(self.reasons),
+            "findings": [finding.as_dict() for finding in self.findings],
+        }
 
 
 @dataclass(frozen=True, slots=True)

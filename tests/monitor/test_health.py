@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fer_edge.errors import SourceError
-from fer_edge.monitor import DriverMonitor, Frame, Frames, Settings, WholeFrame
+from fer_edge.monitor import DriverMonitor, Frame, Frames, HealthCause, Settings, WholeFrame
 from fer_edge.monitor.health import HealthMonitor
 from fer_edge.monitor.state import Health
 from fer_edge.preprocess import Image
@@ -32,14 +32,85 @@ def warnings(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
 def test_the_worst_fault_comes_first() -> None:
     health = HealthMonitor()
     assert health.state() == Health()
-    health.report("size", "degraded", "frames are small")
-    health.report("camera", "lost", "no frame came")
-    health.report("rate", "degraded", "frames are slow")
-    reasons = ("no frame came", "frames are small", "frames are slow")
-    assert health.state() == Health("lost", reasons)
+    health.report(HealthCause.WRONG_SIZE, "degraded", "frames are small")
+    health.report(HealthCause.NO_FRAME, "lost", "no frame came")
+    health.report(HealthCause.WRONG_RATE, "degraded", "frames are slow")
+    state = health.state()
+    assert (state.status, state.reasons) == (
+        "lost",
+        ("no frame came", "frames are small", "frames are slow"),
+    )
+    assert [finding.as_dict() for finding in state.findings][:2] == [
+        {"cause": "no_frame", "code": 1, "severity": "lost", "reason": "no frame came"},
+        {"cause": "wrong_size", "code": 20, "severity": "degraded", "reason": "frames are small"},
+    ]
     health.clear("camera")
     health.clear("camera")
-    assert health.state() == Health("degraded", reasons[1:])
+    assert health.state().status == "degraded"
+    assert list(health.state().causes) == [HealthCause.WRONG_SIZE, HealthCause.WRONG_RATE]
+
+
+def test_a_part_has_one_fault_at_a_time() -> None:
+    health = HealthMonitor()
+    health.report(HealthCause.FROZEN, "lost", "frozen")
+    health.report(HealthCause.BLACK, "lost", "black")
+    assert health.state().reasons == ("black",)
+
+
+def test_codes_of_causes_never_change() -> None:
+    """They stand in the diagnostic tables of vehicles: add new ones, change none."""
+    assert {cause.value: cause.code for cause in HealthCause} == {
+        "no_frame": 1,
+        "camera_failed": 2,
+        "source_ended": 3,
+        "old_frame": 4,
+        "not_a_frame": 10,
+        "frozen": 11,
+        "black": 12,
+        "wrong_size": 20,
+        "wrong_rate": 21,
+        "clock_invalid": 30,
+        "clock_back": 31,
+        "clock_leap": 32,
+        "clock_still": 33,
+        "detector_failed": 40,
+        "failover": 50,
+        "no_engine": 51,
+        "late": 60,
+    }
+    assert f"{HealthCause.FROZEN}" == "frozen"
+    assert HealthCause("frozen") is HealthCause.FROZEN
+
+
+def test_on_health_gets_news_and_no_figures(fake_bundle: Path, picture: Picture) -> None:
+    """A frozen camera's sentence has another figure at each frame: one call, and one at its end."""
+    calls: list[Health] = []
+    shown = [picture(0)] * 90 + [picture(n) for n in range(1, 10)]
+    with DriverMonitor(
+        fake_bundle, Frames(shown, hz=30), detector=WholeFrame(), on_health=calls.append
+    ) as monitor:
+        sentences = {state.health.reasons for state in monitor}
+    assert len(sentences) > 10
+    assert [health.causes for health in calls] == [{HealthCause.FROZEN: "lost"}, {}]
+
+
+def test_on_health_is_called_when_the_severity_changes(
+    fake_variants: Callable[..., Path], picture: Picture
+) -> None:
+    bundle = fake_variants(int8={"fail_after": 10}, fp32={"fail_after": 20})
+    calls: list[Health] = []
+    with DriverMonitor(
+        bundle,
+        Frames((picture(n) for n in range(60)), hz=30),
+        detector=WholeFrame(),
+        on_health=calls.append,
+    ) as monitor:
+        list(monitor)
+    assert [health.status for health in calls][:2] == ["degraded", "lost"]
+    assert [list(health.causes) for health in calls][:2] == [
+        [HealthCause.FAILOVER],
+        [HealthCause.NO_ENGINE],
+    ]
 
 
 def test_a_fault_is_logged_when_it_begins_and_not_on_each_frame(
@@ -49,10 +120,10 @@ def test_a_fault_is_logged_when_it_begins_and_not_on_each_frame(
     health = HealthMonitor(logging.getLogger("fer_edge.monitor"))
     health.clear("picture")
     for still_s in range(1, 4):
-        health.report("picture", "lost", f"frozen for {still_s} s", "frozen")
-    health.report("picture", "lost", "black", "black")
+        health.report(HealthCause.FROZEN, "lost", f"frozen for {still_s} s")
+    health.report(HealthCause.BLACK, "lost", "black")
     health.clear("picture")
-    health.report("picture", "lost", "frozen for 1 s", "frozen")
+    health.report(HealthCause.FROZEN, "lost", "frozen for 1 s")
     assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
         ("WARNING", "picture lost: frozen for 1 s"),
         ("WARNING", "picture lost: black"),
@@ -63,13 +134,14 @@ def test_a_fault_is_logged_when_it_begins_and_not_on_each_frame(
 
 def test_missed_deadlines_are_no_warning(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "fer_edge.monitor")
-    HealthMonitor(logging.getLogger("fer_edge.monitor")).report("deadline", "degraded", "late")
+    health = HealthMonitor(logging.getLogger("fer_edge.monitor"))
+    health.report(HealthCause.LATE, "degraded", "late")
     assert [record.levelname for record in caplog.records] == ["INFO"]
 
 
 def test_without_a_logger_nothing_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    HealthMonitor().report("camera", "lost", "no frame came")
+    HealthMonitor().report(HealthCause.NO_FRAME, "lost", "no frame came")
     assert caplog.records == []
 
 
