@@ -118,7 +118,7 @@ class Window:
         cv2.namedWindow(title, cv2.WINDOW_NORMAL)
 
     def show(self, frame: Image) -> bool:
-        """Show a BGR frame; return False once Q or Esc is pressed or the window is closed."""
+        """Show a BGR frame; return False after Q, Esc or closing."""
         cv2.imshow(self._title, frame)
         if cv2.waitKey(1) & 0xFF in (ord("q"), 27):
             return False
@@ -130,7 +130,7 @@ class Window:
 
 
 def open_window(title: str) -> Window | None:
-    """Open a window; return None without a screen or without windows in OpenCV."""
+    """Open a window, or return None if OpenCV cannot."""
     try:
         return Window(title)
     except cv2.error:
@@ -138,7 +138,7 @@ def open_window(title: str) -> Window | None:
 
 
 def rate_and_length(source: object) -> tuple[float, int | None]:
-    """Read frame rate (Hz) and number of frames from the header of a video file.
+    """Read frame rate (Hz) and number of frames of a video file.
 
     Returns:
         30 Hz and None for anything but a file, and in place of values that the header lacks.

@@ -28,7 +28,9 @@ def roll_deg(landmarks: npt.NDArray[np.float32]) -> float:
 def crop_upright(
     image: Image, box: Box, landmarks: npt.NDArray[np.float32], margin: float
 ) -> tuple[Image, npt.NDArray[np.float32]]:
-    """Crop a face as ``preprocess.crop`` does, rotated so that the eyes are level.
+    """Crop a face, rotated so that the eyes are level.
+
+    The crop is the square of ``preprocess.crop``, rotated about its centre.
 
     Args:
         image: uint8 ``[H, W, 3]`` BGR.

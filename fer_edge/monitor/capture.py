@@ -1,4 +1,4 @@
-"""Frame reader: a thread that reads a source and reopens a failed camera."""
+"""Frame reader: a thread that reads a source and reopens failed cameras."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class CapturedFrame:
 
 
 class FrameReader:
-    """Reads a source in a thread of its own, so that decoding costs the monitor no time.
+    """Reads a source in a thread of its own: decoding costs no time.
 
     A live source keeps the newest frame and drops older ones. Any other source drops nothing:
     reading waits.
@@ -97,7 +97,7 @@ class FrameReader:
             self._thread.join(_STOP_S)
 
     def take(self, timeout_s: float) -> CapturedFrame | None:
-        """Return the next frame, or None after ``timeout_s`` seconds or at the end.
+        """Return the next frame; None after ``timeout_s`` seconds or at the end.
 
         Raises:
             InputError: The source gives something else than frames.
@@ -117,7 +117,7 @@ class FrameReader:
             return self._ended and not self._frames
 
     def pump(self) -> float:
-        """Run one step of the thread: open the source if needed, and read one frame.
+        """Run one step: open the source if needed, and read one frame.
 
         Returns:
             Seconds to wait until the next step.

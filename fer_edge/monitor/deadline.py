@@ -66,14 +66,14 @@ class DeadlineScheduler:
         return True
 
     def took(self, stage: str, start_s: float) -> None:
-        """Record the duration of a stage that began at ``start_s`` and ends now."""
+        """Record a stage that began at ``start_s`` and ends now."""
         took_s = self._clock() - start_s
         self.times_ms[stage] = 1e3 * took_s
         usual_s = self._usual_s.setdefault(stage, took_s)
         self._usual_s[stage] = usual_s + _NEWEST * (took_s - usual_s)
 
     def end(self) -> None:
-        """Report a late answer, or clear the report once answers have been on time."""
+        """Report a late answer, or clear the report after timely ones."""
         if self._deadline_s is None:
             return
         if (age_s := self.age_s) > self._deadline_s:

@@ -48,7 +48,7 @@ class Detector(Protocol):
     """
 
     def detect(self, image: Image) -> list[Face]:
-        """Return the faces in uint8 ``[H, W, 3]`` BGR, the most confident first."""
+        """Find faces in uint8 ``[H, W, 3]`` BGR, the most confident first."""
 
 
 def clip_box(x: float, y: float, w: float, h: float, width: int, height: int) -> Box | None:
@@ -107,7 +107,7 @@ class YuNet:
             raise InputError(f"{path} is an ONNX file, but not YuNet. {_FETCH}") from error
 
     def detect(self, image: Image) -> list[Face]:
-        """Return the faces in uint8 ``[H, W, 3]`` BGR with landmarks, the most confident first."""
+        """Find faces and landmarks in uint8 ``[H, W, 3]`` BGR, most confident first."""
         image = as_bgr(image)
         height, width = image.shape[:2]
         scale = min(1.0, self._width_px / max(height, width))
@@ -197,7 +197,7 @@ class Haar:
             raise TargetError(f"OpenCV's face cascade is not at {file}. Install OpenCV again")
 
     def detect(self, image: Image) -> list[Face]:
-        """Return the faces in uint8 ``[H, W, 3]`` BGR, the largest first."""
+        """Find faces in uint8 ``[H, W, 3]`` BGR, the largest first."""
         image = as_bgr(image)
         height, width = image.shape[:2]
         scale = min(1.0, self._width_px / max(height, width))
@@ -243,7 +243,7 @@ class Boxes:
 
 
 class WholeFrame:
-    """Detector that takes the complete frame as one face, for frames that are face crops."""
+    """Detector that takes each frame as one face, for face crops."""
 
     def detect(self, image: Image) -> list[Face]:
         """Return one face that covers the frame."""

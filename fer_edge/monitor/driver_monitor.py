@@ -120,14 +120,14 @@ class DriverMonitor:
 
     @property
     def frame(self) -> Image | None:
-        """Frame of the last state, uint8 ``[H, W, 3]`` BGR, until the next step; not a copy.
+        """Frame of the last state, uint8 ``[H, W, 3]`` BGR, not a copy.
 
-        None if that state had no usable frame.
+        None after a state without a usable frame. The next step replaces it.
         """
         return self._pipeline.frame
 
     def reset_baseline(self) -> None:
-        """Learn the driver's baseline again, for example after a quick change of drivers."""
+        """Learn the driver's baseline again, as after a change of drivers."""
         self._pipeline.reset_baseline()
 
     def __iter__(self) -> DriverMonitor:

@@ -153,7 +153,7 @@ class ExpressionFilter:
             )
 
     def _leader(self) -> int | None:
-        """Return the leading label with hysteresis, or None if the model is unsure."""
+        """Return the leading label with hysteresis, or None if unsure."""
         assert self._smoothed is not None
         top = int(self._smoothed.argmax())
         if self._label is not None:

@@ -1,4 +1,4 @@
-"""Face crop of a tracked face: the network's input, or a quality issue."""
+"""Face crop: the network's input, or a quality issue."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def cut_face(
     rule: CropRule,
     settings: Settings,
 ) -> npt.NDArray[np.uint8] | QualityIssue:
-    """Crop a face for the network, or return the reason why it is unreadable.
+    """Crop a face for the network, or return its quality issue.
 
     Args:
         image: uint8 ``[H, W, 3]`` BGR.

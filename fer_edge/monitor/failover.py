@@ -1,4 +1,4 @@
-"""Failover: the next variant takes over from an engine that fails or hangs."""
+"""Failover from an engine that fails or hangs to the next variant."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class FaceClassifier(Protocol):
 
 
 class FailoverPredictor:
-    """Predictor that switches to the next variant when its engine fails or hangs.
+    """Predictor that switches variants when its engine fails or hangs.
 
     Args:
         make: Returns a Predictor without the variants in its argument. Raises TargetError if none

@@ -59,7 +59,7 @@ class Type:
         return int(cv2.getTextSize(text, FONT, self.scale, self.thickness)[0][0])
 
     def wrap(self, text: str, width_px: int, lines: int) -> list[str]:
-        """Break text into at most ``lines`` lines; end with "..." if text is left over."""
+        """Break text into at most ``lines`` lines; "..." marks a cut."""
         rows = [""]
         for word in plain(text).split():
             longer = f"{rows[-1]} {word}".strip()
@@ -135,7 +135,7 @@ class Layout:
 
 
 def lay_out(state: MonitorState, width: int, height: int, hz: float | None = None) -> Layout:
-    """Place a panel for each person of a state, and the health banner.
+    """Place a panel for each person, and the health banner.
 
     The driver comes first, then the others by number. A panel shrinks from bars to two lines to
     one line until it covers no other panel and no other face. If none fits, the panel is left
@@ -167,7 +167,7 @@ def lay_out(state: MonitorState, width: int, height: int, hz: float | None = Non
 
 
 def clipped(box: Box, width: int, height: int) -> Box | None:
-    """Return the part of a box inside the frame, or None if there is none."""
+    """Return the part of a box inside the frame, or None."""
     x, y, w, h = box
     left, top = max(x, 0), max(y, 0)
     right, bottom = min(x + w, width), min(y + h, height)
@@ -175,7 +175,7 @@ def clipped(box: Box, width: int, height: int) -> Box | None:
 
 
 def gap_px(one: Box, other: Box) -> float:
-    """Return the distance between two boxes in pixels; 0 if they touch or overlap."""
+    """Return the distance between two boxes in pixels; 0 on contact."""
     (x, y, w, h), (a, b, c, d) = one, other
     return math.hypot(max(a - x - w, x - a - c, 0), max(b - y - h, y - b - d, 0))
 
@@ -194,7 +194,7 @@ def top(person: PersonState) -> list[tuple[str, float]]:
 def _band(
     state: MonitorState, type_: Type, width: int, height: int, hz: float | None, unlabelled: int
 ) -> tuple[Box | None, tuple[TextRow, ...]]:
-    """Lay out the health banner: status, rate and age in one line, the reasons below."""
+    """Lay out the health banner: one line of figures, then reasons."""
     room = width - 2 * type_.pad_px
     parts = [state.health.status.upper(), f"{state.time_s:.1f} s"]
     if unlabelled:
@@ -291,7 +291,7 @@ def _state(person: PersonState) -> TextRow:
 def _spot(
     size: tuple[int, int], face: Box, obstacles: list[Box], width: int, height: int, gap: int
 ) -> tuple[int, int] | None:
-    """Return the free place nearest to the face, or None if there is none near it.
+    """Return the free place nearest to the face, or None.
 
     Ties go to the right of the face, then left, then above and below.
     """

@@ -98,7 +98,7 @@ def _draw_line(canvas: Image, panel: Panel, type_: Type) -> None:
 
 
 def _is_near(panel: Panel, type_: Type) -> bool:
-    """Return True if a panel is so close to its face that it needs no line."""
+    """Return True if a panel is close enough to need no line."""
     return gap_px(panel.rect, panel.person.box) <= 2 * type_.pad_px
 
 
@@ -115,7 +115,7 @@ def _draw_number(canvas: Image, person: PersonState, type_: Type) -> None:
 
 
 def _nearest(one: Box, other: Box) -> tuple[int, int]:
-    """Return the point of one box that is nearest to the centre of the other."""
+    """Return the point of one box nearest to the other's centre."""
     x, y, w, h = one
     middle = other[0] + other[2] // 2, other[1] + other[3] // 2
     return min(max(middle[0], x), x + w - 1), min(max(middle[1], y), y + h - 1)

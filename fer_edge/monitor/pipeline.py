@@ -134,7 +134,7 @@ class Pipeline:
         return self._stream.at_frame(frame.arrived_s, frame.own_time_s)
 
     def _check(self, frame: CapturedFrame, time_s: float) -> Image | None:
-        """Return the frame as BGR, or None if it shows nothing of the present."""
+        """Return the frame as BGR, or None without a usable picture."""
         image = self._checks.check(frame.image, time_s)
         age_s = self._deadline.age_s
         if image is not None and self._live and age_s >= self._settings.no_frame_s:
@@ -201,7 +201,7 @@ class Pipeline:
         self._deadline.took("detect", start_s)
 
     def _forget(self, time_s: float) -> list[Event]:
-        """Drop persons without a track and return the events that end with them."""
+        """Drop persons without a track; return their ending events."""
         tracked = {track.person for track in self._tracker.people}
         events = []
         for number in [number for number in self._persons if number not in tracked]:
@@ -261,7 +261,7 @@ class Pipeline:
         return self._persons[number]
 
     def _choose_driver(self, image: Image, time_s: float) -> int:
-        """Return the driver's number, or 0 if nobody is in the driver's region.
+        """Return the driver's number; 0 if the driver's region is empty.
 
         The driver stays the driver while in the region. Else the largest face there is taken.
         """

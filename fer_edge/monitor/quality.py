@@ -22,7 +22,7 @@ _SECOND_DIFFERENCE = np.array([[1, -2, 1]], np.float32)
 def judge_place(
     box: Box, landmarks: npt.NDArray[np.float32] | None, limits: QualityLimits
 ) -> QualityIssue | None:
-    """Check what the detector reports: a face that is too small or turned away.
+    """Check the detection: a face too small or turned away.
 
     Args:
         box: ``(x, y, width, height)`` in pixels.
@@ -50,7 +50,7 @@ def judge_place(
 def judge_face(
     face: Image, landmarks: npt.NDArray[np.float32] | None, limits: QualityLimits
 ) -> QualityIssue | None:
-    """Check the pixels of a face: too dark, too bright, blurred or covered.
+    """Check the pixels: too dark, too bright, blurred or covered.
 
     Args:
         face: uint8 ``[S, S, 3]`` BGR, cropped as for the network.

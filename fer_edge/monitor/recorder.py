@@ -1,4 +1,4 @@
-"""Recorders of a session: a video of the frames, and a log of the events."""
+"""Recorders of a session: a video, and a log of events."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ disk."""
 
 
 class VideoRecorder:
-    """Writes frames to a video of a constant rate, each at its time.
+    """Writes frames to a video of constant rate, each in time.
 
     The video goes to a temporary file beside ``path``. ``close`` moves it into place. If an
     exception ends the ``with`` block, nothing is left.
@@ -164,7 +164,7 @@ class VideoRecorder:
         return np.asarray(padded, np.uint8)
 
     def _check(self) -> None:
-        """Count the frames that can be read back: OpenCV does not report a full disk."""
+        """Count readable frames, because OpenCV does not report a full disk."""
         capture = cv2.VideoCapture(str(self._temporary), cv2.CAP_FFMPEG)
         try:
             readable = capture.get(cv2.CAP_PROP_FRAME_COUNT) if capture.isOpened() else 0

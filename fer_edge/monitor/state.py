@@ -32,7 +32,7 @@ Status = Literal["ok", "degraded", "lost"]
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """Expression of a person at rest, learned during the first seconds of good view.
+    """Expression at rest, learned during the first seconds of good view.
 
     Attributes:
         ready: True once learned. It is applied only if ``Settings.use_baseline`` is set.

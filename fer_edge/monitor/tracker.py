@@ -110,7 +110,7 @@ class Tracker:
 
     @staticmethod
     def _distance(track: Track, face: Face, time_s: float) -> float | None:
-        """Return the distance in sides of the face, or None outside the gate."""
+        """Return the distance in face sides, or None outside the gate."""
         centre, size = _geometry(face.box)
         side = float(np.sqrt(track.size.max() * size.max()))
         if not 0.5 <= size.max() / track.size.max() <= 2.0:

@@ -28,7 +28,7 @@ FIELD = "image"
 async def whole_body(
     request: Request, limits: ServiceLimits, buffer: Buffer
 ) -> AsyncIterator[bytes]:
-    """Read the body of a request; ``buffer`` counts it until the context ends.
+    """Read a request's body; ``buffer`` counts it until the context ends.
 
     Raises:
         RefusedError: 413 the body is too large, announced or actual; 408 it is too slow; 503 the
@@ -136,7 +136,7 @@ def _wrong_form() -> RefusedError:
 
 
 class _Form:
-    """The one part of a form, in memory: a framework's parser would use the disk."""
+    """The one part of a form, in memory: frameworks use the disk."""
 
     def __init__(self) -> None:
         self.picture: bytearray | None = None

@@ -1,4 +1,4 @@
-"""Live frames over a WebSocket: the newest is answered, older ones are dropped."""
+"""Live frames over a WebSocket: the newest wins, older ones are dropped."""
 
 from __future__ import annotations
 

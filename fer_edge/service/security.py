@@ -80,7 +80,7 @@ class SecurityMiddleware:
         return await self._app(scope, receive, counted)
 
     def _check(self, scope: Scope, headers: Headers) -> None:
-        """Raise RefusedError: 421 other host, 403 other site, 429 too often, 401 no token."""
+        """Raise RefusedError for host (421), origin (403), rate (429) or token (401)."""
         host = headers.get("host", "")
         if not self._is_ours(host):
             raise RefusedError(
