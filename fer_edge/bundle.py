@@ -29,7 +29,9 @@ from fer_edge.bundle_files import (
 from fer_edge.bundle_parts import parse_batch, parse_crop, parse_file, parse_needs, parse_tools
 from fer_edge.errors import BundleError, LabelError
 from fer_edge.json_check import (
+    read_day,
     read_integer,
+    read_line,
     read_list,
     read_mapping,
     read_number,
@@ -39,7 +41,7 @@ from fer_edge.json_check import (
     read_text,
 )
 from fer_edge.labels import check_label_list
-from fer_edge.manifest import read_json
+from fer_edge.manifest import check_seal, read_json, sealed
 from fer_edge.parity import ParityReport, Speed
 from fer_edge.preprocess import CropRule
 from fer_edge.shown import printable, shown
@@ -49,10 +51,12 @@ __all__ = [
 ]  # fmt: skip
 
 SCHEMA = 1
+MAX_NAME = 100
+"""Largest number of characters of a bundle's name and version."""
 _MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 _KEYS = (
-    "schema", "labels", "input", "outputs", "crop", "temperature", "abstain_below",
-    "embedding_dim", "provenance", "variants",
+    "schema", "name", "version", "created", "labels", "input", "outputs", "crop", "temperature",
+    "abstain_below", "embedding_dim", "provenance", "variants",
 )  # fmt: skip
 _VARIANT_KEYS = (
     "target", "precision", "entry", "files", "needs", "batch", "tools", "parity", "speed",
@@ -126,6 +130,9 @@ class Bundle:
         provenance: Checkpoint, recipe, data, licences and refused variants; free-form.
         variants: Variants in the order in which they are tried.
         sha256: SHA-256 of ``bundle.json`` as it was read; empty for a bundle in memory.
+        name: Name of the model, for people; may be empty.
+        version: Version of the model, for people.
+        created: Day on which the bundle was written, ``YYYY-MM-DD``; may be empty.
     """
 
     path: Path
@@ -137,6 +144,9 @@ class Bundle:
     provenance: Mapping[str, Any]
     variants: tuple[Variant, ...]
     sha256: str = ""
+    name: str = ""
+    version: str = "0"
+    created: str = ""
 
     def variant(self, target: str, precision: str) -> Variant:
         """Return a variant by its target and precision.
@@ -187,9 +197,12 @@ class Bundle:
         }
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the content of ``bundle.json``."""
-        return {
+        """Return the content of ``bundle.json``. Raises ValueError for NaN and infinities."""
+        content = {
             "schema": SCHEMA,
+            "name": self.name,
+            "version": self.version,
+            "created": self.created,
             "labels": list(self.labels),
             **self.contract(),
             "crop": self.crop.as_dict(),
@@ -199,6 +212,7 @@ class Bundle:
             "provenance": dict(self.provenance),
             "variants": [variant.as_dict() for variant in self.variants],
         }
+        return sealed(content)
 
 
 def open_bundle(path: str | Path) -> Bundle:
@@ -245,12 +259,17 @@ def write_bundle(bundle: Bundle, contents: Mapping[str, bytes]) -> None:
     if set(contents) != listing:
         raise BundleError(f"expected contents for {sorted(listing)}, got {sorted(contents)}")
 
+    try:
+        manifest = json.dumps(bundle.as_dict(), indent=1) + "\n"
+    except ValueError as error:
+        raise BundleError(f"{bundle.path} cannot be written: {error}. Mend the value") from error
+
     def fill(folder: Path) -> None:
         for name, data in contents.items():
             target = folder / name
             target.parent.mkdir(exist_ok=True)
             target.write_bytes(data)
-        (folder / MANIFEST).write_text(json.dumps(bundle.as_dict(), indent=1) + "\n", "utf-8")
+        (folder / MANIFEST).write_text(manifest, "utf-8")
         open_bundle(folder)  # only a readable bundle takes the place
 
     try:
@@ -289,6 +308,13 @@ def _parse(root: Path, content: Any) -> Bundle:
             "Convert the checkpoint again with this version of fer-edge"
         )
     try:
+        check_seal(content)
+    except ValueError as error:
+        raise BundleError(
+            f"{root / MANIFEST} is damaged: {error}. Get the bundle again, or convert it anew: "
+            "fer-edge convert CHECKPOINT --target openvino -o NAME.fer"
+        ) from error
+    try:
         return _parse_content(root, content)
     except (ValueError, LabelError) as error:
         raise BundleError(
@@ -310,6 +336,9 @@ def _parse_content(root: Path, content: Any) -> Bundle:
         embedding_dim=read_integer(item["embedding_dim"], "embedding_dim", 1, 10**6),
         provenance=read_mapping(item["provenance"], "provenance"),
         variants=read_list(item["variants"], "variants", _parse_variant),
+        name=read_line(item["name"], "name", MAX_NAME),
+        version=read_line(item["version"], "version", MAX_NAME),
+        created=read_day(item["created"], "created"),
     )
     for key, expected in bundle.contract().items():
         # As JSON, because Python takes 1, 1.0 and true for the same.

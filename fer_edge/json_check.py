@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from datetime import date
 from typing import Any, TypeVar
 
 from fer_edge.shown import printable, shown
@@ -91,6 +92,19 @@ def read_line(value: Any, where: str, most: int = 200) -> str:
         raise ValueError(
             f"expected at most {most} printable characters in {where}, got {shown(text)}"
         )
+    return text
+
+
+def read_day(value: Any, where: str) -> str:
+    """Read a day, ``YYYY-MM-DD``, or an empty text."""
+    text = read_text(value, where)
+    if text:
+        try:
+            date.fromisoformat(text if re.fullmatch(r"\d{4}-\d\d-\d\d", text) else "")
+        except ValueError as error:
+            raise ValueError(
+                f"expected a day like 2026-01-31 in {where}, got {shown(text)}"
+            ) from error
     return text
 
 

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
+from fer_edge.errors import InputError
 from fer_edge.shown import shown
 
 SEAL = "manifest_sha256"
@@ -79,6 +82,22 @@ def check_seal(content: Mapping[str, Any]) -> None:
         raise ValueError(f"expected the key {SEAL}, found none")
     if content[SEAL] != seal(content):
         raise ValueError(f"damaged: the content differs from its {SEAL}")
+
+
+def today() -> str:
+    """Return the day for ``created``: today in UTC, or that of SOURCE_DATE_EPOCH if it is set.
+
+    Raises:
+        InputError: SOURCE_DATE_EPOCH is no number of seconds.
+    """
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    try:
+        moment = datetime.fromtimestamp(int(epoch), UTC) if epoch else datetime.now(UTC)
+    except (ValueError, OverflowError, OSError) as error:
+        raise InputError(
+            f"expected SOURCE_DATE_EPOCH in seconds since 1970, got {shown(epoch)}. Unset it"
+        ) from error
+    return moment.date().isoformat()
 
 
 def _canonical(content: Any) -> bytes:

@@ -13,6 +13,7 @@ import pytest
 
 from fer_edge.bundle import MANIFEST, open_bundle
 from fer_edge.errors import BundleError
+from fer_edge.manifest import sealed
 from fer_edge.parity import JudgedBy, ParityReport, RecipeTrial, RefusedVariant, Speed
 from fer_edge.shipped import DEFAULT_BUNDLE
 
@@ -142,7 +143,7 @@ def test_a_bundle_with_a_damaged_report_is_refused(
     manifest = fake_bundle / MANIFEST
     content = json.loads(manifest.read_text("utf-8"))
     content["variants"][0] |= variant
-    manifest.write_text(json.dumps(content), "utf-8")
+    manifest.write_text(json.dumps(sealed(content)), "utf-8")
     with pytest.raises(BundleError) as caught:
         open_bundle(fake_bundle)
     assert named in str(caught.value)

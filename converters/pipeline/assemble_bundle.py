@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fer_edge.bundle import Bundle, Variant
+from fer_edge.manifest import today
 from fer_edge.parity import RefusedVariant
 from fer_edge.preprocess import CropRule
 from fer_edge.training.checkpoint import Checkpoint
@@ -44,6 +45,8 @@ def assemble(
     files: Mapping[str, bytes],
     existing: Bundle | None = None,
     refused: Mapping[str, RefusedVariant] | None = None,
+    name: str | None = None,
+    version: str | None = None,
 ) -> tuple[Bundle, dict[str, bytes]]:
     """Assemble the bundle to write from new variants and those of an existing bundle.
 
@@ -57,6 +60,8 @@ def assemble(
         files: Files of the new variants, by ``folder/name``.
         existing: Bundle whose other variants are kept.
         refused: Variants that were built and left out, by name, with their figures.
+        name: Name of the model; None is that of ``existing``, or the folder's stem.
+        version: Version of the model; None is that of ``existing``, or "0".
 
     Returns:
         The bundle and its files by ``folder/name``.
@@ -72,8 +77,8 @@ def assemble(
             merged.append(variant)
     merged.sort(key=_preference)
     facts = source.facts
-    earlier = existing.provenance.get("refused", {}) if existing else {}
-    earlier = {name: why for name, why in earlier.items() if name not in names}
+    earlier = existing.provenance.get("refused") if existing else None
+    kept = earlier.items() if isinstance(earlier, dict) else ()
     provenance = {
         "checkpoint_sha256": source.sha256,
         "backbone": source.spec.backbone,
@@ -81,7 +86,10 @@ def assemble(
         "seed": facts.get("recipe", {}).get("seed"),
         "data": facts.get("data", {}),
         "licences": facts.get("licences", {}),
-        "refused": {**earlier, **{name: why.as_dict() for name, why in (refused or {}).items()}},
+        "refused": {
+            **{name: figures for name, figures in kept if name not in names},
+            **{name: figures.as_dict() for name, figures in (refused or {}).items()},
+        },
     }
     bundle = Bundle(
         path=out,
@@ -92,5 +100,8 @@ def assemble(
         embedding_dim=source.model.embedding_dim,
         provenance=provenance,
         variants=tuple(merged),
+        name=name if name is not None else existing.name if existing else out.stem,
+        version=version if version is not None else existing.version if existing else "0",
+        created=today(),
     )
     return bundle, contents

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fer_edge.bundle import Bundle, open_bundle, write_bundle
+from fer_edge.bundle import MAX_NAME, Bundle, open_bundle, write_bundle
 from fer_edge.converters.base import ConversionInput, converter
 from fer_edge.converters.base import targets as known_targets
 from fer_edge.converters.onnx_graph.export import export_onnx
@@ -24,6 +24,7 @@ from fer_edge.converters.pipeline.quick_latency import beaten, single_face_p50_m
 from fer_edge.errors import (
     BundleError,
     ConversionError,
+    InputError,
     MissingDependencyError,
     ParityError,
     TargetError,
@@ -32,6 +33,7 @@ from fer_edge.machine import cpu_name
 from fer_edge.parity import RefusedVariant, Speed
 from fer_edge.preprocess import CropRule
 from fer_edge.progress import Say
+from fer_edge.shown import shown
 from fer_edge.training.checkpoint import Checkpoint, load_checkpoint
 
 ALL, AUTO = "all", "auto"
@@ -56,6 +58,8 @@ def convert(
     gpus: Sequence[str] = (),
     workspace_mib: int | None = None,
     seed: int = 2026,
+    name: str | None = None,
+    version: str | None = None,
     say: Say = print,
 ) -> Bundle:
     """Convert a checkpoint into a bundle, or add variants to an existing one.
@@ -81,6 +85,10 @@ def convert(
         gpus: GPUs to compile engines for; see ConversionInput.
         workspace_mib: GPU memory for one layer, in MiB; see ConversionInput.
         seed: Seed of the calibration sample.
+        name: Name of the model in the bundle. None keeps that of an existing bundle; a new one
+            gets the folder's stem.
+        version: Version of the model in the bundle. None keeps that of an existing bundle; a new
+            one gets "0".
         say: Receives each sentence of progress.
 
     Returns:
@@ -94,8 +102,10 @@ def convert(
         BundleError: ``out`` holds another checkpoint or is damaged.
         CheckpointError: The checkpoint cannot be read.
         DataError: The faces cannot be read, or are too few.
+        InputError: The name or the version is too long or has control characters.
     """
     out = Path(out)
+    _check_names(name, version)
     source = load_checkpoint(checkpoint)
     requested = _requested(targets, precisions)
     existing = _existing(out, source)
@@ -122,7 +132,7 @@ def convert(
     if not chosen:
         raise ParityError("nothing was written: no variant passed its gate")
     refused = {built.variant.name: refusal(built.variant) for built in (*failed, *slower)}
-    _write(out, source, rule, chosen, existing, refused)
+    _write(out, source, rule, chosen, existing, refused, (name, version))
     return open_bundle(out)
 
 
@@ -249,6 +259,7 @@ def _write(
     chosen: Sequence[BuiltVariant],
     existing: Bundle | None,
     refused: dict[str, RefusedVariant],
+    names: tuple[str | None, str | None],
 ) -> None:
     files = {path: data for built in chosen for path, data in built.artifact.files.items()}
     bundle, contents = assemble(
@@ -259,8 +270,20 @@ def _write(
         files=files,
         existing=existing,
         refused=refused,
+        name=names[0],
+        version=names[1],
     )
     write_bundle(bundle, contents)
+
+
+def _check_names(*names: str | None) -> None:
+    """Check name and version before minutes of work depend on them. Raises InputError."""
+    for text in names:
+        if text is not None and (len(text) > MAX_NAME or not text.isprintable()):
+            raise InputError(
+                f"expected a name or version of at most {MAX_NAME} printable characters, got "
+                f"{shown(text)}"
+            )
 
 
 def _path(value: str | Path | None) -> Path | None:

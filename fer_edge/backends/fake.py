@@ -20,6 +20,7 @@ from fer_edge.backends.base import Batch, Options, Outputs, TargetFacts
 from fer_edge.bundle import Bundle, Variant, listed, write_bundle
 from fer_edge.errors import EngineError, InputError
 from fer_edge.labels import EMOTIONS
+from fer_edge.manifest import today
 from fer_edge.preprocess import CropRule
 
 FACTS = TargetFacts(
@@ -74,6 +75,8 @@ def write_fake_bundle(
         embedding_dim=_EMBEDDING_DIM,
         provenance={"made_by": "fer_edge.backends.fake"},
         variants=(Variant("fake", "fp32", file.path, (file,)),),
+        name=Path(path).stem,
+        created=today(),
     )
     write_bundle(bundle, {file.path: data})
     return bundle.path

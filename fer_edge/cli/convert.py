@@ -87,6 +87,15 @@ _PRECISIONS = list(dict.fromkeys(p for facts in _TARGETS.values() for p in facts
     metavar="N",
     help="Draw the calibration faces with this seed.",
 )
+@click.option(
+    "--name", metavar="TEXT", help="Name the model in the bundle (default: the name of the folder)."
+)
+@click.option(
+    "--bundle-version",
+    "version",
+    metavar="TEXT",
+    help="Record this version of the model (default: 0, or the one that the bundle has).",
+)
 @json_option
 def convert(
     checkpoint: Path,
@@ -101,6 +110,8 @@ def convert(
     gpus: tuple[str, ...],
     workspace_mib: int | None,
     seed: int,
+    name: str | None,
+    version: str | None,
     as_json: bool,
 ) -> None:
     """Convert a checkpoint into a bundle, or add variants to one.
@@ -131,6 +142,8 @@ def convert(
             gpus=gpus,
             workspace_mib=workspace_mib,
             seed=seed,
+            name=name,
+            version=version,
             say=say,
         )
     if as_json:

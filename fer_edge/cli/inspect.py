@@ -31,6 +31,7 @@ def inspect(bundle: Path | None, as_json: bool) -> None:
         print_json({"path": str(opened.path), "sha256": opened.sha256, **opened.as_dict()})
         return
     click.echo(f"{opened.path}  (all hashes match)")
+    click.echo(f"model        {_model(opened)}")
     click.echo(f"labels       {', '.join(opened.labels)}")
     click.echo(f"input        uint8 [N, {opened.crop.size_px}, {opened.crop.size_px}, 3] BGR")
     click.echo(f"temperature  {opened.temperature:.3f}, uncertain below {opened.abstain_below:.2f}")
@@ -51,6 +52,11 @@ def inspect(bundle: Path | None, as_json: bool) -> None:
                 click.echo(f"  {choice}")
     except TargetError as error:
         click.echo(f"  {error}")
+
+
+def _model(bundle: fer_edge.Bundle) -> str:
+    day = f", of {bundle.created}" if bundle.created else ""
+    return f"{bundle.name or 'without a name'}, version {bundle.version}{day}"
 
 
 def _figures(report: ParityReport) -> str:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from fer_edge.manifest import sealed
+
 
 @pytest.fixture
 def with_foreign_variant() -> Callable[[Path], Path]:
@@ -17,7 +19,7 @@ def with_foreign_variant() -> Callable[[Path], Path]:
         manifest = json.loads((bundle / "bundle.json").read_text("utf-8"))
         (variant,) = manifest["variants"]
         manifest["variants"].append({**variant, "target": "somechip"})
-        (bundle / "bundle.json").write_text(json.dumps(manifest), "utf-8")
+        (bundle / "bundle.json").write_text(json.dumps(sealed(manifest)), "utf-8")
         return bundle
 
     return add

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -15,6 +16,7 @@ import pytest
 from fer_edge.backends.fake import write_fake_bundle
 from fer_edge.bundle import MANIFEST, open_bundle
 from fer_edge.errors import BundleError
+from fer_edge.manifest import sealed
 
 Edit = Callable[[Path, Callable[[Any], object]], None]
 Put = Callable[[Path, str, object], None]
@@ -66,11 +68,13 @@ def refusal() -> Callable[[Path], str]:
 
 @pytest.fixture(scope="session")
 def edit() -> Edit:
-    """Changes a bundle's manifest with a function."""
+    """Changes a bundle's manifest with a function, and seals it anew if it can be sealed."""
 
     def change_manifest(bundle: Path, change: Callable[[Any], object]) -> None:
         content = json.loads((bundle / MANIFEST).read_text())
         change(content)
+        with contextlib.suppress(ValueError, RecursionError):
+            content = sealed(content)
         (bundle / MANIFEST).write_text(json.dumps(content))
 
     return change_manifest

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from fer_edge.cli import main
+from fer_edge.manifest import sealed
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ def somechip_bundle(fake_bundle: Path) -> Path:
     """Bundle for a chip that fer_edge does not know."""
     manifest = json.loads((fake_bundle / "bundle.json").read_text("utf-8"))
     manifest["variants"][0]["target"] = "somechip"
-    (fake_bundle / "bundle.json").write_text(json.dumps(manifest), "utf-8")
+    (fake_bundle / "bundle.json").write_text(json.dumps(sealed(manifest)), "utf-8")
     return fake_bundle
 
 

@@ -20,6 +20,7 @@ from fer_edge.converters.pipeline.convert import convert
 from fer_edge.converters.pipeline.face_samples import FaceSamples
 from fer_edge.errors import BundleError
 from fer_edge.labels import EMOTIONS
+from fer_edge.manifest import sealed
 from fer_edge.shipped import FACES
 from fer_edge.training.checkpoint import CARD
 
@@ -100,7 +101,7 @@ def test_another_checkpoint_leaves_the_bundle_alone(
 ) -> None:
     manifest = json.loads((bundle / "bundle.json").read_text("utf-8"))
     manifest["provenance"]["checkpoint_sha256"] = "0" * 64
-    (bundle / "bundle.json").write_text(json.dumps(manifest), "utf-8")
+    (bundle / "bundle.json").write_text(json.dumps(sealed(manifest)), "utf-8")
     before = content(tmp_path)
     with pytest.raises(BundleError, match="another checkpoint"):
         convert(checkpoint, ["onnxruntime"], bundle, ["fp32"], say=quiet)

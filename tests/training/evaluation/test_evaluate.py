@@ -13,6 +13,7 @@ import pytest
 from fer_edge.backends.fake import write_fake_bundle
 from fer_edge.errors import DataError, TargetError
 from fer_edge.labels import EMOTIONS
+from fer_edge.manifest import sealed
 from fer_edge.shipped import DEFAULT_CHECKPOINT, FACES
 from fer_edge.training.evaluation.evaluate import evaluate, evaluate_all
 from fer_edge.training.reports.html import evaluation_page
@@ -122,7 +123,7 @@ def test_a_variant_for_another_chip_is_refused_and_the_others_go_on(fake_bundle:
     manifest = json.loads((fake_bundle / "bundle.json").read_text("utf-8"))
     (variant,) = manifest["variants"]
     manifest["variants"].append({**variant, "target": "somechip"})
-    (fake_bundle / "bundle.json").write_text(json.dumps(manifest), "utf-8")
+    (fake_bundle / "bundle.json").write_text(json.dumps(sealed(manifest)), "utf-8")
     evaluation = evaluate_all([fake_bundle], FACES, target="all")
     assert [report["name"] for report in evaluation["inputs"]] == ["fake.fer fake/fp32"]
     (refused,) = evaluation["refused"]

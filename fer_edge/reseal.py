@@ -1,0 +1,68 @@
+"""Command that writes a bundle's ``manifest_sha256`` again after its manifest was edited.
+
+    python -m fer_edge.reseal NAME.fer --bundle-version 2
+
+The files of the bundle do not change. Signatures of the old manifest no longer fit.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from fer_edge.atomic import write_file
+from fer_edge.bundle import MANIFEST, open_bundle
+from fer_edge.errors import BundleError, FerEdgeError
+from fer_edge.json_check import read_mapping
+from fer_edge.manifest import SEAL, read_json, sealed
+
+
+def reseal(bundle: Path, **changes: str) -> str:
+    """Write the seal of a bundle's manifest anew and return it.
+
+    Args:
+        bundle: Folder of the bundle.
+        changes: New values for ``name``, ``version`` and ``created``.
+
+    Raises:
+        BundleError: The manifest is no JSON, or the bundle cannot be read with the new one. The
+            old manifest stays.
+    """
+    manifest = bundle / MANIFEST
+    try:
+        before = manifest.read_bytes()
+        content = read_mapping(read_json(before), MANIFEST)
+        defaults = {"name": bundle.resolve().stem, "version": "0", "created": ""}
+        facts = {key: content.pop(key, default) for key, default in defaults.items()}
+        content = sealed({"schema": content.pop("schema", None), **facts, **changes, **content})
+        write_file(manifest, (json.dumps(content, indent=1) + "\n").encode())
+        try:
+            open_bundle(bundle)
+        except FerEdgeError:
+            write_file(manifest, before)
+            raise
+    except OSError as error:
+        raise BundleError(f"cannot write {manifest}: {error.strerror}") from error
+    except ValueError as error:
+        raise BundleError(f"{manifest} cannot be sealed: {error}. Mend it first") from error
+    return str(content[SEAL])
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--name", metavar="TEXT", help="Set the name.")
+@click.option("--bundle-version", "version", metavar="TEXT", help="Set the version.")
+@click.option("--created", metavar="YYYY-MM-DD", help="Set the day.")
+def main(bundle: Path, name: str | None, version: str | None, created: str | None) -> None:
+    """Write a bundle's manifest_sha256 again after its manifest was edited."""
+    changes = {"name": name, "version": version, "created": created}
+    try:
+        click.echo(reseal(bundle, **{k: v for k, v in changes.items() if v is not None}))
+    except FerEdgeError as error:
+        raise click.ClickException(str(error)) from error
+
+
+if __name__ == "__main__":
+    main()
