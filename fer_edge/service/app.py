@@ -1,4 +1,4 @@
-"""The application: routes, and what they share."""
+"""Application of the service: its routes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from fer_edge.service.refusals import RefusedError, answer_to, refusal_for
 from fer_edge.service.schema import ErrorAnswer, HealthResponse, Info, LiveAnswer, PictureAnswer
 from fer_edge.service.security import SecurityMiddleware
 
-# Every file that is served, by its path. A request chooses from these and reaches no file system.
+# Static files by path. A request selects one of these and never reaches the file system.
 _FILES = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/docs": ("docs.html", "text/html; charset=utf-8"),
@@ -40,27 +40,33 @@ _FILES = {
 }
 
 _ABOUT = (
-    "Facial expressions of all faces in a picture, or of people over time. Nothing of a picture is "
-    "stored or logged. Where the server has a token, send `Authorization: Bearer TOKEN`; a browser "
-    "gives it to a WebSocket as the subprotocol `fer-edge.bearer.` with the token in base64url, "
-    "beside `fer-edge`."
+    "Facial expressions of all faces in an image, or of persons over time. The server stores and "
+    "logs nothing of an image. If the server has a token, send `Authorization: Bearer TOKEN`. "
+    "Browsers send it to a WebSocket as the subprotocol `fer-edge.bearer.`, followed by the token "
+    "in base64url, beside the subprotocol `fer-edge`."
 )
 
 _REFUSALS: dict[int | str, dict[str, Any]] = {
-    400: {"model": ErrorAnswer, "description": "A form or JSON that is not as described."},
+    400: {"model": ErrorAnswer, "description": "The form or JSON differs from the description."},
     401: {"model": ErrorAnswer, "description": "The token is missing or wrong."},
-    403: {"model": ErrorAnswer, "description": "From a page of another site."},
-    408: {"model": ErrorAnswer, "description": "The request came too slowly."},
-    413: {"model": ErrorAnswer, "description": "Too many bytes."},
-    415: {"model": ErrorAnswer, "description": "Neither a form nor JSON."},
-    422: {"model": ErrorAnswer, "description": "No picture, a damaged one, or too many pixels."},
-    429: {"model": ErrorAnswer, "description": "Too often; see Retry-After."},
-    503: {"model": ErrorAnswer, "description": "Too many at once; see Retry-After."},
+    403: {"model": ErrorAnswer, "description": "The request comes from a page of another site."},
+    408: {"model": ErrorAnswer, "description": "The request is too slow."},
+    413: {"model": ErrorAnswer, "description": "The request has too many bytes."},
+    415: {"model": ErrorAnswer, "description": "The request is neither a form nor JSON."},
+    422: {
+        "model": ErrorAnswer,
+        "description": "The image is damaged, no image, or has too many pixels.",
+    },
+    429: {
+        "model": ErrorAnswer,
+        "description": "The client sends too many requests; see Retry-After.",
+    },
+    503: {"model": ErrorAnswer, "description": "The server is busy; see Retry-After."},
 }
 _LIVE: dict[int | str, dict[str, Any]] = {
-    200: {"model": LiveAnswer, "description": "Each message, after the upgrade."},
+    200: {"model": LiveAnswer, "description": "Each message after the upgrade."},
     **{status: _REFUSALS[status] for status in (401, 403, 429, 503)},
-    426: {"model": ErrorAnswer, "description": "A request without an upgrade."},
+    426: {"model": ErrorAnswer, "description": "The request has no WebSocket upgrade."},
 }
 _PICTURE: dict[str, Any] = {
     "requestBody": {
@@ -94,15 +100,24 @@ def create_app(
     hosts: tuple[str, ...] = (),
     limits: ServiceLimits | None = None,
 ) -> FastAPI:
-    """The service as an ASGI application. The predictor stays the caller's, who closes it.
+    """Create the ASGI application of the service.
 
-    detector: finds the faces; None takes each whole picture as one. token: asked of every request
-    that does work; None lets everybody in. hosts: names by which the server is reached, besides
-    localhost and IP addresses. Slow request heads are the server's business: see server.serve.
-    Raises InputError for a token that is not visible ASCII.
+    Run it with ``service.server.serve``, which also limits slow clients.
+
+    Args:
+        predictor: Classifies the faces. The caller closes it.
+        detector: Finds the faces. None takes each image as one face.
+        token: Bearer token for all paths but the page and /healthz. None admits everybody.
+        hosts: Names of the server besides localhost and IP addresses.
+        limits: Limits of clients. None uses the defaults.
+
+    Raises:
+        InputError: The token is not visible ASCII.
     """
-    if token is not None and not re.fullmatch(r"[!-~]+", token):  # what a header can carry
-        raise InputError("expected a token of visible ASCII characters without spaces")
+    if token is not None and not re.fullmatch(r"[!-~]+", token):  # limits of a header
+        raise InputError(
+            "expected a token of visible ASCII characters without spaces. Choose another one"
+        )
     limits = limits or ServiceLimits()
     metrics = Metrics()
     recogniser = Recogniser(predictor, detector, limits, metrics)
@@ -126,7 +141,7 @@ def create_app(
     @app.post("/predict", responses=_REFUSALS, openapi_extra=_PICTURE)
     @app.post("/predict/", include_in_schema=False)
     async def predict(request: Request) -> PictureAnswer:
-        """The expressions of all faces in one picture: JPEG, PNG, BMP or WebP."""
+        """Classify all faces in one image: JPEG, PNG, BMP or WebP."""
         kind = request.headers.get("content-type", "")
         async with whole_body(request, limits, buffer) as body:
             return await recogniser.recognise(partial(picture_of, body, kind))
@@ -135,16 +150,17 @@ def create_app(
 
     @app.get("/live", responses=_LIVE)
     async def live_without_upgrade() -> None:
-        """A WebSocket. Send each frame as one binary message: JPEG, PNG, BMP or WebP.
+        """Classify live frames over a WebSocket.
 
-        Each answer is one JSON message. While a frame is worked on, the newest of those that come
-        is kept and the others are dropped. A frame that cannot be used is answered with an error.
+        Send each frame as one binary message: JPEG, PNG, BMP or WebP. Each answer is one JSON
+        message. While the server processes a frame, it keeps the newest of the arriving frames and
+        drops the others. An unusable frame is answered with an error.
         """
-        raise RefusedError(426, "expected a WebSocket here; see /docs")
+        raise RefusedError(426, "expected a WebSocket; see /docs")
 
     @app.get("/info", responses={401: _REFUSALS[401]})
     async def info() -> Info:
-        """What this server runs."""
+        """Return the versions and limits of this server."""
         return Info(
             version=fer_edge.__version__,
             model=predictor.bundle.path.name,
@@ -157,12 +173,12 @@ def create_app(
 
     @app.get("/healthz")
     async def healthz() -> HealthResponse:
-        """That the server runs and answers."""
+        """Return a sign of life."""
         return HealthResponse(status="ok")
 
     @app.get("/metrics", response_class=Response, responses={401: _REFUSALS[401]})
     async def prometheus() -> Response:
-        """Counts and times for Prometheus. What was recognised is not among them."""
+        """Return counts and times for Prometheus, without expressions."""
         return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     for path, (name, media_type) in _FILES.items():
@@ -171,6 +187,8 @@ def create_app(
 
     app.add_exception_handler(FerEdgeError, _refused)
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _failed)
+    app.state.recogniser = recogniser  # server.serve asks it whether a thread still works
     paths = frozenset(route.path for route in app.routes if hasattr(route, "path"))
     app.add_middleware(
         SecurityMiddleware,
@@ -196,3 +214,7 @@ async def _refused(_: Request, error: Exception) -> JSONResponse:
 async def _http_error(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     return answer_to(RefusedError(error.status_code, str(error.detail)))
+
+
+async def _failed(_: Request, error: Exception) -> JSONResponse:
+    return answer_to(RefusedError(500, "the server could not answer this. Its log says why"))

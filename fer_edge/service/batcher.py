@@ -6,35 +6,60 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 
 from fer_edge.backends.base import Batch
 from fer_edge.results import Prediction
 from fer_edge.service.metrics import Metrics
+from fer_edge.service.refusals import RefusedError
+from fer_edge.service.workers import Workers
+
+_Call = tuple[Batch, asyncio.Future[list[Prediction]]]
 
 
 class Batcher:
-    """Runs ``predict`` in one thread, on all faces that have come while it was busy.
+    """Run the engine in one thread, on all faces that arrived while it was busy.
 
-    predict: uint8 ``[N, S, S, 3]`` BGR to one Prediction per face. most: faces in one run; those of
-    one call stay together, also where they are more. Nobody waits for company: an idle engine
-    starts at once, and under load the batch fills while the engine is busy.
+    Nobody waits for company: an idle engine starts at once, and under load the batch fills while
+    the engine is busy.
     """
 
     def __init__(
         self, predict: Callable[[Batch], list[Prediction]], most: int, metrics: Metrics
     ) -> None:
+        """Prepare the engine's thread.
+
+        Args:
+            predict: uint8 ``[N, S, S, 3]`` BGR to one Prediction per face.
+            most: faces in one run; the faces of one call stay together, also if they are more.
+            metrics: counts runs and faces.
+        """
         self._predict, self._most, self._metrics = predict, most, metrics
-        self._waiting: deque[tuple[Batch, asyncio.Future[list[Prediction]]]] = deque()
-        self._thread = ThreadPoolExecutor(1, "fer-edge-engine")
+        self._waiting: deque[_Call] = deque()
+        self._engine = Workers(1, "fer-edge-engine")
         self._running: asyncio.Task[None] | None = None
+        self._in_run: list[_Call] = []
+
+    @property
+    def busy(self) -> bool:
+        """True while the engine runs."""
+        return self._engine.busy
 
     async def __call__(self, faces: Batch) -> list[Prediction]:
-        """One Prediction per face. Raises what ``predict`` raised."""
+        """Return one Prediction per face.
+
+        Raises:
+            RefusedError: 503 if a run of the engine has outlived all its answers.
+            Exception: what ``predict`` raised.
+        """
         if not len(faces):
             return []
+        if self._in_run and all(answer.done() for _, answer in self._in_run):
+            raise RefusedError(
+                503, "the engine is still busy with an earlier request. Try again", retry_after_s=5
+            )
         answer: asyncio.Future[list[Prediction]] = asyncio.get_running_loop().create_future()
         self._waiting.append((faces, answer))
         if self._running is None or self._running.done():
@@ -42,25 +67,27 @@ class Batcher:
         return await answer
 
     async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
         while calls := self._next():
             batch = np.concatenate([faces for faces, _ in calls])
+            self._in_run = calls
             try:
-                rows = await loop.run_in_executor(self._thread, self._timed, batch)
+                rows = await self._engine.run(partial(self._timed, batch))
             except Exception as error:
                 for _, answer in calls:
                     if not answer.done():
                         answer.set_exception(error)
                 continue
+            finally:
+                self._in_run = []
             done = 0
             for faces, answer in calls:
                 if not answer.done():  # its caller may have given up
                     answer.set_result(rows[done : done + len(faces)])
                 done += len(faces)
 
-    def _next(self) -> list[tuple[Batch, asyncio.Future[list[Prediction]]]]:
-        """The calls of the next run, in the order in which they came."""
-        calls: list[tuple[Batch, asyncio.Future[list[Prediction]]]] = []
+    def _next(self) -> list[_Call]:
+        """Return the calls of the next run, in the order of their arrival."""
+        calls: list[_Call] = []
         count = 0
         while self._waiting and (not calls or count + len(self._waiting[0][0]) <= self._most):
             faces, answer = self._waiting.popleft()
@@ -77,4 +104,5 @@ class Batcher:
         return rows
 
     def close(self) -> None:
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        """End the engine's thread once it has nothing to do."""
+        self._engine.close()

@@ -32,7 +32,7 @@ class ServiceLimits:
         head_s: seconds for a request's head, and for the answer to a WebSocket upgrade.
         body_s: seconds for a request's body.
         write_s: seconds for a client to read what it is sent.
-        decode_s: seconds for decoding one image.
+        decode_s: seconds for decoding one image and finding its faces.
         answer_s: seconds from a complete request to its answer.
         live_idle_s: seconds without a frame until a live connection is closed.
         drain_s: seconds for requests under way when the service ends.

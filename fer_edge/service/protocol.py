@@ -12,9 +12,10 @@ The body of a request is timed where it is read (body.py).
 from __future__ import annotations
 
 import asyncio
+import logging
 
 import h11
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from fer_edge.service.limits import ServiceLimits
@@ -22,6 +23,7 @@ from fer_edge.service.refusals import RefusedError, answer_to
 from fer_edge.service.websocket import Handshake, WebSocketProtocol
 from fer_edge.service.write_clock import WriteClock
 
+log = logging.getLogger("fer_edge.service")
 NOT_BEFORE_S = "fer_edge.not_before_s"
 """Key of a scope: seconds until the client may come back."""
 _LONGEST_PAUSE_S = 2.0
@@ -50,6 +52,32 @@ _FULL = _refusing(
 )
 
 
+def _answering(app: ASGIApp) -> ASGIApp:
+    """Return ``app`` with an answer of our own where uvicorn would send its bare 500."""
+
+    async def answering(scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            return await app(scope, receive, watched)
+        except asyncio.CancelledError:  # uvicorn cancels what is under way after drain_s
+            refusal = RefusedError(503, "the service ends. Try again later", retry_after_s=5)
+        except Exception:
+            if started:
+                raise
+            log.exception("a request failed")
+            refusal = RefusedError(500, "the server could not answer this. Its log says why")
+        if not started:
+            await answer_to(refusal)(scope, receive, send)
+
+    return answering
+
+
 def http_protocol(limits: ServiceLimits) -> type[H11Protocol]:
     """Return the protocol class for uvicorn's ``http`` setting."""
 
@@ -64,6 +92,8 @@ def http_protocol(limits: ServiceLimits) -> type[H11Protocol]:
             super().connection_made(transport)
             self._write_clock = WriteClock(limits.write_s)
             WriteClock.watch(transport)
+            self._live_app = self.app
+            self.app = _answering(self.app)
             if len(self.connections) > limits.connections:
                 self.app = _FULL
             self._watch()
@@ -134,7 +164,7 @@ def http_protocol(limits: ServiceLimits) -> type[H11Protocol]:
             self._write_clock.stop()
             self.connections.discard(self)
             protocol = WebSocketProtocol(
-                self.app,
+                self._live_app,
                 dict(self.scope),
                 self._handshake,
                 self.transport,

@@ -1,15 +1,13 @@
-"""Pictures in, faces with their expressions out; bounded, in worker threads, in batches."""
+"""Recogniser: images in, faces with expressions out, in threads and batches."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
 
 from fer_edge.backends.base import Batch
 from fer_edge.machine import usable_cores
@@ -22,13 +20,21 @@ from fer_edge.service.limits import ServiceLimits
 from fer_edge.service.metrics import Metrics
 from fer_edge.service.refusals import RefusedError
 from fer_edge.service.schema import FaceAnswer, LiveAnswer, PictureAnswer, TimesResponse
-
-Result = TypeVar("Result")
+from fer_edge.service.workers import Workers
 
 
 @dataclass(frozen=True)
 class _Found:
-    """A picture after decoding and detection. faces: uint8 ``[N, S, S, 3]`` BGR, one per box."""
+    """An image after decoding and detection.
+
+    Attributes:
+        faces: uint8 ``[N, S, S, 3]`` BGR, one per box.
+        boxes: ``(x, y, width, height)`` in pixels of the upright image.
+        width_px: Width of the upright image.
+        height_px: Height of the upright image.
+        decode_ms: Milliseconds of decoding.
+        detect_ms: Milliseconds of detection and cropping.
+    """
 
     faces: Batch
     boxes: list[Box]
@@ -39,9 +45,13 @@ class _Found:
 
 
 class Recogniser:
-    """Answers pictures with one Predictor and, if there is one, one detector.
+    """Classifies the faces of images with one Predictor and one detector.
 
-    Without a detector the whole picture is one face crop.
+    Args:
+        predictor: Classifies the faces. The caller closes it.
+        detector: Finds the faces. None takes each image as one face.
+        limits: Limits of pending images, faces per batch, pixels and time.
+        metrics: Gets counts and times.
     """
 
     def __init__(
@@ -53,18 +63,29 @@ class Recogniser:
     ) -> None:
         self._bundle = predictor.bundle
         self._detector, self._limits, self._metrics = detector, limits, metrics
-        # Decoding leaves Python's lock; more threads than that would only hold more pictures.
-        self._workers = ThreadPoolExecutor(min(usable_cores(), 4), "fer-edge-pictures")
+        # Decoding releases the GIL. More threads would only hold more images in memory.
+        self._workers = Workers(min(usable_cores(), 4), "fer-edge-images")
         self._batcher = Batcher(predictor.predict_batch, limits.batch_faces, metrics)
         self._pending = 0
 
-    async def recognise(self, read: Callable[[], bytes]) -> PictureAnswer:
-        """All faces of the encoded picture that ``read`` gives; it is called in a worker thread.
+    @property
+    def busy(self) -> bool:
+        """True while a thread works, also if nobody waits for it any more."""
+        return self._workers.busy or self._batcher.busy
 
-        Raises RefusedError (503 too many wait, 504 took too long), InputError, EngineError.
+    async def recognise(self, read: Callable[[], bytes]) -> PictureAnswer:
+        """Classify all faces of one image.
+
+        Args:
+            read: Returns the encoded image; called in a worker thread.
+
+        Raises:
+            RefusedError: 503 too many images wait; 504 the answer takes too long.
+            InputError: The image is unreadable.
+            EngineError: The engine fails.
         """
         async with self._admitted():
-            found = await self._in_worker(partial(self._find, read))
+            found = await self._workers.run(partial(self._find, read), self._limits.decode_s)
             start = time.perf_counter()
             predictions = await self._batcher(found.faces)
         return PictureAnswer(
@@ -80,22 +101,25 @@ class Recogniser:
         )
 
     def follower(self) -> Follower:
-        """For one live connection."""
+        """Return a Follower for one live connection."""
         return Follower(
             self._bundle, self._detector, self._batcher, self._limits, asyncio.get_running_loop()
         )
 
     async def follow(self, follower: Follower, frame: LiveFrame) -> LiveAnswer:
-        """The state after a frame; raises what ``recognise`` raises. One at a time per follower."""
+        """Return the state after a frame. One call at a time per follower.
+
+        Raises the errors of ``recognise``.
+        """
         async with self._admitted():
-            return await self._in_worker(partial(follower.process, frame))
+            return await self._workers.run(partial(follower.process, frame))
 
     @asynccontextmanager
     async def _admitted(self) -> AsyncIterator[None]:
         if self._pending >= self._limits.pending:
             raise RefusedError(
                 503,
-                f"{self._pending} pictures wait already, and no more may. Try again",
+                f"{self._pending} images are waiting, and no more are accepted. Try again",
                 retry_after_s=1,
             )
         self._pending += 1
@@ -105,17 +129,14 @@ class Recogniser:
                 yield
         except TimeoutError as error:
             raise RefusedError(
-                504, f"there was no answer within {self._limits.answer_s:g} seconds"
+                504, f"no answer came within {self._limits.answer_s:g} seconds. Try again"
             ) from error
         finally:
             self._pending -= 1
             self._metrics.pending.set(self._pending)
 
-    async def _in_worker(self, job: Callable[[], Result]) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(self._workers, job)
-
     def _find(self, read: Callable[[], bytes]) -> _Found:
-        """Crops are made as small as the network's input here, so that no picture waits in memory
+        """Decode, detect and crop. Crops have the network's size, so that no image waits in memory
         for the engine."""
         start = time.perf_counter()
         image = as_bgr(decode_image(read(), "the picture", max_pixels=self._limits.pixels))
@@ -132,5 +153,6 @@ class Recogniser:
         return _Found(faces, boxes, width, height, 1e3 * (decoded - start), 1e3 * (found - decoded))
 
     def close(self) -> None:
-        self._workers.shutdown(wait=False, cancel_futures=True)
+        """End the worker threads once they have nothing to do."""
+        self._workers.close()
         self._batcher.close()

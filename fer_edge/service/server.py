@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import socket
+import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -15,6 +18,7 @@ from fer_edge.opencv_log import silence_opencv
 from fer_edge.service.limits import ServiceLimits
 from fer_edge.service.protocol import http_protocol
 
+log = logging.getLogger("fer_edge.service")
 _SEND_BUFFER_BYTES = 64 * 1024
 """Bytes that the kernel holds for each connection until its client reads them."""
 
@@ -56,6 +60,20 @@ def serve(
         name = f"[{host}]" if ":" in host else host
         ready(f"http://{name}:{listener.getsockname()[1]}")
         server.run([listener])
+    recogniser = getattr(getattr(app, "state", None), "recogniser", None)
+    if recogniser is not None and recogniser.busy:
+        _end_process(limits.drain_s)
+
+
+def _end_process(drain_s: float) -> NoReturn:
+    """End the process although a thread still works: closing the engine would wait for it."""
+    log.warning(
+        "a thread was still busy %g s after the end of the service; it was cut off", drain_s
+    )
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def listen(host: str, port: int) -> socket.socket:

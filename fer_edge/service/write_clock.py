@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 
 
 class WriteClock:
@@ -29,10 +31,18 @@ class WriteClock:
         if self._timer is None:
             # close() would wait for the same bytes without end.
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(self._limit_s, transport.abort)
+            self._timer = loop.call_later(self._limit_s, _reset, transport)
 
     def stop(self) -> None:
         """Stop the clock."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _reset(transport: asyncio.Transport) -> None:
+    """Close with RST. A FIN would queue behind the bytes that the client does not read."""
+    connection = transport.get_extra_info("socket")
+    if connection is not None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()

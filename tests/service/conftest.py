@@ -155,14 +155,16 @@ def launch(tmp_path_factory: pytest.TempPathFactory) -> Launch:
 
 @pytest.fixture(scope="session")
 def launch_fake(launch: Launch, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A context with a server on the fake engine: ``launch_fake(latency_ms=…, LIMIT=…)``."""
+    """A context with a server on the fake engine: ``launch_fake(latency_ms=…, LIMIT=…)``.
+
+    before: code that runs in the server first."""
 
     def run(
-        *, token: str = "", latency_ms: float = 0, **limits: float
+        *, token: str = "", latency_ms: float = 0, before: str = "", **limits: float
     ) -> AbstractContextManager[Server]:
         folder = tmp_path_factory.mktemp("fake") / "server.fer"
         bundle = write_fake_bundle(folder, latency_ms=latency_ms)
-        return launch(["-c", SERVER, str(bundle), json.dumps(GENEROUS | limits), token])
+        return launch(["-c", before + SERVER, str(bundle), json.dumps(GENEROUS | limits), token])
 
     return run
 

@@ -21,6 +21,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from fer_edge.errors import InputError
+from fer_edge.machine import usable_cores
 from fer_edge.service.limits import ServiceLimits
 from fer_edge.service.server import listen, serve
 
@@ -305,3 +306,41 @@ def test_answers_on_a_kept_connection_are_sent_at_once() -> None:
         accepted, _ = listener.accept()
         with accepted:
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+STUCK = """
+import threading, time
+import fer_edge.service.recogniser as recogniser
+recogniser.decode_image = lambda *a, **k: time.sleep(3600)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_end_comes_whatever_the_threads_do(launch_fake: Any, happy: bytes, number: int) -> None:
+    with launch_fake(before=STUCK, decode_s=0.3, drain_s=1.0) as server:
+        files = {"image": happy}
+        statuses = [
+            httpx.post(f"{server.base}/predict", files=files, timeout=30).status_code
+            for _ in range(min(usable_cores(), 4) + 1)
+        ]
+        assert statuses == [504] * (len(statuses) - 1) + [503]
+        assert httpx.get(f"{server.base}/healthz").status_code == 200
+        server.process.send_signal(number)
+        assert server.process.wait(30) == 0
+        assert "Traceback" not in server.process.stdout.read()
+
+
+def test_requests_that_the_end_cuts_off_get_a_503(launch_fake: Any, post: Any) -> None:
+    with launch_fake(before=STUCK, drain_s=1.0) as server:
+
+        async def load() -> list[tuple[int, bytes]]:
+            requests = [asyncio.create_task(post(server.port)) for _ in range(6)]
+            await asyncio.sleep(0.5)
+            server.process.send_signal(signal.SIGTERM)
+            return list(await asyncio.gather(*requests))
+
+        answers = asyncio.run(load())
+        assert [status for status, _ in answers] == [503] * 6
+        assert all(b"nosniff" in answer for _, answer in answers)
+        assert server.process.wait(30) == 0
+        assert "Traceback" not in server.process.stdout.read()

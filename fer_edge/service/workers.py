@@ -1,0 +1,136 @@
+"""Worker threads for jobs on hostile input, each with a time limit."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+from fer_edge.service.refusals import RefusedError
+
+Result = TypeVar("Result")
+_Job = tuple[Callable[[], Any], Callable[[Any, BaseException | None], None]]
+
+
+class Workers:
+    """Threads that run jobs, one each.
+
+    Python cannot stop a thread. A job that outlives its limit keeps its thread, which counts as
+    taken until the job ends. Once all threads are taken by overdue jobs, new jobs and those that
+    wait are refused at once. The threads are daemons, so that none delays the end of the process.
+    """
+
+    def __init__(self, count: int, name: str) -> None:
+        """Start ``count`` threads called ``name``."""
+        self._free = self._count = count
+        self._overdue = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        for _ in range(count):
+            threading.Thread(target=self._work, name=name, daemon=True).start()
+
+    @property
+    def busy(self) -> bool:
+        """True while a job runs, also if nobody waits for it any more."""
+        return self._free < self._count
+
+    async def run(self, job: Callable[[], Result], limit_s: float | None = None) -> Result:
+        """Return what ``job`` returns.
+
+        Args:
+            job: called in a thread.
+            limit_s: seconds for the job, from when a thread takes it; None is no limit.
+
+        Raises:
+            RefusedError: 503 if overdue jobs have taken all threads; 504 if this job is overdue.
+        """
+        await self._take()
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Result] = loop.create_future()
+        # Only the loop's thread changes the counts.
+        overdue = False
+
+        def end(result: Result, error: BaseException | None) -> None:
+            self._overdue -= overdue
+            self._release()
+            if answer.done():  # its caller has given up
+                return
+            if error is None:
+                answer.set_result(result)
+            else:
+                answer.set_exception(error)
+
+        def report(result: Result, error: BaseException | None) -> None:
+            with suppress(RuntimeError):  # the loop is closed: the process ends
+                loop.call_soon_threadsafe(end, result, error)
+
+        self._jobs.put((job, report))
+        try:
+            async with asyncio.timeout(limit_s):
+                return await answer
+        except TimeoutError as error:
+            raise RefusedError(
+                504,
+                f"the image took longer than {limit_s:g} seconds. Send a smaller or simpler one",
+            ) from error
+        finally:
+            if not answer.done() or answer.cancelled():
+                overdue = True
+                self._overdue += 1
+                self._refuse_if_stuck()
+
+    async def _take(self) -> None:
+        """Wait for a free thread."""
+        if self._overdue >= self._count:
+            raise _stuck()
+        if self._free and not self._waiting:
+            self._free -= 1
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
+                self._release()  # the thread came together with the cancellation
+            raise
+
+    def _release(self) -> None:
+        """Give a thread to the next job that waits."""
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1
+
+    def _refuse_if_stuck(self) -> None:
+        while self._overdue >= self._count and self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_exception(_stuck())
+
+    def _work(self) -> None:
+        while (item := self._jobs.get()) is not None:
+            job, report = item
+            try:
+                report(job(), None)
+            except BaseException as error:  # the caller gets it
+                report(None, error)
+            del item, job, report  # an idle thread keeps no image
+
+    def close(self) -> None:
+        """End the threads that have nothing to do; the others end with their jobs."""
+        for _ in range(self._count):
+            self._jobs.put(None)
+
+
+def _stuck() -> RefusedError:
+    return RefusedError(
+        503, "every worker is still busy with an image that took too long. Try again",
+        retry_after_s=5,
+    )  # fmt: skip
