@@ -5,11 +5,15 @@ Each command imports the code that it needs when it runs, so that ``--help`` loa
 Exit codes: 0 done; 1 any other error; 2 wrong usage; 3 unusable input, data, labels or recipe;
 4 damaged checkpoint or bundle; 5 missing target, device or library; 6 training, conversion or
 engine failed; 7 a variant failed its parity gate; 8 a measurement broke a limit that was set for
-it (bench --budget, bench compare --fail-if, embed --check).
+it (bench --budget, bench compare --fail-if, embed --check); 130 interrupted by Ctrl-C.
 """
 
 from __future__ import annotations
 
+import errno
+import io
+import os
+import sys
 from typing import Any
 
 import click
@@ -33,7 +37,7 @@ from fer_edge.cli.predict import predict
 from fer_edge.cli.serve import serve
 from fer_edge.cli.train import train
 from fer_edge.cli.video import video
-from fer_edge.errors import FerEdgeError, MissingDependencyError
+from fer_edge.errors import FerEdgeError, InputError, MissingDependencyError
 
 _EXTRA_OF = {
     **dict.fromkeys(("torch", "torchvision", "timm", "accelerate", "torchmetrics"), "train"),
@@ -44,6 +48,9 @@ _EXTRA_OF = {
     **dict.fromkeys(("starlette", "websockets"), "serve"),
 }
 
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it: 128 and the number of SIGINT."""
 
 _SECTIONS: dict[str, tuple[click.Command, ...]] = {
     "Run a model": (predict, video, serve, embed, demo),
@@ -57,9 +64,25 @@ _SECTIONS: dict[str, tuple[click.Command, ...]] = {
 class _Group(click.Group):
     """Root group: errors end as one sentence with their exit code; help lists by section."""
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def main(self, *args: Any, **more: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            return super().main(*args, **more)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            # Python writes what is left once more as it ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            click.echo("fer-edge: cannot write the output: the disk is full. Free some", err=True)
+            sys.exit(InputError.exit_code)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):  # a code page may lack a bar or a label
+                stream.reconfigure(errors="replace")
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()  # a full disk shows here, and not after the last line of Python
+            return result
         except FerEdgeError as error:
             click.echo(f"fer-edge: {error}", err=True)
             ctx.exit(error.exit_code)
@@ -71,6 +94,9 @@ class _Group(click.Group):
             missing = MissingDependencyError(name, extra)
             click.echo(f"fer-edge: {missing}", err=True)
             ctx.exit(missing.exit_code)
+        except KeyboardInterrupt:
+            click.echo(_interrupted(ctx.invoked_subcommand), err=True)
+            ctx.exit(INTERRUPTED)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         width = formatter.width - 6 - max(map(len, self.commands))
@@ -79,6 +105,12 @@ class _Group(click.Group):
                 formatter.write_dl(
                     [(str(one.name), one.get_short_help_str(width)) for one in commands]
                 )
+
+
+def _interrupted(command: str | None) -> str:
+    if command == "train":
+        return "fer-edge: interrupted. Continue with the same command and --resume"
+    return "fer-edge: interrupted"
 
 
 def _extra_of_engine(module: str) -> str | None:
@@ -96,7 +128,7 @@ def main() -> None:
       1 any other error                6 training, conversion or engine failed
       2 wrong usage                    7 parity gate failed
       3 unusable input, data, recipe   8 a measurement broke its limit
-      4 damaged checkpoint or bundle
+      4 damaged checkpoint or bundle   130 interrupted by Ctrl-C
     Shell completion: eval "$(_FER_EDGE_COMPLETE=bash_source fer-edge)"
     """
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from fer_edge.cli import main
 from fer_edge.shipped import FACES
 
 HAPPY = FACES / "happiness.png"
@@ -84,3 +87,46 @@ def test_a_missing_library_ends_with_5_and_the_line_that_installs_it(
     assert done.returncode == 5
     assert f"pip install 'fer-edge[{extra}]'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "sentence"), [("train", "--resume"), ("doctor", "interrupted")]
+)
+def test_ctrl_c_ends_with_130_and_a_sentence(
+    command: str, sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(main.commands[command], "invoke", interrupt)
+    more = ["edge-default", "--data", "x"] if command == "train" else []
+    done = CliRunner().invoke(main, [command, *more])
+    assert done.exit_code == 130
+    assert sentence in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+@pytest.mark.parametrize("command", [["doctor"], ["inspect", "--json"], ["--help"]])
+def test_a_full_disk_behind_the_output_is_a_sentence(command: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "fer_edge", *command],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "latin-1", "cp932", "ascii", "cp437"])
+def test_the_output_can_be_written_under_a_legacy_code_page(encoding: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "fer_edge", "predict", str(HAPPY)],
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"happiness" in done.stdout
