@@ -1,11 +1,16 @@
 """Mutated bundles: opened, inspected and run.
 
+Half of the changed manifests get a new manifest_sha256, as an attacker would write it: their
+meaning may differ, but nothing may end in a foreign error or in escape sequences. The engine's
+part of inspect runs in this process, to keep thousands of bundles cheap.
+
 python -m pytest tests/campaign -m slow        a few thousand of each campaign
 PYTHONPATH=tests/campaign python tests/campaign/bundles.py --count 10000
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from collections.abc import Iterator
@@ -20,6 +25,8 @@ from fer_edge import FerEdgeError, open_bundle
 from fer_edge.backends.fake import write_fake_bundle
 from fer_edge.bundle import Bundle
 from fer_edge.cli import main as command
+from fer_edge.manifest import sealed
+from fer_edge.shipped import DEFAULT_BUNDLE
 
 HOSTILE: list[Any] = [
     None,
@@ -50,7 +57,7 @@ HOSTILE: list[Any] = [
 
 
 def cases(rng: np.random.Generator, folder: Path) -> Iterator[Case]:
-    whole = write_fake_bundle(folder / "whole.fer")
+    whole = _with_every_key(write_fake_bundle(folder / "whole.fer"))
     meaning = _meaning(open_bundle(whole))
     manifest = (whole / "bundle.json").read_bytes()
     model = next(p for p in sorted(whole.rglob("*")) if p.is_file() and p.name != "bundle.json")
@@ -60,7 +67,9 @@ def cases(rng: np.random.Generator, folder: Path) -> Iterator[Case]:
             ["bytes", "bytes", "value", "value", "remove", "double", "model", "files"]
         )
 
-        def case(kind: str = str(kind)) -> str | None:
+        resealed = bool(rng.integers(2))
+
+        def case(kind: str = str(kind), resealed: bool = resealed) -> str | None:
             bundle = folder / "case.fer"
             shutil.rmtree(bundle, ignore_errors=True)
             shutil.copytree(whole, bundle)
@@ -70,10 +79,26 @@ def cases(rng: np.random.Generator, folder: Path) -> Iterator[Case]:
             elif kind == "files":
                 _disturb(rng, bundle, target)
             else:
-                (bundle / "bundle.json").write_bytes(_mutated(rng, kind, manifest, content))
-            return _use(bundle, meaning)
+                data = _mutated(rng, kind, manifest, content)
+                if resealed and kind in ("value", "remove"):
+                    data = _resealed(data)
+                (bundle / "bundle.json").write_bytes(data)
+            outcome = _use(bundle, meaning)
+            return None if resealed and outcome == CHANGED else outcome
 
         yield case
+
+
+def _with_every_key(bundle: Path) -> Path:
+    """Add the shipped model's provenance, parity and speed, so that every key is mutated."""
+    content = json.loads((bundle / "bundle.json").read_bytes())
+    shipped = json.loads((DEFAULT_BUNDLE / "bundle.json").read_bytes())
+    content["provenance"] = shipped["provenance"]
+    for key in ("parity", "speed", "tools"):
+        content["variants"][0][key] = shipped["variants"][0][key]
+    content["variants"][0]["needs"] = {"capability": "BF16", "engines": {"sm_86": {"path": "x"}}}
+    (bundle / "bundle.json").write_text(json.dumps(sealed(content)))
+    return bundle
 
 
 def _use(bundle: Path, meaning: Any) -> str | None:
@@ -125,6 +150,12 @@ def _mutated(rng: np.random.Generator, kind: str, manifest: bytes, content: Any)
     else:
         parent[key] = HOSTILE[rng.integers(len(HOSTILE))]
     return json.dumps(tree).encode("utf-8", "surrogatepass")
+
+
+def _resealed(data: bytes) -> bytes:
+    with contextlib.suppress(ValueError, AttributeError):
+        return json.dumps(sealed(json.loads(data))).encode()
+    return data
 
 
 def _places(tree: Any) -> Iterator[tuple[Any, Any]]:
