@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -29,18 +31,32 @@ def tracked() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def wheel(tracked: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from a copy of the tracked files, without network and without the checkout's rest."""
-    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+def source(tracked: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Copy of the tracked files, without the checkout's rest."""
+    source = tmp_path_factory.mktemp("source")
     for name in tracked:
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, source / name, follow_symlinks=False)
+    return source
+
+
+def build_wheel(source: Path, folder: Path) -> Path:
+    """Build from a copy of the source, without network."""
+    shutil.copytree(source, folder / "copy", symlinks=True, copy_function=shutil.copy)
     options = ["--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check"]
-    command = [sys.executable, "-m", "pip", "wheel", *options, "-w", str(out), "."]
-    built = subprocess.run(command, cwd=source, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "pip", "wheel", *options, "-w", str(folder), "."]
+    environment = os.environ | {"SOURCE_DATE_EPOCH": "1700000000"}
+    built = subprocess.run(
+        command, cwd=folder / "copy", env=environment, capture_output=True, text=True, check=False
+    )
     assert built.returncode == 0, built.stdout[-2000:] + built.stderr[-2000:]
-    (wheel,) = out.glob("*.whl")
+    (wheel,) = folder.glob("*.whl")
     return wheel
+
+
+@pytest.fixture(scope="module")
+def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_wheel(source, tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="module")
@@ -111,3 +127,11 @@ def test_the_wheel_alone_can_be_imported(wheel: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count(wheel.name) == 2
+
+
+def test_a_second_build_has_the_same_bytes(source: Path, wheel: Path, tmp_path: Path) -> None:
+    hashes = [
+        hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in (wheel, build_wheel(source, tmp_path))
+    ]
+    assert hashes[0] == hashes[1]
