@@ -1,4 +1,4 @@
-"""Requests that wait at the same time become one run of the engine."""
+"""Batcher: requests that wait together share one run of the engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one server lets its clients use, all in one place, and what counts it."""
+"""Limits of one server, and counters that enforce them."""
 
 from __future__ import annotations
 
@@ -67,27 +67,36 @@ class ServiceLimits:
 
 
 class Buffer:
-    """Bytes of requests that are in memory. Slow clients hold no more of it than they have sent."""
+    """Bytes of requests in memory. A slow client counts only what it has sent.
+
+    Args:
+        limit_bytes: Most bytes of all requests together.
+    """
 
     def __init__(self, limit_bytes: int) -> None:
         self._left = limit_bytes
 
     def take(self, count: int) -> None:
-        """Raises RefusedError (503) if they are not there."""
+        """Count bytes of a request. Raises RefusedError (503) if the buffer is full."""
         if count > self._left:
             raise RefusedError(
-                503, "the server holds as many requests as it may. Try again", retry_after_s=1
+                503, "the server's memory for requests is full. Try again", retry_after_s=1
             )
         self._left -= count
 
     def give_back(self, count: int) -> None:
+        """Release bytes of a request."""
         self._left += count
 
 
 class RateLimit:
-    """A token bucket for each client.
+    """Token bucket for each client.
 
-    Only the latest ``clients`` are remembered, so that nobody fills the memory with addresses.
+    Args:
+        rate_hz: Requests per second of one client.
+        burst: Requests that a client may save up.
+        clients: Most clients remembered, so that invented addresses cannot fill the memory.
+        clock: Returns seconds that never run back.
     """
 
     def __init__(
@@ -103,7 +112,7 @@ class RateLimit:
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def take(self, client: str) -> None:
-        """Count one request. Raises RefusedError (429) if the client has used up what it may."""
+        """Count one request. Raises RefusedError (429) if the client sends too many."""
         now = self._clock()
         saved, then = self._buckets.pop(client, (float(self._burst), now))
         saved = min(saved + (now - then) * self._rate_hz, self._burst)

@@ -1,4 +1,4 @@
-"""Errors as HTTP answers: a status, a sentence, and when another try is worth it."""
+"""Errors as HTTP answers: status, sentence and Retry-After."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The server process: a socket, time-outs, and an end that answers whom it has let in."""
+"""Server process: socket, time-outs, and an orderly end."""
 
 from __future__ import annotations
 
@@ -31,10 +31,17 @@ def serve(
     *,
     ready: Callable[[str], None],
 ) -> None:
-    """Serve until SIGINT or SIGTERM; then requests under way are answered, and it returns.
+    """Serve until SIGINT or SIGTERM, answer the requests under way, and return.
 
-    port: 0 takes a free one. ready: called with the address once it is listened on.
-    Raises InputError if that cannot be done.
+    Args:
+        app: The application of ``create_app``.
+        host: Address to listen on.
+        port: Port to listen on; 0 takes a free one.
+        limits: Limits of clients.
+        ready: Called with the server's address once it listens.
+
+    Raises:
+        InputError: The server cannot listen on the address.
     """
     with listen(host, port) as listener:
         config = uvicorn.Config(
@@ -46,10 +53,10 @@ def serve(
             access_log=False,
             lifespan="on",
             server_header=False,
-            proxy_headers=False,  # a header decides nobody's address
+            proxy_headers=False,  # clients could fake their address with a header
         )
         config.load()
-        # They print what is wrong with a request; strangers shall not fill a log.
+        # They log faulty requests: clients must not be able to fill the log.
         silence_opencv()
         logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
         server = uvicorn.Server(config)
@@ -77,7 +84,11 @@ def _end_process(drain_s: float) -> NoReturn:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket whose connections send at once. Raises InputError."""
+    """Open a socket whose connections send without delay.
+
+    Raises:
+        InputError: The address is invalid or in use.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listener = socket.create_server((host, port), family=family, backlog=2048)
