@@ -6,7 +6,6 @@ import statistics
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -14,8 +13,11 @@ import numpy as np
 
 from fer_edge.errors import SourceError
 from fer_edge.monitor import DriverMonitor, MonitorState
+from fer_edge.monitor.opencv_names import opencv_name
 from fer_edge.monitor.overlay import draw
 from fer_edge.monitor.recorder import EventLog, VideoRecorder
+from fer_edge.monitor.sources import file_of
+from fer_edge.opencv_log import quiet_opencv
 from fer_edge.preprocess import Image
 
 _USUAL_HZ = 30.0
@@ -143,12 +145,22 @@ def rate_and_length(source: object) -> tuple[float, int | None]:
     Returns:
         30 Hz and None for anything but a file, and in place of values that the header lacks.
     """
-    if not isinstance(source, str | Path) or not Path(source).is_file():
+    file = file_of(source)
+    if file is None or not file.is_file():
         return _USUAL_HZ, None
-    capture = cv2.VideoCapture(str(source))
+    with quiet_opencv():
+        capture = cv2.VideoCapture(opencv_name(file.absolute()))
     hz, frames = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
     capture.release()
     return hz if 1 <= hz <= 240 else _USUAL_HZ, round(frames) if 0 < frames < 1e9 else None
+
+
+def _clock_fault(state: MonitorState) -> str | None:
+    """Return the sentence about a file whose clock is of no use at this frame, or None."""
+    for finding in state.health.findings:
+        if finding.cause.part == "clock" and finding.severity == "lost":
+            return f"at frame {state.frame_index} {finding.reason}"
+    return None
 
 
 def watch(
@@ -173,7 +185,8 @@ def watch(
         tick: Called after each state.
 
     Returns:
-        The summary, and the fault that ended the source early, or None.
+        The summary, and the fault that ended the source early or left a file without times, or
+        None.
 
     Raises:
         SourceError: The source gave no frame.
@@ -189,6 +202,8 @@ def watch(
             tally.add(state)
             if not live and state.frame_index == before:
                 fault = "; ".join(state.health.reasons)
+            if not live and fault is None:
+                fault = _clock_fault(state)
             if live and state.frame_index < 0 and time.monotonic() - began_s > _FIRST_FRAME_S:
                 raise SourceError("; ".join(state.health.reasons))
             for event in state.events:

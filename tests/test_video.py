@@ -10,7 +10,7 @@ import pytest
 
 from fer_edge import video
 from fer_edge.errors import SourceError
-from fer_edge.monitor import DriverMonitor, Frames, WholeFrame
+from fer_edge.monitor import DriverMonitor, EventRule, Frames, Settings, WholeFrame
 from fer_edge.monitor.recorder import VideoRecorder
 
 
@@ -81,3 +81,39 @@ def test_an_empty_source_is_an_error(fake_bundle: Path) -> None:
         pytest.raises(SourceError, match="no frame"),
     ):
         video.watch(monitor, live=False)
+
+
+@pytest.mark.parametrize("times", [[float("nan")] * 40, [0.0] * 40, [40.0 * k for k in range(40)]])
+def test_a_recording_without_a_usable_clock_has_a_fault(
+    times: list[float], fake_bundle: Path
+) -> None:
+    frames = list(zip(times, noise(40)._frames, strict=True))
+    with DriverMonitor(fake_bundle, frames, detector=WholeFrame()) as monitor:
+        tally, fault = video.watch(monitor, live=False)
+    assert tally.frames == 40
+    assert "time" in (fault or "")
+    assert tally.last is not None
+    assert tally.last.health.status == "lost"
+
+
+def test_one_wrong_time_is_no_fault_and_costs_no_event(fake_bundle: Path) -> None:
+    frames = list(enumerate(noise(120)._frames))
+    timed = [(k / 30, frame) for k, frame in frames]
+    timed[60] = (0.0, frames[60][1])
+    settings = Settings(events=(EventRule("neutral", 2.0),))
+    with DriverMonitor(fake_bundle, timed, detector=WholeFrame(), settings=settings) as monitor:
+        tally, fault = video.watch(monitor, live=False)
+    assert fault is None
+    assert tally.as_dict()["stream_s"] == pytest.approx(119 / 30)
+    assert tally.began == {"neutral": 1}
+    assert tally.health_s["degraded"] == pytest.approx(1 / 30)
+
+
+def test_rate_and_length_take_the_address_of_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "12:30 ! a.mp4"
+    with VideoRecorder(path, 25) as recorder:
+        for k in range(10):
+            recorder.write(np.full((48, 64, 3), 20 * k, np.uint8), k / 25)
+    for source in (path, str(path), f"file://{path}"):
+        assert video.rate_and_length(source) == (25, 10)
+    assert video.rate_and_length("rtsp://camera/1") == (30, None)

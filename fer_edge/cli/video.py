@@ -92,6 +92,7 @@ def video(
         raise click.UsageError("expected --detector or --whole-frame, got both")
     settings = Settings() if seat is None else Settings(driver_region=_shares(seat))
     camera_or_path = int(source) if source.isdecimal() else source
+    live = open_source(camera_or_path).live
     _check_not_the_source(source, save, events)
     hz, total = rate_and_length(camera_or_path)
     with ExitStack() as stack:
@@ -118,7 +119,7 @@ def video(
         log = stack.enter_context(EventLog(events)) if events else None
         tally, fault = watch(
             monitor,
-            live=open_source(camera_or_path).live,
+            live=live,
             recorder=recorder,
             events=log,
             window=window,
@@ -163,8 +164,11 @@ def _shares(seat: list[float]) -> tuple[float, float, float, float]:
 
 
 def _check_not_the_source(source: str, *outs: Path | None) -> None:
+    from fer_edge.monitor.sources import file_of
+
+    file = file_of(source)
     for path in outs:
-        if path is not None and path.exists() and Path(source).exists() and path.samefile(source):
+        if path is not None and path.exists() and file and file.exists() and path.samefile(file):
             raise InputError(f"expected another file than the source to write to, got {path}")
 
 

@@ -74,7 +74,7 @@ class Pipeline:
         self._driver = 0
         self._shape: tuple[int, ...] | None = None
         self._index = -1
-        self._stream = StreamClock()
+        self._stream = StreamClock(live=live)
         self._detected_s = -np.inf
         self._since_detection = 0
         self._deadline = DeadlineScheduler(clock, health, settings.deadline_s if live else None)
@@ -84,7 +84,8 @@ class Pipeline:
         begun_s = self._clock()
         time_s = self._begin(frame, begun_s)
         self.frame = image = self._check(frame, time_s)
-        if image is None:
+        fault = self._stream.fault
+        if image is None or (fault is not None and fault.severity == "lost"):
             return self._lost(time_s)
         events = [] if image.shape == self._shape else self._new_scene(image.shape, time_s)
         self._find_faces(image, time_s)
@@ -131,7 +132,12 @@ class Pipeline:
         self._deadline.begin(frame.index, frame.arrived_s if self._live else begun_s)
         if frame.reopened:
             self._checks.restart()
-        return self._stream.at_frame(frame.arrived_s, frame.own_time_s)
+        time_s = self._stream.at_frame(frame.arrived_s, frame.own_time_s, reopened=frame.reopened)
+        if (fault := self._stream.fault) is None:
+            self._health.clear("clock")
+        else:
+            self._health.report(fault.cause, fault.severity, fault.reason)
+        return time_s
 
     def _check(self, frame: CapturedFrame, time_s: float) -> Image | None:
         """Return the frame as BGR, or None without a usable picture."""

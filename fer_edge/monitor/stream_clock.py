@@ -28,6 +28,7 @@ _MOST_S = 1e11
 """Largest time in seconds (year 5138). Milliseconds since 1970 are above it."""
 _STEPS = 9
 """Steps whose median is the usual time from frame to frame."""
+_GIVE = "Give finite seconds that go on, not milliseconds"
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ class StreamClock:
             self._unusable += 1
             return self._report(
                 HealthCause.CLOCK_INVALID,
-                f"the source gave a time that is no number of seconds: {shown(own)}",
+                f"the source gave {shown(own)} as a time. {_GIVE}",
                 passed_s,
                 given_up=self._unusable > _STILL_FRAMES,
             )
@@ -118,7 +119,7 @@ class StreamClock:
     def _accept(self, own_s: float, step_s: float, passed_s: float) -> float:
         """Return the stream time of a frame that fits."""
         self._elsewhere.clear()
-        if step_s == 0.0:
+        if step_s <= 0.0:
             self._still += 1
             if self._still >= _STILL_FRAMES:
                 reason = f"the source's time stands still at {own_s:g} s"
@@ -144,6 +145,7 @@ class StreamClock:
         reason = f"the source's time {way} from {self._own_s:g} s to {own_s:g} s"
         if len(self._elsewhere) < _AGREE:
             given_up = self._unusable > _STILL_FRAMES
+            reason = f"{reason}. {_GIVE}" if given_up else reason
             return self._report(cause, reason, passed_s, given_up=given_up)
         gap_s = _LEAP_S + here_s if self._live else _GAP_S
         if 0 < step_s <= gap_s:  # nothing was recorded meanwhile
