@@ -131,6 +131,7 @@ class Workers:
 
 def _stuck() -> RefusedError:
     return RefusedError(
-        503, "every worker is still busy with an image that took too long. Try again",
+        503,
+        "every worker is still busy with an image that took too long. Try again",
         retry_after_s=5,
-    )  # fmt: skip
+    )

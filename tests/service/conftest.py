@@ -174,9 +174,14 @@ def post(happy: bytes) -> Callable[[int], Awaitable[tuple[int, bytes]]]:
     """One POST /predict on a connection of its own to a port: the status and the whole answer."""
     mark = b"x" * 24
     body = (
-        b"--" + mark + b'\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
-        + happy + b"\r\n--" + mark + b"--\r\n"
-    )  # fmt: skip
+        b"--"
+        + mark
+        + b'\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
+        + happy
+        + b"\r\n--"
+        + mark
+        + b"--\r\n"
+    )
 
     async def send(port: int) -> tuple[int, bytes]:
         head = (

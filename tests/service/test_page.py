@@ -25,10 +25,14 @@ expect.set_options(timeout=30_000)
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 HAPPY = FACES / "happiness.png"
 FLAGS = (
-    "--no-sandbox", "--disable-gpu", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--use-fake-ui-for-media-stream",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--use-fake-ui-for-media-stream",
     "--use-fake-device-for-media-stream",
-)  # fmt: skip
+)
 
 CONTRASTS = """() => {
   const channels = (color) => color.match(/[\\d.]+/g).map(Number);
@@ -102,10 +106,20 @@ def visit(browser: Any) -> Iterator[Callable[..., Any]]:
         page = context.new_page()
         page.set_default_timeout(30_000)
         page.on("pageerror", lambda error: troubles.append(str(error)))
-        page.on("console", lambda message: troubles.append(message.text)
-                if message.type in ("error", "warning") else None)  # fmt: skip
-        page.on("request", lambda request: troubles.append(f"asked {request.url}")
-                if not request.url.startswith((base + "/", f"blob:{base}/")) else None)  # fmt: skip
+        page.on(
+            "console",
+            lambda message: (
+                troubles.append(message.text) if message.type in ("error", "warning") else None
+            ),
+        )
+        page.on(
+            "request",
+            lambda request: (
+                troubles.append(f"asked {request.url}")
+                if not request.url.startswith((base + "/", f"blob:{base}/"))
+                else None
+            ),
+        )
         page.goto(base + path)
         return page
 
@@ -174,10 +188,11 @@ def test_each_face_of_a_picture_is_in_its_box(visit: Any, detecting: str) -> Non
     for number, one in enumerate(tags):
         for other in tags[:number]:
             assert (
-                one["x"] >= other["x"] + other["width"] or other["x"] >= one["x"] + one["width"]
+                one["x"] >= other["x"] + other["width"]
+                or other["x"] >= one["x"] + one["width"]
                 or one["y"] >= other["y"] + other["height"]
                 or other["y"] >= one["y"] + one["height"]
-            )  # fmt: skip
+            )
     # The next picture takes their place.
     page.set_input_files("#file", SHARED / "images" / "coral_cat_720p.jpg")
     expect(page.locator("#nobody")).to_have_text("No face found.")

@@ -121,9 +121,19 @@ def refused(response: Any, status: int) -> str:
         b"BM" + b"\xff" * 60,
         b"RIFF\0\0\0\0WEBPVP8 " + b"\0" * 40,
     ],
-    ids=["empty", "text", "half", "header", "no IHDR", "JPEG of nothing", "GIF", "SVG", "BMP",
-         "WebP"],
-)  # fmt: skip
+    ids=[
+        "empty",
+        "text",
+        "half",
+        "header",
+        "no IHDR",
+        "JPEG of nothing",
+        "GIF",
+        "SVG",
+        "BMP",
+        "WebP",
+    ],
+)
 def test_what_is_no_whole_picture_is_a_422_and_a_sentence(client: Any, data: bytes) -> None:
     refused(client.predict(data), 422)
     assert client.predict(HAPPY).status_code == 200
@@ -146,9 +156,15 @@ def test_the_pixel_limit_is_the_one_that_was_set(make: Any) -> None:
 
 @pytest.mark.parametrize(
     ("content_type", "status"),
-    [("image/png", 415), ("text/plain", 415), ("application/x-www-form-urlencoded", 415),
-     ("multipart/form-data", 400), ("application/json", 400), ("", 415)],
-)  # fmt: skip
+    [
+        ("image/png", 415),
+        ("text/plain", 415),
+        ("application/x-www-form-urlencoded", 415),
+        ("multipart/form-data", 400),
+        ("application/json", 400),
+        ("", 415),
+    ],
+)
 def test_another_kind_of_request_is_refused(client: Any, content_type: str, status: int) -> None:
     headers = {"content-type": content_type}
     refused(client.post("/predict", content=HAPPY, headers=headers), status)
@@ -214,8 +230,13 @@ def test_a_form_that_ends_too_soon_is_refused() -> None:
     assert picture_of(head + HAPPY + b"\r\n--B--\r\n", "multipart/form-data; boundary=B") == HAPPY
 
 
-KINDS = ["multipart/form-data; boundary=B", 'multipart/form-data; boundary="B', "x/y",
-         "multipart/form-data;;=", "application/json"]  # fmt: skip
+KINDS = [
+    "multipart/form-data; boundary=B",
+    'multipart/form-data; boundary="B',
+    "x/y",
+    "multipart/form-data;;=",
+    "application/json",
+]
 
 
 @given(st.binary(max_size=300), st.sampled_from(KINDS))

@@ -39,11 +39,16 @@ def live_status(client: Any, **options: Any) -> int:
 )
 @pytest.mark.parametrize(
     "headers",
-    [{}, {"authorization": "Bearer wrong"}, {"authorization": "Bearer"},
-     {"authorization": f"Basic {TOKEN}"}, {"authorization": b"Bearer \xff\xfe"},
-     {"x-token": TOKEN}],
+    [
+        {},
+        {"authorization": "Bearer wrong"},
+        {"authorization": "Bearer"},
+        {"authorization": f"Basic {TOKEN}"},
+        {"authorization": b"Bearer \xff\xfe"},
+        {"x-token": TOKEN},
+    ],
     ids=str,
-)  # fmt: skip
+)
 def test_without_the_token_nothing_works(make: Any, path: str, headers: Any) -> None:
     client = make(token=TOKEN)
     method = "POST" if path.startswith("/predict") else "GET"
@@ -84,22 +89,51 @@ def test_live_without_the_token_is_refused_in_the_handshake(make: Any, protocols
 # --- host and origin -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.1:8000", "localhost:8000", "[::1]:8000",
-                                  "192.168.1.20", "car.example", "CAR.example:80"])  # fmt: skip
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1",
+        "127.0.0.1:8000",
+        "localhost:8000",
+        "[::1]:8000",
+        "192.168.1.20",
+        "car.example",
+        "CAR.example:80",
+    ],
+)
 def test_addresses_localhost_and_allowed_names_are_answered(make: Any, host: str) -> None:
     client = make(hosts=("car.example",))
     assert client.get("/healthz", headers={"host": host}).status_code == 200
 
 
-@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "localhost.evil", "",
-                                  "[::1", "127.0.0.1@evil.example", "2130706433"])  # fmt: skip
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "127.0.0.1.evil.example",
+        "localhost.evil",
+        "",
+        "[::1",
+        "127.0.0.1@evil.example",
+        "2130706433",
+    ],
+)
 def test_a_name_that_was_rebound_to_this_machine_is_refused(client: Any, host: str) -> None:
     assert client.get("/info", headers={"host": host}).status_code == 421
     assert live_status(client, headers={"host": host}) == 421
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:9",
-                                    "http://127.0.0.1.evil.example", "file://", ""])  # fmt: skip
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "http://evil.example",
+        "null",
+        "http://127.0.0.1:9",
+        "http://127.0.0.1.evil.example",
+        "file://",
+        "",
+    ],
+)
 def test_pages_of_other_sites_are_refused(client: Any, happy: bytes, origin: str) -> None:
     assert client.predict(happy, headers={"origin": origin}).status_code == 403
     assert live_status(client, headers={"origin": origin}) == 403
@@ -168,10 +202,18 @@ def test_every_file_of_the_page_is_served_and_names_no_other_host(client: Any) -
 
 @pytest.mark.parametrize(
     "path",
-    ["/static/", "/static/../app.py", "/static/..%2fapp.py", "/static/%2e%2e/app.py",
-     "/static//etc/passwd", "/../../etc/passwd", "/static/page.js%00", "/redoc",
-     "/docs/oauth2-redirect"],
-)  # fmt: skip
+    [
+        "/static/",
+        "/static/../app.py",
+        "/static/..%2fapp.py",
+        "/static/%2e%2e/app.py",
+        "/static//etc/passwd",
+        "/../../etc/passwd",
+        "/static/page.js%00",
+        "/redoc",
+        "/docs/oauth2-redirect",
+    ],
+)
 def test_no_other_file_is_served(client: Any, path: str) -> None:
     response = client.get(path)
     assert response.status_code == 404

@@ -57,9 +57,10 @@ def serve_fake(launch_fake: Any) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(
-    "head", [b"", b"POST /pre", b"POST /predict HTTP/1.1\r\nHost: x\r\nX-A: "],
+    "head",
+    [b"", b"POST /pre", b"POST /predict HTTP/1.1\r\nHost: x\r\nX-A: "],
     ids=["nothing", "half a line", "half a head"],
-)  # fmt: skip
+)
 def test_who_sends_no_whole_head_is_hung_up_on(impatient: Any, head: bytes) -> None:
     with socket.create_connection(("127.0.0.1", impatient.port)) as slow:
         slow.sendall(head)
@@ -237,9 +238,11 @@ def test_strangers_write_nothing_into_the_log(serve_fake: Any) -> None:
         closed(stranger)
     httpx.get(f"{server.base}/etc/passwd")
     upgrade = {
-        "connection": "Upgrade", "upgrade": "websocket", "sec-websocket-version": "13",
+        "connection": "Upgrade",
+        "upgrade": "websocket",
+        "sec-websocket-version": "13",
         "sec-websocket-key": "AAAAAAAAAAAAAAAAAAAAAA==",
-    }  # fmt: skip
+    }
     assert httpx.get(f"{server.base}/live", headers=upgrade).status_code == 401
     bearer = {"authorization": "Bearer secret"}
     for picture in (b"\x89PNG\r\n\x1a\n" + b"\0" * 60, b"\xff\xd8" + b"\0" * 50 + b"\xff\xd9"):
