@@ -1,4 +1,4 @@
-"""Bounds on what a data file may promise, checked before memory is taken."""
+"""Bounds on a data file's promises, checked before memory is taken."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MOST_JSON_BYTES = 1 << 20
 
 
 def check_rows(rows: int, size: int, where: object) -> None:
-    """Raise DataError if a file of ``size`` bytes cannot hold this many pictures."""
+    """Raise DataError if ``size`` bytes cannot hold this many pictures."""
     if not 0 <= rows <= min(MAX_ROWS, max(_ANY_ROWS, size // _LEAST_BYTES)):
         raise DataError(
             f"{where} promises {rows:,} pictures, but the file has {size:,} bytes: it is damaged, "
@@ -31,12 +31,12 @@ def check_rows(rows: int, size: int, where: object) -> None:
 
 
 def most_memory(size: int) -> int:
-    """Return the largest number of bytes in memory for a file of ``size`` bytes."""
+    """Return the largest memory in bytes for a file of ``size`` bytes."""
     return _FREE_BYTES + MOST_EXPANSION * size
 
 
 def check_memory(promised: int, size: int, where: object) -> None:
-    """Raise DataError if a file of ``size`` bytes unpacks to more than ``most_memory``."""
+    """Raise DataError if ``size`` bytes unpack to more than ``most_memory``."""
     if not 0 <= promised <= most_memory(size):
         raise DataError(
             f"{where} unpacks to {promised:,} bytes, but the file has {size:,}: it is damaged, or "

@@ -37,7 +37,9 @@ def header(path: Path) -> list[str]:
 
 
 def records(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield line and cells, by lower-case column, of each row after the header.
+    """Yield line number and cells of each row after the header.
+
+    The cells are keyed by lower-case column.
 
     Lines count from 1 for the header; empty lines do not count. A missing cell is "".
 

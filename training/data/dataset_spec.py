@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
@@ -201,8 +202,11 @@ def inside(root: Path, relative: str) -> Path:
 
 def _lies_inside(path: Path, root: Path) -> bool:
     try:
-        file = path.resolve() if path.is_symlink() else _resolved(path.parent) / path.name
-        return ".." not in path.parts[-1:] and file.is_relative_to(_resolved(root))
+        if path.name == "..":
+            return False
+        if os.path.islink(path):  # noqa: PTH114  (a third of Path's)
+            return path.resolve().is_relative_to(_resolved(root))
+        return _resolved(path.parent).is_relative_to(_resolved(root))
     except (OSError, RuntimeError, ValueError):  # a loop of links, or a name that cannot exist
         return False
 

@@ -1,4 +1,4 @@
-"""Labelled faces from every supported format; labels are matched by name, never by index."""
+"""Labelled faces from every supported format, matched by label name."""
 
 from __future__ import annotations
 
@@ -53,7 +53,10 @@ class LabelledFace:
     soft: bool = False
 
     def read(self) -> Image:
-        """Return the picture, uint8 BGR ``[H, W, 3]``. Raises DataError if it is broken."""
+        """Return the picture, uint8 BGR ``[H, W, 3]``.
+
+        Raises DataError if it is broken.
+        """
         try:
             stored = self.source.read() if isinstance(self.source, LazyRow) else self.source
             if isinstance(stored, Path):
@@ -83,7 +86,9 @@ def load_faces(
     say: Say = lambda text: warnings.warn(text, stacklevel=3),
     step: Step = silent,
 ) -> list[LabelledFace]:
-    """Load a data set's index; pictures stay encoded or on disk until they are read.
+    """Load a data set's index.
+
+    Pictures stay encoded or on disk until they are read.
 
     Args:
         source: Path in any of ``formats.FORMATS``, with options after an @ (see DatasetSpec).
@@ -300,12 +305,18 @@ def hash_of(image: Image) -> str:
 
 
 def pixel_hash(face: LabelledFace) -> str:
-    """Return the SHA-256 of the decoded pixels and shape; equal for duplicates in any format."""
+    """Return the SHA-256 of decoded pixels and shape.
+
+    It is equal for duplicates in any format.
+    """
     return hash_of(face.read())
 
 
 def fingerprint(faces: Sequence[LabelledFace], hashes: Sequence[str]) -> str:
-    """Return a SHA-256 over every picture and target; file names and order do not count."""
+    """Return a SHA-256 over every picture and target.
+
+    File names and order do not count.
+    """
     lines = sorted(
         f"{h} {face.label}" + (f" {face.votes}" if face.soft else "")
         for face, h in zip(faces, hashes, strict=True)

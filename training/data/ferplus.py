@@ -39,7 +39,9 @@ def majority(votes: Sequence[int]) -> str | None:
 
 
 def distribution(votes: Sequence[int], labels: Sequence[str]) -> tuple[float, ...] | None:
-    """Return the shares of the votes for each label, 1 in total, or None.
+    """Return each label's share of the votes, or None.
+
+    The shares sum to 1.
 
     Single votes and votes for other names do not count. None stands for pictures in which most
     people saw no expression, or none of these labels.
@@ -56,7 +58,10 @@ def distribution(votes: Sequence[int], labels: Sequence[str]) -> tuple[float, ..
 
 
 def most_voted(votes: Sequence[int]) -> str | None:
-    """Return the name with the highest share, the first in FER+'s order if equal, or None."""
+    """Return the name with the highest share, or None.
+
+    Of equal shares, the first in FER+'s order counts.
+    """
     names = [name for name in NAMES if name in EMOTIONS_8]
     shares = distribution(votes, names)
     return None if shares is None else names[shares.index(max(shares))]

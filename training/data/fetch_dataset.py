@@ -1,4 +1,4 @@
-"""Download of data sets whose terms allow it, and instructions for the others."""
+"""Downloads of data sets, or instructions where terms forbid them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Data of one training run: training faces, and a part held out of them."""
+"""Training faces of one run, and a part held out."""
 
 from __future__ import annotations
 
@@ -54,7 +54,9 @@ class Split:
 def split_data(
     recipe: Recipe, sources: DatasetSpecs, step: Step, say: Say = lambda text: None
 ) -> Split:
-    """Merge the train parts, drop duplicates of any val part, and hold a part out.
+    """Merge train parts, drop duplicates, and hold a part out.
+
+    Duplicates of faces in any val part are dropped.
 
     A data set may contribute train, val or both. If subjects are known, complete subjects are held
     out.

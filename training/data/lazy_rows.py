@@ -26,7 +26,9 @@ class Rows(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LazyRow:
-    """One picture in a file that is not loaded; small enough to send to worker processes.
+    """One picture in a file that is not loaded.
+
+    It is small enough to send to worker processes.
 
     Each process opens the file once for itself.
 
@@ -41,7 +43,10 @@ class LazyRow:
     index: int
 
     def read(self) -> Stored:
-        """Return the picture. Raises DataError if the file or this row cannot be read."""
+        """Return the picture.
+
+        Raises DataError if the file or this row cannot be read.
+        """
         try:
             stored: Stored = _opened(self.open, self.at)[self.index]
             return stored

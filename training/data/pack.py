@@ -1,4 +1,4 @@
-"""Writers of data sets: parquet, HDF5, class folders, or a list of the files."""
+"""Writers of data sets: parquet, HDF5, class folders or a list."""
 
 from __future__ import annotations
 
@@ -39,7 +39,9 @@ def pack_datasets(
     say: Say = lambda text: None,
     step: Step = silent,
 ) -> dict[str, list[LabelledFace]]:
-    """Merge data sets into one with few large files; parts stay as they are.
+    """Merge data sets into one with few large files.
+
+    Parts stay as they are.
 
     Args:
         sources: Data sets to merge.
@@ -98,7 +100,10 @@ def write_parts(out: Path, parts: Parts, form: OutputFormat | None, step: Step =
 
 
 def encoded(face: LabelledFace) -> bytes:
-    """Return the picture as stored if it is an encoded file, else as PNG. Raises DataError."""
+    """Return the encoded picture as stored, or pixels as PNG.
+
+    Raises DataError if the picture cannot be read.
+    """
     if face.box is None:
         stored = face.source.read() if isinstance(face.source, LazyRow) else face.source
         if isinstance(stored, Path):

@@ -1,4 +1,4 @@
-"""Stratified partition of faces in which parts share no picture, clip or subject."""
+"""Stratified partition of faces without shared pictures, clips or subjects."""
 
 from __future__ import annotations
 
@@ -64,7 +64,9 @@ def _group_keys(face: LabelledFace, digest: str, by: By) -> Iterator[Hashable]:
 def partition(
     groups: Sequence[int], labels: Sequence[str], shares: Sequence[float], seed: int
 ) -> list[int]:
-    """Assign each face to a part, stratified by label; groups are never split.
+    """Assign each face to a part, stratified by label.
+
+    Groups are never split.
 
     If all groups are single pictures, each class is within one picture of its share in every part.
     Otherwise the largest groups are placed first, each in the part that lacks its classes most.

@@ -19,7 +19,7 @@ Parts = Mapping[str, Sequence[LabelledFace]]
 def load_parts(
     sources: DatasetSpecs, labels: Sequence[str] | None, say: Say, step: Step = silent
 ) -> tuple[dict[str, list[LabelledFace]], list[dict[str, Any]]]:
-    """Load the faces of every part of the data sets, unreadable ones included.
+    """Load the faces of every part, unreadable ones included.
 
     Args:
         sources: Data sets; one without parts counts as train.

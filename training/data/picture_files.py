@@ -1,4 +1,7 @@
-"""Picture files in folders that cameras, editors and file systems also write to."""
+"""Picture files in folders, without the clutter of other programs.
+
+Cameras, editors and file systems write such clutter.
+"""
 
 from __future__ import annotations
 
@@ -54,13 +57,13 @@ class PassedOver:
 
 
 def is_clutter(name: str) -> bool:
-    """Return True for a file or folder of a file system or server, and for a hidden one."""
+    """Return True for clutter of file systems, and for hidden files."""
     low = name.lower()
     return low in _CLUTTER or low.startswith(_CLUTTER_MARKS) or low.endswith(_CLUTTER_ENDS)
 
 
 def without_clutter(folder: Path, pattern: str = "*") -> list[Path]:
-    """Return the entries of a folder that match a pattern, sorted, without clutter."""
+    """Return a folder's entries that match, sorted, without clutter."""
     return sorted(entry for entry in folder.glob(pattern) if not is_clutter(entry.name))
 
 

@@ -1,4 +1,4 @@
-"""Split of data sets into train, val and test, written as a new data set."""
+"""Split of data sets into train, val and test."""
 
 from __future__ import annotations
 

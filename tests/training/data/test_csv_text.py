@@ -133,3 +133,18 @@ def test_a_table_without_sense_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(DataError) as caught:
         load_faces(tmp_path / "x.csv")
     assert len(str(caught.value)) < 2000
+
+
+def test_a_list_of_missing_files_is_refused_early(samples: Any, tmp_path: Path) -> None:
+    path = samples.write_csv(
+        tmp_path / "list.csv", [(f"{i}.png", "fear") for i in range(5_000)], "path,label"
+    )
+    with pytest.raises(DataError, match="none of the first 1,000 files"):
+        load_faces(path)
+
+
+def test_a_list_that_repeats_itself_is_refused_early(samples: Any, tmp_path: Path) -> None:
+    samples.put(tmp_path / "1.png", samples.png("fear"))
+    path = samples.write_csv(tmp_path / "list.csv", [("1.png", "fear")] * 20_000, "path,label")
+    with pytest.raises(DataError, match="same 1 files in 10,000 rows"):
+        load_faces(path)

@@ -18,9 +18,9 @@ from fer_edge.training.data.dataset_spec import (
     DatasetSpec,
     StoredFace,
     as_label,
-    inside,
 )
 from fer_edge.training.data.ferplus import FILE, read_votes, vote_columns
+from fer_edge.training.data.listed_files import ListedFiles
 from fer_edge.training.data.picture_files import holds_pictures, is_clutter
 
 _SIDE_PX = 48
@@ -100,10 +100,11 @@ def read_list(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
         )
     voted = [name for name in names if name.startswith("ferplus_")]
     order = vote_columns(voted, path) if voted else []
+    files = ListedFiles(path.parent, path)
     for line, _, row in _rows(path, split, "split"):
         try:
             yield StoredFace(
-                inside(path.parent, row[column]),
+                files[row[column]],
                 as_label(row["label"], f"{path}, line {line}"),
                 row[column],
                 tuple(int(row[name]) for name in order) if order and row[order[0]] else None,

@@ -8,8 +8,9 @@ from pathlib import Path
 from fer_edge.errors import DataError
 from fer_edge.shown import shown
 from fer_edge.training.data.csv_text import cells_of
-from fer_edge.training.data.dataset_spec import DatasetSpec, StoredFace, check_part, inside
+from fer_edge.training.data.dataset_spec import DatasetSpec, StoredFace, check_part
 from fer_edge.training.data.ferplus import NAMES, majority
+from fer_edge.training.data.listed_files import ListedFiles
 
 _FOLDERS = {"FER2013Train": "train", "FER2013Valid": "val", "FER2013Test": "test"}
 
@@ -28,6 +29,7 @@ def read(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
     parts = _parts(source.file)
     check_part(source, split, parts)
     path = parts[str(split)]
+    files = ListedFiles(path.parent, path)
     for line, row in cells_of(path):
         try:
             name, _, *cells = row
@@ -36,7 +38,7 @@ def read(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
             raise DataError(f"{path}, line {line}: not a row of FER+: {error}") from error
         if len(votes) != len(NAMES) or min(votes) < 0:
             raise DataError(f"{path}, line {line}: expected {len(NAMES)} votes, got {shown(row)}")
-        yield StoredFace(inside(path.parent, name), majority(votes), name, votes)
+        yield StoredFace(files[name], majority(votes), name, votes)
 
 
 def _parts(path: Path) -> dict[str, Path]:

@@ -19,8 +19,8 @@ from fer_edge.training.data.dataset_spec import (
     StoredFace,
     as_label,
     check_part,
-    inside,
 )
+from fer_edge.training.data.listed_files import ListedFiles
 from fer_edge.training.data.picture_files import (
     PassedOver,
     is_picture,
@@ -130,6 +130,8 @@ def read_raf_db(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
     rows = (root / _RAF_LIST).read_text("utf-8", errors="replace").splitlines()
     cells = [(line, row.split()) for line, row in enumerate(rows, start=1) if row.strip()]
     check_part(source, split, {_raf_part(row[0]) for _, row in cells})
+    folder = aligned if aligned.is_dir() else root / "Image" / "original"
+    files = ListedFiles(folder, root / _RAF_LIST)
     for line, row in cells:
         where = f"{root / _RAF_LIST}, line {line}"
         if len(row) != 2 or not re.fullmatch("[0-9]{1,9}", row[1]):
@@ -137,9 +139,8 @@ def read_raf_db(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
         if _raf_part(row[0]) != split:
             continue
         name = Path(row[0])
-        folder = aligned if aligned.is_dir() else root / "Image" / "original"
         file = f"{name.stem}_aligned{name.suffix}" if aligned.is_dir() else row[0]
-        yield StoredFace(inside(folder, file), label_of_number(int(row[1]), "raf-db"), row[0])
+        yield StoredFace(files[file], label_of_number(int(row[1]), "raf-db"), row[0])
 
 
 def _raf_root(path: Path) -> Path | None:
@@ -234,6 +235,7 @@ def _affectnet_list(root: Path, path: Path) -> Iterator[StoredFace]:
     )
     if images is None:
         raise DataError(f"expected AffectNet's pictures in {root / 'Manually_Annotated_Images'}")
+    files = ListedFiles(images, path)
     for line, row in records(path):
         try:
             name = row["subdirectory_filepath"]
@@ -247,7 +249,7 @@ def _affectnet_list(root: Path, path: Path) -> Iterator[StoredFace]:
         except (ValueError, OverflowError) as error:
             raise DataError(f"{path}, line {line}: not a row of AffectNet: {error}") from error
         box = (x, y, w, h) if w > 0 and h > 0 else None
-        yield StoredFace(inside(images, name), label, name, box=box)
+        yield StoredFace(files[name], label, name, box=box)
 
 
 def _affectnet_label(number: int) -> str | None:

@@ -1,4 +1,7 @@
-"""Reader of HDF5 files: the layout of ``fer-edge data pack``, and two layouts of FER2013."""
+"""Reader of HDF5 files in three layouts.
+
+They are that of ``fer-edge data pack`` and two of FER2013.
+"""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ _REFERENCE = np.dtype([("length", "<u4"), ("address", "<u8"), ("index", "<u4")])
 
 
 def check_dataset(dataset: Any, rows: int, path: Path) -> None:
-    """Raise DataError unless a dataset holds a cell for each row in bounded memory.
+    """Raise DataError unless a dataset has every row in bounded memory.
 
     Args:
         dataset: ``h5py.Dataset``, stored in this file.

@@ -1,4 +1,4 @@
-"""Page headers of a parquet file, read before pyarrow allocates what they promise.
+"""Page headers of a parquet file, read before pyarrow allocates memory.
 
 The file's metadata does not bound the memory: each page states the size that it unpacks to, and
 pyarrow allocates it. The headers are in Thrift's compact protocol; see

@@ -22,7 +22,10 @@ _COMPRESSION = 3
 
 
 def check_saved(folder: Path) -> None:
-    """Raise DataError if a saved data set names other folders' files, or promises too much."""
+    """Raise DataError if a saved data set is unsafe to read.
+
+    It is if it names files of other folders, or promises too much.
+    """
     for part in _parts(folder):
         state = part / "state.json"
         listed = read_json(state)

@@ -1,4 +1,4 @@
-"""Readers of tables with a row per picture, and of Hugging Face's ``datasets``.
+"""Readers of tables with a row per picture, and of ``datasets``.
 
 Columns: ``image`` (a struct of ``bytes`` and ``path``, the layout of ``datasets``) and ``label``
 (names; numbers need a ClassLabel in the file, or an order). Optional columns: ``name``,
@@ -154,7 +154,10 @@ def fits_saved(path: Path) -> bool:
 
 
 def read_saved(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
-    """Read a folder of ``save_to_disk``: a Dataset, or a DatasetDict with parts as keys."""
+    """Read a folder of ``save_to_disk``.
+
+    It is a Dataset, or a DatasetDict with parts as keys.
+    """
     yield from _dataset(source, split, open_saved)
 
 
