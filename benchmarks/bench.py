@@ -1,4 +1,4 @@
-"""Measurement of a bundle: every variant that runs on this machine, in one scenario."""
+"""Measurement of a bundle: every variant that runs here, in one scenario."""
 
 from __future__ import annotations
 

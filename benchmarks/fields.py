@@ -32,7 +32,7 @@ class Ratio(TypedDict):
 
 
 class Accuracy(TypedDict):
-    """Accuracy of a variant on labelled faces, added to its rows with ``--data``."""
+    """Accuracy of a variant on labelled faces; ``--data`` adds it."""
 
     labelled_faces: Annotated[Count, "Labelled faces of --data."]
     accuracy: Annotated[float, "Share (0..1) of the labelled faces that were classified right."]

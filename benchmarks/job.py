@@ -1,4 +1,4 @@
-"""Job of a scenario: the predictors to measure, their inputs and the time budget."""
+"""Job of a scenario: predictors to measure, inputs and time budget."""
 
 from __future__ import annotations
 
@@ -80,11 +80,17 @@ class Job:
         return list(_noise(batch, CROP_PX))
 
     def ready(self, batch: int) -> npt.NDArray[np.uint8]:
-        """Return a batch of noise, uint8 ``[N, S, S, 3]`` BGR, at the network's size."""
+        """Return a batch of noise at the network's size.
+
+        The batch is uint8 ``[N, S, S, 3]`` BGR.
+        """
         return _noise(batch, self.size_px)
 
     def runs(self, title: str) -> Iterator[Run]:
-        """Yield every variant at every batch size; ``title`` names the work in the progress."""
+        """Yield every variant at every batch size.
+
+        ``title`` names the work in the progress.
+        """
         share_s = self.budget_s / len(self.predictors)
         for batch in self.batch_sizes:
             crops = self.crops(batch)

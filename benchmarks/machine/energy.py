@@ -51,7 +51,9 @@ def counters(root: Path = POWERCAP) -> Counters:
 
 
 def joules(before: Counters, after: Counters) -> float | None:
-    """Return the energy between two readings, of the counters in both; None without any.
+    """Return the energy between two readings in joules.
+
+    Only counters in both readings count. None without any.
 
     A counter that is lower than before has restarted once.
     """

@@ -87,7 +87,7 @@ def environment() -> Environment:
 
 
 def machine(env: Mapping[str, Any]) -> str:
-    """Return the processor, its cores, and how many of them this process may use."""
+    """Return the processor, its cores, and the number this process may use."""
     usable = env["affinity"] or env["cores"]
     cores = (
         f"{env['cores']} cores" if usable == env["cores"] else f"{usable} of {env['cores']} cores"
@@ -96,7 +96,7 @@ def machine(env: Mapping[str, Any]) -> str:
 
 
 def clock_mhz() -> float | None:
-    """Return the mean clock of all cores in MHz, or None if unknown."""
+    """Return the mean clock of all cores in MHz; None if unknown."""
     import psutil
 
     try:

@@ -1,4 +1,4 @@
-"""Accuracy and agreement of variants on labelled faces, and the Pareto front with latency."""
+"""Accuracy and agreement of variants, and their Pareto front with latency."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ _BATCH = 64
 def accuracy(
     predictors: Mapping[str, Predictor], data: str | Path, split: str | None, step: Step
 ) -> dict[str, Accuracy]:
-    """Return accuracy, and agreement with the first fp32 variant (or else the first variant).
+    """Return accuracy, and agreement with the reference variant.
+
+    The reference is the first fp32 variant, or else the first variant.
 
     The faces go through ``Predictor.predict_batch``, as an application's faces do.
 

@@ -10,7 +10,7 @@ Cell = Callable[[ReportRow], str]
 
 
 def ms(key: str, digits: int = 3) -> Cell:
-    """Return the cell of a percentile in ms, or of its missing samples."""
+    """Return the cell of a percentile: ms, or its missing samples."""
 
     def cell(row: ReportRow) -> str:
         if row[key] is None:
@@ -21,7 +21,7 @@ def ms(key: str, digits: int = 3) -> Cell:
 
 
 def number(key: str, form: str) -> Cell:
-    """Return the cell of a number in the given format, for example ``,.0f``."""
+    """Return a number's cell in the given format, such as ``,.0f``."""
     return lambda row: format(row[key], form)
 
 

@@ -1,4 +1,4 @@
-"""Latencies as fields of a report's row: percentiles, steady state and the samples themselves."""
+"""Latencies as fields of a row: percentiles, steady state and samples."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def latency_row(variant: str, batch: int, samples: Samples) -> LatencyRow:
 
 
 def pack(ns: npt.NDArray[np.int64]) -> str:
-    """Return latencies as one string, which keeps them on one line of the JSON."""
+    """Return latencies as one string, on one line of the JSON."""
     return " ".join(map(str, ns[:: -(-len(ns) // KEEP) or 1].tolist()))
 
 

@@ -1,4 +1,4 @@
-"""Steady state of latencies: detected in the samples, not assumed after a fixed warm-up."""
+"""Steady state of latencies, detected in the samples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Baselines: names of the references that every variant is compared with, and the speed-ups."""
+"""Baselines that every variant is compared with, and the speed-ups."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BASELINES = (TORCH_EAGER, "onnxruntime/fp32")
 def speedups(
     name: str, samples: Mapping[str, Samples], references: Collection[str] = ()
 ) -> dict[str, Ratio]:
-    """Return the median of each baseline over the median of ``name``, with intervals."""
+    """Return medians of the baselines over that of ``name``, with intervals."""
     ratios: dict[str, Ratio] = {}
     for baseline in sorted({*BASELINES, *references} & set(samples)):
         if baseline != name:

@@ -1,4 +1,4 @@
-"""Times of a call by the GPU's clock: copy in, network, copy out."""
+"""Times of a call by the GPU's clock: copies and network."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class DeviceMs(TypedDict):
 
 
 def device_ms(job: Job, name: str, batch: int) -> DeviceMs | None:
-    """Return medians in ms, or None if the backend has no device clock."""
+    """Return medians in ms; None if the backend has no clock."""
     content = open_bundle(job.bundle)
     variant = next(v for v in content.variants if v.name == name)
     engine = backend(variant.target)

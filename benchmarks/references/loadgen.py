@@ -60,7 +60,7 @@ def check_loadgen(scenario: str) -> Any:
 
 
 def loadgen(job: Job, scenario: str, folder: Path) -> list[LoadgenRow]:
-    """Drive each variant and batch size with LoadGen for its share of the budget.
+    """Drive each variant and batch size with LoadGen for its budget.
 
     Args:
         job: Variants to drive.

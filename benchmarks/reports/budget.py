@@ -90,7 +90,7 @@ def _unit(name: str, metric: Metric, unit: str, part: str) -> float:
 
 
 def judge(report: Mapping[str, Any], budgets: list[Budget]) -> list[Judgement]:
-    """Judge each limit on each row and cold start that has its figure.
+    """Judge each limit on each row and start that has its figure.
 
     A percentile without enough samples breaks its limit. References (torch eager, --against) are
     left out.

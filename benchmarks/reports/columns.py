@@ -1,4 +1,4 @@
-"""Table of a report: headers and text cells, for every form of output."""
+"""Table of a report: headers and text cells, for every output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Comparison of two reports: faster, slower, or no difference that can be shown."""
+"""Comparison of two reports: faster, slower, or no difference shown."""
 
 from __future__ import annotations
 

@@ -12,7 +12,10 @@ from fer_edge.page import facts, markdown_table, page, picture, table
 
 
 def markdown(report: dict[str, Any]) -> str:
-    """Return tables, notes and environment, short enough for a comment on a pull request."""
+    """Return tables, notes and environment as short Markdown.
+
+    The text fits a comment on a pull request.
+    """
     env = report["environment"]
     lines = [f"### fer-edge bench: {report['scenario']}", ""]
     lines += [f"{machine(env)}, {env['time']}; `{env['command']}`", ""]

@@ -58,7 +58,9 @@ def report_schema() -> dict[str, Any]:
 
 
 def schema_of(kind: Any) -> dict[str, Any]:
-    """Return the schema of a type: a TypedDict, list, dict, union, Literal or plain type.
+    """Return the schema of a type.
+
+    The type is a TypedDict, list, dict, union, Literal or plain type.
 
     Annotations of ``Annotated`` are descriptions (str) or further keywords (dict).
 

@@ -1,4 +1,4 @@
-"""Stored report: the parts of a report's JSON that a comparison reads, parsed strictly."""
+"""Stored report: the JSON that a comparison reads, parsed strictly."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ _FILE_WIDTH = 160
 
 
 def print_table(report: dict[str, Any]) -> None:
-    """Print environment, the scenario's table, cold starts and the variants that did not run."""
+    """Print environment, table, cold starts and the variants that did not run."""
     console = Console(highlight=False, soft_wrap=True)
     if not console.is_terminal:
         console = Console(highlight=False, soft_wrap=True, width=_FILE_WIDTH)

@@ -1,4 +1,6 @@
-"""Scenario: what ``fer-edge bench --scenario NAME`` measures, and how its report shows it.
+"""Scenario: its measurement and the form of its report.
+
+``fer-edge bench --scenario NAME`` picks one.
 
 A scenario is a module of this package with a constant ``SCENARIO``; its name is the module's name.
 Columns, budget metrics and the JSON Schema of a report are derived from these constants.

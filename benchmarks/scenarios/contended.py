@@ -37,7 +37,7 @@ State = Literal["alone", "contended"]
 
 
 class ContendedRow(Row, Percentiles):
-    """Row of a variant on the idle machine or on the loaded one."""
+    """Row of a variant on the idle or the loaded machine."""
 
     state: State
     slower_by: Annotated[dict[str, Ratio], "By percentile: contended over alone."]
@@ -110,7 +110,10 @@ def in_turns(
 
 @contextmanager
 def load(processes: int) -> Iterator[Callable[[bool], None]]:
-    """Start processes that load one core each; yield the switch that resumes or stops them."""
+    """Load one core with each process; yield the switch.
+
+    The switch resumes or stops the processes.
+    """
     import psutil
 
     children = [psutil.Popen(python_command("-c", _LOAD)) for _ in range(processes)]

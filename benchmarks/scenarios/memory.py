@@ -127,7 +127,7 @@ SCENARIO = Scenario(
 
 
 def main() -> None:
-    """Call until the budget is spent, and print readings that are evenly spaced in time."""
+    """Call until the budget is spent, and print evenly spaced readings."""
     import psutil
 
     bundle, target, precision, batch, budget_s = sys.argv[1:]

@@ -83,7 +83,7 @@ def run_sustained(
     now_ns: Callable[[], int] = time.perf_counter_ns,
     step: Callable[[int, int], None] = lambda done, total: None,
 ) -> Sustained:
-    """Call without a pause and compare both ends of the run; see METHOD.
+    """Call without a pause and compare both ends; see METHOD.
 
     Args:
         call: Callable to time.
@@ -135,7 +135,10 @@ def run_sustained(
 
 
 def ends(row: ReportRow, key: str, *, gpu: bool = False) -> str:
-    """Return the cell of a sensor, or of the first GPU's, at both ends."""
+    """Return the cell of a sensor at both ends.
+
+    Of several GPUs, the first one counts.
+    """
     points = [row["timeline"][i] for i in (0, -1)]
     first, last = (point["gpus"][0][key] if gpu else point[key] for point in points)
     return "n/a" if first is None or last is None else f"{first:.0f} to {last:.0f}"

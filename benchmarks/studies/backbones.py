@@ -67,7 +67,7 @@ class _Measured:
 
 
 def rows(bundle: Path, checkpoint: Path) -> list[list[str]]:
-    """Return one row of cells for torch, torch.compile, and each variant that runs here."""
+    """Return a row for torch, torch.compile and each variant that runs."""
     operations_per_face = operations(DeployModule(load_checkpoint(checkpoint)))
     measured = _measure(bundle, checkpoint)
     samples = {

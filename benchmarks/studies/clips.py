@@ -81,7 +81,10 @@ def paced(
     now_s: Callable[[], float] = time.monotonic,
     sleep_s: Callable[[float], Any] = time.sleep,
 ) -> Iterator[tuple[float, Image]]:
-    """Yield ``(time_s, image)`` on an absolute schedule: frame k at k / hz, never before."""
+    """Yield ``(time_s, image)`` on an absolute schedule.
+
+    Frame k comes at k / hz, never before.
+    """
     start_s = now_s()
     for number in range(frames):
         while (wait_s := start_s + number / hz - now_s()) > 0:

@@ -15,7 +15,10 @@ PATH = click.Path(path_type=Path)
 
 
 class Command(click.Command):
-    """Command that ends like ``fer-edge``: one sentence and an exit code for our errors."""
+    """Command that ends like ``fer-edge``.
+
+    An error of fer_edge gives one sentence and its exit code.
+    """
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
@@ -33,7 +36,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 
 
 def monitor_options(command: Decorated) -> Decorated:
-    """Add the argument CLIP, and the options for the monitor that watches it."""
+    """Add the argument CLIP and the options of its monitor."""
     for option in (
         click.option("--whole-frame", is_flag=True, help="Take each frame as one face."),
         click.option("--detector", type=PATH, metavar="FILE", help="Detect faces with this YuNet."),

@@ -1,4 +1,4 @@
-"""Endurance of a monitor: growth of memory and open descriptors over hours of frames.
+"""Endurance of a monitor: memory and open descriptors over hours.
 
     python -m fer_edge.benchmarks.studies.endurance --frames 108000 driver.mp4
 
@@ -73,7 +73,10 @@ def endure(watched: Watched, frames: int) -> dict[str, Any]:
 
 
 def judge(readings: list[list[int]]) -> dict[str, Any]:
-    """Return the growth over the second half, and the new descriptors since the first tenth."""
+    """Return growth over the second half, and new descriptors.
+
+    Descriptors are counted from the end of the first tenth.
+    """
     figures = memory_figures([[done, rss, rss] for done, rss, _ in readings])
     total = readings[-1][0]
     slope = figures["growth_bytes_per_100k_calls"]

@@ -52,7 +52,7 @@ def full_speed(watched: Watched, frames: int) -> dict[str, Any]:
 
 
 def camera(state: str, watched: Watched, frames: int, hz: float) -> dict[str, Any]:
-    """Return the row of a camera that shows the clip at ``hz`` frames per second."""
+    """Return the row of a camera that shows the clip at ``hz``."""
     images: list[Image] = []
     for image in watched.frames(frames + _WARM_UP):
         images.append(image)

@@ -30,7 +30,9 @@ def operations(module: DeployModule) -> int:
 
 
 def peak_per_s(precision: str) -> float:
-    """Return the operations per second of a product of two 2,048 x 2,048 matrices.
+    """Return operations per second of one large matrix product.
+
+    Both matrices are 2,048 x 2,048.
 
     OpenVINO on this process's cores, best of twelve. int8 multiplies bytes and returns floats.
     """

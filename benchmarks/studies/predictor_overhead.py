@@ -1,4 +1,4 @@
-"""Overhead of the Predictor over the bare engine, as ratios of one run.
+"""Overhead of the Predictor over the bare engine, as ratios.
 
     python -m fer_edge.benchmarks.studies.predictor_overhead [BUNDLE]
 

@@ -185,7 +185,10 @@ def markdown(report: dict[str, Any]) -> str:
 
 
 def write_between(path: Path, text: str) -> None:
-    """Put text between the marker comments of a file. Raises DataError if they are missing."""
+    """Put text between the marker comments of a file.
+
+    Raises DataError if they are missing.
+    """
     try:
         page = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
