@@ -18,7 +18,9 @@ PRECISIONS = FACTS.precisions
 
 
 def recipes(source: ConversionInput, precision: str) -> tuple[QuantizationRecipe, ...]:
-    """Return the recipes of int8: the default, ``products``, then layers kept in float.
+    """Return the recipes of int8, those without float layers first.
+
+    The default comes first, then ``products``, then layers kept in float.
 
     ``products`` quantises matrix products only; the residual additions of a transformer lose too
     much in int8.

@@ -1,4 +1,4 @@
-"""OpenVINO: the exported graph in f32, bf16 or f16 arithmetic, and int8 by NNCF."""
+"""OpenVINO: the exported graph in f32, bf16, f16, and NNCF int8."""
 
 from __future__ import annotations
 

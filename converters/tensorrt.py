@@ -1,4 +1,4 @@
-"""TensorRT: a strongly typed ONNX graph, and engines for the GPUs that can be compiled for.
+"""TensorRT: a strongly typed ONNX graph, and compiled engines.
 
 ``tensorrt_rtx`` compiles ahead of time without a GPU; the full ``tensorrt`` compiles for the GPU in
 this machine. For any other GPU the variant holds the typed ONNX, which the device compiles.
@@ -41,7 +41,7 @@ GPUS = {
 
 
 def recipes(source: ConversionInput, precision: str) -> tuple[QuantizationRecipe, ...]:
-    """Return the recipes of int8: each estimator of ranges, then layers kept in float."""
+    """Return the recipes of int8: range estimators, then layers in float."""
     if precision != "int8":
         return ()
     return (

@@ -34,7 +34,7 @@ def _paddings(
 
 
 def for_torch(pad: list[int]) -> list[int]:
-    """Reorder paddings for torch, which pads from the last dimension to the first."""
+    """Reorder paddings for torch, which starts with the last dimension."""
     pairs = [pad[i : i + 2] for i in range(0, len(pad), 2)]
     return [amount for pair in reversed(pairs) for amount in pair]
 

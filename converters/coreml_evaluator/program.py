@@ -78,7 +78,9 @@ class _Name:
 
 
 class Program:
-    """Runs the ``main`` function of a saved ML Program that takes one BGR or RGB picture.
+    """Interpreter of a saved ML Program's ``main`` function.
+
+    The function takes one BGR or RGB picture.
 
     Args:
         model: Content of ``model.mlmodel``.
@@ -278,7 +280,9 @@ def _tensor(values: npt.NDArray[Any], shape: tuple[int, ...]) -> Tensor:
 
 
 class ProgramSession:
-    """Session that runs a saved program face by face, as Core ML does; see backends.base.
+    """Session that runs a saved program face by face.
+
+    Core ML does the same; see backends.base.
 
     Running changes no state, so several threads may call it.
     """

@@ -68,7 +68,9 @@ def export_onnx(checkpoint: Checkpoint) -> bytes:
 
 
 def graph_path(graph: bytes) -> str:
-    """Return the exported graph's path in a bundle, for every variant that runs it unchanged.
+    """Return the exported graph's path in a bundle.
+
+    Every variant that runs the graph unchanged shares it.
 
     The folder is named by the content, so a later variant never changes an earlier one's file.
     """

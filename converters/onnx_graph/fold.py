@@ -1,4 +1,4 @@
-"""Folding of an exported graph into the float32 form that precisions are built from."""
+"""Folding of an exported graph to float32, the base of all precisions."""
 
 from __future__ import annotations
 

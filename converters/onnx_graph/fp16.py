@@ -1,4 +1,4 @@
-"""fp16 form of a graph, written as types and casts into the graph itself.
+"""fp16 form of a graph: types and casts in the graph.
 
 TensorRT 11 compiles exactly the types that the graph states. The input side (colour, normalisation)
 and the softmax stay in float32; the graph takes uint8 and returns float32.

@@ -11,7 +11,7 @@ WEIGHTED = ("Conv", "Gemm", "MatMul")
 
 
 def before_first_convolution(model: onnx.ModelProto) -> list[str]:
-    """Return the names of the nodes before the first convolution: colour and normalisation."""
+    """Return the nodes before the first convolution: colour and normalisation."""
     names = []
     for node in model.graph.node:
         if node.op_type == "Conv":
@@ -47,7 +47,10 @@ def weighted_layers(graph: bytes) -> tuple[int, int]:
 
 
 def int8_layers(model: onnx.ModelProto) -> int:
-    """Count the convolutions and matrix products of a Q/DQ graph that take int8 inputs."""
+    """Count convolutions and matrix products that take int8 inputs.
+
+    The graph is in Q/DQ form.
+    """
     rounded = {n.output[0] for n in model.graph.node if n.op_type == "DequantizeLinear"}
     return sum(
         node.op_type in WEIGHTED and not rounded.isdisjoint(node.input) for node in model.graph.node
@@ -55,7 +58,9 @@ def int8_layers(model: onnx.ModelProto) -> int:
 
 
 def check_int8_layers(count: int) -> None:
-    """Refuse an int8 network without an int8 layer; it would agree with itself.
+    """Refuse an int8 network without an int8 layer.
+
+    Its parity would be that of a float network.
 
     Raises:
         ConversionError: ``count`` is 0.

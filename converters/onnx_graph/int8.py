@@ -165,7 +165,9 @@ def _worst_layers(source: Path, quantised: Path, faces: npt.NDArray[np.uint8]) -
 
 
 def symmetric_int8(graph: bytes, faces: npt.NDArray[np.uint8], recipe: QuantizationRecipe) -> bytes:
-    """Quantise a graph with zero points of 0, the only kind that TensorRT takes.
+    """Quantise a graph with zero points of 0.
+
+    TensorRT takes no others.
 
     Biases stay float: int32 biases are ONNX Runtime's own form. Layer outputs stay float too:
     TensorRT fuses the next layer's QuantizeLinear where there is one.

@@ -96,7 +96,9 @@ class ParityCheck:
 def build_variant(
     target: str, precision: str, source: ConversionInput, rule: CropRule, say: Say
 ) -> BuiltVariant:
-    """Build one variant with its best recipe and open a session that can verify it.
+    """Build one variant and open a session that can verify it.
+
+    The variant has the best of the recipes.
 
     Args:
         target: Name of the converter.

@@ -30,7 +30,7 @@ with Predictor(sys.argv[1]) as predictor:
 
 
 def crash_reason(bundle: Bundle, contents: Mapping[str, bytes]) -> str | None:
-    """Return why the engine of a bundle's first variant crashes, or None if it survives.
+    """Return the crash of a bundle's first variant, or None.
 
     The engine runs at the batch sizes of the gate. An exception is no crash: the gate reports it.
 

@@ -46,7 +46,9 @@ class FaceSamples:
 def parity_faces(
     source: Path | None, labels: tuple[str, ...], rule: CropRule, most: int | None = None
 ) -> FaceSamples:
-    """Load the faces that verify variants: ``val``, or all of a source without splits.
+    """Load the faces that verify variants.
+
+    They are the part ``val``, or all of a source without splits.
 
     Args:
         source: Labelled faces; None takes the composite faces that ship with the package.

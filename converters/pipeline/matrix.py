@@ -1,4 +1,4 @@
-"""Conversion matrix: every backbone on every target, verified or refused with a reason.
+"""Conversion matrix: each backbone on each target, verified or refused.
 
 ``fer-edge matrix`` runs full-size networks; ``--small`` runs the same architectures with fewer
 blocks and smaller inputs, in minutes.
@@ -116,7 +116,9 @@ def matrix(
 
 
 def cells(only: Sequence[str] = (), precisions: Sequence[str] = ()) -> list[tuple[str, str]]:
-    """Return the target and precision pairs of the table; empty filters mean all.
+    """Return the table's pairs of target and precision.
+
+    Empty filters mean all.
 
     Raises:
         InputError: No requested target has a requested precision.

@@ -62,7 +62,9 @@ def _glance(row: MatrixRow) -> str:
 
 
 def markdown(rows: Sequence[MatrixRow]) -> str:
-    """Return the tables in Markdown, with the sessions that ran instead of engines below.
+    """Return the tables in Markdown.
+
+    Sessions that ran instead of engines stand below.
 
     Args:
         rows: Rows of the matrix.

@@ -21,7 +21,9 @@ _BATCH_MAX_ABS_DP = 0.02
 
 @dataclass(frozen=True)
 class ParityLimits:
-    """Limits of the gate. fp32 is limited by probabilities, other precisions by decisions.
+    """Limits of the gate.
+
+    fp32 is limited by probabilities, other precisions by decisions.
 
     Attributes:
         fp32_max_abs_dp: Largest absolute difference of a probability.
@@ -37,7 +39,9 @@ class ParityLimits:
 
 
 def run_all(session: Session, images: npt.NDArray[np.uint8]) -> Outputs:
-    """Run faces one at a time, as in a car: an engine may run another graph for a batch.
+    """Run faces one at a time, as in a car.
+
+    An engine may run another graph for a batch.
 
     Args:
         session: Session to run.
@@ -54,7 +58,7 @@ def run_all(session: Session, images: npt.NDArray[np.uint8]) -> Outputs:
 
 
 def prove_batches(session: Session, images: npt.NDArray[np.uint8], expected: Outputs) -> list[int]:
-    """Run BATCHES and compare each face's answer with the one it got alone.
+    """Run BATCHES and compare each answer with the one alone.
 
     This finds a dynamic batch that became static, and faces that leak into each other.
 

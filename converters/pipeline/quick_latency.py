@@ -50,7 +50,7 @@ def single_face_p50_ms(
 
 
 def beaten(p50_ms: Mapping[str, float], agreement: Mapping[str, float]) -> dict[str, str]:
-    """Find the variants that are not on the Pareto front of latency and agreement.
+    """Find the variants behind the Pareto front of latency and agreement.
 
     Accuracy is no criterion: a rounded network that gains a tenth of a point does so by chance.
 
