@@ -1,4 +1,4 @@
-"""MkDocs hook: generate the pages whose source is code or another file of the repository."""
+"""MkDocs hook: generate pages from code and other files."""
 
 from __future__ import annotations
 
@@ -63,13 +63,19 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Blank the defaults of options that have none: mkdocs-click 0.9 prints Click 8.3's marker."""
+    """Blank the defaults of options that have none.
+
+    mkdocs-click 0.9 prints Click 8.3's marker.
+    """
     del page, config, files
     return html.replace("<code>Sentinel.UNSET</code>", "")
 
 
 def describe_command(ctx: click.Context, remove_ascii_art: bool = False) -> Iterator[str]:
-    """Yield the help of a command as Markdown; Click's unwrapped paragraphs become fenced code."""
+    """Yield the help of a command as Markdown.
+
+    Click's unwrapped paragraphs become fenced code.
+    """
     del remove_ascii_art
     for paragraph in inspect.cleandoc(ctx.command.help or "").split("\n\n"):
         marker, _, text = paragraph.partition("\n")
@@ -81,7 +87,7 @@ mkdocs_click._make_description = describe_command
 
 
 def from_root(name: str) -> str:
-    """Return a Markdown file of the repository's root with its links made relative to docs/."""
+    """Return a Markdown file of the root with links for docs/."""
     text = (ROOT / name).read_text("utf-8")
     text = re.sub(r"\]\(docs/", "](../", text)
     for root_file in ("CHANGELOG", "CONTRIBUTING", "SECURITY"):
@@ -98,7 +104,7 @@ def decision_files() -> list[Path]:
 
 
 def read_decision(path: Path) -> dict[str, Any]:
-    """Return the front matter of a decision: number, title, date, status, perhaps amended."""
+    """Return a decision's front matter: number, title, date, status, amended."""
     _, front, _ = path.read_text("utf-8").split("---\n", 2)
     return dict(yaml.safe_load(front))
 
@@ -191,7 +197,7 @@ def recipe_keys_page() -> str:
 
 
 def schema_page() -> str:
-    """Return the page of the report schema: its top level, and the file."""
+    """Return the page of the report schema and its top level."""
     path = ROOT / "docs/benchmarks/report.schema.json"
     schema = json.loads(path.read_text("utf-8"))
     rows = []

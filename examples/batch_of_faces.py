@@ -1,4 +1,4 @@
-"""Predict many faces in one call, as crops and as boxes in a larger frame.
+"""Predict many faces in one call, as crops and as boxes.
 
     python examples/batch_of_faces.py
 

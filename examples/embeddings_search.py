@@ -1,4 +1,4 @@
-"""Find the stored faces that are most like a new one, by the embedding.
+"""Find the stored faces nearest to a new one, by embedding.
 
     python examples/embeddings_search.py [IMAGE ...]
 
@@ -15,7 +15,10 @@ from fer_edge.shipped import FACES
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
-    """Scale vectors, float32 [N, D], to length 1, so that a dot product is the cosine."""
+    """Scale vectors, float32 ``[N, D]``, to length 1.
+
+    A dot product of two is their cosine.
+    """
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 

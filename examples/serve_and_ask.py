@@ -1,4 +1,4 @@
-"""Start the service on a free port, post one picture, and stop it.
+"""Start the service, post one picture, and stop the service.
 
     pip install 'fer-edge[serve]'
     python examples/serve_and_ask.py
@@ -20,7 +20,7 @@ COMMAND = [sys.executable, "-m", "fer_edge.cli", "serve", "--port", "0"]
 
 
 def ask(address: str, picture: bytes) -> dict:
-    """Return the service's answer for an encoded picture: JPEG, PNG, BMP or WebP."""
+    """Return the service's answer for a JPEG, PNG, BMP or WebP."""
     body = json.dumps({"image": base64.b64encode(picture).decode()}).encode()
     headers = {"Content-Type": "application/json"}
     request = urllib.request.Request(f"{address}/predict", body, headers)
