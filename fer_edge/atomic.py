@@ -21,7 +21,7 @@ _RENAME_EXCHANGE = 2  # linux/fs.h RENAME_EXCHANGE and macOS sys/stdio.h RENAME_
 
 
 def write_folder(final: Path, fill: Callable[[Path], None]) -> None:
-    """Write a folder in one step; an older one is exchanged and then removed.
+    """Write a folder in one step, replacing an older one.
 
     Args:
         final: Path of the folder.
@@ -136,7 +136,7 @@ def _exchange(one: Path, other: Path) -> None:
 
 @contextmanager
 def replacing(final: Path) -> Iterator[Path]:
-    """Yield a temporary file beside ``final`` that replaces it when the block ends.
+    """Yield a temporary file that replaces ``final`` as the block ends.
 
     For files that are written in parts, or too large to be held in memory. If the block raises,
     the temporary file is removed and ``final`` stays unchanged.

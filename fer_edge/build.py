@@ -20,7 +20,7 @@ def build(
     *,
     step: Step | None = None,
 ) -> Iterator[str]:
-    """Compile the variants that need it for this device, and yield a sentence for each.
+    """Compile variants for this device; yield a sentence for each.
 
     Args:
         bundle: A ``NAME.fer`` folder; it is not changed.

@@ -1,4 +1,4 @@
-"""Files of a bundle on disk: complete, plain, and those that the manifest lists."""
+"""Files of a bundle on disk, checked against its manifest."""
 
 from __future__ import annotations
 
@@ -54,7 +54,10 @@ def listed(path: str, data: bytes) -> BundleFile:
 
 
 def read_checked(root: Path, file: BundleFile) -> bytes:
-    """Read a listed file. Raises BundleError if it is missing or differs from its listing."""
+    """Read a listed file.
+
+    Raises BundleError if the file is missing or differs from its listing.
+    """
     path = root / file.path
     try:
         size = path.stat().st_size

@@ -1,4 +1,7 @@
-"""Strict readers of the parts of ``bundle.json``; each raises ValueError with the key's name."""
+"""Strict readers of the parts of ``bundle.json``.
+
+Each raises ValueError with the key's name.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +70,10 @@ def parse_tools(value: Any, where: str) -> dict[str, str]:
 
 
 def parse_needs(value: Any, where: str) -> dict[str, Any]:
-    """Read what a variant needs: plain values by name, which engines and messages use."""
+    """Read a variant's needs: plain values by name.
+
+    Engines and messages use them.
+    """
     needs = read_mapping(value, where)
     for key, inner in needs.items():
         read_line(key, where)

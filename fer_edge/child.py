@@ -1,4 +1,4 @@
-"""Command lines of child interpreters, which run no code from the current folder."""
+"""Command lines of child interpreters that ignore the current folder."""
 
 from __future__ import annotations
 

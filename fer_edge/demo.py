@@ -1,4 +1,4 @@
-"""Demo of the complete path: predict, convert and measure with the shipped model."""
+"""Demo: predict, convert and measure with the shipped model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Report of what can run on this machine: engines, libraries, the shipped model."""
+"""Report of the engines, libraries and model on this machine."""
 
 from __future__ import annotations
 

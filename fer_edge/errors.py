@@ -1,4 +1,4 @@
-"""Exceptions of fer_edge, and the exit code of the command line for each.
+"""Exceptions of fer_edge, and their exit codes.
 
 ::
 

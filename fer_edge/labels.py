@@ -1,4 +1,4 @@
-"""Canonical emotion names, their spellings, and the label orders of public data sets.
+"""Canonical emotion names, their spellings, and orders of public data sets.
 
 Labels are matched by name, never by index. Data sets that store bare integers (a CSV column, a
 folder called ``3``) are turned into names as they are read, with the orders in this module.

@@ -1,4 +1,4 @@
-"""Choice and loading of a variant, which is closed after its last call."""
+"""Choice, loading and closing of a variant."""
 
 from __future__ import annotations
 
@@ -79,7 +79,10 @@ class Loaded:
     _retired: bool = False
 
     def enter(self) -> bool:
-        """Count a call, to be left by ``with``; return False if the session is being closed."""
+        """Count a call for a ``with`` block.
+
+        Return False if the session is being closed.
+        """
         with self._lock:
             if self._retired:
                 return False
@@ -106,7 +109,7 @@ class Loaded:
 
 
 def load_best(bundle: Bundle, request: Request) -> Loaded:
-    """Load the first variant of a bundle that fits the request and this machine.
+    """Load a bundle's first variant that fits request and machine.
 
     Raises:
         TargetError: No variant fits; the message has the reason for each.

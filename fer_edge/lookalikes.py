@@ -33,5 +33,5 @@ def odd_letters(name: str) -> str | None:
 
 
 def shape(name: str) -> str:
-    """Return a name's small letters, with Latin letters for those of the same shape."""
+    """Return a name's shape: small Latin letters of the same look."""
     return name.casefold().translate(_SHAPES)

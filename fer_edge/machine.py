@@ -17,7 +17,7 @@ _TRAINING_LIBRARIES = ("torch", "timm", "torchvision", "torchmetrics")
 
 
 def cpu_field(key: str) -> str | None:
-    """Return a field of /proc/cpuinfo for the first core; None if not on Linux.
+    """Return a /proc/cpuinfo field of the first core, or None.
 
     Args:
         key: Name of the field, such as ``model name`` or ``flags``.

@@ -1,4 +1,7 @@
-"""OpenCV's own log lines, kept off standard error on every OpenCV that is allowed."""
+"""OpenCV's log lines, kept off standard error.
+
+This works on every version of OpenCV that is allowed.
+"""
 
 from __future__ import annotations
 

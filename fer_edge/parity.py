@@ -115,7 +115,9 @@ class RecipeTrial:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Outputs of a variant against those of its checkpoint. Changes are variant minus checkpoint.
+    """Outputs of a variant against those of its checkpoint.
+
+    Changes are variant minus checkpoint.
 
     Attributes:
         max_abs_dp: Largest absolute difference of a probability.
@@ -291,7 +293,7 @@ class RefusedVariant:
         return f"{self.speed.beaten_by} is faster here"
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the JSON form, with the keys of the speed beside those of parity."""
+        """Return the JSON form, with the speed's keys beside parity's."""
         content: dict[str, Any] = {
             "agreement": self.agreement,
             "accuracy_change": self.accuracy_change,

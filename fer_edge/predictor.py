@@ -1,4 +1,4 @@
-"""Predictor: load a bundle on the best engine of this machine and recognise expressions."""
+"""Predictor: expressions from a bundle on this machine's best engine."""
 
 from __future__ import annotations
 
@@ -208,7 +208,9 @@ class Predictor:
             return self._answer(loaded, faces, start) if faces else []
 
     def warm_up(self, batch_sizes: Sequence[int] = (1,)) -> None:
-        """Run each batch size twice on random noise, so that no real face waits for compilation.
+        """Run each batch size twice on random noise.
+
+        No real face then waits for compilation.
 
         OpenVINO compiles a second graph for the first batch that is not of one face. That takes
         0.1 s for the default model and 2 s for EfficientNetV2-S.
@@ -244,7 +246,7 @@ class Predictor:
         _log.info("%s replaces %s", loaded.bundle.path, before.bundle.path)
 
     def start_shadow(self, bundle: str | Path) -> None:
-        """Let another bundle see the same faces; its answers are counted, never returned.
+        """Show the same faces to another bundle, which only counts disagreements.
 
         Each call takes the time of both bundles until ``stop_shadow``.
 
@@ -263,7 +265,10 @@ class Predictor:
             before.close()
 
     def stop_shadow(self) -> ShadowCounts | None:
-        """End shadow mode; return the final counts, or None if there was no shadow."""
+        """End shadow mode and return the final counts.
+
+        None if there was no shadow.
+        """
         with self._lock:
             shadow, self._shadow = self._shadow, None
         if shadow is None:
@@ -358,7 +363,7 @@ class Predictor:
 
 
 def check_same_labels(running: Bundle, new: Bundle) -> None:
-    """Raise BundleError unless both bundles have the same labels in the same order."""
+    """Raise BundleError unless two bundles have the same ordered labels."""
     if running.labels != new.labels:
         raise BundleError(
             f"expected the labels {', '.join(running.labels)} in {new.path}, it has "

@@ -39,7 +39,9 @@ _COLOURS: dict[str, int | None] = {
 
 @dataclass(frozen=True)
 class CropRule:
-    """Rule that turns a face into the network's input; the bundle stores it for all variants.
+    """Rule that turns a face into the network's input.
+
+    The bundle stores it for all variants.
 
     Attributes:
         size_px: Side of the square input in pixels.
@@ -63,7 +65,9 @@ def check_colour(colour: str) -> None:
 
 
 def as_bgr(image: object, colour: Colour = "bgr") -> Image:
-    """Check an image array and return it as BGR. Values are never guessed or rescaled.
+    """Check an image array and return it as BGR.
+
+    Values are never guessed or rescaled.
 
     Args:
         image: uint8 ``[H, W, 3]`` in the stated colour order, or grey ``[H, W]`` or
@@ -122,7 +126,7 @@ def _convert(image: Image, code: int) -> Image:
 
 
 def crop(image: Image, box: Box, margin: float = 0.0) -> Image:
-    """Cut a square with a margin around a face box out of an image.
+    """Cut a square with a margin around a face box.
 
     Args:
         image: uint8 ``[H, W, 3]``.

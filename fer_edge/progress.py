@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Step(Protocol):
-    """Callback with the name of the work, the parts that are done, and all parts."""
+    """Callback with the name of the work, done parts and all parts."""
 
     def __call__(self, what: str, done: int, total: int, /) -> None: ...
 

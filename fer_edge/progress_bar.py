@@ -1,4 +1,4 @@
-"""Progress bars on standard error, for commands that take longer than a moment."""
+"""Progress bars on standard error, for long commands."""
 
 from __future__ import annotations
 

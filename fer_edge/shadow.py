@@ -1,4 +1,7 @@
-"""Shadow mode: a second bundle sees the same faces, and only its disagreement is kept."""
+"""Shadow mode: a second bundle sees the same faces.
+
+Only its disagreement is counted.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,7 @@ class ShadowCounts:
 
 
 class Shadow:
-    """Runs a loaded variant on faces that another one has answered, and counts."""
+    """Variant that sees the faces of another one and counts disagreements."""
 
     def __init__(self, loaded: Loaded) -> None:
         self._loaded = loaded
@@ -48,7 +51,10 @@ class Shadow:
         return self._counts
 
     def see(self, faces: list[Image], answers: list[Prediction]) -> None:
-        """Count the faces on which the shadow disagrees. A failing shadow disturbs nobody."""
+        """Count the faces on which the shadow disagrees.
+
+        A failing shadow disturbs nobody.
+        """
         if not self._loaded.enter():  # it was stopped a moment ago
             return
         try:

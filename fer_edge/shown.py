@@ -12,12 +12,15 @@ _SHORT.maxstring = _SHORT.maxother = 80
 
 
 def shown(value: object) -> str:
-    """Return a text of at most a few hundred characters for a value in a message."""
+    """Return a short text for a value in a message.
+
+    It has a few hundred characters at most.
+    """
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**_MOST_DIGITS:
         return f"an integer of more than {_MOST_DIGITS} digits"
     return _SHORT.repr(value)
 
 
 def printable(text: str) -> str:
-    """Return the text with control characters and invisible marks escaped, as for a terminal."""
+    """Return the text with control characters and invisible marks escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

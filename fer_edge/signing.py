@@ -56,7 +56,7 @@ class Signature:
 
 
 def new_key_pair(private: Path, public: Path) -> str:
-    """Write a new key pair as PEM files and return its key id.
+    """Write a new key pair as PEM files; return its id.
 
     Args:
         private: File for the private key; readable by its owner only.
@@ -100,7 +100,7 @@ def sign_manifest(manifest: bytes, key: Key) -> Signature:
 
 
 def add_signature(bundle: Path, signature: Signature) -> None:
-    """Put a signature into a bundle; one by the same key is replaced.
+    """Put a signature into a bundle, replacing one by the same key.
 
     Raises:
         BundleError: The bundle's signatures are damaged, or too many.
@@ -117,7 +117,7 @@ def add_signature(bundle: Path, signature: Signature) -> None:
 
 
 def read_signatures(bundle: Path) -> list[Signature]:
-    """Return the signatures in a bundle, not yet verified; none if it is unsigned.
+    """Return the unverified signatures in a bundle; none if unsigned.
 
     Raises:
         BundleError: The file is damaged.

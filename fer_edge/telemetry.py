@@ -1,4 +1,4 @@
-"""Imports of engines that would otherwise report their use, or need a home folder."""
+"""Imports of engines without their telemetry or a home folder."""
 
 from __future__ import annotations
 

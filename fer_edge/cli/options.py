@@ -20,7 +20,10 @@ PATH = click.Path(path_type=Path)
 def numbers(
     number: type[int] | type[float], example: str, count: int | None = None
 ) -> Callable[[str], list[Any]]:
-    """Return an option type that reads ``1,8,32`` as a list, of ``count`` numbers if given."""
+    """Return an option type that reads ``1,8,32`` as a list.
+
+    ``count`` fixes the length of the list.
+    """
 
     def parse(text: str) -> list[Any]:
         try:

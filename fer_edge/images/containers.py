@@ -1,4 +1,4 @@
-"""Container checks for JPEG, PNG, BMP and WebP, before any decoder sees the bytes.
+"""Checks of JPEG, PNG, BMP and WebP containers before any decoder.
 
 A decoder believes the lengths and counts that a file states: 45 bytes of PNG made OpenCV allocate
 2 GB, and a JPEG of 350 KB with 8,000 scans took 11 s. Each walk below is linear in the file, reads

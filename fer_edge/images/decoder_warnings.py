@@ -112,7 +112,7 @@ def _capture() -> _Capture | None:
 
 
 def with_warnings(decode: Callable[[], Result]) -> tuple[Result, str]:
-    """Run a decoder and return its result with the warnings that it wrote.
+    """Run a decoder; return its result and its warnings.
 
     Several threads may decode at once. A decode is repeated alone if a warning came up while
     another one ran, so that no picture is blamed for its neighbour.

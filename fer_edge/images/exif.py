@@ -18,7 +18,9 @@ _MOST_ENTRIES = 512
 
 
 def exif_orientation(tiff: bytes) -> int:
-    """Return the orientation, 1 to 8, of EXIF data; 1 if it is missing or damaged.
+    """Return the orientation, 1 to 8, of EXIF data.
+
+    It is 1 if missing or damaged.
 
     Args:
         tiff: The TIFF structure, from its byte-order mark on.
