@@ -1,4 +1,4 @@
-"""Interface between the Predictor and an engine: facts, two functions and a session.
+"""Interface of an engine: facts, two functions and a session.
 
 A backend is a module ``fer_edge/backends/TARGET.py`` with
 

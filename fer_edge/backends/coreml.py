@@ -80,7 +80,9 @@ def load(variant: Variant, files: Mapping[str, bytes], options: Options) -> Core
 
 
 class CoreMlSession:
-    """Session of Core ML; calls take turns, because a model admits one thread at a time.
+    """Session of Core ML; calls take turns.
+
+    A model admits one thread at a time.
 
     Core ML compiles from disk. The compiled model is in ``options.cache_dir``, or in a temporary
     folder until ``close``.

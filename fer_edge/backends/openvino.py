@@ -1,4 +1,4 @@
-"""OpenVINO on Intel and AMD CPUs, and on its other devices by name."""
+"""OpenVINO on Intel and AMD CPUs, and on named other devices."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TensorRT on NVIDIA GPUs: engines from the bundle or compiled on this device.
+"""TensorRT on NVIDIA GPUs: engines of the bundle or compiled on demand.
 
 A variant has a strongly typed ONNX graph, and an engine for each GPU that it was compiled for ahead
 of time. If no engine fits (another GPU, another release of the library), ``fer-edge build``
@@ -133,7 +133,7 @@ def build(
 
 
 def diagnose() -> tuple[bool, str]:
-    """Report the GPUs that TensorRT compiles for, and whether it runs on this machine."""
+    """Report the GPUs that TensorRT serves, and faults on this machine."""
     trt = compiler.library()
     if trt is None:
         missing = MissingDependencyError("tensorrt", FACTS.extra or "tensorrt")
@@ -241,7 +241,7 @@ def _slots(plan: _Plan, engine: bytes) -> Callable[[], _Slot]:
 
 
 class TensorRtSession:
-    """Session with a slot for each call, up to MAX_CALLERS; further calls wait.
+    """Session that serves up to MAX_CALLERS calls at once; others wait.
 
     A batch larger than the profile's largest size runs in parts.
     """
@@ -268,7 +268,10 @@ class TensorRtSession:
         return np.concatenate(probabilities), np.concatenate(embedding)
 
     def device_ms(self, batch: Batch) -> cuda.DeviceTimes:
-        """Return the times of copies and network by the GPU's clock, of one batch at most."""
+        """Return times of copies and network by the GPU's clock.
+
+        The times are those of one batch at most.
+        """
         slot = self._take()
         try:
             return slot.device_ms(batch[: self._max])

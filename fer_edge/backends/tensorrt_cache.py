@@ -34,7 +34,10 @@ def default_folder() -> Path:
 
 
 def facts(trt: Any, gpu: Gpu, onnx_sha256: str, profile: Profile) -> dict[str, Any]:
-    """Return the facts that an engine depends on; their hash names its folder."""
+    """Return the facts that an engine depends on.
+
+    Their hash names the engine's folder.
+    """
     return {
         "library": trt.__name__,
         "version": trt.__version__,
@@ -62,7 +65,10 @@ def holds(entry: Path) -> bool:
 
 
 def read(entry: Path) -> bytes:
-    """Read an engine and compare it with its hash. Raises EngineError if it was changed."""
+    """Read an engine and compare it with its hash.
+
+    Raises EngineError if it was changed.
+    """
     again = "Run: fer-edge build BUNDLE"
     try:
         for path in (entry.parent, entry, entry / _ENGINE, entry / _FACTS):
@@ -98,7 +104,10 @@ def write(entry: Path, compiled: Compiled, about: dict[str, Any]) -> None:
 
 
 def read_timings(folder: Path, about: dict[str, Any]) -> bytes:
-    """Return the builder's timing cache of earlier builds on this GPU; empty if there is none."""
+    """Return the builder's timing cache for this GPU.
+
+    It comes from earlier builds, and is empty without one.
+    """
     try:
         _check_owner(folder)
         return _timings(folder, about).read_bytes()
@@ -107,7 +116,10 @@ def read_timings(folder: Path, about: dict[str, Any]) -> bytes:
 
 
 def write_timings(folder: Path, about: dict[str, Any], timings: bytes) -> None:
-    """Write the timing cache; errors are ignored, since the next build is only slower."""
+    """Write the timing cache; ignore errors.
+
+    Without the cache, the next build is only slower.
+    """
     if timings:
         with contextlib.suppress(OSError):
             write_file(_timings(folder, about), timings)

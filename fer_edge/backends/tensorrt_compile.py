@@ -75,7 +75,7 @@ def library() -> Any | None:
 
 
 def known_gpus(trt: Any) -> tuple[str, ...] | None:
-    """Return the compute capabilities (``sm_86``) that a library compiles for without the GPU.
+    """Return compute capabilities (``sm_86``) that need no GPU to compile for.
 
     None means that it compiles for the GPU in the machine only.
     """

@@ -1,4 +1,4 @@
-"""CUDA calls of the TensorRT backend: the GPU, and the buffers of one call."""
+"""CUDA calls of the TensorRT backend, and buffers of one call."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ class DeviceTimes:
 
 
 class Slot:
-    """Execution context with its stream and buffers, for one call at a time.
+    """Execution context, stream and buffers for one call at a time.
 
     The constructor allocates everything for the largest batch, and raises EngineError if it cannot.
     For a fixed batch size, copies and network are captured once and launched as one CUDA graph.
