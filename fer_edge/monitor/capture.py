@@ -43,7 +43,9 @@ class CapturedFrame:
 
 
 class FrameReader:
-    """Reads a source in a thread of its own: decoding costs no time.
+    """Reader of a source in a thread of its own.
+
+    Decoding costs the caller no time.
 
     A live source keeps the newest frame and drops older ones. Any other source drops nothing:
     reading waits.
@@ -89,7 +91,10 @@ class FrameReader:
         return self._stopped
 
     def stop(self) -> None:
-        """Stop reading, from any thread or signal handler. A hanging camera is left behind."""
+        """Stop reading, from any thread or signal handler.
+
+        A hanging camera is left behind.
+        """
         self._stopped = True
         with self._changed:
             self._changed.notify_all()

@@ -6,7 +6,9 @@ from enum import StrEnum
 
 
 class HealthCause(StrEnum):
-    """Cause of a health finding. Values and codes never change, and none is used twice.
+    """Cause of a health finding.
+
+    Values and codes never change, and none is used twice.
 
     Attributes:
         code: Number for diagnostic trouble codes and CAN signals, 1..255.

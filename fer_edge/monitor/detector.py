@@ -107,7 +107,7 @@ class YuNet:
             raise InputError(f"{path} is an ONNX file, but not YuNet. {_FETCH}") from error
 
     def detect(self, image: Image) -> list[Face]:
-        """Find faces and landmarks in uint8 ``[H, W, 3]`` BGR, most confident first."""
+        """Find faces in uint8 ``[H, W, 3]`` BGR, most confident first."""
         image = as_bgr(image)
         height, width = image.shape[:2]
         scale = min(1.0, self._width_px / max(height, width))
@@ -168,7 +168,9 @@ def _load_yunet(path: Path, min_score: float, nms: float) -> Any:
 
 
 class Haar:
-    """Frontal-face cascade of OpenCV 4. Needs no file; misses many more faces than YuNet.
+    """Frontal-face cascade of OpenCV 4.
+
+    It needs no file, and misses many more faces than YuNet.
 
     It has no landmarks and no confidence: all faces have the same score.
 
@@ -215,7 +217,9 @@ class Haar:
 
 
 class Boxes:
-    """Detector from a function of the caller. For known boxes: ``Boxes(lambda _: boxes)``.
+    """Detector from a function of the caller.
+
+    For known boxes: ``Boxes(lambda _: boxes)``.
 
     Args:
         find: Takes the frame, uint8 ``[H, W, 3]`` BGR. Returns boxes ``(x, y, width, height)`` in
@@ -226,7 +230,10 @@ class Boxes:
         self._find = find
 
     def detect(self, image: Image) -> list[Face]:
-        """Return the faces at the boxes. Raises InputError for anything but a box."""
+        """Return the faces at the boxes.
+
+        Raises InputError for anything but a box.
+        """
         height, width = image.shape[:2]
         faces = []
         for item in self._find(image):

@@ -120,7 +120,7 @@ class DriverMonitor:
 
     @property
     def frame(self) -> Image | None:
-        """Frame of the last state, uint8 ``[H, W, 3]`` BGR, not a copy.
+        """Frame of the last state, uint8 ``[H, W, 3]`` BGR, no copy.
 
         None after a state without a usable frame. The next step replaces it.
         """

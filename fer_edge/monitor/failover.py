@@ -36,7 +36,10 @@ class StoppedError(Exception):
 
 
 class Worker:
-    """Thread that can be abandoned. It is a daemon: a hung engine does not block the exit."""
+    """Thread that can be abandoned.
+
+    It is a daemon: a hung engine does not block the exit.
+    """
 
     def __init__(self) -> None:
         self._jobs: queue.SimpleQueue[tuple[Callable[[], Any], _Reply] | None] = queue.SimpleQueue()
@@ -47,7 +50,9 @@ class Worker:
         join_at_exit(self._thread)
 
     def call(self, job: Callable[[], Result], timeout_s: float) -> Result:
-        """Run a job and wait for its result. One thread at a time may call.
+        """Run a job and wait for its result.
+
+        One thread at a time may call.
 
         Raises:
             TimeoutError: The job takes too long. This worker must not be used again.
@@ -69,7 +74,9 @@ class Worker:
         return result  # type: ignore[no-any-return]
 
     def stop(self, last: Callable[[], object] = lambda: None, wait_s: float = _CLOSE_S) -> None:
-        """Run ``last`` after the job under way, and end. Safe in a signal handler.
+        """Run ``last`` after the current job, and end.
+
+        Safe in a signal handler.
 
         After ``wait_s`` seconds the caller of that job gets StoppedError instead of a result.
         """
@@ -184,7 +191,10 @@ class FailoverPredictor:
         self._worker.stop(lambda: None if predictor is None else predictor.close())
 
     def ready(self) -> bool:
-        """Return True if a variant runs. Tries all variants again if a retry is due."""
+        """Return True if a variant runs.
+
+        Tries all variants again if a retry is due.
+        """
         if self._predictor is not None:
             return True
         return not self.closed and self._clock() >= self._retry_at and self._reload()

@@ -13,7 +13,9 @@ _QUIET_PARTS = {"deadline"}
 
 
 class HealthMonitor:
-    """Current fault of each part of the monitor. A part has one fault at a time.
+    """Current fault of each part of the monitor.
+
+    A part has one fault at a time.
 
     Args:
         log: Gets a WARNING when a fault begins, and INFO when it ends. None logs nothing.
@@ -25,7 +27,7 @@ class HealthMonitor:
         self._logged: dict[str, tuple[HealthCause, Status, str]] = {}
 
     def report(self, cause: HealthCause, severity: Status, reason: str, kind: str = "") -> None:
-        """Set the fault of the cause's part, in place of an earlier one.
+        """Set the fault of the cause's part, replacing an earlier one.
 
         Args:
             cause: The fault, for programs.

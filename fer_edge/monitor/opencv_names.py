@@ -10,7 +10,9 @@ from fer_edge.shown import shown
 
 
 def opencv_name(name: str | Path) -> str:
-    """Return the name as text that OpenCV can take: a name that is not UTF-8 crashes OpenCV.
+    """Return the name as text that OpenCV can take.
+
+    A name that is not UTF-8 crashes OpenCV.
 
     Raises:
         InputError: The name is not UTF-8.

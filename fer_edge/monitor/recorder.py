@@ -102,7 +102,9 @@ class VideoRecorder:
             self.frames += 1
 
     def close(self) -> None:
-        """Finish the video and move it into place. Without a frame there is no file.
+        """Finish the video and move it into place.
+
+        Without a frame there is no file.
 
         Raises:
             InputError: The file cannot be written, or its frames cannot be read back.

@@ -59,7 +59,9 @@ class QualityLimits:
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of detection, smoothing, events and health. Times are seconds of stream time.
+    """Settings of detection, smoothing, events and health.
+
+    Times are seconds of stream time.
 
     Raises:
         InputError: A value is out of range.

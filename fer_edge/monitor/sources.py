@@ -63,7 +63,10 @@ class FrameSource(Protocol):
         """Open the source. May be called again after ``close``."""
 
     def read(self) -> Frame | None:
-        """Return the next frame, or None if it did not come. Raises StopIteration at the end."""
+        """Return the next frame, or None if it did not come.
+
+        Raises StopIteration at the end.
+        """
 
     def close(self) -> None:
         """Release the source. May be called twice."""
@@ -228,7 +231,10 @@ class VideoFile:
 
 
 class WrongFramesError(InputError):
-    """An iterable of something else than frames: an error of the program, not of a camera."""
+    """An iterable yields something else than frames.
+
+    This is an error of the program, not of a camera.
+    """
 
 
 class Frames:
@@ -311,7 +317,9 @@ def open_source(source: object) -> FrameSource:
 
 
 def file_of(source: object) -> Path | None:
-    """Return the file that a source names, or None if it names a camera, a stream or frames.
+    """Return the file that a source names, or None.
+
+    A camera, a stream or frames have no file.
 
     A name of an existing file is that file, also if it looks like an address or a pipeline.
     """

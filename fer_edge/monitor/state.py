@@ -88,7 +88,10 @@ class PersonState:
 
     @property
     def uncertain(self) -> bool:
-        """True if the expression is unknown; ``reason`` explains it. Use labels only if False."""
+        """True if the expression is unknown; ``reason`` explains it.
+
+        Use labels only if False.
+        """
         return self.label is None
 
     def as_dict(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Video containers: sizes and frame counts that their headers state, read without a decoder.
+"""Sizes and frame counts in the headers of video containers.
 
 Sources: ISO/IEC 14496-12 (MP4), RFC 8794 and RFC 9559 (Matroska), Microsoft's RIFF (AVI).
 """
@@ -20,7 +20,9 @@ _DATA = {b"moov", b"moof", b"mdat"}
 
 
 def missing_bytes(path: Path) -> int:
-    """Return how many bytes the container states beyond the file's end; 0 if unknown or complete.
+    """Return the bytes that the container states beyond the file's end.
+
+    0 if unknown or complete.
 
     Raises:
         OSError: The file cannot be read.
@@ -41,7 +43,9 @@ def missing_bytes(path: Path) -> int:
 
 
 def shown_share(path: Path) -> float | None:
-    """Return the share (0..1) of its stored frames that a container shows; None if unknown.
+    """Return the share (0..1) of stored frames that are shown.
+
+    None if unknown.
 
     Only MP4 states a count that includes each frame. Its edit list may hide some of them.
 
