@@ -71,7 +71,9 @@ class Follower:
         )
 
     def process(self, frame: LiveFrame) -> LiveAnswer:
-        """Return the state after a frame. Any worker thread may call, one at a time.
+        """Return the state after a frame.
+
+        Any worker thread may call, one at a time.
 
         Raises:
             InputError: The frame is no image.
