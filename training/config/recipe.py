@@ -1,4 +1,4 @@
-"""Recipe files: everything that decides what a training run produces, in one YAML file."""
+"""Recipe files: all settings of a training run in one YAML file."""
 
 from __future__ import annotations
 

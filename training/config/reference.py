@@ -63,7 +63,10 @@ def describe() -> Iterator[RecipeKey]:
 
 
 def sections(name: str = "", cls: type = Recipe) -> Iterator[tuple[str, type]]:
-    """Yield name and dataclass of a section and the sections in it; "" is the recipe itself."""
+    """Yield names and dataclasses of a section and its inner sections.
+
+    The name "" is the recipe itself.
+    """
     yield name, cls
     hints = get_type_hints(cls)
     for field in fields(cls):

@@ -1,4 +1,4 @@
-"""Dataclasses of a recipe: every section, its defaults and the values it accepts.
+"""Dataclasses of a recipe: sections, defaults and accepted values.
 
 Each section checks its own values when it is constructed; Recipe checks what spans sections.
 """
@@ -115,7 +115,9 @@ class InCar:
 
 @dataclass(frozen=True)
 class Augment:
-    """Random changes to training faces; 0 turns a change off, and 1 turns ``resized_crop`` off.
+    """Random changes to training faces.
+
+    0 turns a change off, and 1 turns ``resized_crop`` off.
 
     Attributes:
         incar: Simulated in-car effects.
@@ -265,7 +267,7 @@ class Fit:
 
     @property
     def by_score(self) -> bool:
-        """True if the learning rate follows the score of each epoch instead of the steps."""
+        """True if the learning rate follows epoch scores, not steps."""
         return self.schedule.startswith("plateau")
 
     @property
