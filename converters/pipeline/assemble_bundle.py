@@ -1,4 +1,4 @@
-"""Assembly of a bundle from new variants and those of an existing bundle."""
+"""Assembly of a bundle from new variants and those it has."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def assemble(
     name: str | None = None,
     version: str | None = None,
 ) -> tuple[Bundle, dict[str, bytes]]:
-    """Assemble the bundle to write from new variants and those of an existing bundle.
+    """Assemble a bundle from new variants and those it has.
 
     New variants replace existing ones of the same name; the others stay.
 

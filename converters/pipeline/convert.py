@@ -1,4 +1,4 @@
-"""Conversion of one checkpoint into one bundle: export, build, verify, write all or nothing."""
+"""Conversion of a checkpoint into a bundle, all or nothing."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def convert(
     version: str | None = None,
     say: Say = print,
 ) -> Bundle:
-    """Convert a checkpoint into a bundle, or add variants to an existing one.
+    """Convert a checkpoint into a new bundle, or extend an old one.
 
     With ``all`` or ``auto`` among the precisions, a variant that cannot run on this machine or
     fails its parity gate is left out and reported. Precisions given by name raise an error instead.
