@@ -1,4 +1,4 @@
-"""Fake engine, to test an application without a model and without a chip.
+"""Fake engine, to test an application without model and chip.
 
 ``write_fake_bundle`` writes a real bundle, checked and hashed like any other. Its only variant
 gives the planned answers, takes the planned time, and fails at the planned call.
