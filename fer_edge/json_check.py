@@ -44,7 +44,10 @@ def read_mapping(value: Any, where: str) -> dict[str, Any]:
 
 
 def read_number(value: Any, where: str, low: float, high: float) -> float:
-    """Read a number between low and high, both included; NaN is out of range."""
+    """Read a number from low to high, both included.
+
+    NaN is out of range.
+    """
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
         raise ValueError(
             f"expected a number between {low:g} and {high:g} in {where}, got {shown(value)}"

@@ -47,7 +47,9 @@ def read_json(data: bytes) -> Any:
 
 
 def seal(content: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of a manifest's canonical form, without the key of the seal itself.
+    """Return the SHA-256 of a manifest's canonical form.
+
+    The key of the seal itself is left out.
 
     The canonical form is JSON with sorted keys, without spaces, in UTF-8. Numbers are written as
     Python's ``repr`` writes them.
@@ -66,7 +68,10 @@ def seal(content: Mapping[str, Any]) -> str:
 
 
 def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a manifest with its seal as the second key. Raises ValueError; see seal."""
+    """Return a manifest with its seal as the second key.
+
+    Raises ValueError; see seal.
+    """
     digest = seal(content)
     result: dict[str, Any] = {}
     for key, value in content.items():
@@ -85,7 +90,9 @@ def check_seal(content: Mapping[str, Any]) -> None:
 
 
 def today() -> str:
-    """Return the day for ``created``: today in UTC, or that of SOURCE_DATE_EPOCH if it is set.
+    """Return the day for ``created``.
+
+    It is today in UTC, or the day of SOURCE_DATE_EPOCH if that is set.
 
     Raises:
         InputError: SOURCE_DATE_EPOCH is no number of seconds.
