@@ -28,7 +28,10 @@ from fer_edge.preprocess import Box, Image
 
 
 class Observation(NamedTuple):
-    """One person in one frame. Both fields are None if the face was not classified."""
+    """One person in one frame.
+
+    Both fields are None if the face was not classified.
+    """
 
     probabilities: npt.NDArray[np.float64] | None = None
     issue: QualityIssue | None = None

@@ -1,4 +1,4 @@
-"""Stream time: finite seconds that never run back, whatever the source's clock does."""
+"""Stream time: finite seconds that never run back."""
 
 from __future__ import annotations
 
@@ -41,7 +41,9 @@ class ClockFault:
 
 
 class StreamClock:
-    """Stream time in seconds. It starts at the source's own time, or at 0 without one.
+    """Stream time in seconds.
+
+    It starts at the source's own time, or at 0 without one.
 
     A single wrong time is replaced by an estimate, and the other frames keep their own. A clock
     that goes on elsewhere is followed from there, without a jump in the stream time.
@@ -90,7 +92,7 @@ class StreamClock:
         return self.time_s
 
     def after_frame(self, age_s: float) -> float:
-        """Advance to ``age_s`` seconds after the last frame and return the stream time."""
+        """Advance ``age_s`` seconds past the last frame; return the stream time."""
         self.time_s = max(self._frame_s + age_s, self.time_s)
         return self.time_s
 
