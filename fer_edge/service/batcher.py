@@ -20,7 +20,9 @@ _Call = tuple[Batch, asyncio.Future[list[Prediction]]]
 
 
 class Batcher:
-    """Run the engine in one thread, on all faces that arrived while it was busy.
+    """Thread of the engine, which runs all waiting faces at once.
+
+    Faces wait while the engine is busy.
 
     Nobody waits for company: an idle engine starts at once, and under load the batch fills while
     the engine is busy.

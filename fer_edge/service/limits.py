@@ -67,7 +67,9 @@ class ServiceLimits:
 
 
 class Buffer:
-    """Bytes of requests in memory. A slow client counts only what it has sent.
+    """Bytes of requests in memory.
+
+    A slow client counts only the bytes that it has sent.
 
     Args:
         limit_bytes: Most bytes of all requests together.
@@ -77,7 +79,10 @@ class Buffer:
         self._left = limit_bytes
 
     def take(self, count: int) -> None:
-        """Count bytes of a request. Raises RefusedError (503) if the buffer is full."""
+        """Count bytes of a request.
+
+        Raises RefusedError (503) if the buffer is full.
+        """
         if count > self._left:
             raise RefusedError(
                 503, "the server's memory for requests is full. Try again", retry_after_s=1
@@ -130,7 +135,10 @@ class RateLimit:
 
 
 class FrameRate:
-    """Token bucket for the WebSocket frames of one connection; two seconds' worth are saved up."""
+    """Token bucket for the WebSocket frames of one connection.
+
+    It saves up two seconds' worth.
+    """
 
     def __init__(self, rate_hz: float, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._rate_hz, self._clock = rate_hz, clock

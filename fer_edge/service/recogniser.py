@@ -70,7 +70,7 @@ class Recogniser:
 
     @property
     def busy(self) -> bool:
-        """True while a thread works, also if nobody waits for it any more."""
+        """True while a thread works, even if no request waits."""
         return self._workers.busy or self._batcher.busy
 
     async def recognise(self, read: Callable[[], bytes]) -> PictureAnswer:
@@ -107,7 +107,9 @@ class Recogniser:
         )
 
     async def follow(self, follower: Follower, frame: LiveFrame) -> LiveAnswer:
-        """Return the state after a frame. One call at a time per follower.
+        """Return the state after a frame.
+
+        One call at a time per follower.
 
         Raises the errors of ``recognise``.
         """

@@ -28,7 +28,10 @@ class RefusedError(FerEdgeError):
 
 
 def refusal_for(error: FerEdgeError) -> RefusedError:
-    """Return what a client reads of an error. How an engine failed goes to the log alone."""
+    """Return an error's answer to a client.
+
+    The cause inside an engine goes to the log alone.
+    """
     if isinstance(error, RefusedError):
         return error
     if isinstance(error, InputError):

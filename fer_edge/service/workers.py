@@ -35,7 +35,7 @@ class Workers:
 
     @property
     def busy(self) -> bool:
-        """True while a job runs, also if nobody waits for it any more."""
+        """True while a job runs, even if no request waits."""
         return self._free < self._count
 
     async def run(self, job: Callable[[], Result], limit_s: float | None = None) -> Result:
@@ -124,7 +124,7 @@ class Workers:
             del item, job, report  # an idle thread keeps no image
 
     def close(self) -> None:
-        """End the threads that have nothing to do; the others end with their jobs."""
+        """End the idle threads; busy ones end with their jobs."""
         for _ in range(self._count):
             self._jobs.put(None)
 

@@ -19,7 +19,7 @@ class WriteClock:
 
     @staticmethod
     def watch(transport: asyncio.Transport) -> None:
-        """Make the transport report every write that the client does not take at once.
+        """Report every write that the client does not take at once.
 
         With a high-water mark of 0, ``pause_writing`` means "bytes wait" and ``resume_writing``
         means "none do". Single bytes that a client reads therefore buy it no time.
