@@ -1,4 +1,7 @@
-"""Files that a list names: inside its folder, most of them there, few of them twice."""
+"""Checks of the files that a list names.
+
+They lie inside its folder, most exist, and few are listed twice.
+"""
 
 from __future__ import annotations
 

@@ -85,7 +85,9 @@ def _pixels(text: str) -> npt.NDArray[np.uint8]:
 
 
 def read_list(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
-    """Read a list of files, as ``fer-edge data split --as list`` writes it.
+    """Read a list of files.
+
+    ``fer-edge data split --as list`` writes one.
 
     Columns: path (below the list's folder) and label; optionally split, subject, clip and the
     ferplus_* votes.

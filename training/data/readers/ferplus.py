@@ -1,4 +1,4 @@
-"""Reader of FER+ folders: pictures, and their votes in a label.csv in each folder."""
+"""Reader of FER+ folders: pictures, and a label.csv with votes."""
 
 from __future__ import annotations
 

@@ -32,7 +32,9 @@ from fer_edge.training.data.picture_files import (
 
 
 def read_classes(source: DatasetSpec, split: str | None) -> Iterator[StoredFace | PassedOver]:
-    """Read one folder per class, named (``happy/``) or numbered; numbers need an order.
+    """Read one folder per class, named (``happy/``) or numbered.
+
+    Numbers need an order.
 
     Pictures in sub-folders of a class belong to the class.
     """
