@@ -48,8 +48,10 @@ def test_variants_are_added_and_the_others_keep_every_byte(
     before, old = content(bundle), open_bundle(bundle)
     added = convert(checkpoint, ["openvino"], bundle, ["fp32"], say=quiet)
     assert {v.name for v in added.variants} == {
-        "onnxruntime/fp32", "onnxruntime/int8", "openvino/fp32"
-    }  # fmt: skip
+        "onnxruntime/fp32",
+        "onnxruntime/int8",
+        "openvino/fp32",
+    }
     after = content(bundle)
     del before["bundle.json"]
     assert {path: after[path] for path in before} == before

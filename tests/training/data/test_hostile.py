@@ -117,10 +117,21 @@ def matrix_of_labels(file: Any) -> None:
 
 
 H5 = [
-    unwritten_labels, many_strings, unwritten_pictures, gzip_bomb, gzip_labels, overfull_chunk,
-    twice_compressed, a_group, fewer_labels, more_labels, references, compound, no_rows_at_all,
+    unwritten_labels,
+    many_strings,
+    unwritten_pictures,
+    gzip_bomb,
+    gzip_labels,
+    overfull_chunk,
+    twice_compressed,
+    a_group,
+    fewer_labels,
+    more_labels,
+    references,
+    compound,
+    no_rows_at_all,
     matrix_of_labels,
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("fill", H5, ids=lambda fill: fill.__name__)
@@ -169,9 +180,13 @@ def test_compressed_texts_and_pixels_are_still_read(
 ) -> None:
     with h5py.File(tmp_path / "x.h5", "w") as file:
         file.create_dataset(
-            "image", data=np.stack([samples.known(n) for n in samples.FOLDERS]), chunks=True,
-            compression=compression, shuffle=True, fletcher32=True,
-        )  # fmt: skip
+            "image",
+            data=np.stack([samples.known(n) for n in samples.FOLDERS]),
+            chunks=True,
+            compression=compression,
+            shuffle=True,
+            fletcher32=True,
+        )
         labels = np.array(samples.FOLDERS, h5py.string_dtype())
         file.create_dataset("label", data=labels, chunks=True, compression=compression)
     hashes, broken = hashed(load_faces(tmp_path / "x.h5"))
@@ -273,10 +288,21 @@ def test_parquet_with_a_broken_footer(samples: Any, tmp_path: Path, cut: int) ->
 # --- files that are none -------------------------------------------------------------------------
 
 PIPES = [
-    "x.csv", "x.parquet", "x.h5", "f/x.csv", "f/x.parquet", "f/train.parquet", "f/state.json",
-    "f/dataset_dict.json", "f/training.csv", "f/happy/0", "f/happy/0.png", "f/fer2013new.csv",
-    "f/FER2013Train/label.csv", "f/EmoLabel/list_patition_label.txt",
-]  # fmt: skip
+    "x.csv",
+    "x.parquet",
+    "x.h5",
+    "f/x.csv",
+    "f/x.parquet",
+    "f/train.parquet",
+    "f/state.json",
+    "f/dataset_dict.json",
+    "f/training.csv",
+    "f/happy/0",
+    "f/happy/0.png",
+    "f/fer2013new.csv",
+    "f/FER2013Train/label.csv",
+    "f/EmoLabel/list_patition_label.txt",
+]
 
 
 @pytest.mark.parametrize("name", PIPES)
@@ -295,8 +321,11 @@ def test_a_pipe_is_not_opened(tmp_path: Path, name: str) -> None:
     split = "train" if "train" in name.lower() or "Emo" in name else ""
     done = subprocess.run(
         [sys.executable, "-P", "-c", code, str(source), split],
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert "refused" in done.stdout
 
