@@ -102,8 +102,9 @@ def quantised(
 def histogram_sample(
     graph: Path, operations: Sequence[str], faces: npt.NDArray[np.uint8]
 ) -> npt.NDArray[np.uint8]:
-    """Subsample the faces so that histogram calibration, which keeps every activation, stays under
-    2 GiB.
+    """Subsample the faces to bound the memory of histogram calibration.
+
+    The activations of all faces stay under 2 GiB.
 
     onnxruntime keeps the activations of every face until it makes their histograms: 7 GB of 300
     faces in MobileNetV2 at 128 px. Shapes are not all known before a run, so one face is run.
