@@ -21,6 +21,7 @@ from fer_edge.service.body import FIELD, picture_of, whole_body
 from fer_edge.service.limits import Buffer, ServiceLimits
 from fer_edge.service.live import Live
 from fer_edge.service.metrics import Metrics
+from fer_edge.service.origins import Origins
 from fer_edge.service.recogniser import Recogniser
 from fer_edge.service.refusals import RefusedError, answer_to, refusal_for
 from fer_edge.service.schema import ErrorAnswer, HealthResponse, Info, LiveAnswer, PictureAnswer
@@ -52,7 +53,7 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
     403: {"model": ErrorAnswer, "description": "The request comes from a page of another site."},
     408: {"model": ErrorAnswer, "description": "The request is too slow."},
     413: {"model": ErrorAnswer, "description": "The request has too many bytes."},
-    415: {"model": ErrorAnswer, "description": "The request is neither a form nor JSON."},
+    415: {"model": ErrorAnswer, "description": "The request is no image, form or JSON."},
     422: {
         "model": ErrorAnswer,
         "description": "The image is damaged, no image, or has too many pixels.",
@@ -87,6 +88,7 @@ _PICTURE: dict[str, Any] = {
                     "properties": {FIELD: {"type": "string", "format": "byte"}},
                 }
             },
+            "image/*": {"schema": {"type": "string", "format": "binary"}},
         },
     }
 }
@@ -98,6 +100,7 @@ def create_app(
     *,
     token: str | None = None,
     hosts: tuple[str, ...] = (),
+    origins: tuple[str, ...] = (),
     limits: ServiceLimits | None = None,
 ) -> FastAPI:
     """Create the ASGI application of the service.
@@ -109,10 +112,11 @@ def create_app(
         detector: Finds the faces. None takes each image as one face.
         token: Bearer token for all paths but the page and /healthz. None admits everybody.
         hosts: Names of the server besides localhost and IP addresses.
+        origins: Other sites whose pages may use the service, such as "http://localhost:3000".
         limits: Limits of clients. None uses the defaults.
 
     Raises:
-        InputError: The token is not visible ASCII.
+        InputError: The token is not visible ASCII, or an origin is not one.
     """
     if token is not None and not re.fullmatch(r"[!-~]+", token):  # limits of a header
         raise InputError(
@@ -194,6 +198,7 @@ def create_app(
         SecurityMiddleware,
         token=token,
         hosts=hosts,
+        origins=Origins(origins),
         paths=paths,
         open_paths=frozenset(_FILES) | {"/healthz", "/openapi.json"},
         limits=limits,

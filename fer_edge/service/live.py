@@ -16,6 +16,10 @@ from fer_edge.service.recogniser import Recogniser
 from fer_edge.service.refusals import RefusedError, answer_to, refusal_for
 from fer_edge.service.security import SUBPROTOCOL
 
+_UNSUPPORTED_DATA = 1003
+"""Close code for text: frames are binary."""
+_TEXT = "expected a binary message with the bytes of an encoded image, got text"
+
 
 class _Latest:
     """Newest frame of a connection. ``ended`` is the close code after its end."""
@@ -83,8 +87,9 @@ class Live:
                 if frame is None:
                     break
                 await socket.send_json(await self._answer(follower, frame))
-            if latest.ended:
-                await socket.close(latest.ended)
+            if latest.ended == _UNSUPPORTED_DATA:
+                await socket.send_json({"frame": latest.received + 1, "error": _TEXT})
+                await socket.close(latest.ended, _TEXT)
         except TimeoutError:
             await socket.close(1000, f"no frame came for {self._limits.live_idle_s:g} seconds")
         except WebSocketDisconnect:
@@ -111,4 +116,4 @@ async def _read(socket: WebSocket, latest: _Latest) -> None:
         elif (data := message.get("bytes")) is not None:
             latest.put(data)
         else:
-            latest.end(1003)  # "cannot accept this kind of data": frames are binary
+            latest.end(_UNSUPPORTED_DATA)

@@ -9,12 +9,14 @@ import time
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from fer_edge.service.headers import SECURITY_HEADERS
 from fer_edge.service.limits import RateLimit, ServiceLimits
 from fer_edge.service.metrics import Metrics
+from fer_edge.service.origins import Origins
 from fer_edge.service.protocol import NOT_BEFORE_S
 from fer_edge.service.refusals import RefusedError, answer_to
 
@@ -29,6 +31,7 @@ class SecurityMiddleware:
     Args:
         app: The application.
         token: Bearer token that requests must carry. None admits everybody.
+        origins: Other sites whose pages may use the service.
         hosts: Names of the server besides IP addresses and localhost. Any other name in Host is
             refused, so that a web page cannot rebind its name to this machine.
         paths: All paths of the application, for the metrics.
@@ -43,6 +46,7 @@ class SecurityMiddleware:
         *,
         token: str | None,
         hosts: tuple[str, ...],
+        origins: Origins,
         paths: frozenset[str],
         open_paths: frozenset[str],
         limits: ServiceLimits,
@@ -51,12 +55,14 @@ class SecurityMiddleware:
         self._app, self._token, self._metrics = app, token, metrics
         self._paths, self._open = paths, open_paths
         self._hosts = {"localhost", *(host.lower() for host in hosts)}
+        self._origins = origins
         self._rate = RateLimit(limits.rate_hz, limits.burst)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             return await self._app(scope, receive, send)
         start = time.perf_counter()
+        request = Headers(scope=scope)
         # Unknown paths share one name: clients could fill the registry with invented ones.
         path = scope["path"] if scope["path"] in self._paths else "other"
 
@@ -66,7 +72,7 @@ class SecurityMiddleware:
                 self._metrics.requests.labels(path, str(status)).inc()
                 if "status" in message:
                     headers = MutableHeaders(scope=message)
-                    headers.update(SECURITY_HEADERS)
+                    headers.update(SECURITY_HEADERS | self._origins.cors(request))
                     if "retry-after" in headers:
                         scope[NOT_BEFORE_S] = float(headers["retry-after"])
             await send(message)
@@ -74,9 +80,15 @@ class SecurityMiddleware:
                 self._metrics.request_s.labels(path).observe(time.perf_counter() - start)
 
         try:
-            self._check(scope, Headers(scope=scope))
+            self._check(scope, request)
         except RefusedError as refusal:
             return await _deny(refusal, scope, receive, counted)
+        method = scope.get("method", "")
+        preflight = self._origins.preflight(method, request)
+        if preflight is not None:
+            return await Response(status_code=204, headers=preflight)(scope, receive, counted)
+        if method == "HEAD":  # the server leaves out the body of the same answer
+            scope = {**scope, "method": "GET"}
         return await self._app(scope, receive, counted)
 
     def _check(self, scope: Scope, headers: Headers) -> None:
@@ -87,12 +99,13 @@ class SecurityMiddleware:
                 421,
                 f"this server does not serve the host {host[:80]!r}. Start it with --allow-host",
             )
-        origin = headers.get("origin")
-        if origin is not None and origin.partition("://")[2].lower() != host.lower():
+        if not self._origins.accepts(headers, scope["scheme"]):
             raise RefusedError(
-                403, "requests from pages of other sites are refused. Use the server's own page"
+                403,
+                "requests from pages of other sites are refused. Start the server with "
+                "--allow-origin, and pass X-Forwarded-Proto on if a proxy speaks TLS",
             )
-        if scope["path"] in self._open:
+        if scope["path"] in self._open or self._origins.preflight(scope.get("method", ""), headers):
             return
         client = scope.get("client")
         self._rate.take(client[0] if client else "")

@@ -14,6 +14,7 @@ from typing import Any
 
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Scope
+from starlette.websockets import WebSocketDisconnect
 from websockets.datastructures import Headers
 from websockets.exceptions import InvalidState
 from websockets.frames import Frame, Opcode
@@ -81,7 +82,7 @@ def _quiet_logger() -> logging.Logger:
 
 
 class WebSocketProtocol(asyncio.Protocol):
-    """One WebSocket connection, from its upgrade to its end, as an ASGI application sees it."""
+    """One WebSocket connection, from upgrade to end, as ASGI sees it."""
 
     def __init__(
         self,
@@ -136,7 +137,7 @@ class WebSocketProtocol(asyncio.Protocol):
     async def _run(self) -> None:
         try:
             await self._app(self._scope, self._receive, self._send)
-        except OSError:  # the client is gone
+        except (OSError, WebSocketDisconnect):  # the client is gone
             self._transport.close()
         except Exception:
             log.exception("a live connection failed")

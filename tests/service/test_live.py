@@ -89,6 +89,7 @@ def test_an_engine_that_fails_is_told_and_the_connection_stays(make: Any) -> Non
 def test_text_ends_the_connection(client: Any) -> None:
     with client.live() as socket:
         socket.send_text("file:///etc/passwd")
+        assert "binary" in socket.receive_json()["error"]
         with pytest.raises(WebSocketDisconnect) as ended:
             socket.receive_json()
     assert ended.value.code == 1003

@@ -157,7 +157,7 @@ def test_the_pixel_limit_is_the_one_that_was_set(make: Any) -> None:
 @pytest.mark.parametrize(
     ("content_type", "status"),
     [
-        ("image/png", 415),
+        ("video/mp4", 415),
         ("text/plain", 415),
         ("application/x-www-form-urlencoded", 415),
         ("multipart/form-data", 400),
@@ -178,7 +178,7 @@ def test_another_kind_of_request_is_refused(client: Any, content_type: str, stat
         {"image": "/etc/passwd"},
         {"image": "file:///etc/passwd"},
         {"image": "http://169.254.169.254/latest/meta-data"},
-        {"image": "data:image/png;base64," + coded(HAPPY)},
+        {"image": "data:image/png," + coded(HAPPY)},
         {"image": {"path": "/etc/passwd"}},
         {"image": None},
         [coded(HAPPY)],

@@ -229,7 +229,7 @@ def test_the_api_describes_what_it_does(client: Any, happy: bytes) -> None:
     api = client.get("/openapi.json").json()
     assert set(api["paths"]) == {"/predict", "/live", "/info", "/healthz", "/metrics"}
     request = api["paths"]["/predict"]["post"]["requestBody"]["content"]
-    assert set(request) == {"multipart/form-data", "application/json"}
+    assert set(request) == {"multipart/form-data", "application/json", "image/*"}
     face = api["components"]["schemas"]["FaceAnswer"]["properties"]
     assert set(face) == set(client.predict(happy).json()["faces"][0])
 
