@@ -48,6 +48,13 @@ WARM_UP_BATCHES = (1, 2, 4, 8)
     help="Accept requests for this host name as well. Repeatable.",
 )
 @click.option(
+    "--allow-origin",
+    "origins",
+    multiple=True,
+    metavar="ORIGIN",
+    help="Answer pages of this site as well, for example http://localhost:3000. Repeatable.",
+)
+@click.option(
     "--token",
     envvar="FER_EDGE_TOKEN",
     show_envvar=True,
@@ -87,6 +94,7 @@ def serve(
     host: str,
     port: int,
     hosts: tuple[str, ...],
+    origins: tuple[str, ...],
     token: str | None,
     rate: float,
     max_mib: int,
@@ -103,6 +111,7 @@ def serve(
       curl -F image=@driver.jpg http://127.0.0.1:8000/predict
 
     Ctrl-C or SIGTERM ends the service with exit code 0, after requests under way are answered.
+    Ctrl-C before the address is printed ends it with 130.
     """
     from fer_edge.monitor import YuNet
     from fer_edge.service.app import create_app
@@ -120,7 +129,9 @@ def serve(
     with fer_edge.Predictor(bundle, target, precision, threads=threads) as predictor:
         predictor.warm_up(WARM_UP_BATCHES)
         finder = None if detector is None else YuNet(detector, width_px=640)
-        app = create_app(predictor, finder, token=token, hosts=hosts, limits=limits)
+        app = create_app(
+            predictor, finder, token=token, hosts=hosts, origins=origins, limits=limits
+        )
 
         def ready(address: str) -> None:
             faces = "each complete image is one face" if finder is None else "faces by YuNet"

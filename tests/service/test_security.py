@@ -189,6 +189,14 @@ def test_every_answer_forbids_other_hosts_and_storing(client: Any, path: str) ->
     assert "server" not in headers
 
 
+@pytest.mark.parametrize("path", ["/", "/docs", "/static/client.js", "/static/docs.js"])
+def test_the_page_works_below_a_path_of_a_proxy(client: Any, path: str) -> None:
+    """Addresses are relative: a proxy may serve /faces/ from here."""
+    text = client.get(path).text
+    for absolute in ('href="/', 'src="/', '"/predict', '"/info', '"/openapi', "}/live"):
+        assert absolute not in text
+
+
 def test_every_file_of_the_page_is_served_and_names_no_other_host(client: Any) -> None:
     names = {file.name for file in resources.files("fer_edge.service").joinpath("static").iterdir()}
     pages = {"index.html": "/", "docs.html": "/docs"}

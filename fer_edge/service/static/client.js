@@ -26,12 +26,12 @@ async function request(path, options = {}) {
   return answer;
 }
 
-export const info = () => request("/info");
+export const info = () => request("info");
 
 export function predict(file) {
   const form = new FormData();
   form.append("image", file, "picture");
-  return request("/predict", { method: "POST", body: form });
+  return request("predict", { method: "POST", body: form });
 }
 
 const IN_FLIGHT = 2; // one frame is computed while the next is sent; more would only add delay
@@ -45,7 +45,9 @@ export class Live {
     const protocols = token ? ["fer-edge", `fer-edge.bearer.${coded}`] : ["fer-edge"];
     this.sent = new Map();
     this.count = 0;
-    this.socket = new WebSocket(`${location.protocol.replace("http", "ws")}//${location.host}/live`, protocols);
+    const address = new URL("live", document.baseURI); // relative: a proxy may add a path
+    address.protocol = address.protocol.replace("http", "ws");
+    this.socket = new WebSocket(address, protocols);
     this.socket.onmessage = ({ data }) => {
       const answer = JSON.parse(data);
       const start = this.sent.get(answer.frame);

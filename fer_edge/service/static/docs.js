@@ -2,7 +2,7 @@
 
 import { element } from "./faces.js";
 
-const api = await (await fetch("/openapi.json")).json();
+const api = await (await fetch("openapi.json")).json();
 const schemas = api.components.schemas;
 
 const resolve = (schema) => (schema.$ref ? schemas[schema.$ref.split("/").at(-1)] : schema);
