@@ -168,6 +168,7 @@ def create_app(
         return Info(
             version=fer_edge.__version__,
             model=predictor.bundle.path.name,
+            bundle_sha256=predictor.bundle.sha256,
             variant=predictor.variant.name,
             labels=list(predictor.labels),
             detector=None if detector is None else type(detector).__name__,
@@ -178,7 +179,8 @@ def create_app(
     @app.get("/healthz")
     async def healthz() -> HealthResponse:
         """Return a sign of life."""
-        return HealthResponse(status="ok")
+        bundle = predictor.bundle
+        return HealthResponse(status="ok", bundle=bundle.path.name, bundle_sha256=bundle.sha256)
 
     @app.get("/metrics", response_class=Response, responses={401: _REFUSALS[401]})
     async def prometheus() -> Response:

@@ -7,12 +7,12 @@ import time
 from dataclasses import dataclass
 
 from fer_edge.backends.base import Batch
-from fer_edge.bundle import Bundle
 from fer_edge.errors import EngineError
 from fer_edge.monitor import Detector, Settings, WholeFrame
 from fer_edge.monitor.capture import CapturedFrame
 from fer_edge.monitor.health import HealthMonitor
 from fer_edge.monitor.pipeline import Pipeline
+from fer_edge.predictor import Predictor
 from fer_edge.preprocess import decode_image
 from fer_edge.results import Prediction
 from fer_edge.service.batcher import Batcher
@@ -41,7 +41,7 @@ class Follower:
     """Persons of one live connection over time.
 
     Args:
-        bundle: Supplies labels, crop rule and threshold.
+        predictor: Its bundle supplies labels, crop rule and threshold.
         detector: Finds the faces. None takes each frame as one face.
         batcher: The engine of all connections.
         limits: Limits of pixels and time.
@@ -50,18 +50,18 @@ class Follower:
 
     def __init__(
         self,
-        bundle: Bundle,
+        predictor: Predictor,
         detector: Detector | None,
         batcher: Batcher,
         limits: ServiceLimits,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        self._limits = limits
+        self._predictor, self._limits = predictor, limits
         self._whole = detector is None
         # Clients send a frame per answer, about ten per second, so detection runs on each. live is
         # False because the connection has dropped old frames already: no stage is skipped.
         self._pipeline = Pipeline(
-            bundle,
+            predictor.bundle,
             detector or WholeFrame(),
             _Shared(batcher, limits.answer_s, loop),
             Settings(detect_every=1),
@@ -85,6 +85,7 @@ class Follower:
         arrival = CapturedFrame(image, frame.number, frame.arrived_s, None, frame.number == 1)
         state = self._pipeline.process(arrival)
         height, width = image.shape[:2]
+        bundle = self._predictor.bundle
         return LiveAnswer(
             frame=frame.number,
             dropped=frame.dropped,
@@ -100,6 +101,8 @@ class Follower:
                 detect_ms=state.times_ms.get("detect", 0.0),
                 predict_ms=state.times_ms.get("predict", 0.0),
             ),
+            bundle=bundle.path.name,
+            bundle_sha256=bundle.sha256,
         )
 
 

@@ -61,7 +61,7 @@ class Recogniser:
         limits: ServiceLimits,
         metrics: Metrics,
     ) -> None:
-        self._bundle = predictor.bundle
+        self._predictor = predictor
         self._detector, self._limits, self._metrics = detector, limits, metrics
         # Decoding releases the GIL. More threads would only hold more images in memory.
         self._workers = Workers(min(usable_cores(), 4), "fer-edge-images")
@@ -88,6 +88,7 @@ class Recogniser:
             found = await self._workers.run(partial(self._find, read), self._limits.decode_s)
             start = time.perf_counter()
             predictions = await self._batcher(found.faces)
+        bundle = self._predictor.bundle
         return PictureAnswer(
             faces=[FaceAnswer.of(*pair) for pair in zip(predictions, found.boxes, strict=True)],
             width_px=found.width_px,
@@ -98,12 +99,18 @@ class Recogniser:
                 detect_ms=found.detect_ms,
                 predict_ms=1e3 * (time.perf_counter() - start),
             ),
+            bundle=bundle.path.name,
+            bundle_sha256=bundle.sha256,
         )
 
     def follower(self) -> Follower:
         """Return a Follower for one live connection."""
         return Follower(
-            self._bundle, self._detector, self._batcher, self._limits, asyncio.get_running_loop()
+            self._predictor,
+            self._detector,
+            self._batcher,
+            self._limits,
+            asyncio.get_running_loop(),
         )
 
     async def follow(self, follower: Follower, frame: LiveFrame) -> LiveAnswer:
@@ -143,7 +150,7 @@ class Recogniser:
         start = time.perf_counter()
         image = as_bgr(decode_image(read(), "the picture", max_pixels=self._limits.pixels))
         decoded = time.perf_counter()
-        rule = self._bundle.crop
+        rule = self._predictor.bundle.crop
         height, width = image.shape[:2]
         if self._detector is None:
             boxes, crops = [(0, 0, width, height)], [image]

@@ -8,6 +8,8 @@ from fer_edge.monitor import PersonState
 from fer_edge.preprocess import Box
 from fer_edge.results import Prediction
 
+_BUNDLE = "File name of the bundle that answered."
+_BUNDLE_SHA256 = "SHA-256 of its bundle.json, which vouches for all its files; empty if in memory."
 _COMPATIBLE = "The same as label: the name that POST /predict/ has published. Prefer label."
 
 
@@ -54,6 +56,8 @@ class PictureAnswer(BaseModel):
         description="True: the server has no face detector and took the image as one face."
     )
     times: TimesResponse
+    bundle: str = Field(description=_BUNDLE)
+    bundle_sha256: str = Field(description=_BUNDLE_SHA256)
 
 
 class LivePerson(BaseModel):
@@ -102,6 +106,8 @@ class LiveAnswer(BaseModel):
     health: str = Field(description="ok, degraded, or lost (the frame shows nothing usable).")
     health_reasons: list[str] = Field(description="One sentence per fault.")
     times: TimesResponse
+    bundle: str = Field(description=_BUNDLE)
+    bundle_sha256: str = Field(description=_BUNDLE_SHA256)
 
 
 class ErrorAnswer(BaseModel):
@@ -114,13 +120,16 @@ class HealthResponse(BaseModel):
     """Sign of life."""
 
     status: str = Field(description="ok")
+    bundle: str = Field(description="File name of the bundle that answers now.")
+    bundle_sha256: str = Field(description=_BUNDLE_SHA256)
 
 
 class Info(BaseModel):
     """Versions and limits of this server."""
 
     version: str = Field(description="Version of fer_edge.")
-    model: str = Field(description="Name of the bundle.")
+    model: str = Field(description="File name of the bundle.")
+    bundle_sha256: str = Field(description=_BUNDLE_SHA256)
     variant: str = Field(description="Target and precision in use on this machine.")
     labels: list[str] = Field(description="All labels.")
     detector: str | None = Field(description="Face detector; null takes each image as one face.")

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fer_edge import EMOTIONS
+from fer_edge.backends.fake import write_fake_bundle
 from fer_edge.service.body import picture_of
 from fer_edge.service.limits import ServiceLimits
 from fer_edge.service.refusals import RefusedError
@@ -54,6 +55,28 @@ def test_a_face_crop_gets_what_the_predictor_says(real: Any, shipped: Any, name:
     assert (face["uncertain"], face["reason"]) == (expected.uncertain, expected.reason)
     assert answer["whole_picture"] is True
     assert (answer["width_px"], answer["height_px"]) == (48, 48)
+
+
+def test_answers_name_the_bundle_that_answered(real: Any, shipped: Any) -> None:
+    expected = {"bundle": shipped.bundle.path.name, "bundle_sha256": shipped.bundle.sha256}
+    assert len(expected["bundle_sha256"]) == 64
+    assert real.get("/healthz").json() == {"status": "ok", **expected}
+    assert real.predict(HAPPY).json().items() >= expected.items()
+    assert real.get("/info").json()["bundle_sha256"] == expected["bundle_sha256"]
+    with real.live() as socket:
+        socket.send_bytes(HAPPY)
+        assert socket.receive_json().items() >= expected.items()
+
+
+def test_after_a_swap_the_new_bundle_is_named(make: Any, tmp_path: Path) -> None:
+    client = make()
+    before = client.get("/healthz").json()
+    swapped = write_fake_bundle(tmp_path / "new.fer", latency_ms=1)
+    client.app.state.recogniser._predictor.swap(swapped)
+    after = client.predict(HAPPY).json()
+    assert after["bundle"] == "new.fer"
+    assert after["bundle_sha256"] == client.get("/healthz").json()["bundle_sha256"]
+    assert after["bundle_sha256"] != before["bundle_sha256"]
 
 
 def test_json_gets_the_same_answer_as_a_form(real: Any) -> None:
