@@ -14,7 +14,7 @@ from fer_edge import Predictor
 from fer_edge.progress import Step
 
 CROP_PX = 200
-"""Side in pixels of the timed BGR crops: a driver's face from a 720p cabin camera."""
+"""Side in pixels of the timed BGR crops. A driver's face has it in a 720p cabin camera."""
 
 Ready = Callable[[npt.NDArray[np.uint8]], object]
 """Callable that takes a ready batch: uint8 ``[N, S, S, 3]`` BGR."""

@@ -28,11 +28,14 @@ from fer_edge.errors import TargetError
 from fer_edge.training.checkpoint import Checkpoint
 
 QuantizationRecipe = Mapping[str, Any]
-"""Settings of one way to build a precision: plain values, recorded in the bundle."""
+"""Settings of one way to build a precision. The bundle records these plain values."""
 
 ENOUGH = 0.985
-"""Agreement (share, 0..1) that ends a search of recipes: half a point above the gate's limit, which
-applies to other faces. Above it, two recipes differ by less than 300 faces can resolve."""
+"""Agreement (share, 0..1) that ends a search of recipes.
+
+It is half a point above the gate's limit, which applies to other faces. Above it, two recipes
+differ by less than 300 faces can resolve.
+"""
 
 
 @dataclass(frozen=True)

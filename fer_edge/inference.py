@@ -17,8 +17,9 @@ from fer_edge.preprocess import Image, to_batch
 from fer_edge.results import Prediction, Times
 
 FLAT_BELOW = 4.0
-"""Standard deviation of the brightness (0..255) below which a crop shows no face: the camera is
-unlit, saturated or covered. FER2013's flattest real faces lie above 10."""
+"""Least standard deviation of the brightness (0..255) of a face.
+
+Below it, the camera is unlit, saturated or covered. FER2013's flattest real faces lie above 10."""
 
 _SUM_TOLERANCE = 0.02
 """Largest distance of the sum of probabilities from 1. Half precision is off by 0.002."""

@@ -20,7 +20,7 @@ EMOTIONS: tuple[str, ...] = (
     "sadness",
     "surprise",
 )
-"""Seven canonical class names, in alphabetical order: the order of a model's outputs."""
+"""Seven canonical class names, in alphabetical order, as a model's outputs are."""
 
 EMOTIONS_8: tuple[str, ...] = tuple(sorted((*EMOTIONS, "contempt")))
 """Seven canonical class names and contempt, in alphabetical order."""

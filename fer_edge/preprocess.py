@@ -23,7 +23,7 @@ Image = npt.NDArray[np.uint8]
 Colour = Literal["bgr", "rgb", "grey"]
 """Colour order of an image array."""
 Box = tuple[int, int, int, int]
-"""Box ``(x, y, width, height)`` in pixels of the image, as OpenCV's detectors return it."""
+"""Box ``(x, y, width, height)`` in pixels of the image. OpenCV's detectors return this form."""
 
 MIN_SIDE_PX = 8
 """Least pixels of a side: smaller faces show no expression. Faces of FER2013 have 48 px."""

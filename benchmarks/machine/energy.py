@@ -19,7 +19,7 @@ _NVML_MAX = 2**64 - 1
 """Microjoules at which NVML's counter restarts: never, it counts in 64 bits."""
 
 Counters = dict[str, tuple[int, int]]
-"""By package or GPU: microjoules counted, and the value at which the counter restarts."""
+"""Microjoules by package or GPU, and the value at which each counter restarts."""
 
 
 class Energy(TypedDict):

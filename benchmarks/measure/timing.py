@@ -12,13 +12,14 @@ import numpy.typing as npt
 from fer_edge.benchmarks.measure.steady import steady
 
 MIN_SAMPLES: Mapping[float, int] = {50: 24, 90: 64, 95: 130, 99: 662, 99.9: 6636}
-"""Least samples of each percentile at 99 % confidence, with a margin of 1/20 of the tail.
+"""Least samples of each percentile at 99 % confidence.
 
-MLPerf Inference rules, "Number of queries"; the p50 needs far fewer.
+The margin is 1/20 of the tail, as in "Number of queries" of the MLPerf Inference rules. The p50
+needs far fewer.
 """
 
 SETTLE = 3
-"""Uncounted calls at the start of a block, while the previous engine's threads go to sleep."""
+"""Uncounted calls at the start of a block. Meanwhile the last engine's threads go to sleep."""
 
 Call = Callable[[], object]
 

@@ -34,7 +34,7 @@ from fer_edge.training.checkpoint import Checkpoint, load_checkpoint, save_check
 from fer_edge.training.models.network import ModelSpec, parameter_count
 
 FACES = 280
-"""Faces that verify each cell: forty of each class, more than the 256 that a verdict needs."""
+"""Faces that verify each cell, forty of each class. A verdict needs 256."""
 _FIT_FACES = 2_000
 """Faces that a classifier is fitted to: many more than it has inputs. With few, it relies on
 features that hardly vary, and rounding changes decisions: a small ViT in int8 kept 91 % of its

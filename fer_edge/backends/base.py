@@ -34,7 +34,7 @@ from fer_edge.errors import TargetError
 Batch = npt.NDArray[np.uint8]
 """Faces, uint8 ``[N, S, S, 3]`` BGR, contiguous."""
 Outputs = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
-"""Probabilities float32 ``[N, C]`` and embeddings float32 ``[N, D]``; the caller owns both."""
+"""Probabilities float32 ``[N, C]`` and embeddings float32 ``[N, D]``. The caller owns both."""
 
 
 @dataclass(frozen=True)

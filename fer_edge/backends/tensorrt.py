@@ -37,7 +37,7 @@ FACTS = TargetFacts(
 )
 
 MAX_CALLERS = 4
-"""Largest number of concurrent calls; each has its own context and buffers on the GPU."""
+"""Largest number of concurrent calls. Each has its own context and buffers on the GPU."""
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ _EXTRA_OF = {
 
 
 INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it: 128 and the number of SIGINT."""
+"""Exit code after Ctrl-C: 128 plus the number of SIGINT, as in shells."""
 
 _SECTIONS: dict[str, tuple[click.Command, ...]] = {
     "Run a model": (predict, video, serve, embed, demo),

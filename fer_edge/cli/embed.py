@@ -50,7 +50,7 @@ def embed(
     check: bool,
     as_json: bool,
 ) -> None:
-    """Write an embedding for each face of images or of a data set.
+    """Write an embedding for each face of images or data sets.
 
     \b
     Example: fer-edge embed crops/ driver.png -o faces.npz

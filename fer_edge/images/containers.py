@@ -18,7 +18,7 @@ from fer_edge.images.exif import exif_orientation
 MAX_SIDE_PX = 16_384
 """Largest width and height in pixels."""
 MAX_PIXELS = 64_000_000
-"""Largest number of pixels: more than any in-car camera has; the guard against bombs."""
+"""Largest number of pixels, against bombs. No in-car camera has as many."""
 MAX_SCANS = 100
 """Largest number of scans of a JPEG. A progressive JPEG of a camera or an editor has about 10."""
 MAX_CHUNKS = 20_000

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from fer_edge.monitor.state import Baseline
 
 Probabilities = npt.NDArray[np.float64]
-"""float64 ``[C]`` that sum to 1, in the order of the bundle's labels."""
+"""float64 ``[C]`` with sum 1, in the order of the bundle's labels."""
 
 
 class BaselineLearner:

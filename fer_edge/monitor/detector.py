@@ -20,7 +20,7 @@ from fer_edge.preprocess import MIN_SIDE_PX, Box, Image, as_bgr
 MAX_MODEL_BYTES = 64 * 1024 * 1024
 """Largest size of a model file, in bytes. YuNet has 0.2 MB."""
 MAX_FACES = 50
-"""Most faces per frame: more than any cabin holds, in case a detector fires everywhere."""
+"""Most faces per frame, in case a detector fires everywhere. No cabin holds more."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -241,7 +241,7 @@ def _place(
 
 
 RowLayout = tuple[tuple[TextRow, ...], int, int, int]
-"""Rows, left end and length of the bars, and width of the panel, all in pixels."""
+"""Rows, bars' left end and length, and panel width, in pixels."""
 
 
 def _full(person: PersonState, type_: Type) -> RowLayout:

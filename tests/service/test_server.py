@@ -34,7 +34,7 @@ def until(condition: Any, within_s: float = 20) -> None:
 
 
 def closed(connection: socket.socket) -> bytes:
-    """What comes until the other side closes; fails if it does not."""
+    """Return the bytes that come until the other side closes."""
     connection.settimeout(20)
     got = b""
     with contextlib.suppress(ConnectionResetError):

@@ -15,7 +15,7 @@ _ANY_ROWS = 10_000
 _LEAST_BYTES = 64
 """Least bytes of a picture in a file: less than the smallest PNG of 8x8 pixels."""
 MOST_EXPANSION = 16
-"""Largest ratio of a file's content in memory to its size: encoded pictures do not compress."""
+"""Largest ratio of a file's content in memory to its size. Encoded pictures do not compress."""
 _FREE_BYTES = 16 << 20
 """Bytes in memory that a file of any size may take."""
 _MOST_JSON_BYTES = 1 << 20

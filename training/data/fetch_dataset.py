@@ -15,7 +15,7 @@ from fer_edge.training.data.ferplus import FILE, read_votes
 
 FERPLUS_URL = "https://github.com/microsoft/FERPlus"
 FERPLUS_COMMIT = "8ad5426c7b69e86e78afccb42c5f516850f52a28"
-"""Commit to download; its name is a checksum of its content, which git verifies."""
+"""Commit to download. Its name is a checksum of its content, which git verifies."""
 FERPLUS_ROWS = {"train": 28_709, "val": 3_589, "test": 3_589}
 """Rows of FER2013 by part: Training, PublicTest and PrivateTest of its challenge."""
 

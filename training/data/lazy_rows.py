@@ -15,7 +15,10 @@ import numpy.typing as npt
 from fer_edge.errors import DataError
 
 Stored = bytes | Path | npt.NDArray[np.uint8]
-"""Encoded picture, its file, or its pixels: uint8 ``[H, W]`` grey or ``[H, W, 3]`` BGR."""
+"""Encoded picture, its file, or its pixels.
+
+Pixels are uint8 ``[H, W]`` grey or ``[H, W, 3]`` BGR.
+"""
 
 
 class Rows(Protocol):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".webp"}
-"""Suffixes of pictures; files with another suffix, or none, are judged by their first bytes."""
+"""Suffixes of pictures. Files with another suffix, or none, are judged by their first bytes."""
 _CLUTTER = {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "lost+found"}
 _CLUTTER_MARKS = (".", "@", "#", "$")
 """First characters of what file systems and servers keep: ._x, @eaDir, #recycle, $RECYCLE.BIN."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 ABSTAIN_TARGET_ACCURACY = 0.8
-"""Accuracy (0..1) that answers above the abstention threshold must reach on held-out faces."""
+"""Least accuracy (0..1) of answers above the threshold, on held-out faces."""
 
 
 def fit_temperature(logits: Tensor, truth: Tensor) -> float:

@@ -24,7 +24,7 @@ from fer_edge.training.data.readers.tables import (
 )
 
 IN_MEMORY_BYTES = 256 << 20
-"""Largest size in bytes of a parquet file's pictures to keep in memory (FER2013: 46 MB)."""
+"""Largest size in bytes of a parquet file's pictures in memory. FER2013 has 46 MB."""
 _ROWS_AT_ONCE = 16
 """Pictures that are unpacked at once; a dictionary can repeat a large one."""
 _MOST_METADATA_BYTES = 1 << 20
