@@ -191,10 +191,31 @@ def _text(rng: Rng, data: bytes) -> bytes:
     """A word, a number or a separator becomes a hostile one."""
     old = [b",", b"\n", b'"', b"train", b"label", b"emotion", b"0", b"png", b"data-00000", b"1"]
     new = [
-        b"", b"\x00", b"\xff", b"../", b"/etc/passwd", b"9" * 400, b"inf", b"nan", b"[" * 5000,
-        b"\xef\xbb\xbf", b"\xff\xfe", b";", b"'", b'"', b"\r", b"x" * 200_000, b"-1", b"1e999",
-        b"\\", b"null", b"{}", b"label", b"image", b"\xd9\xa3",
-    ]  # fmt: skip
+        b"",
+        b"\x00",
+        b"\xff",
+        b"../",
+        b"/etc/passwd",
+        b"9" * 400,
+        b"inf",
+        b"nan",
+        b"[" * 5000,
+        b"\xef\xbb\xbf",
+        b"\xff\xfe",
+        b";",
+        b"'",
+        b'"',
+        b"\r",
+        b"x" * 200_000,
+        b"-1",
+        b"1e999",
+        b"\\",
+        b"null",
+        b"{}",
+        b"label",
+        b"image",
+        b"\xd9\xa3",
+    ]
     one, other = old[rng.integers(len(old))], new[rng.integers(len(new))]
     return data.replace(one, other, int(rng.integers(1, 20)))
 
@@ -212,23 +233,54 @@ def _repeat(rng: Rng, data: bytes) -> bytes:
     return data[:a] + part * min(int(rng.integers(1, 100_000)), (8 << 20) // len(part)) + data[b:]
 
 
+_OFTEN = [_flip, _lengths, _text]
 _MUTATIONS: list[Mutation] = [
-    _flip, _flip, _flip_at_the_ends, _cut, _splice, _lengths, _lengths, _text, _text, _encoding,
+    *_OFTEN,
+    *_OFTEN,
+    _flip_at_the_ends,
+    _cut,
+    _splice,
+    _encoding,
     _repeat,
-]  # fmt: skip
+]
 
 
 def _crowd(rng: Rng, root: Path, pictures: list[Path]) -> None:
     """Class folders with what people, cameras and file systems leave there."""
     shutil.rmtree(root, ignore_errors=True)
     names = [
-        b"happy", b"sad", b"3", b"neutral", b"__MACOSX", b".ipynb_checkpoints", b"@eaDir", b"train",
-        b"m\xfcde", b" happy", b"HAPPY", b"\n", b"val", b"x" * 200,
-    ]  # fmt: skip
+        b"happy",
+        b"sad",
+        b"3",
+        b"neutral",
+        b"__MACOSX",
+        b".ipynb_checkpoints",
+        b"@eaDir",
+        b"train",
+        b"m\xfcde",
+        b" happy",
+        b"HAPPY",
+        b"\n",
+        b"val",
+        b"x" * 200,
+    ]
     files = [
-        b"0.png", b"1.JPG", b"2", b"3.tif", b"._0.png", b"Thumbs.db", b"4.jfif", b"\xff.png",
-        b"5.csv", b"state.json", b"label.csv", b"6.parquet", b"7.h5", b"training.csv", b"8.gif",
-    ]  # fmt: skip
+        b"0.png",
+        b"1.JPG",
+        b"2",
+        b"3.tif",
+        b"._0.png",
+        b"Thumbs.db",
+        b"4.jfif",
+        b"\xff.png",
+        b"5.csv",
+        b"state.json",
+        b"label.csv",
+        b"6.parquet",
+        b"7.h5",
+        b"training.csv",
+        b"8.gif",
+    ]
     root.mkdir()
     for _ in range(rng.integers(1, 12)):
         below = root

@@ -26,9 +26,16 @@ def encoded(suffix: str) -> bytes:
 
 @pytest.mark.parametrize(
     ("content_type", "suffix"),
-    [("image/jpeg", ".jpg"), ("image/jpg", ".jpg"), ("image/png", ".png"), ("image/webp", ".webp"),
-     ("image/bmp", ".bmp"), ("IMAGE/PNG; x=y", ".png"), ("application/octet-stream", ".png")],
-)  # fmt: skip
+    [
+        ("image/jpeg", ".jpg"),
+        ("image/jpg", ".jpg"),
+        ("image/png", ".png"),
+        ("image/webp", ".webp"),
+        ("image/bmp", ".bmp"),
+        ("IMAGE/PNG; x=y", ".png"),
+        ("application/octet-stream", ".png"),
+    ],
+)
 def test_the_image_may_be_the_body(client: Any, content_type: str, suffix: str) -> None:
     headers = {"content-type": content_type}
     answer = client.post("/predict", content=encoded(suffix), headers=headers)
@@ -70,10 +77,18 @@ def test_base64_as_programs_write_it(client: Any, text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["data:image/png," + BASE64, "data:image/png;base64", "data:text/html;base64,%3C", "é" + BASE64,
-     BASE64 + "!", "\ufffd", "data:image/png;base64,data:image/png;base64," + BASE64, "\x00"],
+    [
+        "data:image/png," + BASE64,
+        "data:image/png;base64",
+        "data:text/html;base64,%3C",
+        "é" + BASE64,
+        BASE64 + "!",
+        "\ufffd",
+        "data:image/png;base64,data:image/png;base64," + BASE64,
+        "\x00",
+    ],
     ids=range(8),
-)  # fmt: skip
+)
 def test_text_that_is_not_base64_is_a_sentence(client: Any, text: str) -> None:
     answer = client.post("/predict", json={"image": text})
     assert answer.status_code == 400
@@ -139,11 +154,12 @@ def test_a_form_is_read_as_browsers_and_curl_write_it() -> None:
         (b"----WebKitFormBoundary7MA4YWxkTrZu0gW", b"\r\n", b""),
         (b"-" * 24 + b"0123", b"", b"\r\nepilogue"),
     ):
-        body = (
-            before + b"--" + boundary + b'\r\nContent-Type: image/png\r\n'
+        head = (
+            b"Content-Type: image/png\r\n"
             b'content-disposition: form-data; filename="x.png"; name="image"\r\n\r\n'
-            + data + b"\r\n--" + boundary + b"--" + after
-        )  # fmt: skip
+        )
+        start, end = before + b"--" + boundary + b"\r\n", b"\r\n--" + boundary + b"--" + after
+        body = start + head + data + end
         assert picture_of(body, f'multipart/form-data; boundary="{boundary.decode()}"') == data
     empty = HEAD + b"\r\n\r\n--B--\r\n"
     assert picture_of(empty, "multipart/form-data; boundary=B") == b""

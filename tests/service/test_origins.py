@@ -103,15 +103,21 @@ HARDENED = ("content-security-policy", "x-content-type-options", "cache-control"
         (b"\x16\x03\x01\x02\0", b""),
         (b"GET / HTTP/1.1\r\n\r\n", b"400"),
         (b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: " + b"a" * 70_000, b"400"),
-        (b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n"
-         b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", b"4"),
-        (b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-         b"400"),
+        (
+            b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n"
+            b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+            b"4",
+        ),
+        (
+            b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+            b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+            b"400",
+        ),
         (b"HEAD / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n", b"200"),
         (b"GET /boom HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n", b"500"),
     ],
     ids=["text", "TLS", "no host", "long head", "smuggling", "bad chunk", "HEAD", "failure"],
-)  # fmt: skip
+)
 def test_every_answer_of_a_real_server_is_hardened(
     hardened: Any, request_bytes: bytes, expected: bytes
 ) -> None:
