@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,18 @@ if TYPE_CHECKING:
 
     from fer_edge.monitor import Health
     from fer_edge.progress import Say
+
+
+def _rule(text: str) -> tuple[str, float]:
+    """Read ``drowsy=1.0`` as a label and seconds."""
+    label, _, seconds = text.rpartition("=")
+    try:
+        least_s = float(seconds)
+    except ValueError:
+        least_s = -1.0
+    if not label or not 0 <= least_s < float("inf"):
+        raise click.BadParameter(f"expected a label and seconds like drowsy=1.0, got {text!r}")
+    return label, least_s
 
 
 @click.command()
@@ -50,6 +63,22 @@ if TYPE_CHECKING:
 )
 @click.option("--events", type=PATH, metavar="FILE", help="Write the events as JSON lines.")
 @click.option(
+    "--event",
+    "rules",
+    type=_rule,
+    multiple=True,
+    metavar="LABEL=S",
+    help="Give events for this label only, once it has held for S seconds; can be repeated "
+    "(default: all labels but neutral after 2 s, unknown after 3 s).",
+)
+@click.option(
+    "--settings",
+    "settings_file",
+    type=PATH,
+    metavar="FILE",
+    help="Read the monitor's settings from this JSON or YAML file.",
+)
+@click.option(
     "--seconds",
     type=click.FloatRange(0, min_open=True),
     metavar="S",
@@ -67,6 +96,8 @@ def video(
     seat: list[float] | None,
     save: Path | None,
     events: Path | None,
+    rules: tuple[tuple[str, float], ...],
+    settings_file: Path | None,
     seconds: float | None,
     headless: bool,
     as_json: bool,
@@ -76,13 +107,14 @@ def video(
     \b
     Example: fer-edge video clip.mp4 --save drawn.mp4 --events events.jsonl
              fer-edge video 0 --seat 0.5,0,0.5,1 --headless --seconds 60
+             fer-edge video 0 --bundle own.fer --event drowsy=1.0 --headless
 
     SOURCE is a file, a camera number (0, 1, ...), rtsp://... or a GStreamer pipeline.
     Each face gets a box, a number and its three likeliest expressions. The driver is the largest
     face in the seat's region. Only --save and --events write files. Without them, and without
     --headless and --json, a window opens. Ctrl-C ends a camera and leaves complete files.
     """
-    from fer_edge.monitor import DriverMonitor, Settings, WholeFrame
+    from fer_edge.monitor import DriverMonitor, EventRule, Settings, WholeFrame
     from fer_edge.monitor.recorder import EventLog, VideoRecorder
     from fer_edge.monitor.sources import open_source
     from fer_edge.progress_bar import frame_progress
@@ -90,7 +122,11 @@ def video(
 
     if whole_frame and detector is not None:
         raise click.UsageError("expected --detector or --whole-frame, got both")
-    settings = Settings() if seat is None else Settings(driver_region=_shares(seat))
+    settings = Settings() if settings_file is None else Settings.from_file(settings_file)
+    if seat is not None:
+        settings = replace(settings, driver_region=_shares(seat))
+    if rules:
+        settings = replace(settings, events=tuple(EventRule(*rule) for rule in rules))
     camera_or_path = int(source) if source.isdecimal() else source
     live = open_source(camera_or_path).live
     _check_not_the_source(source, save, events)

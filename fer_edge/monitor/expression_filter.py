@@ -45,7 +45,7 @@ class ExpressionFilter:
         self._rival: int | None = None
         self._rival_since_s: float | None = None
         self._changes: deque[float] = deque()
-        self._events = [EventTimer(rule, person) for rule in settings.events]
+        self._events = [EventTimer(rule, person) for rule in settings.event_rules(labels)]
         self._now_s = self._first_s = -math.inf
 
     def learn_baseline(self) -> None:

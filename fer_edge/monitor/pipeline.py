@@ -66,6 +66,7 @@ class Pipeline:
         self._bundle = bundle
         self._detector = detector
         self._classifier = classifier
+        settings.event_rules(bundle.labels)  # refused before the first face, not at it
         self._settings = settings
         self._health = health
         self._clock = clock

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
 
 from fer_edge.errors import InputError
-from fer_edge.labels import EMOTIONS
+from fer_edge.monitor.settings_file import read_settings_file
+from fer_edge.monitor.typed_fields import as_plain, check_fields, from_plain
+from fer_edge.shown import shown
 
 Shares = tuple[float, float, float, float]
 """``(x, y, width, height)`` as shares (0..1) of the frame."""
+
+_EVENT_S, _UNKNOWN_S = 2.0, 3.0
+"""Seconds that a label, or "unknown", must hold by default until it is an event."""
 
 
 @dataclass(frozen=True)
@@ -18,10 +26,21 @@ class EventRule:
     Attributes:
         kind: A label, such as "anger", or "unknown".
         min_s: Seconds that it must hold.
+
+    Raises:
+        InputError: ``kind`` is no text, or ``min_s`` no finite number of at least 0.
     """
 
     kind: str
     min_s: float
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if not self.kind or self.min_s < 0:
+            raise InputError(
+                "expected an event rule with a label and at least 0 seconds, got "
+                f"{shown(self.kind)} and {self.min_s:g}"
+            )
 
 
 @dataclass(frozen=True)
@@ -55,6 +74,9 @@ class QualityLimits:
     Sunglasses with a rim and spread fingers have edges and pass."""
     flat_eyes: float = 0.35
     """Smallest strength of edges around the eyes, as a share of the face's mean; see flat_mouth."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 @dataclass(frozen=True)
@@ -105,13 +127,9 @@ class Settings:
     use_baseline: bool = False
     """Subtract the baseline. Off by default: it assumes a neutral face during the first baseline_s
     seconds, which cannot be verified."""
-    events: tuple[EventRule, ...] = field(
-        default_factory=lambda: (
-            *(EventRule(label, 2.0) for label in EMOTIONS if label != "neutral"),
-            EventRule("unknown", 3.0),
-        )
-    )
-    """Rules for events. The default is 2 s for each label but neutral, and 3 s for "unknown"."""
+    events: tuple[EventRule, ...] | None = None
+    """Rules for events. None takes 2 s for each label of the bundle but neutral, and 3 s for
+    "unknown". A rule for a label that the bundle does not have is refused."""
 
     # Health.
     deadline_s: float = 0.05
@@ -135,6 +153,7 @@ class Settings:
     """Limits of a readable face."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for item in fields(self):
             value = getattr(self, item.name)
             if item.name.endswith("_s") and value is not None and not 0 < value < 1e6:
@@ -154,3 +173,39 @@ class Settings:
             raise InputError(
                 f"expected a hysteresis of at least 0 and below 1, got {self.hysteresis}"
             )
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> Settings:
+        """Read settings from a file.
+
+        Args:
+            path: JSON (.json), or YAML (.yaml, .yml) if pyyaml is installed. The keys are the
+                fields of this class; ``quality`` and the items of ``events`` have keys of their
+                own. Missing keys take their defaults.
+
+        Raises:
+            InputError: The file cannot be read, has an unknown key, or a value does not fit.
+            MissingDependencyError: The file is YAML and pyyaml is not installed.
+        """
+        return from_plain(cls, read_settings_file(path), "settings")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON, in the form that ``from_file`` reads."""
+        return as_plain(self)
+
+    def event_rules(self, labels: Sequence[str]) -> tuple[EventRule, ...]:
+        """Return the rules for a bundle with these labels.
+
+        Raises:
+            InputError: A rule names a label that the bundle does not have.
+        """
+        if self.events is None:
+            rules = [EventRule(label, _EVENT_S) for label in labels if label != "neutral"]
+            return (*rules, EventRule("unknown", _UNKNOWN_S))
+        for rule in self.events:
+            if rule.kind not in (*labels, "unknown"):
+                raise InputError(
+                    f"no event can be {shown(rule.kind)}: the bundle has the labels "
+                    f"{', '.join(labels)}. Name one of them, or unknown"
+                )
+        return self.events

@@ -269,3 +269,42 @@ def test_a_clip_without_a_face_says_so(run: Any, shared: Path, yunet: Path) -> N
     report = json.loads(done.stdout)
     assert report["driver_s"].keys() == {"nobody"}
     assert report["events"] == {}
+
+
+def test_events_are_those_of_the_labels_asked_for(run: Any, clip: Path, fake_bundle: Path) -> None:
+    arguments = (clip, "--whole-frame", "--bundle", fake_bundle, "--json")
+    assert json.loads(run(*arguments).stdout)["events"] == {}  # it answers "neutral"
+    done = run(*arguments, "--event", "neutral=0.5", "--event", "unknown=9")
+    assert json.loads(done.stdout)["events"] == {"neutral": 1}
+
+
+def test_an_event_of_a_label_that_the_bundle_lacks_is_refused(
+    run: Any, clip: Path, fake_bundle: Path
+) -> None:
+    arguments = (clip, "--whole-frame", "--bundle", fake_bundle, "--json")
+    done = run(*arguments, "--event", "drowsy=1.0")
+    assert done.exit_code == 3
+    assert "'drowsy'" in done.stderr
+    assert "anger, disgust" in done.stderr
+
+
+@pytest.mark.parametrize("rule", ["drowsy", "drowsy=", "=1", "drowsy=soon", "drowsy=-1", "a=nan"])
+def test_an_event_without_label_or_seconds_is_a_usage_error(
+    run: Any, clip: Path, rule: str
+) -> None:
+    done = run(clip, "--whole-frame", "--event", rule)
+    assert done.exit_code == 2
+    assert "drowsy=1.0" in done.stderr
+
+
+def test_settings_come_from_a_file(run: Any, clip: Path, fake_bundle: Path, tmp_path: Path) -> None:
+    file = tmp_path / "dms.json"
+    file.write_text('{"events": [{"kind": "neutral", "min_s": 0.5}]}')
+    arguments = (clip, "--whole-frame", "--bundle", fake_bundle, "--json", "--settings", file)
+    assert json.loads(run(*arguments).stdout)["events"] == {"neutral": 1}
+    done = run(*arguments, "--event", "anger=1", "--seat", "0,0,1,1")
+    assert json.loads(done.stdout)["events"] == {}
+    file.write_text('{"evets": []}')
+    done = run(*arguments)
+    assert done.exit_code == 3
+    assert "Did you mean events?" in done.stderr
