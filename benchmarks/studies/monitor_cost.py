@@ -183,7 +183,7 @@ def main(
     loaded: bool,
     as_json: bool,
 ) -> None:
-    """Measure the frame rate, stages, age and CPU of a monitor on CLIP.
+    """Measure frame rate, stages, age and CPU of a monitor on CLIP.
 
     \b
     Example: python -m fer_edge.benchmarks.studies.monitor_cost driver.mp4 \\

@@ -15,7 +15,7 @@ _Origin = tuple[str, str, int]
 
 
 class Origins:
-    """Check of the header Origin, and the CORS headers for other sites that are allowed."""
+    """Check of the header Origin, and CORS headers for allowed sites."""
 
     def __init__(self, allowed: tuple[str, ...]) -> None:
         """Parse the allowed origins.
@@ -51,7 +51,7 @@ class Origins:
         return origin == own or origin in self._allowed
 
     def cors(self, headers: Headers) -> dict[str, str]:
-        """Return the headers that let a page of an allowed site read the answer."""
+        """Return the headers that let an allowed site read the answer."""
         text = headers.get("origin")
         if text is None or _parse(text) not in self._allowed:
             return {}
@@ -62,7 +62,7 @@ class Origins:
         }
 
     def preflight(self, method: str, headers: Headers) -> dict[str, str] | None:
-        """Return the answer's headers if the request is the preflight of an allowed site."""
+        """Return the answer's headers to an allowed site's preflight, or None."""
         cors = self.cors(headers)
         if method != "OPTIONS" or not cors or "access-control-request-method" not in headers:
             return None
