@@ -42,6 +42,7 @@ from fer_edge.json_check import (
 )
 from fer_edge.labels import check_label_list
 from fer_edge.manifest import check_seal, read_json, sealed
+from fer_edge.model_check import check_models, contract_of
 from fer_edge.parity import ParityReport, Speed
 from fer_edge.preprocess import CropRule
 from fer_edge.shown import printable, shown
@@ -168,7 +169,7 @@ class Bundle:
         )
 
     def read(self, variant: Variant) -> dict[str, bytes]:
-        """Read a variant's files and compare each with its hash.
+        """Read a variant's files, compare each with its hash, and check its models.
 
         Args:
             variant: A variant of this bundle.
@@ -177,9 +178,13 @@ class Bundle:
             Contents by path.
 
         Raises:
-            BundleError: A file is missing or differs.
+            BundleError: A file is missing or differs, or a model refers to anything outside.
+            EngineError: A model cannot be read.
         """
-        return {file.path: read_checked(self.path, file) for file in variant.files}
+        files = {file.path: read_checked(self.path, file) for file in variant.files}
+        contract = contract_of(self.labels, self.temperature, self.crop.size_px, self.embedding_dim)
+        check_models(variant.target, variant.entry, files, contract)
+        return files
 
     def contract(self) -> dict[str, Any]:
         """Return the input and the outputs that every variant has."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from fer_edge.backends.base import Options, Session, backend, targets
 from fer_edge.bundle import Bundle, Variant
-from fer_edge.errors import EngineError, TargetError
+from fer_edge.errors import BundleError, EngineError, TargetError
 
 _log = logging.getLogger("fer_edge")
 
@@ -166,9 +166,10 @@ def _load(
     """Return the session, or the reason why there is none."""
     if reason := _unfit(variant, options):
         return None, reason
-    files = bundle.read(variant)
     try:
-        return backend(variant.target).load(variant, files, options), None
+        return backend(variant.target).load(variant, bundle.read(variant), options), None
+    except BundleError:
+        raise
     except EngineError as error:
         return None, f"the engine refused it: {error}"
     except Exception as error:

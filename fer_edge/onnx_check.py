@@ -19,6 +19,8 @@ _MOST_DEPTH = 16
 _MOST_FIELDS = 2_000_000
 """Largest number of fields that are checked. The largest exported graph has about 30,000."""
 _CONTROL_FLOW = frozenset({b"Loop", b"Scan", b"If", b"SequenceMap"})
+_COMPILED = b"EPContext"
+"""Operation that holds or names an engine's compiled file."""
 
 # Message: the fields that hold messages to be looked into, by their message's name.
 _INSIDE: dict[str, dict[int, str]] = {
@@ -38,11 +40,15 @@ _INSIDE: dict[str, dict[int, str]] = {
     "SparseTensor": {1: "Tensor", 2: "Tensor"},
     "Tensor": {},
 }
+_FIRST_BYTE = b"\x08"
+"""Field 1, ``ir_version``, which every exporter writes first. An XML file starts otherwise, so no
+file passes this check and is something else to an engine."""
+_METADATA, _KEY, _VALUE = 14, 1, 2
 _OP_TYPE, _EXTERNAL_DATA, _DATA_LOCATION = 4, 13, 14
 
 
 def check_onnx(model: bytes, name: str) -> None:
-    """Refuse a model that refers to anything outside its own bytes, or that can loop.
+    """Refuse an ONNX model that refers to other files or loops.
 
     Args:
         model: Bytes of an ONNX file.
@@ -52,12 +58,32 @@ def check_onnx(model: bytes, name: str) -> None:
         BundleError: The model has external data or control flow, or is no readable protobuf.
     """
     try:
+        scan_onnx(model, name)
+    except ValueError as error:
+        raise BundleError(
+            f"{error}. Get the bundle again, or convert it anew with fer-edge convert"
+        ) from error
+
+
+def scan_onnx(model: bytes, name: str) -> None:
+    """Check a model as check_onnx does. Raises ValueError if it is no readable protobuf."""
+    try:
+        if model[:1] != _FIRST_BYTE:
+            raise IndexError("no version first")
         _check(memoryview(model), "Model", 0, iter(range(_MOST_FIELDS)), name)
     except IndexError as error:
-        raise BundleError(
-            f"{name} is not a readable ONNX file. Get the bundle again, or convert it anew with "
-            "fer-edge convert"
-        ) from error
+        raise ValueError(f"{name} is not a readable ONNX file") from error
+
+
+def read_metadata(model: bytes) -> dict[str, str]:
+    """Return the metadata of an ONNX model that check_onnx accepted; the last of a key counts."""
+    entries: dict[str, str] = {}
+    for number, value in _fields(memoryview(model), iter(range(_MOST_FIELDS))):
+        if number == _METADATA:
+            pair = dict(_fields(_view(value), iter(range(_MOST_FIELDS))))
+            texts = [bytes(_view(pair.get(key, memoryview(b"")))) for key in (_KEY, _VALUE)]
+            entries[texts[0].decode("utf-8", "replace")] = texts[1].decode("utf-8", "replace")
+    return entries
 
 
 def _check(message: memoryview, kind: str, depth: int, budget: Iterator[int], name: str) -> None:
@@ -75,6 +101,11 @@ def _check(message: memoryview, kind: str, depth: int, budget: Iterator[int], na
             raise BundleError(
                 f"{name} holds the operation {bytes(_view(value)).decode()}, which can run for "
                 "ever. fer-edge convert writes none"
+            )
+        elif kind == "Node" and number == _OP_TYPE and bytes(_view(value)) == _COMPILED:
+            raise BundleError(
+                f"{name} holds compiled code of an engine, which cannot be checked. "
+                "Convert the checkpoint anew with fer-edge convert"
             )
         elif number in inside:
             _check(_view(value), inside[number], depth + 1, budget, name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import warnings
 
@@ -13,6 +14,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from fer_edge.errors import ConversionError
+from fer_edge.model_check import CONTRACT, contract_of
 from fer_edge.training.checkpoint import Checkpoint
 from fer_edge.training.deploy import DeployModule
 
@@ -61,6 +63,7 @@ def export_onnx(checkpoint: Checkpoint) -> bytes:
             f"torch could not export {checkpoint.spec.backbone}: {error}"
         ) from error
     _strip(model)
+    _record_contract(model, checkpoint)
     _store_weights_in_half(model)
     onnx.checker.check_model(model, full_check=True)
     data: bytes = model.SerializeToString()
@@ -85,6 +88,18 @@ def _strip(model: onnx.ModelProto) -> None:
     for item in [*model.graph.node, *model.graph.value_info, *model.graph.initializer]:
         item.doc_string = ""
         del item.metadata_props[:]
+
+
+def _record_contract(model: onnx.ModelProto, checkpoint: Checkpoint) -> None:
+    """Write labels, temperature and shapes into the metadata; a bundle must say the same."""
+    spec = checkpoint.spec
+    contract = contract_of(
+        spec.labels,
+        checkpoint.temperature,
+        spec.input.size_px,
+        checkpoint.model.embedding_dim,
+    )
+    model.metadata_props.add(key=CONTRACT, value=json.dumps(contract, sort_keys=True))
 
 
 def _store_weights_in_half(model: onnx.ModelProto) -> None:
