@@ -2,6 +2,7 @@
 
 import logging
 
+from fer_edge.analysis import Analysis, FaceAnalysis, analyze
 from fer_edge.bundle import Bundle, Variant, open_bundle
 from fer_edge.errors import (
     BundleError,
@@ -37,12 +38,14 @@ logging.getLogger("fer_edge").addHandler(logging.NullHandler())
 __all__ = [
     "DEFAULT_BUNDLE",
     "EMOTIONS",
+    "Analysis",
     "Bundle",
     "BundleError",
     "CheckpointError",
     "ConversionError",
     "DataError",
     "EngineError",
+    "FaceAnalysis",
     "FerEdgeError",
     "InputError",
     "LabelError",
@@ -59,6 +62,7 @@ __all__ = [
     "TrainingError",
     "Variant",
     "VariantChoice",
+    "analyze",
     "open_bundle",
     "read_image",
 ]

@@ -78,6 +78,7 @@ def test_the_import_check_would_see_an_engine() -> None:
 
 def test_the_public_names_are_these() -> None:
     assert sorted(fer_edge.__all__) == [
+        "Analysis",
         "Bundle",
         "BundleError",
         "CheckpointError",
@@ -86,6 +87,7 @@ def test_the_public_names_are_these() -> None:
         "DataError",
         "EMOTIONS",
         "EngineError",
+        "FaceAnalysis",
         "FerEdgeError",
         "InputError",
         "LabelError",
@@ -102,6 +104,7 @@ def test_the_public_names_are_these() -> None:
         "TrainingError",
         "Variant",
         "VariantChoice",
+        "analyze",
         "open_bundle",
         "read_image",
     ]

