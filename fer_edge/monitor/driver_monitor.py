@@ -42,7 +42,8 @@ class DriverMonitor:
     Faults and failovers are logged as warnings of the logger ``fer_edge.monitor``, once each.
 
     Args:
-        bundle: Path of a ``NAME.fer`` folder. None uses the bundle of the package.
+        bundle: Path of a ``NAME.fer`` folder, or a Predictor that several monitors share: it stays
+            open when a monitor closes. None uses the bundle of the package.
         source: Camera index, path of a file, ``rtsp://…``, GStreamer pipeline (contains `` ! ``),
             iterable of frames (uint8 ``[H, W, 3]`` BGR), or FrameSource such as
             ``Frames(..., hz=30)``.
@@ -63,13 +64,14 @@ class DriverMonitor:
     Raises:
         BundleError: As for Predictor.
         TargetError: As for Predictor.
-        InputError: The source or the detector is not one.
+        InputError: The source or the detector is not one, an event rule names a label that the
+            bundle does not have, or an option of Predictor comes with a Predictor.
         SourceError: A file cannot be opened. Raised at the first step of the iteration.
     """
 
     def __init__(
         self,
-        bundle: str | Path | None = None,
+        bundle: str | Path | Predictor | None = None,
         source: object = 0,
         *,
         detector: Detector | str | Path | None = None,
@@ -90,20 +92,35 @@ class DriverMonitor:
         self._reader = FrameReader(open_source(source), clock)
         faces = _open_detector(detector)
 
-        def make(exclude: Collection[str]) -> Predictor:
-            return Predictor(bundle, target, precision, device, threads=threads, exclude=exclude)
+        watchdog_s = self._settings.watchdog_s
+        if isinstance(bundle, Predictor):
+            if any(option is not None for option in (target, precision, device, threads)):
+                raise InputError(
+                    "expected target, precision, device and threads for a bundle, got them with a "
+                    "Predictor. Give them to the Predictor"
+                )
+            self._classifier = _shared(bundle, self._health, clock, watchdog_s)
+        else:
+            path = bundle
 
-        self._classifier = FailoverPredictor(make, self._health, clock, self._settings.watchdog_s)
+            def make(exclude: Collection[str]) -> Predictor:
+                return Predictor(path, target, precision, device, threads=threads, exclude=exclude)
+
+            self._classifier = FailoverPredictor(make, self._health, clock, watchdog_s)
         assert self._classifier.predictor is not None
-        self._pipeline = Pipeline(
-            self._classifier.predictor.bundle,
-            faces,
-            self._classifier,
-            self._settings,
-            self._health,
-            clock,
-            live=self._reader.live,
-        )
+        try:
+            self._pipeline = Pipeline(
+                self._classifier.predictor.bundle,
+                faces,
+                self._classifier,
+                self._settings,
+                self._health,
+                clock,
+                live=self._reader.live,
+            )
+        except BaseException:
+            self._classifier.close()
+            raise
         self._started_s: float | None = None
         self._end_reported = False
         self._last_causes = Health().causes
@@ -224,6 +241,33 @@ class DriverMonitor:
         times = "once" if self._reader.retries == 1 else f"{self._reader.retries} times"
         reason = f"{self._reader.fault}. Failed {times}; it is opened again"
         return reason, HealthCause.CAMERA_FAILED
+
+
+def _shared(
+    predictor: Predictor, health: HealthMonitor, clock: Callable[[], float], watchdog_s: float
+) -> FailoverPredictor:
+    """Use a Predictor of the application, and one of the monitor's own where it fails."""
+
+    def make(exclude: Collection[str]) -> Predictor:
+        if predictor.variant.name not in exclude:
+            return predictor
+        request, options = predictor._request, predictor._request.options
+        return Predictor(
+            predictor.bundle.path,
+            request.target,
+            request.precision,
+            options.device,
+            threads=options.threads,
+            hint=options.hint,
+            cache_dir=options.cache_dir,
+            exclude={*request.exclude, *exclude},
+        )
+
+    def release(used: Predictor) -> None:
+        if used is not predictor:
+            used.close()
+
+    return FailoverPredictor(make, health, clock, watchdog_s, release)
 
 
 def _release_all(reader: FrameReader, classifier: FailoverPredictor) -> None:

@@ -120,6 +120,7 @@ class FailoverPredictor:
         health: Gets failovers as the part "model".
         clock: Returns seconds that never run back.
         watchdog_s: Seconds until an inference counts as hung.
+        release: Called with a Predictor that is no longer used. The default closes it.
 
     Raises:
         FerEdgeError: No variant can be loaded; raised by ``make``.
@@ -131,8 +132,10 @@ class FailoverPredictor:
         health: HealthMonitor,
         clock: Callable[[], float],
         watchdog_s: float,
+        release: Callable[[Predictor], None] = Predictor.close,
     ) -> None:
         self._make = make
+        self._release = release
         self._health = health
         self._clock = clock
         self._watchdog_s = watchdog_s
@@ -140,7 +143,11 @@ class FailoverPredictor:
         self._closed = False
         self._retry_s, self._retry_at = _FIRST_RETRY_S, 0.0
         self._worker = Worker()
-        self._predictor: Predictor | None = self._load()
+        try:
+            self._predictor: Predictor | None = self._load()
+        except BaseException:
+            self._worker.stop()
+            raise
         self._report()
 
     @property
@@ -188,7 +195,7 @@ class FailoverPredictor:
             return
         self._closed = True
         predictor, self._predictor = self._predictor, None
-        self._worker.stop(lambda: None if predictor is None else predictor.close())
+        self._worker.stop(lambda: None if predictor is None else self._release(predictor))
 
     def ready(self) -> bool:
         """Return True if a variant runs.
@@ -209,7 +216,7 @@ class FailoverPredictor:
                 self._give_up(error)
             return False
         if self.closed:
-            predictor.close()
+            self._release(predictor)
             return False
         self._predictor = predictor
         self._report()
@@ -224,7 +231,7 @@ class FailoverPredictor:
                 made.append(self._make(tuple(self._failed)))
                 made[0].warm_up(_WARM_UP)
                 if self.closed:
-                    made[0].close()
+                    self._release(made[0])
 
             try:
                 self._worker.call(load, _LOAD_S)
@@ -246,7 +253,7 @@ class FailoverPredictor:
         if isinstance(error, TimeoutError):
             self._worker = Worker()  # the old one may wait for the engine forever
         else:
-            predictor.close()
+            self._release(predictor)
         self._retry_at = self._clock()
 
     def _give_up(self, error: Exception) -> None:
