@@ -14,10 +14,16 @@ from safetensors import SafetensorError
 
 from fer_edge.atomic import write_folder
 from fer_edge.errors import CheckpointError, FerEdgeError
+from fer_edge.shown import shown
 from fer_edge.training.models.network import ExpressionNet, ModelSpec
+from fer_edge.training.models.shapes import check_shapes, header_shapes
 
 SCHEMA = 1
 WEIGHTS, CARD = "model.safetensors", "card.json"
+_MOST_CARD_BYTES = 4 << 20
+"""Largest card; the shipped one has 8 KiB."""
+_MOST_DEPTH = 32
+"""Deepest nesting of a card; a recipe in it has 4."""
 
 
 @dataclass(frozen=True)
@@ -97,16 +103,7 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
         CheckpointError: A file is missing or damaged, or the weights do not fit the card.
     """
     folder = Path(folder)
-    try:
-        card = json.loads((folder / CARD).read_text("utf-8"))
-        data = (folder / WEIGHTS).read_bytes()
-    except OSError as error:
-        raise CheckpointError(
-            f"expected a checkpoint folder with {WEIGHTS} and {CARD} at {folder}: "
-            f"{error.strerror}. fer-edge train writes one, in RUN/best"
-        ) from error
-    except ValueError as error:
-        raise CheckpointError(f"{folder / CARD} is not JSON: {error}") from error
+    card, data = _read(folder)
     if not isinstance(card, dict) or card.get("schema") != SCHEMA:
         raise CheckpointError(f"expected a card of schema {SCHEMA} in {folder}")
     sha256 = hashlib.sha256(data).hexdigest()
@@ -124,16 +121,22 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
             or not low <= value <= high
         ):
             raise CheckpointError(
-                f"expected {key} in {low:g}..{high:g} in {folder / CARD}, got {value!r}"
+                f"expected {key} in {low:g}..{high:g} in {folder / CARD}, got {shown(value)}"
             )
     try:
-        model = ExpressionNet(ModelSpec.from_dict(card.get("model", {}))).eval()
+        stored = header_shapes(data)
+    except CheckpointError as error:
+        raise CheckpointError(f"{folder / WEIGHTS}: {error}") from error
+    try:
+        spec = ModelSpec.from_dict(card.get("model", {}))
+        check_shapes(spec, stored)
+        model = ExpressionNet(spec).eval()
     except FerEdgeError as error:
         raise CheckpointError(f"{folder / CARD}: {error}") from error
     try:
         state = safetensors.torch.load(data)
         model.load_state_dict(state, strict=True)
-    except (SafetensorError, RuntimeError) as error:
+    except (SafetensorError, RuntimeError, ValueError, KeyError) as error:
         raise CheckpointError(f"{folder / WEIGHTS} does not fit its card: {error}") from error
     if not all(torch.isfinite(p).all() for p in model.state_dict().values()):
         raise CheckpointError(f"{folder / WEIGHTS} holds values that are not finite")
@@ -145,3 +148,43 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
         facts={k: v for k, v in card.items() if k not in known},
         sha256=sha256,
     )
+
+
+def _read(folder: Path) -> tuple[Any, bytes]:
+    """Return the card as plain values, and the bytes of the weights."""
+    try:
+        for name in (CARD, WEIGHTS):
+            if (folder / name).exists() and not (folder / name).is_file():
+                raise CheckpointError(f"expected a file at {folder / name}, found something else")
+        with (folder / CARD).open("rb") as file:
+            text = file.read(_MOST_CARD_BYTES + 1)
+        data = (folder / WEIGHTS).read_bytes()
+    except OSError as error:
+        raise CheckpointError(
+            f"expected a checkpoint folder with {WEIGHTS} and {CARD} at {folder}: "
+            f"{error.strerror}. fer-edge train writes one, in RUN/best"
+        ) from error
+    if len(text) > _MOST_CARD_BYTES:
+        raise CheckpointError(
+            f"expected at most {_MOST_CARD_BYTES >> 20} MiB in {folder / CARD}: it is no card"
+        )
+    try:
+        card = json.loads(text)
+        if _depth(card) > _MOST_DEPTH:
+            raise ValueError("values are nested too deeply")
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{folder / CARD} is not JSON: {error}") from error
+    return card, data
+
+
+def _depth(value: Any) -> int:
+    """Return how deeply lists and named values are nested."""
+    depth, level = 0, [value]
+    while level := [
+        inner
+        for item in level
+        if isinstance(item, dict | list)
+        for inner in (item.values() if isinstance(item, dict) else item)
+    ]:
+        depth += 1
+    return depth

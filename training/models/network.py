@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from fer_edge.errors import CheckpointError, RecipeError
+from fer_edge.errors import CheckpointError, FerEdgeError, RecipeError
+from fer_edge.labels import check_label_list
+from fer_edge.shown import shown
 from fer_edge.training.models import torchvision_compat  # noqa: F401  (before timm)
 
 import timm  # isort: skip
 from fer_edge.training.models import architectures  # noqa: F401  isort: skip  (registers ours)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,7 @@ class InputSpec:
 
     def __post_init__(self) -> None:
         if self.colour not in ("grey", "rgb"):
-            raise RecipeError(f"expected input colour 'grey' or 'rgb', got {self.colour!r}")
+            raise RecipeError(f"expected input colour 'grey' or 'rgb', got {shown(self.colour)}")
         if not len(self.mean) == len(self.std) == self.channels:
             raise RecipeError(
                 f"expected {self.channels} mean and std values for {self.colour} input, "
@@ -76,22 +82,109 @@ class ModelSpec:
     def from_dict(data: dict[str, Any]) -> ModelSpec:
         """Read what as_dict returned. Raises CheckpointError for missing or invalid values."""
         try:
-            inputs = InputSpec(
-                size_px=int(data["input"]["size_px"]),
-                colour=data["input"]["colour"],
-                mean=tuple(float(v) for v in data["input"]["mean"]),
-                std=tuple(float(v) for v in data["input"]["std"]),
+            section = data["input"]
+            spec = ModelSpec(
+                backbone=_text(data["backbone"]),
+                labels=_tuple(data["labels"], _text),
+                input=InputSpec(
+                    size_px=_whole(section["size_px"]),
+                    colour=_text(section["colour"]),  # type: ignore[arg-type]
+                    mean=_tuple(section["mean"], _number),
+                    std=_tuple(section["std"], _number),
+                ),
+                dropout=_number(data["dropout"]),
+                backbone_args=_named(data["backbone_args"]),
+                neck=_tuple(data.get("neck", ()), _text),
             )
-            return ModelSpec(
-                backbone=str(data["backbone"]),
-                labels=tuple(str(v) for v in data["labels"]),
-                input=inputs,
-                dropout=float(data["dropout"]),
-                backbone_args=dict(data["backbone_args"]),
-                neck=tuple(str(v) for v in data.get("neck", ())),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(f"the card's model section is invalid: {error!r}") from error
+            check_spec(spec)
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise CheckpointError(f"the card's model section is invalid: {error}") from error
+        return spec
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"expected a text, got {shown(value)}")
+    return value
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"expected a number, got {shown(value)}")
+    return float(value)
+
+
+def _whole(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"expected a whole number, got {shown(value)}")
+    return value
+
+
+def _named(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError(f"expected named values, got {shown(value)}")
+    return value
+
+
+def _tuple(values: Any, convert: Callable[[Any], T]) -> tuple[T, ...]:
+    if not isinstance(values, list | tuple):
+        raise TypeError(f"expected a list, got {shown(values)}")
+    return tuple(map(convert, values))
+
+
+def check_spec(spec: ModelSpec) -> None:
+    """Check the values of a specification, before any memory is taken for the network.
+
+    Raises:
+        RecipeError: A value is out of range, or an argument of the backbone is not a plain value.
+        LabelError: A label is empty, doubled, or has characters that cannot be printed.
+    """
+    check_label_list(spec.labels)
+    if not 1 <= len(spec.labels) <= _MOST_LABELS:
+        raise RecipeError(f"expected 1 to {_MOST_LABELS} labels, got {len(spec.labels)}")
+    low, high = _SIZES_PX
+    if not low <= spec.input.size_px <= high:
+        raise RecipeError(
+            f"expected input.size_px between {low} and {high}, got {shown(spec.input.size_px)}"
+        )
+    if not all(map(math.isfinite, (*spec.input.mean, *spec.input.std))):
+        raise RecipeError("expected finite values in input.mean and input.std")
+    if not all(std > 0 for std in spec.input.std):
+        raise RecipeError(f"expected input.std above 0, got {spec.input.std}")
+    if not 0 <= spec.dropout < 1:
+        raise RecipeError(f"expected model.dropout from 0 to below 1, got {shown(spec.dropout)}")
+    if len(spec.neck) > _MOST_LAYERS:
+        raise RecipeError(f"expected at most {_MOST_LAYERS} layers in the neck")
+    if not _is_plain(spec.backbone_args):
+        raise RecipeError(
+            "expected numbers, texts, and short lists or named values of them in "
+            f"model.backbone_args, got {shown(spec.backbone_args)}"
+        )
+
+
+def _is_plain(value: Any, depth: int = 0) -> bool:
+    """Return True for a value that a constructor of timm can need."""
+    if value is None or isinstance(value, bool):
+        return True
+    if isinstance(value, int | float):
+        return math.isfinite(value) and abs(value) <= _MOST_NUMBER
+    if isinstance(value, str):
+        return len(value) <= _MOST_TEXT and value.isprintable()
+    if depth >= 3 or not isinstance(value, list | tuple | dict) or len(value) > _MOST_ITEMS:
+        return False
+    inner = [*value, *value.values()] if isinstance(value, dict) else value
+    named = not isinstance(value, dict) or all(isinstance(key, str) for key in value)
+    return named and all(_is_plain(item, depth + 1) for item in inner)
+
+
+_SIZES_PX = (16, 1024)
+_MOST_LABELS = 1000
+_MOST_LAYERS = 16
+_MOST_WIDTH = 65_536
+"""Largest width of a layer of the neck."""
+_MOST_NUMBER = 1_000_000
+_MOST_TEXT = 100
+_MOST_ITEMS = 64
 
 
 class Normalise(nn.Module):
@@ -136,6 +229,7 @@ class ExpressionNet(nn.Module):
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
         self.spec = spec
+        check_spec(spec)
         if read := sorted(_READS_FILES & set(spec.backbone_args)):
             raise RecipeError(
                 f"expected backbone_args without {', '.join(read)}: a card must not read other "
@@ -143,7 +237,7 @@ class ExpressionNet(nn.Module):
             )
         if not timm.is_model(spec.backbone):  # timm would look on a hub for "hf-hub:…"
             raise RecipeError(
-                f"timm has no backbone named {spec.backbone!r}. List the names with "
+                f"timm has no backbone named {shown(spec.backbone)}. List the names with "
                 "timm.list_models()"
             )
         try:
@@ -154,8 +248,13 @@ class ExpressionNet(nn.Module):
                 in_chans=spec.input.channels,
                 **spec.backbone_args,
             )
-        except (RuntimeError, TypeError, ValueError) as error:
-            raise RecipeError(f"timm cannot build backbone {spec.backbone!r}: {error}") from error
+        except FerEdgeError:
+            raise
+        except Exception as error:  # timm asserts, looks up and divides by its arguments
+            raise RecipeError(
+                f"timm cannot build backbone {spec.backbone!r} with {shown(spec.backbone_args)}: "
+                f"{type(error).__name__}: {str(error)[:200]}. Check model.backbone_args"
+            ) from error
         # Some networks widen their features again after pooling (mobilenetv3: 576 to 1024).
         width = getattr(self.backbone, "head_hidden_size", None) or self.backbone.num_features
         self.neck, self.embedding_dim = _neck(spec.neck, int(width))
@@ -173,7 +272,7 @@ def _neck(layers: Sequence[str], width: int) -> tuple[nn.Sequential, int]:
     built: list[nn.Module] = []
     for layer in layers:
         match layer.split():
-            case ["linear", size] if size.isdigit() and int(size) > 0:
+            case ["linear", size] if _is_width(size):
                 built.append(nn.Linear(width, int(size)))
                 width = int(size)
             case ["batchnorm"]:
@@ -185,9 +284,13 @@ def _neck(layers: Sequence[str], width: int) -> tuple[nn.Sequential, int]:
             case _:
                 raise RecipeError(
                     f"expected a neck of 'linear N', 'batchnorm', 'relu' and 'dropout P', "
-                    f"got {layer!r}"
+                    f"got {shown(layer)}"
                 )
     return nn.Sequential(*built), width
+
+
+def _is_width(text: str) -> bool:
+    return re.fullmatch("[0-9]{1,6}", text) is not None and 0 < int(text) <= _MOST_WIDTH
 
 
 def _is_share(text: str) -> bool:
