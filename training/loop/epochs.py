@@ -20,7 +20,7 @@ from fer_edge.training.loop.augment import Mix
 from fer_edge.training.loop.dataset import FaceDataset
 from fer_edge.training.loop.losses import Loss
 from fer_edge.training.loop.processes import in_parallel
-from fer_edge.training.loop.resume import Position
+from fer_edge.training.loop.resume import Position, restore
 from fer_edge.training.loop.run_folder import best_so_far
 from fer_edge.training.loop.schedules import optimiser, scheduler
 from fer_edge.training.models.freeze import freeze, prepare, train_mode, trained_at
@@ -125,8 +125,7 @@ def start_phase(
     stateful |= {"average": average.module} if average else {}
     stateful |= {"scaler": accelerator.scaler} if accelerator.scaler else {}
     if saved:
-        for name, part in stateful.items():
-            part.load_state_dict(saved[name])
+        restore(stateful, saved)
     forward = cast(nn.Module, net)
     return ActivePhase(
         number,

@@ -72,9 +72,21 @@ def load_state(path: Path, recipe: str, data: str) -> tuple[Position, dict[str, 
         at = Position(**state["at"])
     except Exception as error:  # whatever a damaged archive makes torch raise
         raise TrainingError(f"cannot read {path}: {error}. Train into another folder") from error
-    if state["recipe"] != recipe or state["data"] != data:
+    if state.get("recipe") != recipe or state.get("data") != data:
         raise TrainingError(
             f"{path.parent} was started with another recipe or other data. Resume with those, or "
             "train into another folder"
         )
     return at, state
+
+
+def restore(stateful: dict[str, Any], saved: dict[str, Any]) -> None:
+    """Load the saved state of each part. Raises TrainingError for a state of other parts."""
+    for name, part in stateful.items():
+        try:
+            part.load_state_dict(saved[name])
+        except Exception as error:  # each kind of part raises its own errors
+            raise TrainingError(
+                f"the saved state does not fit this run, in its part {name}: "
+                f"{str(error)[:200]}. Train into another folder"
+            ) from error

@@ -128,3 +128,15 @@ def test_a_damaged_state_is_a_training_error(
     (run / "state.pt").write_bytes((run / "state.pt").read_bytes()[:1000])
     with pytest.raises(TrainingError, match=r"state\.pt"):
         train(recipe, few_faces, run, resume=True, say=helpers.quiet)
+
+
+@pytest.mark.parametrize("missing", ["recipe", "data", "at", "net"])
+def test_a_state_of_another_program_is_a_training_error(
+    helpers: Any, recipe: Recipe, few_faces: Path, finished: Any, tmp_path: Path, missing: str
+) -> None:
+    run = Path(shutil.copytree(finished.folder, tmp_path / "run"))
+    state = torch.load(run / "state.pt", weights_only=True)
+    del state[missing]
+    torch.save(state, run / "state.pt")
+    with pytest.raises(TrainingError):
+        train(recipe, few_faces, run, resume=True, say=helpers.quiet)
