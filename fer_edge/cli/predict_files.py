@@ -1,0 +1,97 @@
+"""Files of ``fer-edge predict``: the images to read, and the drawn pictures to write."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from fer_edge.analysis import Analysis, check_drawn_name
+from fer_edge.errors import InputError
+from fer_edge.images.files import named_images
+from fer_edge.preprocess import MAX_FILE_BYTES
+
+
+@dataclass(frozen=True)
+class Source:
+    """One image of the command line.
+
+    Attributes:
+        name: Path, or ``-`` for standard input.
+        error: Reason why the name stands for no image; None if it does.
+    """
+
+    name: str
+    error: InputError | None = None
+
+    def read(self) -> Path | bytes:
+        """Return the path, or the bytes of standard input. Raises the error."""
+        if self.error is not None:
+            raise self.error
+        if self.name != "-":
+            return Path(self.name)
+        data = sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
+        if len(data) > MAX_FILE_BYTES:
+            raise InputError(
+                f"expected an image of at most {MAX_FILE_BYTES >> 20} MiB on standard input"
+            )
+        return data
+
+
+def sources_of(names: Sequence[str]) -> list[Source]:
+    """Expand folders and patterns; each image comes once, in the order of the names."""
+    if names.count("-") > 1:
+        raise click.UsageError("expected - once: standard input holds one image")
+    sources: dict[str, Source] = {}
+    for name in names:
+        try:
+            images = [name] if name == "-" else [str(path) for path in named_images(name)]
+        except InputError as error:
+            sources[name] = Source(name, error)
+        else:
+            sources |= {image: Source(image) for image in images}
+    return list(sources.values())
+
+
+class DrawnFiles:
+    """Drawn pictures: one file, or a folder with one for each image.
+
+    Args:
+        path: The file or the folder.
+        images: Number of images.
+    """
+
+    def __init__(self, path: Path, images: int) -> None:
+        self._path = path
+        self._names: set[str] = set()
+        self._is_folder = path.is_dir() or not path.suffix
+        if self._is_folder:
+            return
+        if images > 1:
+            raise click.UsageError(f"expected a folder for {images} images, got --save {path}")
+        check_drawn_name(path)
+
+    def save(self, analysis: Analysis, name: str) -> Path:
+        """Write the drawn picture and return its path. Raises InputError."""
+        out = self._path
+        if self._is_folder:
+            try:
+                out.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise InputError(f"cannot create {out}: {error.strerror}") from error
+            out = out / self._free_name("stdin" if name == "-" else Path(name).stem)
+        if name != "-" and out.exists() and out.samefile(name):
+            raise InputError(f"expected another file than the image to draw into, got {out}")
+        analysis.save(out)
+        return out
+
+    def _free_name(self, stem: str) -> str:
+        name, number = f"{stem}.png", 1
+        while name in self._names:
+            number += 1
+            name = f"{stem}-{number}.png"
+        self._names.add(name)
+        return name

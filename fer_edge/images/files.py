@@ -1,0 +1,57 @@
+"""Image files that a user names: paths, folders and patterns."""
+
+from __future__ import annotations
+
+import glob
+from pathlib import Path
+
+from fer_edge.errors import InputError
+
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".webp"}
+"""Suffixes of the images in a folder."""
+
+
+def named_images(name: str) -> list[Path]:
+    """Return the image files that a name stands for, sorted.
+
+    Args:
+        name: A file; a folder, which stands for the images directly in it; or a pattern with
+            ``*``, ``?`` or ``[...]``, because Windows' shells do not expand them.
+
+    Raises:
+        InputError: Nothing fits the name, or it is a web address.
+    """
+    if "://" in name:
+        raise InputError(
+            f"expected a file, got the address {name}. Download it first, or pipe it: "
+            "curl -sL ADDRESS | fer-edge predict -"
+        )
+    path = Path(name)
+    try:
+        if path.is_dir():
+            images = _in_folder(path)
+        elif path.exists() or not glob.has_magic(name):
+            images = [path]
+        else:  # glob.glob, because Path.glob takes no absolute pattern
+            matches = map(Path, glob.glob(name))  # noqa: PTH207
+            images = sorted(file for file in matches if file.is_file())
+    except (OSError, ValueError) as error:  # no permission, or a null byte in the name
+        raise InputError(f"cannot read {name!r}: {error}") from error
+    if images:
+        return images
+    if path.is_dir():
+        raise InputError(
+            f"expected JPEG, PNG, BMP or WebP files in the folder {name}, found none. "
+            "Sub-folders are not read: name them"
+        )
+    raise InputError(f"expected a pattern that some file fits, got {name}. Check the folder")
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    return sorted(
+        entry
+        for entry in folder.iterdir()
+        if entry.suffix.lower() in IMAGE_SUFFIXES
+        and not entry.name.startswith(".")
+        and entry.is_file()
+    )
