@@ -88,6 +88,7 @@ def picture_of(body: bytes, content_type: str) -> bytes:
         RefusedError: 415 another type of content; 400 another form or JSON.
     """
     kind, options = parse_options_header(content_type[:_LONGEST_HEADER])
+    kind = kind.lower()
     if kind == b"multipart/form-data":
         return _of_form(body, options.get(b"boundary", b""))
     if kind == b"application/json":

@@ -197,8 +197,8 @@ def test_a_message_has_at_most_so_many_fragments(launch_fake: Any) -> None:
         live.send([b"a"] * 17)
         with pytest.raises(ConnectionClosed):
             live.recv(timeout=30)
-        assert live.close_code == 1008
-        assert "fragments" in live.close_reason
+        assert live.protocol.close_code == 1008
+        assert "fragments" in live.protocol.close_reason
 
 
 def test_a_message_in_fragments_is_answered(server: Any, happy: bytes) -> None:

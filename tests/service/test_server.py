@@ -181,7 +181,7 @@ def close_code(live: ClientConnection) -> int:
         while True:
             live.recv(timeout=20)
     except ConnectionClosed:
-        return live.close_code or 0
+        return live.protocol.close_code or 0
 
 
 def test_a_frame_with_too_many_bytes_ends_its_connection(impatient: Any) -> None:
