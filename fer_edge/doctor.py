@@ -6,8 +6,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from fer_edge.backends.base import TargetFacts, backend, offered
-from fer_edge.errors import FerEdgeError
-from fer_edge.monitor.fetch_detector import default_path
+from fer_edge.errors import FerEdgeError, InputError
+from fer_edge.monitor.fetch_detector import check_fetched, default_path
 from fer_edge.predictor import Predictor
 
 # distribution: (purpose, extra)
@@ -60,6 +60,10 @@ def _library(name: str, purpose: str, extra: str | None) -> dict[str, Any]:
 def _yunet() -> dict[str, Any]:
     path = default_path()
     if path.is_file():
+        try:
+            check_fetched(path, path.read_bytes())
+        except (InputError, OSError) as error:
+            return {"ok": False, "says": str(error)}
         return {"ok": True, "says": f"{path}, finds faces for the monitor"}
     return {
         "ok": False,

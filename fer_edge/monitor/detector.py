@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.errors import EngineError, InputError, TargetError
+from fer_edge.monitor.fetch_detector import check_fetched
 from fer_edge.monitor.opencv_names import opencv_name
 from fer_edge.opencv_log import quiet_opencv
 from fer_edge.preprocess import MIN_SIDE_PX, Box, Image, as_bgr
@@ -144,7 +145,9 @@ def _load_yunet(path: Path, min_score: float, nms: float) -> Any:
     try:
         if not path.is_file() or path.stat().st_size > MAX_MODEL_BYTES:
             raise InputError(f"expected YuNet's ONNX file, got {path}. {_FETCH}")
-        model = np.frombuffer(path.read_bytes(), np.uint8)
+        data = path.read_bytes()
+        check_fetched(path, data)
+        model = np.frombuffer(data, np.uint8)
     except (OSError, ValueError) as error:
         if isinstance(error, InputError):
             raise

@@ -25,10 +25,33 @@ _TIMEOUT_S = 30.0
 def default_path() -> Path:
     """Return the default path of YuNet's file.
 
-    It is ``~/.cache/fer_edge/face_detection_yunet_2023mar.onnx``, or below ``XDG_CACHE_HOME``.
+    It is ``~/.cache/fer_edge/face_detection_yunet_2023mar.onnx``, or below ``XDG_CACHE_HOME``. A
+    user without a home folder has one in the folder for temporary files.
     """
     root = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(root).expanduser() / "fer_edge" / YUNET_NAME
+    try:
+        return Path(root).expanduser() / "fer_edge" / YUNET_NAME
+    except RuntimeError:  # neither HOME nor an entry of this user
+        import tempfile  # rarely needed
+
+        return Path(tempfile.gettempdir()) / f"fer_edge-{os.getuid()}" / YUNET_NAME
+
+
+def check_fetched(path: Path, data: bytes) -> None:
+    """Compare the file at the default path with its pinned SHA-256. Other files are the user's.
+
+    Args:
+        path: Path that the data came from.
+        data: Content of the file.
+
+    Raises:
+        InputError: The file at the default path is another one.
+    """
+    if path.absolute() == default_path().absolute() and (actual := _hash(data)) != YUNET_SHA256:
+        raise InputError(
+            f"{path} has SHA-256 {actual[:16]}…, expected {YUNET_SHA256[:16]}…: it was changed or "
+            "damaged. Get it again with: fer-edge detector fetch"
+        )
 
 
 def fetch_yunet(out: Path, url: str = YUNET_URL, sha256: str = YUNET_SHA256) -> bool:

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from fer_edge import doctor
 from fer_edge.cli import main
 from fer_edge.errors import InputError, SourceError
+from fer_edge.monitor import DriverMonitor
 from fer_edge.monitor import fetch_detector as fetch
 from fer_edge.monitor.detector import YuNet
 
@@ -122,3 +124,54 @@ def test_the_command_downloads_and_fails_with_a_sentence(
     result = CliRunner().invoke(main, ["detector", "fetch", "-o", str(tmp_path / "other.onnx")])
     assert result.exit_code == SourceError.exit_code
     assert "Nothing was written" in result.output
+
+
+# The fetched file is compared with its hash when it is loaded, too.
+
+
+@pytest.fixture
+def cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    path = fetch.default_path()
+    path.parent.mkdir()
+    return path
+
+
+@pytest.mark.parametrize("end", [b"", b"\0", b"\x3a\x00"])
+def test_another_network_in_the_cache_is_refused(
+    yunet_file: Path, cached: Path, end: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bytes after the end, as an attacker or a bad disk may add them, change no answer."""
+    data = yunet_file.read_bytes()
+    cached.write_bytes(data + end if end else data[:-1])
+    monkeypatch.chdir(cached.parent)
+    for path in (cached, str(cached), Path(cached.name)):
+        with pytest.raises(InputError, match=r"expected 8f2383e4dd3cfbb4.*detector fetch"):
+            YuNet(path)
+    with pytest.raises(InputError, match="expected 8f2383e4dd3cfbb4"):
+        DriverMonitor(None, [], target="onnxruntime")
+    cached.write_bytes(data)
+    YuNet(cached)
+
+
+def test_a_file_that_the_user_names_is_the_users(yunet_file: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own.onnx"
+    own.write_bytes(yunet_file.read_bytes() + b"\x3a\x00")  # an empty field more
+    YuNet(own)
+
+
+def test_a_changed_file_is_not_ok_for_the_doctor(cached: Path) -> None:
+    cached.write_bytes(b"another network")
+    yunet = doctor._yunet()  # the complete report loads a model
+    assert not yunet["ok"]
+    assert "changed or damaged" in yunet["says"]
+
+
+def test_a_user_without_a_home_has_a_path_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home(path: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "expanduser", no_home)
+    assert fetch.default_path().name == fetch.YUNET_NAME
+    assert fetch.default_path().is_absolute()
