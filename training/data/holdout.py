@@ -20,6 +20,7 @@ from fer_edge.training.data.faces import (
     without_duplicates,
 )
 from fer_edge.training.data.partition import groups_of, partition
+from fer_edge.training.data.parts import class_warning
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,8 @@ def split_data(
         recipe: Labels, share to hold out and seed.
         sources: Data sets to merge.
         step: Reports progress.
-        say: Reports faces that are left out, and subjects that are in train and in val.
+        say: Reports faces that are left out, classes without faces, and subjects that are in
+            train and in val.
 
     Returns:
         The training faces and the held-out faces.
@@ -77,8 +79,15 @@ def split_data(
     """
     specs = as_dataset_specs(sources)
     faces, hashes, missing = _readable_part(specs, "train", recipe.labels, say, step)
-    if not faces:
+    if not faces and missing:
         raise missing[0]
+    if not faces:
+        raise DataError(
+            f"no face of {', '.join(spec.path for spec in specs)} can be read. Run fer-edge data "
+            "summary for the reasons"
+        )
+    if warning := class_warning(faces, recipe.labels):
+        say(warning)
     validation, validation_hashes, _ = _readable_part(specs, "val", recipe.labels, say, step)
     unique, unique_hashes = without_duplicates(faces, hashes, validation_hashes)
     names = ", ".join(spec.path for spec in specs)

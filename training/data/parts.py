@@ -57,3 +57,20 @@ def load_parts(
 def per_class(faces: Sequence[LabelledFace]) -> dict[str, int]:
     """Count faces by label, in alphabetical order."""
     return dict(sorted(Counter(face.label for face in faces).items()))
+
+
+def class_warning(faces: Sequence[LabelledFace], labels: Sequence[str]) -> str:
+    """Return a sentence about classes without a face, "" if every class has one.
+
+    Args:
+        faces: Faces to train on.
+        labels: The model's labels.
+    """
+    present = {face.label for face in faces}
+    if missing := [label for label in labels if label not in present]:
+        only = f"; all faces are {', '.join(present)}" if len(present) == 1 else ""
+        return (
+            f"No face of {', '.join(missing)}{only}. A network cannot learn a class without faces: "
+            "add data with --data, or leave the class out of labels"
+        )
+    return ""

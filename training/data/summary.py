@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fer_edge.errors import DataError
+from fer_edge.labels import EMOTIONS
 from fer_edge.preprocess import Image
 from fer_edge.progress import Say, Step, silent
 from fer_edge.training.data.dataset_spec import DatasetSpecs
@@ -44,6 +45,7 @@ def summarise(
         - ``duplicates_across``: by pair of parts, pictures of the second that are in the first.
         - ``subjects_across``: by pair of parts, the subjects in both.
         - ``contradictory``: pictures with two labels.
+        - ``without_faces``: the model's labels that no face has.
 
     Raises:
         DataError: A data set is missing, empty or unreadable.
@@ -66,6 +68,7 @@ def summarise(
         "duplicates_across": _duplicates_across(pictures),
         "subjects_across": _subjects_across(parts),
         "contradictory": sum(len(names) > 1 for names in labels_of.values()),
+        "without_faces": _without_faces(parts, labels),
     }
 
 
@@ -90,6 +93,14 @@ def _part_summary(
         "clips": len({face.clip for face in faces if face.clip}),
     }
     return summary, hashes
+
+
+def _without_faces(parts: Parts, labels: Sequence[str] | None) -> list[str]:
+    """Return the labels without a face, of the model or of the seven emotions."""
+    present = {face.label for faces in parts.values() for face in faces}
+    if labels is None:
+        labels = EMOTIONS if present <= set(EMOTIONS) else ()
+    return [label for label in labels if label not in present]
 
 
 def _duplicates_across(pictures: Mapping[str, Counter[str]]) -> dict[str, int]:
@@ -147,6 +158,10 @@ def table(report: dict[str, Any]) -> list[str]:
         if subjects:
             lines.append(f"subjects across {pair}: {', '.join(subjects)}")
     lines.append(f"pictures with two labels: {report['contradictory']:,}")
+    if report["without_faces"]:
+        lines.append(f"warning: no face of {', '.join(report['without_faces'])}")
+    if len(report["labels"]) == 1:
+        lines.append(f"warning: all faces are {report['labels'][0]}")
     for part, p in parts.items():
         lines += [f"broken, {part}: {b['name']}: {b['why']}" for b in p["broken"]]
     return [printable(line) for line in lines]
