@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -187,3 +189,75 @@ def test_a_folder_that_is_no_checkpoint_is_not_replaced(file: Path, tmp_path: Pa
     with pytest.raises(InputError, match="no checkpoint folder"):
         import_checkpoint(file, spec("test_byobnet"), home)
     assert (home / "letter.txt").read_text() == "dear"
+
+
+# --- files of other training programs ------------------------------------------------------------
+
+
+def same_network(file: Path, expected: Any) -> None:
+    got, _ = take_over(file, spec("test_byobnet"))
+    for name, value in expected.state_dict().items():
+        assert torch.equal(value, got.state_dict()[name])
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    ["model.", "model._orig_mod.", "_orig_mod.module.", "_orig_mod.model.", "module.model.",
+     "net.", "model.module._orig_mod.", "model.model."],
+)  # fmt: skip
+def test_prefixes_of_wrappers_are_removed_in_any_order(file: Path, prefix: str) -> None:
+    wanted, _ = take_over(file, spec("test_byobnet"))
+    state = {f"{prefix}{k}": v for k, v in torch.load(file).items()}
+    torch.save({"state_dict": {**state, "criterion.weight": torch.ones(7)}}, file)
+    same_network(file, wanted)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [("net",), ("state_dict",), ("model_state",), ("model_state_dict",), ("ema",), ("weights",),
+     ("ema", "module"), ("model", "state_dict"), ("params_ema",), ("network",)],
+)  # fmt: skip
+def test_tensors_are_found_below_any_usual_key(file: Path, keys: tuple[str, ...]) -> None:
+    wanted, _ = take_over(file, spec("test_byobnet"))
+    state: Any = torch.load(file)
+    for key in reversed(keys):
+        state = {key: state, "epoch": 3}
+    torch.save(state, file)
+    same_network(file, wanted)
+
+
+@pytest.mark.parametrize("legacy", [True, False], ids=["legacy", "zip"])
+def test_plain_values_beside_the_tensors_are_accepted(file: Path, legacy: bool) -> None:
+    """timm's train.py stores its arguments, and a metric of numpy."""
+    wanted, _ = take_over(file, spec("test_byobnet"))
+    more = {
+        "args": argparse.Namespace(model="test_byobnet", lr=0.1, opt=None, betas=[0.9, 0.99]),
+        "metric": np.float64(77.5),
+        "best": np.float32(1),
+        "epoch": np.int64(3),
+        "done": np.bool_(True),
+        "arch": "test_byobnet",
+    }
+    torch.save(
+        {"state_dict": torch.load(file), **more}, file, _use_new_zipfile_serialization=not legacy
+    )
+    same_network(file, wanted)
+    assert argparse.Namespace not in torch.serialization.get_safe_globals()
+
+
+class Runs:
+    def __reduce__(self) -> Any:
+        return Path.touch, (Path("/tmp/fer-edge-was-run"),)
+
+
+@pytest.mark.parametrize("where", ["args", "state_dict", "inner"])
+def test_code_beside_the_tensors_is_not_run(file: Path, where: str) -> None:
+    state = {"state_dict": torch.load(file), "args": argparse.Namespace()}
+    if where == "inner":
+        state["args"].value = Runs()
+    else:
+        state[where] = Runs()
+    torch.save(state, file)
+    with pytest.raises(CheckpointError, match="can run any code"):
+        take_over(file, spec("test_byobnet"))
+    assert not Path("/tmp/fer-edge-was-run").exists()

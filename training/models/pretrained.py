@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
@@ -20,8 +22,16 @@ import timm  # isort: skip
 from timm.layers import resample_abs_pos_embed, resize_rel_pos_bias_table  # isort: skip
 from timm.models import adapt_input_conv  # isort: skip
 
-_WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model")
+_WRAPPERS = (
+    "state_dict_ema", "model_ema", "ema_state_dict", "ema", "params_ema", "state_dict",
+    "model_state_dict", "model_state", "model", "net", "network", "module", "params", "weights",
+)  # fmt: skip
+"""Keys under which training programs store their tensors; averaged weights come first."""
+_MOST_WRAPPED = 4
 _PREFIXES = ("module.", "_orig_mod.", "backbone.")
+_WRAPPER_PREFIXES = ("model.", "net.", "network.", "ema_model.")
+"""Prefixes of modules that only wrap the network; a network can have such a part of its own, so
+they are removed only from files in which most tensors have them."""
 
 
 @dataclass(frozen=True)
@@ -99,29 +109,59 @@ def read_state(path: str | Path) -> tuple[dict[str, Tensor], str]:
         if path.suffix == ".safetensors":
             raise CheckpointError(f"{path} is damaged: {not_safetensors}") from not_safetensors
         state = _torch_state(path)
-    for prefix in _PREFIXES:
+    return _unwrapped_names(state), digest
+
+
+def _unwrapped_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors without the prefixes of wrapping modules, in any order of them."""
+    while prefix := next((p for p in (*_PREFIXES, *_WRAPPER_PREFIXES) if _wraps(p, state)), None):
         state = {name.removeprefix(prefix): value for name, value in state.items()}
-    return state, digest
+    return state
+
+
+def _wraps(prefix: str, state: dict[str, Tensor]) -> bool:
+    count = sum(name.startswith(prefix) for name in state)
+    return count > 0 and (prefix in _PREFIXES or 2 * count > len(state))
 
 
 def _torch_state(path: Path) -> dict[str, Tensor]:
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        # Plain values that training programs store beside the tensors; none of them runs code.
+        with torch.serialization.safe_globals(_plain_types()):
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many types for damaged or hostile archives
         raise CheckpointError(
             f"expected safetensors, or a torch file of tensors only, got {path}. A pickled module "
             "can run any code, and breaks with other releases of timm. Load it in its own project, "
             "and save model.state_dict()"
         ) from error
-    for wrapper in _WRAPPERS:
-        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
-            state = state[wrapper]
+    for _ in range(_MOST_WRAPPED):
+        inner = next((state[key] for key in _WRAPPERS if _is_wrapped(state, key)), None)
+        if inner is None:
             break
+        state = inner
     if not isinstance(state, dict) or not any(isinstance(v, Tensor) for v in state.values()):
         raise CheckpointError(
             f"expected tensors by name in {path}, found none. Save model.state_dict()"
         )
     return {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
+
+
+def _is_wrapped(state: Any, key: str) -> bool:
+    return isinstance(state, dict) and isinstance(state.get(key), dict) and bool(state[key])
+
+
+def _plain_types() -> list[Any]:
+    """Return the types of plain values in training states: argparse's and numpy's scalars.
+
+    timm's train.py stores its arguments as argparse.Namespace, and others a numpy metric.
+    """
+    scalar = np.float64(0).__reduce__()[0]
+    names = [n for n in dir(np.dtypes) if n.endswith("DType") and "Object" not in n]
+    kinds = [getattr(np.dtypes, name) for name in names]
+    # numpy 2 and earlier releases call the same function by two names.
+    calls = [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
+    return [argparse.Namespace, np.dtype, *kinds, *calls]
 
 
 def load_weights(backbone: nn.Module, path: str | Path) -> Account:
