@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -80,6 +81,14 @@ def test_codes_of_causes_never_change() -> None:
     }
     assert f"{HealthCause.FROZEN}" == "frozen"
     assert HealthCause("frozen") is HealthCause.FROZEN
+
+
+def test_the_documentation_lists_each_cause_with_its_code() -> None:
+    page = Path(__file__).parents[2] / "docs/reference/monitor-settings.md"
+    rows = re.findall(r"^\| `(\w+)` \| (\d+) \|", page.read_text(), re.MULTILINE)
+    assert {cause: int(code) for cause, code in rows} == {
+        cause.value: cause.code for cause in HealthCause
+    }
 
 
 def test_on_health_gets_news_and_no_figures(fake_bundle: Path, picture: Picture) -> None:
