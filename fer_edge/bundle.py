@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,7 @@ from fer_edge.model_check import check_models, contract_of
 from fer_edge.parity import ParityReport, Speed
 from fer_edge.preprocess import CropRule
 from fer_edge.shown import printable, shown
+from fer_edge.signing import SIGNATURES, Key, read_signatures, verify_manifest
 
 __all__ = [
     "MANIFEST", "SCHEMA", "Bundle", "BundleFile", "Variant", "listed", "open_bundle", "write_bundle"
@@ -134,6 +135,7 @@ class Bundle:
         name: Name of the model, for people; may be empty.
         version: Version of the model, for people.
         created: Day on which the bundle was written, ``YYYY-MM-DD``; may be empty.
+        signed_by: Id of the trusted key that signed it; empty if no key was asked for.
     """
 
     path: Path
@@ -148,6 +150,7 @@ class Bundle:
     name: str = ""
     version: str = "0"
     created: str = ""
+    signed_by: str = ""
 
     def variant(self, target: str, precision: str) -> Variant:
         """Return a variant by its target and precision.
@@ -220,31 +223,40 @@ class Bundle:
         return sealed(content)
 
 
-def open_bundle(path: str | Path) -> Bundle:
+def open_bundle(path: str | Path, trusted_keys: Sequence[Key] | None = None) -> Bundle:
     """Read a bundle and check its manifest, its files and their hashes.
 
     No engine is loaded.
 
     Args:
         path: Folder of the bundle, ``NAME.fer``.
+        trusted_keys: Public keys, as PEM files or bytes; one of them must have signed the bundle.
+            None accepts unsigned bundles.
 
     Returns:
         The checked bundle.
 
     Raises:
-        BundleError: The folder is missing, damaged, or holds anything that is not listed.
+        BundleError: The folder is missing, damaged, holds anything that is not listed, or is
+            unsigned, changed after it was signed, or signed by others.
+        InputError: A trusted key is no public key, or the list is empty.
+        MissingDependencyError: There are trusted keys, and the ``sign`` extra is not installed.
     """
     root = Path(path)
     data = _read_manifest(root)
+    signer = ""
+    if trusted_keys is not None:
+        signer = verify_manifest(data, read_signatures(root), trusted_keys, str(root))
     try:
         content = read_json(data)
     except ValueError as error:
         raise BundleError(
             f"{root / MANIFEST} is not the JSON of a bundle: {error}. Copy the bundle again"
         ) from error
-    bundle = replace(_parse(root, content), sha256=hashlib.sha256(data).hexdigest())
+    digest = hashlib.sha256(data).hexdigest()
+    bundle = replace(_parse(root, content), sha256=digest, signed_by=signer)
     files = {file for variant in bundle.variants for file in variant.files}
-    check_listing(root, {MANIFEST, *(file.path for file in files)})
+    check_listing(root, {MANIFEST, *(file.path for file in files)}, optional={SIGNATURES})
     for file in files:
         read_checked(root, file)
     return bundle

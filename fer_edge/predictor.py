@@ -23,6 +23,7 @@ from fer_edge.preprocess import Box, Colour, Image, as_bgr, check_colour, crop, 
 from fer_edge.results import Prediction
 from fer_edge.shadow import Shadow, ShadowCounts
 from fer_edge.shipped import DEFAULT_BUNDLE
+from fer_edge.signing import Key, load_keys
 
 ImageSource = Image | str | Path
 
@@ -48,9 +49,10 @@ class Predictor:
         hint: ``latency`` runs one request on all threads, ``throughput`` splits a batch.
         cache_dir: Folder for compiled models, for a faster next start; None writes nothing.
         exclude: Names of variants to leave out (``openvino/bf16``).
+        trusted_keys: Public keys, PEM files or bytes, for every bundle; None needs no signature.
 
     Raises:
-        BundleError: The bundle is damaged or hostile.
+        BundleError: The bundle is damaged or hostile, or not signed by a trusted key.
         TargetError: No variant that fits can run on this machine.
         InputError: An option does not exist.
     """
@@ -66,6 +68,7 @@ class Predictor:
         hint: Literal["latency", "throughput"] = "latency",
         cache_dir: str | Path | None = None,
         exclude: Collection[str] = (),
+        trusted_keys: Sequence[Key] | None = None,
     ) -> None:
         if hint not in ("latency", "throughput"):
             raise InputError(f"expected hint 'latency' or 'throughput', got {hint!r}")
@@ -79,7 +82,8 @@ class Predictor:
             hint=hint,
             cache_dir=Path(cache_dir) if cache_dir is not None else None,
         )
-        content = open_bundle(DEFAULT_BUNDLE if bundle is None else bundle)
+        self._trusted_keys = None if trusted_keys is None else load_keys(trusted_keys)
+        content = open_bundle(DEFAULT_BUNDLE if bundle is None else bundle, self._trusted_keys)
         names = [variant.name for variant in content.variants]
         if unknown := set(exclude) - set(names):
             raise InputError(
@@ -94,7 +98,7 @@ class Predictor:
         self._loaded = load_best(content, self._request)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _unpickled, (self._path, self._request)
+        return _unpickled, (self._path, self._request, self._trusted_keys)
 
     @property
     def bundle(self) -> Bundle:
@@ -319,7 +323,7 @@ class Predictor:
 
     def _load_another(self, bundle: str | Path) -> Loaded:
         """Verify, load and warm up a bundle beside the running one. Raises FerEdgeError."""
-        content = open_bundle(bundle)
+        content = open_bundle(bundle, self._trusted_keys)
         with self._enter() as running:
             check_same_labels(running.bundle, content)
         loaded = load_best(content, self._request)
@@ -371,7 +375,7 @@ def check_same_labels(running: Bundle, new: Bundle) -> None:
         )
 
 
-def _unpickled(path: Path | None, request: Request) -> Predictor:
+def _unpickled(path: Path | None, request: Request, keys: Sequence[Key] | None) -> Predictor:
     options = request.options
     return Predictor(
         path,
@@ -382,6 +386,7 @@ def _unpickled(path: Path | None, request: Request) -> Predictor:
         hint=options.hint,
         cache_dir=options.cache_dir,
         exclude=request.exclude,
+        trusted_keys=keys,
     )
 
 

@@ -11,6 +11,7 @@ import base64
 import binascii
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from fer_edge.atomic import write_file
 from fer_edge.errors import BundleError, InputError, MissingDependencyError
+from fer_edge.manifest import read_json
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import (
@@ -33,6 +35,8 @@ MAX_SIGNATURES_BYTES = 64 * 1024
 _CONTEXT = b"fer-edge bundle signature, version 1\n"
 """Prefix of the signed message, so that a signature for something else never fits."""
 _MAX_KEY_BYTES = 16 * 1024
+
+_KEY_ID = re.compile(r"[0-9a-f]{16}")
 
 Key = str | Path | bytes
 """PEM key: path of its file, or its bytes."""
@@ -126,7 +130,7 @@ def read_signatures(bundle: Path) -> list[Signature]:
     try:
         if path.is_symlink() or path.stat().st_size > MAX_SIGNATURES_BYTES:
             raise BundleError(f"expected a plain file of at most 64 KiB at {path}. Sign it anew")
-        content = json.loads(path.read_bytes())
+        content = read_json(path.read_bytes())
         rows = content["signatures"]
         if content["schema"] != 1 or not 0 < len(rows) <= MAX_SIGNATURES:
             raise ValueError
@@ -135,11 +139,33 @@ def read_signatures(bundle: Path) -> list[Signature]:
         return []
     except OSError as error:
         raise BundleError(f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise BundleError(
-            f"{path} is damaged. Sign the bundle anew: fer-edge sign BUNDLE --key KEY"
+            f"{path} is damaged. Delete it, and sign the bundle anew: "
+            "fer-edge sign BUNDLE --key KEY"
         ) from error
     return signatures
+
+
+def load_keys(trusted: Sequence[Key]) -> tuple[bytes, ...]:
+    """Read public keys once, so that later checks need no file.
+
+    Args:
+        trusted: Public keys, as PEM files or bytes.
+
+    Raises:
+        InputError: A key is no Ed25519 public key, or there is none. An empty list is an error:
+            it would accept every bundle or none, and both surprise.
+        MissingDependencyError: The ``sign`` extra is not installed.
+    """
+    if isinstance(trusted, str | bytes | Path):
+        raise InputError("expected a list of trusted keys, got a single one. Put it into a list")
+    if not trusted:
+        raise InputError("expected at least one trusted key, got none. Name a public key file")
+    pems = tuple(_pem(key) for key in trusted)
+    for key, pem in zip(trusted, pems, strict=True):
+        _public_key(pem, _name(key))
+    return pems
 
 
 def verify_manifest(
@@ -159,9 +185,7 @@ def verify_manifest(
         InputError: A trusted key is no Ed25519 public key, or none is given.
         MissingDependencyError: The ``sign`` extra is not installed.
     """
-    if not trusted:
-        raise InputError("expected at least one trusted key, got none")
-    keys = {_key_id(key): key for key in map(_public_key, trusted)}
+    keys = {_key_id(key): key for key in map(_public_key, load_keys(trusted))}
 
     from cryptography.exceptions import InvalidSignature
 
@@ -200,7 +224,7 @@ def _parsed(row: Any) -> Signature:
         value = base64.b64decode(row["value"], validate=True)
     except binascii.Error as error:
         raise ValueError from error
-    if len(value) != 64 or len(row["key_id"]) != 16 or not row["key_id"].isalnum():
+    if len(value) != 64 or not _KEY_ID.fullmatch(row["key_id"]):
         raise ValueError
     return Signature(row["key_id"], value)
 
@@ -220,16 +244,16 @@ def _private_key(key: Key) -> Ed25519PrivateKey:
     return loaded  # type: ignore[no-any-return]
 
 
-def _public_key(key: Key) -> Ed25519PublicKey:
+def _public_key(key: Key, name: str = "the key") -> Ed25519PublicKey:
     ed25519, serialization = _library()
     try:
         loaded = serialization.load_pem_public_key(_pem(key))
     except (ValueError, TypeError) as error:
         raise InputError(
-            f"{_name(key)} is no public key in PEM form. Make a pair: fer-edge keygen NAME"
+            f"{name} is no public key in PEM form. Make a pair: fer-edge keygen NAME"
         ) from error
     if not isinstance(loaded, ed25519.Ed25519PublicKey):
-        raise InputError(f"expected an Ed25519 public key, {_name(key)} is of another kind")
+        raise InputError(f"expected an Ed25519 public key, {name} is of another kind")
     return loaded  # type: ignore[no-any-return]
 
 

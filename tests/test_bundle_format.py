@@ -20,7 +20,7 @@ PAGE = (Path(__file__).parents[1] / "docs/reference/bundle-format.md").read_text
 MANIFEST_CONTENT = json.loads((DEFAULT_BUNDLE / MANIFEST).read_text("utf-8"))
 FREE = {"recipe", "tools", "data", "licences", "recall_change"}
 """Keys whose values have names of their own."""
-NOT_WRITTEN = {"path", "sha256"}
+NOT_WRITTEN = {"path", "sha256", "signed_by"}
 """Fields of Bundle that bundle.json does not hold."""
 
 

@@ -32,10 +32,13 @@ from fer_edge.cli.evaluate import evaluate
 from fer_edge.cli.export import export
 from fer_edge.cli.import_ import import_
 from fer_edge.cli.inspect import inspect
+from fer_edge.cli.keygen import keygen
 from fer_edge.cli.matrix import matrix
 from fer_edge.cli.predict import predict
 from fer_edge.cli.serve import serve
+from fer_edge.cli.sign import sign
 from fer_edge.cli.train import train
+from fer_edge.cli.verify import verify
 from fer_edge.cli.video import video
 from fer_edge.errors import FerEdgeError, InputError, MissingDependencyError
 
@@ -56,6 +59,7 @@ _SECTIONS: dict[str, tuple[click.Command, ...]] = {
     "Run a model": (predict, video, serve, embed, demo),
     "Make a model": (data_group, train, import_, convert, build, export),
     "Check and measure": (inspect, evaluate, bench, matrix, doctor),
+    "Release": (keygen, sign, verify),
     "Set up": (detector,),
 }
 """Commands by what a user does, in the order of ``fer-edge --help``."""

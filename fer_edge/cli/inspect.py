@@ -14,6 +14,7 @@ from fer_edge.errors import TargetError
 from fer_edge.parity import ParityReport, RefusedVariant
 from fer_edge.shipped import DEFAULT_BUNDLE
 from fer_edge.shown import printable, shown
+from fer_edge.signing import read_signatures
 
 
 @click.command()
@@ -27,11 +28,16 @@ def inspect(bundle: Path | None, as_json: bool) -> None:
     Without BUNDLE, the model that ships with fer-edge is inspected.
     """
     opened = fer_edge.open_bundle(bundle or DEFAULT_BUNDLE)
+    signers = [signature.key_id for signature in read_signatures(opened.path)]
     if as_json:
-        print_json({"path": str(opened.path), "sha256": opened.sha256, **opened.as_dict()})
+        about: dict[str, Any] = {"path": str(opened.path), "sha256": opened.sha256}
+        if signers:
+            about["claims_signatures_of"] = signers
+        print_json({**about, **opened.as_dict()})
         return
     click.echo(f"{opened.path}  (all hashes match)")
     click.echo(f"model        {_model(opened)}")
+    click.echo(f"signed by    {_signed_by(signers)}")
     click.echo(f"labels       {', '.join(opened.labels)}")
     click.echo(f"input        uint8 [N, {opened.crop.size_px}, {opened.crop.size_px}, 3] BGR")
     click.echo(f"temperature  {opened.temperature:.3f}, uncertain below {opened.abstain_below:.2f}")
@@ -57,6 +63,12 @@ def inspect(bundle: Path | None, as_json: bool) -> None:
 def _model(bundle: fer_edge.Bundle) -> str:
     day = f", of {bundle.created}" if bundle.created else ""
     return f"{bundle.name or 'without a name'}, version {bundle.version}{day}"
+
+
+def _signed_by(signers: list[str]) -> str:
+    if not signers:
+        return "nobody"
+    return f"{', '.join(signers)} (not verified; see fer-edge verify)"
 
 
 def _figures(report: ParityReport) -> str:
