@@ -11,7 +11,8 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from types import TracebackType
 
-from fer_edge.errors import InputError
+from fer_edge.bundle import open_bundle
+from fer_edge.errors import BundleError, InputError
 from fer_edge.monitor.at_exit import close_at_exit
 from fer_edge.monitor.capture import FrameReader
 from fer_edge.monitor.causes import HealthCause
@@ -86,6 +87,8 @@ class DriverMonitor:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings or Settings()
+        self._path: str | Path | None = None
+        self._owns_predictor = not isinstance(bundle, Predictor)
         self._callbacks = on_state, on_event, on_health
         self._health = HealthMonitor(logging.getLogger("fer_edge.monitor"))
         self._clock = clock
@@ -101,10 +104,12 @@ class DriverMonitor:
                 )
             self._classifier = _shared(bundle, self._health, clock, watchdog_s)
         else:
-            path = bundle
+            self._path = bundle
 
             def make(exclude: Collection[str]) -> Predictor:
-                return Predictor(path, target, precision, device, threads=threads, exclude=exclude)
+                return Predictor(
+                    self._path, target, precision, device, threads=threads, exclude=exclude
+                )
 
             self._classifier = FailoverPredictor(make, self._health, clock, watchdog_s)
         assert self._classifier.predictor is not None
@@ -142,6 +147,34 @@ class DriverMonitor:
         None after a state without a usable frame. The next step replaces it.
         """
         return self._pipeline.frame
+
+    def swap(self, bundle: str | Path) -> None:
+        """Let another bundle answer from the next frame on.
+
+        The new bundle is verified, loaded and warmed up while the old one answers. If anything
+        fails, the old one stays.
+
+        Args:
+            bundle: A ``NAME.fer`` folder with the same labels and the same crop rule.
+
+        Raises:
+            InputError: The monitor shares a Predictor of the application; swap that one.
+            BundleError: The bundle is damaged, or has other labels or another crop rule.
+            TargetError: No variant that fits can run on this machine.
+            EngineError: The new variant fails, or no variant runs now.
+        """
+        if not self._owns_predictor:
+            raise InputError("this monitor shares a Predictor. Call swap() of the Predictor")
+        new, running = open_bundle(bundle), self._pipeline.bundle
+        if new.crop != running.crop:
+            raise BundleError(
+                f"expected the crop rule {running.crop} in {new.path}, it has {new.crop}. "
+                "Make a new DriverMonitor for it"
+            )
+        self._classifier.swap(Path(bundle))
+        with self._lock:
+            self._path = bundle
+            self._pipeline.use(new)
 
     def reset_baseline(self) -> None:
         """Learn the driver's baseline again, as after a change of drivers."""

@@ -6,6 +6,7 @@ import queue
 import threading
 from collections.abc import Callable, Collection
 from functools import partial
+from pathlib import Path
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
@@ -196,6 +197,14 @@ class FailoverPredictor:
         self._closed = True
         predictor, self._predictor = self._predictor, None
         self._worker.stop(lambda: None if predictor is None else self._release(predictor))
+
+    def swap(self, bundle: Path) -> None:
+        """Let another bundle answer from the next call on. Raises as Predictor.swap."""
+        predictor = self._predictor
+        if predictor is None:
+            raise EngineError("no variant runs now, so that nothing can be exchanged. Try again")
+        predictor.swap(bundle)
+        self._failed.clear()
 
     def ready(self) -> bool:
         """Return True if a variant runs.

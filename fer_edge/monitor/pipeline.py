@@ -63,7 +63,7 @@ class Pipeline:
     ) -> None:
         self.frame: Image | None = None
         """Frame of the last state, uint8 ``[H, W, 3]`` BGR. None if it had no usable frame."""
-        self._bundle = bundle
+        self.bundle = bundle
         self._detector = detector
         self._classifier = classifier
         settings.event_rules(bundle.labels)  # refused before the first face, not at it
@@ -174,7 +174,12 @@ class Pipeline:
             health=self._health.state(),
             events=tuple(events),
             times_ms=self._deadline.times_ms,
+            bundle_sha256=self.bundle.sha256,
         )
+
+    def use(self, bundle: Bundle) -> None:
+        """Take the labels, crop rule and threshold of another bundle from the next frame on."""
+        self.bundle = bundle
 
     def _new_scene(self, shape: tuple[int, ...], time_s: float) -> list[Event]:
         self._shape = shape
@@ -257,16 +262,16 @@ class Pipeline:
         if track.missed or box is None:
             return "lost", f"the face was last found {time_s - track.seen_s:.1f} s ago"
         landmarks = track.landmarks_at(time_s)
-        return cut_face(image, box, landmarks, self._bundle.crop, self._settings)
+        return cut_face(image, box, landmarks, self.bundle.crop, self._settings)
 
     def _person(self, number: int) -> ExpressionFilter:
         if number not in self._persons:
             known_above = self._settings.known_above
             self._persons[number] = ExpressionFilter(
                 number,
-                self._bundle.labels,
+                self.bundle.labels,
                 self._settings,
-                self._bundle.abstain_below if known_above is None else known_above,
+                self.bundle.abstain_below if known_above is None else known_above,
             )
         return self._persons[number]
 

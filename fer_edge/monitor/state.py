@@ -210,6 +210,8 @@ class MonitorState:
         events: Events that began or ended with this state.
         times_ms: Milliseconds of the stages "detect", "predict" and "total"; a skipped stage is
             absent.
+        bundle_sha256: SHA-256 of the ``bundle.json`` whose model answers; it also vouches for the
+            events of this state.
     """
 
     frame_index: int
@@ -219,6 +221,7 @@ class MonitorState:
     health: Health = Health()
     events: tuple[Event, ...] = ()
     times_ms: Mapping[str, float] = field(default_factory=dict, compare=False)
+    bundle_sha256: str = ""
 
     @property
     def driver(self) -> PersonState | None:
@@ -237,4 +240,5 @@ class MonitorState:
             "health": self.health.as_dict(),
             "events": [event.as_dict() for event in self.events],
             "times_ms": dict(self.times_ms),
+            "bundle_sha256": self.bundle_sha256,
         }
