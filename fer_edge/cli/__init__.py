@@ -5,7 +5,8 @@ Each command imports the code that it needs when it runs, so that ``--help`` loa
 Exit codes: 0 done; 1 any other error; 2 wrong usage; 3 unusable input, data, labels or recipe;
 4 damaged checkpoint or bundle; 5 missing target, device or library; 6 training, conversion or
 engine failed; 7 a variant failed its parity gate; 8 a measurement broke a limit that was set for
-it (bench --budget, bench compare --fail-if, embed --check); 130 interrupted by Ctrl-C.
+it (bench --budget, bench compare --fail-if, embed --check), or diff found a difference; 130
+interrupted by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from fer_edge.cli.convert import convert
 from fer_edge.cli.data import data as data_group
 from fer_edge.cli.demo import demo
 from fer_edge.cli.detector import detector
+from fer_edge.cli.diff import diff
 from fer_edge.cli.doctor import doctor
 from fer_edge.cli.embed import embed
 from fer_edge.cli.evaluate import evaluate
@@ -59,7 +61,7 @@ _SECTIONS: dict[str, tuple[click.Command, ...]] = {
     "Run a model": (predict, video, serve, embed, demo),
     "Make a model": (data_group, train, import_, convert, build, export),
     "Check and measure": (inspect, evaluate, bench, matrix, doctor),
-    "Release": (keygen, sign, verify),
+    "Release": (keygen, sign, verify, diff),
     "Set up": (detector,),
 }
 """Commands by what a user does, in the order of ``fer-edge --help``."""
@@ -131,7 +133,7 @@ def main() -> None:
       0 done                           5 missing target, device or library
       1 any other error                6 training, conversion or engine failed
       2 wrong usage                    7 parity gate failed
-      3 unusable input, data, recipe   8 a measurement broke its limit
+      3 unusable input, data, recipe   8 over a limit, or bundles differ (diff)
       4 damaged checkpoint or bundle   130 interrupted by Ctrl-C
     Shell completion: eval "$(_FER_EDGE_COMPLETE=bash_source fer-edge)"
     """
