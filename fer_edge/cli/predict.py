@@ -76,7 +76,7 @@ def predict(
     from fer_edge.monitor.detector_default import GET_ONE, default_detector
 
     sources = sources_of(images)
-    drawn = None if save is None else DrawnFiles(save, len(sources))
+    drawn = None if save is None else DrawnFiles(save, sources)
     rows: list[dict[str, Any]] = []
     first_error: FerEdgeError | None = None
     faces = 0

