@@ -26,6 +26,8 @@ def named_images(name: str) -> list[Path]:
             f"expected a file, got the address {name}. Download it first, or pipe it: "
             "curl -sL ADDRESS | fer-edge predict -"
         )
+    if "\0" in name:
+        raise InputError(f"expected a file, got the impossible name {name!r}")
     path = Path(name)
     try:
         if path.is_dir():
@@ -35,7 +37,7 @@ def named_images(name: str) -> list[Path]:
         else:  # glob.glob, because Path.glob takes no absolute pattern
             matches = map(Path, glob.glob(name))  # noqa: PTH207
             images = sorted(file for file in matches if file.is_file())
-    except (OSError, ValueError) as error:  # no permission, or a null byte in the name
+    except (OSError, ValueError) as error:  # no permission
         raise InputError(f"cannot read {name!r}: {error}") from error
     if images:
         return images

@@ -213,6 +213,13 @@ def test_an_empty_folder_is_a_sentence(run: Any, tmp_path: Path, fake_bundle: Pa
     assert "found none" in result.stderr
 
 
+@pytest.mark.parametrize("name", ["a\0b", "[", "no-such.png", "x" * 5000 + "*"])
+def test_impossible_names_are_a_sentence(run: Any, fake_bundle: Path, name: str) -> None:
+    result = run("predict", name, "--bundle", fake_bundle, "--crop", "--save", "drawn")
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert len(result.stderr.splitlines()) == 1
+
+
 def test_minus_reads_standard_input(fake_bundle: Path) -> None:
     command = ["predict", "-", "--crop", "--bundle", str(fake_bundle)]
     result = CliRunner().invoke(main, command, input=HAPPY.read_bytes())
