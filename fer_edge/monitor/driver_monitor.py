@@ -87,7 +87,6 @@ class DriverMonitor:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings or Settings()
-        self._path: str | Path | None = None
         self._owns_predictor = not isinstance(bundle, Predictor)
         self._callbacks = on_state, on_event, on_health
         self._health = HealthMonitor(logging.getLogger("fer_edge.monitor"))
@@ -104,11 +103,12 @@ class DriverMonitor:
                 )
             self._classifier = _shared(bundle, self._health, clock, watchdog_s)
         else:
-            self._path = bundle
+            # A list, and not self: a monitor that is dropped must be collected at once.
+            running = self._running = [bundle]
 
             def make(exclude: Collection[str]) -> Predictor:
                 return Predictor(
-                    self._path, target, precision, device, threads=threads, exclude=exclude
+                    running[0], target, precision, device, threads=threads, exclude=exclude
                 )
 
             self._classifier = FailoverPredictor(make, self._health, clock, watchdog_s)
@@ -173,7 +173,7 @@ class DriverMonitor:
             )
         self._classifier.swap(Path(bundle))
         with self._lock:
-            self._path = bundle
+            self._running[0] = bundle
             self._pipeline.use(new)
 
     def reset_baseline(self) -> None:
