@@ -10,7 +10,7 @@ import click
 
 import fer_edge
 from fer_edge.cli.options import PATH, json_option, print_json
-from fer_edge.errors import TargetError
+from fer_edge.errors import EngineError
 from fer_edge.parity import ParityReport, RefusedVariant
 from fer_edge.shipped import DEFAULT_BUNDLE
 from fer_edge.shown import printable, shown
@@ -25,9 +25,13 @@ def inspect(bundle: Path | None, as_json: bool) -> None:
 
     Example: fer-edge inspect driver.fer
 
-    Without BUNDLE, the model that ships with fer-edge is inspected.
+    Without BUNDLE, the model that ships with fer-edge is inspected. The engines run in a process
+    of their own, so that a model that crashes one is a line here.
     """
+    from fer_edge.engine_trial import try_variants
+
     opened = fer_edge.open_bundle(bundle or DEFAULT_BUNDLE)
+    _check_models(opened)
     signers = [signature.key_id for signature in read_signatures(opened.path)]
     if as_json:
         about: dict[str, Any] = {"path": str(opened.path), "sha256": opened.sha256}
@@ -52,12 +56,15 @@ def inspect(bundle: Path | None, as_json: bool) -> None:
     for line in _left_out(provenance.get("refused")):
         click.echo(f"  {line}")
     click.echo("On this machine:")
-    try:
-        with fer_edge.Predictor(opened.path) as predictor:
-            for choice in predictor.explain():
-                click.echo(f"  {choice}")
-    except TargetError as error:
-        click.echo(f"  {error}")
+    for sentence in try_variants(opened.path):
+        click.echo(f"  {_short(sentence, 2000)}")
+
+
+def _check_models(bundle: fer_edge.Bundle) -> None:
+    """Check what the models refer to. One that cannot be read is the engine's to refuse."""
+    for variant in bundle.variants:
+        with contextlib.suppress(EngineError):
+            bundle.read(variant)
 
 
 def _model(bundle: fer_edge.Bundle) -> str:

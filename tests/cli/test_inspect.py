@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from fer_edge import engine_trial
 from fer_edge.bundle import open_bundle, write_bundle
 from fer_edge.shipped import DEFAULT_BUNDLE
 
@@ -48,8 +49,9 @@ HOSTILE = ["\x1b[2J\x1b]0;x\x07", "\u202e", "a\nb", 10**400, [[1] * 1000], {"x":
 @pytest.mark.parametrize("value", HOSTILE, ids=lambda value: repr(value)[:12])
 @pytest.mark.parametrize("place", ["backbone", "recipe", "refused", "name of a refused", "reason"])
 def test_inspect_writes_no_control_characters_and_always_ends(
-    run: Any, fake_bundle: Path, place: str, value: Any
+    run: Any, fake_bundle: Path, place: str, value: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(engine_trial, "try_variants", lambda path: ["fake/fp32: \x1b[2J"])
     refused = {"agreement": 0.5, "accuracy_change": 0.0, "failures": ["too different"]}
     provenance: dict[str, Any] = {"refused": {"fake/int8": refused}}
     if place == "name of a refused":
