@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, WeightedRandomSampler
+from torch.utils.data import DataLoader, Sampler, WeightedRandomSampler
 
 from fer_edge.training.config.schema import Recipe
 from fer_edge.training.data.faces import LabelledFace
@@ -15,8 +16,31 @@ from fer_edge.training.loop.augment import augmentation
 from fer_edge.training.loop.dataset import FaceDataset
 from fer_edge.training.models.network import InputSpec
 
-_LARGE_SET_PARTS = 20
-"""Complete parts from which on the last, incomplete one is dropped: at most 5 % of an epoch."""
+_LARGE_SET_PARTS = 10
+"""Complete parts from which on the last, incomplete one is dropped: at most 9 % of an epoch."""
+
+
+class CompleteParts(Sampler[int]):
+    """Sampler that draws each face once, and some again to complete the last part.
+
+    Args:
+        count: Number of faces.
+        part: Faces in a part.
+        generator: Draws the order; seeded before each epoch.
+    """
+
+    def __init__(self, count: int, part: int, generator: torch.Generator) -> None:
+        self._count, self._more, self._generator = count, -count % part, generator
+
+    def __len__(self) -> int:
+        return self._count + self._more
+
+    def __iter__(self) -> Iterator[int]:
+        order = torch.randperm(self._count, generator=self._generator).tolist()
+        if self._more:
+            again = torch.randperm(self._count, generator=self._generator).tolist()
+            order += again[: self._more]
+        return iter(order)
 
 
 def train_loader(
@@ -31,23 +55,25 @@ def train_loader(
     Batches are uint8 images ``[N, C, S, S]`` and float32 targets ``[N, classes]``.
 
     N is ``fit.part``. ``order`` draws the order of faces for each epoch. A large set drops its
-    incomplete last part; a small one keeps it, unless it is a single face, which batch
-    normalisation cannot take.
+    incomplete last part. A small one completes it with faces that are drawn again, so that no face
+    is left out.
     """
     fit = recipe.fit
-    is_large = len(faces) >= _LARGE_SET_PARTS * fit.part
-    is_single = len(faces) % fit.part == 1 and len(faces) > 1
-    sampler = None
+    is_small = fit.part <= len(faces) < _LARGE_SET_PARTS * fit.part
+    draws = len(faces) + (-len(faces) % fit.part if is_small else 0)
+    sampler: Sampler[int] | None = None
     if fit.sampling == "balanced":
         count = Counter(face.label for face in faces)
         weights = [1 / count[face.label] for face in faces]
-        sampler = WeightedRandomSampler(weights, len(faces), generator=order)
+        sampler = WeightedRandomSampler(weights, draws, generator=order)
+    elif is_small:
+        sampler = CompleteParts(len(faces), fit.part, order)
     return DataLoader(
         FaceDataset(faces, targets, spec, augmentation(recipe.augment, spec.size_px)),
         batch_size=fit.part,
         sampler=sampler,
         shuffle=sampler is None,
-        drop_last=is_large or is_single,
+        drop_last=len(faces) >= fit.part,
         num_workers=fit.workers,
         generator=order,
     )
