@@ -16,6 +16,11 @@ Result = TypeVar("Result")
 _Job = tuple[Callable[[], Any], Callable[[Any, BaseException | None], None]]
 
 
+_GRACE_S = 1.0
+"""Seconds that a job may go on after its caller has given up, until it counts as overdue. Clients
+leave all the time, and most jobs end within milliseconds."""
+
+
 class Workers:
     """Threads that run jobs, one each.
 
@@ -52,9 +57,18 @@ class Workers:
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Result] = loop.create_future()
         # Only the loop's thread changes the counts.
-        overdue = False
+        ended = overdue = False
+
+        def mark_overdue() -> None:
+            nonlocal overdue
+            if not ended:
+                overdue = True
+                self._overdue += 1
+                self._refuse_if_stuck()
 
         def end(result: Result, error: BaseException | None) -> None:
+            nonlocal ended
+            ended = True
             self._overdue -= overdue
             self._release()
             if answer.done():  # its caller has given up
@@ -73,15 +87,14 @@ class Workers:
             async with asyncio.timeout(limit_s):
                 return await answer
         except TimeoutError as error:
+            mark_overdue()
             raise RefusedError(
                 504,
                 f"the image took longer than {limit_s:g} seconds. Send a smaller or simpler one",
             ) from error
-        finally:
-            if not answer.done() or answer.cancelled():
-                overdue = True
-                self._overdue += 1
-                self._refuse_if_stuck()
+        except asyncio.CancelledError:
+            loop.call_later(_GRACE_S, mark_overdue)
+            raise
 
     async def _take(self) -> None:
         """Wait for a free thread."""
