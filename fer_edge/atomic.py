@@ -77,7 +77,7 @@ def write_file(final: Path, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
-_SUFFIX = ".tmp"
+_SUFFIX, _RETIRED = ".tmp", "old"
 _HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 """This machine, so that nobody removes what another one writes to a shared folder."""
 
@@ -95,6 +95,8 @@ def _sweep(final: Path) -> None:
             found = pattern.fullmatch(entry.name)
             if found is None or _runs(int(found[1])):
                 continue
+            if entry.name.endswith(f"{_RETIRED}{_SUFFIX}") and not final.exists():
+                continue  # the only copy, if the process was killed between two renames
             if entry.is_dir(follow_symlinks=False):
                 shutil.rmtree(entry.path, ignore_errors=True)
             else:
@@ -124,7 +126,7 @@ def _exchange(one: Path, other: Path) -> None:
             return
     # This system or file system has no exchange. Between these two renames there is no folder at
     # ``other``; the older one is beside it.
-    retired = other.with_name(f"{_prefix(other)}old{_SUFFIX}")
+    retired = other.with_name(f"{_prefix(other)}{_RETIRED}{_SUFFIX}")
     other.rename(retired)
     try:
         one.rename(other)

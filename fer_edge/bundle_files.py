@@ -22,10 +22,11 @@ _SHOWN_NAMES = 5
 _LITTER = re.compile(
     r"\.DS_Store|\._.*|\.localized|Icon\r|\.AppleDouble|__MACOSX|\.Spotlight-V100|\.Trashes"
     r"|\.fseventsd|(eh)?thumbs\.db|desktop\.ini|\.directory|@eaDir|\.nfs[0-9a-f]+"
-    r"|\.fuse_hidden[0-9a-f]+|\..+\.sw[a-z]|\.#.+|#.+#|.+~|lost\+found",
+    r"|\.fuse_hidden[0-9a-f]+|\..+\.sw[a-z]|\.#.+|#.+#|.+~|lost\+found"
+    r"|\.(bundle|signatures)\.json\..+\.tmp",
     re.IGNORECASE,
 )
-"""Names of the files and folders that Finder, Explorer, file servers and editors leave behind."""
+"""Names of what Finder, Explorer, file servers, editors and killed writers leave behind."""
 
 
 @dataclass(frozen=True)

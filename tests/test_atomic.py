@@ -216,6 +216,19 @@ def test_leftovers_of_dead_processes_are_removed(tmp_path: Path, folder: bool) -
     assert not dead.exists()
 
 
+def test_the_only_copy_of_a_folder_is_no_leftover(tmp_path: Path) -> None:
+    """A process that was killed between two renames has left the old folder beside its place."""
+    final = tmp_path / "x.fer"
+    retired = final.with_name(f".x.fer.{_HOST}-{DEAD_PID}-old{_SUFFIX}")
+    retired.mkdir()
+    with pytest.raises(RuntimeError), replacing(final):
+        raise RuntimeError
+    assert retired.exists()
+    write_folder(final, put(one="1"))
+    write_folder(final, put(one="1"))
+    assert names(tmp_path) == ["x.fer"]
+
+
 @pytest.mark.parametrize("folder", [True, False])
 def test_what_a_living_process_writes_stays(tmp_path: Path, folder: bool) -> None:
     final = tmp_path / "a.json"

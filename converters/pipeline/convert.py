@@ -29,6 +29,7 @@ from fer_edge.errors import (
     ParityError,
     TargetError,
 )
+from fer_edge.lock import locked
 from fer_edge.machine import cpu_name
 from fer_edge.parity import RefusedVariant, Speed
 from fer_edge.preprocess import CropRule
@@ -108,7 +109,7 @@ def convert(
     _check_names(name, version)
     source = load_checkpoint(checkpoint)
     requested = _requested(targets, precisions)
-    existing = _existing(out, source)
+    _existing(out, source)  # refused before minutes of work
     rule = CropRule(source.spec.input.size_px, CROP_MARGIN)
     gate, calibration = _faces(_path(data), _path(calibrate), source, rule, seed, say)
     say(f"Exporting {source.spec.backbone}")
@@ -132,7 +133,7 @@ def convert(
     if not chosen:
         raise ParityError("nothing was written: no variant passed its gate")
     refused = {built.variant.name: refusal(built.variant) for built in (*failed, *slower)}
-    _write(out, source, rule, chosen, existing, refused, (name, version))
+    _write(out, source, rule, chosen, refused, (name, version))
     return open_bundle(out)
 
 
@@ -257,23 +258,28 @@ def _write(
     source: Checkpoint,
     rule: CropRule,
     chosen: Sequence[BuiltVariant],
-    existing: Bundle | None,
     refused: dict[str, RefusedVariant],
     names: tuple[str | None, str | None],
 ) -> None:
+    """Merge with the bundle that is there now: another conversion may have written meanwhile."""
     files = {path: data for built in chosen for path, data in built.artifact.files.items()}
-    bundle, contents = assemble(
-        out,
-        source,
-        rule,
-        variants=[built.variant for built in chosen],
-        files=files,
-        existing=existing,
-        refused=refused,
-        name=names[0],
-        version=names[1],
-    )
-    write_bundle(bundle, contents)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with locked(out):
+            bundle, contents = assemble(
+                out,
+                source,
+                rule,
+                variants=[built.variant for built in chosen],
+                files=files,
+                existing=_existing(out, source),
+                refused=refused,
+                name=names[0],
+                version=names[1],
+            )
+            write_bundle(bundle, contents)
+    except OSError as error:
+        raise BundleError(f"cannot write {out}: {error.strerror}. Choose another path") from error
 
 
 def _check_names(*names: str | None) -> None:

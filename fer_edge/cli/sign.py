@@ -11,6 +11,7 @@ import fer_edge
 from fer_edge.bundle import MANIFEST
 from fer_edge.cli.options import PATH
 from fer_edge.errors import BundleError
+from fer_edge.lock import locked
 
 
 @click.command()
@@ -29,9 +30,12 @@ def sign(bundle: Path, key: Path) -> None:
     """
     from fer_edge.signing import add_signature, sign_manifest
 
-    manifest = _checked_manifest(bundle)
-    signature = sign_manifest(manifest, key)
-    add_signature(bundle, signature)
+    try:
+        with locked(bundle.absolute()):
+            signature = sign_manifest(_checked_manifest(bundle), key)
+            add_signature(bundle, signature)
+    except OSError as error:
+        raise BundleError(f"cannot write to {bundle}: {error.strerror}") from error
     click.echo(f"{bundle}: signed by {signature.key_id}")
 
 

@@ -18,7 +18,7 @@ import pytest
 from fer_edge import Predictor, open_bundle
 from fer_edge.converters.pipeline.convert import convert
 from fer_edge.converters.pipeline.face_samples import FaceSamples
-from fer_edge.errors import BundleError
+from fer_edge.errors import BundleError, InputError
 from fer_edge.labels import EMOTIONS
 from fer_edge.manifest import sealed
 from fer_edge.shipped import FACES
@@ -67,6 +67,34 @@ def test_a_variant_converted_again_replaces_itself_alone(checkpoint: Path, bundl
     assert sorted(v.name for v in again.variants) == ["onnxruntime/fp32", "onnxruntime/int8"]
     assert again.variant("onnxruntime", "fp32").parity.allowed_drop is None
     assert again.variant("onnxruntime", "int8").parity.allowed_drop == ALLOWED
+
+
+def test_a_variant_that_another_conversion_wrote_meanwhile_stays(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "both.fer"
+    others: list[str] = []
+
+    def convert_another(sentence: str) -> None:
+        if sentence.startswith("Exporting") and not others:
+            others.append(sentence)
+            convert(checkpoint, ["openvino"], out, ["fp32"], name="first", say=quiet)
+
+    convert(checkpoint, ["onnxruntime"], out, ["fp32"], version="2", say=convert_another)
+    both = open_bundle(out)
+    assert {variant.name for variant in both.variants} == {"openvino/fp32", "onnxruntime/fp32"}
+    assert (both.name, both.version) == ("first", "2")
+    assert [path.name for path in tmp_path.iterdir()] == ["both.fer"]
+
+
+def test_the_name_is_the_folders_stem_and_the_day_can_be_fixed(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
+    made = convert(checkpoint, ["onnxruntime"], tmp_path / "driver.fer", ["fp32"], say=quiet)
+    assert (made.name, made.version, made.created) == ("driver", "0", "1970-01-01")
+    with pytest.raises(InputError, match="printable"):
+        convert(checkpoint, ["onnxruntime"], tmp_path / "x.fer", name="\x1b[2J", say=quiet)
 
 
 def edited(checkpoint: Path, to: Path, **changes: Any) -> Path:

@@ -1,0 +1,77 @@
+"""Lock that processes of one machine take while they change the same folder."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+
+@contextmanager
+def locked(final: Path) -> Iterator[None]:
+    """Wait until no other process changes ``final``, and keep others waiting in the block.
+
+    On POSIX systems the folder around ``final`` is locked, so no lock file stays behind. Where
+    that is impossible, as on NFS and Windows, it is a hidden file beside ``final``. The system
+    releases the lock of a process that ends in any way.
+
+    Args:
+        final: Path of a folder or file; its parent must exist.
+
+    Raises:
+        OSError: No lock can be taken there.
+    """
+    handle = _lock(final)
+    try:
+        yield
+    finally:
+        _release(handle)
+
+
+if sys.platform == "win32":
+
+    def _lock(final: Path) -> int:
+        handle = os.open(_lock_file(final), os.O_RDWR | os.O_CREAT)
+        while True:
+            with contextlib.suppress(OSError):  # it gives up after ten tries of a second
+                msvcrt.locking(handle, msvcrt.LK_LOCK, 1)
+                return handle
+
+    def _release(handle: int) -> None:
+        os.lseek(handle, 0, os.SEEK_SET)
+        msvcrt.locking(handle, msvcrt.LK_UNLCK, 1)
+        os.close(handle)
+
+else:
+
+    def _lock(final: Path) -> int:
+        handle = os.open(final.parent, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError:  # NFS locks only files that are open for writing
+            os.close(handle)
+            handle = os.open(_lock_file(final), os.O_RDWR | os.O_CREAT, 0o644)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            except OSError:
+                os.close(handle)
+                raise
+        except BaseException:
+            os.close(handle)
+            raise
+        return handle
+
+    def _release(handle: int) -> None:
+        os.close(handle)
+
+
+def _lock_file(final: Path) -> Path:
+    return final.with_name(f".{final.name}.lock")
