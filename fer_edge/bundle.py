@@ -22,9 +22,9 @@ from fer_edge.bundle_files import (
     MANIFEST,
     BundleFile,
     check_listing,
-    check_plain,
     listed,
     read_checked,
+    read_manifest,
 )
 from fer_edge.bundle_parts import parse_batch, parse_crop, parse_file, parse_needs, parse_tools
 from fer_edge.errors import BundleError, LabelError
@@ -55,7 +55,6 @@ __all__ = [
 SCHEMA = 1
 MAX_NAME = 100
 """Largest number of characters of a bundle's name and version."""
-_MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 _KEYS = (
     "schema", "name", "version", "created", "labels", "input", "outputs", "crop", "temperature",
     "abstain_below", "embedding_dim", "provenance", "variants",
@@ -243,7 +242,7 @@ def open_bundle(path: str | Path, trusted_keys: Sequence[Key] | None = None) -> 
         MissingDependencyError: There are trusted keys, and the ``sign`` extra is not installed.
     """
     root = Path(path)
-    data = _read_manifest(root)
+    data = read_manifest(root)
     signer = ""
     if trusted_keys is not None:
         signer = verify_manifest(data, read_signatures(root), trusted_keys, str(root))
@@ -293,28 +292,6 @@ def write_bundle(bundle: Bundle, contents: Mapping[str, bytes]) -> None:
         write_folder(bundle.path, fill)
     except OSError as error:
         raise BundleError(f"cannot write {bundle.path}: {error.strerror}") from error
-
-
-def _read_manifest(root: Path) -> bytes:
-    manifest = root / MANIFEST
-    if not root.is_dir():
-        raise _no_bundle(root)
-    try:
-        check_plain(manifest, root)
-        if not manifest.is_file() or manifest.stat().st_size > _MAX_MANIFEST_BYTES:
-            raise BundleError(
-                f"expected a plain {MANIFEST} of at most 4 MiB in {root}. Copy the bundle again"
-            )
-        return manifest.read_bytes()
-    except OSError as error:
-        raise BundleError(f"cannot read {manifest}: {error.strerror}") from error
-
-
-def _no_bundle(root: Path) -> BundleError:
-    return BundleError(
-        f"expected a bundle folder at {root}, found none. Build one: "
-        "fer-edge convert CHECKPOINT --target openvino -o NAME.fer"
-    )
 
 
 def _parse(root: Path, content: Any) -> Bundle:

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fer_edge.errors import BundleError
+from fer_edge.shipped import DEFAULT_BUNDLE
 from fer_edge.shown import shown
 
 MANIFEST = "bundle.json"
+_MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 _MOST_ENTRIES = 10_000
 """Largest number of entries in a bundle's folder. ``fer-edge convert`` writes about 20."""
 _MOST_DEPTH = 8
@@ -52,6 +54,35 @@ def listed(path: str, data: bytes) -> BundleFile:
         data: Content of the file.
     """
     return BundleFile(path, hashlib.sha256(data).hexdigest(), len(data))
+
+
+def read_manifest(root: Path) -> bytes:
+    """Read a bundle's manifest. Raises BundleError if it is no plain file of at most 4 MiB."""
+    manifest = root / MANIFEST
+    if not root.is_dir():
+        raise _no_bundle(root)
+    try:
+        check_plain(manifest, root)
+        if not manifest.is_file() or manifest.stat().st_size > _MAX_MANIFEST_BYTES:
+            raise BundleError(
+                f"expected a plain {MANIFEST} of at most 4 MiB in {root}. Copy the bundle again"
+            )
+        return manifest.read_bytes()
+    except OSError as error:
+        raise BundleError(f"cannot read {manifest}: {error.strerror}") from error
+
+
+def _no_bundle(root: Path) -> BundleError:
+    if root == DEFAULT_BUNDLE:
+        return BundleError(
+            f"expected the model that ships with fer-edge at {root}, found none. A frozen program "
+            "must collect it: pyinstaller --collect-data fer_edge (a zip cannot hold it). "
+            "Elsewhere, install again: pip install --force-reinstall fer-edge"
+        )
+    return BundleError(
+        f"expected a bundle folder at {root}, found none. Build one: "
+        "fer-edge convert CHECKPOINT --target openvino -o NAME.fer"
+    )
 
 
 def read_checked(root: Path, file: BundleFile) -> bytes:
