@@ -1,6 +1,6 @@
 """Writers that are killed: the file or folder is the old one or the new one, and complete.
 
-    PYTHONPATH=tests/campaign python tests/campaign/kills.py --count 100
+PYTHONPATH=tests/campaign python tests/campaign/kills.py --count 100
 """
 
 from __future__ import annotations
