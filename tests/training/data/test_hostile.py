@@ -174,6 +174,17 @@ def test_a_cell_longer_than_its_file(
     samples.refused_cheaply(tmp_path / "x.h5", "longer than the file")
 
 
+def test_the_order_of_channels_is_read_from_a_fixed_text_only(samples: Any, tmp_path: Path) -> None:
+    """One changed byte in the length of a variable text takes 2 GB."""
+    for value, accepted in ((np.bytes_(b"rgb"), True), ("rgb", False)):
+        with h5py.File(tmp_path / f"{accepted}.h5", "w") as file:
+            file["image"] = np.zeros((1, 48, 48, 3), np.uint8)
+            file["label"] = np.array(["happy"], h5py.string_dtype())
+            file["image"].attrs["colour"] = value
+    assert len(load_faces(tmp_path / "True.h5")) == 1
+    samples.refused_cheaply(tmp_path / "False.h5", "@colour=rgb")
+
+
 @pytest.mark.parametrize("compression", ["gzip", None])
 def test_compressed_texts_and_pixels_are_still_read(
     samples: Any, tmp_path: Path, compression: str | None

@@ -110,7 +110,7 @@ def _rows(file: Any, path: Path, keys: dict[str, str], source: DatasetSpec) -> I
         )
     colour: str = source.colour or ""
     if not encoded and not flat and not grey:
-        colour = colour or str(pictures.attrs.get("colour", ""))
+        colour = colour or _stated_colour(pictures)
     if not encoded and not flat and not grey and colour not in ("rgb", "bgr"):
         raise DataError(
             f"{path}:{pictures.name} has three channels in an unknown order. Set it with "
@@ -126,6 +126,19 @@ def _rows(file: Any, path: Path, keys: dict[str, str], source: DatasetSpec) -> I
         if fer2013 and isinstance(face.label, int):
             face = replace(face, label=label_of_number(face.label, "fer2013-csv"))
         yield face
+
+
+def _stated_colour(pictures: Any) -> str:
+    """Return the attribute ``colour`` if it is a short text of fixed length, else "".
+
+    The library believes the length of a variable one, and it cannot be checked before.
+    """
+    if "colour" not in pictures.attrs:
+        return ""
+    kind = pictures.attrs.get_id("colour")
+    if kind.shape != () or kind.dtype.kind != "S" or kind.dtype.itemsize > 16:
+        return ""
+    return bytes(pictures.attrs["colour"]).decode("ascii", "replace")
 
 
 def _parts(file: Any, path: Path) -> dict[str, dict[str, str]]:
