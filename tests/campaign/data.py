@@ -31,7 +31,6 @@ Mutation = Callable[[Rng, bytes], bytes]
 
 def cases(rng: Rng, folder: Path) -> Iterator[Case]:
     warnings.simplefilter("ignore")
-    datasets.config.HF_DATASETS_CACHE = folder / "cache"
     makers = [_fer2013, _list, _hdf5, _hdf5_pixels, _parquet, _saved, _classes]
     numbers = itertools.count()
     kept = {make: make(folder / make.__name__, rng) for make in makers}

@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # importlib mode does not add this folder
 
-COUNTS = {"bundles": 300, "pictures": 400, "recipes": 60, "kills": 4}
+COUNTS = {"bundles": 300, "pictures": 400, "recipes": 60, "data": 300, "kills": 4}
 
 
 @pytest.mark.parametrize("name", COUNTS)
