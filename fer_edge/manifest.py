@@ -86,7 +86,7 @@ def check_seal(content: Mapping[str, Any]) -> None:
     if SEAL not in content:
         raise ValueError(f"expected the key {SEAL}, found none")
     if content[SEAL] != seal(content):
-        raise ValueError(f"damaged: the content differs from its {SEAL}")
+        raise ValueError(f"the content differs from its {SEAL}")
 
 
 def today() -> str:
