@@ -174,6 +174,40 @@ def test_a_cell_longer_than_its_file(
     samples.refused_cheaply(tmp_path / "x.h5", "longer than the file")
 
 
+@pytest.mark.parametrize("kind", [2, 7, 15])
+@pytest.mark.parametrize("name", ["image", "label"])
+def test_a_type_of_variable_length_that_does_not_exist(
+    samples: Any, tmp_path: Path, name: str, kind: int
+) -> None:
+    """The library would read foreign memory."""
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w") as file:
+        pictures(file, 1)
+        file["label"] = np.array(["happy"], h5py.string_dtype())
+        stored = file[name].id.get_type().encode()[2:6] + bytes([16, 0, 0, 0])
+    data = bytearray(path.read_bytes())
+    data[data.index(stored) + 1] = kind
+    path.write_bytes(data)
+    samples.refused_cheaply(path, "type is damaged")
+
+
+@pytest.mark.parametrize("size", [0, 8, 1 << 20, (1 << 64) - 8])
+@pytest.mark.parametrize("index", [0, 3])
+def test_a_heap_that_has_no_end(samples: Any, tmp_path: Path, index: int, size: int) -> None:
+    """The library would walk it for ever."""
+    path = h5(tmp_path / "x.h5", lambda file: (pictures(file), file.update({"label": [1, 2, 3]})))
+    data = bytearray(path.read_bytes())
+    at = data.index(b"GCOL") + 16
+    for _ in range(3):  # the pictures; then free space
+        stored = struct.unpack_from("<Q", data, at + 8)[0]
+        at += 16 + (stored + 7) // 8 * 8
+    struct.pack_into("<HHIQ", data, at, index, 1, 0, size)
+    if (index, size) in ((3, 0), (3, 8)):
+        struct.pack_into("<HHIQ", data, at + 16 + size, 0, 0, 0, 0)
+    path.write_bytes(data)
+    samples.refused_cheaply(f"{path}@order=fer2013-csv", "heap")
+
+
 def test_the_order_of_channels_is_read_from_a_fixed_text_only(samples: Any, tmp_path: Path) -> None:
     """One changed byte in the length of a variable text takes 2 GB."""
     for value, accepted in ((np.bytes_(b"rgb"), True), ("rgb", False)):

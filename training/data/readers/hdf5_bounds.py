@@ -18,9 +18,12 @@ import numpy as np
 from fer_edge.errors import DataError
 from fer_edge.images.containers import MAX_PIXELS
 from fer_edge.training.data.bounds import check_memory, check_rows
+from fer_edge.training.data.readers.hdf5_heaps import check_heaps
 
 _GZIP, _SHUFFLE, _FLETCHER32, _LZF = 1, 2, 3, 32000
 _COMPRESSIONS = {_GZIP, _LZF}
+_VARIABLE = 9
+"""Class of a type of variable length."""
 _MOST_DEFLATE = 1032
 """Largest ratio that deflate can compress by (zlib's technical notes)."""
 _MOST_CHUNK_BYTES = 32 << 20
@@ -55,7 +58,10 @@ def check_dataset(dataset: Any, rows: int, path: Path) -> None:
     variable = h5py.check_vlen_dtype(dataset.dtype) is not None
     text = h5py.check_string_dtype(dataset.dtype)
     if variable or (text is not None and text.length is None):
-        _check_lengths(dataset, filters, path, where)
+        if dataset.file.id.get_create_plist().get_sizes() != (8, 8):
+            raise DataError(f"{path} has addresses of another size than 8 bytes. Write it again")
+        _check_type(dataset, text is None, where)
+        _check_cells(dataset, filters, path, where)
     elif text is None and dataset.dtype.kind not in "iufb":
         raise DataError(f"expected numbers or texts in {where}, got {str(dataset.dtype)[:80]}")
 
@@ -96,16 +102,35 @@ def _is_variable(dataset: Any, h5py: Any) -> bool:
     )
 
 
-def _check_lengths(dataset: Any, filters: list[int], path: Path, where: str) -> None:
-    """Raise DataError if the cells of a variable-length dataset are longer than the file."""
+def _check_type(dataset: Any, sequence: bool, where: str) -> None:
+    """Raise DataError for a variable-length type that is neither a sequence nor a text.
+
+    The library does not check it, and reads foreign memory.
+    """
+    encoded = dataset.id.get_type().encode()  # two bytes, then the type as stored
+    kind, padding, characters = encoded[3] & 15, encoded[3] >> 4, encoded[4]
+    if encoded[2] & 15 != _VARIABLE or kind != (0 if sequence else 1) or padding > 2:
+        raise DataError(f"cannot read {where}: its type is damaged. Write the file again")
+    if characters > 1:
+        raise DataError(f"cannot read {where}: its characters are neither ASCII nor UTF-8")
+
+
+def _check_cells(dataset: Any, filters: list[int], path: Path, where: str) -> None:
+    """Raise DataError if the cells of a variable-length dataset cannot be in the file."""
     size = path.stat().st_size
     total = 0
+    heaps: set[int] = set()
     for raw in _raw(dataset, filters, path, where):
-        lengths = np.frombuffer(raw[: len(raw) // 16 * 16], _REFERENCE)["length"]
-        if len(lengths) and int(lengths.max()) > size:
+        cells = np.frombuffer(raw[: len(raw) // 16 * 16], _REFERENCE)
+        cells = cells[cells["length"] > 0]
+        if len(cells) and int(cells["length"].max()) > size:
             raise DataError(f"cannot read {where}: a cell is longer than the file")
-        total += int(lengths.sum(dtype=np.int64))
+        total += int(cells["length"].sum(dtype=np.int64))
         check_memory(total, size, where)
+        heaps.update(cells["address"].tolist())
+    base = dataset.file.userblock_size
+    with path.open("rb") as file:
+        check_heaps(file, sorted(base + address for address in heaps), size, where)
 
 
 def _raw(dataset: Any, filters: list[int], path: Path, where: str) -> Iterator[bytes]:

@@ -12,7 +12,7 @@ from fer_edge.training.data.bounds import check_memory, check_rows
 from fer_edge.training.data.dataset_spec import DatasetSpec, StoredFace, check_part, part_of
 from fer_edge.training.data.lazy_rows import LazyRow
 from fer_edge.training.data.picture_files import without_clutter
-from fer_edge.training.data.readers.parquet_pages import pages
+from fer_edge.training.data.readers.parquet_pages import Group, pages, row_groups
 from fer_edge.training.data.readers.tables import (
     LABELS,
     Pictures,
@@ -68,19 +68,20 @@ def _read(opened: BinaryIO, path: Path) -> tuple[Sequence[Any], dict[str, list[A
     import pyarrow.parquet
 
     size = path.stat().st_size
+    groups = row_groups(opened, size, path)
+    rows = sum(group.rows for group in groups)
+    check_rows(rows, size, path)
     file = pyarrow.parquet.ParquetFile(opened, **_THRIFT_LIMITS)
     schema = file.schema_arrow
     used = used_columns(schema.names, path)
     _check_types(schema, used, path)
-    rows = file.metadata.num_rows
-    check_rows(rows, size, path)
-    _check_pages(opened, file.metadata, {"image.bytes", *used}, path, size)
+    _check_pages(opened, groups, {"image.bytes", *used}, path, size)
     strings = [name for name in used if pyarrow.types.is_string(schema.field(name).type)]
     # Read as dictionaries: a text that repeats is then held once.
     file = pyarrow.parquet.ParquetFile(opened, read_dictionary=strings, **_THRIFT_LIMITS)
     table = file.read(columns=used, use_threads=False)
     columns = {name: cells_of(table[name], f"{path}, column {name}") for name in used}
-    if _picture_bytes_stated(file.metadata) > IN_MEMORY_BYTES:
+    if _picture_bytes_stated(groups) > IN_MEMORY_BYTES:
         at = (str(path.resolve()),)
         return [LazyRow(open_pictures, at, i) for i in range(rows)], columns, schema.metadata
     return _pictures(file, path, size), columns, schema.metadata
@@ -111,17 +112,17 @@ def _check_types(schema: Any, used: Sequence[str], path: Path) -> None:
             raise DataError(f"expected a name or number in each row of {path}, column {name}")
 
 
-def _check_pages(opened: BinaryIO, metadata: Any, used: set[str], path: Path, size: int) -> None:
+def _check_pages(
+    opened: BinaryIO, groups: Sequence[Group], used: set[str], path: Path, size: int
+) -> None:
     """Raise DataError if the pages of the used columns unpack to too much."""
-    unpacked = rows = 0
-    for i in range(metadata.num_row_groups):
-        group = metadata.row_group(i)
-        rows += group.num_rows
-        check_rows(group.num_rows, size, path)
-        check_rows(rows, size, path)
-        for column in map(group.column, range(group.num_columns)):
-            if column.path_in_schema not in used or not column.num_values:
+    unpacked = 0
+    for group in groups:
+        check_rows(group.rows, size, path)
+        for column in group.columns:
+            if column.path not in used or not column.values:
                 continue
+            check_rows(column.values, size, path)
             values = 0
             for page in pages(opened, column, path):
                 unpacked += page.unpacked
@@ -130,14 +131,9 @@ def _check_pages(opened: BinaryIO, metadata: Any, used: set[str], path: Path, si
                 check_rows(values, size, path)
 
 
-def _picture_bytes_stated(metadata: Any) -> int:
-    groups = map(metadata.row_group, range(metadata.num_row_groups))
-    return sum(
-        column.total_uncompressed_size
-        for group in groups
-        for column in map(group.column, range(group.num_columns))
-        if column.path_in_schema.startswith("image")
-    )
+def _picture_bytes_stated(groups: Sequence[Group]) -> int:
+    columns = [column for group in groups for column in group.columns]
+    return sum(column.unpacked for column in columns if column.path.startswith("image"))
 
 
 def _class_names(metadata: Mapping[bytes, bytes] | None) -> Sequence[str] | None:

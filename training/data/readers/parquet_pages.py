@@ -1,25 +1,60 @@
-"""Page headers of a parquet file, read before pyarrow allocates memory.
+"""Footer and page headers of a parquet file, read before pyarrow sees the file.
 
-The file's metadata does not bound the memory: each page states the size that it unpacks to, and
-pyarrow allocates it. The headers are in Thrift's compact protocol; see
-https://github.com/apache/parquet-format (PageHeader in parquet.thrift) and
-https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md.
+A column's entry in the footer does not bound the memory: each page states the size that it unpacks
+to, and pyarrow allocates it. And pyarrow's own view of a column ends the process with an uncaught
+C++ exception for some damaged footers. The structs are those of parquet.thrift, see
+https://github.com/apache/parquet-format.
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from fer_edge.errors import DataError
+from fer_edge.training.data.readers.thrift import I32, I64, LIST, STRUCT, Reader, Struct
 
+_MAGIC = b"PAR1"
 _HEADER_BYTES = 64 * 1024
 """Largest header of a page; statistics in it hold two values of the column."""
-_MOST_FIELDS = 1000
-_BOOLS, _VARINTS, _DOUBLE, _BINARY, _LISTS, _STRUCT = (1, 2), (4, 5, 6), 7, 8, (9, 10), 12
-_HEADERS = (5, 7, 8)
-"""Fields of PageHeader with the header of its kind: data page, dictionary page, data page v2."""
-_DICTIONARY = 7
+_HEADER_VALUES = 1000
+_FREE_VALUES = 20_000
+_BYTES_PER_VALUE = 256
+"""Bytes of a file for each value of its footer beyond the free ones; pack writes thousands."""
+_DATA, _DICTIONARY, _DATA_V2 = 0, 2, 3
+_VALUES_IN = {_DATA: 5, _DATA_V2: 8}
+"""Field of PageHeader with the number of values, by type of page."""
+
+
+class Column(NamedTuple):
+    """One column of one row group, as the footer states it.
+
+    Attributes:
+        path: Name, with dots between levels.
+        values: Number of values.
+        unpacked: Size in bytes after decompression.
+        start: Offset of its first page in the file.
+        stored: Size of its pages in the file.
+    """
+
+    path: str
+    values: int
+    unpacked: int
+    start: int
+    stored: int
+
+
+class Group(NamedTuple):
+    """One row group.
+
+    Attributes:
+        rows: Number of rows.
+        columns: Its columns.
+    """
+
+    rows: int
+    columns: list[Column]
 
 
 class Page(NamedTuple):
@@ -34,87 +69,60 @@ class Page(NamedTuple):
     values: int
 
 
-def pages(file: BinaryIO, column: Any, where: object) -> Iterator[Page]:
-    """Yield the pages of a column chunk; ``column`` is pyarrow's ColumnChunkMetaData.
+def row_groups(file: BinaryIO, size: int, where: object) -> list[Group]:
+    """Return the row groups that a file's footer states.
 
     Raises:
-        DataError: A page lies outside the chunk, or its header cannot be read.
+        DataError: The file is no parquet file, or its footer is damaged.
     """
-    at = column.data_page_offset
-    if column.has_dictionary_page and column.dictionary_page_offset:
-        at = min(at, column.dictionary_page_offset)
-    end = at + column.total_compressed_size
-    while at < end:
-        file.seek(max(at, 0))
-        data = file.read(_HEADER_BYTES)
+    try:
+        file.seek(max(size - 8, 0))
+        length, magic = struct.unpack("<I4s", file.read(8))
+        if magic != _MAGIC or length > size - 12:
+            raise ValueError("it has no footer of a parquet file")
+        file.seek(size - 8 - length)
+        values = _FREE_VALUES + size // _BYTES_PER_VALUE
+        footer = Reader(file.read(length), values).struct()
+        return [_group(group) for group in footer.need(4, LIST)]
+    except (ValueError, IndexError, AttributeError, TypeError, struct.error) as error:
+        raise DataError(f"cannot read {where}: {error}. Write or copy the file again") from error
+
+
+def _group(group: Struct) -> Group:
+    return Group(group.need(3, I64), [_column(column) for column in group.need(1, LIST)])
+
+
+def _column(chunk: Struct) -> Column:
+    column = chunk.need(3, STRUCT)
+    start = column.need(9, I64)
+    dictionary = column.get(11, I64) or 0
+    return Column(
+        b".".join(column.need(3, LIST)).decode("utf-8", "replace"),
+        column.need(5, I64),
+        column.need(6, I64),
+        min(start, dictionary) if dictionary > 0 else start,
+        column.need(7, I64),
+    )
+
+
+def pages(file: BinaryIO, column: Column, where: object) -> Iterator[Page]:
+    """Yield the pages of a column.
+
+    Raises:
+        DataError: A page lies outside the column, or its header cannot be read.
+    """
+    at, end = column.start, column.start + column.stored
+    while 0 <= at < end:
+        file.seek(at)
+        reader = Reader(file.read(_HEADER_BYTES), _HEADER_VALUES)
         try:
-            reader = _Compact(data)
             header = reader.struct()
-            unpacked, stored = header[2], header[3]
-            kind = next(key for key in _HEADERS if key in header)
-            values = 0 if kind == _DICTIONARY else header[kind][1]
-        except (LookupError, StopIteration, TypeError, ValueError) as error:
+            kind, unpacked, stored = (header.need(i, I32) for i in (1, 2, 3))
+            inner = _VALUES_IN.get(kind)
+            values = header.need(inner, STRUCT).need(1, I32) if inner else 0
+        except (ValueError, IndexError) as error:
             raise DataError(f"cannot read {where}: a page at byte {at} is damaged") from error
         at += reader.at + stored
         if unpacked < 0 or stored < 0 or values < 0 or at > end:
             raise DataError(f"cannot read {where}: a page states impossible sizes")
         yield Page(unpacked, values)
-
-
-class _Compact:
-    """Values of Thrift's compact protocol; only numbers and structs are kept."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-        self.at = 0
-        self.fields = 0
-
-    def struct(self, depth: int = 0) -> dict[int, Any]:
-        """Return the fields of a struct by their number."""
-        values: dict[int, Any] = {}
-        number = 0
-        while head := self._byte():
-            self.fields += 1
-            if self.fields > _MOST_FIELDS or depth > 4:
-                raise ValueError("too many fields")
-            number = number + (head >> 4) if head >> 4 else self._zigzag()
-            values[number] = self._value(head & 15, depth)
-        return values
-
-    def _value(self, kind: int, depth: int) -> Any:
-        if kind in _BOOLS:
-            return kind == 1
-        if kind == 3:
-            return self._byte()
-        if kind in _VARINTS:
-            return self._zigzag()
-        if kind in (_DOUBLE, _BINARY):
-            length = 8 if kind == _DOUBLE else self._varint()
-            self.at += length
-            return None
-        if kind == _STRUCT:
-            return self.struct(depth + 1)
-        if kind in _LISTS:
-            head = self._byte()
-            for _ in range(self._varint() if head >> 4 == 15 else head >> 4):
-                self._value(head & 15, depth + 1)
-            return None
-        raise ValueError("unknown kind of field")
-
-    def _byte(self) -> int:
-        self.at += 1
-        return self.data[self.at - 1]
-
-    def _varint(self) -> int:
-        value = shift = 0
-        while shift < 70:
-            byte = self._byte()
-            value |= (byte & 127) << shift
-            if byte < 128:
-                return value
-            shift += 7
-        raise ValueError("a number is too long")
-
-    def _zigzag(self) -> int:
-        value = self._varint()
-        return (value >> 1) ^ -(value & 1)

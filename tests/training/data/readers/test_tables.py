@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any
@@ -151,3 +153,27 @@ def test_the_hub_needs_the_network_and_says_so(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     with pytest.raises(DataError, match=r"hf:nobody/nothing.*needs the network"):
         load_faces("hf:nobody/nothing", "train")
+
+
+def test_no_byte_of_a_parquet_footer_ends_the_process(samples: Any, tmp_path: Path) -> None:
+    """pyarrow's view of a column aborts for some: no exception, the process is gone."""
+    path = samples.write_parquet(tmp_path / "x.parquet", ["happy", "sad"])
+    code = (
+        "import sys\nfrom pathlib import Path\n"
+        "from fer_edge.errors import FerEdgeError\n"
+        "from fer_edge.training.data.faces import load_faces\n"
+        "path = Path(sys.argv[1])\nwhole = path.read_bytes()\n"
+        "length = int.from_bytes(whole[-8:-4], 'little')\n"
+        "for at in range(len(whole) - 8 - length, len(whole)):\n"
+        "    data = bytearray(whole)\n    data[at] ^= 0x10\n    path.write_bytes(data)\n"
+        "    try:\n        load_faces(path)\n    except FerEdgeError:\n        pass\n"
+        "print('whole')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code, str(path)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "whole\n"), done.stderr[-500:]
