@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fer_edge import EngineError, InputError, Variant, open_bundle
+from fer_edge.backends.openvino import ARITHMETIC
 from fer_edge.machine import libraries
 
-ARITHMETIC = {"fp32": "f32", "int8": "f32", "bf16": "bf16", "fp16": "f16"}
-"""OpenVINO's ``INFERENCE_PRECISION_HINT`` by precision; layers of int8 kept in float are fp32."""
 _TRTEXEC = "/usr/src/tensorrt/bin/trtexec"
 """Path of NVIDIA's packages, which is not on PATH."""
 

@@ -21,13 +21,14 @@ import numpy as np
 
 from fer_edge import Predictor, TargetError, Variant, open_bundle
 from fer_edge.atomic import write_file
+from fer_edge.backends.openvino import ARITHMETIC
 from fer_edge.benchmarks.job import CROP_PX
 from fer_edge.benchmarks.machine.environment import environment, machine, noise_note
 from fer_edge.benchmarks.measure.percentile_ratio import percentile_ratio
 from fer_edge.benchmarks.measure.timing import Call, Samples, interleaved
 from fer_edge.benchmarks.references.baselines import TORCH_COMPILE, TORCH_EAGER
 from fer_edge.benchmarks.references.in_torch import in_torch
-from fer_edge.benchmarks.references.vendor_tools import ARITHMETIC, benchmark_app
+from fer_edge.benchmarks.references.vendor_tools import benchmark_app
 from fer_edge.benchmarks.studies.peak import operations, peak_per_s
 from fer_edge.page import markdown_table
 from fer_edge.training.checkpoint import load_checkpoint

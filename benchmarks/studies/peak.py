@@ -10,7 +10,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from fer_edge.benchmarks.references.vendor_tools import ARITHMETIC
+from fer_edge.backends.openvino import ARITHMETIC
 from fer_edge.telemetry import import_without_telemetry
 from fer_edge.training.deploy import DeployModule
 

@@ -27,10 +27,11 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge import DEFAULT_BUNDLE, Predictor, TargetError, Variant, open_bundle
+from fer_edge.backends.openvino import ARITHMETIC
 from fer_edge.benchmarks.job import CROP_PX
 from fer_edge.benchmarks.machine.environment import environment, machine, noise_note
 from fer_edge.benchmarks.measure.timing import interleaved
-from fer_edge.benchmarks.references.vendor_tools import ARITHMETIC, benchmark_app
+from fer_edge.benchmarks.references.vendor_tools import benchmark_app
 from fer_edge.telemetry import import_without_telemetry
 
 _SAMPLES = 3000

@@ -28,7 +28,7 @@ FACTS = TargetFacts(
 
 # INFERENCE_PRECISION_HINT by precision. Without it, OpenVINO computes "fp32" in bf16 on CPUs that
 # have it.
-_ARITHMETIC = {"fp32": "f32", "int8": "f32", "bf16": "bf16", "fp16": "f16"}
+ARITHMETIC = {"fp32": "f32", "int8": "f32", "bf16": "bf16", "fp16": "f16"}
 
 
 @functools.cache
@@ -60,7 +60,7 @@ def preflight(variant: Variant, options: Options) -> str | None:
             "OpenVINO cannot run in a process that was forked from one that used it. Make the "
             "first Predictor in the child, or start children with spawn"
         )
-    if variant.precision not in _ARITHMETIC:
+    if variant.precision not in ARITHMETIC:
         return f"this backend does not know the precision {variant.precision!r}"
     try:
         core = _core()
@@ -78,7 +78,7 @@ def preflight(variant: Variant, options: Options) -> str | None:
 
 def load(variant: Variant, files: Mapping[str, bytes], options: Options) -> OpenVinoSession:
     weights = [data for path, data in files.items() if path.endswith(".bin")]
-    settings = {"INFERENCE_PRECISION_HINT": _ARITHMETIC[variant.precision]}
+    settings = {"INFERENCE_PRECISION_HINT": ARITHMETIC[variant.precision]}
     if variant.needs.get("fusion") == "off":
         settings["SNIPPETS_MODE"] = "DISABLE"  # generated code for chains of small operations
     return OpenVinoSession(files[variant.entry], weights[0] if weights else b"", settings, options)

@@ -8,7 +8,7 @@ from pathlib import Path
 from fer_edge.errors import InputError
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".webp"}
-"""Suffixes of the images in a folder."""
+"""Suffixes of the images in a folder. Data sets judge other files by their first bytes."""
 
 
 def named_images(name: str) -> list[Path]:

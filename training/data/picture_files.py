@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".webp"}
-"""Suffixes of pictures. Files with another suffix, or none, are judged by their first bytes."""
+from fer_edge.images.files import IMAGE_SUFFIXES
+
 _CLUTTER = {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "lost+found"}
 _CLUTTER_MARKS = (".", "@", "#", "$")
 """First characters of what file systems and servers keep: ._x, @eaDir, #recycle, $RECYCLE.BIN."""
@@ -95,7 +95,7 @@ def pictures(folder: Path, passed_over: PassedOver, deep: bool = True) -> Iterat
 
 def is_picture(file: Path) -> bool:
     """Return True by the suffix, else by the first bytes."""
-    if file.suffix.lower() in PICTURE_SUFFIXES:
+    if file.suffix.lower() in IMAGE_SUFFIXES:
         return True
     if not file.is_file():
         return False
@@ -110,7 +110,7 @@ def is_picture(file: Path) -> bool:
 
 def holds_pictures(folder: Path) -> bool:
     """Return True if a folder directly holds a picture, by its suffix."""
-    return any(entry.suffix.lower() in PICTURE_SUFFIXES for entry in without_clutter(folder))
+    return any(entry.suffix.lower() in IMAGE_SUFFIXES for entry in without_clutter(folder))
 
 
 def printable(name: str) -> str:
