@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from fer_edge import DEFAULT_BUNDLE, InputError, Predictor, TargetError, Variant, open_bundle
+from fer_edge import InputError, Predictor, TargetError, Variant, open_bundle
 from fer_edge.benchmarks.job import CROP_PX, Job, Ready
 from fer_edge.benchmarks.machine.environment import cpu_seconds, environment, noise, noise_note
 from fer_edge.benchmarks.measure.accuracy import accuracy, mark_front
@@ -19,7 +19,7 @@ from fer_edge.benchmarks.references.vendor_tools import TOOLS
 from fer_edge.benchmarks.reports.report import SCHEMA, Refused
 from fer_edge.benchmarks.scenarios.base import scenario as find_scenario
 from fer_edge.progress import Step, silent
-from fer_edge.shipped import DEFAULT_CHECKPOINT
+from fer_edge.shipped import DEFAULT_CHECKPOINT, bundle_path
 
 
 def bench(
@@ -83,7 +83,7 @@ def bench(
     if checkpoint is None and bundle is None:
         restricted = target is not None or precision is not None
         checkpoint = _default_checkpoint(scenario, against, restricted)
-    path = DEFAULT_BUNDLE if bundle is None else Path(bundle)
+    path = bundle_path(bundle)
     content = open_bundle(path)
     env = environment()
     with ExitStack() as stack:

@@ -45,6 +45,7 @@ from fer_edge.manifest import check_seal, read_json, sealed
 from fer_edge.model_check import check_models, contract_of
 from fer_edge.parity import ParityReport, Speed
 from fer_edge.preprocess import CropRule
+from fer_edge.shipped import bundle_path
 from fer_edge.shown import printable, shown
 from fer_edge.signing import SIGNATURES, Key, read_signatures, verify_manifest
 
@@ -228,7 +229,7 @@ def open_bundle(path: str | Path, trusted_keys: Sequence[Key] | None = None) -> 
     No engine is loaded.
 
     Args:
-        path: Folder of the bundle, ``NAME.fer``.
+        path: Folder of the bundle, ``NAME.fer``, or the name of a shipped model (``"fast"``).
         trusted_keys: Public keys, as PEM files or bytes; one of them must have signed the bundle.
             None accepts unsigned bundles.
 
@@ -241,7 +242,7 @@ def open_bundle(path: str | Path, trusted_keys: Sequence[Key] | None = None) -> 
         InputError: A trusted key is no public key, or the list is empty.
         MissingDependencyError: There are trusted keys, and the ``sign`` extra is not installed.
     """
-    root = Path(path)
+    root = bundle_path(path)
     data = read_manifest(root)
     signer = ""
     if trusted_keys is not None:

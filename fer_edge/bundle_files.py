@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fer_edge.errors import BundleError
-from fer_edge.shipped import DEFAULT_BUNDLE
+from fer_edge.shipped import is_shipped
 from fer_edge.shown import shown
 
 MANIFEST = "bundle.json"
@@ -73,7 +73,7 @@ def read_manifest(root: Path) -> bytes:
 
 
 def _no_bundle(root: Path) -> BundleError:
-    if root == DEFAULT_BUNDLE:
+    if is_shipped(root):
         return BundleError(
             f"expected the model that ships with fer-edge at {root}, found none. A frozen program "
             "must collect it: pyinstaller --collect-data fer_edge (a zip cannot hold it). "

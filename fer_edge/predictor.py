@@ -22,7 +22,7 @@ from fer_edge.loaded import Loaded, Request, VariantChoice, load_best
 from fer_edge.preprocess import Box, Colour, Image, as_bgr, check_colour, crop, read_image
 from fer_edge.results import Prediction
 from fer_edge.shadow import Shadow, ShadowCounts
-from fer_edge.shipped import DEFAULT_BUNDLE
+from fer_edge.shipped import bundle_path
 from fer_edge.signing import Key, load_keys
 
 ImageSource = Image | str | Path
@@ -39,7 +39,8 @@ class Predictor:
     that, calls raise EngineError.
 
     Args:
-        bundle: A ``NAME.fer`` folder; None is the model that ships with the package.
+        bundle: A ``NAME.fer`` folder, or a shipped model: ``"default"``, the most accurate, or
+            ``"fast"``. None is the default model.
         target: Run only this target. If it cannot run, that is an error, never another target.
         precision: Run only this precision.
         device: The engine's name for the device (``cpu``, ``cuda``, ``cuda:1``). None is the
@@ -83,14 +84,14 @@ class Predictor:
             cache_dir=Path(cache_dir) if cache_dir is not None else None,
         )
         self._trusted_keys = None if trusted_keys is None else load_keys(trusted_keys)
-        content = open_bundle(DEFAULT_BUNDLE if bundle is None else bundle, self._trusted_keys)
+        content = open_bundle(bundle_path(bundle), self._trusted_keys)
         names = [variant.name for variant in content.variants]
         if unknown := set(exclude) - set(names):
             raise InputError(
                 f"expected to exclude variants among {', '.join(names)}, got "
                 f"{', '.join(sorted(unknown))}"
             )
-        self._path = None if bundle is None else Path(bundle).absolute()
+        self._path = None if bundle is None else bundle_path(bundle).absolute()
         self._request = Request(target, precision, frozenset(exclude), options)
         self._lock = threading.Lock()
         self._closed = False
@@ -245,7 +246,7 @@ class Predictor:
                 loaded.retire()
                 raise _closed()
             before, self._loaded = self._loaded, loaded
-            self._path = Path(bundle).absolute()
+            self._path = bundle_path(bundle).absolute()
         before.retire()
         _log.info("%s replaces %s", loaded.bundle.path, before.bundle.path)
 

@@ -1,4 +1,4 @@
-"""Paths of the files in the wheel: default model and composite faces."""
+"""Paths of the files in the wheel: the shipped models and composite faces."""
 
 from __future__ import annotations
 
@@ -6,9 +6,37 @@ from pathlib import Path
 
 _MODELS = Path(__file__).parent / "models"
 
+MODELS = ("default", "fast")
+"""Names of the shipped models: the accurate one and the fast one."""
 DEFAULT_BUNDLE = _MODELS / "default.fer"
 """Path of the bundle that a Predictor loads by default."""
 DEFAULT_CHECKPOINT = _MODELS / "default-checkpoint"
 """Path of the checkpoint that the default bundle was converted from."""
 FACES = _MODELS / "faces"
 """Folder of ``faces-train.parquet``, ``faces-val.parquet`` and a PNG per class."""
+
+
+def bundle_path(bundle: str | Path | None) -> Path:
+    """Return the folder of a bundle.
+
+    Args:
+        bundle: A path, or the name of a shipped model as a string. ``./fast`` and ``Path("fast")``
+            are paths. None is the default model.
+    """
+    if bundle is None:
+        return DEFAULT_BUNDLE
+    if isinstance(bundle, str) and bundle in MODELS:
+        return _MODELS / f"{bundle}.fer"
+    return Path(bundle)
+
+
+def checkpoint_path(checkpoint: str | Path) -> Path:
+    """Return the folder of a checkpoint; its argument is as in ``bundle_path``."""
+    if isinstance(checkpoint, str) and checkpoint in MODELS:
+        return _MODELS / f"{checkpoint}-checkpoint"
+    return Path(checkpoint)
+
+
+def is_shipped(path: Path) -> bool:
+    """Return True for a folder of the wheel."""
+    return path.parent == _MODELS

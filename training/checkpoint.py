@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 
 from fer_edge.atomic import write_folder
 from fer_edge.errors import CheckpointError, FerEdgeError
+from fer_edge.shipped import checkpoint_path
 from fer_edge.shown import shown
 from fer_edge.training.models.network import ExpressionNet, ModelSpec
 from fer_edge.training.models.shapes import check_shapes, header_shapes
@@ -94,7 +95,7 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
     """Load a checkpoint folder on the CPU, in eval mode.
 
     Args:
-        folder: Path of the folder.
+        folder: Path of the folder, or the name of a shipped model (``"fast"``).
 
     Returns:
         The checkpoint.
@@ -102,7 +103,7 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
     Raises:
         CheckpointError: A file is missing or damaged, or the weights do not fit the card.
     """
-    folder = Path(folder)
+    folder = checkpoint_path(folder)
     card, data = _read(folder)
     if not isinstance(card, dict) or card.get("schema") != SCHEMA:
         raise CheckpointError(f"expected a card of schema {SCHEMA} in {folder}")

@@ -21,6 +21,7 @@ from fer_edge.cli.options import (
     write_out,
 )
 from fer_edge.errors import DataError, LimitError
+from fer_edge.shipped import bundle_path, checkpoint_path
 
 SCENARIOS = scenario_names()
 
@@ -49,7 +50,7 @@ def bench() -> None:
 
 
 @bench.command()
-@click.argument("bundle", type=PATH, required=False)
+@click.argument("bundle", type=bundle_path, required=False)
 @click.option(
     "--scenario",
     type=click.Choice(SCENARIOS),
@@ -73,7 +74,7 @@ def bench() -> None:
 )
 @click.option(
     "--checkpoint",
-    type=PATH,
+    type=checkpoint_path,
     metavar="FOLDER",
     help="Also time this checkpoint in eager PyTorch (default: the shipped one, if all variants "
     "run in 'batch').",

@@ -8,10 +8,11 @@ from pathlib import Path
 import click
 
 from fer_edge.cli.options import PATH, workspace_option
+from fer_edge.shipped import bundle_path
 
 
 @click.command()
-@click.argument("bundle", type=PATH)
+@click.argument("bundle", type=bundle_path)
 @click.option(
     "--cache-dir",
     type=PATH,

@@ -18,6 +18,7 @@ from fer_edge.cli.options import (
     print_json,
     workspace_option,
 )
+from fer_edge.shipped import checkpoint_path
 
 # The converters themselves import torch, which a help text must not.
 _TARGETS = {
@@ -29,7 +30,7 @@ _PRECISIONS = list(dict.fromkeys(p for facts in _TARGETS.values() for p in facts
 
 
 @click.command()
-@click.argument("checkpoint", type=PATH)
+@click.argument("checkpoint", type=checkpoint_path)
 @click.option(
     "--target",
     "targets",

@@ -8,13 +8,14 @@ from typing import Any
 import click
 
 import fer_edge
-from fer_edge.cli.options import PATH, json_option, print_json
+from fer_edge.cli.options import json_option, print_json
 from fer_edge.errors import LimitError
+from fer_edge.shipped import bundle_path
 
 
 @click.command()
-@click.argument("old", type=PATH)
-@click.argument("new", type=PATH)
+@click.argument("old", type=bundle_path)
+@click.argument("new", type=bundle_path)
 @json_option
 def diff(old: Path, new: Path, as_json: bool) -> None:
     """Compare two bundles: what changes for the car.

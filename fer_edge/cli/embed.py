@@ -19,17 +19,18 @@ from fer_edge.cli.options import (
     write_out,
 )
 from fer_edge.errors import LimitError
-from fer_edge.shipped import DEFAULT_BUNDLE
+from fer_edge.shipped import bundle_path
 
 
 @click.command()
 @click.argument("images", nargs=-1, type=PATH)
 @click.option(
     "--model",
-    default=DEFAULT_BUNDLE,
-    type=PATH,
-    metavar="FOLDER",
-    help="Run this checkpoint or bundle (default: the model that ships with fer-edge).",
+    default="default",
+    type=bundle_path,
+    metavar="MODEL",
+    show_default=True,
+    help="Run this checkpoint or bundle: a folder, or a shipped bundle: default, fast.",
 )
 @data_option("Embed these labelled faces instead of images.")
 @split_option

@@ -9,7 +9,6 @@ from typing import Any
 import click
 
 from fer_edge.cli.options import (
-    PATH,
     check_outs,
     data_option,
     json_option,
@@ -19,10 +18,13 @@ from fer_edge.cli.options import (
     variant_options,
     write_out,
 )
+from fer_edge.shipped import checkpoint_path
 
 
 @click.command()
-@click.argument("sources", nargs=-1, required=True, type=PATH, metavar="CHECKPOINT|BUNDLE...")
+@click.argument(
+    "sources", nargs=-1, required=True, type=checkpoint_path, metavar="CHECKPOINT|BUNDLE..."
+)
 @data_option("Evaluate on these labelled faces.", required=True)
 @split_option
 @variant_options

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import click
 
-from fer_edge.cli.options import PATH, data_option, json_option, out_option, print_json
+from fer_edge.cli.options import data_option, json_option, out_option, print_json
+from fer_edge.shipped import checkpoint_path
 
 
 @click.command()
-@click.argument("checkpoint", type=PATH)
+@click.argument("checkpoint", type=checkpoint_path)
 @click.option(
     "--format",
     "file_format",

@@ -9,16 +9,16 @@ from typing import Any
 import click
 
 import fer_edge
-from fer_edge.cli.options import PATH, json_option, print_json
+from fer_edge.cli.options import json_option, print_json
 from fer_edge.errors import EngineError
 from fer_edge.parity import ParityReport, RefusedVariant
-from fer_edge.shipped import DEFAULT_BUNDLE
+from fer_edge.shipped import bundle_path
 from fer_edge.shown import printable, shown
 from fer_edge.signing import read_signatures
 
 
 @click.command()
-@click.argument("bundle", type=PATH, required=False)
+@click.argument("bundle", type=bundle_path, required=False)
 @json_option
 def inspect(bundle: Path | None, as_json: bool) -> None:
     """Check a bundle's files and list which variants run here.
@@ -30,7 +30,7 @@ def inspect(bundle: Path | None, as_json: bool) -> None:
     """
     from fer_edge.engine_trial import try_variants
 
-    opened = fer_edge.open_bundle(bundle or DEFAULT_BUNDLE)
+    opened = fer_edge.open_bundle(bundle or "default")
     _check_models(opened)
     signers = [signature.key_id for signature in read_signatures(opened.path)]
     if as_json:

@@ -11,6 +11,7 @@ import click
 
 from fer_edge.atomic import write_file
 from fer_edge.errors import InputError
+from fer_edge.shipped import bundle_path
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -54,9 +55,9 @@ json_option = click.option(
 
 bundle_option = click.option(
     "--bundle",
-    type=PATH,
-    metavar="FOLDER",
-    help="Run this bundle, a .fer folder (default: the model that ships with fer-edge).",
+    type=bundle_path,
+    metavar="BUNDLE",
+    help="Run this bundle: a .fer folder, or a shipped model: default, fast (default: default).",
 )
 
 target_option = click.option(

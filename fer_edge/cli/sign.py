@@ -12,10 +12,11 @@ from fer_edge.bundle import MANIFEST
 from fer_edge.cli.options import PATH
 from fer_edge.errors import BundleError
 from fer_edge.lock import locked
+from fer_edge.shipped import bundle_path
 
 
 @click.command()
-@click.argument("bundle", type=PATH)
+@click.argument("bundle", type=bundle_path)
 @click.option(
     "--key", type=PATH, required=True, metavar="FILE", help="Sign with this private key, NAME.key."
 )

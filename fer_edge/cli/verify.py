@@ -8,10 +8,11 @@ import click
 
 import fer_edge
 from fer_edge.cli.options import PATH, json_option, print_json
+from fer_edge.shipped import bundle_path
 
 
 @click.command()
-@click.argument("bundle", type=PATH)
+@click.argument("bundle", type=bundle_path)
 @click.option(
     "--trusted",
     "trusted",

@@ -26,6 +26,7 @@ from fer_edge.monitor.sources import open_source
 from fer_edge.monitor.state import Event, Health, MonitorState
 from fer_edge.predictor import Predictor
 from fer_edge.preprocess import Image
+from fer_edge.shipped import bundle_path
 
 _CLOSE_S = 0.3
 """Seconds that ``close`` waits for another thread that is processing a frame."""
@@ -171,7 +172,7 @@ class DriverMonitor:
                 f"expected the crop rule {running.crop} in {new.path}, it has {new.crop}. "
                 "Make a new DriverMonitor for it"
             )
-        self._classifier.swap(Path(bundle))
+        self._classifier.swap(bundle_path(bundle))
         with self._lock:
             self._running[0] = bundle
             self._pipeline.use(new)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fer_edge import Predictor, bundle_files
+from fer_edge import Predictor, shipped
 from fer_edge.bundle import MANIFEST, open_bundle
 
 DATA = "fake-fp32/answers.json"
@@ -124,6 +124,6 @@ def test_a_missing_shipped_model_names_the_flag_of_pyinstaller(
 ) -> None:
     """A frozen program, or a zip, in which the data files were left out."""
     missing = tmp_path / "fer_edge/models/default.fer"
-    monkeypatch.setattr(bundle_files, "DEFAULT_BUNDLE", missing)
+    monkeypatch.setattr(shipped, "_MODELS", missing.parent)
     assert "--collect-data fer_edge" in refusal(missing)
     assert "fer-edge convert" in refusal(tmp_path / "other.fer")

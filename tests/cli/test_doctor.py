@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from fer_edge import predictor
+from fer_edge import shipped
 
 
 def test_doctor_knows_every_part_and_the_model(
     run: Any, fake_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(predictor, "DEFAULT_BUNDLE", fake_bundle)
+    monkeypatch.setattr(shipped, "DEFAULT_BUNDLE", fake_bundle)
     report = json.loads(run("doctor", "--json").stdout)
     assert report["default_model"] == ["fake/fp32: taken (not proven: it has no parity report)"]
     assert {"onnxruntime", "openvino", "torch"} <= set(report["parts"])
@@ -28,7 +28,7 @@ def test_doctor_knows_every_part_and_the_model(
 def test_doctor_lives_through_a_damaged_model(
     run: Any, damaged_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(predictor, "DEFAULT_BUNDLE", damaged_bundle)
+    monkeypatch.setattr(shipped, "DEFAULT_BUNDLE", damaged_bundle)
     report = json.loads(run("doctor", "--json").stdout)
     assert report["parts"]["onnxruntime"]["ok"]
     assert "answers.json" in " ".join(report["default_model"])

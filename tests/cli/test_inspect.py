@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,15 @@ def test_inspect_shows_the_shipped_model(run: Any) -> None:
     assert result.exit_code == 0
     assert str(DEFAULT_BUNDLE) in result.stdout
     assert "agreement" in result.stdout
+
+
+def test_a_name_is_the_shipped_model_and_a_path_is_a_path(
+    run: Any, fake_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(fake_bundle, tmp_path / "default")
+    monkeypatch.chdir(tmp_path)
+    assert "fake/fp32" in run("inspect", "./default").stdout
+    assert str(DEFAULT_BUNDLE) in run("inspect", "default").stdout
 
 
 HOSTILE = ["\x1b[2J\x1b]0;x\x07", "\u202e", "a\nb", 10**400, [[1] * 1000], {"x": None}, "x" * 9999]

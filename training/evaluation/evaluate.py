@@ -17,6 +17,7 @@ from fer_edge.bundle import open_bundle
 from fer_edge.errors import DataError, MissingPartError, TargetError
 from fer_edge.machine import software
 from fer_edge.progress import Step, silent
+from fer_edge.shipped import checkpoint_path
 from fer_edge.training.data.faces import LabelledFace, load_faces, pixel_hash
 from fer_edge.training.evaluation.bootstrap import METHOD, difference, intervals
 from fer_edge.training.evaluation.metrics import metrics
@@ -57,7 +58,7 @@ def evaluate(
         TargetError: No requested variant runs on this machine.
     """
     test_set = EvaluationSet(Path(data), split, step)
-    return _evaluate_one(Path(source), target, precision, test_set)[0]
+    return _evaluate_one(checkpoint_path(source), target, precision, test_set)[0]
 
 
 def evaluate_all(
@@ -92,7 +93,7 @@ def evaluate_all(
     inputs: list[dict[str, Any]] = []
     answers: list[list[str]] = []
     refused: list[dict[str, str]] = []
-    for source in map(Path, sources):
+    for source in map(checkpoint_path, sources):
         for variant in _variants(source, target, precision):
             try:
                 report, predicted = _evaluate_one(source, *variant, test_set)

@@ -15,6 +15,7 @@ import torch
 from fer_edge.predictor import Predictor
 from fer_edge.preprocess import CropRule, Image, to_batch
 from fer_edge.progress import Step
+from fer_edge.shipped import checkpoint_path
 from fer_edge.training.checkpoint import load_checkpoint
 from fer_edge.training.data.faces import LabelledFace
 from fer_edge.training.deploy import DeployModule
@@ -69,7 +70,7 @@ def open_model(
     A checkpoint runs in torch (fp32, CPU), a bundle on its engine.
 
     Args:
-        source: Checkpoint folder, or ``.fer`` bundle.
+        source: Checkpoint folder, ``.fer`` bundle, or name of a shipped checkpoint.
         target: Target of the bundle's variant; None lets the Predictor choose.
         precision: Precision of the bundle's variant; None lets the Predictor choose.
 
@@ -81,7 +82,7 @@ def open_model(
         BundleError: The bundle is damaged.
         TargetError: No requested variant runs on this machine.
     """
-    source = Path(source)
+    source = checkpoint_path(source)
     if source.suffix != ".fer":
         yield _of_checkpoint(source)
         return
