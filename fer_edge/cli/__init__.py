@@ -37,6 +37,7 @@ from fer_edge.cli.inspect import inspect
 from fer_edge.cli.keygen import keygen
 from fer_edge.cli.matrix import matrix
 from fer_edge.cli.predict import predict
+from fer_edge.cli.score import score
 from fer_edge.cli.serve import serve
 from fer_edge.cli.sign import sign
 from fer_edge.cli.train import train
@@ -51,6 +52,7 @@ _EXTRA_OF = {
     **dict.fromkeys(("psutil", "rich"), "bench"),
     **dict.fromkeys(("fastapi", "python_multipart", "prometheus_client", "uvicorn"), "serve"),
     **dict.fromkeys(("starlette", "websockets"), "serve"),
+    **dict.fromkeys(("fsspec", "mcap", "ray", "rosbags"), "fleet"),
 }
 
 
@@ -58,7 +60,7 @@ INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 plus the number of SIGINT, as in shells."""
 
 _SECTIONS: dict[str, tuple[click.Command, ...]] = {
-    "Run a model": (predict, video, serve, embed, demo),
+    "Run a model": (predict, video, score, serve, embed, demo),
     "Make a model": (data_group, train, import_, convert, build, export),
     "Check and measure": (inspect, evaluate, bench, matrix, doctor),
     "Release": (keygen, sign, verify, diff),

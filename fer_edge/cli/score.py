@@ -1,0 +1,161 @@
+"""``fer-edge score``."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fer_edge.cli.options import (
+    PATH,
+    bundle_option,
+    json_option,
+    out_option,
+    print_json,
+    variant_options,
+)
+from fer_edge.errors import MissingDependencyError, SourceError
+
+if TYPE_CHECKING:
+    from fer_edge.fleet import Run
+
+_ADDRESS = re.compile(r"auto|local|ray://\S+|[\w.-]+:\d+")
+
+
+@click.command()
+@click.argument("paths", nargs=-1, metavar="PATH...")
+@out_option(
+    "Write tables and summaries into this folder: new, empty, or of an earlier run.",
+    required=True,
+    metavar="OUT",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 4096),
+    metavar="N",
+    help="Score with N processes (default: one for each core).",
+)
+@bundle_option
+@variant_options
+@click.option(
+    "--detector",
+    type=PATH,
+    metavar="FILE",
+    help="Find faces with this YuNet ONNX file (default: the file of 'fer-edge detector fetch').",
+)
+@click.option("--whole-frame", is_flag=True, help="Treat each frame as one face; use no detector.")
+@click.option(
+    "--settings",
+    "settings_file",
+    type=PATH,
+    metavar="FILE",
+    help="Read the monitor's settings from this JSON or YAML file.",
+)
+@click.option(
+    "--every",
+    default="frame",
+    show_default=True,
+    metavar="TIME",
+    help="Write a row for each 'frame', for each 'change', or for changes and each TIME like 0.2s.",
+)
+@click.option(
+    "--root",
+    metavar="FOLDER",
+    help="Let the paths of a manifest start from FOLDER and stay in it (default: its own folder).",
+)
+@click.option(
+    "--ray",
+    is_flag=False,
+    flag_value="local",
+    metavar="[ADDRESS]",
+    help="Score on Ray: on this machine, or on the cluster at ADDRESS such as auto or host:6379.",
+)
+@json_option
+def score(
+    paths: tuple[str, ...],
+    out: Path,
+    workers: int | None,
+    bundle: Path | None,
+    target: str | None,
+    precision: str | None,
+    detector: Path | None,
+    whole_frame: bool,
+    settings_file: Path | None,
+    every: str,
+    root: str | None,
+    ray: str | None,
+    as_json: bool,
+) -> None:
+    """Score recorded drives with several processes.
+
+    \b
+    Example: fer-edge score drives/ -o scored --workers 4
+             fer-edge score manifest.csv -o scored --every 0.2s
+             fer-edge score 'drives/**/*.mp4' -o scored --ray
+
+    PATH is a video, a folder, a pattern, an address such as s3://bucket/drive, or a manifest (.csv
+    or .parquet with a column path). The drive of a video is the folder that holds it; a manifest
+    names drives itself.
+
+    OUT gets Parquet tables (states, events, clips.parquet, drives.parquet) and a summary. Run the
+    same command again after an interruption: clips that are done are not scored again. A clip that
+    cannot be read gets a row with its error and stops nothing; the exit code is then 3.
+    """
+    from fer_edge.monitor import Settings
+
+    if whole_frame and detector is not None:
+        raise click.UsageError("expected --detector or --whole-frame, got both")
+    if ray is not None and not _ADDRESS.fullmatch(ray):
+        paths, ray = (*paths, ray), "local"  # "--ray clip.mp4": the next word is a path
+    if not paths:
+        raise click.UsageError("expected at least one PATH")
+    try:
+        import pyarrow  # noqa: F401
+    except ImportError as error:
+        raise MissingDependencyError("pyarrow", "fleet") from error
+    from fer_edge.fleet import find_clips, score_drives
+    from fer_edge.fleet.rows import every_seconds
+    from fer_edge.fleet.scorer import new_scorer
+    from fer_edge.progress_bar import progress
+
+    scorer = new_scorer(
+        bundle,
+        detector=detector,
+        whole_frame=whole_frame,
+        settings=None if settings_file is None else Settings.from_file(settings_file),
+        target=target,
+        precision=precision,
+        every_s=every_seconds(every),
+    )
+    clips = find_clips(paths, root=root)
+    with progress() as (say, step):
+        run = score_drives(clips, out, scorer, workers=workers, step=step, say=say)
+    if as_json:
+        print_json(run.as_dict())
+    else:
+        _print(run)
+    if faults := run.status.get("failed", 0) + run.status.get("partial", 0):
+        raise SourceError(
+            f"{faults:,} of {run.clips:,} clips had a fault. See the column error of "
+            f"{run.out / 'clips.parquet'}"
+        )
+
+
+def _print(run: Run) -> None:
+    for drive in run.drives:
+        click.echo(_line(drive))
+    click.echo(f"{run.clips:,} clips, {run.scored:,} scored now in {run.wall_s:.1f} s: {run.out}")
+
+
+def _line(drive: dict[str, Any]) -> str:
+    share = drive["availability"]
+    available = "no frame" if share is None else f"available {share:.1%}"
+    missing = sorted(drive["missing_s"].items(), key=lambda item: -item[1])
+    why = ", ".join(f"{cause} {seconds:.1f} s" for cause, seconds in missing[:3])
+    return (
+        f"{drive['drive']}: {drive['clips']} clips, {drive['stream_s']:.1f} s, {available}"
+        + (f"; missing: {why}" if why else "")
+        + (f"; {drive['failed']} failed" if drive["failed"] else "")
+    )

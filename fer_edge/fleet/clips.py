@@ -1,0 +1,225 @@
+"""Clips to score: files, folders, patterns, addresses and manifests."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+
+from fer_edge.errors import InputError
+from fer_edge.fleet import remote
+from fer_edge.shown import shown
+
+VIDEO_SUFFIXES = frozenset(
+    (
+        *(".264", ".265", ".3gp", ".avi", ".gif", ".h264", ".h265", ".hevc", ".m2ts", ".m4v"),
+        *(".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts"),
+        *(".webm", ".wmv"),
+    )
+)
+"""Suffixes of the files that a folder is searched for. A file that is named is always tried."""
+MANIFEST_SUFFIXES = (".csv", ".parquet")
+_BAG = "metadata.yaml"
+"""File that makes a folder a ROS 2 bag."""
+_MOST_NAME = 60
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One recording, scored from its first to its last frame by one process.
+
+    Attributes:
+        path: File, folder of a ROS 2 bag, or address such as ``s3://bucket/a.mp4``.
+        drive: Name of the drive; the unit of summaries and of resampling.
+        name: Name of the clip in its drive.
+        camera: Topic in an MCAP or a bag, or the camera's name in a manifest. None for the only
+            one.
+        start: Moment of the first frame, with a time zone. None if unknown.
+        speed_kmh: Speed of the vehicle in km/h. None if unknown.
+        signals: CSV or Parquet file with eye openness or gaze over time. None without one.
+        size: Bytes, to start with the longest clips.
+        stamp: Text that changes when the file changes.
+    """
+
+    path: str
+    drive: str
+    name: str
+    camera: str | None = None
+    start: datetime | None = None
+    speed_kmh: float | None = None
+    signals: str | None = None
+    size: int = 0
+    stamp: str = ""
+
+    @property
+    def key(self) -> str:
+        """Name of the clip's output files, the same in each run."""
+        text = "\0".join((self.drive, self.name, self.camera or ""))
+        return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:20]
+
+    @property
+    def folder(self) -> str:
+        """Name of the drive's folder in the output. Any drive's name gives a plain one."""
+        return folder_name(self.drive)
+
+
+def folder_name(drive: str) -> str:
+    """Return a name of plain characters; a changed name ends in a part of its hash."""
+    plain = re.sub(r"[^A-Za-z0-9._-]", "_", drive)[:_MOST_NAME]
+    if plain and plain == drive and not plain.startswith(".") and not plain.endswith("."):
+        return plain
+    digest = hashlib.sha256(drive.encode("utf-8", "backslashreplace")).hexdigest()[:8]
+    return f"{plain.strip('.') or 'drive'}-{digest}"
+
+
+def find_clips(
+    names: Sequence[str | os.PathLike[str]], *, root: str | Path | None = None
+) -> list[Clip]:
+    """Return the clips that names stand for, each once, ordered by drive and name.
+
+    The drive of a file is the folder that holds it. A manifest names drives itself.
+
+    Args:
+        names: Files, folders, patterns such as ``drives/**/*.mp4``, addresses, or manifests
+            (.csv, .parquet).
+        root: Folder that the paths of a manifest start from and must stay in. None takes the
+            manifest's own folder.
+
+    Raises:
+        InputError: A name stands for nothing, a manifest cannot be used, or two clips or drives
+            cannot be told apart.
+    """
+    clips: list[Clip] = []
+    for name in names:
+        clips += _clips_of(os.fspath(name), root)
+    if not clips:
+        raise InputError("expected at least one clip, got none. Name a video, folder or manifest")
+    return _checked(clips)
+
+
+def _clips_of(name: str, root: str | Path | None) -> Iterable[Clip]:
+    from fer_edge.fleet.manifest import read_manifest
+
+    if remote.is_address(name):
+        if name.lower().endswith(MANIFEST_SUFFIXES):
+            return read_manifest(name, root=root)
+        return [_remote_clip(name, address) for address in remote.listed(name, _is_clip_name)]
+    path = Path(name)
+    try:
+        if path.suffix.lower() in MANIFEST_SUFFIXES and path.is_file():
+            return read_manifest(path, root=root)
+        if path.is_dir():
+            return _in_folder(path)
+        if path.exists():
+            return [local_clip(path, _parent_name(path), path.name)]
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {shown(name)}: {error}. Check the path") from error
+    return _matching(name)
+
+
+def _matching(pattern: str) -> list[Clip]:
+    if not glob.has_magic(pattern):
+        raise InputError(f"expected a video, folder or manifest, got {pattern}. Check the path")
+    clips: list[Clip] = []
+    for match in sorted(glob.glob(pattern, recursive=True)):  # noqa: PTH207 - absolute ones too
+        path = Path(match)
+        if (path.is_file() and _is_clip_name(path.name)) or (path / _BAG).is_file():
+            clips.append(local_clip(path, _parent_name(path), path.name))
+    if not clips:
+        raise InputError(f"no video matches {pattern}. Check the pattern")
+    return clips
+
+
+def _in_folder(folder: Path) -> list[Clip]:
+    """Return the clips below a folder, without hidden files and without following links."""
+    if (folder / _BAG).is_file():
+        return [local_clip(folder, _parent_name(folder), folder.name)]
+    clips = []
+    for place, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        here = Path(place)
+        for name in [name for name in folders if (here / name / _BAG).is_file()]:
+            folders.remove(name)
+            clips.append(local_clip(here / name, _drive_below(folder, here), name))
+        for name in sorted(files):
+            if not name.startswith(".") and _is_clip_name(name):
+                clips.append(local_clip(here / name, _drive_below(folder, here), name))
+    if not clips:
+        raise InputError(f"no video lies in {folder}. Name files of another suffix one by one")
+    return clips
+
+
+def _is_clip_name(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in VIDEO_SUFFIXES | {".mcap"}
+
+
+def _drive_below(root: Path, folder: Path) -> str:
+    below = folder.relative_to(root).as_posix()
+    return _own_name(root) if below == "." else below
+
+
+def _parent_name(path: Path) -> str:
+    return _own_name(path.absolute().parent)
+
+
+def _own_name(folder: Path) -> str:
+    return folder.resolve().name or "root"
+
+
+def local_clip(path: Path, drive: str, name: str, **facts: object) -> Clip:
+    """Return a clip of this machine with its size and its time of change.
+
+    A file that is missing is a clip as well; scoring it gives an error row.
+    """
+    size, stamp = 0, "missing"
+    try:
+        status = path.stat()
+        size, stamp = status.st_size, f"{status.st_size}-{status.st_mtime_ns}"
+    except (OSError, ValueError):
+        pass
+    return Clip(
+        path=absolute(path),
+        drive=_text(drive),
+        name=_text(name),
+        size=size,
+        stamp=stamp,
+        **facts,  # type: ignore[arg-type]
+    )
+
+
+def absolute(path: Path) -> str:
+    """Return the path from the root on. Links stay: a link is a clip of its own."""
+    return os.path.abspath(path)  # noqa: PTH100
+
+
+def _remote_clip(argument: str, address: str) -> Clip:
+    parts = address.split("/")
+    root = argument.rstrip("/").split("/")
+    between = parts[len(root) : -1] if parts[: len(root)] == root else []
+    drive = "/".join(between) or (parts[-2] if len(parts) > 1 else "") or "root"
+    size, stamp = remote.size_and_stamp(address)
+    return Clip(address, _text(drive), _text(parts[-1]), size=size, stamp=stamp)
+
+
+def _text(name: str) -> str:
+    """Return a name that Parquet can store: bytes that are not UTF-8 are escaped."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _checked(clips: list[Clip]) -> list[Clip]:
+    """Return each clip once. Raises InputError if two of them cannot be told apart."""
+    by_place = {(clip.path, clip.camera): clip for clip in reversed(clips)}
+    by_key: dict[str, Clip] = {}
+    for clip in by_place.values():
+        other = by_key.setdefault(clip.key, clip)
+        if other is not clip:
+            raise InputError(
+                f"{other.path} and {clip.path} are both the clip {clip.name} of the drive "
+                f"{clip.drive}. Name the folder above them, or write a manifest"
+            )
+    return sorted(by_place.values(), key=lambda clip: (clip.drive, clip.name, clip.camera or ""))

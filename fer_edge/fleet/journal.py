@@ -1,0 +1,133 @@
+"""Journal of a run: what decides the rows, and the clips that are done."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from fer_edge.atomic import write_file
+from fer_edge.errors import InputError
+from fer_edge.fleet.clips import Clip
+from fer_edge.fleet.parts import part_path
+from fer_edge.fleet.scorer import ClipReport
+
+IDENTITY, DONE = "run.json", "done.jsonl"
+TABLES = ("states", "events", "disagreements")
+
+
+class Journal:
+    """Done clips of an output folder, appended to as they end.
+
+    A line is appended after the clip's part files are on the disk. A line that a killed process
+    left unfinished is dropped, and its clip scored again.
+
+    Args:
+        out: Output folder. It is made if it is missing.
+
+    Raises:
+        InputError: The folder holds something else, or cannot be written.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            names = {entry.name for entry in out.iterdir()}
+        except OSError as error:
+            raise InputError(f"cannot write {out}: {error.strerror}. Choose another -o") from error
+        if names and IDENTITY not in names and any(not name.startswith(".") for name in names):
+            raise InputError(
+                f"expected an empty folder or one of an earlier run, got {out}. Choose another -o"
+            )
+        self.done: dict[str, tuple[Clip, str, ClipReport]] = {}
+        self._read()
+
+    def check(self, identity: dict[str, Any]) -> None:
+        """Record what decides the rows, or compare it with the earlier run.
+
+        Raises:
+            InputError: The earlier run had another bundle, detector, setting or version.
+        """
+        path = self.out / IDENTITY
+        if not path.exists():
+            write_file(path, (json.dumps(identity, indent=1) + "\n").encode())
+            return
+        try:
+            before = json.loads(path.read_bytes())
+            others = sorted(key for key in identity if before.get(key) != identity[key])
+        except (ValueError, AttributeError, OSError) as error:
+            raise InputError(f"{path} is damaged: {error}. Choose another -o") from error
+        if others:
+            raise InputError(
+                f"{self.out} was scored with another {', '.join(others)}. Choose another -o"
+            )
+
+    def is_done(self, clip: Clip) -> bool:
+        """Return True if the rows of this clip are complete and its file has not changed."""
+        entry = self.done.get(clip.key)
+        if entry is None or entry[1] != clip.stamp or entry[2].retry:
+            return False
+        return part_path(self.out, "states", clip).is_file()
+
+    def add(self, clip: Clip, report: ClipReport) -> None:
+        """Append a clip that is done."""
+        self.done[clip.key] = clip, clip.stamp, report
+        plain = {"clip": _plain(clip), "report": asdict(report)}
+        line = json.dumps(plain).encode("utf-8", "backslashreplace") + b"\n"
+        handle = os.open(self.out / DONE, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            os.write(handle, line)
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+    def forget_moved(self, clips: list[Clip]) -> None:
+        """Remove rows of clips that go under another drive or name now."""
+        keys = {(clip.path, clip.camera): clip.key for clip in clips}
+        for key, (clip, _, _) in list(self.done.items()):
+            if keys.get((clip.path, clip.camera), key) != key:
+                del self.done[key]
+                for table in TABLES:
+                    part_path(self.out, table, clip).unlink(missing_ok=True)
+
+    def entries(self) -> list[tuple[Clip, ClipReport]]:
+        """Return the done clips, ordered by drive, name and camera."""
+        rows = [(clip, report) for clip, _, report in self.done.values()]
+        return sorted(rows, key=lambda row: (row[0].drive, row[0].name, row[0].camera or ""))
+
+    def _read(self) -> None:
+        path = self.out / DONE
+        if not path.exists():
+            return
+        whole = 0
+        for line in _lines(path):
+            if not line.endswith(b"\n"):
+                break
+            try:
+                plain = json.loads(line)
+                clip, report = _clip(plain["clip"]), ClipReport(**plain["report"])
+            except (ValueError, KeyError, TypeError) as error:
+                raise InputError(f"{path} is damaged: {error}. Choose another -o") from error
+            self.done[clip.key] = clip, clip.stamp, report
+            whole += len(line)
+        if whole < path.stat().st_size:
+            os.truncate(path, whole)
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        yield from file
+
+
+def _plain(clip: Clip) -> dict[str, Any]:
+    return asdict(clip) | {"start": None if clip.start is None else clip.start.isoformat()}
+
+
+def _clip(plain: dict[str, Any]) -> Clip:
+    start = plain["start"]
+    return Clip(**(plain | {"start": None if start is None else datetime.fromisoformat(start)}))

@@ -1,0 +1,227 @@
+"""Manifest of clips: a CSV or Parquet table with a row for each clip."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+import posixpath
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from fer_edge.errors import InputError, MissingDependencyError
+from fer_edge.fleet import remote
+from fer_edge.fleet.clips import Clip, absolute, local_clip
+from fer_edge.shown import shown
+
+COLUMNS = ("path", "drive", "clip", "camera", "start", "speed_kmh", "signals")
+"""Columns that are read; only ``path`` is required. Others are left alone."""
+_OTHER_NAMES = {"start_time": "start", "vehicle_speed": "speed_kmh", "speed": "speed_kmh"}
+MAX_BYTES = 256 << 20
+"""Largest manifest in bytes. A million rows of 100 characters have 100 MB."""
+_MOST_ROWS = 2_000_000
+_MOST_TEXT = 4096
+_MOST_KMH = 1000.0
+"""Largest speed in km/h. Higher ones are mistakes."""
+_YEARS = 1970, 2200
+_MOST_FAULTS = 5
+
+
+def read_manifest(path: str | Path, *, root: str | Path | None = None) -> list[Clip]:
+    """Read the clips of a manifest.
+
+    Args:
+        path: CSV in UTF-8, or Parquet. Columns: ``path``; optional are ``drive``, ``clip``,
+            ``camera``, ``start`` (ISO 8601; UTC without a zone), ``speed_kmh`` and ``signals``.
+        root: Folder or address that paths start from and must stay in. None takes the
+            manifest's own folder.
+
+    Returns:
+        One clip a row. A row whose file is missing is a clip too; scoring it gives an error row.
+
+    Raises:
+        InputError: The table cannot be read, or a row has a path outside ``root``, a value that
+            is none, or names the clip of another row again.
+    """
+    name = os.fspath(path)
+    base = os.fspath(root) if root is not None else _folder_of(name)
+    rows = _table(name)
+    clips: list[Clip] = []
+    faults: list[str] = []
+    seen: dict[tuple[str, str | None], int] = {}
+    for number, row in rows:
+        try:
+            clip = _clip(row, base)
+        except InputError as error:
+            faults.append(f"row {number}: {error}")
+            continue
+        first = seen.setdefault((clip.path, clip.camera), number)
+        if first != number:
+            faults.append(f"row {number}: names the clip of row {first} again")
+        clips.append(clip)
+    if faults:
+        more = f"; and {len(faults) - _MOST_FAULTS} more" if len(faults) > _MOST_FAULTS else ""
+        shown_faults = "; ".join(faults[:_MOST_FAULTS])
+        raise InputError(f"cannot use the manifest {name}: {shown_faults}{more}. Correct the rows")
+    if not clips:
+        raise InputError(f"expected a row for each clip in {name}, got none")
+    return clips
+
+
+def _folder_of(name: str) -> str:
+    return name.rsplit("/", 1)[0] if remote.is_address(name) else str(Path(name).parent)
+
+
+def _table(name: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Yield number and values of each row, as an editor counts them in a CSV."""
+    if remote.is_address(name):
+        data = remote.read_bytes(name, MAX_BYTES)
+    else:
+        try:
+            if Path(name).stat().st_size > MAX_BYTES:
+                raise InputError(f"expected a manifest of at most {MAX_BYTES >> 20} MiB: {name}")
+            data = Path(name).read_bytes()
+        except OSError as error:
+            raise InputError(f"cannot read the manifest {name}: {error.strerror}") from error
+    yield from (_parquet if name.lower().endswith(".parquet") else _csv)(name, data)
+
+
+def _csv(name: str, data: bytes) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"expected a manifest in UTF-8: {name} ({error})") from error
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    try:
+        columns = _columns(name, list(reader.fieldnames or ()))
+        for row in reader:
+            if reader.line_num > _MOST_ROWS:
+                raise InputError(f"expected at most {_MOST_ROWS:,} rows in {name}")
+            if None in row:
+                raise InputError(f"row {reader.line_num} of {name} has too many cells")
+            yield reader.line_num, {columns[key]: row[key] for key in row if key in columns}
+    except csv.Error as error:
+        raise InputError(f"{name} is no readable CSV: {error}") from error
+
+
+def _parquet(name: str, data: bytes) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise MissingDependencyError("pyarrow", "fleet") from error
+    try:
+        file = pq.ParquetFile(pa.BufferReader(data))
+        if file.metadata.num_rows > _MOST_ROWS:
+            raise InputError(f"expected at most {_MOST_ROWS:,} rows in {name}")
+        columns = _columns(name, list(file.schema_arrow.names))
+        number = 0
+        for batch in file.iter_batches(columns=list(columns)):
+            for row in batch.to_pylist():
+                number += 1
+                yield number, {columns[key]: value for key, value in row.items()}
+    except InputError:
+        raise
+    except Exception as error:  # pyarrow raises many kinds for damaged files
+        raise InputError(f"{name} is no readable Parquet: {str(error)[:200]}") from error
+
+
+def _columns(name: str, header: list[str]) -> dict[str, str]:
+    """Return our name of each column that is read."""
+    columns: dict[str, str] = {}
+    for column in header:
+        plain = str(column).strip().lower()
+        plain = _OTHER_NAMES.get(plain, plain)
+        if plain in COLUMNS:
+            if plain in columns.values():
+                raise InputError(f"{name} has the column {plain} twice")
+            columns[column] = plain
+    if "path" not in columns.values():
+        raise InputError(f"expected a column path in {name}, got {shown(header[:20])}")
+    return columns
+
+
+def _clip(row: Mapping[str, Any], base: str) -> Clip:
+    path = _text(row, "path")
+    if path is None:
+        raise InputError("the path is empty")
+    place = inside(base, path)
+    drive = _text(row, "drive") or posixpath.dirname(path.replace(os.sep, "/")) or "root"
+    signals = _text(row, "signals")
+    facts: dict[str, Any] = {
+        "camera": _text(row, "camera"),
+        "start": _moment(row.get("start")),
+        "speed_kmh": _speed(row.get("speed_kmh")),
+        "signals": None if signals is None else inside(base, signals),
+    }
+    name = _text(row, "clip") or path
+    if remote.is_address(place):
+        size, stamp = remote.size_and_stamp(place)
+        return Clip(place, drive, name, size=size, stamp=stamp, **facts)
+    return local_clip(Path(place), drive, name, **facts)
+
+
+def inside(base: str, path: str) -> str:
+    """Return the place of a path that stays below ``base``.
+
+    Raises:
+        InputError: The path leads out of ``base``, also over a link.
+    """
+    if remote.is_address(base) or remote.is_address(path):
+        if not remote.is_address(path):
+            path = f"{base.rstrip('/')}/{path}"
+        parts = path.split("/")
+        if ".." in parts or not path.startswith(f"{base.rstrip('/')}/"):
+            raise InputError(f"{shown(path)} lies outside {base}. Name the folder with --root")
+        return path
+    root = Path(base).resolve()
+    try:
+        target = (root / path).resolve()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise InputError(f"{shown(path)} is no path: {error}") from error
+    if not target.is_relative_to(root):
+        raise InputError(f"{shown(path)} lies outside {base}. Name the folder with --root")
+    return absolute(root / path)
+
+
+def _text(row: Mapping[str, Any], column: str) -> str | None:
+    value = row.get(column)
+    if value is None:
+        return None
+    text = str(value).strip()
+    if len(text) > _MOST_TEXT or "\0" in text:
+        raise InputError(f"expected {column} of at most {_MOST_TEXT} characters, got {shown(text)}")
+    return text or None
+
+
+def _moment(value: object) -> datetime | None:
+    if value is None or value == "":
+        return None
+    moment = value if isinstance(value, datetime) else None
+    if moment is None:
+        try:
+            moment = datetime.fromisoformat(str(value).strip())
+        except ValueError:
+            raise InputError(
+                f"expected start like 2026-11-25T08:30:00+01:00, got {shown(value)}"
+            ) from None
+    if not _YEARS[0] <= moment.year < _YEARS[1]:
+        raise InputError(f"expected start in the years {_YEARS[0]} to {_YEARS[1]}: {moment}")
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+
+
+def _speed(value: object) -> float | None:
+    if value is None or value == "":
+        return None
+    try:
+        speed = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        speed = math.nan
+    if math.isnan(speed) and isinstance(value, float):  # pandas writes NaN for an empty cell
+        return None
+    if not 0 <= speed <= _MOST_KMH:
+        raise InputError(f"expected speed_kmh from 0 to {_MOST_KMH:g}, got {shown(value)}")
+    return speed

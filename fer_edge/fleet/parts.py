@@ -1,0 +1,87 @@
+"""Part files of the output: one for each clip and table, written completely or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fer_edge.atomic import replacing
+from fer_edge.fleet.clips import Clip
+from fer_edge.fleet.rows import Row
+
+_ROWS = 4096
+"""Rows that are held in memory until they are written: 2 minutes of one person at 30 Hz."""
+
+
+def part_path(out: Path, table: str, clip: Clip) -> Path:
+    """Return the part file of a clip."""
+    return out / table / clip.folder / f"{clip.key}.parquet"
+
+
+class Part(AbstractContextManager["Part"]):
+    """Part file under construction. It appears as the block ends, and never if it raises.
+
+    A part without rows does not appear; an older one is removed.
+
+    Args:
+        path: The part file.
+        schema: Schema of its table.
+    """
+
+    def __init__(self, path: Path, schema: Any) -> None:
+        self._path = path
+        self._schema = schema
+        self._rows: list[Row] = []
+        self._stack = ExitStack()
+        self._writer: Any = None
+
+    def add(self, row: Row) -> None:
+        """Add one row."""
+        self._rows.append(row)
+        if len(self._rows) >= _ROWS:
+            self._flush()
+
+    def _flush(self) -> None:
+        if not self._rows:
+            return
+        if self._writer is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = self._stack.enter_context(replacing(self._path))
+            self._writer = pq.ParquetWriter(temporary, self._schema, compression="zstd")
+            self._stack.callback(self._writer.close)
+        self._writer.write_table(pa.Table.from_pylist(self._rows, self._schema))
+        self._rows.clear()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            try:
+                self._flush()
+            except BaseException as failure:
+                self._stack.__exit__(type(failure), failure, failure.__traceback__)
+                raise
+        self._stack.__exit__(kind, error, trace)
+        if kind is None and self._writer is None:
+            self._path.unlink(missing_ok=True)
+
+
+def write_table(path: Path, schema: Any, rows: list[Row]) -> None:
+    """Write a table in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        pq.write_table(pa.Table.from_pylist(rows, schema), temporary, compression="zstd")
+
+
+def part_writer(out: Path, clip: Clip) -> Callable[[str, Any], Part]:
+    """Return a function that makes the part of a table for one clip."""
+    return lambda table, schema: Part(part_path(out, table, clip), schema)

@@ -1,0 +1,199 @@
+"""Worker processes of this machine. One that dies takes no other with it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from typing import Any
+
+from fer_edge import errors
+from fer_edge.errors import EngineError, FerEdgeError
+from fer_edge.fleet.clips import Clip
+from fer_edge.fleet.crew import News
+from fer_edge.fleet.scorer import DriveScorer
+
+_BEAT_S = 1.0
+_END_S = 5.0
+"""Seconds that a worker without work has to end."""
+
+
+class Processes:
+    """Team of processes, started with spawn: engines do not survive a fork.
+
+    The standard library's pool breaks as a whole when one process is killed.
+
+    Args:
+        scorer: Pickled into each process.
+        out: Output folder.
+    """
+
+    def __init__(self, scorer: DriveScorer, out: Path) -> None:
+        self._scorer, self._out = scorer, out
+        self._context = multiprocessing.get_context("spawn")
+        self._workers: dict[int, tuple[SpawnProcess, Connection]] = {}
+        self._count = 0
+        self._oom_kills = _oom_kills()
+
+    def start(self) -> int:
+        """Start a process and return its number."""
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(
+            target=_work, args=(theirs, self._scorer, str(self._out)), daemon=True
+        )
+        process.start()
+        theirs.close()
+        self._count += 1
+        self._workers[self._count] = process, ours
+        return self._count
+
+    def give(self, worker: int, clip: Clip) -> None:
+        """Let a process score a clip. If it is dead, ``wait`` reports that."""
+        try:
+            self._workers[worker][1].send(clip)
+        except OSError:
+            return
+
+    def wait(self, timeout_s: float) -> Sequence[News]:
+        """Return the messages and deaths."""
+        handles: dict[Any, int] = {}
+        for worker, (process, pipe) in self._workers.items():
+            handles[process.sentinel] = handles[pipe] = worker
+        news: list[News] = []
+        for worker in sorted({handles[handle] for handle in wait(list(handles), timeout_s)}):
+            process, pipe = self._workers[worker]
+            news += _messages(worker, pipe)
+            if not process.is_alive():
+                news += _messages(worker, pipe)
+                news.append(self._death(worker))
+        return news
+
+    def kill(self, worker: int) -> None:
+        """Kill a process and wait for its end."""
+        process, pipe = self._workers.pop(worker)
+        process.kill()
+        process.join(_END_S)
+        pipe.close()
+
+    def close(self) -> None:
+        """End the processes; those that are at work are killed."""
+        for _, pipe in self._workers.values():
+            try:
+                pipe.send(None)
+            except OSError:
+                continue
+        until_s = time.monotonic() + _END_S
+        for worker, (process, _) in list(self._workers.items()):
+            process.join(max(until_s - time.monotonic(), 0.0))
+            self.kill(worker)
+
+    def _death(self, worker: int) -> News:
+        process, pipe = self._workers.pop(worker)
+        process.join(_END_S)
+        pipe.close()
+        code = process.exitcode or 0
+        before, self._oom_kills = self._oom_kills, _oom_kills()
+        if code == -signal.SIGKILL and self._oom_kills > before:
+            return News(worker, "dead", "the system killed the worker: out of memory")
+        if code < 0:
+            name = signal.Signals(-code).name if -code in list(signal.Signals) else str(-code)
+            return News(worker, "dead", f"the worker died of {name}", code == -signal.SIGKILL)
+        return News(worker, "dead", f"the worker ended with exit code {code}")
+
+
+def _messages(worker: int, pipe: Connection) -> list[News]:
+    """Return the messages in a pipe. Raises the FerEdgeError that a worker reports."""
+    news = []
+    try:
+        while pipe.poll():
+            kind, value = pipe.recv()
+            if kind == "broken":
+                raise _rebuilt(*value)
+            news.append(News(worker, kind, value))
+    except (EOFError, OSError):
+        pass
+    return news
+
+
+def _rebuilt(name: str, text: str) -> FerEdgeError:
+    kind = getattr(errors, name, EngineError)
+    if kind is errors.MissingDependencyError:  # takes other arguments
+        kind = errors.TargetError
+    error: FerEdgeError = kind(text)
+    return error
+
+
+def _oom_kills() -> int:
+    """Return how many processes the kernel has killed for memory; 0 if unknown."""
+    try:
+        for line in Path("/proc/vmstat").read_text("ascii").splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    except (OSError, ValueError):
+        pass
+    return 0
+
+
+def _work(pipe: Connection, scorer: DriveScorer, out: str) -> None:
+    """Score clips until the pipe gives None or breaks."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    prepare_worker()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        pipe.send(("ready", scorer.identity()))
+    except FerEdgeError as error:
+        pipe.send(("broken", (type(error).__name__, str(error))))
+        return
+    try:
+        for clip in iter(pipe.recv, None):
+            pipe.send(("done", scorer.score(clip, out, Beat(pipe))))
+    except OSError as error:
+        try:
+            pipe.send(("broken", ("InputError", f"cannot write {out}: {error}. Free space")))
+        except OSError:  # the parent is gone
+            os._exit(1)
+    except EOFError:
+        os._exit(1)
+
+
+class Beat:
+    """Sign of life, at most once a second."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+        self._sent_s = time.monotonic()
+
+    def __call__(self, frames: int) -> None:
+        """Send it, if the last one is a second old."""
+        if (now_s := time.monotonic()) - self._sent_s < _BEAT_S:
+            return
+        self._sent_s = now_s
+        try:
+            self._pipe.send(("beat", frames))
+        except OSError:  # the parent is gone: no part file of this clip may appear
+            os._exit(1)
+
+
+def prepare_worker() -> None:
+    """Keep native libraries from printing into the command's output."""
+    os.environ["OPENCV_FFMPEG_LOGLEVEL"] = "-8"  # AV_LOG_QUIET: damaged clips are expected
+    logging.getLogger("fer_edge").addHandler(logging.NullHandler())
+    # A service may have no such stream.
+    with contextlib.suppress(AttributeError, OSError, ValueError):
+        os.dup2(sys.__stderr__.fileno(), 1)  # type: ignore[union-attr]
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)

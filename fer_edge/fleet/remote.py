@@ -1,0 +1,119 @@
+"""Addresses such as ``s3://bucket/a.mp4``, read through fsspec."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from fer_edge.errors import InputError, MissingDependencyError, SourceError
+
+MAX_CLIP_BYTES = 64 << 30
+"""Largest clip in bytes that is copied from an address."""
+_COPY_BYTES = 8 << 20
+
+
+def is_address(name: str) -> bool:
+    """Return True for ``scheme://…``, also for a chain such as ``zip://*.mp4::s3://…``."""
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", name) is not None
+
+
+def file_system(address: str) -> tuple[Any, str]:
+    """Return the file system of an address, and the path in it.
+
+    Raises:
+        MissingDependencyError: fsspec is not installed.
+        InputError: No installed file system knows the address.
+    """
+    try:
+        import fsspec
+    except ImportError as error:
+        raise MissingDependencyError("fsspec", "fleet") from error
+    try:
+        return fsspec.core.url_to_fs(address)  # type: ignore[no-any-return]
+    except Exception as error:  # each file system raises its own
+        raise InputError(f"cannot use {_public(address)}: {_short(error)}") from error
+
+
+def listed(name: str, is_clip: Callable[[str], bool]) -> list[str]:
+    """Return the addresses that a pattern, a folder or a file at an address stands for.
+
+    Raises:
+        InputError: Nothing is there, or the place cannot be read.
+    """
+    system, path = file_system(name)
+    try:
+        if any(letter in path for letter in "*?["):
+            places = [place for place in system.glob(path) if is_clip(place)]
+        elif system.isdir(path):
+            places = [place for place in system.find(path) if is_clip(place)]
+        else:
+            places = [path] if system.exists(path) else []
+    except Exception as error:
+        raise InputError(f"cannot read {_public(name)}: {_short(error)}") from error
+    if not places:
+        raise InputError(f"no video is at {_public(name)}. Check the address")
+    return [str(system.unstrip_protocol(place)) for place in sorted(places)]
+
+
+def size_and_stamp(address: str) -> tuple[int, str]:
+    """Return the bytes at an address, and a text that changes with them."""
+    try:
+        system, path = file_system(address)
+        info = system.info(path)
+    except Exception:  # a clip that is missing gives an error row when it is scored
+        return 0, "missing"
+    size = int(info.get("size") or 0)
+    mark = next((info[key] for key in ("ETag", "etag", "mtime", "created") if info.get(key)), "")
+    return size, f"{size}-{mark}"
+
+
+@contextmanager
+def local_copy(address: str) -> Iterator[Path]:
+    """Yield a temporary copy of the file at an address, removed afterwards.
+
+    OpenCV, MCAP readers and bags need a file of this machine.
+
+    Raises:
+        SourceError: The file cannot be read, or is too large.
+    """
+    suffix = PurePosixPath(address).suffix[:16]
+    with tempfile.TemporaryDirectory(prefix="fer_edge-") as folder:
+        copy = Path(folder) / f"clip{suffix}"
+        try:
+            system, path = file_system(address)
+            if (system.size(path) or 0) > MAX_CLIP_BYTES:
+                raise SourceError(f"{_public(address)} has more than {MAX_CLIP_BYTES >> 30} GiB")
+            with system.open(path, "rb") as source, copy.open("wb") as target:
+                shutil.copyfileobj(source, target, _COPY_BYTES)
+        except (SourceError, MissingDependencyError):
+            raise
+        except Exception as error:  # each file system raises its own
+            raise SourceError(f"cannot read {_public(address)}: {_short(error)}") from error
+        yield copy
+
+
+def read_bytes(address: str, most: int) -> bytes:
+    """Return the bytes at an address. Raises InputError if there are more than ``most``."""
+    system, path = file_system(address)
+    try:
+        with system.open(path, "rb") as source:
+            data: bytes = source.read(most + 1)
+    except Exception as error:
+        raise InputError(f"cannot read {_public(address)}: {_short(error)}") from error
+    if len(data) > most:
+        raise InputError(f"expected at most {most >> 20} MiB at {_public(address)}")
+    return data
+
+
+def _public(address: str) -> str:
+    """Return the address without a password."""
+    return re.sub(r"//[^/@\s]*@", "//***@", address)
+
+
+def _short(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,180 @@
+"""Run over many clips: resumes, distributes, sums up."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fer_edge.atomic import write_file
+from fer_edge.errors import InputError
+from fer_edge.fleet.clips import Clip
+from fer_edge.fleet.crew import Crew, Team
+from fer_edge.fleet.journal import Journal
+from fer_edge.fleet.parts import part_path
+from fer_edge.fleet.processes import Processes
+from fer_edge.fleet.scorer import ClipReport, DriveScorer, write_error
+from fer_edge.fleet.summary import write_summaries
+from fer_edge.machine import usable_cores
+from fer_edge.progress import Say, Step, silent
+
+SUMMARY = "summary.json"
+_MOST_ERRORS = 20
+
+
+@dataclass(frozen=True)
+class Run:
+    """Outcome of a run.
+
+    Attributes:
+        out: Output folder.
+        clips: Number of clips that were asked for.
+        scored: Number of clips that this run scored; an earlier one did the others.
+        status: Number of clips by status: "ok", "partial", "failed".
+        errors: The first 20 faults: drive, clip, status and sentence.
+        drives: Figures of each drive of the folder, as in ``drives.parquet``.
+        wall_s: Seconds that this run took.
+    """
+
+    out: Path
+    clips: int
+    scored: int
+    status: dict[str, int]
+    errors: list[dict[str, str]]
+    drives: list[dict[str, Any]] = field(repr=False)
+    wall_s: float = 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        drives = [{k: v for k, v in drive.items() if k != "latency"} for drive in self.drives]
+        return {
+            "out": str(self.out),
+            "clips": self.clips,
+            "scored": self.scored,
+            **{name: self.status.get(name, 0) for name in ("ok", "partial", "failed")},
+            "errors": self.errors,
+            "wall_s": self.wall_s,
+            "drives": drives,
+        }
+
+
+def score_drives(
+    clips: Sequence[Clip],
+    out: str | Path,
+    scorer: DriveScorer | None = None,
+    *,
+    workers: int | None = None,
+    team: Callable[[DriveScorer, Path], Team] = Processes,
+    step: Step = silent,
+    say: Say = lambda text: None,
+) -> Run:
+    """Score clips with several processes, and write tables and summaries.
+
+    Clips that an earlier run has finished in the same folder are not scored again.
+
+    Args:
+        clips: The clips, as ``find_clips`` returns them.
+        out: Output folder: new, empty, or of an earlier run.
+        scorer: Bundle and settings. None takes the defaults.
+        workers: Number of processes. None takes one for each core.
+        team: Makes the workers.
+        step: Progress callback, in clips.
+        say: Gets a sentence for each clip that fails, and about what was done before.
+
+    Returns:
+        The outcome. Clips that failed are in it; they raise nothing.
+
+    Raises:
+        InputError: The folder cannot be used, or an earlier run had other settings.
+        FerEdgeError: Bundle or detector cannot be loaded.
+        EngineError: Workers die before their first clip.
+    """
+    began_s, out, scorer = time.monotonic(), Path(out), scorer or DriveScorer()
+    if workers is not None and workers < 1:
+        raise InputError(f"expected at least 1 worker, got {workers}")
+    journal = Journal(out)
+    journal.forget_moved(list(clips))
+    todo = [clip for clip in clips if not journal.is_done(clip)]
+    if len(todo) < len(clips):
+        say(f"{len(clips) - len(todo):,} of {len(clips):,} clips were scored before")
+    identity: dict[str, Any] = {}
+    progress = _Progress(step, say, len(clips), len(todo))
+
+    def check(of_worker: dict[str, Any]) -> None:
+        journal.check(of_worker)
+        identity.update(of_worker)
+
+    def done(clip: Clip, report: ClipReport) -> None:
+        if not part_path(out, "states", clip).is_file():
+            raise InputError(
+                f"the rows of {clip.name} are not in {out}. Give a folder that all workers share"
+            )
+        journal.add(clip, report)
+        progress.done(clip, report)
+
+    def failed(clip: Clip, error: str) -> ClipReport:
+        write_error(out, clip, error, identity)
+        return ClipReport(clip.key, "failed", error, retry=True)
+
+    if todo:
+        size = min(workers or usable_cores(), len(todo))
+        made = team(scorer, out)
+        crew = Crew(made, todo, size, check=check, done=done, failed=failed, tick=progress.tick)
+        try:
+            crew.run()
+        except OSError as error:
+            raise InputError(f"cannot write {out}: {error}. Free space, and run again") from error
+    run = _sum_up(out, clips, journal, len(todo))
+    return Run(**(run.__dict__ | {"wall_s": time.monotonic() - began_s}))
+
+
+def _sum_up(out: Path, clips: Sequence[Clip], journal: Journal, scored: int) -> Run:
+    drives = write_summaries(out, journal.entries())
+    reports = [(clip, journal.done[clip.key][2]) for clip in clips]
+    errors = [
+        {"drive": clip.drive, "clip": clip.name, "status": report.status, "error": report.error}
+        for clip, report in reports
+        if report.error is not None
+    ]
+    status = Counter(report.status for _, report in reports)
+    run = Run(out, len(clips), scored, dict(status), errors[:_MOST_ERRORS], drives)
+    plain = {key: value for key, value in run.as_dict().items() if key not in ("out", "wall_s")}
+    write_file(out / SUMMARY, (json.dumps(plain, indent=1, allow_nan=False) + "\n").encode())
+    return run
+
+
+class _Progress:
+    """Bar on a terminal, and a sentence twice a minute elsewhere."""
+
+    _EVERY_S = 30.0
+
+    def __init__(self, step: Step, say: Say, total: int, todo: int) -> None:
+        self._step, self._say = step, say
+        self._total, self._todo, self._done = total, todo, 0
+        self._failed = 0
+        self._began_s = self._said_s = time.monotonic()
+
+    def done(self, clip: Clip, report: ClipReport) -> None:
+        """Count a clip."""
+        self._done += 1
+        if report.status != "ok":
+            self._failed += 1
+            self._say(f"{clip.drive}/{clip.name} {report.status}: {report.error}")
+        self.tick()
+
+    def tick(self) -> None:
+        """Show the progress."""
+        before = self._total - self._todo
+        self._step("score", before + self._done, self._total)
+        now_s = time.monotonic()
+        if self._step is silent and self._done and now_s - self._said_s >= self._EVERY_S:
+            self._said_s = now_s
+            left_s = (now_s - self._began_s) / self._done * (self._todo - self._done)
+            self._say(
+                f"{before + self._done:,} of {self._total:,} clips, {self._failed:,} with a "
+                f"fault, about {left_s / 60:.0f} min left"
+            )

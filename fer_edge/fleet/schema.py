@@ -1,0 +1,113 @@
+"""Schemas of the tables. Column types never follow the data.
+
+Columns that hold times of the machine end in ``_ms``. All others are equal, bit for bit, for any
+number of workers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+
+_CLIP = (("drive", pa.string()), ("clip", pa.string()), ("camera", pa.string()))
+_MADE_BY = (("bundle_sha256", pa.string()), ("variant", pa.string()), ("version", pa.string()))
+_MOMENT = pa.timestamp("us", "UTC")
+
+
+def states_schema(labels: Sequence[str]) -> Any:
+    """Return the schema of ``states``: a row for each person of each written frame.
+
+    A frame without a person has one row with an empty ``person``. A clip that failed has one row
+    with its ``error``.
+
+    Args:
+        labels: Labels of the bundle; fields of ``probabilities``.
+    """
+    return pa.schema(
+        [
+            *_CLIP,
+            ("frame", pa.int64()),
+            ("time_s", pa.float64()),
+            ("time", _MOMENT),
+            ("person", pa.int32()),
+            ("is_driver", pa.bool_()),
+            ("box_x", pa.int32()),
+            ("box_y", pa.int32()),
+            ("box_w", pa.int32()),
+            ("box_h", pa.int32()),
+            ("label", pa.string()),
+            ("confidence", pa.float64()),
+            ("probabilities", pa.struct([(label, pa.float64()) for label in labels])),
+            ("since_s", pa.float64()),
+            ("flicker_hz", pa.float64()),
+            ("cause", pa.string()),
+            ("reason", pa.string()),
+            ("health", pa.string()),
+            ("health_causes", pa.list_(pa.string())),
+            ("error", pa.string()),
+            ("detect_ms", pa.float64()),
+            ("predict_ms", pa.float64()),
+            ("total_ms", pa.float64()),
+            *_MADE_BY,
+        ]
+    )
+
+
+EVENTS = pa.schema(
+    [
+        *_CLIP,
+        ("kind", pa.string()),
+        ("person", pa.int32()),
+        ("start_s", pa.float64()),
+        ("end_s", pa.float64()),
+        ("start", _MOMENT),
+        ("confidence", pa.float64()),
+        *_MADE_BY,
+    ]
+)
+"""Schema of ``events``. ``end_s`` is empty if the event lasts until the end of the clip."""
+
+CLIPS = pa.schema(
+    [
+        *_CLIP,
+        ("path", pa.string()),
+        ("start", _MOMENT),
+        ("speed_kmh", pa.float64()),
+        ("status", pa.string()),
+        ("error", pa.string()),
+        ("frames", pa.int64()),
+        ("stream_s", pa.float64()),
+        ("valid_s", pa.float64()),
+        ("first_answer_s", pa.float64()),
+        ("p50_ms", pa.float64()),
+        ("p99_ms", pa.float64()),
+    ]
+)
+"""Schema of ``clips.parquet``: a row for each clip."""
+
+_SECONDS = pa.map_(pa.string(), pa.float64())
+
+DRIVES = pa.schema(
+    [
+        ("drive", pa.string()),
+        ("clips", pa.int64()),
+        ("failed", pa.int64()),
+        ("partial", pa.int64()),
+        ("frames", pa.int64()),
+        ("stream_s", pa.float64()),
+        ("valid_s", pa.float64()),
+        ("availability", pa.float64()),
+        ("missing_s", _SECONDS),
+        ("label_s", _SECONDS),
+        ("first_answer_s", pa.float64()),
+        ("events", pa.map_(pa.string(), pa.int64())),
+        ("events_per_hour", _SECONDS),
+        ("flicker_per_min", pa.float64()),
+        ("p50_ms", pa.float64()),
+        ("p99_ms", pa.float64()),
+        ("max_ms", pa.float64()),
+    ]
+)
+"""Schema of ``drives.parquet``: a row for each drive."""

@@ -1,0 +1,67 @@
+"""Sources of recorded clips, on a clock that does not depend on the machine."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fer_edge.fleet import remote
+from fer_edge.fleet.clips import Clip
+from fer_edge.monitor.sources import Frame, FrameSource, VideoFile
+
+
+class RecordedSource:
+    """Source whose frames arrive without delay on its clock.
+
+    The monitor compares a source's own time with the arrivals. On this clock all frames arrive at
+    the same moment, so that a slow machine gives the states of a fast one. The other threads'
+    stages are measured in true time.
+
+    Args:
+        source: Source that gives each frame a time of its own.
+    """
+
+    live = False
+
+    def __init__(self, source: FrameSource) -> None:
+        self._source = source
+        self._reader: int | None = None
+
+    def open(self) -> None:
+        """Open the source."""
+        self._source.open()
+
+    def read(self) -> Frame | None:
+        """Return the next frame."""
+        self._reader = threading.get_ident()
+        return self._source.read()
+
+    def close(self) -> None:
+        """Close the source."""
+        self._source.close()
+
+    def clock(self) -> float:
+        """Return 0 in the thread that reads frames, else seconds that never run back."""
+        return 0.0 if threading.get_ident() == self._reader else time.monotonic()
+
+
+@contextmanager
+def opened(clip: Clip) -> Iterator[RecordedSource]:
+    """Yield the source of a clip, not open yet.
+
+    Raises:
+        SourceError: The file at an address cannot be read.
+        InputError: The clip has no frames that can be read.
+    """
+    if not remote.is_address(clip.path):
+        yield RecordedSource(_source(Path(clip.path), clip))
+        return
+    with remote.local_copy(clip.path) as copy:
+        yield RecordedSource(_source(copy, clip))
+
+
+def _source(path: Path, clip: Clip) -> FrameSource:
+    return VideoFile(path)

@@ -1,0 +1,98 @@
+"""Summaries of drives from the figures of their clips."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fer_edge.fleet.clips import Clip
+from fer_edge.fleet.parts import write_table
+from fer_edge.fleet.schema import CLIPS, DRIVES
+from fer_edge.fleet.scorer import ClipReport
+from fer_edge.fleet.tally import quantile_ms
+
+Entry = tuple[Clip, ClipReport]
+
+
+def summarize(entries: Sequence[Entry]) -> list[dict[str, Any]]:
+    """Return the figures of each drive, as rows of ``drives.parquet``.
+
+    Sums go over the clips in the order of their names, so that they do not depend on the order in
+    which the clips were scored.
+
+    Args:
+        entries: Clips and reports, ordered by drive and name.
+    """
+    groups = itertools.groupby(entries, key=lambda entry: entry[0].drive)
+    return [_drive(drive, list(group)) for drive, group in groups]
+
+
+def write_summaries(out: Path, entries: Sequence[Entry]) -> list[dict[str, Any]]:
+    """Write ``clips.parquet`` and ``drives.parquet``; return the rows of the drives."""
+    drives = summarize(entries)
+    write_table(out / "clips.parquet", CLIPS, [_clip(*entry) for entry in entries])
+    rows = [drive | {key: list(drive[key].items()) for key in _MAPS} for drive in drives]
+    write_table(out / "drives.parquet", DRIVES, rows)
+    return drives
+
+
+_MAPS = ("missing_s", "label_s", "events", "events_per_hour")
+
+
+def _drive(drive: str, entries: list[Entry]) -> dict[str, Any]:
+    tallies = [report.tally for _, report in entries]
+    stream_s = sum(tally["stream_s"] for tally in tallies)
+    valid_s = sum(tally["valid_s"] for tally in tallies)
+    events = merged([tally["events"] for tally in tallies])
+    latency = merged([tally["latency"] for tally in tallies])
+    answers = sorted(t["first_answer_s"] for t in tallies if t["first_answer_s"] is not None)
+    changes = sum(tally["changes"] for tally in tallies)
+    hours = stream_s / 3600
+    return {
+        "drive": drive,
+        "clips": len(entries),
+        "failed": sum(report.status == "failed" for _, report in entries),
+        "partial": sum(report.status == "partial" for _, report in entries),
+        "frames": sum(tally["frames"] for tally in tallies),
+        "stream_s": stream_s,
+        "valid_s": valid_s,
+        "availability": valid_s / stream_s if stream_s > 0 else None,
+        "missing_s": merged([tally["missing_s"] for tally in tallies]),
+        "label_s": merged([tally["label_s"] for tally in tallies]),
+        "first_answer_s": answers[len(answers) // 2] if answers else None,
+        "events": events,
+        "events_per_hour": {k: n / hours for k, n in events.items()} if hours > 0 else {},
+        "flicker_per_min": 60 * changes / valid_s if valid_s > 0 else None,
+        "p50_ms": quantile_ms(latency, 0.5),
+        "p99_ms": quantile_ms(latency, 0.99),
+        "max_ms": max((tally["most_ms"] for tally in tallies), default=None),
+        "latency": latency,
+    }
+
+
+def _clip(clip: Clip, report: ClipReport) -> dict[str, Any]:
+    tally = report.tally
+    return {
+        "drive": clip.drive,
+        "clip": clip.name,
+        "camera": clip.camera,
+        "path": clip.path.encode("utf-8", "backslashreplace").decode(),
+        "start": clip.start,
+        "speed_kmh": clip.speed_kmh,
+        "status": report.status,
+        "error": report.error,
+        **{key: tally[key] for key in ("frames", "stream_s", "valid_s", "first_answer_s")},
+        "p50_ms": quantile_ms(tally["latency"], 0.5),
+        "p99_ms": quantile_ms(tally["latency"], 0.99),
+    }
+
+
+def merged(sums: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Add up numbers by name; names are sorted."""
+    total: dict[str, Any] = {}
+    for one in sums:
+        for name, value in one.items():
+            total[name] = total.get(name, 0) + value
+    return dict(sorted(total.items()))

@@ -1,0 +1,94 @@
+"""``fer-edge score``: tables, summary, refusals and exit codes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from click.testing import Result
+
+
+@pytest.fixture
+def drive(tmp_path: Path) -> Path:
+    """A drive of one clip and of a file that is none."""
+    folder = tmp_path / "tour"
+    folder.mkdir()
+    writer = cv2.VideoWriter(str(folder / "a.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 25, (64, 64))
+    rng = np.random.default_rng(0)
+    for _ in range(25):
+        writer.write(rng.integers(0, 256, (64, 64, 3), np.uint8))
+    writer.release()
+    (folder / "b.avi").write_text("no video")
+    return folder
+
+
+@pytest.fixture
+def run(run: Callable[..., Result], fake_bundle: Path) -> Callable[..., Result]:
+    return lambda *arguments: run("score", "--bundle", fake_bundle, "--whole-frame", *arguments)
+
+
+def test_a_drive_becomes_tables_and_a_summary(run: Any, drive: Path, tmp_path: Path) -> None:
+    done = run(drive / "a.avi", "-o", "out", "--workers", 1, "--json", "--every", "0.2s")
+    assert done.exit_code == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert (report["clips"], report["scored"], report["ok"], report["failed"]) == (1, 1, 1, 0)
+    (tour,) = report["drives"]
+    assert tour["drive"] == "tour"
+    assert tour["stream_s"] == pytest.approx(1.0)
+    (part,) = (tmp_path / "out" / "states").rglob("*.parquet")
+    assert 5 <= pq.read_metadata(part).num_rows <= 10
+    assert pq.read_metadata(tmp_path / "out" / "drives.parquet").num_rows == 1
+
+
+def test_a_clip_with_a_fault_stops_nothing_and_shows_in_the_exit_code(
+    run: Any, drive: Path
+) -> None:
+    done = run(drive, "-o", "out", "--workers", 1)
+    assert done.exit_code == 3
+    assert "tour: 2 clips" in done.stdout
+    assert "tour/b.avi failed" in done.stderr
+    assert "1 of 2 clips had a fault" in done.stderr
+    again = run(drive, "-o", "out", "--workers", 1)
+    assert again.exit_code == 3
+    assert "2 of 2 clips were scored before" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["missing.mp4", "-o", "out"], 3),
+        (["tour", "-o", "tour"], 3),
+        (["tour", "-o", "out", "--every", "soon"], 3),
+        (["tour", "-o", "out", "--settings", "no.json"], 3),
+        (["tour", "-o", "out", "--detector", "yunet.onnx"], 2),
+        (["tour", "-o", "out", "--workers", "0"], 2),
+        (["tour"], 2),
+        (["-o", "out"], 2),
+    ],
+)
+def test_what_cannot_be_scored_is_refused(
+    run: Any, drive: Path, arguments: list[str], code: int
+) -> None:
+    done = run(*arguments)
+    assert done.exit_code == code, done.output
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+
+
+def test_a_detector_that_is_missing_is_named(
+    run: Any, drive: Path, fake_bundle: Path, tmp_path: Path
+) -> None:
+    from click.testing import CliRunner
+
+    from fer_edge.cli import main
+
+    arguments = ["score", str(drive), "-o", "out", "--detector", "no.onnx", "--workers", "1"]
+    done = CliRunner().invoke(main, [*arguments, "--bundle", str(fake_bundle)])
+    assert done.exit_code == 3
+    assert "no.onnx" in done.stderr

@@ -1,0 +1,74 @@
+"""Clips that files, folders and patterns stand for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fer_edge import InputError
+from fer_edge.fleet import Clip, find_clips
+from fer_edge.fleet.clips import folder_name
+
+
+def places(clips: list[Clip]) -> list[tuple[str, str]]:
+    return [(clip.drive, clip.name) for clip in clips]
+
+
+def touch(*paths: Path) -> None:
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+
+
+def test_the_folder_of_a_clip_is_its_drive(tmp_path: Path) -> None:
+    touch(tmp_path / "cars/a/1.mp4", tmp_path / "cars/a/2.MKV", tmp_path / "cars/3.mp4")
+    touch(tmp_path / "cars/a/notes.txt", tmp_path / "cars/.hidden/4.mp4", tmp_path / "cars/.5.mp4")
+    found = [("a", "1.mp4"), ("a", "2.MKV"), ("cars", "3.mp4")]
+    assert places(find_clips([tmp_path / "cars"])) == found
+    assert places(find_clips([tmp_path / "cars/a/1.mp4"])) == [("a", "1.mp4")]
+    assert places(find_clips([f"{tmp_path}/cars/**/*.mp4"])) == [("a", "1.mp4"), ("cars", "3.mp4")]
+
+
+def test_a_clip_that_is_named_twice_comes_once(tmp_path: Path) -> None:
+    touch(tmp_path / "a/1.mp4")
+    assert len(find_clips([tmp_path / "a", tmp_path / "a/1.mp4", f"{tmp_path}/a/*.mp4"])) == 1
+
+
+def test_a_named_file_of_any_suffix_is_tried(tmp_path: Path) -> None:
+    touch(tmp_path / "a/1.dat")
+    assert places(find_clips([tmp_path / "a/1.dat"])) == [("a", "1.dat")]
+
+
+def test_two_drives_of_one_name_are_refused(tmp_path: Path) -> None:
+    touch(tmp_path / "x/a/1.mp4", tmp_path / "y/a/1.mp4")
+    with pytest.raises(InputError, match=r"both the clip 1\.mp4 of the drive a"):
+        find_clips([tmp_path / "x/a", tmp_path / "y/a"])
+    assert places(find_clips([tmp_path])) == [("x/a", "1.mp4"), ("y/a", "1.mp4")]
+
+
+@pytest.mark.parametrize("name", ["missing.mp4", "*.mp4", "empty", "nul\0"])
+def test_a_name_that_stands_for_nothing_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError):
+        find_clips([f"{tmp_path}/{name}"])
+
+
+def test_names_of_drives_give_plain_folders() -> None:
+    names = ["a/b", "a_b", "..", "", "Köln", "x" * 300, "a=b", "CON. ", "\udcff"]
+    folders = [folder_name(name) for name in names]
+    assert len(set(folders)) == len(names)
+    for folder in folders:
+        assert folder.isascii()
+        assert 0 < len(folder) < 80
+        assert "/" not in folder
+        assert folder.strip(".") == folder
+    assert folder_name("day-1") == "day-1"
+
+
+def test_links_to_one_file_are_clips_of_their_own(tmp_path: Path) -> None:
+    touch(tmp_path / "a/1.mp4")
+    (tmp_path / "a/2.mp4").symlink_to("1.mp4")
+    (tmp_path / "a/m.csv").write_text("path\n1.mp4\n2.mp4\n")
+    assert places(find_clips([tmp_path / "a"])) == [("a", "1.mp4"), ("a", "2.mp4")]
+    assert [name for _, name in places(find_clips([tmp_path / "a/m.csv"]))] == ["1.mp4", "2.mp4"]
