@@ -1,0 +1,333 @@
+"""The C++ example: the same answers as Python's Predictor, and the same bundles refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from fer_edge import DEFAULT_BUNDLE, EMOTIONS, BundleError, InputError, Predictor, open_bundle
+from fer_edge.backends.fake import write_fake_bundle
+from fer_edge.manifest import sealed
+from fer_edge.preprocess import Image, crop, read_image, to_batch
+from fer_edge.shipped import FACES
+
+SOURCE = Path(__file__).parents[2] / "examples/cpp"
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+ODD_SIZES = [
+    (8, 8), (640, 8), (8, 640), (9, 31), (127, 129), (128, 128), (256, 256), (255, 257), (300, 90),
+    (512, 128), (257, 128), (129, 511), (1000, 1003), (3840, 2160), (2160, 3840),
+]  # fmt: skip
+"""Width and height: the least, wide, tall, enlarged, exact halves, one off, and 4K."""
+
+
+def _build(folder: Path) -> Path:
+    """Compile the example with CMake, or without it as its README says."""
+    from openvino.utils import get_cmake_path
+
+    program = folder / "fer_predict"
+    if cmake := shutil.which("cmake"):
+        config = [f"-DOpenVINO_DIR={get_cmake_path()}", "-DCMAKE_BUILD_TYPE=Release"]
+        commands = [
+            [cmake, "-S", str(SOURCE), "-B", str(folder), *config],
+            [cmake, "--build", str(folder)],
+        ]
+    else:
+        root = Path(get_cmake_path()).parent
+        library = next((root / "libs").glob("libopenvino.so*"))
+        flags = ["-std=c++17", "-O2", "-ffp-contract=off", f"-I{root / 'include'}"]
+        link = [str(library), f"-Wl,-rpath,{root / 'libs'}", "-o", str(program)]
+        commands = [["g++", *flags, str(SOURCE / "main.cpp"), *link]]
+    for command in commands:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "warning:" not in done.stdout + done.stderr
+    return program
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Runs the compiled example with words."""
+    if shutil.which("g++") is None and shutil.which("c++") is None:
+        pytest.skip("no C++ compiler")
+    program = _build(tmp_path_factory.mktemp("cpp"))
+
+    def call(*words: object) -> subprocess.CompletedProcess[str]:
+        command = [str(program), *map(str, words)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def predictor() -> Any:
+    with Predictor(target="openvino", precision="fp32") as predictor:
+        yield predictor
+
+
+def write_pnm(path: Path, image: Image) -> Path:
+    """Write uint8 BGR as PPM, and grey ``[H, W]`` as PGM."""
+    magic = b"P5" if image.ndim == 2 else b"P6"
+    content = image if image.ndim == 2 else image[:, :, ::-1]
+    header = b"%s\n# a comment\n%d %d\n255\n" % (magic, image.shape[1], image.shape[0])
+    path.write_bytes(header + np.ascontiguousarray(content).tobytes())
+    return path
+
+
+def answers(run: Run, folder: Path, images: Sequence[Image], *words: object) -> list[Any]:
+    paths = [write_pnm(folder / f"{i}.ppm", image) for i, image in enumerate(images)]
+    done = run(DEFAULT_BUNDLE, *words, *paths)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def check(predictor: Predictor, faces: Sequence[Image], rows: Sequence[Any]) -> None:
+    """Compare the network's input by bytes, and the answers to 1e-5."""
+    assert len(rows) == len(faces)
+    for face, row in zip(faces, rows, strict=True):
+        bgr = cv2.cvtColor(face, cv2.COLOR_GRAY2BGR) if face.ndim == 2 else face
+        expected, batch = predictor(bgr), to_batch([bgr], predictor.bundle.crop)
+        assert row["input_sha256"] == hashlib.sha256(batch.tobytes()).hexdigest(), face.shape
+        assert row["probabilities"] == pytest.approx(dict(expected.probabilities), abs=1e-5)
+        assert row["confidence"] == pytest.approx(expected.confidence, abs=1e-5)
+        for key in ("label", "uncertain", "reason"):
+            assert row[key] == getattr(expected, key)
+
+
+def test_shipped_faces_get_the_same_answers(run: Run, predictor: Predictor, tmp_path: Path) -> None:
+    faces = [read_image(FACES / f"{name}.png") for name in EMOTIONS]
+    rows = answers(run, tmp_path, faces)
+    check(predictor, faces, rows)
+    assert [row["label"] for row in rows] == list(EMOTIONS)
+
+
+def test_odd_sizes_get_the_same_answers(run: Run, predictor: Predictor, tmp_path: Path) -> None:
+    face = read_image(FACES / "fear.png")
+    faces = [cv2.resize(face, size, interpolation=cv2.INTER_CUBIC) for size in ODD_SIZES]
+    check(predictor, faces, answers(run, tmp_path, faces))
+
+
+def test_noise_grey_and_flat_get_the_same_answers(
+    run: Run, predictor: Predictor, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(17)
+    shapes = rng.integers(8, 700, (40, 2)).tolist()
+    faces = [rng.integers(0, 256, (*shape, 3), np.uint8) for shape in shapes]
+    faces += [face[:, :, 0] for face in faces[:5]]
+    faces += [np.full((90, 70, 3), 200, np.uint8), np.zeros((8, 300), np.uint8)]
+    check(predictor, faces, answers(run, tmp_path, faces))
+
+
+@pytest.mark.parametrize(
+    "box",
+    [(10, 12, 40, 44), (-15, -9, 60, 50), (70, 60, 90, 90), (0, 0, 100, 80), (3.5, 2.5, 21.7, 9.1)],
+)
+def test_a_box_gets_the_same_answer(
+    run: Run, predictor: Predictor, tmp_path: Path, box: Any
+) -> None:
+    picture = np.random.default_rng(3).integers(0, 256, (80, 100, 3), np.uint8)
+    rows = answers(run, tmp_path, [picture], "--box", *box)
+    check(predictor, [crop(picture, box, predictor.bundle.crop.margin)], rows)
+    assert rows[0]["label"] == predictor(picture, box).label
+
+
+@pytest.mark.parametrize(
+    "box", [(0, 0, 5, 5), (200, 0, 20, 20), (0, 0, 1e300, 9), (-50, 0, 20, 20), ("nan", 0, 9, 9)]
+)
+def test_a_box_that_python_refuses_is_refused(
+    run: Run, predictor: Predictor, tmp_path: Path, box: Any
+) -> None:
+    picture = np.zeros((80, 100, 3), np.uint8)
+    with pytest.raises(InputError):
+        predictor(picture, tuple(map(float, box)))
+    refused(run(DEFAULT_BUNDLE, "--box", *box, write_pnm(tmp_path / "a.ppm", picture)), 3)
+
+
+def refused(done: subprocess.CompletedProcess[str], code: int) -> None:
+    """Expect one sentence on standard error, and no answer."""
+    assert (done.returncode, done.stdout) == (code, ""), done.stderr
+    assert done.stderr.startswith("fer_predict: ")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"", b"P6", b"\x89PNG\r\n", b"P6 1 1 255\n...", b"P6 7 90 255\n" + b"." * 1890,
+        b"P6 20000 8 255\n", b"P6 99999999999999999999 8 255\n", b"P6 8000 8001 255\n",
+        b"P6 8 8 65535\n" + b"." * 384, b"P6 8 8 255\n" + b"." * 191, b"P6 -8 -8 255\n", b"P5 8",
+    ],
+)  # fmt: skip
+def test_an_image_that_cannot_be_used_is_refused(run: Run, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.ppm").write_bytes(content)
+    refused(run(DEFAULT_BUNDLE, tmp_path / "a.ppm"), 3)
+
+
+def test_a_missing_image_and_bad_words_are_refused(run: Run, tmp_path: Path) -> None:
+    refused(run(DEFAULT_BUNDLE, tmp_path / "none.ppm"), 3)
+    refused(run(DEFAULT_BUNDLE, tmp_path), 3)
+    for words in ([], [DEFAULT_BUNDLE], [DEFAULT_BUNDLE, "--box", 1, 2, 3, "x", "a.ppm"]):
+        done = run(*words)
+        assert done.returncode == 2
+        assert done.stderr.startswith("usage: fer_predict")
+
+
+# Bundles -----------------------------------------------------------------------------------------
+
+Edit = Callable[[Path], object]
+
+
+def edited(change: Callable[[Any], object], *, seal: bool = True) -> Edit:
+    """Change the manifest, and seal it anew unless the seal is to be broken."""
+
+    def apply(bundle: Path) -> None:
+        content = json.loads((bundle / "bundle.json").read_text("utf-8"))
+        change(content)
+        content = sealed(content) if seal else content
+        (bundle / "bundle.json").write_text(json.dumps(content), "utf-8")
+
+    return apply
+
+
+def replaced(old: str, new: str) -> Edit:
+    def apply(bundle: Path) -> None:
+        text = (bundle / "bundle.json").read_text("utf-8")
+        assert old in text
+        (bundle / "bundle.json").write_text(text.replace(old, new, 1), "utf-8")
+
+    return apply
+
+
+def model_of(bundle: Path) -> Path:
+    return next(bundle.glob("graph-*/model.onnx"))
+
+
+def flip(bundle: Path) -> None:
+    data = bytearray(model_of(bundle).read_bytes())
+    data[len(data) // 2] ^= 1
+    model_of(bundle).write_bytes(data)
+
+
+def cut(bundle: Path) -> None:
+    os.truncate(model_of(bundle), model_of(bundle).stat().st_size - 1)
+
+
+def link(bundle: Path) -> None:
+    moved = model_of(bundle).replace(bundle.parent / "outside.onnx")
+    next(bundle.glob("graph-*")).joinpath("model.onnx").symlink_to(moved)
+
+
+def link_folder(bundle: Path) -> None:
+    folder = model_of(bundle).parent
+    folder.symlink_to(folder.rename(bundle.parent / "outside"))
+
+
+def set_path(path: str) -> Edit:
+    def change(content: Any) -> None:
+        for variant in content["variants"]:
+            variant["files"][0]["path"] = variant["entry"] = path
+
+    return edited(change)
+
+
+DAMAGES: dict[str, Edit] = {
+    "a flipped bit": flip,
+    "a cut file": cut,
+    "a missing file": lambda bundle: model_of(bundle).unlink(),
+    "a link": link,
+    "a linked folder": link_folder,
+    "a pipe": lambda bundle: os.mkfifo(bundle / "pipe"),
+    "an unlisted file": lambda bundle: (bundle / "more.bin").write_bytes(b"1"),
+    "no manifest": lambda bundle: (bundle / "bundle.json").unlink(),
+    "an empty manifest": lambda bundle: (bundle / "bundle.json").write_bytes(b""),
+    "half a manifest": lambda bundle: os.truncate(bundle / "bundle.json", 3000),
+    "more after the manifest": lambda bundle: (bundle / "bundle.json").open("a").write("{}"),
+    "no UTF-8": lambda bundle: (bundle / "bundle.json").write_bytes(b'{"schema": "\xed\xa0\x80"}'),
+    "a repeated key": replaced('"schema": 1,', '"schema": 1, "schema": 1,'),
+    "NaN": replaced('"margin": 0.1', '"margin": NaN'),
+    "an infinity": replaced('"margin": 0.1', '"margin": 1e999'),
+    "half a surrogate pair": replaced('"name": "default"', r'"name": "\ud800"'),
+    "too deep": replaced('"name": "default"', f'"name": {"[" * 40}{"]" * 40}'),
+    "much too deep": replaced('"name": "default"', f'"name": {"[" * 99_000}'),
+    "no object": lambda bundle: (bundle / "bundle.json").write_bytes(b"[1]"),
+    "exchanged labels": edited(lambda content: content["labels"].reverse(), seal=False),
+    "another margin": edited(lambda content: content["crop"].update(margin=0.2), seal=False),
+    "no seal": edited(lambda content: content.pop("manifest_sha256"), seal=False),
+    "another schema": edited(lambda content: content.update(schema=2)),
+    "schema true": edited(lambda content: content.update(schema=True)),
+    "another kernel": edited(lambda content: content["crop"].update(kernel="area")),
+    "no size": edited(lambda content: content["crop"].update(size_px=0)),
+    "half a size": edited(lambda content: content["crop"].update(size_px=128.0)),
+    "another input": edited(lambda content: content["input"].update(colour="rgb")),
+    "another output": edited(lambda content: content.update(embedding_dim=9)),
+    "a label twice": edited(lambda content: content["labels"].__setitem__(1, "anger")),
+    "a label less": edited(lambda content: content["labels"].pop()),
+    "a path outside": set_path("../outside.onnx"),
+    "an absolute path": set_path("/etc/passwd"),
+    "a deep path": set_path("a/b/c"),
+    "an unlisted entry": edited(lambda content: content["variants"][0].update(entry="a/b")),
+    "a short hash": edited(
+        lambda content: [v["files"][0].update(sha256="ab") for v in content["variants"]]
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_a_damaged_bundle_is_refused_as_in_python(run: Run, tmp_path: Path, name: str) -> None:
+    bundle = tmp_path / "damaged.fer"
+    shutil.copytree(DEFAULT_BUNDLE, bundle)
+    DAMAGES[name](bundle)
+    with pytest.raises(BundleError):
+        open_bundle(bundle)
+    refused(run(bundle, FACES / "fear.png"), 4)
+
+
+def test_a_missing_bundle_is_refused(run: Run, tmp_path: Path) -> None:
+    refused(run(tmp_path / "none.fer", FACES / "fear.png"), 4)
+    refused(run(FACES / "fear.png", FACES / "fear.png"), 4)
+
+
+def test_a_variant_that_the_bundle_lacks_is_refused(run: Run) -> None:
+    done = run(DEFAULT_BUNDLE, "--precision", "int4", FACES / "fear.png")
+    refused(done, 5)
+    assert "openvino/fp32" in done.stderr
+
+
+def test_litter_is_passed_over(run: Run, tmp_path: Path) -> None:
+    bundle = tmp_path / "copied.fer"
+    shutil.copytree(DEFAULT_BUNDLE, bundle)
+    (bundle / ".DS_Store").write_bytes(b"1")
+    (bundle / "@eaDir").mkdir()
+    (bundle / "@eaDir/any").write_bytes(b"1")
+    open_bundle(bundle)
+    assert run(bundle, write_pnm(tmp_path / "a.ppm", np.zeros((9, 9, 3), np.uint8))).returncode == 0
+
+
+@pytest.mark.parametrize("ascii_only", [True, False])
+def test_the_seal_covers_every_kind_of_value(run: Run, tmp_path: Path, ascii_only: bool) -> None:
+    bundle = write_fake_bundle(tmp_path / "fake.fer")
+    content = json.loads((bundle / "bundle.json").read_text("utf-8"))
+    content["provenance"] = {
+        "é": '\x00\x1f\x7f"\\/\b\f\n\r\t\u2028',
+        "Z": "\U0001f600",
+        "": {},
+        "\uffff": None,
+        "\U00010000": [[], True, False, -0.0, 0.0, 1e-5, 0.0001, 1e15, 1e16, 1e22, 5e-324, 2**80],
+        "numbers": [1.7976931348623157e308, 123456789.125, 1 / 3, 100.0, 9007199254740993],
+    }
+    text = json.dumps(sealed(content), ensure_ascii=ascii_only)
+    (bundle / "bundle.json").write_text(text, "utf-8")
+    open_bundle(bundle)
+    done = run(bundle, FACES / "fear.png")
+    refused(done, 5)  # read, and then without a variant for OpenVINO
+    assert "fake/fp32" in done.stderr
