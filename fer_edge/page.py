@@ -26,10 +26,11 @@ th, td { border: 1px solid var(--line); padding: .3em .6em; text-align: right; w
 th { background: var(--shade); }
 th:first-child, td:first-child { text-align: left; }
 .facts td { text-align: left; overflow-wrap: anywhere; vertical-align: top; white-space: normal; }
+.facts td:first-child { overflow-wrap: normal; }
 .note { background: var(--note); padding: .6em 1em; }
 .broken { color: var(--broken); } .held { color: var(--held); }
 small, figcaption { color: var(--soft); }
-.pictures { display: grid; grid-template-columns: repeat(auto-fit, minmax(26em, 1fr)); gap: 1em; }
+.pictures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(26em, 100%), 1fr)); gap: 1em; }
 figure { margin: 0; }
 /* The pictures are drawn on white: in the dark they keep it, like photographs. */
 img { max-width: 100%; background: #fff; border-radius: 6px; }

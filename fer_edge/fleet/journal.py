@@ -57,15 +57,23 @@ class Journal:
         if not path.exists():
             write_file(path, (json.dumps(identity, indent=1) + "\n").encode())
             return
-        try:
-            before = json.loads(path.read_bytes())
-            others = sorted(key for key in identity if before.get(key) != identity[key])
-        except (ValueError, AttributeError, OSError) as error:
-            raise InputError(f"{path} is damaged: {error}. Choose another -o") from error
+        before = self.identity()
+        others = sorted(key for key in identity if before.get(key) != identity[key])
         if others:
             raise InputError(
                 f"{self.out} was scored with another {', '.join(others)}. Choose another -o"
             )
+
+    def identity(self) -> dict[str, Any]:
+        """Return what decided the rows of the folder. Raises InputError if it is damaged."""
+        path = self.out / IDENTITY
+        try:
+            identity = json.loads(path.read_bytes())
+        except (ValueError, OSError) as error:
+            raise InputError(f"{path} is damaged: {error}. Choose another -o") from error
+        if not isinstance(identity, dict):
+            raise InputError(f"{path} is damaged. Choose another -o")
+        return identity
 
     def is_done(self, clip: Clip) -> bool:
         """Return True if the rows of this clip are complete and its file has not changed."""

@@ -17,12 +17,13 @@ from fer_edge.fleet.crew import Crew, Team
 from fer_edge.fleet.journal import Journal
 from fer_edge.fleet.parts import part_path
 from fer_edge.fleet.processes import Processes
+from fer_edge.fleet.report import report
 from fer_edge.fleet.scorer import ClipReport, DriveScorer, write_error
 from fer_edge.fleet.summary import write_summaries
 from fer_edge.machine import usable_cores
 from fer_edge.progress import Say, Step, silent
 
-SUMMARY = "summary.json"
+SUMMARY, REPORT = "summary.json", "report.html"
 _MOST_ERRORS = 20
 
 
@@ -133,14 +134,16 @@ def score_drives(
 
 
 def _sum_up(out: Path, clips: Sequence[Clip], journal: Journal, scored: int) -> Run:
-    drives = write_summaries(out, journal.entries())
+    entries = journal.entries()
+    drives = write_summaries(out, entries)
+    write_file(out / REPORT, report(journal.identity(), entries, drives).encode())
     reports = [(clip, journal.done[clip.key][2]) for clip in clips]
     errors = [
-        {"drive": clip.drive, "clip": clip.name, "status": report.status, "error": report.error}
-        for clip, report in reports
-        if report.error is not None
+        {"drive": clip.drive, "clip": clip.name, "status": one.status, "error": one.error}
+        for clip, one in reports
+        if one.error is not None
     ]
-    status = Counter(report.status for _, report in reports)
+    status = Counter(one.status for _, one in reports)
     run = Run(out, len(clips), scored, dict(status), errors[:_MOST_ERRORS], drives)
     plain = {key: value for key, value in run.as_dict().items() if key not in ("out", "wall_s")}
     write_file(out / SUMMARY, (json.dumps(plain, indent=1, allow_nan=False) + "\n").encode())

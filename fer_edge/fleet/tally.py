@@ -138,8 +138,13 @@ def quantile_ms(latency: dict[str, int], share: float) -> float | None:
     for bucket in sorted(map(int, latency)):
         reached += latency[str(bucket)]
         if reached >= share * total:
-            return float(10 ** (bucket / _BUCKETS))
+            return bucket_ms(bucket)
     return None
+
+
+def bucket_ms(bucket: int) -> float:
+    """Return the upper end of a bucket in milliseconds."""
+    return float(10 ** (bucket / _BUCKETS))
 
 
 def _add(sums: dict[str, float], name: str, value: float) -> None:
