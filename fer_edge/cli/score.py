@@ -16,7 +16,8 @@ from fer_edge.cli.options import (
     print_json,
     variant_options,
 )
-from fer_edge.errors import MissingDependencyError, SourceError
+from fer_edge.errors import LimitError, MissingDependencyError, SourceError
+from fer_edge.shipped import bundle_path
 
 if TYPE_CHECKING:
     from fer_edge.fleet import Run
@@ -66,6 +67,16 @@ _ADDRESS = re.compile(r"auto|local|ray://\S+|[\w.-]+:\d+")
     help="Let the paths of a manifest start from FOLDER and stay in it (default: its own folder).",
 )
 @click.option(
+    "--against",
+    type=bundle_path,
+    metavar="BUNDLE",
+    help="Let this bundle score each clip too, and compare; exit code 8 if it differs.",
+)
+@click.option("--against-target", metavar="NAME", help="Run only this target of the second bundle.")
+@click.option(
+    "--against-precision", metavar="NAME", help="Run only this precision of the second bundle."
+)
+@click.option(
     "--ray",
     is_flag=False,
     flag_value="local",
@@ -85,6 +96,9 @@ def score(
     settings_file: Path | None,
     every: str,
     root: str | None,
+    against: Path | None,
+    against_target: str | None,
+    against_precision: str | None,
     ray: str | None,
     as_json: bool,
 ) -> None:
@@ -93,6 +107,7 @@ def score(
     \b
     Example: fer-edge score drives/ -o scored --workers 4
              fer-edge score manifest.csv -o scored --every 0.2s
+             fer-edge score drives/ -o compared --bundle old.fer --against new.fer
              fer-edge score 'drives/**/*.mp4' -o scored --ray
 
     PATH is a video, a folder, a pattern, an address such as s3://bucket/drive, or a manifest (.csv
@@ -109,6 +124,8 @@ def score(
         raise click.UsageError("expected --detector or --whole-frame, got both")
     if ray is not None and not _ADDRESS.fullmatch(ray):
         paths, ray = (*paths, ray), "local"  # "--ray clip.mp4": the next word is a path
+    if against is None and (against_target or against_precision):
+        raise click.UsageError("--against-target and --against-precision need --against")
     if not paths:
         raise click.UsageError("expected at least one PATH")
     try:
@@ -128,6 +145,9 @@ def score(
         target=target,
         precision=precision,
         every_s=every_seconds(every),
+        against=against,
+        against_target=against_target,
+        against_precision=against_precision,
     )
     clips = find_clips(paths, root=root)
     with progress() as (say, step):
@@ -141,11 +161,17 @@ def score(
             f"{faults:,} of {run.clips:,} clips had a fault. See the column error of "
             f"{run.out / 'clips.parquet'}"
         )
+    if run.against is not None and run.against["verdict"] == "different":
+        raise LimitError(f"the second bundle differs: {run.against['why']}")
 
 
 def _print(run: Run) -> None:
     for drive in run.drives:
         click.echo(_line(drive))
+    if run.against is not None:
+        different = run.against["figures"]["different"]["value"]
+        share = "" if different is None else f", different in {different:.2%} of the time"
+        click.echo(f"second bundle: {run.against['verdict']}{share}; {run.against['why']}")
     click.echo(f"{run.clips:,} clips, {run.scored:,} scored now in {run.wall_s:.1f} s: {run.out}")
 
 

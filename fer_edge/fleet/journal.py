@@ -17,7 +17,7 @@ from fer_edge.fleet.parts import part_path
 from fer_edge.fleet.scorer import ClipReport
 
 IDENTITY, DONE = "run.json", "done.jsonl"
-TABLES = ("states", "events", "disagreements")
+TABLES = ("states", "events", "states_against", "events_against", "disagreements")
 
 
 class Journal:

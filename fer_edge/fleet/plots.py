@@ -155,6 +155,28 @@ def _short(name: str) -> str:
     return plain.replace("$", r"\$")
 
 
+def comparison(against: dict[str, Any]) -> bytes:
+    """Draw the share of time in which two bundles differ, for each drive."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    rows = [row for row in against["drives"] if row["both_s"] > 0]
+    rows.sort(key=lambda row: (-row["differ_s"] / row["both_s"], row["drive"]))
+    shown = rows[:_MOST_BARS]
+    figure = Figure(figsize=(_WIDTH_IN, 1.4 + 0.26 * max(len(shown), 3)), layout="constrained")
+    axes = figure.subplots()
+    shares = [100 * row["differ_s"] / row["both_s"] for row in shown]
+    axes.barh(range(len(shown)), shares, color="C3", height=0.8)
+    axes.set_yticks(range(len(shown)), [_short(row["drive"]) for row in shown], fontsize=8)
+    axes.invert_yaxis()
+    axes.set(xlabel="time in which both know an expression and differ, %", xlim=(0, None))
+    axes.grid(axis="x", alpha=0.3)
+    data = io.BytesIO()
+    with mpl.rc_context({"svg.hashsalt": "fer_edge"}):
+        figure.savefig(data, format="svg", metadata={"Date": None})
+    return data.getvalue()
+
+
 _DRAWERS: dict[str, Callable[[Any, Drives], bool]] = {
     "Availability by drive": _availability,
     "Availability over all drives": _distribution,

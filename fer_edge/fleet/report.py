@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from fer_edge.fleet.plots import comparison
 from fer_edge.fleet.plots import pictures as draw
 from fer_edge.fleet.summary import Entry, merged
 from fer_edge.fleet.tally import quantile_ms
@@ -25,7 +26,10 @@ _CAPTIONS = {
 
 
 def report(
-    identity: dict[str, Any], entries: Sequence[Entry], drives: Sequence[dict[str, Any]]
+    identity: dict[str, Any],
+    entries: Sequence[Entry],
+    drives: Sequence[dict[str, Any]],
+    against: dict[str, Any] | None = None,
 ) -> str:
     """Return the page.
 
@@ -33,12 +37,65 @@ def report(
         identity: What decided the rows, as in ``run.json``.
         entries: Clips and their reports.
         drives: Rows as ``summarize`` returns them.
+        against: Comparison with a second bundle, as ``compare`` returns it, or None.
     """
     parts = [facts(_facts(identity, entries, drives))]
+    if against is not None:
+        parts += comparison_parts(identity, against)
     figures = [picture(name, svg, _CAPTIONS[name]) for name, svg in draw(drives).items()]
     parts += ["<h2>Plots</h2>", pictures(figures)] if figures else []
     parts += ["<h2>Drives</h2>", *_drives(drives), *_faults(entries)]
     return page("Recorded drives", parts)
+
+
+def comparison_parts(identity: dict[str, Any], against: dict[str, Any]) -> list[str]:
+    """Return the section about a second bundle."""
+    other = identity.get("against") or {}
+    values = {
+        "second bundle": f"{other.get('variant')}, SHA-256 {other.get('bundle_sha256')}",
+        "verdict": f"{against['verdict']}: {against['why']}",
+        **{name: _interval(against["figures"][key], unit) for key, (name, unit) in _NAMES.items()},
+        "intervals": against["method"],
+    }
+    parts = ["<h2>Comparison with a second bundle</h2>", facts(values)]
+    if any(row["both_s"] > 0 for row in against["drives"]):
+        parts.append(picture("Disagreement by drive", comparison(against), _DIFFER))
+    head = ["drive/clip", "from s", "to s", "first", "second", "sure", "second sure"]
+    rows = [_disagreement(item) for item in against["longest"]]
+    return [*parts, "<h3>Longest disagreements</h3>", table(head, rows)] if rows else parts
+
+
+_DIFFER = "At most 30 drives, the highest first."
+_NAMES = {
+    "different": ("differ where both know an expression", "%"),
+    "availability": ("availability of the first", "%"),
+    "availability_change": ("change of availability", "% points"),
+    "events_per_hour_change": ("change of events an hour", ""),
+    "changes_per_min_change": ("change of label changes a minute", ""),
+}
+
+
+def _interval(figure: dict[str, Any], unit: str) -> str:
+    if figure["value"] is None:
+        return "none"
+    factor = 100 if unit else 1
+    text = f"{factor * figure['value']:.3g}{f' {unit}' if unit else ''}"
+    if figure["interval"] is None:
+        return text
+    low, high = (factor * value for value in figure["interval"])
+    return f"{text}, 95 % interval {low:.3g} to {high:.3g}"
+
+
+def _disagreement(item: dict[str, Any]) -> list[str]:
+    return [
+        printable(f"{item['drive']}/{item['clip']}")[:80],
+        f"{item['start_s']:.2f}",
+        f"{item['end_s']:.2f}",
+        item["label"] or "unknown",
+        item["label_against"] or "unknown",
+        f"{item['confidence']:.2f}",
+        f"{item['confidence_against']:.2f}",
+    ]
 
 
 def _facts(

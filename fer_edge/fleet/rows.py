@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any
 
 from fer_edge.errors import InputError
 from fer_edge.fleet.clips import Clip
+from fer_edge.fleet.disagreements import Disagreement
 from fer_edge.monitor.state import Event, MonitorState, PersonState
 
 Row = dict[str, Any]
@@ -53,6 +54,11 @@ class RowMaker:
             row |= {"time_s": last.time_s, "time": self._moment(last.time_s)}
         return row
 
+    def disagreement(self, item: Disagreement) -> Row:
+        """Return the row of a disagreement with the second bundle."""
+        start = self._moment(item.start_s)
+        return {**self._clip(), **asdict(item), "start": start, **self.made_by}
+
     def event(self, event: Event) -> Row:
         """Return the row of an event."""
         return {
@@ -94,6 +100,11 @@ def _person(person: PersonState) -> Row:
         "cause": person.cause,
         "reason": person.reason,
     }
+
+
+def made_by(identity: dict[str, Any]) -> dict[str, str]:
+    """Return the columns that name the model and the program."""
+    return {name: identity[name] for name in ("bundle_sha256", "variant", "version")}
 
 
 class Events:

@@ -20,6 +20,7 @@ from fer_edge.fleet.processes import Processes
 from fer_edge.fleet.report import report
 from fer_edge.fleet.scorer import ClipReport, DriveScorer, write_error
 from fer_edge.fleet.summary import write_summaries
+from fer_edge.fleet.verdict import compare
 from fer_edge.machine import usable_cores
 from fer_edge.progress import Say, Step, silent
 
@@ -38,6 +39,7 @@ class Run:
         status: Number of clips by status: "ok", "partial", "failed".
         errors: The first 20 faults: drive, clip, status and sentence.
         drives: Figures of each drive of the folder, as in ``drives.parquet``.
+        against: Comparison with the second bundle, as ``compare`` returns it, or None.
         wall_s: Seconds that this run took.
     """
 
@@ -47,6 +49,7 @@ class Run:
     status: dict[str, int]
     errors: list[dict[str, str]]
     drives: list[dict[str, Any]] = field(repr=False)
+    against: dict[str, Any] | None = field(default=None, repr=False)
     wall_s: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:
@@ -60,6 +63,7 @@ class Run:
             "errors": self.errors,
             "wall_s": self.wall_s,
             "drives": drives,
+            "against": self.against,
         }
 
 
@@ -136,7 +140,9 @@ def score_drives(
 def _sum_up(out: Path, clips: Sequence[Clip], journal: Journal, scored: int) -> Run:
     entries = journal.entries()
     drives = write_summaries(out, entries)
-    write_file(out / REPORT, report(journal.identity(), entries, drives).encode())
+    against = compare(entries)
+    html = report(journal.identity(), entries, drives, against)
+    write_file(out / REPORT, html.encode())
     reports = [(clip, journal.done[clip.key][2]) for clip in clips]
     errors = [
         {"drive": clip.drive, "clip": clip.name, "status": one.status, "error": one.error}
@@ -144,7 +150,7 @@ def _sum_up(out: Path, clips: Sequence[Clip], journal: Journal, scored: int) -> 
         if one.error is not None
     ]
     status = Counter(one.status for _, one in reports)
-    run = Run(out, len(clips), scored, dict(status), errors[:_MOST_ERRORS], drives)
+    run = Run(out, len(clips), scored, dict(status), errors[:_MOST_ERRORS], drives, against)
     plain = {key: value for key, value in run.as_dict().items() if key not in ("out", "wall_s")}
     write_file(out / SUMMARY, (json.dumps(plain, indent=1, allow_nan=False) + "\n").encode())
     return run

@@ -69,6 +69,24 @@ EVENTS = pa.schema(
 )
 """Schema of ``events``. ``end_s`` is empty if the event lasts until the end of the clip."""
 
+DISAGREEMENTS = pa.schema(
+    [
+        *_CLIP,
+        ("person", pa.int32()),
+        ("is_driver", pa.bool_()),
+        ("start_s", pa.float64()),
+        ("end_s", pa.float64()),
+        ("start", _MOMENT),
+        ("frames", pa.int64()),
+        ("label", pa.string()),
+        ("label_against", pa.string()),
+        ("confidence", pa.float64()),
+        ("confidence_against", pa.float64()),
+        *_MADE_BY,
+    ]
+)
+"""Schema of ``disagreements``: stretches in which two bundles say different things."""
+
 CLIPS = pa.schema(
     [
         *_CLIP,

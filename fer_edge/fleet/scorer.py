@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import re
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -15,32 +14,29 @@ from typing import Any
 import cv2
 
 from fer_edge import __version__
-from fer_edge.errors import FerEdgeError, InputError
+from fer_edge.errors import FerEdgeError
 from fer_edge.fleet.clips import Clip
-from fer_edge.fleet.parts import Part, part_writer
-from fer_edge.fleet.rows import Events, RowMaker, Sparse
-from fer_edge.fleet.schema import EVENTS, states_schema
-from fer_edge.fleet.sources import opened
-from fer_edge.fleet.tally import Counting, Tally
+from fer_edge.fleet.disagreements import Comparison
+from fer_edge.fleet.lane import EngineFailedError, Lane, cleaned
+from fer_edge.fleet.parts import part_writer
+from fer_edge.fleet.rows import RowMaker, made_by
+from fer_edge.fleet.schema import DISAGREEMENTS, EVENTS, states_schema
+from fer_edge.fleet.sources import RecordedSource, opened
+from fer_edge.fleet.tally import Tally
 from fer_edge.monitor import (
     Detector,
     DriverMonitor,
-    HealthCause,
-    MonitorState,
     Settings,
     WholeFrame,
     YuNet,
 )
 from fer_edge.monitor.fetch_detector import default_path
-from fer_edge.predictor import Predictor
-from fer_edge.shipped import bundle_path
+from fer_edge.predictor import Predictor, check_same_labels
 
 _NEVER_S = 1e5
 """Seconds for waits that would make states depend on the machine. Workers have a watchdog."""
-_MOST_ERROR = 500
 _NO_OUTPUT = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 """Errors of a full or locked disk, which are the fault of no clip."""
-_ENGINE = {HealthCause.FAILOVER, HealthCause.NO_ENGINE}
 
 
 @dataclass(frozen=True)
@@ -52,6 +48,8 @@ class ClipReport:
         status: "ok", "partial" (the clip is damaged and gave some frames) or "failed".
         error: Sentence about the fault, or None.
         tally: Figures of the clip, as ``Tally.as_dict`` gives them.
+        against: Comparison with the second bundle: its ``tally``, and the values of
+            ``Comparison.as_dict``. None without one.
         retry: True if a fresh process may do better: the engine failed, or memory ran out.
     """
 
@@ -59,13 +57,8 @@ class ClipReport:
     status: str
     error: str | None = None
     tally: dict[str, Any] = field(default_factory=lambda: Tally().as_dict())
+    against: dict[str, Any] | None = None
     retry: bool = False
-
-
-class EngineFailedError(FerEdgeError):
-    """The engine failed in the middle of a clip; its answers are not written."""
-
-    exit_code = 6
 
 
 class DriveScorer:
@@ -82,6 +75,9 @@ class DriveScorer:
         target: As for Predictor.
         precision: As for Predictor.
         every_s: Seconds between rows, as for ``Sparse``. None writes a row for each frame.
+        against: Second bundle that scores the same clips for a comparison, or None.
+        against_target: As ``target``, for the second bundle.
+        against_precision: As ``precision``, for the second bundle.
     """
 
     def __init__(
@@ -93,6 +89,9 @@ class DriveScorer:
         target: str | None = None,
         precision: str | None = None,
         every_s: float | None = None,
+        against: str | Path | None = None,
+        against_target: str | None = None,
+        against_precision: str | None = None,
     ) -> None:
         self.bundle = bundle
         self.settings = settings or Settings()
@@ -100,11 +99,15 @@ class DriveScorer:
         self.target = target
         self.precision = precision
         self.every_s = every_s
+        self.against = against
+        self.against_target = against_target
+        self.against_precision = against_precision
+        self._second: Predictor | None = None
         self._predictor: Predictor | None = None
         self._faces: Detector | str | Path | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_predictor": None, "_faces": None}
+        return self.__dict__ | {"_predictor": None, "_second": None, "_faces": None}
 
     def load(self) -> Predictor:
         """Load bundle and detector, unless they are loaded.
@@ -115,9 +118,11 @@ class DriveScorer:
         if self._predictor is None:
             cv2.setNumThreads(1)
             self._faces = self._open_detector()
-            predictor = Predictor(self.bundle, self.target, self.precision, threads=1)
-            predictor.warm_up()  # an engine that crashes does so before the first clip
-            self._predictor = predictor
+            if self.against is not None:
+                self._second = _loaded(self.against, self.against_target, self.against_precision)
+            self._predictor = _loaded(self.bundle, self.target, self.precision)
+            if self._second is not None:
+                check_same_labels(self._predictor.bundle, self._second.bundle)
         return self._predictor
 
     def close(self) -> None:
@@ -125,6 +130,9 @@ class DriveScorer:
         if self._predictor is not None:
             self._predictor.close()
             self._predictor = None
+        if self._second is not None:
+            self._second.close()
+            self._second = None
 
     def identity(self) -> dict[str, Any]:
         """Return what decides the rows: bundle, variant, detector, settings and version.
@@ -134,9 +142,9 @@ class DriveScorer:
         """
         return {
             "version": __version__,
-            "bundle_sha256": self.load().bundle.sha256,
-            "variant": self.load().variant.name,
+            **_model(self.load()),
             "labels": list(self.load().labels),
+            "against": None if self._second is None else _model(self._second),
             "detector": self._detector_name(),
             "settings": self.settings.as_dict(),
             "every_s": "change" if self.every_s == float("inf") else self.every_s,
@@ -183,70 +191,64 @@ class DriveScorer:
         return type(self.detector).__name__
 
     def _score(self, clip: Clip, out: Path, beat: Callable[[int], object]) -> ClipReport:
-        maker, part = RowMaker(clip, made_by(self.identity())), part_writer(out, clip)
-        counting, events, sparse = Counting(), Events(), Sparse(self.every_s)
-        fault: str | None = None
-        last: MonitorState | None = None
+        identity = self.identity()
         with ExitStack() as stack:
-            events_part = stack.enter_context(part("events", EVENTS))
-            states = stack.enter_context(part("states", states_schema(self.load().labels)))
-            monitor = stack.enter_context(self._monitor(clip, stack))
-            for number, state in enumerate(monitor):
-                if _ENGINE & set(state.health.causes):
-                    raise EngineFailedError("; ".join(state.health.reasons))
-                counting.add(state)
-                events.add(state)
-                if sparse.take(state):
-                    _add_all(states, maker, state)
-                fault = _fault(state) or fault
-                last = state
+            new_source = stack.enter_context(opened(clip))
+            lanes = [Lane(stack, out, clip, identity, self.every_s)]
+            monitors = [self._monitor(self.load(), new_source(), stack)]
+            comparison = Comparison()
+            differences = stack.enter_context(
+                part_writer(out, clip)("disagreements", DISAGREEMENTS)
+            )
+            if self._second is not None:
+                identity = identity | identity["against"]
+                lanes.append(Lane(stack, out, clip, identity, self.every_s, "_against"))
+                monitors.append(self._monitor(self._second, new_source(), stack))
+            for number, states in enumerate(zip(*monitors, strict=True)):
+                for lane, state in zip(lanes, states, strict=True):
+                    lane.add(state)
+                for item in comparison.add(*states) if len(states) == 2 else ():
+                    differences.add(lanes[0].maker.disagreement(item))
                 beat(number)
-            if (rest := sparse.rest()) is not None:
-                _add_all(states, maker, rest)
-            if last is None or counting.tally.frames == 0:
-                raise InputError(fault or "the clip has no frame")
-            if fault is not None:
-                fault = cleaned(fault, clip)
-                states.add(maker.failed(fault, last))
-            for event in events.all():
-                events_part.add(maker.event(event))
-            tally = counting.end(events.all())
-        return ClipReport(clip.key, "partial" if fault else "ok", fault, tally.as_dict())
+            for item in comparison.end():
+                differences.add(lanes[0].maker.disagreement(item))
+            tallies = [lane.end().as_dict() for lane in lanes]
+            fault = lanes[0].fault
+        against = None
+        if len(tallies) == 2:
+            against = {"tally": tallies[1], **comparison.as_dict()}
+        return ClipReport(clip.key, "partial" if fault else "ok", fault, tallies[0], against)
 
-    def _monitor(self, clip: Clip, stack: ExitStack) -> DriverMonitor:
-        source = stack.enter_context(opened(clip))
+    def _monitor(
+        self, predictor: Predictor, source: RecordedSource, stack: ExitStack
+    ) -> DriverMonitor:
         # Waits for decoder and engine end at the supervisor's watchdog: states that tell of a slow
         # machine would differ from run to run.
         settings = replace(self.settings, no_frame_s=_NEVER_S, watchdog_s=_NEVER_S)
-        return DriverMonitor(
-            self.load(), source, detector=self._faces, settings=settings, clock=source.clock
+        return stack.enter_context(
+            DriverMonitor(
+                predictor, source, detector=self._faces, settings=settings, clock=source.clock
+            )
         )
 
 
-def made_by(identity: dict[str, Any]) -> dict[str, str]:
-    """Return the columns that name the model and the program."""
-    return {name: identity[name] for name in ("bundle_sha256", "variant", "version")}
+def _loaded(bundle: str | Path | None, target: str | None, precision: str | None) -> Predictor:
+    predictor = Predictor(bundle, target, precision, threads=1)
+    predictor.warm_up()  # an engine that crashes does so before the first clip
+    return predictor
+
+
+def _model(predictor: Predictor) -> dict[str, Any]:
+    return {"bundle_sha256": predictor.bundle.sha256, "variant": predictor.variant.name}
 
 
 def write_error(out: Path, clip: Clip, error: str, identity: dict[str, Any]) -> None:
     """Write the error row of a clip that could not be scored, and remove other rows of it."""
-    part = part_writer(out, clip)
-    with part("events", EVENTS), part("states", states_schema(identity["labels"])) as states:
-        states.add(RowMaker(clip, made_by(identity)).failed(error))
-
-
-def _add_all(part: Part, maker: RowMaker, state: MonitorState) -> None:
-    for row in maker.states(state):
-        part.add(row)
-
-
-def _fault(state: MonitorState) -> str | None:
-    """Return the sentence about a clip that ended early, or whose clock is of no use."""
-    for finding in state.health.findings:
-        ended = finding.cause == HealthCause.SOURCE_ENDED
-        if ended or (finding.cause.part == "clock" and finding.severity == "lost"):
-            return finding.reason
-    return None
+    with ExitStack() as stack:
+        for table in ("events", "states_against", "events_against", "disagreements"):
+            stack.enter_context(part_writer(out, clip)(table, EVENTS))  # no row, no part
+        states = part_writer(out, clip)("states", states_schema(identity["labels"]))
+        stack.enter_context(states).add(RowMaker(clip, made_by(identity)).failed(error))
 
 
 def describe(error: BaseException, clip: Clip) -> str:
@@ -257,20 +259,21 @@ def describe(error: BaseException, clip: Clip) -> str:
     return cleaned(text, clip)
 
 
-def cleaned(text: str, clip: Clip) -> str:
-    """Return a sentence without folders and addresses in memory."""
-    text = text.replace(clip.path, clip.name)
-    text = re.sub(r"\S*fer_edge-\w{8}[/\\]clip(\.\w+)?", lambda _: clip.name, text)
-    text = re.sub(r"0x[0-9a-fA-F]{4,}", "0x…", text)
-    return text.encode("utf-8", "backslashreplace").decode()[:_MOST_ERROR]
-
-
 def new_scorer(
-    bundle: Path | None, *, whole_frame: bool = False, detector: Path | None = None, **options: Any
+    bundle: Path | None,
+    *,
+    whole_frame: bool = False,
+    detector: Path | None = None,
+    against: Path | None = None,
+    **options: Any,
 ) -> DriveScorer:
     """Return the scorer of the command line, with absolute paths for other processes."""
     faces: Detector | Path | None = WholeFrame() if whole_frame else detector
     if isinstance(faces, Path):
         faces = faces.absolute()
-    chosen = None if bundle is None else bundle_path(bundle).absolute()
-    return DriveScorer(chosen, detector=faces, **options)
+    return DriveScorer(
+        None if bundle is None else bundle.absolute(),
+        detector=faces,
+        against=None if against is None else against.absolute(),
+        **options,
+    )

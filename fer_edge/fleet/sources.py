@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -49,18 +49,18 @@ class RecordedSource:
 
 
 @contextmanager
-def opened(clip: Clip) -> Iterator[RecordedSource]:
-    """Yield the source of a clip, not open yet.
+def opened(clip: Clip) -> Iterator[Callable[[], RecordedSource]]:
+    """Yield a function that makes a source of the clip, not open yet.
 
     Raises:
         SourceError: The file at an address cannot be read.
         InputError: The clip has no frames that can be read.
     """
     if not remote.is_address(clip.path):
-        yield RecordedSource(_source(Path(clip.path), clip))
+        yield lambda: RecordedSource(_source(Path(clip.path), clip))
         return
     with remote.local_copy(clip.path) as copy:
-        yield RecordedSource(_source(copy, clip))
+        yield lambda: RecordedSource(_source(copy, clip))
 
 
 def _source(path: Path, clip: Clip) -> FrameSource:

@@ -92,3 +92,19 @@ def test_a_detector_that_is_missing_is_named(
     done = CliRunner().invoke(main, [*arguments, "--bundle", str(fake_bundle)])
     assert done.exit_code == 3
     assert "no.onnx" in done.stderr
+
+
+def test_a_second_bundle_that_differs_ends_with_8(run: Any, drive: Path, tmp_path: Path) -> None:
+    from fer_edge.backends.fake import write_fake_bundle
+
+    angry = write_fake_bundle(tmp_path / "angry.fer", {"anger": 0.9})
+    for number in range(5):
+        folder = tmp_path / "many" / str(number)
+        folder.mkdir(parents=True)
+        (folder / "a.avi").symlink_to(drive / "a.avi")
+    done = run("many", "-o", "out", "--workers", 1, "--against", angry, "--json")
+    assert done.exit_code == 8, done.stderr
+    against = json.loads(done.stdout)["against"]
+    assert against["verdict"] == "different"
+    assert against["figures"]["different"]["interval"] == [1.0, 1.0]
+    assert "the second bundle differs" in done.stderr
