@@ -1,0 +1,53 @@
+"""Train a network on pictures of your own, and run it as a bundle.
+
+    pip install 'fer-edge[convert]'
+    python examples/own_training.py [FOLDER] [--out own.fer]
+
+FOLDER has one folder of pictures for each class; the names of the folders become the labels.
+Without it, composites of the package are learned, which takes half a minute and teaches little.
+"""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from fer_edge import Predictor
+from fer_edge.shipped import FACES
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", nargs="?", type=Path, help="pictures, one folder for each class")
+    parser.add_argument("--out", default="own.fer", type=Path, help="write the bundle here")
+    words = parser.parse_args()
+    if words.out.exists():
+        sys.exit(f"{words.out} exists already. Choose another name: --out NAME.fer")
+    # These import torch, which takes seconds: check the words first.
+    from fer_edge.converters.pipeline.convert import convert
+    from fer_edge.training.config.recipe import load_recipe
+    from fer_edge.training.loop.train import train
+
+    if words.folder:
+        data = str(words.folder)
+        labels = sorted(entry.name for entry in words.folder.iterdir() if entry.is_dir())
+        changes = ["fit.epochs=20"]
+    else:
+        data = f"{FACES}@drop=anger/disgust/fear/neutral"  # options of the source follow the @
+        labels = ["happiness", "sadness", "surprise"]
+        changes = ["fit.epochs=2", "fit.lr=1e-3", "fit.workers=0"]
+    # A recipe is one YAML file; each change has the form of --set.
+    names = ", ".join(labels)
+    recipe = load_recipe("cnn48", [f"labels=[{names}]", "data.holdout=0.2", *changes])
+
+    with tempfile.TemporaryDirectory() as work:
+        best = train(recipe, data, Path(work, "run"))
+        bundle = convert(best, ["onnxruntime"], words.out, ["fp32"], data=data)
+    print(f"{bundle.path}: {', '.join(bundle.labels)}")
+    with Predictor(bundle.path) as predictor:
+        answer = predictor(FACES / "happiness.png")
+    print(f"{answer.label} {answer.confidence:.2f}")
+
+
+if __name__ == "__main__":
+    main()
