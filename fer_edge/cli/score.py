@@ -133,6 +133,8 @@ def score(
     except ImportError as error:
         raise MissingDependencyError("pyarrow", "fleet") from error
     from fer_edge.fleet import find_clips, score_drives
+    from fer_edge.fleet.processes import Processes
+    from fer_edge.fleet.ray_team import ray_team
     from fer_edge.fleet.rows import every_seconds
     from fer_edge.fleet.scorer import new_scorer
     from fer_edge.progress_bar import progress
@@ -150,8 +152,9 @@ def score(
         against_precision=against_precision,
     )
     clips = find_clips(paths, root=root)
+    team = Processes if ray is None else ray_team(ray, workers)
     with progress() as (say, step):
-        run = score_drives(clips, out, scorer, workers=workers, step=step, say=say)
+        run = score_drives(clips, out, scorer, workers=workers, team=team, step=step, say=say)
     if as_json:
         print_json(run.as_dict())
     else:

@@ -41,7 +41,13 @@ class News:
 
 
 class Team(Protocol):
-    """Protocol of the processes of one machine, or of the actors of a cluster."""
+    """Protocol of the processes of one machine, or of the actors of a cluster.
+
+    Attributes:
+        size: Number of workers by default.
+    """
+
+    size: int
 
     def start(self) -> int:
         """Start a worker and return its number."""
@@ -149,8 +155,12 @@ class Crew:
             self._bury(news.worker, str(news.value), outside=news.outside)
 
     def _check_stalls(self) -> None:
-        for worker in list(self._busy):
-            if worker not in self._ready and time.monotonic() - self._beat_s[worker] > STALL_S:
+        # A cluster may have no room yet for a worker that starts, while others work.
+        works = any(self._busy.values())
+        for worker, clip in list(self._busy.items()):
+            if clip is None and (works or worker in self._ready):
+                continue
+            if time.monotonic() - self._beat_s[worker] > STALL_S:
                 self._team.kill(worker)
                 self._bury(worker, f"no frame came for {STALL_S:.0f} s", outside=False)
 

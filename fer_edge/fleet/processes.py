@@ -21,6 +21,7 @@ from fer_edge.errors import EngineError, FerEdgeError
 from fer_edge.fleet.clips import Clip
 from fer_edge.fleet.crew import News
 from fer_edge.fleet.scorer import DriveScorer
+from fer_edge.machine import usable_cores
 
 _BEAT_S = 1.0
 _END_S = 5.0
@@ -38,6 +39,7 @@ class Processes:
     """
 
     def __init__(self, scorer: DriveScorer, out: Path) -> None:
+        self.size = usable_cores()
         self._scorer, self._out = scorer, out
         self._context = multiprocessing.get_context("spawn")
         self._workers: dict[int, tuple[SpawnProcess, Connection]] = {}

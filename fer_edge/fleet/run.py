@@ -21,7 +21,6 @@ from fer_edge.fleet.report import report
 from fer_edge.fleet.scorer import ClipReport, DriveScorer, write_error
 from fer_edge.fleet.summary import write_summaries
 from fer_edge.fleet.verdict import compare
-from fer_edge.machine import usable_cores
 from fer_edge.progress import Say, Step, silent
 
 SUMMARY, REPORT = "summary.json", "report.html"
@@ -86,7 +85,7 @@ def score_drives(
         out: Output folder: new, empty, or of an earlier run.
         scorer: Bundle and settings. None takes the defaults.
         workers: Number of processes. None takes one for each core.
-        team: Makes the workers.
+        team: Makes the workers: ``Processes``, or ``ray_team(address)``.
         step: Progress callback, in clips.
         say: Gets a sentence for each clip that fails, and about what was done before.
 
@@ -98,7 +97,7 @@ def score_drives(
         FerEdgeError: Bundle or detector cannot be loaded.
         EngineError: Workers die before their first clip.
     """
-    began_s, out, scorer = time.monotonic(), Path(out), scorer or DriveScorer()
+    began_s, out, scorer = time.monotonic(), Path(out).absolute(), scorer or DriveScorer()
     if workers is not None and workers < 1:
         raise InputError(f"expected at least 1 worker, got {workers}")
     journal = Journal(out)
@@ -126,8 +125,8 @@ def score_drives(
         return ClipReport(clip.key, "failed", error, retry=True)
 
     if todo:
-        size = min(workers or usable_cores(), len(todo))
         made = team(scorer, out)
+        size = min(workers or made.size, len(todo))
         crew = Crew(made, todo, size, check=check, done=done, failed=failed, tick=progress.tick)
         try:
             crew.run()
