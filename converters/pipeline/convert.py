@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fer_edge.bundle import MAX_NAME, Bundle, open_bundle, write_bundle
+from fer_edge.bundle import MAX_NAME, Bundle, Variant, open_bundle, write_bundle
 from fer_edge.converters.base import ConversionInput, converter
 from fer_edge.converters.base import targets as known_targets
 from fer_edge.converters.onnx_graph.export import export_onnx
@@ -39,7 +39,7 @@ from fer_edge.training.checkpoint import Checkpoint, load_checkpoint
 
 ALL, AUTO = "all", "auto"
 """Precisions for every one that a target has. ``all`` keeps each variant that passes its gate;
-``auto`` keeps the Pareto front of latency and agreement."""
+``auto`` keeps the Pareto front of latency and agreement, and the fp32 of each target."""
 
 CROP_MARGIN = 0.1
 """Share (0..1) of the box added on each side. FER2013's crops show more than a detector's box."""
@@ -129,7 +129,7 @@ def convert(
         verified = _build_and_verify(requested, work, rule, check, lenient, sessions, say)
         passed, failed = _drop_or_fail(verified, lenient)
         timed = _with_speed(passed, gate, say)
-    chosen, slower = _pareto_front(timed) if AUTO in precisions else (timed, [])
+    chosen, slower = _worth_keeping(timed) if AUTO in precisions else (timed, [])
     if not chosen:
         raise ParityError("nothing was written: no variant passed its gate")
     refused = {built.variant.name: refusal(built.variant) for built in (*failed, *slower)}
@@ -241,16 +241,34 @@ def _drop_or_fail(
     return passed, [built for built in verified if built.variant.name in broken]
 
 
-def _pareto_front(
+def _worth_keeping(
     timed: Sequence[BuiltVariant],
 ) -> tuple[list[BuiltVariant], list[BuiltVariant]]:
-    """Split into variants that no other beats, and those that one does."""
-    front: list[BuiltVariant] = []
+    """Split into variants to keep and slower ones.
+
+    Each target keeps its fp32, or else its fastest variant: the bundle may go to a machine
+    without the engine that is faster here.
+    """
+    keep: list[BuiltVariant] = []
     slower: list[BuiltVariant] = []
     for built in timed:
         speed = built.variant.speed
-        (front if speed is None or speed.beaten_by is None else slower).append(built)
-    return front, slower
+        needed = built.variant.name in _one_a_target(timed)
+        front = speed is None or speed.beaten_by is None
+        (keep if front or needed else slower).append(built)
+    return keep, slower
+
+
+def _one_a_target(timed: Sequence[BuiltVariant]) -> set[str]:
+    """Return the name of fp32, or else of the fastest variant, of each target."""
+
+    def rank(variant: Variant) -> tuple[bool, float]:
+        return variant.precision != "fp32", variant.speed.batch_1_p50_ms if variant.speed else 0.0
+
+    chosen: dict[str, Variant] = {}
+    for variant in sorted((built.variant for built in timed), key=rank):
+        chosen.setdefault(variant.target, variant)
+    return {variant.name for variant in chosen.values()}
 
 
 def _write(
@@ -357,7 +375,7 @@ def _with_speed(
         speed = Speed(p50_ms[name], cpu_name(), better.get(name))
         note = ""
         if speed.beaten_by is not None:
-            note = f"  not worth it here: {speed.beaten_by} is faster and agrees as often"
+            note = f"  slower here than {speed.beaten_by}, which agrees as often"
         say(f"  {name}: {p50_ms[name]:.3f} ms a face{note}")
         others.append(replace(built, variant=replace(built.variant, speed=speed)))
     return others
