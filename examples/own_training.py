@@ -3,8 +3,9 @@
     pip install 'fer-edge[convert]'
     python examples/own_training.py [FOLDER] [--out own.fer]
 
-FOLDER has one folder of pictures for each class; the names of the folders become the labels.
-Without it, composites of the package are learned, which takes half a minute and teaches little.
+FOLDER has train/CLASS/*.png and val/CLASS/*.png, crops of faces, at least 100 of them in val;
+``fer-edge data split CLASSES -o FOLDER --as folders`` makes both from class folders. Without it,
+composites of the package are learned, which takes half a minute and teaches little.
 """
 
 import argparse
@@ -18,11 +19,13 @@ from fer_edge.shipped import FACES
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("folder", nargs="?", type=Path, help="pictures, one folder for each class")
+    parser.add_argument("folder", nargs="?", type=Path, help="pictures in train/ and val/")
     parser.add_argument("--out", default="own.fer", type=Path, help="write the bundle here")
     words = parser.parse_args()
     if words.out.exists():
         sys.exit(f"{words.out} exists already. Choose another name: --out NAME.fer")
+    if words.folder and not (words.folder / "train").is_dir():
+        sys.exit(f"{words.folder} has no folder train. Run: fer-edge data split --help")
     # These import torch, which takes seconds: check the words first.
     from fer_edge.converters.pipeline.convert import convert
     from fer_edge.training.config.recipe import load_recipe
@@ -30,7 +33,7 @@ def main() -> None:
 
     if words.folder:
         data = str(words.folder)
-        labels = sorted(entry.name for entry in words.folder.iterdir() if entry.is_dir())
+        labels = sorted(entry.name for entry in (words.folder / "train").iterdir())
         changes = ["fit.epochs=20"]
     else:
         data = f"{FACES}@drop=anger/disgust/fear/neutral"  # options of the source follow the @
