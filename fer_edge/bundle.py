@@ -102,11 +102,11 @@ class Variant:
 
     @property
     def warning(self) -> str | None:
-        """Sentence on what is not proven of the engine; None if the engine itself was verified."""
+        """Sentence on what is not proven of the engine; None if the engine itself passed."""
         if self.parity is None:
             return printable(f"not proven: {self.unproven or 'it has no parity report'}")
-        verification = self.parity.verification
-        return None if verification is None else printable(verification)
+        warning = self.parity.warning
+        return None if warning is None else printable(warning)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON form. ``unproven`` is an optional key."""

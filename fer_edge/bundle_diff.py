@@ -93,10 +93,23 @@ def _facts(variant: Variant) -> dict[str, Any]:
         "batch": dict(variant.batch),
         "tools": dict(variant.tools),
         **{key: None if parity is None else getattr(parity, key) for key in _PARITY},
+        **_verdict(variant),
         "verified on": None if parity is None else asdict(parity.faces),
         "allowed_drop": None if parity is None else parity.allowed_drop,
         "warning": variant.warning,
         "batch_1_p50_ms": None if speed is None else speed.batch_1_p50_ms,
+    }
+
+
+def _verdict(variant: Variant) -> dict[str, Any]:
+    judgement = variant.parity and variant.parity.judgement
+    kept = (
+        [c.value for c in judgement.checks if c.name == "answered_agreement"] if judgement else []
+    )
+    return {
+        "verdict": judgement.verdict if judgement else None,
+        "compared with": judgement.reference if judgement else None,
+        "answered_agreement": kept[0] if kept else None,
     }
 
 

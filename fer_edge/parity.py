@@ -23,6 +23,7 @@ from fer_edge.json_check import (
     read_share,
     read_text,
 )
+from fer_edge.verdict import UNDECIDED, Judgement, read_verdict
 
 _SLACK = 1e-3
 """Largest excess over 1 that rounding in float32 may give a probability or a cosine."""
@@ -122,7 +123,7 @@ class Comparison:
     Attributes:
         max_abs_dp: Largest absolute difference of a probability.
         mean_abs_dp: Mean absolute difference of the probabilities.
-        agreement: Share (0..1) of faces with the checkpoint's decision.
+        agreement: Share (0..1) of faces with the checkpoint's decision, answered or withheld.
         accuracy: Share (0..1) of faces that the variant classifies correctly.
         reference_accuracy: The checkpoint's share (0..1).
         accuracy_change: Change of accuracy (-1..1).
@@ -158,6 +159,7 @@ class ParityReport(Comparison):
         judged_by: Session that ran instead of the engine; None if the engine ran.
         calibration: Faces that calibrated the variant; None if nothing was calibrated.
         search: Recipes that were tried; empty if there was one.
+        judgement: Verdict and its checks; None in bundles of versions before it.
     """
 
     batch_sizes: tuple[int, ...]
@@ -168,9 +170,10 @@ class ParityReport(Comparison):
     judged_by: JudgedBy | None = None
     calibration: FacesRecord | None = None
     search: tuple[RecipeTrial, ...] = ()
+    judgement: Judgement | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the JSON form. ``judged_by``, ``calibration`` and ``search`` are optional keys."""
+        """Return the JSON form. The attributes with a default are optional keys."""
         content = asdict(self) | {
             "recall_change": dict(self.recall_change),
             "batch_sizes": list(self.batch_sizes),
@@ -182,7 +185,26 @@ class ParityReport(Comparison):
         content["search"] = [trial.as_dict() for trial in self.search]
         if not self.search:
             del content["search"]
-        return content
+        del content["judgement"]
+        return content | _without_none(
+            judgement=None if self.judgement is None else self.judgement.as_dict()
+        )
+
+    @property
+    def undecided(self) -> bool:
+        """True if the faces were too few for a verdict."""
+        return self.verdict == UNDECIDED
+
+    @property
+    def warning(self) -> str | None:
+        """Sentence on what the report leaves open; None if the engine itself passed its gate."""
+        doubt = None if self.judgement is None else self.judgement.warning
+        return "; ".join(filter(None, (doubt, self.verification))) or None
+
+    @property
+    def verdict(self) -> str | None:
+        """Verdict of the gate; None in bundles of versions before it."""
+        return None if self.judgement is None else self.judgement.verdict
 
     @property
     def verification(self) -> str | None:
@@ -200,7 +222,7 @@ class ParityReport(Comparison):
         Raises:
             ValueError: A key is missing, unknown or out of range; the message names it.
         """
-        optional = ("judged_by", "calibration", "search")
+        optional = ("judged_by", "calibration", "search", "judgement")
         keys = tuple(key for key in cls.__dataclass_fields__ if key not in optional)
         item = read_object(value, where, keys, optional)
         return cls(
@@ -217,6 +239,7 @@ class ParityReport(Comparison):
             judged_by=read_optional(item, "judged_by", where, JudgedBy.parse),
             calibration=read_optional(item, "calibration", where, FacesRecord.parse),
             search=read_list(item.get("search", []), f"{where}.search", RecipeTrial.parse),
+            judgement=read_optional(item, "judgement", where, Judgement.parse),
         )
 
 
@@ -276,6 +299,7 @@ class RefusedVariant:
         search: Recipes that were tried.
         judged_by: Session that ran instead of the engine; None if the engine ran.
         speed: Latency; None if it was not measured.
+        verdict: Verdict of the gate; None in bundles of versions before it.
     """
 
     agreement: float
@@ -284,6 +308,7 @@ class RefusedVariant:
     search: tuple[RecipeTrial, ...] = field(default=())
     judged_by: JudgedBy | None = None
     speed: Speed | None = None
+    verdict: str | None = None
 
     @property
     def reason(self) -> str:
@@ -303,13 +328,15 @@ class RefusedVariant:
             content["search"] = [trial.as_dict() for trial in self.search]
         if self.judged_by is not None:
             content["judged_by"] = asdict(self.judged_by)
+        content |= _without_none(verdict=self.verdict)
         return content | (self.speed.as_dict() if self.speed is not None else {})
 
     @classmethod
     def parse(cls, value: Any, where: str = "refused") -> RefusedVariant:
         """Read the JSON form strictly; see ParityReport.parse."""
-        keys, speed_keys = tuple(cls.__dataclass_fields__), tuple(Speed.__dataclass_fields__)
-        item = read_object(value, where, keys[:3], keys[3:-1] + speed_keys)
+        required = ("agreement", "accuracy_change", "failures")
+        speed_keys = tuple(Speed.__dataclass_fields__)
+        item = read_object(value, where, required, ("search", "judged_by", "verdict", *speed_keys))
         speed = {key: item[key] for key in speed_keys if key in item}
         return cls(
             agreement=read_share(item["agreement"], f"{where}.agreement"),
@@ -318,6 +345,7 @@ class RefusedVariant:
             search=read_list(item.get("search", []), f"{where}.search", RecipeTrial.parse),
             judged_by=read_optional(item, "judged_by", where, JudgedBy.parse),
             speed=Speed.parse(speed, where) if speed else None,
+            verdict=read_optional(item, "verdict", where, read_verdict),
         )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fer_edge import parity
+from fer_edge import parity, verdict
 from fer_edge.bundle import MANIFEST, SCHEMA, Bundle, BundleFile, Variant, open_bundle
 from fer_edge.preprocess import CropRule
 from fer_edge.shipped import DEFAULT_BUNDLE
@@ -59,6 +59,9 @@ def test_every_key_of_the_shipped_manifest_is_on_the_page(key: str) -> None:
         parity.RecipeTrial,
         parity.RefusedVariant,
         parity.Speed,
+        verdict.Check,
+        verdict.Flips,
+        verdict.Judgement,
     ],
 )
 def test_every_field_is_on_the_page(kind: Any) -> None:

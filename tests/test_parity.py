@@ -25,10 +25,30 @@ REPORT: dict[str, Any] = SHIPPED["variants"][0]["parity"] | {
         {"recipe": {}, "agreement": 0.9, "seconds": 1.5},
         {"recipe": {"keep_float": 2}, "refused": "90.00% is too far off"},
     ],
+    "judgement": {
+        "verdict": "not enough faces to tell",
+        "reference": "fp32 network",
+        "abstain_below": 0.5,
+        "checks": [
+            {"name": "agreement", "value": 0.98, "low": 0.97, "high": 0.99, "faces": 336},
+            {
+                "name": "answered_agreement",
+                "value": 1.0,
+                "low": 0.986,
+                "high": 1.0,
+                "faces": 270,
+                "limit": 0.995,
+                "verdict": "not enough faces to tell",
+                "faces_needed": 952,
+            },
+            {"name": "recall_change.fear", "value": -0.02, "low": -0.1, "high": 0.05, "faces": 48},
+        ],
+        "flips": {"faces": 6, "answered": 0, "margin_p50": 0.01, "margin_max": 0.05},
+    },
 }
 SPEED: dict[str, Any] = SHIPPED["variants"][-1]["speed"]
 REFUSED: dict[str, Any] = SHIPPED["provenance"]["refused"]["openvino/int8"]
-OPTIONAL = {"judged_by", "calibration", "search", "beaten_by"}
+OPTIONAL = {"judged_by", "calibration", "search", "beaten_by", "judgement", "verdict"}
 
 
 def changed(content: dict[str, Any], keys: str, value: Any) -> dict[str, Any]:
@@ -109,6 +129,20 @@ def test_a_share_is_not_negative(key: str) -> None:
         ("judged_by", "onnxruntime"),
         ("judged_by.reason", None),
         ("calibration.sha256", "g" * 64),
+        ("judgement", "passed"),
+        ("judgement.verdict", "good"),
+        ("judgement.reference", "another network"),
+        ("judgement.abstain_below", 1.5),
+        ("judgement.checks", {}),
+        ("judgement.checks.0.name", "likeness"),
+        ("judgement.checks.0.name", "recall_change"),
+        ("judgement.checks.0.value", None),
+        ("judgement.checks.0.faces", -1),
+        ("judgement.checks.1.limit", 2),
+        ("judgement.checks.1.verdict", "maybe"),
+        ("judgement.checks.1.faces_needed", 0),
+        ("judgement.flips.faces", 0.5),
+        ("judgement.flips.margin_max", -0.1),
         ("search", {}),
         ("search.0.recipe", None),
         ("search.0.agreement", 2),

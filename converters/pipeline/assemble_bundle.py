@@ -23,17 +23,20 @@ def refusal(variant: Variant) -> RefusedVariant:
         search=report.search,
         judged_by=report.judged_by,
         speed=variant.speed,
+        verdict=report.verdict,
     )
 
 
 def _preference(variant: Variant) -> tuple[int, float]:
     """Sort key: variants for hardware absent here (reduced precision first), then measured ones by
-    latency, then unproven ones."""
+    latency, then those that too few faces judged, then unproven ones."""
+    if variant.parity is not None and variant.parity.undecided:
+        return 2, variant.speed.batch_1_p50_ms if variant.speed else 0.0
     if variant.speed is not None:
         return 1, variant.speed.batch_1_p50_ms
     if variant.parity is not None and variant.parity.judged_by is not None:
         return 0, float(variant.precision == "fp32")
-    return 2, 0.0
+    return 3, 0.0
 
 
 def assemble(

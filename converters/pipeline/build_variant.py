@@ -17,14 +17,9 @@ from fer_edge.bundle import Variant, listed
 from fer_edge.converters.base import Artifact, ConversionInput, QuantizationRecipe, converter
 from fer_edge.converters.pipeline.assemble_bundle import assemble
 from fer_edge.converters.pipeline.crash_probe import crash_reason
-from fer_edge.converters.pipeline.face_samples import FaceSamples
-from fer_edge.converters.pipeline.parity import (
-    ParityLimits,
-    compare,
-    failures,
-    prove_batches,
-    run_all,
-)
+from fer_edge.converters.pipeline.face_samples import MIN_GATE_FACES, FaceSamples
+from fer_edge.converters.pipeline.gate import Bar, ParityLimits, failures, judge
+from fer_edge.converters.pipeline.parity import compare, prove_batches, run_all
 from fer_edge.converters.pipeline.recipe_search import best_recipe
 from fer_edge.errors import ConversionError
 from fer_edge.machine import cpu_name
@@ -33,6 +28,7 @@ from fer_edge.preprocess import CropRule
 from fer_edge.progress import Say
 from fer_edge.training.checkpoint import Checkpoint
 from fer_edge.training.deploy import DeployModule
+from fer_edge.verdict import FAILED, PASSED, UNDECIDED, Judgement
 
 
 @dataclass(frozen=True)
@@ -73,6 +69,11 @@ def torch_outputs(checkpoint: Checkpoint, images: npt.NDArray[np.uint8]) -> Outp
     )
 
 
+def is_quantised(checkpoint: Checkpoint) -> bool:
+    """Return True if the checkpoint's network is quantised, so that its scales are its own."""
+    return hasattr(checkpoint.model, "activation_scales")
+
+
 @dataclass(frozen=True)
 class ParityCheck:
     """Faces and reference outputs that every variant is verified against.
@@ -84,6 +85,9 @@ class ParityCheck:
         labels: Names of the classes, in the order of the outputs.
         allow_drop: Accuracy, as a share (0..1), that reduced precisions may lose; None requires
             agreement instead.
+        abstain_below: Confidence (0..1) from which the Predictor answers.
+        quantised: The reference is a quantised network in torch, and variants must be its equal.
+        budget_s: Seconds after which a variant is judged on the faces so far; None takes all.
     """
 
     reference: Outputs
@@ -91,6 +95,9 @@ class ParityCheck:
     calibration: FaceSamples
     labels: Sequence[str]
     allow_drop: float | None = None
+    abstain_below: float = 0.0
+    quantised: bool = False
+    budget_s: float | None = None
 
 
 def build_variant(
@@ -191,30 +198,65 @@ def verify_variant(built: BuiltVariant, check: ParityCheck, say: Say) -> Variant
     """
     variant = built.variant
     assert built.session is not None
-    outputs = run_all(built.session, check.gate.images)
-    figures = compare(check.reference, outputs, check.gate.truth, check.labels)
-    broken = failures(figures, variant.precision, ParityLimits(), check.allow_drop)
+    outputs = run_all(built.session, check.gate.images, check.budget_s, MIN_GATE_FACES)
+    faces = check.gate.first(len(outputs[0]))
+    reference = check.reference[0][: len(faces.images)], check.reference[1][: len(faces.images)]
+    bar = Bar(
+        precision=variant.precision,
+        labels=check.labels,
+        abstain_below=check.abstain_below,
+        quantised_reference=check.quantised,
+        allow_drop=check.allow_drop,
+        limits=ParityLimits(),
+    )
+    figures = compare(reference, outputs, faces.truth, check.labels)
+    judgement = judge(reference, outputs, faces.truth, bar)
+    broken = failures(figures, judgement, variant.precision, bar.limits)
+    in_int8 = variant.precision in backend(variant.target).FACTS.quantised
     batch_sizes: list[int] = []
     try:
-        batch_sizes = prove_batches(built.session, check.gate.images, outputs)
+        batch_sizes = prove_batches(built.session, faces.images, outputs, in_int8)
     except ConversionError as error:
         broken.append(str(error))
-    calibrated = variant.precision in backend(variant.target).FACTS.quantised
+        judgement = replace(judgement, verdict=FAILED)
+    if variant.precision == "fp32" and broken:
+        judgement = replace(judgement, verdict=FAILED)
     report = ParityReport(
         **vars(figures),
         batch_sizes=tuple(batch_sizes),
-        faces=check.gate.record,
+        faces=faces.record,
         allowed_drop=check.allow_drop,
         failures=tuple(broken),
         machine=cpu_name(),
         judged_by=JudgedBy(built.artifact.verified_by, built.unable) if built.unable else None,
-        calibration=check.calibration.record if calibrated else None,
+        calibration=check.calibration.record if in_int8 and not check.quantised else None,
         search=built.search,
+        judgement=judgement,
     )
-    say(
-        f"  {variant.name}: accuracy {100 * report.accuracy:.2f} % "
-        f"({100 * report.accuracy_change:+.2f} points), agreement "
-        f"{100 * report.agreement:.2f} %, max |dp| {report.max_abs_dp:.1e}"
-        + (f"  FAILED: {', '.join(broken)}" if broken else "")
-    )
+    say(f"  {variant.name}: {_summary(report, judgement)}")
     return replace(variant, parity=report)
+
+
+def _summary(report: ParityReport, judgement: Judgement) -> str:
+    """Return the line that a conversion prints about a variant."""
+    line = (
+        f"accuracy {100 * report.accuracy:.2f} % ({100 * report.accuracy_change:+.2f} points), "
+        f"agreement {100 * report.agreement:.2f} %{_answered(judgement)}, "
+        f"max |dp| {report.max_abs_dp:.1e}, {report.faces.faces:,} faces"
+    )
+    if judgement.verdict == FAILED:
+        return f"{line}  FAILED: {', '.join(report.failures)}"
+    if judgement.verdict == PASSED:
+        return f"{line}  passed"
+    doubts = [check.doubt for check in judgement.undecided]
+    return f"{line}  {UNDECIDED.upper()}: {'; '.join(doubts)}. Give more with --data"
+
+
+def _answered(judgement: Judgement) -> str:
+    for check in judgement.checks:
+        if check.name == "answered_agreement":
+            return (
+                f" ({100 * check.value:.2f} % of the answered ones, "
+                f"{100 * check.low:.2f} to {100 * check.high:.2f})"
+            )
+    return ""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from fer_edge.page import markdown_table
 from fer_edge.parity import JudgedBy
+from fer_edge.verdict import UNDECIDED
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,8 @@ class MatrixRow:
         agreement: Share (0..1) of faces with the checkpoint's decision.
         max_abs_dp: Largest absolute difference of a probability.
         failures: Limits of the gate that the variant breaks.
+        verdict: Verdict of the gate; None if there is none.
+        doubt: What more faces would decide; None if the verdict is clear.
         recipes_tried: Number of recipes that were run.
         judged_by: Session that ran instead of the engine; None if the engine ran.
         bytes: Size of the variant's files.
@@ -42,6 +45,8 @@ class MatrixRow:
     bytes: int | None = None
     build_s: float | None = None
     p50_ms: float | None = None
+    verdict: str | None = None
+    doubt: str | None = None
 
 
 def _overview(rows: Sequence[MatrixRow]) -> str:
@@ -58,7 +63,8 @@ def _overview(rows: Sequence[MatrixRow]) -> str:
 def _glance(row: MatrixRow) -> str:
     if row.agreement is None:
         return "–"
-    return f"{'✓' if not row.failures else '✗'} {row.agreement:.1%}"
+    mark = "✗" if row.failures else "✓"
+    return f"{'?' if row.verdict == UNDECIDED else mark} {row.agreement:.1%}"
 
 
 def markdown(rows: Sequence[MatrixRow]) -> str:
@@ -74,7 +80,7 @@ def markdown(rows: Sequence[MatrixRow]) -> str:
     lines = []
     notes: list[JudgedBy] = []
     for row in rows:
-        verdict = row.refused or "; ".join(row.failures) or "passed"
+        verdict = row.refused or "; ".join(row.failures) or row.doubt or "passed"
         if row.recipes_tried > 1:
             verdict += f" (the best of {row.recipes_tried} recipes)"
         if row.judged_by and not row.refused:
@@ -96,8 +102,9 @@ def markdown(rows: Sequence[MatrixRow]) -> str:
             ]
         )
     below = "\n".join(f"[{i}] Verified by {note}.  " for i, note in enumerate(notes, start=1))
-    tables = (
-        "Decisions that agree with the checkpoint; ✓ passed, ✗ failed its gate, – has no figures"
-        f" for the reason below.\n\n{_overview(rows)}\n{markdown_table(head, lines)}"
+    legend = (
+        "Decisions that agree with the checkpoint; ✓ passed, ✗ failed its gate, ? was judged by "
+        "too few faces to tell, – has no figures for the reason below."
     )
+    tables = f"{legend}\n\n{_overview(rows)}\n{markdown_table(head, lines)}"
     return f"{tables}\n{below}\n" if notes else tables

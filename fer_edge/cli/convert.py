@@ -64,8 +64,8 @@ _PRECISIONS = list(dict.fromkeys(p for facts in _TARGETS.values() for p in facts
     "--allow-drop",
     type=click.FloatRange(0, 100),
     metavar="POINTS",
-    help="Accept up to POINTS percentage points of accuracy loss instead of requiring 98 % "
-    "agreement. The bundle records it.",
+    help="Accept up to POINTS percentage points of accuracy loss instead of requiring 99.5 % of "
+    "the answered decisions. The bundle records it.",
 )
 @click.option(
     "--allow-unproven",
@@ -80,6 +80,14 @@ _PRECISIONS = list(dict.fromkeys(p for facts in _TARGETS.values() for p in facts
 )
 @gpu_option
 @workspace_option
+@click.option(
+    "--judge-seconds",
+    type=click.FloatRange(1, 86_400),
+    default=120.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Judge a variant on the faces that it answers within this time.",
+)
 @click.option(
     "--seed",
     type=int,
@@ -110,6 +118,7 @@ def convert(
     batch_sizes: list[int],
     gpus: tuple[str, ...],
     workspace_mib: int | None,
+    judge_seconds: float,
     seed: int,
     name: str | None,
     version: str | None,
@@ -123,8 +132,9 @@ def convert(
              fer-edge convert CHECKPOINT --target tensorrt --precision fp16 \\
                  --gpu sm_86 --gpu sm_87 --batch-sizes 1,32 -o driver.fer
 
-    Each variant must agree with the checkpoint on real faces. A variant that does not is left
-    out. If you named its precision, nothing is written and the exit code is 7.
+    Each variant must agree with the checkpoint on faces. A variant that does not is left out. If
+    you named its precision, nothing is written and the exit code is 7. If the faces are too few to
+    tell, it says so, and how many would tell.
     """
     from fer_edge.converters.pipeline.convert import convert as run_conversion
     from fer_edge.progress_bar import progress
@@ -142,6 +152,7 @@ def convert(
             batch_sizes=batch_sizes,
             gpus=gpus,
             workspace_mib=workspace_mib,
+            judge_seconds=judge_seconds,
             seed=seed,
             name=name,
             version=version,

@@ -79,10 +79,14 @@ def _signed_by(signers: list[str]) -> str:
 
 
 def _figures(report: ParityReport) -> str:
-    return (
+    figures = (
         f"agreement {report.agreement:.2%}, accuracy {report.accuracy:.2%} "
         f"({100 * report.accuracy_change:+.2f}) on {report.faces.faces} faces"
     )
+    if report.judgement is None or report.undecided:  # the warning has the undecided verdict
+        return figures
+    answered = [c for c in report.judgement.checks if c.name == "answered_agreement"]
+    return "; ".join([f"{report.judgement.verdict}: {figures}", *map(str, answered)])
 
 
 def _left_out(refused: Any) -> list[str]:

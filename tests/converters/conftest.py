@@ -8,7 +8,7 @@ most answers right, and others unsure, as a real network's are.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import torch
 
 from fer_edge.backends.base import Outputs
 from fer_edge.converters.onnx_graph.export import export_onnx
+from fer_edge.converters.pipeline import face_samples
 from fer_edge.converters.pipeline.build_variant import torch_outputs
 from fer_edge.converters.pipeline.convert import CROP_MARGIN
 from fer_edge.converters.pipeline.face_samples import FaceSamples, calibration_faces, parity_faces
@@ -49,8 +50,20 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train(recipe, FACES, tmp_path_factory.mktemp("runs") / "tiny", say=lambda _: None)
 
 
+FACES_HERE = 336
+"""Faces that judge in these tests: fewer than a verdict needs, and quick."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_faces() -> Iterator[None]:
+    """Conversions here are judged on few faces; tests of verdicts give their own answers."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(face_samples, "JUDGING_FACES", FACES_HERE)
+        yield
+
+
 @pytest.fixture(scope="session")
-def gate() -> FaceSamples:
+def gate(few_faces: None) -> FaceSamples:
     return parity_faces(None, EMOTIONS, RULE)
 
 

@@ -29,7 +29,8 @@ from fer_edge.converters.coreml_evaluator.program import ProgramSession
 from fer_edge.converters.pipeline.build_variant import torch_outputs
 from fer_edge.converters.pipeline.convert import CROP_MARGIN, convert
 from fer_edge.converters.pipeline.face_samples import FaceSamples, parity_faces
-from fer_edge.converters.pipeline.parity import ParityLimits, compare, failures, run_all
+from fer_edge.converters.pipeline.gate import Bar, ParityLimits, failures, fp32_failures, judge
+from fer_edge.converters.pipeline.parity import compare, run_all
 from fer_edge.errors import ConversionError
 from fer_edge.labels import EMOTIONS
 from fer_edge.preprocess import CropRule
@@ -123,7 +124,7 @@ def noticed(package: Artifact, change: Change, gate: FaceSamples, reference: Out
         return [str(error)]
     wanted = (reference[0][::7], reference[1][::7])
     report = compare(wanted, outputs, gate.truth[::7], EMOTIONS)
-    return failures(report, "fp32", ParityLimits(), None)
+    return fp32_failures(report, ParityLimits())
 
 
 def operations(spec: Any) -> Any:
@@ -288,7 +289,9 @@ def test_the_shipped_model_passes_its_gate(gate: FaceSamples) -> None:
         assert artifact.reference_session is not None
         outputs = run_all(artifact.reference_session(), faces.images)
         report = compare(reference, outputs, faces.truth, checkpoint.spec.labels)
-        assert failures(report, precision, ParityLimits(), None) == []
+        bar = Bar(precision, checkpoint.spec.labels, checkpoint.abstain_below)
+        judgement = judge(reference, outputs, faces.truth, bar)
+        assert failures(report, judgement, precision, ParityLimits()) == []
         # The proof rounds where the program does: in half precision it must not be exact.
         assert (report.max_abs_dp > 1e-5) == (precision == "fp16")
 

@@ -24,10 +24,11 @@ from fer_edge.converters.base import Artifact, ConversionInput, QuantizationReci
 from fer_edge.converters.pipeline import build_variant as module
 from fer_edge.converters.pipeline.convert import convert
 from fer_edge.converters.pipeline.face_samples import FaceSamples
-from fer_edge.converters.pipeline.parity import ParityLimits
+from fer_edge.converters.pipeline.gate import ParityLimits
 from fer_edge.errors import ConversionError, ParityError
 from fer_edge.labels import EMOTIONS
 from fer_edge.training.checkpoint import load_checkpoint
+from fer_edge.verdict import PASSED, UNDECIDED
 
 ALLOWED = 0.1
 """As the bundle in conftest."""
@@ -144,6 +145,29 @@ def test_a_converter_that_damages_is_caught_and_nothing_is_written(
     with pytest.raises(ParityError, match=r"onnxruntime/fp32: probabilities differ by up to \d"):
         convert(checkpoint, ["onnxruntime"], tmp_path / "x.fer", ["fp32"], say=quiet)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_variant_that_too_few_faces_judge_is_written_last_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, checkpoint: Path, tmp_path: Path
+) -> None:
+    """336 faces without one changed decision: within each limit, and no proof of 99.5 %."""
+    build = converter.build
+    monkeypatch.setattr(converter, "build", lambda source, precision, _: build(source, "fp32", {}))
+    said: list[str] = []
+    out = tmp_path / "driver.fer"
+    convert(checkpoint, ["onnxruntime"], out, ["int8", "fp32"], say=said.append)
+    first, last = open_bundle(out).variants
+    assert (first.name, last.name) == ("onnxruntime/fp32", "onnxruntime/int8")
+    assert (first.parity.verdict, first.warning) == (PASSED, None)
+    assert last.parity.verdict == UNDECIDED
+    assert "faces would tell" in last.warning
+    (sentence,) = (text for text in said if UNDECIDED.upper() in text)
+    assert "--data" in sentence
+    with Predictor(out) as predictor:
+        assert predictor.variant.precision == "fp32"
+    shown = CliRunner().invoke(main, ["inspect", str(out)]).stdout
+    assert "faces would tell" in shown
+    assert "passed: agreement 100.00%" in shown
 
 
 @pytest.mark.usefixtures("fp32_never_passes")

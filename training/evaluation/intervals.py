@@ -1,0 +1,156 @@
+"""Confidence intervals of shares and of paired changes, and the faces that a verdict needs.
+
+All intervals are two-sided, at 95 %.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from fer_edge.training.evaluation.metrics import ECE_BINS
+
+Interval = tuple[float, float]
+
+Z = 1.959963984540054
+"""Quantile of the standard normal distribution at 97.5 %."""
+ROUNDS = 500
+"""Number of bootstrap samples of a change of the ECE."""
+_SEED = 0
+_ROUNDS_AT_ONCE = 50
+_STEPS = 60
+"""Halvings of a search: an interval end is exact to 2e-18."""
+MOST_FACES = 1_000_000
+"""Largest number of faces that is named as enough for a verdict."""
+
+
+def share_interval(count: float, faces: float) -> Interval:
+    """Return the score interval of a share.
+
+    Wilson (1927), Journal of the American Statistical Association 22:209-212. It has its level
+    near 0 and 1, where the normal interval has not (Brown, Cai and DasGupta, 2001).
+
+    Args:
+        count: Number of faces with the property.
+        faces: Number of faces, more than 0.
+
+    Returns:
+        Lowest and highest share (0..1).
+    """
+    share, z2 = count / faces, Z * Z / faces
+    middle = (share + z2 / 2) / (1 + z2)
+    half = Z / (1 + z2) * math.sqrt(max(share * (1 - share), 0) / faces + z2 / (4 * faces))
+    # A share of exactly 0 or 1 stays possible whatever rounding does.
+    return (0.0 if count == 0 else middle - half), (1.0 if count == faces else middle + half)
+
+
+def paired_change_interval(gained: float, lost: float, faces: float) -> Interval:
+    """Return the score interval of the change of a share between two answers for the same faces.
+
+    Tango (1998), Statistics in Medicine 17:891-908. At a change of 0 it is McNemar's test. It does
+    not collapse when no face differs: 0 of 336 leaves 1.1 points either way.
+
+    Args:
+        gained: Number of faces that only the second answer has right.
+        lost: Number of faces that only the first answer has right.
+        faces: Number of faces, more than 0.
+
+    Returns:
+        Lowest and highest change (-1..1) of (gained - lost) / faces.
+    """
+    return (
+        -_highest_change(lost, gained, faces),
+        _highest_change(gained, lost, faces),
+    )
+
+
+def _highest_change(gained: float, lost: float, faces: float) -> float:
+    """Bisect the change at which the score falls to -Z; the score falls with the change."""
+    low, high = (gained - lost) / faces, 1.0
+    for _ in range(_STEPS):
+        change = (low + high) / 2
+        b = -gained - lost + (2 * faces - gained + lost) * change
+        c = -lost * change * (1 - change)
+        share = (math.sqrt(max(b * b - 8 * faces * c, 0.0)) - b) / (4 * faces)
+        variance = faces * (2 * share + change * (1 - change))
+        distance = gained - lost - faces * change
+        if variance > 0 and distance > -Z * math.sqrt(variance):
+            low = change
+        else:
+            high = change
+    return (low + high) / 2
+
+
+def ece(probabilities: npt.NDArray[np.floating], right: npt.NDArray[np.bool_]) -> float:
+    """Return the expected calibration error, as metrics.metrics defines it."""
+    confidence = probabilities.max(1).astype(np.float64)
+    gaps = np.bincount(_bins(confidence), weights=confidence - right, minlength=ECE_BINS)
+    return float(np.abs(gaps).sum() / len(right))
+
+
+def ece_change_interval(
+    first: npt.NDArray[np.floating],
+    second: npt.NDArray[np.floating],
+    truth: npt.NDArray[np.integer],
+) -> Interval:
+    """Return the interval of the change of the ECE, by a paired bootstrap over faces.
+
+    Percentile bootstrap (Efron, 1979), ROUNDS draws. Both answers are scored on the same drawn
+    faces, so faces that are hard for both do not widen the interval.
+
+    Args:
+        first: Probabilities ``[N, C]`` of the first model.
+        second: Probabilities ``[N, C]`` of the second model.
+        truth: Index of the true class, ``[N]``.
+
+    Returns:
+        Lowest and highest change of the ECE, second minus first.
+    """
+    count = len(truth)
+    gaps = np.zeros((count, 2, ECE_BINS))
+    for k, p in enumerate((first, second)):
+        confidence = p.max(1).astype(np.float64)
+        gaps[np.arange(count), k, _bins(confidence)] = confidence - (p.argmax(1) == truth)
+    rng = np.random.default_rng(_SEED)
+    changes = []
+    for _ in range(0, ROUNDS, _ROUNDS_AT_ONCE):
+        drawn = rng.multinomial(count, np.full(count, 1 / count), size=_ROUNDS_AT_ONCE)
+        eces = np.abs((drawn @ gaps.reshape(count, -1)).reshape(-1, 2, ECE_BINS)).sum(2) / count
+        changes.append(eces[:, 1] - eces[:, 0])
+    low, high = np.percentile(np.concatenate(changes), [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _bins(confidence: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
+    """Return the ECE bin of each confidence; a value on a border belongs to the lower bin."""
+    edges = np.linspace(0, 1, ECE_BINS + 1)
+    return np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, ECE_BINS - 1)
+
+
+def faces_to_tell(interval: Callable[[float], Interval], faces: int, limit: float) -> int | None:
+    """Return the number of faces at which the same rates leave no doubt about a limit.
+
+    Args:
+        interval: Returns the interval that ``factor`` times the faces would have.
+        faces: Number of faces now.
+        limit: Limit that the interval must not contain.
+
+    Returns:
+        The number of faces; None if it is above MOST_FACES.
+    """
+
+    def tells(factor: float) -> bool:
+        low, high = interval(factor)
+        return not low < limit <= high
+
+    most = MOST_FACES / faces
+    if not tells(most):
+        return None
+    low, high = 1.0, most
+    while (high - low) * faces > 1:
+        middle = (low + high) / 2
+        low, high = (low, middle) if tells(middle) else (middle, high)
+    return math.ceil(high * faces)
