@@ -110,9 +110,9 @@ def score(
              fer-edge score drives/ -o compared --bundle old.fer --against new.fer
              fer-edge score 'drives/**/*.mp4' -o scored --ray
 
-    PATH is a video, a folder, a pattern, an address such as s3://bucket/drive, or a manifest (.csv
-    or .parquet with a column path). The drive of a video is the folder that holds it; a manifest
-    names drives itself.
+    PATH is a video, an MCAP file, a ROS 2 bag, a folder, a pattern, an address such as
+    s3://bucket/drive, or a manifest (.csv or .parquet with a column path). The drive of a video is
+    the folder that holds it; a manifest names drives itself.
 
     OUT gets Parquet tables (states, events, clips.parquet, drives.parquet) and a summary. Run the
     same command again after an interruption: clips that are done are not scored again. A clip that

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from fer_edge.errors import InputError
 from fer_edge.fleet import remote
+from fer_edge.fleet.recordings import cameras_of, is_recording
 from fer_edge.shown import shown
 
 VIDEO_SUFFIXES = frozenset(
@@ -24,8 +25,6 @@ VIDEO_SUFFIXES = frozenset(
 )
 """Suffixes of the files that a folder is searched for. A file that is named is always tried."""
 MANIFEST_SUFFIXES = (".csv", ".parquet")
-_BAG = "metadata.yaml"
-"""File that makes a folder a ROS 2 bag."""
 _MOST_NAME = 60
 
 
@@ -116,7 +115,7 @@ def _clips_of(name: str, root: str | Path | None) -> Iterable[Clip]:
         if path.is_dir():
             return _in_folder(path)
         if path.exists():
-            return [local_clip(path, _parent_name(path), path.name)]
+            return _clips_at(path, _parent_name(path))
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read {shown(name)}: {error}. Check the path") from error
     return _matching(name)
@@ -128,8 +127,8 @@ def _matching(pattern: str) -> list[Clip]:
     clips: list[Clip] = []
     for match in sorted(glob.glob(pattern, recursive=True)):  # noqa: PTH207 - absolute ones too
         path = Path(match)
-        if (path.is_file() and _is_clip_name(path.name)) or (path / _BAG).is_file():
-            clips.append(local_clip(path, _parent_name(path), path.name))
+        if (path.is_file() and _is_clip_name(path.name)) or is_recording(path):
+            clips += _clips_at(path, _parent_name(path))
     if not clips:
         raise InputError(f"no video matches {pattern}. Check the pattern")
     return clips
@@ -137,21 +136,32 @@ def _matching(pattern: str) -> list[Clip]:
 
 def _in_folder(folder: Path) -> list[Clip]:
     """Return the clips below a folder, without hidden files and without following links."""
-    if (folder / _BAG).is_file():
-        return [local_clip(folder, _parent_name(folder), folder.name)]
-    clips = []
+    if is_recording(folder):
+        return _clips_at(folder, _parent_name(folder))
+    clips: list[Clip] = []
     for place, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         here = Path(place)
-        for name in [name for name in folders if (here / name / _BAG).is_file()]:
+        for name in [name for name in folders if is_recording(here / name)]:
             folders.remove(name)
-            clips.append(local_clip(here / name, _drive_below(folder, here), name))
+            clips += _clips_at(here / name, _drive_below(folder, here))
         for name in sorted(files):
             if not name.startswith(".") and _is_clip_name(name):
-                clips.append(local_clip(here / name, _drive_below(folder, here), name))
+                clips += _clips_at(here / name, _drive_below(folder, here))
     if not clips:
         raise InputError(f"no video lies in {folder}. Name files of another suffix one by one")
     return clips
+
+
+def _clips_at(path: Path, drive: str) -> list[Clip]:
+    """Return the clip at a path, or one for each camera of a recording."""
+    if not is_recording(path):
+        return [local_clip(path, drive, path.name)]
+    cameras = cameras_of(path)
+    return [
+        local_clip(path, drive, path.name, camera=topic, start=cameras.start)
+        for topic in cameras.topics or (None,)
+    ]
 
 
 def _is_clip_name(name: str) -> bool:
@@ -180,6 +190,10 @@ def local_clip(path: Path, drive: str, name: str, **facts: object) -> Clip:
     try:
         status = path.stat()
         size, stamp = status.st_size, f"{status.st_size}-{status.st_mtime_ns}"
+        if path.is_dir():  # a bag
+            files = [entry.stat() for entry in os.scandir(path)]
+            size = sum(file.st_size for file in files)
+            stamp = f"{size}-{max((file.st_mtime_ns for file in files), default=0)}"
     except (OSError, ValueError):
         pass
     return Clip(

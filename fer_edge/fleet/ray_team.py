@@ -196,11 +196,11 @@ def _connect(ray: Any, address: str, workers: int | None) -> bool:
     """Join or start a cluster; return True if it is to be shut down."""
     if ray.is_initialized():
         return False
-    quiet = {"include_dashboard": False} if address == LOCAL else {"address": address}
-    if address == LOCAL:
-        quiet["num_cpus"] = max(workers or 0, os.cpu_count() or 1)
+    cpus = max(workers or 0, os.cpu_count() or 1)
+    local: dict[str, Any] = {"include_dashboard": False, "num_cpus": cpus}
+    place = local if address == LOCAL else {"address": address}
     try:
-        ray.init(log_to_driver=False, configure_logging=False, **quiet)
+        ray.init(log_to_driver=False, configure_logging=False, **place)
     except Exception as error:  # Ray raises many kinds
         raise TargetError(
             f"no Ray cluster at {address}: {error}. Start one with: ray start --head"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fer_edge.fleet import remote
 from fer_edge.fleet.clips import Clip
+from fer_edge.fleet.recordings import RecordingSource, is_recording
 from fer_edge.monitor.sources import Frame, FrameSource, VideoFile
 
 
@@ -64,4 +65,4 @@ def opened(clip: Clip) -> Iterator[Callable[[], RecordedSource]]:
 
 
 def _source(path: Path, clip: Clip) -> FrameSource:
-    return VideoFile(path)
+    return RecordingSource(path, clip.camera) if is_recording(path) else VideoFile(path)

@@ -1,0 +1,97 @@
+"""Clips at addresses, through fsspec: the file system in memory, and the local one."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+
+from fer_edge import InputError
+from fer_edge.fleet import Clip, DriveScorer, find_clips
+from fer_edge.fleet.remote import is_address
+
+
+@pytest.fixture
+def memory(tmp_path: Path, write_clip: Callable[..., Path]) -> Iterator[str]:
+    system = fsspec.filesystem("memory")
+    data = write_clip(tmp_path / "a.avi").read_bytes()
+    for name in ("monday/a.avi", "monday/b.avi", "tuesday/a.avi"):
+        system.pipe(f"/fleet/{name}", data)
+    system.pipe("/fleet/tuesday/notes.txt", b"x")
+    system.pipe("/fleet/tuesday/bad.mp4", b"no video")
+    system.pipe("/fleet/m.csv", b"path,drive\nmonday/a.avi,first\n")
+    yield "memory://fleet"
+    system.rm("/fleet", recursive=True)
+
+
+def places(clips: list[Clip]) -> list[tuple[str, str]]:
+    return [(clip.drive, clip.name) for clip in clips]
+
+
+def test_folders_patterns_files_and_manifests_at_an_address(memory: str) -> None:
+    found = [("monday", "a.avi"), ("monday", "b.avi"), ("tuesday", "a.avi"), ("tuesday", "bad.mp4")]
+    assert places(find_clips([memory])) == found
+    assert places(find_clips([f"{memory}/*/a.avi"])) == [found[0], found[2]]
+    assert places(find_clips([f"{memory}/tuesday/a.avi"])) == [("tuesday", "a.avi")]
+    assert places(find_clips([f"{memory}/m.csv"])) == [("first", "monday/a.avi")]
+
+
+def test_a_clip_at_an_address_gives_the_rows_of_a_local_one(
+    memory: str, scorer: DriveScorer, tmp_path: Path, rows: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    (clip,) = find_clips([f"{memory}/monday/a.avi"])
+    scorer.score(clip, tmp_path / "remote")
+    (local,) = find_clips([f"file://{tmp_path}/a.avi"])
+    scorer.score(Clip(local.path, "monday", "a.avi"), tmp_path / "file")
+    scorer.score(Clip(str(tmp_path / "a.avi"), "monday", "a.avi"), tmp_path / "plain")
+    plain = rows(tmp_path / "plain", "states")
+    assert len(plain) == 20
+    assert rows(tmp_path / "remote", "states") == plain
+    assert rows(tmp_path / "file", "states") == plain
+    assert list(temporary.iterdir()) == []
+
+
+def test_what_is_damaged_or_gone_is_an_error_row_without_folders_of_this_machine(
+    memory: str, scorer: DriveScorer, tmp_path: Path
+) -> None:
+    bad = scorer.score(find_clips([f"{memory}/tuesday/bad.mp4"])[0], tmp_path / "out")
+    gone = scorer.score(Clip(f"{memory}/no.mp4", "t", "no.mp4"), tmp_path / "out")
+    assert (bad.status, gone.status) == ("failed", "failed")
+    assert bad.error is not None
+    assert bad.error.startswith("bad.mp4 is no video")
+
+
+def test_size_and_change_of_a_file_are_seen(memory: str) -> None:
+    before = find_clips([f"{memory}/monday/a.avi"])[0]
+    assert before.size > 1000
+    fsspec.filesystem("memory").pipe("/fleet/monday/a.avi", b"other")
+    assert find_clips([f"{memory}/monday/a.avi"])[0].stamp != before.stamp
+
+
+@pytest.mark.parametrize("name", ["memory://nothing", "memory://nothing/*.mp4", "what://x/a.mp4"])
+def test_an_address_where_nothing_is_is_refused(name: str) -> None:
+    with pytest.raises(InputError):
+        find_clips([name])
+
+
+def test_a_manifest_at_an_address_stays_below_it(memory: str) -> None:
+    system = fsspec.filesystem("memory")
+    for path in ("../x.avi", "memory://other/x.avi", "/monday/../../x.avi", "file:///etc/x.avi"):
+        system.pipe("/fleet/m.csv", f"path\n{path}\n".encode())
+        with pytest.raises(InputError, match="outside"):
+            find_clips([f"{memory}/m.csv"])
+
+
+def test_addresses_are_told_from_paths() -> None:
+    assert is_address("s3://bucket/a.mp4")
+    assert is_address("zip://*.mp4::s3://bucket/a.zip")
+    assert not is_address("a://b"[3:])
+    assert not is_address("/a/b:c.mp4")
+    assert not is_address("C:\\a.mp4")
