@@ -41,6 +41,8 @@ class Clip:
         start: Moment of the first frame, with a time zone. None if unknown.
         speed_kmh: Speed of the vehicle in km/h. None if unknown.
         signals: CSV or Parquet file with eye openness or gaze over time. None without one.
+        attentive: True if the driver is known to be attentive: each alert is then a false one. None
+            if unknown.
         size: Bytes, to start with the longest clips.
         stamp: Text that changes when the file changes.
     """
@@ -52,6 +54,7 @@ class Clip:
     start: datetime | None = None
     speed_kmh: float | None = None
     signals: str | None = None
+    attentive: bool | None = None
     size: int = 0
     stamp: str = ""
 
@@ -60,6 +63,13 @@ class Clip:
         """Name of the clip's output files, the same in each run."""
         text = "\0".join((self.drive, self.name, self.camera or ""))
         return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:20]
+
+    @property
+    def version(self) -> str:
+        """Text that changes with whatever decides the rows of this clip."""
+        facts = (self.stamp, self.start, self.speed_kmh, self.attentive, self.signals)
+        signals = "" if self.signals is None else stamp_of(self.signals)
+        return hashlib.sha256(repr((*facts, signals)).encode()).hexdigest()[:20]
 
     @property
     def folder(self) -> str:
@@ -186,16 +196,7 @@ def local_clip(path: Path, drive: str, name: str, **facts: object) -> Clip:
 
     A file that is missing is a clip as well; scoring it gives an error row.
     """
-    size, stamp = 0, "missing"
-    try:
-        status = path.stat()
-        size, stamp = status.st_size, f"{status.st_size}-{status.st_mtime_ns}"
-        if path.is_dir():  # a bag
-            files = [entry.stat() for entry in os.scandir(path)]
-            size = sum(file.st_size for file in files)
-            stamp = f"{size}-{max((file.st_mtime_ns for file in files), default=0)}"
-    except (OSError, ValueError):
-        pass
+    size, stamp = _size_and_stamp(path)
     return Clip(
         path=absolute(path),
         drive=_text(drive),
@@ -204,6 +205,23 @@ def local_clip(path: Path, drive: str, name: str, **facts: object) -> Clip:
         stamp=stamp,
         **facts,  # type: ignore[arg-type]
     )
+
+
+def stamp_of(place: str) -> str:
+    """Return a text that changes with the file at a path or an address."""
+    if remote.is_address(place):
+        return remote.size_and_stamp(place)[1]
+    return _size_and_stamp(Path(place))[1]
+
+
+def _size_and_stamp(path: Path) -> tuple[int, str]:
+    try:
+        places = list(path.iterdir()) if path.is_dir() else [path]  # a folder is a bag
+        files = [place.stat() for place in places]
+    except (OSError, ValueError):
+        return 0, "missing"
+    size = sum(file.st_size for file in files)
+    return size, f"{size}-{max((file.st_mtime_ns for file in files), default=0)}"
 
 
 def absolute(path: Path) -> str:

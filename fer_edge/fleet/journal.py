@@ -13,11 +13,10 @@ from typing import Any
 from fer_edge.atomic import write_file
 from fer_edge.errors import InputError
 from fer_edge.fleet.clips import Clip
-from fer_edge.fleet.parts import part_path
+from fer_edge.fleet.parts import TABLES, part_path
 from fer_edge.fleet.scorer import ClipReport
 
 IDENTITY, DONE = "run.json", "done.jsonl"
-TABLES = ("states", "events", "states_against", "events_against", "disagreements")
 
 
 class Journal:
@@ -78,14 +77,14 @@ class Journal:
     def is_done(self, clip: Clip) -> bool:
         """Return True if the rows of this clip are complete and its file has not changed."""
         entry = self.done.get(clip.key)
-        if entry is None or entry[1] != clip.stamp or entry[2].retry:
+        if entry is None or entry[1] != clip.version or entry[2].retry:
             return False
         return part_path(self.out, "states", clip).is_file()
 
     def add(self, clip: Clip, report: ClipReport) -> None:
         """Append a clip that is done."""
-        self.done[clip.key] = clip, clip.stamp, report
-        plain = {"clip": _plain(clip), "report": asdict(report)}
+        self.done[clip.key] = clip, clip.version, report
+        plain = {"version": clip.version, "clip": _plain(clip), "report": asdict(report)}
         line = json.dumps(plain).encode("utf-8", "backslashreplace") + b"\n"
         handle = os.open(self.out / DONE, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:
@@ -121,7 +120,7 @@ class Journal:
                 clip, report = _clip(plain["clip"]), ClipReport(**plain["report"])
             except (ValueError, KeyError, TypeError) as error:
                 raise InputError(f"{path} is damaged: {error}. Choose another -o") from error
-            self.done[clip.key] = clip, clip.stamp, report
+            self.done[clip.key] = clip, str(plain["version"]), report
             whole += len(line)
         if whole < path.stat().st_size:
             os.truncate(path, whole)

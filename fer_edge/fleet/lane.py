@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from fer_edge.errors import FerEdgeError, InputError
 from fer_edge.fleet.clips import Clip
 from fer_edge.fleet.parts import part_writer
 from fer_edge.fleet.rows import Events, RowMaker, Sparse, made_by
-from fer_edge.fleet.schema import EVENTS, states_schema
+from fer_edge.fleet.rules import AttentionRules
+from fer_edge.fleet.schema import ALERTS, EVENTS, states_schema
+from fer_edge.fleet.signals import read_signals, sample_of
 from fer_edge.fleet.tally import Counting, Tally
 from fer_edge.monitor import HealthCause, MonitorState
 
@@ -54,6 +57,9 @@ class Lane:
         self._clip = clip
         self._events_part = stack.enter_context(part(f"events{suffix}", EVENTS))
         self._states = stack.enter_context(part(f"states{suffix}", schema))
+        self._alerts = stack.enter_context(part(f"alerts{suffix}", ALERTS))
+        self._signals = None if clip.signals is None else read_signals(clip.signals)
+        self._rules = AttentionRules()
         self._counting, self._events, self._sparse = Counting(), Events(), Sparse(every_s)
         self._last: MonitorState | None = None
 
@@ -63,6 +69,9 @@ class Lane:
             raise EngineFailedError("; ".join(state.health.reasons))
         self._counting.add(state)
         self._events.add(state)
+        sample = sample_of(state, self._signals, self._clip.speed_kmh)
+        for alert in self._rules.add(sample):
+            self._alerts.add(self.maker.alert(alert))
         self.fault = _fault(state) or self.fault
         self._last = state
         if self._sparse.take(state):
@@ -80,7 +89,11 @@ class Lane:
         events = self._events.all()
         for event in events:
             self._events_part.add(self.maker.event(event))
-        return self._counting.end(events)
+        for alert in self._rules.end():
+            self._alerts.add(self.maker.alert(alert))
+        tally = self._counting.end(events)
+        tally.attention = asdict(self._rules.figures)
+        return tally
 
     def _write(self, state: MonitorState) -> None:
         for row in self.maker.states(state):

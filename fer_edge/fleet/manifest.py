@@ -7,7 +7,7 @@ import io
 import math
 import os
 import posixpath
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from fer_edge.fleet import remote
 from fer_edge.fleet.clips import Clip, absolute, local_clip
 from fer_edge.shown import shown
 
-COLUMNS = ("path", "drive", "clip", "camera", "start", "speed_kmh", "signals")
+COLUMNS = ("path", "drive", "clip", "camera", "start", "speed_kmh", "signals", "attentive")
 """Columns that are read; only ``path`` is required. Others are left alone."""
 _OTHER_NAMES = {"start_time": "start", "vehicle_speed": "speed_kmh", "speed": "speed_kmh"}
 MAX_BYTES = 256 << 20
@@ -35,7 +35,8 @@ def read_manifest(path: str | Path, *, root: str | Path | None = None) -> list[C
 
     Args:
         path: CSV in UTF-8, or Parquet. Columns: ``path``; optional are ``drive``, ``clip``,
-            ``camera``, ``start`` (ISO 8601; UTC without a zone), ``speed_kmh`` and ``signals``.
+            ``camera``, ``start`` (ISO 8601; UTC without a zone), ``speed_kmh``, ``signals`` and
+            ``attentive``.
         root: Folder or address that paths start from and must stay in. None takes the
             manifest's own folder.
 
@@ -48,7 +49,7 @@ def read_manifest(path: str | Path, *, root: str | Path | None = None) -> list[C
     """
     name = os.fspath(path)
     base = os.fspath(root) if root is not None else _folder_of(name)
-    rows = _table(name)
+    rows = table(name, COLUMNS, "path")
     clips: list[Clip] = []
     faults: list[str] = []
     seen: dict[tuple[str, str | None], int] = {}
@@ -75,28 +76,42 @@ def _folder_of(name: str) -> str:
     return name.rsplit("/", 1)[0] if remote.is_address(name) else str(Path(name).parent)
 
 
-def _table(name: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Yield number and values of each row, as an editor counts them in a CSV."""
+def table(
+    name: str, columns: Sequence[str], required: str
+) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Yield number and values of each row of a CSV or Parquet file.
+
+    Args:
+        name: Path or address.
+        columns: Columns to read; others are left alone.
+        required: Column that must be there.
+
+    Raises:
+        InputError: The file cannot be read, is too large, or has no such column.
+    """
     if remote.is_address(name):
         data = remote.read_bytes(name, MAX_BYTES)
     else:
         try:
             if Path(name).stat().st_size > MAX_BYTES:
-                raise InputError(f"expected a manifest of at most {MAX_BYTES >> 20} MiB: {name}")
+                raise InputError(f"expected a table of at most {MAX_BYTES >> 20} MiB: {name}")
             data = Path(name).read_bytes()
         except OSError as error:
-            raise InputError(f"cannot read the manifest {name}: {error.strerror}") from error
-    yield from (_parquet if name.lower().endswith(".parquet") else _csv)(name, data)
+            raise InputError(f"cannot read {name}: {error.strerror}") from error
+    read = _parquet if name.lower().endswith(".parquet") else _csv
+    yield from read(name, data, columns, required)
 
 
-def _csv(name: str, data: bytes) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _csv(
+    name: str, data: bytes, known: Sequence[str], required: str
+) -> Iterator[tuple[int, Mapping[str, Any]]]:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InputError(f"expected a manifest in UTF-8: {name} ({error})") from error
+        raise InputError(f"expected a table in UTF-8: {name} ({error})") from error
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
-        columns = _columns(name, list(reader.fieldnames or ()))
+        columns = _columns(name, list(reader.fieldnames or ()), known, required)
         for row in reader:
             if reader.line_num > _MOST_ROWS:
                 raise InputError(f"expected at most {_MOST_ROWS:,} rows in {name}")
@@ -107,7 +122,9 @@ def _csv(name: str, data: bytes) -> Iterator[tuple[int, Mapping[str, Any]]]:
         raise InputError(f"{name} is no readable CSV: {error}") from error
 
 
-def _parquet(name: str, data: bytes) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _parquet(
+    name: str, data: bytes, known: Sequence[str], required: str
+) -> Iterator[tuple[int, Mapping[str, Any]]]:
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -117,7 +134,7 @@ def _parquet(name: str, data: bytes) -> Iterator[tuple[int, Mapping[str, Any]]]:
         file = pq.ParquetFile(pa.BufferReader(data))
         if file.metadata.num_rows > _MOST_ROWS:
             raise InputError(f"expected at most {_MOST_ROWS:,} rows in {name}")
-        columns = _columns(name, list(file.schema_arrow.names))
+        columns = _columns(name, list(file.schema_arrow.names), known, required)
         number = 0
         for batch in file.iter_batches(columns=list(columns)):
             for row in batch.to_pylist():
@@ -129,18 +146,18 @@ def _parquet(name: str, data: bytes) -> Iterator[tuple[int, Mapping[str, Any]]]:
         raise InputError(f"{name} is no readable Parquet: {str(error)[:200]}") from error
 
 
-def _columns(name: str, header: list[str]) -> dict[str, str]:
+def _columns(name: str, header: list[str], known: Sequence[str], required: str) -> dict[str, str]:
     """Return our name of each column that is read."""
     columns: dict[str, str] = {}
     for column in header:
         plain = str(column).strip().lower()
         plain = _OTHER_NAMES.get(plain, plain)
-        if plain in COLUMNS:
+        if plain in known:
             if plain in columns.values():
                 raise InputError(f"{name} has the column {plain} twice")
             columns[column] = plain
-    if "path" not in columns.values():
-        raise InputError(f"expected a column path in {name}, got {shown(header[:20])}")
+    if required not in columns.values():
+        raise InputError(f"expected a column {required} in {name}, got {shown(header[:20])}")
     return columns
 
 
@@ -156,6 +173,7 @@ def _clip(row: Mapping[str, Any], base: str) -> Clip:
         "start": _moment(row.get("start")),
         "speed_kmh": _speed(row.get("speed_kmh")),
         "signals": None if signals is None else inside(base, signals),
+        "attentive": _truth(row.get("attentive")),
     }
     name = _text(row, "clip") or path
     if remote.is_address(place):
@@ -225,3 +243,12 @@ def _speed(value: object) -> float | None:
     if not 0 <= speed <= _MOST_KMH:
         raise InputError(f"expected speed_kmh from 0 to {_MOST_KMH:g}, got {shown(value)}")
     return speed
+
+
+def _truth(value: object) -> bool | None:
+    text = "" if value is None else str(value).strip().lower()
+    if text in ("", "nan"):
+        return None
+    if text not in ("true", "1", "1.0", "yes", "false", "0", "0.0", "no"):
+        raise InputError(f"expected attentive as true or false, got {shown(value)}")
+    return text in ("true", "1", "1.0", "yes")

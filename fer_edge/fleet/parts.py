@@ -15,6 +15,11 @@ from fer_edge.atomic import replacing
 from fer_edge.fleet.clips import Clip
 from fer_edge.fleet.rows import Row
 
+TABLES = (
+    *("states", "events", "alerts"),
+    *("states_against", "events_against", "alerts_against", "disagreements"),
+)
+"""Tables of part files. The second line is written for a second bundle."""
 _ROWS = 4096
 """Rows that are held in memory until they are written: 2 minutes of one person at 30 Hz."""
 

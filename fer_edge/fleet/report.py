@@ -44,6 +44,7 @@ def report(
         parts += comparison_parts(identity, against)
     figures = [picture(name, svg, _CAPTIONS[name]) for name, svg in draw(drives).items()]
     parts += ["<h2>Plots</h2>", pictures(figures)] if figures else []
+    parts += _alerts(drives)
     parts += ["<h2>Drives</h2>", *_drives(drives), *_faults(entries)]
     return page("Recorded drives", parts)
 
@@ -152,6 +153,17 @@ def _row(drive: dict[str, Any]) -> list[str]:
         _number(drive["p50_ms"]),
         _number(drive["p99_ms"]),
     ]
+
+
+def _alerts(drives: Sequence[dict[str, Any]]) -> list[str]:
+    """Return the section about the in-car rules, if any asked for an alert."""
+    alerts = merged([drive["alerts"] for drive in drives])
+    if not alerts:
+        return []
+    hours = sum(drive["stream_s"] for drive in drives) / 3600
+    rows = [[rule, f"{count:,}", _number(count / hours)] for rule, count in alerts.items()]
+    note = "Rules and their sources: how-to/score-drives of the documentation."
+    return ["<h2>Alerts by rule</h2>", table(["rule", "alerts", "an hour"], rows), f"<p>{note}</p>"]
 
 
 def _faults(entries: Sequence[Entry]) -> list[str]:

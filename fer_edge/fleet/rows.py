@@ -11,6 +11,7 @@ from typing import Any
 from fer_edge.errors import InputError
 from fer_edge.fleet.clips import Clip
 from fer_edge.fleet.disagreements import Disagreement
+from fer_edge.fleet.rules import Alert
 from fer_edge.monitor.state import Event, MonitorState, PersonState
 
 Row = dict[str, Any]
@@ -58,6 +59,17 @@ class RowMaker:
         """Return the row of a disagreement with the second bundle."""
         start = self._moment(item.start_s)
         return {**self._clip(), **asdict(item), "start": start, **self.made_by}
+
+    def alert(self, alert: Alert) -> Row:
+        """Return the row of an alert."""
+        return {
+            **self._clip(),
+            **asdict(alert),
+            "start": self._moment(alert.start_s),
+            "source": "head" if self.clip.signals is None else "signals",
+            "false_alert": True if self.clip.attentive else None,
+            **self.made_by,
+        }
 
     def event(self, event: Event) -> Row:
         """Return the row of an event."""

@@ -69,6 +69,23 @@ EVENTS = pa.schema(
 )
 """Schema of ``events``. ``end_s`` is empty if the event lasts until the end of the clip."""
 
+ALERTS = pa.schema(
+    [
+        *_CLIP,
+        ("rule", pa.string()),
+        ("start_s", pa.float64()),
+        ("alert_s", pa.float64()),
+        ("end_s", pa.float64()),
+        ("start", _MOMENT),
+        ("speed_kmh", pa.float64()),
+        ("source", pa.string()),
+        ("false_alert", pa.bool_()),
+        *_MADE_BY,
+    ]
+)
+"""Schema of ``alerts``: moments at which an in-car rule asks for an alert. ``source`` is "signals"
+or "head"; ``false_alert`` is empty unless the clip is known to be attentive."""
+
 DISAGREEMENTS = pa.schema(
     [
         *_CLIP,
@@ -123,6 +140,14 @@ DRIVES = pa.schema(
         ("events", pa.map_(pa.string(), pa.int64())),
         ("events_per_hour", _SECONDS),
         ("flicker_per_min", pa.float64()),
+        ("attention_known_s", pa.float64()),
+        ("away_s", pa.float64()),
+        ("eyes_known_s", pa.float64()),
+        ("closed_s", pa.float64()),
+        ("perclos_max", _SECONDS),
+        ("alerts", pa.map_(pa.string(), pa.int64())),
+        ("alerts_per_hour", _SECONDS),
+        ("false_alerts_per_hour", _SECONDS),
         ("p50_ms", pa.float64()),
         ("p99_ms", pa.float64()),
         ("max_ms", pa.float64()),

@@ -18,7 +18,7 @@ from fer_edge.errors import FerEdgeError
 from fer_edge.fleet.clips import Clip
 from fer_edge.fleet.disagreements import Comparison
 from fer_edge.fleet.lane import EngineFailedError, Lane, cleaned
-from fer_edge.fleet.parts import part_writer
+from fer_edge.fleet.parts import TABLES, part_writer
 from fer_edge.fleet.rows import RowMaker, made_by
 from fer_edge.fleet.schema import DISAGREEMENTS, EVENTS, states_schema
 from fer_edge.fleet.sources import RecordedSource, opened
@@ -245,8 +245,9 @@ def _model(predictor: Predictor) -> dict[str, Any]:
 def write_error(out: Path, clip: Clip, error: str, identity: dict[str, Any]) -> None:
     """Write the error row of a clip that could not be scored, and remove other rows of it."""
     with ExitStack() as stack:
-        for table in ("events", "states_against", "events_against", "disagreements"):
-            stack.enter_context(part_writer(out, clip)(table, EVENTS))  # no row, no part
+        for table in TABLES:
+            if table != "states":
+                stack.enter_context(part_writer(out, clip)(table, EVENTS))  # no row, no part
         states = part_writer(out, clip)("states", states_schema(identity["labels"]))
         stack.enter_context(states).add(RowMaker(clip, made_by(identity)).failed(error))
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from fer_edge.fleet.clips import Clip
 from fer_edge.fleet.parts import write_table
+from fer_edge.fleet.rules import RULES
 from fer_edge.fleet.schema import CLIPS, DRIVES
 from fer_edge.fleet.scorer import ClipReport
 from fer_edge.fleet.tally import quantile_ms
@@ -38,7 +39,10 @@ def write_summaries(out: Path, entries: Sequence[Entry]) -> list[dict[str, Any]]
     return drives
 
 
-_MAPS = ("missing_s", "label_s", "events", "events_per_hour")
+_MAPS = (
+    *("missing_s", "label_s", "events", "events_per_hour", "perclos_max"),
+    *("alerts", "alerts_per_hour", "false_alerts_per_hour"),
+)
 
 
 def _drive(drive: str, entries: list[Entry]) -> dict[str, Any]:
@@ -50,6 +54,7 @@ def _drive(drive: str, entries: list[Entry]) -> dict[str, Any]:
     answers = sorted(t["first_answer_s"] for t in tallies if t["first_answer_s"] is not None)
     changes = sum(tally["changes"] for tally in tallies)
     hours = stream_s / 3600
+    attentive = [report.tally for clip, report in entries if clip.attentive]
     return {
         "drive": drive,
         "clips": len(entries),
@@ -65,11 +70,36 @@ def _drive(drive: str, entries: list[Entry]) -> dict[str, Any]:
         "events": events,
         "events_per_hour": {k: n / hours for k, n in events.items()} if hours > 0 else {},
         "flicker_per_min": 60 * changes / valid_s if valid_s > 0 else None,
+        **_attention(tallies, attentive, hours),
         "p50_ms": quantile_ms(latency, 0.5),
         "p99_ms": quantile_ms(latency, 0.99),
         "max_ms": max((tally["most_ms"] for tally in tallies), default=None),
         "latency": latency,
     }
+
+
+def _attention(
+    tallies: list[dict[str, Any]], attentive: list[dict[str, Any]], hours: float
+) -> dict[str, Any]:
+    """Return the figures of the in-car rules."""
+    figures = [tally["attention"] for tally in tallies]
+    alerts = merged([one["alerts"] for one in figures])
+    false = merged([tally["attention"]["alerts"] for tally in attentive])
+    quiet_hours = sum(tally["stream_s"] for tally in attentive) / 3600
+    if quiet_hours > 0:
+        false = {rule: false.get(rule, 0) / quiet_hours for rule in RULES}
+    windows = sorted({name for one in figures for name in one["perclos_max"]})
+    return {
+        "attention_known_s": sum(one["known_s"] for one in figures),
+        **{name: sum(one[name] for one in figures) for name in _ATTENTION},
+        "perclos_max": {w: max(one["perclos_max"].get(w, 0.0) for one in figures) for w in windows},
+        "alerts": alerts,
+        "alerts_per_hour": {rule: n / hours for rule, n in alerts.items()} if hours > 0 else {},
+        "false_alerts_per_hour": false if quiet_hours > 0 else {},
+    }
+
+
+_ATTENTION = ("away_s", "eyes_known_s", "closed_s")
 
 
 def _clip(clip: Clip, report: ClipReport) -> dict[str, Any]:

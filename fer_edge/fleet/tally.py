@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from fer_edge.fleet.rules import AttentionFigures
 from fer_edge.monitor.state import Event, MonitorState
 
 GAP_S = 0.5
@@ -32,6 +33,7 @@ class Tally:
         event_s: Seconds of the events by kind, to the end of the clip where they last.
         latency: Number of answers by bucket of the total time.
         most_ms: Longest total time in milliseconds.
+        attention: Figures of the in-car rules, as ``AttentionFigures``.
     """
 
     frames: int = 0
@@ -45,6 +47,7 @@ class Tally:
     event_s: dict[str, float] = field(default_factory=dict)
     latency: dict[str, int] = field(default_factory=dict)
     most_ms: float = 0.0
+    attention: dict[str, Any] = field(default_factory=lambda: asdict(AttentionFigures()))
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
