@@ -7,6 +7,7 @@ import logging
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.backends.openvino import FACTS
+from fer_edge.backends.openvino import FACTS, shared_core
 from fer_edge.converters.base import ENOUGH, Artifact, ConversionInput, QuantizationRecipe
 from fer_edge.converters.onnx_graph.export import graph_path
 from fer_edge.converters.onnx_graph.inspect import (
@@ -70,7 +71,10 @@ def build(source: ConversionInput, precision: str, recipe: QuantizationRecipe) -
         entry = graph_path(source.graph)
         needs = {**_NEEDS.get(precision, {}), **recipe}
         return Artifact(entry, {entry: source.graph}, tools, needs=needs)
-    files = _quantised(source.graph, source.calibration, recipe)
+    # NNCF makes Cores of its own. They may replace the signal stack of a thread that ends, never that
+    # of the main thread: see shared_core.
+    with ThreadPoolExecutor(1) as thread:
+        files = thread.submit(_quantised, source.graph, source.calibration, recipe).result()
     return Artifact(next(iter(files)), files, {**tools, "nncf": version("nncf")})
 
 
@@ -82,7 +86,7 @@ def _quantised(
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
     nncf.set_log_level(logging.ERROR)
-    model = openvino.Core().read_model(model=graph, weights=b"")
+    model = shared_core().read_model(model=graph, weights=b"")
     faces = nncf.Dataset(list(calibration[:, None]))
     advanced = nncf.AdvancedQuantizationParameters()
     if "smooth_quant" in recipe:
@@ -151,8 +155,7 @@ class _Agreement:
     """
 
     def __init__(self, model: Any) -> None:
-        core = import_without_telemetry("openvino").Core()
-        self._float = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        self._float = shared_core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
         self._truth: dict[bytes, int] = {}
 
     def __call__(self, compiled: Any, faces: Any) -> tuple[float, list[float]]:

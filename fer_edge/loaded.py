@@ -6,11 +6,12 @@ import logging
 import os
 import threading
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fer_edge.backends.base import Options, Session, backend, targets
 from fer_edge.bundle import Bundle, Variant
 from fer_edge.errors import BundleError, EngineError, TargetError
+from fer_edge.execution import Execution
 
 _log = logging.getLogger("fer_edge")
 
@@ -24,7 +25,10 @@ class VariantChoice:
         precision: Precision of the variant.
         taken: The variant was chosen and loaded.
         reason: Reason why it was not chosen; None if it was.
-        warning: Set if parity was checked on a stand-in for the engine, or not checked.
+        warning: Set if parity was checked on a stand-in for the engine, by too few faces, or not
+            at all.
+        execution: What ran where, if ``explain`` was asked for it and the engine can say.
+        refusal: Set if the engine does not execute what was asked for, or cannot say what it does.
     """
 
     target: str
@@ -32,10 +36,14 @@ class VariantChoice:
     taken: bool
     reason: str | None
     warning: str | None = None
+    execution: Execution | None = None
+    refusal: str | None = None
 
     def __str__(self) -> str:
         line = f"{self.target}/{self.precision}: {'taken' if self.taken else self.reason}"
-        return f"{line} ({self.warning})" if self.taken and self.warning else line
+        line += f" ({self.warning})" if self.taken and self.warning else ""
+        line += f"; {self.execution}" if self.execution else ""
+        return line + (f"; REFUSED: {self.refusal}" if self.refusal else "")
 
 
 @dataclass(frozen=True)
@@ -137,6 +145,46 @@ def load_best(bundle: Bundle, request: Request) -> Loaded:
     for choice in choices:
         _log.debug("%s: %s", bundle.path, choice)
     return Loaded(bundle, taken, session, choices)
+
+
+def with_executions(
+    bundle: Bundle, choices: Collection[VariantChoice], request: Request
+) -> list[VariantChoice]:
+    """Add to each choice what its engine executes; each variant that can run is loaded once more.
+
+    Args:
+        bundle: Bundle of the choices.
+        choices: Decision about each variant, in the bundle's order.
+        request: Request of the choices.
+    """
+    traced = []
+    for variant, choice in zip(bundle.variants, choices, strict=True):
+        runs = _mismatch(variant, request) is None and _unfit(variant, request.options) is None
+        execution, refusal = executed(bundle, variant, request.options) if runs else (None, None)
+        traced.append(replace(choice, execution=execution, refusal=refusal))
+    return traced
+
+
+def executed(
+    bundle: Bundle, variant: Variant, options: Options
+) -> tuple[Execution | None, str | None]:
+    """Load a variant once more and return what runs where, and what is wrong with it.
+
+    Both are None if the engine of this target cannot say.
+
+    Args:
+        bundle: Bundle of the variant.
+        variant: Variant that passes its preflight.
+        options: How the engine uses the machine.
+    """
+    trace = getattr(backend(variant.target), "executed", None)
+    if trace is None:
+        return None, None
+    try:
+        execution = trace(variant, bundle.read(variant), options, bundle.crop.size_px)
+    except Exception as error:  # native engines raise many types
+        return None, f"its engine cannot say what it executes: {error}"
+    return execution, execution.refusal(variant.precision)
 
 
 def _mismatch(variant: Variant, request: Request) -> str | None:

@@ -18,7 +18,7 @@ from fer_edge.backends.base import Options, backend, targets
 from fer_edge.bundle import Bundle, Variant, open_bundle
 from fer_edge.errors import BundleError, EngineError, InputError, TargetError
 from fer_edge.inference import predict, warm_up
-from fer_edge.loaded import Loaded, Request, VariantChoice, load_best
+from fer_edge.loaded import Loaded, Request, VariantChoice, load_best, with_executions
 from fer_edge.preprocess import Box, Colour, Image, as_bgr, check_colour, crop, read_image
 from fer_edge.results import Prediction
 from fer_edge.shadow import Shadow, ShadowCounts
@@ -116,9 +116,18 @@ class Predictor:
         """Names of the classes, in the order of the network's outputs."""
         return self.bundle.labels
 
-    def explain(self) -> list[VariantChoice]:
-        """Return the decision about each variant, in the bundle's order of preference."""
-        return list(self._loaded.choices)
+    def explain(self, *, executed: bool = False) -> list[VariantChoice]:
+        """Return the decision about each variant, in the bundle's order of preference.
+
+        Args:
+            executed: Also report, for each variant that can run, the engine's build, the device,
+                and how many operations run where in which precision. Each is loaded once more,
+                so this is for a diagnosis, not for a start.
+        """
+        loaded = self._loaded
+        if not executed:
+            return list(loaded.choices)
+        return with_executions(loaded.bundle, loaded.choices, self._request)
 
     def __call__(
         self, image: ImageSource, box: Box | None = None, *, colour: Colour = "bgr"
@@ -249,6 +258,24 @@ class Predictor:
             self._path = bundle_path(bundle).absolute()
         before.retire()
         _log.info("%s replaces %s", loaded.bundle.path, before.bundle.path)
+
+    def trust(self, trusted_keys: Sequence[Key]) -> None:
+        """Accept only bundles that one of these keys signed, from now on.
+
+        The running bundle is verified at once; later every bundle that is swapped in or loaded
+        again.
+
+        Args:
+            trusted_keys: Public keys, PEM files or bytes. They replace earlier ones.
+
+        Raises:
+            BundleError: The running bundle is not signed by a trusted key, or was replaced on disk.
+            InputError: A key is no Ed25519 public key, or there is none.
+        """
+        keys = load_keys(trusted_keys)
+        if open_bundle(self.bundle.path, keys).sha256 != self.bundle.sha256:
+            raise BundleError(f"{self.bundle.path} is no longer the bundle that runs. Swap it in")
+        self._trusted_keys = keys
 
     def start_shadow(self, bundle: str | Path) -> None:
         """Show the same faces to another bundle, which only counts disagreements.

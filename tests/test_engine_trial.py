@@ -16,7 +16,10 @@ from fer_edge.bundle import open_bundle, write_bundle
 from fer_edge.cli import main
 from fer_edge.engine_trial import try_variants
 
-TAKEN = "fake/fp32: taken (not proven: it has no parity report)"
+TAKEN = (
+    "fake/fp32: taken (not proven: it has no parity report); "
+    "the fake engine on no chip: 1 layer in fp32"
+)
 
 
 def test_a_variant_that_runs_is_taken(fake_bundle: Path) -> None:

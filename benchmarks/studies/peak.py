@@ -10,7 +10,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from fer_edge.backends.openvino import ARITHMETIC
+from fer_edge.backends.openvino import ARITHMETIC, shared_core
 from fer_edge.telemetry import import_without_telemetry
 from fer_edge.training.deploy import DeployModule
 
@@ -67,7 +67,7 @@ def product(precision: str) -> Any:
         "INFERENCE_PRECISION_HINT": ARITHMETIC[precision],
         "PERFORMANCE_HINT": "LATENCY",
     }
-    return openvino.Core().compile_model(model, "CPU", settings)
+    return shared_core().compile_model(model, "CPU", settings)
 
 
 def _eight_bits(value: Any, low: float, high: float, levels: int) -> Any:

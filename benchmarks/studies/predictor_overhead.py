@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge import DEFAULT_BUNDLE, Predictor, TargetError, Variant, open_bundle
-from fer_edge.backends.openvino import ARITHMETIC
+from fer_edge.backends.openvino import ARITHMETIC, shared_core
 from fer_edge.benchmarks.job import CROP_PX
 from fer_edge.benchmarks.machine.environment import environment, machine, noise_note
 from fer_edge.benchmarks.measure.timing import interleaved
@@ -64,12 +64,11 @@ def bare_engine(
         name = session.get_inputs()[0].name
         return lambda: session.run(None, {name: tensor})
     openvino = import_without_telemetry("openvino")
-    core = openvino.Core()
     weights = next((data for path, data in files.items() if path.endswith(".bin")), b"")
-    network = core.read_model(model=files[variant.entry], weights=weights)
+    network = shared_core().read_model(model=files[variant.entry], weights=weights)
     if fixed:
         network.reshape(list(tensor.shape))
-    compiled = core.compile_model(
+    compiled = shared_core().compile_model(
         network,
         "CPU",
         {

@@ -22,6 +22,7 @@ from fer_edge.converters.pipeline.gate import Bar, ParityLimits, failures, judge
 from fer_edge.converters.pipeline.parity import compare, prove_batches, run_all
 from fer_edge.converters.pipeline.recipe_search import best_recipe
 from fer_edge.errors import ConversionError
+from fer_edge.execution import Execution
 from fer_edge.machine import cpu_name
 from fer_edge.parity import JudgedBy, ParityReport, RecipeTrial
 from fer_edge.preprocess import CropRule
@@ -219,6 +220,10 @@ def verify_variant(built: BuiltVariant, check: ParityCheck, say: Say) -> Variant
     except ConversionError as error:
         broken.append(str(error))
         judgement = replace(judgement, verdict=FAILED)
+    execution = _execution(built, faces)
+    if execution is not None and (refusal := execution.refusal(variant.precision)):
+        broken.append(refusal)
+        judgement = replace(judgement, verdict=FAILED)
     if variant.precision == "fp32" and broken:
         judgement = replace(judgement, verdict=FAILED)
     report = ParityReport(
@@ -234,7 +239,19 @@ def verify_variant(built: BuiltVariant, check: ParityCheck, say: Say) -> Variant
         judgement=judgement,
     )
     say(f"  {variant.name}: {_summary(report, judgement)}")
+    if execution is not None:
+        say(f"    {execution}")
     return replace(variant, parity=report)
+
+
+def _execution(built: BuiltVariant, faces: FaceSamples) -> Execution | None:
+    """Return what the engine ran where; None if it does not run here, or cannot say."""
+    trace = getattr(backend(built.variant.target), "executed", None)
+    if built.unable is not None or trace is None:
+        return None
+    size_px = faces.images.shape[1]
+    execution: Execution = trace(built.variant, built.artifact.files, Options(), size_px)
+    return execution
 
 
 def _summary(report: ParityReport, judgement: Judgement) -> str:

@@ -10,8 +10,10 @@ A backend is a module ``fer_edge/backends/TARGET.py`` with
 ``load(variant, files, options) -> Session``
     Loads the variant. ``files`` has the verified bytes by path.
 
-Two functions are optional. ``build`` compiles a variant on the device (see tensorrt.py).
+Three functions are optional. ``build`` compiles a variant on the device (see tensorrt.py).
 ``diagnose() -> tuple[bool, str]`` reports whether the target runs on this machine, in words.
+``executed(variant, files, options, size_px) -> Execution`` loads the variant once more and reports
+what ran where; ``size_px`` is the side of a face. Nobody calls it at a start.
 
 Importing a backend imports no engine; ``load`` does.
 """

@@ -5,13 +5,18 @@
 
 from __future__ import annotations
 
+import json
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from fer_edge.backends.base import Batch, Options, Outputs, TargetFacts
 from fer_edge.bundle import Variant
 from fer_edge.errors import EngineError
+from fer_edge.execution import Execution, Operation
 from fer_edge.telemetry import engine_problem, import_without_telemetry
 
 FACTS = TargetFacts(
@@ -48,12 +53,54 @@ def load(variant: Variant, files: Mapping[str, bytes], options: Options) -> Onnx
     return OnnxRuntimeSession(files[variant.entry], options)
 
 
+_LAYERS = ("Conv", "FusedConv", "ConvTranspose", "Gemm", "FusedGemm", "MatMul", "FusedMatMul",
+           "Attention", "MultiHeadAttention")  # fmt: skip
+_INT8_LAYERS = ("QLinearConv", "QLinearMatMul", "QGemm", "ConvInteger", "MatMulInteger",
+                "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "QAttention")  # fmt: skip
+_PRECISIONS = {"float": "fp32", "float16": "fp16", "bfloat16": "bf16"}
+"""Our names of ONNX Runtime's types."""
+
+
+def executed(
+    variant: Variant, files: Mapping[str, bytes], options: Options, size_px: int
+) -> Execution:
+    """Profile one face, and read in the profile which provider ran which operation."""
+    ort = import_without_telemetry("onnxruntime")
+    with tempfile.TemporaryDirectory(prefix="fer_edge_") as folder:
+        session = OnnxRuntimeSession(files[variant.entry], options, profile=Path(folder) / "run")
+        try:
+            session.run(np.zeros((1, size_px, size_px, 3), np.uint8))
+        finally:
+            profile = session.end_profile()
+            session.close()
+        events = json.loads(Path(profile).read_bytes())
+    asked = _PROVIDERS[options.device or "cpu"]
+    operations = [
+        _operation(event["args"])
+        for event in events
+        if event.get("cat") == "Node" and event.get("name", "").endswith("_kernel_time")
+    ]
+    return Execution.of(f"ONNX Runtime {ort.__version__}", asked, operations)
+
+
+def _operation(facts: Mapping[str, Any]) -> Operation:
+    kind = str(facts["op_name"])
+    types = [name for one in facts.get("input_type_shape", []) for name in one]
+    precision = _PRECISIONS.get(types[0], types[0]) if types else "nothing"
+    if kind in _INT8_LAYERS or kind.startswith("QLinear"):
+        precision = "int8"
+    return Operation(kind, str(facts["provider"]), precision, kind in (*_LAYERS, *_INT8_LAYERS))
+
+
 class OnnxRuntimeSession:
     """Session of ONNX Runtime, whose ``run`` is thread-safe."""
 
-    def __init__(self, model: bytes, options: Options) -> None:
+    def __init__(self, model: bytes, options: Options, profile: Path | None = None) -> None:
         ort = import_without_telemetry("onnxruntime")
         settings = ort.SessionOptions()
+        if profile is not None:
+            settings.enable_profiling = True
+            settings.profile_file_prefix = str(profile)
         settings.log_severity_level = 3  # errors only, which are raised as exceptions too
         if options.threads:
             settings.intra_op_num_threads = options.threads
@@ -84,6 +131,10 @@ class OnnxRuntimeSession:
         except Exception as error:
             raise EngineError(f"onnxruntime failed on a batch {batch.shape}: {error}") from error
         return np.asarray(probabilities), np.asarray(embedding)
+
+    def end_profile(self) -> str:
+        """Return the path of the profile that was asked for."""
+        return str(self._session.end_profiling())
 
     def close(self) -> None:
         del self._session

@@ -7,6 +7,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy.typing as npt
 from fer_edge.backends.base import Batch, Options, Outputs, TargetFacts
 from fer_edge.bundle import Variant
 from fer_edge.errors import EngineError
+from fer_edge.execution import Execution, Operation
 from fer_edge.telemetry import engine_problem, import_without_telemetry
 
 FACTS = TargetFacts(
@@ -32,8 +34,12 @@ ARITHMETIC = {"fp32": "f32", "int8": "f32", "bf16": "bf16", "fp16": "f16"}
 
 
 @functools.cache
-def _core() -> Any:
-    """The one Core of this process: making it loads the device plugins."""
+def shared_core() -> Any:
+    """Return the one Core of this process, which is never destroyed.
+
+    OpenVINO's CPU plugin takes the place of the signal stack of the thread that loads it, and frees
+    that memory with its Core, in whatever thread. The next signal then ends the process (2026.4).
+    """
     global _core_pid
     _core_pid = os.getpid()
     return import_without_telemetry("openvino").Core()
@@ -63,7 +69,7 @@ def preflight(variant: Variant, options: Options) -> str | None:
     if variant.precision not in ARITHMETIC:
         return f"this backend does not know the precision {variant.precision!r}"
     try:
-        core = _core()
+        core = shared_core()
     except Exception as error:  # a broken plugin, no memory
         return f"OpenVINO cannot start: {error}"
     device = _device(options)
@@ -84,6 +90,44 @@ def load(variant: Variant, files: Mapping[str, bytes], options: Options) -> Open
     return OpenVinoSession(files[variant.entry], weights[0] if weights else b"", settings, options)
 
 
+_PRECISIONS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "i8": "int8", "u8": "int8"}
+"""Our names of the precisions in an execution graph."""
+_LAYERS = ("Convolution", "Deconvolution", "FullyConnected", "MatMul", "ScaledDotProductAttention")
+_NO_WORK = ("Const", "Input", "Output", "Parameter", "Result")
+
+
+def executed(
+    variant: Variant, files: Mapping[str, bytes], options: Options, size_px: int
+) -> Execution:
+    """Read the execution graph, which is the network as the device compiled it."""
+    session = load(variant, files, options)
+    try:
+        operations = session.operations()
+    finally:
+        session.close()
+    device = _device(options)
+    name = str(shared_core().get_property(device, "FULL_DEVICE_NAME"))
+    build = import_without_telemetry("openvino").get_version()
+    asked = f"{device} ({name})"
+    mine = device.split(".")[0]
+    placed = [
+        replace(each, device=asked if each.device.split(".")[0] == mine else each.device)
+        for each in operations
+    ]
+    return Execution.of(f"OpenVINO {build}", asked, placed)
+
+
+def _operation(node: Any, device: str) -> Operation:
+    facts = node.get_rt_info()
+
+    def fact(key: str) -> str:
+        value = facts[key] if key in facts else ""  # noqa: SIM401 - it has no get
+        return str(getattr(value, "value", value))
+
+    kind, precision = fact("layerType"), fact("runtimePrecision")
+    return Operation(kind, device, _PRECISIONS.get(precision, precision), kind in _LAYERS)
+
+
 _FACES_IN_A_PART = 4
 """Faces per request in throughput mode. Few faces keep the streams balanced; below 4, call overhead
 dominates."""
@@ -101,7 +145,7 @@ class OpenVinoSession:
     def __init__(
         self, model: bytes, weights: bytes, properties: Mapping[str, str], options: Options
     ) -> None:
-        core, device = _core(), _device(options)
+        core, device = shared_core(), _device(options)
         settings: dict[str, Any] = {**properties, "PERFORMANCE_HINT": options.hint.upper()}
         if options.threads:
             settings["INFERENCE_NUM_THREADS"] = options.threads
@@ -127,6 +171,7 @@ class OpenVinoSession:
                 return _Graph(core.compile_model(network, device, settings), widths)
 
             self._fixed: _Graph | None = compiled(self._usual)
+            self._fixed.check_precision(properties.get("INFERENCE_PRECISION_HINT"))
             self._streams = self._fixed.streams() if throughput else 1
         except RuntimeError as error:
             raise EngineError(f"OpenVINO cannot load this model: {error}") from error
@@ -171,6 +216,12 @@ class OpenVinoSession:
                 graph = self._any = self._any or self._compiled(-1)
         return graph
 
+    def operations(self) -> list[Operation]:
+        """Return the operations of the graph for the usual batch size."""
+        if self._fixed is None:
+            raise EngineError("this session was closed")
+        return self._fixed.operations()
+
     def close(self) -> None:
         with self._lock:
             self._any = self._fixed = self._compiled = None
@@ -192,6 +243,29 @@ class _Graph:
     def streams(self) -> int:
         """Return the number of requests that keep the device busy."""
         return int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+
+    def check_precision(self, asked: str | None) -> None:
+        """Raise EngineError if the device took another arithmetic than the one asked for.
+
+        A CPU with bf16 takes it for fp16, without a word.
+        """
+        try:
+            taken = self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        except (AttributeError, RuntimeError):
+            return  # a device without this property
+        if asked is not None and taken != asked:
+            raise EngineError(
+                f"{asked} was asked for, and this device would compute in {taken}. Choose another "
+                "precision for this machine"
+            )
+
+    def operations(self) -> list[Operation]:
+        """Return the operations of the execution graph that do work."""
+        devices = self._compiled.get_property("EXECUTION_DEVICES")
+        device = "+".join(devices) if isinstance(devices, list) else str(devices)
+        nodes = self._compiled.get_runtime_model().get_ordered_ops()
+        operations = [_operation(node, device) for node in nodes]
+        return [each for each in operations if each.kind not in _NO_WORK]
 
     def release(self, request: _Request) -> None:
         self._idle.append(request)

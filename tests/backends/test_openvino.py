@@ -64,7 +64,7 @@ def test_however_a_batch_is_split_each_face_gets_its_own_answer(
 
 def test_the_graph_for_other_sizes_is_made_when_one_comes(monkeypatch: pytest.MonkeyPatch) -> None:
     """It costs as much memory again, and a car with one driver never needs it."""
-    core = openvino._core()
+    core = openvino.shared_core()
     made = []
 
     class Counting:
@@ -75,7 +75,7 @@ def test_the_graph_for_other_sizes_is_made_when_one_comes(monkeypatch: pytest.Mo
         def __getattr__(self, name: str) -> Any:
             return getattr(core, name)
 
-    monkeypatch.setattr(openvino, "_core", Counting)
+    monkeypatch.setattr(openvino, "shared_core", Counting)
     session = loaded("latency")
     for faces, graphs in ((1, 1), (1, 1), (3, 2), (2, 2), (1, 2)):
         session.run(np.zeros((faces, SIZE, SIZE, 3), np.uint8))
@@ -83,7 +83,7 @@ def test_the_graph_for_other_sizes_is_made_when_one_comes(monkeypatch: pytest.Mo
 
 
 def test_single_faces_go_on_while_the_other_graph_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    core = openvino._core()
+    core = openvino.shared_core()
     compiling, go_on = threading.Event(), threading.Event()
 
     class Slow:
@@ -100,7 +100,7 @@ def test_single_faces_go_on_while_the_other_graph_is_made(monkeypatch: pytest.Mo
             return getattr(core, name)
 
     slow = Slow()
-    monkeypatch.setattr(openvino, "_core", lambda: slow)
+    monkeypatch.setattr(openvino, "shared_core", lambda: slow)
     session = loaded("latency")
     faces = np.zeros((2, SIZE, SIZE, 3), np.uint8)
     with ThreadPoolExecutor(2) as pool:

@@ -26,6 +26,7 @@ from fer_edge.converters.pipeline.convert import convert
 from fer_edge.converters.pipeline.face_samples import FaceSamples
 from fer_edge.converters.pipeline.gate import ParityLimits
 from fer_edge.errors import ConversionError, ParityError
+from fer_edge.execution import Execution
 from fer_edge.labels import EMOTIONS
 from fer_edge.training.checkpoint import load_checkpoint
 from fer_edge.verdict import PASSED, UNDECIDED
@@ -153,6 +154,7 @@ def test_a_variant_that_too_few_faces_judge_is_written_last_and_says_so(
     """336 faces without one changed decision: within each limit, and no proof of 99.5 %."""
     build = converter.build
     monkeypatch.setattr(converter, "build", lambda source, precision, _: build(source, "fp32", {}))
+    monkeypatch.setattr(engine, "executed", lambda *_: Execution("an engine", "CPU", ()))
     said: list[str] = []
     out = tmp_path / "driver.fer"
     convert(checkpoint, ["onnxruntime"], out, ["int8", "fp32"], say=said.append)
@@ -168,6 +170,17 @@ def test_a_variant_that_too_few_faces_judge_is_written_last_and_says_so(
     shown = CliRunner().invoke(main, ["inspect", str(out)]).stdout
     assert "faces would tell" in shown
     assert "passed: agreement 100.00%" in shown
+
+
+def test_a_precision_that_is_not_executed_is_a_failure_with_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, checkpoint: Path, tmp_path: Path
+) -> None:
+    """A graph whose layers stay in float under the name of int8 agrees with the checkpoint."""
+    build = converter.build
+    monkeypatch.setattr(converter, "build", lambda source, precision, _: build(source, "fp32", {}))
+    with pytest.raises(ParityError, match=r"int8 was asked for, and ONNX Runtime .* in fp32 of"):
+        convert(checkpoint, ["onnxruntime"], tmp_path / "driver.fer", ["int8"], say=quiet)
+    assert not (tmp_path / "driver.fer").exists()
 
 
 @pytest.mark.usefixtures("fp32_never_passes")

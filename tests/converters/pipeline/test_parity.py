@@ -262,7 +262,7 @@ def test_a_slow_chip_is_judged_on_the_faces_that_it_answers_in_time(images: Batc
     )
     check = ParityCheck(Session().run(images), faces, faces, EMOTIONS, budget_s=0.0)
     variant = Variant("fake", "int8", "a", (listed("a", b""),))
-    built = BuiltVariant(variant, Artifact("a", {"a": b""}, {}), Session())
+    built = BuiltVariant(variant, Artifact("a", {"a": b""}, {}), Session(), "a simulator")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "MIN_GATE_FACES", 40)
         report = verify_variant(built, check, lambda text: None).parity
