@@ -13,6 +13,10 @@ import onnxscript.optimizer
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from fer_edge.converters.onnx_graph.int8_of_checkpoint import (
+    store_weights_as_int8,
+    translations,
+)
 from fer_edge.errors import ConversionError
 from fer_edge.model_check import CONTRACT, contract_of
 from fer_edge.training.checkpoint import Checkpoint
@@ -30,7 +34,8 @@ def export_onnx(checkpoint: Checkpoint) -> bytes:
 
     Returns:
         ONNX: ``images`` uint8 ``[N, S, S, 3]`` BGR to ``probabilities`` float32 ``[N, C]`` and
-        ``embedding`` float32 ``[N, D]``; the same bytes for the same checkpoint.
+        ``embedding`` float32 ``[N, D]``; the same bytes for the same checkpoint. A quantised
+        network becomes Q/DQ pairs with the checkpoint's own scales.
 
     Raises:
         ConversionError: torch cannot export the network.
@@ -52,6 +57,7 @@ def export_onnx(checkpoint: Checkpoint) -> bytes:
                 opset_version=OPSET,
                 optimize=False,  # its rewriting folds batch norm and so changes the weights
                 verbose=False,
+                custom_translation_table=translations(),
             )
             assert program is not None
             model = program.model_proto
@@ -62,6 +68,7 @@ def export_onnx(checkpoint: Checkpoint) -> bytes:
         raise ConversionError(
             f"torch could not export {checkpoint.spec.backbone}: {error}"
         ) from error
+    store_weights_as_int8(model)
     _strip(model)
     _record_contract(model, checkpoint)
     _store_weights_in_half(model)

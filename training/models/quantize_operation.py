@@ -34,7 +34,8 @@ def quantize_dequantize(x: Tensor, scale: Tensor, axis: int = PER_TENSOR) -> Ten
     Returns:
         float32 tensor of the shape of ``x``.
     """
-    return _operation(x, scale, axis)
+    rounded: Tensor = _operation(x, scale, axis)
+    return rounded
 
 
 def least(axis: int) -> int:

@@ -163,7 +163,7 @@ def _exported(net: nn.Module) -> GraphModule:
     program = torch.export.export(net, (example,), dynamic_shapes={"x": {0: batch}})
     module = program.module(check_guards=False)
     # A copy: torch.export's own module can be neither trained nor exported again.
-    return GraphModule(module, module.graph)  # type: ignore[arg-type]
+    return GraphModule(module, module.graph)
 
 
 def _points(module: GraphModule) -> dict[str, Node]:
@@ -244,7 +244,9 @@ def _insert(
     graph = module.graph
     for number, node in enumerate(points):
         rounded = _round(graph, node, f"{SCALES}.{number}", PER_TENSOR)
-        node.replace_all_uses_with(rounded, lambda user, rounded=rounded: user is not rounded)
+        for user in [*node.users]:
+            if user is not rounded:
+                user.replace_input_with(node, rounded)
     for number, layers in enumerate(weights.values()):
         weight = layers[0].args[1]
         assert isinstance(weight, Node)
