@@ -37,7 +37,8 @@ from fer_edge.training.models.network import ExpressionNet, InputSpec, ModelSpec
 spec = ModelSpec("test_resnet", ("anger", "fear"), InputSpec(48, "grey", (0.5,), (0.25,)))
 faces = np.random.default_rng(0).integers(0, 256, (8, 48, 48, 3), np.uint8)
 checkpoint = Checkpoint(ExpressionNet(spec).eval())
-box = [build(ConversionInput(checkpoint, export_onnx(checkpoint), faces), "int8", {"keep_float": "until accurate"})]
+source = ConversionInput(checkpoint, export_onnx(checkpoint), faces)
+box = [build(source, "int8", {"keep_float": "until accurate"})]
 """
 PEAK = """
 from fer_edge.benchmarks.studies.peak import peak_per_s
