@@ -35,6 +35,7 @@ from fer_edge.cli.export import export
 from fer_edge.cli.import_ import import_
 from fer_edge.cli.inspect import inspect
 from fer_edge.cli.keygen import keygen
+from fer_edge.cli.live import live
 from fer_edge.cli.matrix import matrix
 from fer_edge.cli.predict import predict
 from fer_edge.cli.score import score
@@ -60,7 +61,7 @@ INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 plus the number of SIGINT, as in shells."""
 
 _SECTIONS: dict[str, tuple[click.Command, ...]] = {
-    "Run a model": (predict, video, score, serve, embed, demo),
+    "Run a model": (predict, live, video, score, serve, embed, demo),
     "Make a model": (data_group, train, import_, convert, build, export),
     "Check and measure": (inspect, evaluate, bench, matrix, doctor),
     "Release": (keygen, sign, verify, diff),

@@ -11,7 +11,7 @@ from fer_edge.cli.options import json_option, out_option, print_json
 
 @click.group()
 def detector() -> None:
-    """Fetch the face detector that video and serve use.
+    """Fetch the face detector that predict, video, serve and live use.
 
     Example: fer-edge detector fetch
     """

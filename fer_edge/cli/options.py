@@ -74,6 +74,17 @@ def variant_options(command: _Command) -> _Command:
     return target_option(precision_option(command))
 
 
+trusted_key_option = click.option(
+    "--trusted-key",
+    "trusted_keys",
+    type=PATH,
+    multiple=True,
+    metavar="FILE",
+    help="Run only bundles that this public key, NAME.pub, signed. Repeatable.",
+)
+"""``--trusted-key``; without it, no signature is needed."""
+
+
 def data_option(
     purpose: str, *, required: bool = False, multiple: bool = False
 ) -> Callable[[_Command], _Command]:

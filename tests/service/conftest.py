@@ -122,24 +122,26 @@ class Server:
         return float(found.group(1))
 
 
-Launch = Callable[[list[str]], AbstractContextManager[Server]]
+Launch = Callable[..., AbstractContextManager[Server]]
 
 
 @pytest.fixture(scope="session")
 def launch(tmp_path_factory: pytest.TempPathFactory) -> Launch:
-    """A context with ``python ARGUMENTS…``, which prints its address first; killed at its end."""
+    """A context with ``python ARGUMENTS…``, which prints its address first; killed at its end.
+
+    extra: more variables of its environment."""
     root = str(Path(__file__).parents[2])
     paths = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
 
     @contextmanager
-    def run(arguments: list[str]) -> Iterator[Server]:
+    def run(arguments: list[str], **extra: str) -> Iterator[Server]:
         process = subprocess.Popen(
             [sys.executable, *arguments],
             cwd=tmp_path_factory.mktemp("server"),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+            env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", **extra},
         )
         try:
             assert process.stdout is not None

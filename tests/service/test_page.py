@@ -78,7 +78,9 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def plain(launch: Any) -> Iterator[str]:
     """The address of a server without a detector."""
-    with launch(["-m", "fer_edge.cli", "serve", "--port", "0", "--threads", "1"]) as server:
+    with launch(
+        ["-m", "fer_edge.cli", "serve", "--port", "0", "--threads", "1", "--crop"]
+    ) as server:
         yield server.base
 
 
@@ -321,7 +323,7 @@ def test_the_page_of_the_api_shows_every_path(visit: Any, plain: str) -> None:
 
 def test_a_server_with_a_token_asks_for_it(visit: Any, launch: Any) -> None:
     visit.expected.append("401")  # the browser's own note
-    options = ["--port", "0", "--threads", "1", "--token", "open~sesame"]
+    options = ["--port", "0", "--threads", "1", "--crop", "--token", "open~sesame"]
     with launch(["-m", "fer_edge.cli", "serve", *options]) as server:
         page = visit(server.base, permissions=["camera"])
         token = page.get_by_label("This server requires a token")

@@ -22,6 +22,7 @@ async function start() {
     $("model").hidden = false;
     $("token-form").hidden = true;
     $("note").hidden = about.detector !== null;
+    if (location.hash === "#webcam" && !camera) $("webcam").click(); // as fer-edge live opens it
   } catch (refused) {
     if (refused.status !== 401) return fail(refused.message);
     if (!$("token-form").hidden) fail("Wrong token. Try again.");

