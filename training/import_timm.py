@@ -16,7 +16,8 @@ from fer_edge.training.checkpoint import CARD, Checkpoint, load_checkpoint, save
 from fer_edge.training.data.faces import load_faces
 from fer_edge.training.deploy import DeployModule
 from fer_edge.training.models.network import ExpressionNet, InputSpec, ModelSpec
-from fer_edge.training.models.pretrained import Account, read_state
+from fer_edge.training.models.pretrained import Account
+from fer_edge.training.models.weights_file import StateDict, read_weights
 
 import timm  # isort: skip  (after the torchvision shim)
 
@@ -82,8 +83,8 @@ def take_over(path: str | Path, spec: ModelSpec) -> tuple[ExpressionNet, Account
             f"expected a backbone with one classifier, got {name!r} for {spec.backbone}: it cannot "
             "be imported. Train it with fer-edge train --weights"
         )
-    state, digest = read_state(path)
-    weight = state.get(f"{name}.weight")
+    read = read_weights(path, original.state_dict())
+    weight = read.tensors.get(f"{name}.weight")
     if weight is None:
         raise CheckpointError(
             f"expected the classifier's weights as {name}.weight in {path}, found none. To start "
@@ -94,7 +95,7 @@ def take_over(path: str | Path, spec: ModelSpec) -> tuple[ExpressionNet, Account
             f"expected a label for each of the {len(weight)} outputs of {path}, got {classes} "
             f"labels: {', '.join(spec.labels)}. Name each output, in order"
         )
-    account = _load(original, path, state, digest)
+    account = _load(original, path, read)
     _copy(original, name, net)
     _verify(original, net, spec, name)
     return net, account
@@ -109,17 +110,19 @@ def check_input(spec: InputSpec) -> None:
         )
 
 
-def _load(original: nn.Module, path: str | Path, state: dict[str, Tensor], digest: str) -> Account:
-    own = original.state_dict()
+def _load(original: nn.Module, path: str | Path, read: StateDict) -> Account:
+    own, state = original.state_dict(), read.tensors
     fits = [n for n in own if n in state and state[n].shape == own[n].shape]
     account = Account(
         file=Path(path).name,
-        sha256=digest,
+        sha256=read.sha256,
         loaded=tuple(fits),
         resampled=(),
         missing=tuple(n for n in own if n not in state),
         left_over=tuple(n for n in state if n not in own),
         reshaped=tuple(n for n in own if n in state and state[n].shape != own[n].shape),
+        key=read.key,
+        prefix=read.prefix,
     )
     # Outputs do not depend on this counter, and older files do not have it.
     needed = [n for n in account.missing if not n.endswith("num_batches_tracked")]

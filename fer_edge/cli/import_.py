@@ -96,9 +96,10 @@ def import_(
                  --labels angry,disgust,fear,happy,neutral,sad,surprise \\
                  -o checkpoint
 
-    FILE is a state dict: safetensors, or a torch file of tensors, also inside a training state.
-    Pickled modules are refused, because they can run any code. The logits are compared with
-    those of timm.
+    FILE is a state dict, safetensors or torch file, also inside a training state of timm's
+    train.py, Lightning and others. Averaged weights come first, and prefixes of wrappers are
+    removed. No pickle is executed; pickled modules are refused. The logits are compared with those
+    of timm.
     """
     from fer_edge.labels import canonical_all
     from fer_edge.progress_bar import progress

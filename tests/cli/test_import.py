@@ -26,7 +26,7 @@ def test_a_foreign_network_is_imported_evaluated_and_exported(run: Any, tmp_path
     torch.save(timm.create_model("test_byobnet", num_classes=7).state_dict(), tmp_path / "t.pth")
     result = run("import", "t.pth", *IMPORT, *LABELS, "-o", "theirs")
     assert result.exit_code == 0
-    assert "102 tensors loaded from t.pth" in result.stderr
+    assert "102 of 102 tensors loaded from t.pth" in result.stderr
     assert "Not calibrated" in result.stdout
     assert run("evaluate", "theirs", "--data", FACES, "--json").exit_code == 0
     result = run("export", "theirs", "--format", "torchscript", "-o", "theirs.pt", "--json")

@@ -2,36 +2,21 @@
 
 from __future__ import annotations
 
-import argparse
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from fer_edge.errors import CheckpointError, RecipeError, TrainingError
 from fer_edge.training.models.network import ExpressionNet  # (before timm: the torchvision shim)
+from fer_edge.training.models.weights_file import read_weights
 
 import timm  # isort: skip
 from timm.layers import resample_abs_pos_embed, resize_rel_pos_bias_table  # isort: skip
 from timm.models import adapt_input_conv  # isort: skip
-
-_WRAPPERS = (
-    "state_dict_ema", "model_ema", "ema_state_dict", "ema", "params_ema", "state_dict",
-    "model_state_dict", "model_state", "model", "net", "network", "module", "params", "weights",
-)  # fmt: skip
-"""Keys under which training programs store their tensors; averaged weights come first."""
-_MOST_WRAPPED = 4
-_PREFIXES = ("module.", "_orig_mod.", "backbone.")
-_WRAPPER_PREFIXES = ("model.", "net.", "network.", "ema_model.")
-"""Prefixes of modules that only wrap the network; a network can have such a part of its own, so
-they are removed only from files in which most tensors have them."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +31,8 @@ class Account:
         missing: Tensors of the network that the file does not have.
         left_over: Tensors of the file that the network does not have.
         reshaped: Tensors of another shape, which were not loaded.
+        key: Where in a training state the tensors were; may be empty.
+        prefix: Prefix that was removed from their names; may be empty.
     """
 
     file: str
@@ -55,9 +42,16 @@ class Account:
     missing: tuple[str, ...]
     left_over: tuple[str, ...]
     reshaped: tuple[str, ...]
+    key: str = ""
+    prefix: str = ""
 
     def __str__(self) -> str:
-        parts = [f"{len(self.loaded)} tensors loaded from {self.file}"]
+        own = len(self.loaded) + len(self.missing) + len(self.reshaped)
+        parts = [f"{len(self.loaded)} of {own} tensors loaded from {self.file}"]
+        if self.key:
+            parts[0] += f", there from {self.key}"
+        if self.prefix:
+            parts.append(f"prefix {self.prefix} removed")
         for what, names in (
             ("of them resampled", self.resampled),
             ("missing in the file", self.missing),
@@ -79,89 +73,9 @@ class Account:
             "missing": list(self.missing),
             "left_over": list(self.left_over),
             "reshaped": list(self.reshaped),
+            "key": self.key,
+            "prefix": self.prefix,
         }
-
-
-def read_state(path: str | Path) -> tuple[dict[str, Tensor], str]:
-    """Read the tensors of a ``.safetensors`` or torch file.
-
-    Unwraps a state dict from a training state, and strips the prefixes of wrapped modules and of
-    this package's checkpoints. Unpickles only tensors.
-
-    Args:
-        path: Path of the file.
-
-    Returns:
-        Tensors by name, and the file's SHA-256.
-
-    Raises:
-        CheckpointError: The file cannot be read, or holds a pickled module.
-    """
-    path = Path(path)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"cannot read weights {path}: {error.strerror}") from error
-    digest = hashlib.sha256(data).hexdigest()
-    try:
-        state = safetensors.torch.load(data)
-    except SafetensorError as not_safetensors:
-        if path.suffix == ".safetensors":
-            raise CheckpointError(f"{path} is damaged: {not_safetensors}") from not_safetensors
-        state = _torch_state(path)
-    return _unwrapped_names(state), digest
-
-
-def _unwrapped_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors without the prefixes of wrapping modules, in any order of them."""
-    while prefix := next((p for p in (*_PREFIXES, *_WRAPPER_PREFIXES) if _wraps(p, state)), None):
-        state = {name.removeprefix(prefix): value for name, value in state.items()}
-    return state
-
-
-def _wraps(prefix: str, state: dict[str, Tensor]) -> bool:
-    count = sum(name.startswith(prefix) for name in state)
-    return count > 0 and (prefix in _PREFIXES or 2 * count > len(state))
-
-
-def _torch_state(path: Path) -> dict[str, Tensor]:
-    try:
-        # Plain values that training programs store beside the tensors; none of them runs code.
-        with torch.serialization.safe_globals(_plain_types()):
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many types for damaged or hostile archives
-        raise CheckpointError(
-            f"expected safetensors, or a torch file of tensors only, got {path}. A pickled module "
-            "can run any code, and breaks with other releases of timm. Load it in its own project, "
-            "and save model.state_dict()"
-        ) from error
-    for _ in range(_MOST_WRAPPED):
-        inner = next((state[key] for key in _WRAPPERS if _is_wrapped(state, key)), None)
-        if inner is None:
-            break
-        state = inner
-    if not isinstance(state, dict) or not any(isinstance(v, Tensor) for v in state.values()):
-        raise CheckpointError(
-            f"expected tensors by name in {path}, found none. Save model.state_dict()"
-        )
-    return {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
-
-
-def _is_wrapped(state: Any, key: str) -> bool:
-    return isinstance(state, dict) and isinstance(state.get(key), dict) and bool(state[key])
-
-
-def _plain_types() -> list[Any]:
-    """Return the types of plain values in training states: argparse's and numpy's scalars.
-
-    timm's train.py stores its arguments as argparse.Namespace, and others a numpy metric.
-    """
-    scalar = np.float64(0).__reduce__()[0]
-    names = [n for n in dir(np.dtypes) if n.endswith("DType") and "Object" not in n]
-    kinds = [getattr(np.dtypes, name) for name in names]
-    # numpy 2 and earlier releases call the same function by two names.
-    calls = [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
-    return [argparse.Namespace, np.dtype, *kinds, *calls]
 
 
 def load_weights(backbone: nn.Module, path: str | Path) -> Account:
@@ -181,8 +95,9 @@ def load_weights(backbone: nn.Module, path: str | Path) -> Account:
         CheckpointError: The file cannot be read, holds values that are not finite, or has less than
             half of the network's tensors.
     """
-    state, digest = read_state(path)
     own = backbone.state_dict()
+    read = read_weights(path, own)
+    state = read.tensors
     first = (getattr(backbone, "pretrained_cfg", None) or {}).get("first_conv")
     if isinstance(first, str) and (weight := f"{first}.weight") in state and weight in own:
         state[weight] = adapt_input_conv(own[weight].shape[1], state[weight])
@@ -190,12 +105,14 @@ def load_weights(backbone: nn.Module, path: str | Path) -> Account:
     loaded = [n for n in own if n in state and state[n].shape == own[n].shape]
     account = Account(
         file=Path(path).name,
-        sha256=digest,
+        sha256=read.sha256,
         loaded=tuple(loaded),
         resampled=resampled,
         missing=tuple(n for n in own if n not in state),
         left_over=tuple(n for n in state if n not in own),
         reshaped=tuple(n for n in own if n in state and state[n].shape != own[n].shape),
+        key=read.key,
+        prefix=read.prefix,
     )
     if 2 * len(loaded) < len(own):
         raise CheckpointError(f"{path} is for another network: {account}. Check model.backbone")

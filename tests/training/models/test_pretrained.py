@@ -17,7 +17,8 @@ from fer_edge.training.checkpoint import load_checkpoint
 from fer_edge.training.config.recipe import load_recipe
 from fer_edge.training.models import torchvision_compat  # noqa: F401
 from fer_edge.training.models.from_recipe import build_network
-from fer_edge.training.models.pretrained import load_weights, read_state
+from fer_edge.training.models.pretrained import load_weights
+from fer_edge.training.models.weights_file import read_state
 
 import timm  # isort: skip
 

@@ -1,0 +1,188 @@
+"""Tensors of weights files: safetensors and torch files of other training programs."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from fer_edge.errors import CheckpointError
+from fer_edge.training.models.pickle_values import Call, Name, Reference
+from fer_edge.training.models.torch_file import StoredTensor, read_torch_file
+
+_WRAPPERS = (
+    "state_dict_ema", "model_ema", "ema_state_dict", "ema_model", "ema", "params_ema", "shadow",
+    "state_dict", "model_state_dict", "model_state", "model", "net", "network", "module", "params",
+    "weights",
+)  # fmt: skip
+"""Keys under which training programs store their tensors; averaged weights come first."""
+_MOST_WRAPPED = 4
+_PREFIXES = ("module.", "_orig_mod.", "backbone.")
+_WRAPPER_PREFIXES = ("model.", "net.", "network.", "ema_model.")
+"""Prefixes of modules that only wrap the network; a network can have such a part of its own, so
+they are removed only from files in which most tensors have them."""
+_HARMLESS_BUILTINS = (
+    "bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int", "list", "object",
+    "range", "set", "slice", "str", "tuple",
+)  # fmt: skip
+_RUNS_CODE = (
+    "builtins", "__builtin__", "os", "posix", "nt", "sys", "subprocess", "shutil", "runpy", "pty",
+    "importlib", "ctypes", "socket", "marshal", "code", "commands", "webbrowser", "asyncio",
+    "multiprocessing", "pip", "pickle", "_pickle", "cloudpickle", "operator", "timeit", "pdb",
+)  # fmt: skip
+"""Modules that no training state needs; a file that names one is not of a training program."""
+_REFUSED = (
+    "A pickled module can run any code, and breaks with other releases of timm. Load it in its "
+    "own project, and save model.state_dict()"
+)
+
+
+@dataclass(frozen=True)
+class StateDict:
+    """Tensors of a weights file.
+
+    Attributes:
+        tensors: Tensors by name, without prefixes.
+        sha256: SHA-256 of the file.
+        key: Where in a training state the tensors were, such as ``state_dict_ema``; may be empty.
+        prefix: Prefix that was removed from their names; may be empty.
+    """
+
+    tensors: dict[str, Tensor]
+    sha256: str
+    key: str = ""
+    prefix: str = ""
+
+
+def read_weights(path: str | Path, names: Collection[str] = ()) -> StateDict:
+    """Read the tensors of a ``.safetensors`` or torch file; nothing in it is executed.
+
+    Finds the tensors in a training state, and removes the prefix of wrapping modules. Where a file
+    holds several networks, ``names`` tells which one; averaged weights come first.
+
+    Args:
+        path: Path of the file.
+        names: Names of the network's tensors, if known.
+
+    Returns:
+        The tensors and their place in the file.
+
+    Raises:
+        CheckpointError: The file cannot be read, or holds a pickled module or no tensors.
+    """
+    path = Path(path)
+    try:
+        if not path.is_file():
+            raise CheckpointError(f"expected a file of weights at {path}, found none")
+        data = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"cannot read weights {path}: {error.strerror}") from error
+    digest = hashlib.sha256(data).hexdigest()
+    key = ""
+    try:
+        state = safetensors.torch.load(data)
+    except SafetensorError as not_safetensors:
+        if path.suffix == ".safetensors":
+            raise CheckpointError(f"{path} is damaged: {not_safetensors}") from not_safetensors
+        state, key = _torch_tensors(path, data)
+    known, prefix = _without_prefixes(state)
+    if names and (better := _fitting_prefix(known, names)):
+        prefix += better
+        known = {name.removeprefix(better): value for name, value in known.items()}
+    return StateDict(known, digest, key, prefix)
+
+
+def read_state(path: str | Path) -> tuple[dict[str, Tensor], str]:
+    """Return the tensors of a weights file, and its SHA-256; see read_weights."""
+    state = read_weights(path)
+    return state.tensors, state.sha256
+
+
+def _without_prefixes(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], str]:
+    """Remove the prefixes of wrapping modules, in any order of them."""
+    removed = ""
+    while prefix := next((p for p in (*_PREFIXES, *_WRAPPER_PREFIXES) if _wraps(p, state)), None):
+        removed += prefix
+        state = {name.removeprefix(prefix): value for name, value in state.items()}
+    return state, removed
+
+
+def _wraps(prefix: str, state: dict[str, Tensor]) -> bool:
+    count = sum(name.startswith(prefix) for name in state)
+    return count > 0 and (prefix in _PREFIXES or 2 * count > len(state))
+
+
+def _fitting_prefix(state: Collection[str], names: Collection[str]) -> str:
+    """Return the prefix with which most of the network's tensors are in the file."""
+    probes = sorted(names, key=len)[-3:]
+    prefixes = {
+        name.removesuffix(probe)
+        for name in state
+        for probe in probes
+        if name.endswith(f".{probe}") or name == probe
+    }
+
+    def rank(prefix: str) -> tuple[int, bool, int]:
+        count = sum(f"{prefix}{name}" in state for name in names)
+        return count, "ema" in prefix.lower() or "averag" in prefix.lower(), -len(prefix)
+
+    return max({*prefixes, ""}, key=rank)
+
+
+def _torch_tensors(path: Path, data: bytes) -> tuple[dict[str, Tensor], str]:
+    try:
+        top, tensor_of, named = read_torch_file(data)
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"expected safetensors, or a torch file of tensors, got {path}: {error}"
+        ) from error
+    if runs := next(filter(_runs_code, named), None):
+        raise CheckpointError(
+            f"{path} names {runs.shown}, which a file of tensors does not need: nothing of it was "
+            f"run. {_REFUSED}"
+        )
+    found, keys = _unwrapped(top, tensor_of)
+    if not found:
+        if isinstance(top, Call | Reference) or _holds_objects(top):
+            raise CheckpointError(
+                f"expected safetensors, or a torch file of tensors only, got {path}. {_REFUSED}"
+            )
+        raise CheckpointError(
+            f"expected tensors by name in {path}, found none. Save model.state_dict()"
+        )
+    try:
+        return {name: value.load() for name, value in found.items()}, ".".join(keys)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path} is damaged: {error}") from error
+
+
+def _unwrapped(
+    state: Any, tensor_of: Callable[[Any], StoredTensor | None], depth: int = 0
+) -> tuple[dict[str, StoredTensor], tuple[str, ...]]:
+    """Return the tensors by name, and the keys that lead to them."""
+    if not isinstance(state, dict):
+        return {}, ()
+    for key in _WRAPPERS if depth < _MOST_WRAPPED else ():
+        if key in state:
+            found, keys = _unwrapped(state[key], tensor_of, depth + 1)
+            if found:
+                return found, (key, *keys)
+    tensors = {str(name): tensor_of(value) for name, value in state.items()}
+    return {name: tensor for name, tensor in tensors.items() if tensor is not None}, ()
+
+
+def _holds_objects(state: Any) -> bool:
+    return isinstance(state, dict) and any(isinstance(state.get(key), Call) for key in _WRAPPERS)
+
+
+def _runs_code(name: Name) -> bool:
+    module, _, rest = name.path.partition(".")
+    if module in ("builtins", "__builtin__"):
+        return rest not in _HARMLESS_BUILTINS
+    return module in _RUNS_CODE
