@@ -1,8 +1,10 @@
-"""The examples as modules, and a clip that stands for a camera."""
+"""The examples as modules, the compiled C++ example, and a clip that stands for a camera."""
 
 from __future__ import annotations
 
 import importlib.util
+import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +18,7 @@ from fer_edge import read_image
 from fer_edge.shipped import FACES
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+CPP = EXAMPLES / "cpp"
 HZ = 10
 
 
@@ -58,3 +61,43 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def short_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six frames."""
     return write_clip(tmp_path_factory.mktemp("clip") / "short.avi", 0.6)
+
+
+def build_cpp(folder: Path) -> Path:
+    """Compile the example with CMake, or without it as its README says."""
+    from openvino.utils import get_cmake_path
+
+    program = folder / "fer_predict"
+    if cmake := shutil.which("cmake"):
+        config = [f"-DOpenVINO_DIR={get_cmake_path()}", "-DCMAKE_BUILD_TYPE=Release"]
+        commands = [
+            [cmake, "-S", str(CPP), "-B", str(folder), *config],
+            [cmake, "--build", str(folder)],
+        ]
+    else:
+        root = Path(get_cmake_path()).parent
+        library = next((root / "libs").glob("libopenvino.so*"))
+        flags = ["-std=c++17", "-O2", "-ffp-contract=off", f"-I{root / 'include'}"]
+        link = [str(library), f"-Wl,-rpath,{root / 'libs'}", "-o", str(program)]
+        commands = [["g++", *flags, str(CPP / "main.cpp"), *link]]
+    for command in commands:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "warning:" not in done.stdout + done.stderr
+    return program
+
+
+@pytest.fixture(scope="session")
+def run(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs the compiled example with words."""
+    if shutil.which("g++") is None and shutil.which("c++") is None:
+        pytest.skip("no C++ compiler")
+    program = build_cpp(tmp_path_factory.mktemp("cpp"))
+
+    def call(*words: object) -> subprocess.CompletedProcess[str]:
+        command = [str(program), *map(str, words)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+    return call

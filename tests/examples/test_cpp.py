@@ -15,13 +15,21 @@ import cv2
 import numpy as np
 import pytest
 
-from fer_edge import DEFAULT_BUNDLE, EMOTIONS, BundleError, InputError, Predictor, open_bundle
+from fer_edge import (
+    DEFAULT_BUNDLE,
+    EMOTIONS,
+    BundleError,
+    InputError,
+    Predictor,
+    TargetError,
+    open_bundle,
+)
 from fer_edge.backends.fake import write_fake_bundle
+from fer_edge.bundle import Bundle, Variant, listed, write_bundle
 from fer_edge.manifest import sealed
-from fer_edge.preprocess import Image, crop, read_image, to_batch
+from fer_edge.preprocess import CropRule, Image, crop, read_image, to_batch
 from fer_edge.shipped import FACES
 
-SOURCE = Path(__file__).parents[2] / "examples/cpp"
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 ODD_SIZES = [
@@ -29,44 +37,6 @@ ODD_SIZES = [
     (512, 128), (257, 128), (129, 511), (1000, 1003), (3840, 2160), (2160, 3840),
 ]  # fmt: skip
 """Width and height: the least, wide, tall, enlarged, exact halves, one off, and 4K."""
-
-
-def _build(folder: Path) -> Path:
-    """Compile the example with CMake, or without it as its README says."""
-    from openvino.utils import get_cmake_path
-
-    program = folder / "fer_predict"
-    if cmake := shutil.which("cmake"):
-        config = [f"-DOpenVINO_DIR={get_cmake_path()}", "-DCMAKE_BUILD_TYPE=Release"]
-        commands = [
-            [cmake, "-S", str(SOURCE), "-B", str(folder), *config],
-            [cmake, "--build", str(folder)],
-        ]
-    else:
-        root = Path(get_cmake_path()).parent
-        library = next((root / "libs").glob("libopenvino.so*"))
-        flags = ["-std=c++17", "-O2", "-ffp-contract=off", f"-I{root / 'include'}"]
-        link = [str(library), f"-Wl,-rpath,{root / 'libs'}", "-o", str(program)]
-        commands = [["g++", *flags, str(SOURCE / "main.cpp"), *link]]
-    for command in commands:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert "warning:" not in done.stdout + done.stderr
-    return program
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Runs the compiled example with words."""
-    if shutil.which("g++") is None and shutil.which("c++") is None:
-        pytest.skip("no C++ compiler")
-    program = _build(tmp_path_factory.mktemp("cpp"))
-
-    def call(*words: object) -> subprocess.CompletedProcess[str]:
-        command = [str(program), *map(str, words)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=120)
-
-    return call
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +121,69 @@ def test_a_box_that_python_refuses_is_refused(
     with pytest.raises(InputError):
         predictor(picture, tuple(map(float, box)))
     refused(run(DEFAULT_BUNDLE, "--box", *box, write_pnm(tmp_path / "a.ppm", picture)), 3)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_each_precision_gets_the_same_answers(run: Run, tmp_path: Path, precision: str) -> None:
+    face = read_image(FACES / "sadness.png")
+    path = write_pnm(tmp_path / "a.ppm", face)
+    done = run(DEFAULT_BUNDLE, "--precision", precision, path)
+    try:
+        predictor = Predictor(target="openvino", precision=precision)
+    except TargetError:  # this CPU lacks bf16
+        refused(done, 5)
+        return
+    with predictor:
+        check(predictor, [face], [json.loads(done.stdout)])
+
+
+@pytest.mark.parametrize("size_px", [8, 47, 112])
+def test_a_bundle_of_another_size_with_weights_beside_the_graph(
+    run: Run, tmp_path: Path, size_px: int
+) -> None:
+    bundle = write_ir_bundle(tmp_path / "ir.fer", size_px)
+    rng = np.random.default_rng(size_px)
+    shapes = [(size_px, size_px), (2 * size_px, 2 * size_px), (4 * size_px + 1, size_px), (300, 17)]
+    pictures = [rng.integers(0, 256, (*shape, 3), np.uint8) for shape in shapes]
+    paths = [write_pnm(tmp_path / f"{i}.ppm", image) for i, image in enumerate(pictures)]
+    with Predictor(bundle) as predictor:
+        assert predictor.variant.entry.endswith("model.xml")
+        rows = [json.loads(line) for line in run(bundle, *paths).stdout.splitlines()]
+        check(predictor, pictures, rows)
+        done = run(bundle, "--box", 3, 1, 12, 9, paths[-1])
+        face = crop(pictures[-1], (3, 1, 12, 9), 0.25)
+        check(predictor, [face], [json.loads(done.stdout)])
+
+
+def write_ir_bundle(path: Path, size_px: int) -> Path:
+    """Write a bundle with a small IR: the mean colour, a product and a softmax."""
+    import openvino as ov
+    from openvino import opset13 as ops
+
+    image = ops.parameter([-1, size_px, size_px, 3], np.uint8)
+    mean = ops.reduce_mean(ops.convert(image, "f32"), [1, 2])
+    weights = np.random.default_rng(0).normal(0, 0.05, (3, 3)).astype(np.float32)
+    shares = ops.softmax(ops.matmul(mean, weights, False, False), 1)
+    ov.save_model(ov.Model([shares, mean], [image]), path.parent / "model.xml", False)
+    contents = {
+        f"openvino-fp32/{name}": (path.parent / name).read_bytes()
+        for name in ("model.xml", "model.bin")
+    }
+    files = tuple(listed(name, data) for name, data in contents.items())
+    write_bundle(
+        Bundle(
+            path=path,
+            labels=("awake", 'a "nap"', "müde"),
+            crop=CropRule(size_px, margin=0.25),
+            temperature=1.0,
+            abstain_below=0.5,
+            embedding_dim=3,
+            provenance={},
+            variants=(Variant("openvino", "fp32", files[0].path, files),),
+        ),
+        contents,
+    )
+    return path
 
 
 def refused(done: subprocess.CompletedProcess[str], code: int) -> None:
