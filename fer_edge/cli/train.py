@@ -33,9 +33,9 @@ from fer_edge.cli.options import PATH, broken_option, data_option
 )
 @click.option(
     "--weights",
-    type=PATH,
-    metavar="FILE",
-    help="Start the backbone from these weights instead of model.pretrained.",
+    metavar="NAME|FILE",
+    help="Start the backbone from these weights: a file, a checkpoint folder, or default, fast "
+    "(shipped), imagenet (timm's).",
 )
 @click.option("--resume", is_flag=True, help="Continue after the last complete epoch.")
 @click.option("--licence", metavar="TEXT", help="Record in the card what the data may be used for.")
@@ -45,7 +45,7 @@ def train(
     broken: str,
     run: Path | None,
     overrides: tuple[str, ...],
-    weights: Path | None,
+    weights: str | None,
     resume: bool,
     licence: str | None,
 ) -> None:
@@ -68,7 +68,7 @@ def train(
     from fer_edge.training.loop.train import train as run_training
 
     if weights is not None:
-        path = json.dumps(str(weights))
+        path = json.dumps(weights)
         overrides = (*overrides, f"model.weights={path}", "model.pretrained=false")
     loaded = load_recipe(recipe, overrides)
     with progress() as (say, step):

@@ -9,6 +9,7 @@ from fer_edge.errors import RecipeError
 from fer_edge.training.config.from_yaml import build, override
 from fer_edge.training.config.read_yaml import MAX_BYTES, read_yaml
 from fer_edge.training.config.schema import Recipe
+from fer_edge.training.config.start_weights import adopt_network
 
 RECIPE_DIR = Path(__file__).parents[1] / "recipes"
 """Folder of the recipes that ship with the package."""
@@ -25,7 +26,8 @@ def load_recipe(path_or_name: str | Path, overrides: tuple[str, ...] = ()) -> Re
         The recipe, checked.
 
     Raises:
-        RecipeError: The file is missing, a key is unknown, or a value is not accepted.
+        RecipeError: The file is missing, a key is unknown, a value is not accepted, or a shipped
+            checkpoint to start from is missing.
     """
     path = Path(path_or_name)
     if not path.is_file() and (RECIPE_DIR / f"{path_or_name}.yaml").exists():
@@ -33,6 +35,7 @@ def load_recipe(path_or_name: str | Path, overrides: tuple[str, ...] = ()) -> Re
     data = _read(path)
     for text in overrides:
         override(data, text)
+    adopt_network(data)
     recipe = build(Recipe, data, "recipe")
     assert isinstance(recipe, Recipe)
     return recipe

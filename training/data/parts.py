@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from fer_edge.errors import MissingPartError
+from fer_edge.errors import LabelError, MissingPartError
 from fer_edge.progress import Say, Step, silent
 from fer_edge.training.data.dataset_spec import SPLITS, DatasetSpecs, as_dataset_specs
 from fer_edge.training.data.faces import LabelledFace, load_faces
+from fer_edge.training.data.own_labels import class_names, own_labels
 
 Parts = Mapping[str, Sequence[LabelledFace]]
 """Faces by the name of their part."""
@@ -23,7 +24,7 @@ def load_parts(
 
     Args:
         sources: Data sets; one without parts counts as train.
-        labels: The model's labels, if user-defined.
+        labels: The model's labels, if user-defined; None takes them from the data.
         say: Reports faces that are left out.
         step: Reports progress.
 
@@ -34,6 +35,20 @@ def load_parts(
         DataError: A data set is missing, empty or unreadable.
         LabelError: A label is unknown.
     """
+    try:
+        return _load_parts(sources, labels, say, step)
+    except LabelError as error:
+        names = class_names(sources) if labels is None else []
+        if (own := own_labels(names)) is None:
+            hint = f". If these are labels of your own: --labels '{','.join(names)}'"
+            raise LabelError(f"{error}{hint}" if names else str(error)) from error
+    say(f"Labels, taken from the data: {', '.join(own)}")
+    return _load_parts(sources, own, say, step)
+
+
+def _load_parts(
+    sources: DatasetSpecs, labels: Sequence[str] | None, say: Say, step: Step
+) -> tuple[dict[str, list[LabelledFace]], list[dict[str, Any]]]:
     parts: dict[str, list[LabelledFace]] = {}
     counts = []
     for source in as_dataset_specs(sources):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,13 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 
+from fer_edge.errors import LabelError
+from fer_edge.labels import EMOTIONS
 from fer_edge.progress import Say, Step, silent
 from fer_edge.training.config.schema import Recipe
 from fer_edge.training.data.dataset_spec import DatasetSpecs
 from fer_edge.training.data.holdout import Split, split_data
+from fer_edge.training.data.own_labels import class_names, own_labels, set_labels
 from fer_edge.training.loop import run_folder
 from fer_edge.training.loop.augment import mixing
 from fer_edge.training.loop.dataset import FaceDataset
@@ -77,7 +81,8 @@ def train(
         f"{run_folder.device_name(accelerator.device)}, {accelerator.num_processes} process(es), "
         f"{fit.precision}"
     )
-    split = split_data(recipe, source, step, say)
+    recipe, split = _split(recipe, source, step, say)
+    counts = parameter_counts(model_spec(recipe), fit.phases)  # of the labels in the data
     say(
         f"{len(split.train):,} faces to train on, {len(split.held_out):,} held out, "
         f"{split.dropped} dropped as duplicates of validation images"
@@ -99,6 +104,24 @@ def train(
             finish(job, licence)
     accelerator.wait_for_everyone()
     return folder / BEST
+
+
+def _split(recipe: Recipe, source: DatasetSpecs, step: Step, say: Say) -> tuple[Recipe, Split]:
+    """Split the faces; a recipe for emotions takes user-defined labels from the data."""
+    try:
+        return recipe, split_data(recipe, source, step, say)
+    except LabelError as error:
+        if recipe.labels != EMOTIONS:
+            raise
+        names = class_names(source)
+        labels = own_labels(names)
+        if labels is None:
+            raise LabelError(
+                f"{error}. If these are labels of your own, name all of them: {set_labels(names)}"
+            ) from error
+    say(f"Labels, taken from the data: {', '.join(labels)}")
+    recipe = replace(recipe, labels=labels)
+    return recipe, split_data(recipe, source, step, say)
 
 
 def _build(

@@ -9,6 +9,7 @@ import torch
 
 from fer_edge.errors import RecipeError
 from fer_edge.training.config.schema import Recipe
+from fer_edge.training.config.start_weights import IMAGENET, weights_file
 from fer_edge.training.models.network import ExpressionNet, InputSpec, ModelSpec
 from fer_edge.training.models.pretrained import load_pretrained, load_weights
 
@@ -47,12 +48,17 @@ def build_network(
     net = ExpressionNet(model_spec(recipe))
     for size_px in {recipe.input.size_px, recipe.augment.crop_px or recipe.input.size_px}:
         _check_size(net, size_px)
-    if recipe.model.weights:
-        account = load_weights(net.backbone, recipe.model.weights)
+    weights = recipe.model.weights
+    if recipe.model.pretrained or weights == IMAGENET:
+        return net, load_pretrained(net, say)
+    if weights:
+        account = load_weights(net.backbone, weights_file(weights))
         say(str(account))
         return net, account.facts()
-    if recipe.model.pretrained:
-        return net, load_pretrained(net, say)
+    say(
+        f"warning: {net.spec.backbone} starts from random weights, which takes many more faces and "
+        "epochs. Start from the shipped model with --weights default, or with --weights imagenet"
+    )
     return net, None
 
 

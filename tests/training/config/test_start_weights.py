@@ -1,0 +1,50 @@
+"""Short names of initial weights: shipped checkpoints, and timm's."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+import fer_edge.shipped
+from fer_edge.errors import RecipeError
+from fer_edge.shipped import DEFAULT_CHECKPOINT
+from fer_edge.training.config.recipe import load_recipe
+from fer_edge.training.config.start_weights import weights_file
+
+
+def test_default_is_the_shipped_checkpoint() -> None:
+    assert weights_file("default") == DEFAULT_CHECKPOINT / "model.safetensors"
+    assert weights_file(str(DEFAULT_CHECKPOINT)) == DEFAULT_CHECKPOINT / "model.safetensors"
+    assert load_recipe("finetune").model.weights == "default"
+
+
+def test_a_path_of_that_name_is_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "default").write_bytes(b"")
+    assert weights_file("./default") == Path("default")
+    assert weights_file("default") == DEFAULT_CHECKPOINT / "model.safetensors"
+
+
+def test_what_is_missing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fer_edge.shipped, "_MODELS", tmp_path)
+    with pytest.raises(RecipeError, match=r"no checkpoint 'fast'.*--weights default"):
+        load_recipe("finetune", ("model.weights=fast",))
+    with pytest.raises(RecipeError, match=r"nowhere.pt.*default, fast, imagenet"):
+        weights_file(str(tmp_path / "nowhere.pt"))
+
+
+def test_a_recipe_takes_the_network_of_the_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fer_edge.shipped, "_MODELS", tmp_path)
+    shutil.copytree(DEFAULT_CHECKPOINT, tmp_path / "fast-checkpoint")
+    card = json.loads((tmp_path / "fast-checkpoint" / "card.json").read_text("utf-8"))
+    card["model"] |= {"backbone": "mobilenetv2_050"}
+    card["model"]["input"]["size_px"] = 96
+    (tmp_path / "fast-checkpoint" / "card.json").write_text(json.dumps(card), "utf-8")
+    recipe = load_recipe("finetune", ("model.weights=fast",))
+    assert recipe.model.backbone == "mobilenetv2_050"
+    assert (recipe.input.size_px, recipe.augment.crop_px) == (96, 84)

@@ -1,0 +1,68 @@
+"""Initial weights by short names: shipped checkpoints, and timm's."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from fer_edge.errors import RecipeError
+from fer_edge.shipped import MODELS, checkpoint_path
+
+IMAGENET = "imagenet"
+"""Name of timm's published weights for a backbone."""
+NAMES = (*MODELS, IMAGENET)
+"""Short names that ``model.weights`` accepts besides files."""
+
+_CARD, _FILE = "card.json", "model.safetensors"
+_CROP_SHARE = 0.875
+"""Side of the training crop as a share of the input's, as in edge-default."""
+
+
+def weights_file(weights: str) -> Path:
+    """Return the file of ``model.weights``, which may be a shipped name or a checkpoint folder.
+
+    ``./default`` is a path.
+
+    Raises:
+        RecipeError: The file is missing.
+    """
+    folder = checkpoint_path(weights)
+    path = folder / _FILE if weights in MODELS or folder.is_dir() else folder
+    if path.is_file():
+        return path
+    if weights in MODELS:
+        raise RecipeError(
+            f"this installation has no checkpoint {weights!r}: expected {folder}. Start from "
+            "another: --weights default, --weights imagenet, or --weights FILE"
+        )
+    raise RecipeError(
+        f"cannot read weights {weights}: expected a file, a checkpoint folder, or one of "
+        f"{', '.join(NAMES)}. Start from the shipped model with --weights default"
+    )
+
+
+def adopt_network(data: dict[str, Any]) -> None:
+    """Give a recipe the network of the shipped checkpoint that it starts from, in place.
+
+    A recipe with the checkpoint's backbone keeps its own input.
+
+    Raises:
+        RecipeError: The checkpoint is missing.
+    """
+    model = data.get("model")
+    if not isinstance(model, dict) or model.get("weights") not in MODELS:
+        return
+    card = weights_file(model["weights"]).with_name(_CARD)
+    network = json.loads(card.read_text("utf-8"))["model"]
+    if model.get("backbone") == network["backbone"]:
+        return
+    model.update(
+        backbone=network["backbone"],
+        backbone_args=network.get("backbone_args") or None,
+        neck=network.get("neck", []),
+    )
+    data["input"] = network["input"]
+    augment = data.get("augment")
+    if isinstance(augment, dict) and augment.get("crop_px"):
+        augment["crop_px"] = round(_CROP_SHARE * network["input"]["size_px"])
