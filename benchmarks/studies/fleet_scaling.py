@@ -59,10 +59,9 @@ def measure(
         step: Progress callback.
     """
     scorer = DriveScorer(bundle, detector=detector)
-    scorer.load()
     ways: dict[str, Callable[[Path], object]] = {
         "plain": lambda out: _plain(clips, bundle, detector),
-        "in process": lambda out: [scorer.score(clip, out) for clip in clips],
+        "in process": lambda out: _in_process(clips, DriveScorer(bundle, detector=detector), out),
     }
     for number in workers:
         name = f"{number} worker{'s' if number > 1 else ''}"
@@ -76,7 +75,6 @@ def measure(
                 run(Path(folder) / "out")
                 seconds[name].append(time.monotonic() - began_s)
             step("fleet", number * len(ways) + place + 1, rounds * len(ways))
-    scorer.close()
     disturbance = noise(before, cpu_seconds(), [])
     return {
         "clips": len(clips),
@@ -114,6 +112,12 @@ def table(report: dict[str, Any]) -> str:
         for row in report["rows"]
     ]
     return markdown_table(["", "s", "over the plain loop", "times one worker"], cells)
+
+
+def _in_process(clips: Sequence[Clip], scorer: DriveScorer, out: Path) -> None:
+    for clip in clips:
+        scorer.score(clip, out)
+    scorer.close()
 
 
 def _plain(clips: Sequence[Clip], bundle: Path | None, detector: Detector | Path | None) -> None:

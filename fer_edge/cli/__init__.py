@@ -117,6 +117,8 @@ class _Group(click.Group):
 
 
 def _interrupted(command: str | None) -> str:
+    if command == "score":
+        return "fer-edge: interrupted. Continue with the same command"
     if command == "train":
         return "fer-edge: interrupted. Continue with the same command and --resume"
     return "fer-edge: interrupted"

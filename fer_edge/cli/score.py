@@ -18,6 +18,7 @@ from fer_edge.cli.options import (
 )
 from fer_edge.errors import LimitError, MissingDependencyError, SourceError
 from fer_edge.shipped import bundle_path
+from fer_edge.shown import printable
 
 if TYPE_CHECKING:
     from fer_edge.fleet import Run
@@ -183,8 +184,9 @@ def _line(drive: dict[str, Any]) -> str:
     available = "no frame" if share is None else f"available {share:.1%}"
     missing = sorted(drive["missing_s"].items(), key=lambda item: -item[1])
     why = ", ".join(f"{cause} {seconds:.1f} s" for cause, seconds in missing[:3])
+    name = printable(drive["drive"])
     return (
-        f"{drive['drive']}: {drive['clips']} clips, {drive['stream_s']:.1f} s, {available}"
+        f"{name}: {drive['clips']} clips, {drive['stream_s']:.1f} s, {available}"
         + (f"; missing: {why}" if why else "")
         + (f"; {drive['failed']} failed" if drive["failed"] else "")
     )

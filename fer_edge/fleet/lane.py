@@ -112,6 +112,7 @@ def _fault(state: MonitorState) -> str | None:
 def cleaned(text: str, clip: Clip) -> str:
     """Return a sentence without folders and addresses in memory."""
     text = text.replace(clip.path, clip.name)
+    text = text.replace(f"{clip.path.rpartition('/')[0]}/", "")
     text = re.sub(r"\S*fer_edge-\w{8}[/\\]clip(\.\w+)?", lambda _: clip.name, text)
     text = re.sub(r"0x[0-9a-fA-F]{4,}", "0x…", text)
     return text.encode("utf-8", "backslashreplace").decode()[:_MOST_ERROR]

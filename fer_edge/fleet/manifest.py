@@ -93,6 +93,8 @@ def table(
         data = remote.read_bytes(name, MAX_BYTES)
     else:
         try:
+            if not Path(name).is_file():  # a pipe would keep the reader waiting
+                raise InputError(f"expected a file with a table, got {name}. Check the path")
             if Path(name).stat().st_size > MAX_BYTES:
                 raise InputError(f"expected a table of at most {MAX_BYTES >> 20} MiB: {name}")
             data = Path(name).read_bytes()

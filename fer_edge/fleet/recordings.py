@@ -151,6 +151,8 @@ class _Recording:
 
 
 def _opened(path: Path) -> _Recording:
+    if not path.is_dir() and not path.is_file():  # a pipe would keep the reader waiting
+        raise SourceError(f"expected a recording, got {path}. Check the path")
     return _Bag(path) if path.is_dir() else _Mcap(path)
 
 

@@ -22,6 +22,7 @@ from fer_edge.fleet.scorer import ClipReport, DriveScorer, write_error
 from fer_edge.fleet.summary import write_summaries
 from fer_edge.fleet.verdict import compare
 from fer_edge.progress import Say, Step, silent
+from fer_edge.shown import printable
 
 SUMMARY, REPORT = "summary.json", "report.html"
 _MOST_ERRORS = 20
@@ -171,7 +172,8 @@ class _Progress:
         self._done += 1
         if report.status != "ok":
             self._failed += 1
-            self._say(f"{clip.drive}/{clip.name} {report.status}: {report.error}")
+            fault = f"{clip.drive}/{clip.name} {report.status}: {report.error}"
+            self._say(printable(fault))
         self.tick()
 
     def tick(self) -> None:
