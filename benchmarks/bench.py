@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from fer_edge import InputError, Predictor, TargetError, Variant, open_bundle
+from fer_edge.backends.base import Options
 from fer_edge.benchmarks.job import CROP_PX, Job, Ready
 from fer_edge.benchmarks.machine.environment import cpu_seconds, environment, noise, noise_note
 from fer_edge.benchmarks.measure.accuracy import accuracy, mark_front
 from fer_edge.benchmarks.references.against import load_against
 from fer_edge.benchmarks.references.baselines import TORCH_COMPILE, TORCH_EAGER
+from fer_edge.benchmarks.references.in_child import ChildReference
 from fer_edge.benchmarks.references.loadgen import check_loadgen, loadgen
 from fer_edge.benchmarks.references.vendor_tools import TOOLS
-from fer_edge.benchmarks.reports.report import SCHEMA, Refused
+from fer_edge.benchmarks.reports.report import SCHEMA, Executed, PlacedOperations, Refused
 from fer_edge.benchmarks.scenarios.base import scenario as find_scenario
+from fer_edge.execution import Placement
+from fer_edge.loaded import executed
 from fer_edge.progress import Step, silent
 from fer_edge.shipped import DEFAULT_CHECKPOINT, bundle_path
 
@@ -88,8 +92,18 @@ def bench(
     env = environment()
     with ExitStack() as stack:
         predictors, refused = _open(path, target, precision, stack)
+        what_ran = _executed(path, predictors)
+        for line in what_ran:
+            if line["refusal"] is not None:
+                predictors.pop(line["variant"])
+                refused.append({"variant": line["variant"], "reason": line["refusal"]})
+        if not predictors:
+            raise TargetError("; ".join(item["reason"] for item in refused))
         size_px = content.crop.size_px
         references = _references(checkpoint, against, size_px) if chosen.references else {}
+        for reference in references.values():
+            if isinstance(reference, ChildReference):
+                stack.callback(reference.close)
         tool = against if against in TOOLS else None
         accuracies = {} if data is None else accuracy(predictors, data, split, step)
         job = Job(
@@ -112,6 +126,7 @@ def bench(
         "note": noise_note(env, disturbance),
         "crop_px": CROP_PX,
         "refused": refused,
+        "executed": what_ran,
         **parts,
     }
 
@@ -132,12 +147,12 @@ def _references(
 ) -> dict[str, Ready]:
     """Return the callables to time in turns with the variants, by name."""
     references: dict[str, Ready] = {}
+    if against == TORCH_COMPILE and checkpoint is None:
+        raise InputError(f"expected a checkpoint with --against {against}: add --checkpoint")
     if checkpoint is not None:
-        references[TORCH_EAGER] = _in_torch(checkpoint)
-    if against == TORCH_COMPILE:
-        if checkpoint is None:
-            raise InputError(f"expected a checkpoint with --against {against}: add --checkpoint")
-        references[against] = _in_torch(checkpoint, compiled=True)
+        references[TORCH_EAGER] = ChildReference(checkpoint)
+    if against == TORCH_COMPILE and checkpoint is not None:
+        references[against] = _compiled(checkpoint, references)
     elif against is not None and against not in TOOLS:
         references[against] = load_against(against, size_px)
     return references
@@ -176,8 +191,42 @@ def _requested(path: Path, target: str | None, precision: str | None) -> list[Va
     return requested
 
 
-def _in_torch(checkpoint: str | Path, *, compiled: bool = False) -> Ready:
-    # The bench extra does not install torch.
-    from fer_edge.benchmarks.references.in_torch import in_torch
+def _compiled(checkpoint: str | Path, others: Mapping[str, Ready]) -> ChildReference:
+    """Open torch.compile's child; if it fails, the others are closed before the error leaves."""
+    try:
+        return ChildReference(checkpoint, compiled=True)
+    except BaseException:
+        for other in others.values():
+            if isinstance(other, ChildReference):
+                other.close()
+        raise
 
-    return in_torch(checkpoint, compiled=compiled)
+
+def _executed(path: Path, predictors: Mapping[str, Predictor]) -> list[Executed]:
+    """Return what the engine of each variant runs where."""
+    content = open_bundle(path)
+    lines: list[Executed] = []
+    for variant in content.variants:
+        if variant.name not in predictors:
+            continue
+        execution, refusal = executed(content, variant, Options())
+        lines.append(
+            {
+                "variant": variant.name,
+                "sentence": None if execution is None else str(execution),
+                "refusal": refusal,
+                "placements": []
+                if execution is None
+                else [_placed(p) for p in execution.placements],
+            }
+        )
+    return lines
+
+
+def _placed(place: Placement) -> PlacedOperations:
+    return {
+        "device": place.device,
+        "precision": place.precision,
+        "layers": place.layers,
+        "others": place.others,
+    }

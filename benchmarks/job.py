@@ -77,14 +77,14 @@ class Job:
 
     def crops(self, batch: int) -> list[npt.NDArray[np.uint8]]:
         """Return crops of noise, uint8 ``[200, 200, 3]`` BGR."""
-        return list(_noise(batch, CROP_PX))
+        return list(noise(batch, CROP_PX))
 
     def ready(self, batch: int) -> npt.NDArray[np.uint8]:
         """Return a batch of noise at the network's size.
 
         The batch is uint8 ``[N, S, S, 3]`` BGR.
         """
-        return _noise(batch, self.size_px)
+        return noise(batch, self.size_px)
 
     def runs(self, title: str) -> Iterator[Run]:
         """Yield every variant at every batch size.
@@ -99,5 +99,6 @@ class Job:
                 yield Run(name, batch, predictor, crops, share_s, step)
 
 
-def _noise(batch: int, px: int) -> npt.NDArray[np.uint8]:
+def noise(batch: int, px: int) -> npt.NDArray[np.uint8]:
+    """Return noise, uint8 ``[batch, px, px, 3]``, the same on every call."""
     return np.random.default_rng(0).integers(0, 256, (batch, px, px, 3), np.uint8)

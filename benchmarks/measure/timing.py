@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,31 @@ SETTLE = 3
 """Uncounted calls at the start of a block. Meanwhile the last engine's threads go to sleep."""
 
 Call = Callable[[], object]
+
+
+@runtime_checkable
+class TimesItself(Protocol):
+    """Call that runs elsewhere and times itself there, so that the way there is not counted."""
+
+    def __call__(self) -> object:
+        """Run once."""
+        ...
+
+    def times_ns(self, settle: int, calls: int) -> list[int]:
+        """Return the nanoseconds of each call, after ``settle`` uncounted ones."""
+        ...
+
+
+def settle_and_time(call: Call, settle: int, calls: int) -> list[int]:
+    """Return the nanoseconds of each call, after ``settle`` uncounted ones."""
+    for _ in range(settle):
+        call()
+    times = []
+    for _ in range(calls):
+        start = time.perf_counter_ns()
+        call()
+        times.append(time.perf_counter_ns() - start)
+    return times
 
 
 @dataclass(frozen=True)
@@ -84,12 +110,10 @@ def interleaved(
     done = 0
     while True:
         for name, call in calls.items():
-            for _ in range(SETTLE):
-                call()
-            for _ in range(block):
-                start = time.perf_counter_ns()
-                call()
-                latencies[name].append(time.perf_counter_ns() - start)
+            if isinstance(call, TimesItself):
+                latencies[name] += call.times_ns(SETTLE, block)
+            else:
+                latencies[name] += settle_and_time(call, SETTLE, block)
         done += block
         step(min(done, samples), samples)
         if time.monotonic() > deadline or (

@@ -39,6 +39,26 @@ def cells(report: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     return list(columns), [[cell(row) for cell in columns.values()] for row in rows]
 
 
+DIFFERENCE = 0.05
+"""Least relative difference of a median in turns and alone that is printed."""
+
+
+def remarks(report: Mapping[str, Any]) -> list[str]:
+    """Return sentences below the table: medians that neighbours change, and what ran where."""
+    lines = []
+    for row in report["rows"]:
+        turns, alone = row.get("p50_ms"), row.get("alone_p50_ms")
+        if turns and alone and abs(turns / alone - 1) > DIFFERENCE:
+            lines.append(
+                f"{row['variant']}, batch {row['batch']}: p50 {turns:.3f} ms in turns with the "
+                f"others, {alone:.3f} ms alone"
+            )
+    for item in report.get("executed", []):
+        if item["sentence"] is not None:
+            lines.append(f"{item['variant']} ran as: {item['sentence']}")
+    return lines
+
+
 def loadgen_cells(report: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Return the table of LoadGen's figures beside ours."""
     ours = {(row["variant"], row["batch"]): row for row in report["rows"]}

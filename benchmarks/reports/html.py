@@ -6,7 +6,7 @@ from html import escape
 from typing import Any
 
 from fer_edge.benchmarks.machine.environment import machine
-from fer_edge.benchmarks.reports.columns import cells, loadgen_cells
+from fer_edge.benchmarks.reports.columns import cells, loadgen_cells, remarks
 from fer_edge.benchmarks.reports.plots import pictures
 from fer_edge.page import facts, markdown_table, page, picture, table
 
@@ -23,6 +23,7 @@ def markdown(report: dict[str, Any]) -> str:
         lines += [f"> **{report['note']}**", ""]
     for headers, rows in _tables(report):
         lines.append(markdown_table(headers, rows))
+    lines += [f"- {line}" for line in remarks(report)]
     for item in report.get("budget", []):
         lines.append(f"- {'holds' if item['held'] else '**BROKEN**'}: {item['sentence']}")
     for item in report["refused"]:
@@ -36,6 +37,7 @@ def html(report: dict[str, Any]) -> str:
     if report["note"]:
         parts.append(f'<p class="note">{escape(report["note"])}</p>')
     parts += [table(headers, rows) for headers, rows in _tables(report)]
+    parts += [f"<p>{escape(line)}</p>" for line in remarks(report)]
     for item in report.get("budget", []):
         kind = "held" if item["held"] else "broken"
         parts.append(f'<p class="{kind}">{escape(item["sentence"])}</p>')

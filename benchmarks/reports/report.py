@@ -27,6 +27,24 @@ class Refused(TypedDict):
     reason: Annotated[str, "Reason, as a sentence."]
 
 
+class PlacedOperations(TypedDict):
+    """Operations that ran on one device in one precision."""
+
+    device: Annotated[str, "Device, in the engine's words."]
+    precision: Annotated[str, "Arithmetic."]
+    layers: Annotated[Count, "Convolutions and matrix products."]
+    others: Annotated[Count, "Other operations."]
+
+
+class Executed(TypedDict):
+    """What the engine of a variant ran where."""
+
+    variant: Annotated[str, "TARGET/PRECISION."]
+    sentence: Annotated[str | None, "Engine, build, device and operations; null if it cannot say."]
+    refusal: Annotated[str | None, "Why this is not what was asked for; null if it is."]
+    placements: list[PlacedOperations]
+
+
 class Report(TypedDict):
     """Report of a measurement; a scenario adds its own parts."""
 
@@ -38,6 +56,7 @@ class Report(TypedDict):
     note: Annotated[str | None, "Reasons to call the machine noisy, as a sentence."]
     crop_px: Annotated[Count, "Side in pixels of the timed BGR crops."]
     refused: list[Refused]
+    executed: NotRequired[list[Executed]]
     rows: Annotated[list[Row], {"minItems": 1}]
     method: Annotated[str, "Method of the measurement."]
     loadgen: NotRequired[Annotated[list[LoadgenRow], "Figures of MLPerf's LoadGen."]]

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from fer_edge.benchmarks.machine.environment import machine
-from fer_edge.benchmarks.reports.columns import cells, loadgen_cells
+from fer_edge.benchmarks.reports.columns import cells, loadgen_cells, remarks
 
 _FILE_WIDTH = 160
 """Characters per line without a terminal: wide enough that no cell is cut."""
@@ -28,6 +28,8 @@ def print_table(report: dict[str, Any]) -> None:
         console.print(report["note"], style="yellow")
     headers, rows = cells(report)
     console.print(_table(headers, rows))
+    for line in remarks(report):
+        console.print(line)
     console.print(report["method"], style="dim")
     if "loadgen" in report:
         console.print(_table(*loadgen_cells(report)))

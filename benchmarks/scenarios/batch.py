@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Annotated, Any, TypedDict
 
@@ -15,15 +15,20 @@ from fer_edge.benchmarks.measure import metrics
 from fer_edge.benchmarks.measure.cells import FACES_PER_S, P50, P90, P99, Cell, ReportRow
 from fer_edge.benchmarks.measure.rows import LatencyRow, latency_row
 from fer_edge.benchmarks.measure.steady import METHOD
-from fer_edge.benchmarks.measure.timing import Call, interleaved
+from fer_edge.benchmarks.measure.timing import MIN_SAMPLES, Call, Samples, interleaved
 from fer_edge.benchmarks.references.baselines import speedups
 from fer_edge.benchmarks.references.device_clock import DeviceMs, device_ms
+from fer_edge.benchmarks.references.in_child import ChildReference
 from fer_edge.benchmarks.references.vendor_tools import TOOLS, Reported
 from fer_edge.benchmarks.scenarios.base import Scenario
 from fer_edge.benchmarks.scenarios.coldstart import ColdStart, cold_start
 
 _SAMPLES = 700
 """Samples of each variant: enough for a p99 at 99 % confidence (662)."""
+_ALONE_SAMPLES, _ALONE_SHARE = 96, 0.1
+"""Samples of each call without turns, and their share (0..1) of the budget."""
+_ALONE_LEAST_S = 2.0
+"""Seconds that a call without turns may take whatever the budget is."""
 _SPLIT_CALLS = 20
 """Calls whose medians give the three parts."""
 
@@ -51,6 +56,7 @@ class Details(TypedDict, total=False):
     device_ms: Annotated[DeviceMs, "Times on a GPU, by its own clock."]
     speedup: Annotated[dict[str, Ratio], "By baseline: its median over this one."]
     tool: ToolFigures
+    alone_p50_ms: Annotated[float, "Median in ms without turns, right after the turns."]
 
 
 class BatchRow(LatencyRow, Details):
@@ -79,11 +85,17 @@ def _at_size(job: Job, size: int, samples: int) -> list[BatchRow]:
         name: partial(p.predict_batch, crops) for name, p in job.predictors.items()
     }
     for name, reference in job.references.items():
-        calls[name] = partial(reference, job.ready(size))
+        ready = job.ready(size)
+        calls[name] = (
+            reference.at(ready.shape)
+            if isinstance(reference, ChildReference)
+            else partial(reference, ready)
+        )
     step = partial(job.step, f"batch {size}")
     before = _tool_reports(job, size)
     latencies = interleaved(calls, samples, budget_s=job.budget_s, step=step)
     after = _tool_reports(job, size)
+    alone = _alone_p50_ms(calls, latencies, job.budget_s)
     rows: list[BatchRow] = []
     for name, measured in latencies.items():
         details: Details = {}
@@ -95,9 +107,30 @@ def _at_size(job: Job, size: int, samples: int) -> list[BatchRow]:
             details["tool"] = _mean(job.tool, before[name], after[name])
         if ratios := speedups(name, latencies, job.references):
             details["speedup"] = ratios
+        if name in alone:
+            details["alone_p50_ms"] = alone[name]
         row = latency_row(name, size, measured)
         rows.append({**row, "reference": name in job.references, **details})
     return rows
+
+
+def _alone_p50_ms(
+    calls: Mapping[str, Call], in_turns: Mapping[str, Samples], budget_s: float
+) -> dict[str, float]:
+    """Time each call without turns, if it has neighbours that could disturb it.
+
+    A call that is too slow for its share of the budget is left out.
+    """
+    share_s = _ALONE_SHARE * budget_s / len(calls)
+    alone: dict[str, float] = {}
+    for name, call in calls.items():
+        needed_s = MIN_SAMPLES[50] * float(np.median(in_turns[name].ns)) / 1e9
+        if len(calls) < 2 or needed_s > max(share_s, _ALONE_LEAST_S):
+            continue
+        samples = interleaved({name: call}, _ALONE_SAMPLES, warm_up=2, budget_s=share_s)[name]
+        if (p50_ms := samples.percentile_ms(50)) is not None:
+            alone[name] = p50_ms
+    return alone
 
 
 def _tool_reports(job: Job, size: int) -> dict[str, Reported]:

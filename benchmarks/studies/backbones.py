@@ -27,7 +27,7 @@ from fer_edge.benchmarks.machine.environment import environment, machine, noise_
 from fer_edge.benchmarks.measure.percentile_ratio import percentile_ratio
 from fer_edge.benchmarks.measure.timing import Call, Samples, interleaved
 from fer_edge.benchmarks.references.baselines import TORCH_COMPILE, TORCH_EAGER
-from fer_edge.benchmarks.references.in_torch import in_torch
+from fer_edge.benchmarks.references.in_child import ChildReference
 from fer_edge.benchmarks.references.vendor_tools import benchmark_app
 from fer_edge.benchmarks.studies.peak import operations, peak_per_s
 from fer_edge.page import markdown_table
@@ -92,11 +92,12 @@ def _measure(bundle: Path, checkpoint: Path) -> _Measured:
     rng = np.random.default_rng(0)
     crop = rng.integers(0, 256, (CROP_PX, CROP_PX, 3), np.uint8)
     ready = rng.integers(0, 256, (1, size_px, size_px, 3), np.uint8)
-    calls: dict[str, Call] = {
-        TORCH_EAGER: partial(in_torch(checkpoint), ready),
-        TORCH_COMPILE: partial(in_torch(checkpoint, compiled=True), ready),
-    }
+    calls: dict[str, Call] = {}
     with ExitStack() as stack:
+        for name in (TORCH_EAGER, TORCH_COMPILE):
+            reference = ChildReference(checkpoint, compiled=name == TORCH_COMPILE)
+            stack.callback(reference.close)
+            calls[name] = reference.at(ready.shape)
         for variant in open_bundle(bundle).variants:
             try:
                 predictor = Predictor(bundle, variant.target, variant.precision)

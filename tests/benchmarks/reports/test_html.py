@@ -91,3 +91,20 @@ def test_the_command_writes_each_form(fake_bundle: Path, tmp_path: Path) -> None
     assert result.exit_code == 0, result.output
     starts = [out.read_text("utf-8").lstrip()[:5] for out in outs]
     assert starts == ['{\n "s', "### f", "<!doc"]
+
+
+def test_a_median_that_neighbours_change_is_printed_twice(report: dict[str, Any]) -> None:
+    (row, *_) = report["rows"]
+    rows = [
+        {**row, "variant": "a/int8", "p50_ms": 1.36, "alone_p50_ms": 0.9},
+        {**row, "variant": "b/int8", "p50_ms": 1.0, "alone_p50_ms": 0.96},
+        {**row, "variant": "c/int8", "alone_p50_ms": None},
+    ]
+    text = markdown({**report, "rows": rows, "budget": []})
+    assert "a/int8, batch 1: p50 1.360 ms in turns with the others, 0.900 ms alone" in text
+    assert "b/int8, batch" not in text
+
+
+def test_what_ran_where_stands_below_the_table(report: dict[str, Any]) -> None:
+    assert "fake/fp32 ran as: the fake engine on no chip: 1 layer in fp32" in markdown(report)
+    assert report["executed"][0]["placements"][0]["layers"] == 1
