@@ -18,6 +18,7 @@ from fer_edge.errors import FerEdgeError, InputError
 from fer_edge.monitor import Detector
 from fer_edge.predictor import Predictor
 from fer_edge.service.body import FIELD, picture_of, whole_body
+from fer_edge.service.example import example_picture
 from fer_edge.service.limits import Buffer, ServiceLimits
 from fer_edge.service.live import Live
 from fer_edge.service.metrics import Metrics
@@ -40,6 +41,9 @@ _FILES = {
     "/static/docs.js": ("docs.js", "text/javascript; charset=utf-8"),
     "/static/icon.svg": ("icon.svg", "image/svg+xml"),
 }
+
+_EXAMPLE = "/static/example.jpg"
+"""Path of the page's example picture."""
 
 _ABOUT = (
     "Facial expressions of all faces in an image, or of persons over time. The server stores and "
@@ -197,6 +201,8 @@ def create_app(
     for path, (name, media_type) in _FILES.items():
         data = resources.files("fer_edge.service").joinpath("static", name).read_bytes()
         app.add_api_route(path, partial(_file, data, media_type), include_in_schema=False)
+    example = example_picture() if detector is not None else example_picture(0)
+    app.add_api_route(_EXAMPLE, partial(_file, example, "image/jpeg"), include_in_schema=False)
 
     app.add_exception_handler(FerEdgeError, _refused)
     app.add_exception_handler(HTTPException, _http_error)
@@ -209,7 +215,7 @@ def create_app(
         hosts=hosts,
         origins=Origins(origins),
         paths=paths,
-        open_paths=frozenset(_FILES) | {"/healthz", "/openapi.json"},
+        open_paths=frozenset(_FILES) | {_EXAMPLE, "/healthz", "/openapi.json"},
         limits=limits,
         metrics=metrics,
     )

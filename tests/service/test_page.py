@@ -3,36 +3,20 @@
 from __future__ import annotations
 
 import re
-import shutil
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import cv2
 import pytest
 
 from fer_edge.shipped import FACES
 
 pytestmark = pytest.mark.slow
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-if CHROMIUM is None:
-    pytest.skip("chromium is not installed", allow_module_level=True)
 playwright = pytest.importorskip("playwright.sync_api")
 expect = playwright.expect
-expect.set_options(timeout=30_000)
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 HAPPY = FACES / "happiness.png"
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--use-fake-ui-for-media-stream",
-    "--use-fake-device-for-media-stream",
-)
 
 CONTRASTS = """() => {
   const channels = (color) => color.match(/[\\d.]+/g).map(Number);
@@ -56,80 +40,6 @@ CONTRASTS = """() => {
   }
   return found;
 }"""
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    flags = list(FLAGS)
-    clip = SHARED / "video" / "single_face.mp4"
-    if clip.is_file():
-        camera = tmp_path_factory.mktemp("camera") / "camera.mjpeg"
-        capture = cv2.VideoCapture(str(clip))
-        with camera.open("wb") as file:
-            while (read := capture.read())[0]:
-                file.write(cv2.imencode(".jpg", cv2.resize(read[1], (640, 360)))[1].tobytes())
-        flags.append(f"--use-file-for-fake-video-capture={camera}")
-    with playwright.sync_playwright() as running:
-        opened = running.chromium.launch(executable_path=CHROMIUM, args=flags)
-        yield opened
-        opened.close()
-
-
-@pytest.fixture(scope="module")
-def plain(launch: Any) -> Iterator[str]:
-    """The address of a server without a detector."""
-    with launch(
-        ["-m", "fer_edge.cli", "serve", "--port", "0", "--threads", "1", "--crop"]
-    ) as server:
-        yield server.base
-
-
-@pytest.fixture(scope="module")
-def detecting(launch: Any) -> Iterator[str]:
-    """The address of a server with YuNet."""
-    yunet = SHARED / "detectors" / "face_detection_yunet_2023mar.onnx"
-    if not yunet.is_file():
-        pytest.skip("no test data: the folder ../shared/data beside the checkout is missing")
-    options = ["--port", "0", "--threads", "1", "--detector", str(yunet)]
-    with launch(["-m", "fer_edge.cli", "serve", *options]) as server:
-        yield server.base
-
-
-@pytest.fixture
-def visit(browser: Any) -> Iterator[Callable[..., Any]]:
-    """Opens a page; at the end it must have asked no other host and reported no error but those
-    with a word in ``visit.expected``."""
-    troubles: list[str] = []
-    contexts = []
-
-    def open_page(base: str, path: str = "/", width: int = 1280, **options: Any) -> Any:
-        context = browser.new_context(viewport={"width": width, "height": 800}, **options)
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(30_000)
-        page.on("pageerror", lambda error: troubles.append(str(error)))
-        page.on(
-            "console",
-            lambda message: (
-                troubles.append(message.text) if message.type in ("error", "warning") else None
-            ),
-        )
-        page.on(
-            "request",
-            lambda request: (
-                troubles.append(f"asked {request.url}")
-                if not request.url.startswith((base + "/", f"blob:{base}/"))
-                else None
-            ),
-        )
-        page.goto(base + path)
-        return page
-
-    open_page.expected = expected = []  # type: ignore[attr-defined]
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert [text for text in troubles if not any(word in text for word in expected)] == []
 
 
 def shown(page: Any) -> Any:

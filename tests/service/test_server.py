@@ -284,7 +284,9 @@ def test_a_taken_port_is_a_sentence() -> None:
 
 
 def test_the_command_serves_the_shipped_model(launch: Any, happy: bytes) -> None:
-    with launch(["-m", "fer_edge.cli", "serve", "--port", "0", "--threads", "1", "--crop"]) as server:
+    with launch(
+        ["-m", "fer_edge.cli", "serve", "--port", "0", "--threads", "1", "--crop"]
+    ) as server:
         answer = httpx.post(f"{server.base}/predict", files={"image": happy}, timeout=30).json()
         assert answer["faces"][0]["emotion"] == "happiness"
         assert answer["whole_picture"] is True

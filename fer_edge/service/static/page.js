@@ -1,17 +1,19 @@
 // The page: a picture or the webcam in, boxes, bars and the last minute out.
 
 import { Live, info, predict, setToken } from "./client.js";
-import { capital, drawBoxes, drawCards, sentence, title } from "./faces.js";
+import { capital, drawBoxes, drawCards, linkBoxesAndCards, sentence, title, unpin } from "./faces.js";
 import { History } from "./history.js";
 
 const $ = (id) => document.getElementById(id);
 const FRAME_PX = 640; // the longer side of a webcam frame as it is sent
+const SAID_MS = 2000; // how long a button says what it did
 const SAY_EVERY_MS = 3000; // a screen reader needs time to finish a sentence
 
 const history = new History($("timeline"), $("latency"), $("rate"), $("sparkline"));
 let labels = [];
 let camera = null; // {stream, live} while the webcam is in use
 let starting = null; // while the webcam is being opened
+let latestAnswer = null; // what "Copy JSON" copies
 let latestPicture = 0; // the answer to an older picture is not shown over a newer one
 
 async function start() {
@@ -48,6 +50,8 @@ function showNothing() {
   $("frame").hidden = true;
   $("empty").hidden = false;
   $("boxes").replaceChildren();
+  latestAnswer = null;
+  $("copy").hidden = true;
 }
 
 // A tracked person keeps a number; faces of a picture are numbered from left to right.
@@ -59,7 +63,9 @@ function numbered(faces) {
 function draw(answer, mirrored) {
   const faces = numbered(answer.faces);
   drawBoxes($("boxes"), faces, answer.width_px, answer.height_px, mirrored);
-  drawCards($("faces"), faces, labels);
+  drawCards($("boxes"), $("faces"), faces, labels);
+  latestAnswer = answer;
+  $("copy").hidden = false;
   $("nobody").hidden = faces.length > 0;
   $("nobody").textContent = "No face found.";
   return faces;
@@ -69,6 +75,7 @@ async function usePicture(file) {
   stopCamera();
   const mine = ++latestPicture;
   fail("");
+  unpin();
   $("summary").textContent = "Analysing…";
   const began = performance.now();
   try {
@@ -83,7 +90,7 @@ async function usePicture(file) {
   } catch (refused) {
     if (mine !== latestPicture) return;
     $("summary").textContent = "";
-    drawCards($("faces"), [], labels);
+    drawCards($("boxes"), $("faces"), [], labels);
     showNothing();
     fail(refused.message);
     if (refused.status === 401) start();
@@ -115,6 +122,7 @@ async function startCamera() {
   video.srcObject = stream;
   await video.play();
   show(video, video.videoWidth, video.videoHeight);
+  unpin();
   history.clear();
   $("history").hidden = false;
   $("webcam").setAttribute("aria-pressed", "true");
@@ -150,6 +158,44 @@ function answered(answer, roundTripMs) {
   say(faces, now);
 }
 
+async function useExample() {
+  try {
+    const file = await (await fetch($("example-picture").src)).blob();
+    await usePicture(new File([file], "example.jpg", { type: file.type }));
+  } catch {
+    fail("The server does not answer. Check that it runs.");
+  }
+}
+
+async function copyAnswer() {
+  const button = $("copy");
+  button.textContent = (await copied(JSON.stringify(latestAnswer, null, 1))) ? "Copied" : "Not copied";
+  $("live").textContent = button.textContent;
+  setTimeout(() => { button.textContent = "Copy JSON"; }, SAID_MS);
+}
+
+async function copied(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch { // over HTTP, browsers have the old way only
+    const area = document.createElement("textarea");
+    area.value = text;
+    document.body.append(area);
+    area.select();
+    const done = document.execCommand("copy");
+    area.remove();
+    return done;
+  }
+}
+
+function paste(event) {
+  if (event.target.closest?.("input")) return; // the token
+  const file = [...(event.clipboardData?.files ?? [])].find((one) => one.type.startsWith("image/"));
+  if (file) return usePicture(file);
+  fail("The clipboard holds no picture. Copy one first.");
+}
+
 function say(faces, now) {
   const gist = faces.map((face) => face.number + title(face)).join() || "nobody";
   if (gist === camera.said || now - camera.saidAt < SAY_EVERY_MS) return;
@@ -177,6 +223,10 @@ $("webcam").addEventListener("click", () => {
   if (camera) return stopCamera();
   starting ??= startCamera().finally(() => { starting = null; }); // once, however often it is pressed
 });
+$("example").addEventListener("click", useExample);
+$("copy").addEventListener("click", copyAnswer);
+document.addEventListener("paste", paste);
+linkBoxesAndCards($("boxes"), $("faces"));
 $("token-form").addEventListener("submit", (event) => {
   event.preventDefault();
   setToken($("token").value);
