@@ -208,6 +208,7 @@ def verify_variant(built: BuiltVariant, check: ParityCheck, say: Say) -> Variant
         abstain_below=check.abstain_below,
         quantised_reference=check.quantised,
         allow_drop=check.allow_drop,
+        independent=faces.independent,
         limits=ParityLimits(),
     )
     figures = compare(reference, outputs, faces.truth, check.labels)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.converters.pipeline.judging_faces import JUDGING_FACES, judging_faces
+from fer_edge.converters.pipeline.judging_faces import JUDGING_FACES, judging_faces, moved_faces
 from fer_edge.errors import DataError, MissingPartError
 from fer_edge.parity import FacesRecord
 from fer_edge.preprocess import CropRule, Image, to_batch
@@ -19,6 +19,10 @@ from fer_edge.training.data.faces import LabelledFace, load_faces, pixel_hash, s
 
 CALIBRATION_FACES = 300
 """Number of calibration faces: NNCF's default. More changed nothing in NNCF's regressions."""
+MOVED_FACES = 1_000
+"""Number of judging faces that are made from a source with fewer than MIN_GATE_FACES."""
+_FEWEST_FACES = 10
+"""Smallest number of faces whose copies can judge."""
 MIN_GATE_FACES = 100
 """Smallest number of faces that the gate accepts. Most verdicts need more: 99.5 % of the answered
 decisions are proven by 765 answered faces at the least."""
@@ -38,6 +42,7 @@ class FaceSamples:
         source: Name of the data set.
         sha256: SHA-256 of the sorted pixel hashes.
         hashes: Pixel hash of each face.
+        originals: Number of faces that copies were made of; None if none is a copy.
     """
 
     images: npt.NDArray[np.uint8]
@@ -45,18 +50,26 @@ class FaceSamples:
     source: str
     sha256: str
     hashes: tuple[str, ...] = ()
+    originals: int | None = None
 
     @property
     def record(self) -> FacesRecord:
         """Record of these faces for a parity report."""
         return FacesRecord(self.source, len(self.images), self.sha256)
 
+    @property
+    def independent(self) -> float:
+        """Share (0..1) of the faces that are evidence of their own: copies are none."""
+        return 1.0 if self.originals is None else min(self.originals / len(self.images), 1.0)
+
     def first(self, count: int) -> FaceSamples:
         """Return the first ``count`` faces, with a record of their own."""
         if count == len(self.images):
             return self
         images, hashes = self.images[:count], self.hashes[:count]
-        return FaceSamples(images, self.truth[:count], self.source, _digest(hashes), hashes)
+        return replace(
+            self, images=images, truth=self.truth[:count], sha256=_digest(hashes), hashes=hashes
+        )
 
 
 def parity_faces(
@@ -76,7 +89,7 @@ def parity_faces(
         The faces.
 
     Raises:
-        DataError: The faces cannot be read, or are too few for a verdict.
+        DataError: The faces cannot be read, or are fewer than 10.
     """
     faces = _load(source or FACES, "val", labels)
     if source is None:
@@ -85,11 +98,16 @@ def parity_faces(
         faces = stratified(faces, most, seed=0)
     # A time budget may end the gate after the first faces, and files are sorted by class.
     faces = [faces[i] for i in np.random.default_rng(0).permutation(len(faces))]
-    if len(faces) < MIN_GATE_FACES:
+    if len(faces) < _FEWEST_FACES:
         raise DataError(
-            f"expected at least {MIN_GATE_FACES} faces to verify variants on, got {len(faces)}. "
+            f"expected at least {_FEWEST_FACES} faces to verify variants on, got {len(faces)}. "
             "Give more with --data"
         )
+    if len(faces) < MIN_GATE_FACES:
+        # Parity compares a variant with its checkpoint: copies of few faces show the rounding.
+        copies = _made(moved_faces(faces, MOVED_FACES), rule)
+        name = f"{source.name}, {len(faces)} faces moved and mirrored"
+        return replace(copies, source=name, originals=len(faces))
     return _resized(faces, source, rule)
 
 
@@ -127,8 +145,9 @@ def calibration_faces(
     ][:count]
     if not keep:
         raise DataError(
-            "expected faces for calibration, every one is also a face of the gate. "
-            "Give other faces with --calibrate"
+            "expected faces for calibration, every one is also a face of the gate. Split them with "
+            f"'fer-edge data split {source} -o NAME --shares 0.8,0.2' and pass --data NAME, or "
+            "give other faces with --calibrate"
         )
     return _resized([candidates[i] for i in keep], source, rule)
 

@@ -71,6 +71,8 @@ class Bar:
             must be its equal.
         allow_drop: Accuracy, as a share (0..1), that a reduced precision may lose. It replaces
             the other limits of reduced precisions; None keeps them.
+        independent: Share (0..1) of the faces that are evidence of their own. Copies of few faces
+            widen the intervals to those of the few.
         limits: Limits to apply.
     """
 
@@ -79,6 +81,7 @@ class Bar:
     abstain_below: float = 0.0
     quantised_reference: bool = False
     allow_drop: float | None = None
+    independent: float = 1.0
     limits: ParityLimits = field(default_factory=ParityLimits)
 
 
@@ -90,6 +93,7 @@ class _Answers:
     second: npt.NDArray[np.floating]
     truth: npt.NDArray[np.integer]
     answered: npt.NDArray[np.bool_]
+    independent: float
 
     @property
     def kept(self) -> npt.NDArray[np.bool_]:
@@ -125,7 +129,9 @@ def judge(reference: Outputs, variant: Outputs, truth: Sequence[str], bar: Bar) 
     first, second = reference[0], variant[0]
     sure = np.maximum(first.max(1), second.max(1)) >= np.float32(bar.abstain_below)
     names = {name: i for i, name in enumerate(bar.labels)}
-    answers = _Answers(first, second, np.array([names[name] for name in truth]), sure)
+    answers = _Answers(
+        first, second, np.array([names[name] for name in truth]), sure, bar.independent
+    )
     checks = tuple(_checks(answers, bar)) if np.isfinite(second).all() else ()
     return Judgement(
         verdict=overall(checks) if checks else FAILED,
@@ -179,7 +185,8 @@ def _share(
     count, faces = int(kept.sum()), len(kept)
 
     def interval(factor: float) -> Interval:
-        return share_interval(count * factor, faces * factor)
+        weight = factor * answers.independent
+        return share_interval(count * weight, faces * weight)
 
     return _decided(name, count / faces, interval, faces, len(answers.kept), limit)
 
@@ -193,7 +200,8 @@ def _change(
     faces = int(of.sum()) if of is not None else len(answers.kept)
 
     def interval(factor: float) -> Interval:
-        return paired_change_interval(gained * factor, lost * factor, faces * factor)
+        weight = factor * answers.independent
+        return paired_change_interval(gained * weight, lost * weight, faces * weight)
 
     return _decided(name, (gained - lost) / faces, interval, faces, len(answers.kept), limit)
 

@@ -60,6 +60,37 @@ def judging_faces(composites: Sequence[LabelledFace], count: int) -> list[tuple[
     ]
 
 
+def moved_faces(faces: Sequence[LabelledFace], count: int) -> list[tuple[Image, str]]:
+    """Make faces from few, the same ones on every call: mirrored, turned, scaled and shifted.
+
+    Args:
+        faces: Faces with their labels, of any size.
+        count: Number of faces to make; the first ones are the faces themselves.
+
+    Returns:
+        Faces, uint8 ``[H, W, 3]`` BGR, and their labels.
+    """
+    rng = np.random.default_rng(_SEED)
+    made: list[tuple[Image, str]] = [(face.read(), face.label) for face in faces]
+    for i in range(count - len(faces)):
+        image, label = made[i % len(faces)]
+        image = image[:, ::-1] if rng.random() < 0.5 else image
+        size = (image.shape[1], image.shape[0])
+        moved = cv2.warpAffine(
+            np.ascontiguousarray(image), _move(size, rng), size, borderMode=cv2.BORDER_REPLICATE
+        )
+        made.append((np.asarray(moved, np.uint8), label))
+    return made
+
+
+def _move(size: tuple[int, int], rng: np.random.Generator) -> npt.NDArray[np.float64]:
+    """Draw a turn, change of scale and shift of an image of a width and height."""
+    turn, zoom = rng.uniform(-_TURN_DEGREES, _TURN_DEGREES), 1 + rng.uniform(-_ZOOM, _ZOOM)
+    move = cv2.getRotationMatrix2D(((size[0] - 1) / 2, (size[1] - 1) / 2), turn, zoom)
+    move[:, 2] += size[1] * rng.uniform(-_SHIFT_SHARE, _SHIFT_SHARE, 2)
+    return np.asarray(move)
+
+
 def _normal(grey: _Grey) -> _Grey:
     """Return the image with mean 0 and deviation 1."""
     return np.asarray((grey - grey.mean()) / max(grey.std(), 1e-6))
@@ -79,11 +110,8 @@ def _mirrored(grey: _Grey, rng: np.random.Generator) -> _Grey:
 def _photograph(grey: _Grey, rng: np.random.Generator) -> Image:
     """Move the face, and give it a photograph's detail, contrast and brightness."""
     side = grey.shape[0]
-    middle = ((grey.shape[1] - 1) / 2, (side - 1) / 2)
-    turn, zoom = rng.uniform(-_TURN_DEGREES, _TURN_DEGREES), 1 + rng.uniform(-_ZOOM, _ZOOM)
-    move = cv2.getRotationMatrix2D(middle, turn, zoom)
-    move[:, 2] += side * rng.uniform(-_SHIFT_SHARE, _SHIFT_SHARE, 2)
     size = (grey.shape[1], side)
+    move = _move(size, rng)
     moved = cv2.warpAffine(np.ascontiguousarray(grey), move, size, borderMode=cv2.BORDER_REPLICATE)
     form = cv2.GaussianBlur(moved, (0, 0), side * _BLUR_SHARE)
     detail = moved - form

@@ -71,7 +71,16 @@ def test_a_source_without_a_val_part_is_said_in_the_converters_words(
     assert "--split" not in str(caught.value)
 
 
+def test_few_faces_judge_as_moved_copies(tmp_path: Path, gate: FaceSamples) -> None:
+    source = as_folders(tmp_path / "faces", gate, train=slice(0, 120), val=slice(120, 160))
+    faces = parity_faces(source, EMOTIONS, CropRule(48, 0.1))
+    assert len(faces.images) == len(faces.truth) == 1_000
+    assert len(set(faces.hashes)) > 990
+    assert faces.source == "faces, 40 faces moved and mirrored"
+    assert faces.sha256 == parity_faces(source, EMOTIONS, CropRule(48, 0.1)).sha256
+
+
 def test_too_few_faces_give_no_verdict(tmp_path: Path, gate: FaceSamples) -> None:
-    source = as_folders(tmp_path / "faces", gate, train=slice(0, 120), val=slice(120, 219))
-    with pytest.raises(DataError, match=r"at least 100 faces.* got 99"):
+    source = as_folders(tmp_path / "faces", gate, train=slice(0, 120), val=slice(120, 129))
+    with pytest.raises(DataError, match=r"at least 10 faces.* got 9"):
         parity_faces(source, EMOTIONS, CropRule(48, 0.1))

@@ -105,6 +105,15 @@ def test_a_figure_at_its_limit_is_told_by_no_number_of_faces() -> None:
     assert "no practical number of faces" in check.doubt
 
 
+def test_copies_of_few_faces_are_no_more_evidence_than_the_few() -> None:
+    p, truth = network(2000)
+    few = verdict(p, p, truth, replace(INT8, independent=0.1))
+    assert few.verdict == UNDECIDED
+    alone = verdict(p[:200], p[:200], truth[:200])
+    one, other = (each.check("accuracy_change") for each in (few, alone))
+    assert (one.low, one.high) == pytest.approx((other.low, other.high))
+
+
 def test_many_lost_answers_fail_on_few_faces() -> None:
     p, truth = network(280, withheld=0)
     judged = verdict(p, flipped(p, np.arange(20)), truth)
