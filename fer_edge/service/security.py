@@ -64,7 +64,8 @@ class SecurityMiddleware:
         start = time.perf_counter()
         request = Headers(scope=scope)
         # Unknown paths share one name: clients could fill the registry with invented ones.
-        path = scope["path"] if scope["path"] in self._paths else "other"
+        place = _path_of(scope)
+        path = place if place in self._paths else "other"
 
         async def counted(message: Message) -> None:
             if message["type"].endswith(("http.response.start", "websocket.accept")):
@@ -105,7 +106,9 @@ class SecurityMiddleware:
                 "requests from pages of other sites are refused. Start the server with "
                 "--allow-origin, and pass X-Forwarded-Proto on if a proxy speaks TLS",
             )
-        if scope["path"] in self._open or self._origins.preflight(scope.get("method", ""), headers):
+        if _path_of(scope) in self._open or self._origins.preflight(
+            scope.get("method", ""), headers
+        ):
             return
         client = scope.get("client")
         self._rate.take(client[0] if client else "")
@@ -120,6 +123,12 @@ class SecurityMiddleware:
         except ValueError:
             return False
         return name in self._hosts or _is_address(name)
+
+
+def _path_of(scope: Scope) -> str:
+    """Return the path below the place where the application is mounted."""
+    path, root = str(scope["path"]), str(scope.get("root_path", ""))
+    return path[len(root) :] if root and path.startswith(f"{root}/") else path
 
 
 def _is_address(name: str) -> bool:

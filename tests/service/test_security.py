@@ -7,7 +7,8 @@ from importlib import resources
 from typing import Any
 
 import pytest
-from starlette.testclient import WebSocketDenialResponse
+from fastapi import FastAPI
+from starlette.testclient import TestClient, WebSocketDenialResponse
 
 from fer_edge.errors import InputError
 from fer_edge.service.app import create_app
@@ -260,3 +261,16 @@ def test_metrics_count_requests_and_say_nothing_of_answers(client: Any, happy: b
     assert "fer_edge_batch_faces_sum 1.0" in text
     assert "stranger" not in text
     assert "neutral" not in text
+
+
+def test_below_another_application_paths_keep_their_names_and_rules(make: Any) -> None:
+    outer = FastAPI()
+    outer.mount("/faces", make(token=TOKEN).app)
+    client = TestClient(outer, base_url="http://127.0.0.1")
+    assert client.get("/faces/healthz").status_code == 200
+    assert "<html" in client.get("/faces/").text
+    assert client.get("/faces/info").status_code == 401
+    assert client.get("/faces/info", headers=BEARER).status_code == 200
+    text = client.get("/faces/metrics", headers=BEARER).text
+    assert 'path="/healthz"' in text
+    assert 'path="other"' not in text
