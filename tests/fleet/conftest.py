@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from fer_edge.fleet import DriveScorer
+from fer_edge.fleet import Clip, DriveScorer, Run, score_drives
+from fer_edge.fleet.crew import News
 from fer_edge.monitor import WholeFrame
 
 HZ = 25.0
@@ -53,6 +55,39 @@ def drives(tmp_path: Path) -> Path:
 @pytest.fixture
 def scorer(fake_bundle: Path) -> DriveScorer:
     return DriveScorer(fake_bundle, detector=WholeFrame())
+
+
+class Inline:
+    """Team of this process, for tests that are not about processes."""
+
+    size = 1
+
+    def __init__(self, scorer: DriveScorer, out: Path) -> None:
+        self._scorer, self._out = scorer, out
+        self._news: list[News] = []
+
+    def start(self) -> int:
+        self._news.append(News(1, "ready", self._scorer.identity()))
+        return 1
+
+    def give(self, worker: int, clip: Clip) -> None:
+        self._news.append(News(1, "done", self._scorer.score(clip, self._out)))
+
+    def wait(self, timeout_s: float) -> list[News]:
+        news, self._news = self._news, []
+        return news
+
+    def kill(self, worker: int) -> None:
+        raise AssertionError("no worker dies here")
+
+    def close(self) -> None:
+        self._scorer.close()
+
+
+@pytest.fixture
+def inline() -> Callable[..., Run]:
+    """``score_drives`` in this process."""
+    return functools.partial(score_drives, workers=1, team=Inline)
 
 
 def _rows(out: Path, table: str) -> Rows:

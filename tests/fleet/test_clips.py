@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from fer_edge import InputError
-from fer_edge.fleet import Clip, find_clips
+from fer_edge.fleet import Clip, DriveScorer, find_clips
 from fer_edge.fleet.clips import folder_name
 
 
@@ -72,3 +73,10 @@ def test_links_to_one_file_are_clips_of_their_own(tmp_path: Path) -> None:
     (tmp_path / "a/m.csv").write_text("path\n1.mp4\n2.mp4\n")
     assert places(find_clips([tmp_path / "a"])) == [("a", "1.mp4"), ("a", "2.mp4")]
     assert [name for _, name in places(find_clips([tmp_path / "a/m.csv"]))] == ["1.mp4", "2.mp4"]
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mcap", "m.csv"])
+def test_a_pipe_keeps_nobody_waiting(tmp_path: Path, name: str, scorer: DriveScorer) -> None:
+    os.mkfifo(tmp_path / name)
+    (clip,) = find_clips([tmp_path / name])
+    assert scorer.score(clip, tmp_path / "out").status == "failed"

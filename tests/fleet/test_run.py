@@ -64,10 +64,10 @@ def test_rows_are_equal_for_one_process_and_for_three(
 
 
 def test_duckdb_and_pandas_read_the_tables_as_they_are(
-    scorer: DriveScorer, drives: Path, tmp_path: Path, rows: Any
+    scorer: DriveScorer, drives: Path, tmp_path: Path, rows: Any, inline: Any
 ) -> None:
     out = tmp_path / "out"
-    score_drives(find_clips([drives]), out, scorer, workers=1)
+    inline(find_clips([drives]), out, scorer)
     count = len(rows(out, "states"))
     states = pd.read_parquet(out / "states")
     assert len(states) == count
@@ -83,54 +83,54 @@ def test_duckdb_and_pandas_read_the_tables_as_they_are(
 
 
 def test_a_second_run_scores_what_is_new_or_changed(
-    scorer: DriveScorer, drives: Path, tmp_path: Path, write_clip: Callable[..., Path]
+    scorer: DriveScorer, drives: Path, tmp_path: Path, write_clip: Callable[..., Path], inline: Any
 ) -> None:
     out = tmp_path / "out"
     said: list[str] = []
-    assert score_drives(find_clips([drives]), out, scorer, workers=1).scored == 4
-    assert score_drives(find_clips([drives]), out, scorer, workers=1, say=said.append).scored == 0
+    assert inline(find_clips([drives]), out, scorer).scored == 4
+    assert inline(find_clips([drives]), out, scorer, say=said.append).scored == 0
     assert said == ["4 of 4 clips were scored before"]
     write_clip(drives / "tuesday" / "b.avi", 10, seed=9)
     write_clip(drives / "tuesday" / "c.avi", 10, seed=9)
-    run = score_drives(find_clips([drives]), out, scorer, workers=1)
+    run = inline(find_clips([drives]), out, scorer)
     assert (run.clips, run.scored, run.status) == (5, 2, {"ok": 4, "partial": 1})
 
 
 def test_a_clip_that_moves_to_another_drive_leaves_no_rows_behind(
-    scorer: DriveScorer, drives: Path, tmp_path: Path, rows: Any
+    scorer: DriveScorer, drives: Path, tmp_path: Path, rows: Any, inline: Any
 ) -> None:
     out, file = tmp_path / "out", drives / "m.csv"
     for drive in ("first", "second"):
         file.write_text(f"path,drive\nmonday/a.avi,{drive}\n")
-        run = score_drives(find_clips([file]), out, scorer, workers=1)
+        run = inline(find_clips([file]), out, scorer)
         assert [one["drive"] for one in run.drives] == [drive]
     assert {row["drive"] for row in rows(out, "states")} == {"second"}
 
 
 def test_an_output_of_other_settings_or_of_another_program_is_refused(
-    scorer: DriveScorer, drives: Path, tmp_path: Path
+    scorer: DriveScorer, drives: Path, tmp_path: Path, inline: Any
 ) -> None:
     clips = find_clips([drives / "monday" / "a.avi"])
-    score_drives(clips, tmp_path / "out", scorer, workers=1)
+    inline(clips, tmp_path / "out", scorer)
     other = DriveScorer(scorer.bundle, Settings(smooth_s=1.0), detector=WholeFrame())
     (drives / "monday" / "c.avi").write_bytes(b"")
     with pytest.raises(InputError, match="another settings"):
-        score_drives(find_clips([drives / "monday"]), tmp_path / "out", other, workers=1)
+        inline(find_clips([drives / "monday"]), tmp_path / "out", other)
     with pytest.raises(InputError, match="empty folder"):
-        score_drives(clips, drives, scorer, workers=1)
+        inline(clips, drives, scorer)
     with pytest.raises(InputError, match="at least 1 worker"):
-        score_drives(clips, tmp_path / "out", scorer, workers=0)
+        inline(clips, tmp_path / "out", scorer, workers=0)
 
 
 def test_a_line_that_a_killed_process_left_unfinished_is_scored_again(
-    scorer: DriveScorer, drives: Path, tmp_path: Path, rows: Any
+    scorer: DriveScorer, drives: Path, tmp_path: Path, rows: Any, inline: Any
 ) -> None:
     clips, out = find_clips([drives]), tmp_path / "out"
-    score_drives(clips, out, scorer, workers=1)
+    inline(clips, out, scorer)
     before = tables(out, rows)
     journal = out / "done.jsonl"
     journal.write_bytes(journal.read_bytes()[:-20])
-    assert score_drives(clips, out, scorer, workers=1).scored == 1
+    assert inline(clips, out, scorer).scored == 1
     assert tables(out, rows) == before
     assert journal.read_bytes().count(b"\n") == 4
 
@@ -150,16 +150,16 @@ class KillOnce:
 
 
 def test_killed_workers_change_no_row(
-    fake_bundle: Path, drives: Path, tmp_path: Path, rows: Any
+    fake_bundle: Path, drives: Path, tmp_path: Path, rows: Any, inline: Any
 ) -> None:
     clips = find_clips([drives / "monday"])
     (tmp_path / "kills").mkdir()
-    killed = DriveScorer(fake_bundle, detector=KillOnce(tmp_path / "kills", 3))
+    killed = DriveScorer(fake_bundle, detector=KillOnce(tmp_path / "kills", 2))
     plain = DriveScorer(fake_bundle, detector=KillOnce(tmp_path / "kills", 0))
-    score_drives(clips, tmp_path / "plain", plain, workers=1)
+    inline(clips, tmp_path / "plain", plain)
     run = score_drives(clips, tmp_path / "killed", killed, workers=2)
     assert run.status == {"ok": 2}
-    assert len(list((tmp_path / "kills").iterdir())) == 3
+    assert len(list((tmp_path / "kills").iterdir())) == 2
     assert tables(tmp_path / "killed", rows) == tables(tmp_path / "plain", rows)
 
 
@@ -210,11 +210,11 @@ def damaged(fake_bundle: Path) -> Path:
 
 
 def test_a_killed_driver_leaves_no_process_and_a_folder_that_goes_on(
-    drives: Path, tmp_path: Path, write_clip: Callable[..., Path], rows: Any
+    drives: Path, tmp_path: Path, write_clip: Callable[..., Path], rows: Any, inline: Any
 ) -> None:
     for number in range(6):
         write_clip(drives / "friday" / f"{number}.avi", 15, seed=number)
-    bundle = write_fake_bundle(tmp_path / "slow.fer", latency_ms=15)
+    bundle = write_fake_bundle(tmp_path / "slow.fer", latency_ms=8)
     out = tmp_path / "out"
     arguments = [str(drives), "-o", str(out), "--bundle", str(bundle), "--whole-frame"]
     command = [sys.executable, "-m", "fer_edge", "score", *arguments, "--workers", "2"]
@@ -233,9 +233,9 @@ def test_a_killed_driver_leaves_no_process_and_a_folder_that_goes_on(
         time.sleep(0.02)
     assert not any(map(_alive, workers))
     scorer = DriveScorer(bundle, detector=WholeFrame())
-    run = score_drives(find_clips([drives]), out, scorer, workers=2)
+    run = inline(find_clips([drives]), out, scorer)
     assert run.scored < run.clips == 10
-    score_drives(find_clips([drives]), tmp_path / "plain", scorer, workers=2)
+    inline(find_clips([drives]), tmp_path / "plain", scorer)
     assert tables(out, rows) == tables(tmp_path / "plain", rows)
 
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fer_edge import InputError
-from fer_edge.fleet import DriveScorer, find_clips, score_drives
+from fer_edge.fleet import DriveScorer, find_clips
 from fer_edge.fleet.rules import Sample
 from fer_edge.fleet.signals import read_signals, sample_of
 from fer_edge.monitor import MonitorState, PersonState
@@ -74,9 +74,9 @@ def drive(tmp_path: Path, write_clip: Callable[..., Path]) -> Path:
 
 
 def test_alerts_of_a_clip_have_their_moments(
-    drive: Path, scorer: DriveScorer, tmp_path: Path, rows: Any
+    drive: Path, scorer: DriveScorer, tmp_path: Path, rows: Any, inline: Any
 ) -> None:
-    run = score_drives(find_clips([drive]), tmp_path / "out", scorer, workers=1)
+    run = inline(find_clips([drive]), tmp_path / "out", scorer)
     alerts = {row["rule"]: row for row in rows(tmp_path / "out", "alerts")}
     moments = {rule: (row["start_s"], row["alert_s"], row["end_s"]) for rule, row in alerts.items()}
     near = pytest.approx
@@ -96,12 +96,12 @@ def test_alerts_of_a_clip_have_their_moments(
 
 
 def test_signals_that_change_or_are_damaged_are_seen(
-    drive: Path, scorer: DriveScorer, tmp_path: Path
+    drive: Path, scorer: DriveScorer, tmp_path: Path, inline: Any
 ) -> None:
     out = tmp_path / "out"
-    assert score_drives(find_clips([drive]), out, scorer, workers=1).scored == 1
-    assert score_drives(find_clips([drive]), out, scorer, workers=1).scored == 0
+    assert inline(find_clips([drive]), out, scorer).scored == 1
+    assert inline(find_clips([drive]), out, scorer).scored == 0
     (drive.parent / "s.csv").write_text("time_s\nsoon\n")
-    run = score_drives(find_clips([drive]), out, scorer, workers=1)
+    run = inline(find_clips([drive]), out, scorer)
     assert (run.scored, run.status) == (1, {"failed": 1})
     assert "row 2 of the signals" in run.errors[0]["error"]
