@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from fer_edge.backends.base import offered
+from fer_edge.cli.early_checks import check_data, check_model
 from fer_edge.cli.options import (
     PATH,
     batch_sizes_option,
@@ -136,6 +137,9 @@ def convert(
     you named its precision, nothing is written and the exit code is 7. If the faces are too few to
     tell, it says so, and how many would tell.
     """
+    check_model(checkpoint)
+    check_data([data, calibrate])
+
     from fer_edge.converters.pipeline.convert import convert as run_conversion
     from fer_edge.progress_bar import progress
 

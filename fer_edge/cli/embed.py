@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from fer_edge.cli.early_checks import check_data, check_model
 from fer_edge.cli.options import (
     PATH,
     check_outs,
@@ -61,21 +62,26 @@ def embed(
     IMAGES are files or folders of them. --check searches the faces of PART among those of
     train, so DATA needs both. It exits with 8 if the neighbours are no better than chance.
     """
+    if check and (data is None or out is not None or images or split is None):
+        raise click.UsageError("expected --check with --data that has parts, without images and -o")
+    if not check and out is None:
+        raise click.UsageError("expected -o FILE, the file to write the embeddings to")
+    if out is not None:
+        check_outs((out,), (".npz", ".parquet"))
+    check_model(model)
+    check_data([data])
+
     from fer_edge.progress_bar import progress
     from fer_edge.training.evaluation import embed as module
 
     if check:
-        if data is None or out is not None or images or split is None:
-            raise click.UsageError(
-                "expected --check with --data that has parts, without images and -o"
-            )
+        assert data is not None
+        assert split is not None
         with progress() as (_, step):
             report = module.check(model, data, split, target=target, precision=precision, step=step)
         _print_check(report, as_json)
         return
-    if out is None:
-        raise click.UsageError("expected -o FILE, the file to write the embeddings to")
-    check_outs((out,), (".npz", ".parquet"))
+    assert out is not None
     with progress() as (_, step):
         faces = module.embed(
             model, images, data, split, target=target, precision=precision, step=step

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from fer_edge.cli.early_checks import check_data, check_model
 from fer_edge.cli.options import (
     check_outs,
     data_option,
@@ -50,10 +51,14 @@ def evaluate(
     variant that runs here. Each further model is compared with the first, face by face.
     docs/reference/evaluation.md defines each figure.
     """
+    check_outs(outs, (".json", ".html", ".png"))
+    for source in sources:
+        check_model(source)
+    check_data([data])
+
     from fer_edge.progress_bar import progress
     from fer_edge.training.evaluation.evaluate import evaluate_all
 
-    check_outs(outs, (".json", ".html", ".png"))
     with progress() as (_, step):
         report = evaluate_all(sources, data, split, target=target, precision=precision, step=step)
     for out in outs:

@@ -8,13 +8,17 @@ from pathlib import Path
 
 import click
 
+from fer_edge.cli.early_checks import check_data, check_run
 from fer_edge.cli.options import PATH, broken_option, data_option
+from fer_edge.cli.train_bundle import check_bundle, evaluate_and_convert
 
 
 @click.command()
 @click.argument("recipe")
 @data_option(
-    "Train on these labelled faces. Repeatable: the sets are merged.", required=True, multiple=True
+    "Train on these labelled faces (default: data.sources of the recipe). Repeatable: the sets are "
+    "merged.",
+    multiple=True,
 )
 @broken_option
 @click.option(
@@ -38,6 +42,12 @@ from fer_edge.cli.options import PATH, broken_option, data_option
     "(shipped), imagenet (timm's).",
 )
 @click.option("--resume", is_flag=True, help="Continue after the last complete epoch.")
+@click.option(
+    "--bundle",
+    type=PATH,
+    metavar="NAME.fer",
+    help="Then evaluate, and convert to this new bundle in fp32 for the engines of this machine.",
+)
 @click.option("--licence", metavar="TEXT", help="Record in the card what the data may be used for.")
 def train(
     recipe: str,
@@ -47,12 +57,14 @@ def train(
     overrides: tuple[str, ...],
     weights: str | None,
     resume: bool,
+    bundle: Path | None,
     licence: str | None,
 ) -> None:
     """Train a recipe on labelled faces.
 
     \b
-    Example: fer-edge train training/recipes/edge-default.yaml --data fer2013/
+    Example: fer-edge train edge-default --data fer2013/
+             fer-edge train finetune --data drivers/ --bundle drivers.fer
 
     RECIPE is a file, or the name of a shipped recipe. DATA is any form of
     docs/reference/data.md: folders, CSV, parquet, HDF5, hf:NAME, with options after an @.
@@ -62,24 +74,34 @@ def train(
     To train with several processes:
       torchrun --nproc-per-node 2 -m fer_edge train RECIPE --data DATA
     """
-    from fer_edge.progress_bar import progress
     from fer_edge.training.config.recipe import load_recipe
+    from fer_edge.training.config.start_weights import IMAGENET, weights_file
     from fer_edge.training.data.dataset_spec import with_broken
-    from fer_edge.training.loop.train import train as run_training
 
     if weights is not None:
-        path = json.dumps(weights)
-        overrides = (*overrides, f"model.weights={path}", "model.pretrained=false")
+        overrides = (*overrides, f"model.weights={json.dumps(weights)}", "model.pretrained=false")
     loaded = load_recipe(recipe, overrides)
+    sources = data or tuple(Path(recipe).parent / source for source in loaded.data.sources)
+    if not sources:
+        raise click.UsageError("expected --data FOLDER, the labelled faces to train on")
+    folder = run or Path("runs") / loaded.name
+    check_data(sources)
+    check_run(folder, resume)
+    if loaded.model.weights not in (None, IMAGENET):
+        weights_file(str(loaded.model.weights))
+    if bundle is not None:
+        check_bundle(bundle)
+    specs = with_broken(sources, broken)
+
+    from fer_edge.progress_bar import progress
+    from fer_edge.training.loop.train import train as run_training
+
     with progress() as (say, step):
         best = run_training(
-            loaded,
-            with_broken(data, broken),
-            run or Path("runs") / loaded.name,
-            resume=resume,
-            licence=licence,
-            say=say,
-            step=step,
+            loaded, specs, folder, resume=resume, licence=licence, say=say, step=step
         )
-    if os.environ.get("RANK", "0") == "0":  # torchrun sets RANK: only the first process prints
+        first = os.environ.get("RANK", "0") == "0"  # torchrun sets RANK: only the first prints
+        if first and bundle is not None:
+            evaluate_and_convert(best, specs, bundle, say, step)
+    if first:
         click.echo(best)

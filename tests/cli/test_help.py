@@ -78,7 +78,7 @@ def test_an_option_reads_the_same_in_every_command(name: str) -> None:
             if name in option.opts and isinstance(option, click.Option):
                 if name == "--data":  # each purpose is its own, the form of DATA is not
                     helps[option.metavar].append(line)
-                elif not option.multiple:
+                elif not option.multiple and (line, name) != ("train", "--bundle"):  # it writes one
                     helps[option.help, option.metavar].append(line)
     assert len(helps) == 1, dict(helps)
 

@@ -74,12 +74,14 @@ class Data:
         soft_weight: Share (0..1) of each target that comes from votes and teachers.
         votes: Use the data set's FER+ votes in the targets.
         teachers: Checkpoint folders whose predictions are used in the targets.
+        sources: Data sets to train on without ``--data``, relative to the recipe's folder.
     """
 
     holdout: float = 0.05
     soft_weight: float = 0.5
     votes: bool = False
     teachers: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_range("data.holdout", self.holdout, 0.01, 0.5)

@@ -128,7 +128,7 @@ def embed(
             "expected either images or --data with labelled faces, got neither or both"
         )
     with open_model(model, target, precision) as runner:
-        faces = _image_faces(images) if data is None else load_faces(data, split)
+        faces = _image_faces(images) if data is None else load_faces(data, split, runner.labels)
         probabilities, embeddings = runner.predict(faces, "embedding", step)
     return Embeddings(
         names=[face.name for face in faces],

@@ -164,15 +164,18 @@ class EvaluationSet:
         split: Part of the data, or None.
         step: Receives progress.
         faces: Faces, after the first ``read``.
+        labels: Labels of the last model that read them.
     """
 
     data: Path
     split: str | None
     step: Step
     faces: list[LabelledFace] = field(default_factory=list)
+    labels: Sequence[str] = ()
 
     def read(self, labels: Sequence[str]) -> list[LabelledFace]:
         """Return the faces. Raises LabelError for labels unknown to the model."""
+        self.labels = labels
         self.faces = load_faces(self.data, self.split, labels)
         return self.faces
 
@@ -189,7 +192,7 @@ class EvaluationSet:
         if self.split not in (None, "train"):
             # Data without a train part has no duplicates there.
             with suppress(MissingPartError):
-                others = load_faces(self.data, "train")
+                others = load_faces(self.data, "train", self.labels)
         trained = set()
         for i, face in enumerate(others):
             trained.add(pixel_hash(face))

@@ -1,0 +1,41 @@
+"""Checks of paths before a command imports torch, which takes seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from fer_edge.bundle import open_bundle
+from fer_edge.errors import CheckpointError, DataError
+
+
+def check_data(sources: Sequence[Path | None]) -> None:
+    """Raise DataError for a data set that does not exist, or for an unknown option of one."""
+    from fer_edge.training.data.dataset_spec import HUB, as_dataset_specs
+
+    given = [source for source in sources if source is not None]
+    for spec in as_dataset_specs(given) if given else ():
+        if not spec.path.startswith(HUB) and not spec.file.exists():
+            raise DataError(f"expected a data set at {spec.file}, found nothing there")
+
+
+def check_model(path: Path) -> None:
+    """Raise CheckpointError or BundleError for a model that does not exist."""
+    if path.exists():
+        return
+    if path.suffix == ".fer":
+        open_bundle(path)
+    raise CheckpointError(
+        f"expected a checkpoint folder with model.safetensors and card.json at {path}: no such "
+        "folder. fer-edge train writes one, in RUN/best; default is the shipped one"
+    )
+
+
+def check_run(folder: Path, resume: bool) -> None:
+    """Raise TrainingError for a run folder that holds a run, unless it is resumed."""
+    from fer_edge.errors import TrainingError
+
+    if (folder / "state.pt").exists() and not resume:
+        raise TrainingError(
+            f"{folder} holds a run already. Continue it with --resume, or choose another folder"
+        )

@@ -1,0 +1,101 @@
+"""``fer-edge new``, and the way from own pictures to a bundle that answers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from fer_edge.training.config.recipe import load_recipe
+
+CLASSES = ("awake", "distracted", "drowsy")
+
+
+def pictures(folder: Path, per_class: int = 20) -> Path:
+    """Made-up pictures: a bright disc at the top, in the middle or at the bottom."""
+    rng = np.random.default_rng(1)
+    for i, name in enumerate(CLASSES):
+        (folder / name).mkdir(parents=True)
+        for n in range(per_class):
+            image = rng.integers(0, 90, (48, 48), np.uint8)
+            cv2.circle(image, (24 + int(rng.integers(-4, 5)), 10 + 14 * i), 7, 220, -1)
+            cv2.imwrite(str(folder / name / f"{n}.png"), image)
+    return folder
+
+
+def test_new_writes_a_recipe_and_a_split(run: Any, tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "drivers")
+    (folder / "awake" / "copy.png").write_bytes((folder / "awake" / "0.png").read_bytes())
+    result = run("new", "drivers")
+    assert result.exit_code == 0, result.output
+    recipe = load_recipe(tmp_path / "drivers.yaml")
+    assert (recipe.name, recipe.labels) == ("drivers", CLASSES)
+    assert recipe.data.sources == ("drivers.csv",)
+    assert recipe.model.weights == "default"
+    parts = dict(
+        line.split(",")[:2] for line in (tmp_path / "drivers.csv").read_text("utf-8").split()[1:]
+    )
+    assert len(parts) == 61
+    assert parts["drivers/awake/copy.png"] == parts["drivers/awake/0.png"]
+    for command in ("train drivers.yaml", "evaluate", "convert", "predict", "--bundle drivers.fer"):
+        assert f"fer-edge {command}" in result.output or command in result.output
+    again = run("new", "drivers")
+    assert again.exit_code == 3
+    assert "exists already" in again.stderr
+
+
+def test_new_names_the_next_step_for_odd_folders(run: Any, tmp_path: Path) -> None:
+    assert "class folders" in run("new", "nowhere").stderr
+    (tmp_path / "flat").mkdir()
+    result = run("new", "flat")
+    assert result.exit_code == 3
+    assert "flat/awake" in result.stderr
+    assert not (tmp_path / "flat.yaml").exists()
+
+
+def test_a_divided_folder_is_not_split(run: Any, tmp_path: Path) -> None:
+    pictures(tmp_path / "own" / "train", 3)
+    pictures(tmp_path / "own" / "val", 2)
+    assert run("new", "own", "-o", "mine.yaml").exit_code == 0
+    assert load_recipe(tmp_path / "mine.yaml").data.sources == ("own",)
+    assert not (tmp_path / "own.csv").exists()
+
+
+@pytest.mark.slow
+def test_from_pictures_to_a_bundle_that_answers(run: Any, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    torch.set_num_threads(1)
+    pictures(tmp_path / "drivers")
+    assert run("new", "drivers").exit_code == 0
+    tiny = ["model.backbone=test_byobnet", "model.weights=null", "input.size_px=48"]
+    tiny += ["augment.crop_px=44", "fit.epochs=3", "fit.lr=0.003", "fit.workers=0"]
+    settings = [part for override in tiny for part in ("--set", override)]
+    result = run("train", "drivers.yaml", "--bundle", "drivers.fer", *settings)
+    assert result.exit_code == 0, result.output
+    assert "random weights" in result.stderr
+    assert "held-out accuracy" in result.stderr
+    assert "12 faces of val" in result.stderr
+    picture = "drivers/awake/0.png"
+    answer = json.loads(
+        run("predict", picture, "--crop", "--bundle", "drivers.fer", "--json").stdout
+    )
+    (face,) = answer[0]["faces"]
+    assert set(face["probabilities"]) == set(CLASSES)
+    evaluated = run("evaluate", "drivers.fer", "--data", "drivers.csv", "--json")
+    assert evaluated.exit_code == 0, evaluated.output
+    assert json.loads(evaluated.stdout)["inputs"][0]["deduplicated"]["faces"] == 12
+    embedded = run("embed", "--data", "drivers.csv", "--model", "drivers.fer", "-o", "e.npz")
+    assert embedded.exit_code == 0, embedded.output
+    checked = run("embed", "--check", "--data", "drivers.csv", "--model", "drivers.fer")
+    assert checked.exit_code in (0, 8), checked.output
+    measured = run(
+        "bench", "drivers.fer", "--data", "drivers.csv", "--scenario", "single", "--budget-s", "0.2"
+    )
+    assert measured.exit_code == 0, measured.output
+    assert "exists already" in run("train", "drivers.yaml", "--bundle", "drivers.fer").stderr or (
+        "holds a run" in run("train", "drivers.yaml", "--bundle", "drivers.fer").stderr
+    )
