@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +89,8 @@ class ParityCheck:
         abstain_below: Confidence (0..1) from which the Predictor answers.
         quantised: The reference is a quantised network in torch, and variants must be its equal.
         budget_s: Seconds after which a variant is judged on the faces so far; None takes all.
+        answers: Probabilities of the int8 variants so far, by name, to compare engines with each
+            other.
     """
 
     reference: Outputs
@@ -99,6 +101,7 @@ class ParityCheck:
     abstain_below: float = 0.0
     quantised: bool = False
     budget_s: float | None = None
+    answers: dict[str, npt.NDArray[np.float32]] = field(default_factory=dict)
 
 
 def build_variant(
@@ -242,7 +245,29 @@ def verify_variant(built: BuiltVariant, check: ParityCheck, say: Say) -> Variant
     say(f"  {variant.name}: {_summary(report, judgement)}")
     if execution is not None:
         say(f"    {execution}")
+    if in_int8:
+        for sentence in _between_engines(variant.name, outputs[0], check):
+            say(f"    {sentence}")
     return replace(variant, parity=report)
+
+
+def _between_engines(
+    name: str, probabilities: npt.NDArray[np.float32], check: ParityCheck
+) -> list[str]:
+    """Compare an int8 variant with the int8 variants before it, on the faces that both answered."""
+    sentences = []
+    for other, answers in check.answers.items():
+        faces = min(len(answers), len(probabilities))
+        one, two = answers[:faces], probabilities[:faces]
+        equal = one.argmax(1) == two.argmax(1)
+        sure = np.maximum(one.max(1), two.max(1)) >= np.float32(check.abstain_below)
+        answered = f", {equal[sure].mean():.2%} of the answered ones" if sure.any() else ""
+        sentences.append(
+            f"decides as {other} on {equal.mean():.2%} of {faces:,} faces{answered}; "
+            f"max |dp| {np.abs(one - two).max():.1e}"
+        )
+    check.answers[name] = probabilities
+    return sentences
 
 
 def _execution(built: BuiltVariant, faces: FaceSamples) -> Execution | None:
