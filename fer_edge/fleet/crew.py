@@ -75,7 +75,8 @@ class Crew:
         team: The workers.
         clips: The clips; the longest are scored first.
         size: Number of workers.
-        check: Called with each worker's identity before it gets a clip.
+        check: Called with each worker's identity before it gets a clip. Returns the reason why
+            the worker cannot be used, or None.
         done: Called with each clip and its report.
         failed: Called with a clip that killed its workers, and the sentence about it. Returns the
             report; it must write the error row.
@@ -88,7 +89,7 @@ class Crew:
         clips: Sequence[Clip],
         size: int,
         *,
-        check: Callable[[dict[str, Any]], None],
+        check: Callable[[dict[str, Any]], str | None],
         done: Callable[[Clip, ClipReport], None],
         failed: Callable[[Clip, str], ClipReport],
         tick: Callable[[], None] = lambda: None,
@@ -140,7 +141,11 @@ class Crew:
         self._beat_s[news.worker] = time.monotonic()
         clip = self._busy[news.worker]
         if news.kind == "ready":
-            self._check(news.value)
+            reason = self._check(news.value)
+            if reason is not None:
+                self._team.kill(news.worker)
+                self._bury(news.worker, reason, outside=False)
+                return
             self._failed_starts = 0
             self._ready.add(news.worker)
         elif news.kind == "done" and clip is not None:
@@ -182,7 +187,7 @@ class Crew:
             self._failed_starts += 1
             if self._failed_starts >= _MOST_STARTS:
                 raise EngineError(
-                    f"{self._failed_starts} workers died as they started: {reason}. Check the "
+                    f"{self._failed_starts} workers failed as they started: {reason}. Check the "
                     "bundle with: fer-edge inspect BUNDLE"
                 )
 

@@ -109,9 +109,16 @@ def score_drives(
     identity: dict[str, Any] = {}
     progress = _Progress(step, say, len(clips), len(todo))
 
-    def check(of_worker: dict[str, Any]) -> None:
+    def check(of_worker: dict[str, Any]) -> str | None:
+        if identity and identity != of_worker:
+            variants = identity["variant"], of_worker["variant"]
+            return (
+                f"one loaded {variants[1]} and not {variants[0]}; name what all can run with "
+                "--target and --precision"
+            )
         journal.check(of_worker)
         identity.update(of_worker)
+        return None
 
     def done(clip: Clip, report: ClipReport) -> None:
         if not part_path(out, "states", clip).is_file():

@@ -65,7 +65,8 @@ class DriveScorer:
     """Scorer of recorded clips with one bundle, for one process.
 
     Pickling keeps the arguments alone. Bundle and detector are loaded once, before the first clip.
-    Inference uses one thread, so that answers do not depend on the number of cores.
+    Inference and OpenCV use one thread in this process, so that answers do not depend on the number
+    of cores.
 
     Args:
         bundle: Folder of a bundle. None takes the shipped one.
@@ -103,11 +104,17 @@ class DriveScorer:
         self.against_target = against_target
         self.against_precision = against_precision
         self._second: Predictor | None = None
+        self._identity: dict[str, Any] | None = None
         self._predictor: Predictor | None = None
         self._faces: Detector | str | Path | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_predictor": None, "_second": None, "_faces": None}
+        return self.__dict__ | {
+            "_predictor": None,
+            "_second": None,
+            "_faces": None,
+            "_identity": None,
+        }
 
     def load(self) -> Predictor:
         """Load bundle and detector, unless they are loaded.
@@ -140,15 +147,18 @@ class DriveScorer:
         Raises:
             FerEdgeError: Bundle or detector cannot be loaded.
         """
-        return {
-            "version": __version__,
-            **_model(self.load()),
-            "labels": list(self.load().labels),
-            "against": None if self._second is None else _model(self._second),
-            "detector": self._detector_name(),
-            "settings": self.settings.as_dict(),
-            "every_s": "change" if self.every_s == float("inf") else self.every_s,
-        }
+        if self._identity is None:
+            predictor = self.load()
+            self._identity = {
+                "version": __version__,
+                **_model(predictor),
+                "labels": list(predictor.labels),
+                "against": None if self._second is None else _model(self._second),
+                "detector": self._detector_name(),
+                "settings": self.settings.as_dict(),
+                "every_s": "change" if self.every_s == float("inf") else self.every_s,
+            }
+        return self._identity
 
     def score(
         self, clip: Clip, out: str | Path, beat: Callable[[int], object] = lambda frames: None

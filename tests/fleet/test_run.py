@@ -189,7 +189,7 @@ def test_a_clip_that_kills_two_workers_gets_an_error_row_and_stops_nothing(
 def test_a_bundle_whose_engine_crashes_ends_the_run(drives: Path, tmp_path: Path) -> None:
     bundle = write_fake_bundle(tmp_path / "crash.fer", crash=True)
     scorer = DriveScorer(bundle, detector=WholeFrame())
-    with pytest.raises(EngineError, match="workers died as they started"):
+    with pytest.raises(EngineError, match="workers failed as they started"):
         score_drives(find_clips([drives]), tmp_path / "out", scorer, workers=2)
 
 
