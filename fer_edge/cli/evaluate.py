@@ -82,8 +82,13 @@ def _rendered(report: dict[str, Any], suffix: str) -> str | bytes:
 
 
 def _print(report: dict[str, Any]) -> None:
+    from fer_edge.training.reports.html import trained_on_note
+
     for model in report["inputs"]:
         _print_model(model)
+    for model in report["inputs"]:
+        if note := trained_on_note(model):
+            click.echo(f"warning: {note}", err=True)
     for row in report["comparisons"]:
         change, (low, high) = row["accuracy"]["change"], row["accuracy"]["interval"]
         click.echo(

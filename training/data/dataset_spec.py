@@ -198,7 +198,10 @@ def check_part(source: DatasetSpec, split: str | None, parts: Iterable[str]) -> 
     if parts and split not in parts:
         raise MissingPartError(f"{source.path} has no {split!r} part, only {', '.join(parts)}")
     if not parts and split not in (None, "train"):
-        raise MissingPartError(f"{source.path} has no {split!r} part; it is not divided into parts")
+        raise MissingPartError(
+            f"{source.path} has no {split!r} part; it is not divided into parts. Split it with "
+            f"'fer-edge data split {source.path} -o NAME', or read all of it with --split none"
+        )
 
 
 def inside(root: Path, relative: str) -> Path:

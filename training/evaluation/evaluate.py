@@ -18,7 +18,7 @@ from fer_edge.errors import DataError, MissingPartError, TargetError
 from fer_edge.machine import software
 from fer_edge.progress import Step, silent
 from fer_edge.shipped import checkpoint_path
-from fer_edge.training.data.faces import LabelledFace, load_faces, pixel_hash
+from fer_edge.training.data.faces import LabelledFace, fingerprint, load_faces, pixel_hash
 from fer_edge.training.evaluation.bootstrap import METHOD, difference, intervals
 from fer_edge.training.evaluation.metrics import metrics
 from fer_edge.training.evaluation.roc import roc
@@ -48,7 +48,9 @@ def evaluate(
 
     Returns:
         ``all``, figures over every face; ``deduplicated``, figures over each distinct image that
-        has no duplicate in the ``train`` part; ``abstention``; and facts about model and data.
+        has no duplicate in the ``train`` part; ``abstention``; ``trained_on``, True if the model's
+        card names these faces as its training data, None if nothing is known; and facts about model
+        and data.
 
     Raises:
         DataError: The data cannot be read, or every image is in its ``train`` part.
@@ -165,6 +167,7 @@ class EvaluationSet:
         step: Receives progress.
         faces: Faces, after the first ``read``.
         labels: Labels of the last model that read them.
+        has_train_part: True if the data has a train part to compare with, after ``distinct``.
     """
 
     data: Path
@@ -172,6 +175,7 @@ class EvaluationSet:
     step: Step
     faces: list[LabelledFace] = field(default_factory=list)
     labels: Sequence[str] = ()
+    has_train_part: bool = False
 
     def read(self, labels: Sequence[str]) -> list[LabelledFace]:
         """Return the faces. Raises LabelError for labels unknown to the model."""
@@ -185,14 +189,20 @@ class EvaluationSet:
         return [face.label for face in self.faces]
 
     @cached_property
+    def hashes(self) -> list[str]:
+        """Pixel hash of each face."""
+        return [pixel_hash(face) for face in self.faces]
+
+    @cached_property
     def distinct(self) -> list[int]:
         """Indices of distinct images that have no duplicate in the ``train`` part."""
-        own = [pixel_hash(face) for face in self.faces]
+        own = self.hashes
         others: list[LabelledFace] = []
         if self.split not in (None, "train"):
             # Data without a train part has no duplicates there.
             with suppress(MissingPartError):
                 others = load_faces(self.data, "train", self.labels)
+        self.has_train_part = bool(others)
         trained = set()
         for i, face in enumerate(others):
             trained.add(pixel_hash(face))
@@ -211,6 +221,16 @@ class EvaluationSet:
             )
         return distinct
 
+    def trained_on(self, trained: str | None) -> bool | None:
+        """Return True if a model was trained on these faces, None if that is not known.
+
+        Args:
+            trained: Fingerprint of the faces that the model was trained on, or None.
+        """
+        if trained is not None and trained == fingerprint(self.faces, self.hashes):
+            return True
+        return False if self.has_train_part else None
+
 
 def _evaluate_one(
     source: Path, target: str | None, precision: str | None, test_set: EvaluationSet
@@ -225,6 +245,7 @@ def _evaluate_one(
         "data": test_set.data.name,
         "split": test_set.split,
         "labels": list(labels),
+        "trained_on": test_set.trained_on(runner.fingerprint),
         "all": figures(probabilities, truth, labels),
         "deduplicated": figures(probabilities[distinct], [truth[i] for i in distinct], labels),
         "abstention": abstention(probabilities, truth, labels, runner.abstain_below),

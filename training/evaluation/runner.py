@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +38,7 @@ class ModelRunner:
         facts: Name, SHA-256 and variant of the model, for reports.
         run: Inference of uint8 ``[N, S, S, 3]`` BGR to probabilities ``[N, C]`` and embeddings
             ``[N, D]``.
+        fingerprint: Fingerprint of the faces that the model was trained on, or None if unknown.
     """
 
     labels: tuple[str, ...]
@@ -45,6 +46,7 @@ class ModelRunner:
     abstain_below: float
     facts: dict[str, Any]
     run: Callable[[npt.NDArray[np.uint8]], tuple[Floats, Floats]]
+    fingerprint: str | None = None
 
     def predict(
         self, faces: Sequence[LabelledFace | Image], what: str, step: Step
@@ -103,7 +105,14 @@ def open_model(
                 "sha256": predictor.bundle.sha256,
             },
             run=run,
+            fingerprint=_fingerprint(predictor.bundle.provenance),
         )
+
+
+def _fingerprint(facts: Mapping[str, Any]) -> str | None:
+    data = facts.get("data")
+    value = data.get("fingerprint") if isinstance(data, Mapping) else None
+    return value if isinstance(value, str) else None
 
 
 def _of_checkpoint(source: Path) -> ModelRunner:
@@ -125,4 +134,5 @@ def _of_checkpoint(source: Path) -> ModelRunner:
             "parameters": parameter_count(checkpoint.model),
         },
         run=run,
+        fingerprint=_fingerprint(checkpoint.facts),
     )

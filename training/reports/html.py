@@ -33,6 +33,9 @@ def evaluation_page(evaluation: dict[str, Any]) -> str:
     for refused in evaluation["refused"]:
         text = f"Does not run here: {refused['input']}: {refused['why']}"
         parts.append(f'<p class="note">{escape(text)}</p>')
+    for report in reports:
+        if note := trained_on_note(report):
+            parts.append(f'<p class="note">{escape(note)}.</p>')
     title = "Side by side" if len(reports) > 1 else "Figures"
     parts += [f"<h2>{title}</h2>", *side_by_side(reports), *_comparisons(evaluation)]
     if len(reports) > 1:
@@ -53,7 +56,7 @@ def side_by_side(reports: Sequence[Report]) -> list[str]:
         if key not in reports[0]:
             continue
         if key != "all" and reports[0][key]["faces"] == reports[0]["all"]["faces"]:
-            parts.append("<p>No image is a duplicate, and none is in the train part.</p>")
+            parts.append(f"<p>No image is a duplicate{_train_part(reports[0])}.</p>")
             continue
         rows = [["faces", *(f"{r[key]['faces']:,}" for r in reports)]]
         for name, words in _WHOLE.items():
@@ -62,6 +65,22 @@ def side_by_side(reports: Sequence[Report]) -> list[str]:
             rows.append(["mean AUC", *(_or_dash(r[key]["roc"]["macro_auc"]) for r in reports)])
         parts += [f"<h3>{title}</h3>", table(["", *(r["name"] for r in reports)], rows)]
     return parts
+
+
+def _train_part(report: Report) -> str:
+    if report.get("trained_on") is False:
+        return ", and none is in the train part"
+    return "; the data has no train part to compare with"
+
+
+def trained_on_note(report: Report) -> str:
+    """Return a warning for a model that was trained on the faces of its report, else ""."""
+    if not report.get("trained_on"):
+        return ""
+    return (
+        f"{report['name']} was trained on these faces: its figures do not hold for others. Split "
+        "the data before training, with 'fer-edge data split' or 'fer-edge new'"
+    )
 
 
 def one_input(report: Report) -> list[str]:

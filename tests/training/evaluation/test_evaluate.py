@@ -142,3 +142,19 @@ def test_a_run_is_named_by_its_folder_and_the_same_thing_twice_is_told_apart(
     evaluation = evaluate_all([finished.best, finished.best], FACES)
     assert [report["name"] for report in evaluation["inputs"]] == ["tiny/best", "tiny/best #2"]
     assert evaluation["comparisons"][0]["agreement"] == 1
+
+
+def test_faces_that_were_trained_on_are_said(
+    finished: Any, few_faces: Path, tmp_path: Path
+) -> None:
+    """By the fingerprint in the card, whatever the part is called."""
+    own = evaluate_all([finished.best], few_faces / "faces-train.parquet", None)
+    assert own["inputs"][0]["trained_on"] is True
+    page = evaluation_page(own)
+    assert "was trained on these faces" in page
+    assert "none is in the train part" not in page
+    assert evaluate(finished.best, few_faces, "train")["trained_on"] is True
+    other = evaluate_all([finished.best], write(tmp_path / "f.parquet", rows("val")), None)
+    assert other["inputs"][0]["trained_on"] is None
+    assert "no train part to compare with" in evaluation_page(other)
+    assert evaluate(finished.best, FACES)["trained_on"] is False
