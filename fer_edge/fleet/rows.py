@@ -12,6 +12,7 @@ from fer_edge.errors import InputError
 from fer_edge.fleet.clips import Clip
 from fer_edge.fleet.disagreements import Disagreement
 from fer_edge.fleet.rules import Alert
+from fer_edge.fleet.schema import probability_column
 from fer_edge.monitor.state import Event, MonitorState, PersonState
 
 Row = dict[str, Any]
@@ -37,7 +38,7 @@ class RowMaker:
             "time_s": state.time_s,
             "time": self._moment(state.time_s),
             "health": state.health.status,
-            "health_causes": [finding.cause.value for finding in state.health.findings],
+            "health_causes": ";".join(finding.cause.value for finding in state.health.findings),
             "detect_ms": state.times_ms.get("detect"),
             "predict_ms": state.times_ms.get("predict"),
             "total_ms": state.times_ms.get("total"),
@@ -106,7 +107,7 @@ def _person(person: PersonState) -> Row:
         "box_h": h,
         "label": person.label,
         "confidence": person.confidence,
-        "probabilities": None if person.probabilities is None else dict(person.probabilities),
+        **{probability_column(k): p for k, p in (person.probabilities or {}).items()},
         "since_s": person.since_s,
         "flicker_hz": person.flicker_hz,
         "cause": person.cause,

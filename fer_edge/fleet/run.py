@@ -38,7 +38,7 @@ class Run:
         scored: Number of clips that this run scored; an earlier one did the others.
         status: Number of clips by status: "ok", "partial", "failed".
         errors: The first 20 faults: drive, clip, status and sentence.
-        drives: Figures of each drive of the folder, as in ``drives.parquet``.
+        drives: Figures of each drive of the folder, as ``summarize`` returns them.
         against: Comparison with the second bundle, as ``compare`` returns it, or None.
         wall_s: Seconds that this run took.
     """

@@ -1,5 +1,6 @@
 """Schemas of the tables. Column types never follow the data.
 
+Columns are flat: numbers, texts, truth values and moments, which sort, join and group everywhere.
 Columns that hold times of the machine end in ``_ms``. All others are equal, bit for bit, for any
 number of workers.
 """
@@ -16,6 +17,11 @@ _MADE_BY = (("bundle_sha256", pa.string()), ("variant", pa.string()), ("version"
 _MOMENT = pa.timestamp("us", "UTC")
 
 
+def probability_column(label: str) -> str:
+    """Return the name of a label's column."""
+    return f"p_{label}"
+
+
 def states_schema(labels: Sequence[str]) -> Any:
     """Return the schema of ``states``: a row for each person of each written frame.
 
@@ -23,7 +29,7 @@ def states_schema(labels: Sequence[str]) -> Any:
     with its ``error``.
 
     Args:
-        labels: Labels of the bundle; fields of ``probabilities``.
+        labels: Labels of the bundle; each has a column, such as ``p_anger``.
     """
     return pa.schema(
         [
@@ -39,13 +45,13 @@ def states_schema(labels: Sequence[str]) -> Any:
             ("box_h", pa.int32()),
             ("label", pa.string()),
             ("confidence", pa.float64()),
-            ("probabilities", pa.struct([(label, pa.float64()) for label in labels])),
+            *((probability_column(label), pa.float64()) for label in labels),
             ("since_s", pa.float64()),
             ("flicker_hz", pa.float64()),
             ("cause", pa.string()),
             ("reason", pa.string()),
             ("health", pa.string()),
-            ("health_causes", pa.list_(pa.string())),
+            ("health_causes", pa.string()),
             ("error", pa.string()),
             ("detect_ms", pa.float64()),
             ("predict_ms", pa.float64()),
@@ -122,8 +128,6 @@ CLIPS = pa.schema(
 )
 """Schema of ``clips.parquet``: a row for each clip."""
 
-_SECONDS = pa.map_(pa.string(), pa.float64())
-
 DRIVES = pa.schema(
     [
         ("drive", pa.string()),
@@ -134,23 +138,26 @@ DRIVES = pa.schema(
         ("stream_s", pa.float64()),
         ("valid_s", pa.float64()),
         ("availability", pa.float64()),
-        ("missing_s", _SECONDS),
-        ("label_s", _SECONDS),
         ("first_answer_s", pa.float64()),
-        ("events", pa.map_(pa.string(), pa.int64())),
-        ("events_per_hour", _SECONDS),
         ("flicker_per_min", pa.float64()),
         ("attention_known_s", pa.float64()),
         ("away_s", pa.float64()),
         ("eyes_known_s", pa.float64()),
         ("closed_s", pa.float64()),
-        ("perclos_max", _SECONDS),
-        ("alerts", pa.map_(pa.string(), pa.int64())),
-        ("alerts_per_hour", _SECONDS),
-        ("false_alerts_per_hour", _SECONDS),
         ("p50_ms", pa.float64()),
         ("p99_ms", pa.float64()),
         ("max_ms", pa.float64()),
     ]
 )
 """Schema of ``drives.parquet``: a row for each drive."""
+
+FIGURES = pa.schema(
+    [
+        ("drive", pa.string()),
+        ("figure", pa.string()),
+        ("name", pa.string()),
+        ("value", pa.float64()),
+    ]
+)
+"""Schema of ``figures.parquet``: figures of a drive that have a value for each name, such as
+``missing_s`` for each cause."""

@@ -10,7 +10,7 @@ from typing import Any
 from fer_edge.fleet.clips import Clip
 from fer_edge.fleet.parts import write_table
 from fer_edge.fleet.rules import RULES
-from fer_edge.fleet.schema import CLIPS, DRIVES
+from fer_edge.fleet.schema import CLIPS, DRIVES, FIGURES
 from fer_edge.fleet.scorer import ClipReport
 from fer_edge.fleet.tally import quantile_ms
 
@@ -18,7 +18,7 @@ Entry = tuple[Clip, ClipReport]
 
 
 def summarize(entries: Sequence[Entry]) -> list[dict[str, Any]]:
-    """Return the figures of each drive, as rows of ``drives.parquet``.
+    """Return the figures of each drive.
 
     Sums go over the clips in the order of their names, so that they do not depend on the order in
     which the clips were scored.
@@ -31,18 +31,29 @@ def summarize(entries: Sequence[Entry]) -> list[dict[str, Any]]:
 
 
 def write_summaries(out: Path, entries: Sequence[Entry]) -> list[dict[str, Any]]:
-    """Write ``clips.parquet`` and ``drives.parquet``; return the rows of the drives."""
+    """Write ``clips``, ``drives`` and ``figures``; return the figures of the drives."""
     drives = summarize(entries)
     write_table(out / "clips.parquet", CLIPS, [_clip(*entry) for entry in entries])
-    rows = [drive | {key: list(drive[key].items()) for key in _MAPS} for drive in drives]
-    write_table(out / "drives.parquet", DRIVES, rows)
+    write_table(out / "drives.parquet", DRIVES, [_columns(drive) for drive in drives])
+    figures = [
+        {"drive": drive["drive"], "figure": figure, "name": name, "value": value}
+        for drive in drives
+        for figure in FIGURE_NAMES
+        for name, value in drive[figure].items()
+    ]
+    write_table(out / "figures.parquet", FIGURES, figures)
     return drives
 
 
-_MAPS = (
+FIGURE_NAMES = (
     *("missing_s", "label_s", "events", "events_per_hour", "perclos_max"),
     *("alerts", "alerts_per_hour", "false_alerts_per_hour"),
 )
+"""Figures of a drive that have a value for each name."""
+
+
+def _columns(drive: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in drive.items() if key not in (*FIGURE_NAMES, "latency")}
 
 
 def _drive(drive: str, entries: list[Entry]) -> dict[str, Any]:

@@ -184,7 +184,7 @@ def test_messages_without_a_picture_are_frames_without_one(
     path = write_mcap(tmp_path / "t/a.mcap", {"/c": (PREFIX + "Image", "cdr", b"", messages)})
     (report,), found = scored(path, scorer, tmp_path / "out", rows)
     assert report.tally["frames"] == FRAMES
-    bad = {row["frame"] for row in found if row["health_causes"] == ["not_a_frame"]}
+    bad = {row["frame"] for row in found if row["health_causes"] == "not_a_frame"}
     assert bad == {3, 4, 5}
 
 

@@ -37,12 +37,12 @@ def test_each_answered_frame_has_a_row_like_the_monitors_state(
         states = list(monitor)
     written = sorted(rows(tmp_path / "out", "states"), key=lambda row: row["frame"])
     assert [row["time_s"] for row in written] == [state.time_s for state in states]
-    assert [row["health_causes"] for row in written[:6]] == [["black"]] * 5 + [[]]
+    assert [row["health_causes"] for row in written[:6]] == ["black"] * 5 + [""]
     last, state = written[-1], states[-1].persons[0]
     assert (last["drive"], last["clip"], last["person"]) == ("tour", "a.avi", 1)
     assert (last["box_x"], last["box_w"]) == (0, 64)
     assert (last["label"], last["confidence"]) == (state.label, state.confidence)
-    assert last["probabilities"] == state.probabilities
+    assert {name: last[f"p_{name}"] for name in EMOTIONS} == state.probabilities
     assert last["bundle_sha256"] == states[-1].bundle_sha256
     assert last["version"] == fer_edge.__version__
     assert last["error"] is None
