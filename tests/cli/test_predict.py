@@ -113,6 +113,30 @@ def test_crop_takes_the_complete_image_and_prints_all_shares(
     assert lines[1].split()[:2] == ["neutral", "90.0%"]
 
 
+def test_a_crop_without_a_face_is_uncertain_and_says_why(
+    run: Any, fake_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(detector_default, "crop_judge", lambda: Boxes(lambda _: []))
+    result = run("predict", HAPPY, "--crop", "--bundle", fake_bundle)
+    assert result.exit_code == 0
+    first = result.stdout.splitlines()[0]
+    assert first == f"{HAPPY}: neutral 0.90  uncertain: no face was found in this picture"
+    result = run("predict", HAPPY, "--crop", "--bundle", fake_bundle, "--json")
+    ((face,),) = (row["faces"] for row in json.loads(result.stdout))
+    assert (face["uncertain"], face["reason"]) == (True, "no face was found in this picture")
+
+
+def test_a_damaged_detector_in_the_cache_does_not_stop_a_crop(
+    run: Any, fake_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    cached = detector_default.default_path()
+    cached.parent.mkdir(parents=True)
+    cached.write_bytes(b"damaged")
+    result = run("predict", HAPPY, "--crop", "--bundle", fake_bundle)
+    assert (result.exit_code, result.stderr) == (0, "")
+
+
 def test_box_implies_the_face(run: Any, fake_bundle: Path, none: None) -> None:
     result = run("predict", HAPPY, "--bundle", fake_bundle, "--box", 8, 8, 30, 30, "--json")
     assert result.exit_code == 0
