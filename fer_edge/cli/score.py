@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -129,15 +131,15 @@ def score(
         raise click.UsageError("--against-target and --against-precision need --against")
     if not paths:
         raise click.UsageError("expected at least one PATH")
-    try:
-        import pyarrow  # noqa: F401
-    except ImportError as error:
-        raise MissingDependencyError("pyarrow", "fleet") from error
+    for library in ("pyarrow", "matplotlib", "rich", *(("ray",) if ray else ())):
+        if find_spec(library) is None:  # before hours of work, not after them
+            raise MissingDependencyError(library, "fleet")
     from fer_edge.fleet import find_clips, score_drives
     from fer_edge.fleet.processes import Processes
     from fer_edge.fleet.ray_team import ray_team
     from fer_edge.fleet.rows import every_seconds
     from fer_edge.fleet.scorer import new_scorer
+    from fer_edge.progress import silent
     from fer_edge.progress_bar import progress
 
     scorer = new_scorer(
@@ -155,7 +157,9 @@ def score(
     clips = find_clips(paths, root=root)
     team = Processes if ray is None else ray_team(ray, workers)
     with progress() as (say, step):
-        run = score_drives(clips, out, scorer, workers=workers, team=team, step=step, say=say)
+        # A log file gets a sentence twice a minute in place of the bar.
+        shown = step if sys.stderr.isatty() else silent
+        run = score_drives(clips, out, scorer, workers=workers, team=team, step=shown, say=say)
     if as_json:
         print_json(run.as_dict())
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,20 @@ def test_what_cannot_be_scored_is_refused(
     assert done.exit_code == code, done.output
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("library", ["pyarrow", "matplotlib", "ray"])
+def test_a_library_that_is_missing_is_named_before_the_work(
+    run: Any, drive: Path, monkeypatch: pytest.MonkeyPatch, library: str, tmp_path: Path
+) -> None:
+    module = sys.modules["fer_edge.cli.score"]
+    find = module.find_spec
+    monkeypatch.setattr(module, "find_spec", lambda name: None if name == library else find(name))
+    done = run(drive, "-o", "out", "--ray")
+    assert done.exit_code == 5
+    assert f"{library} is required" in done.stderr
+    assert "fer-edge[fleet]" in done.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_detector_that_is_missing_is_named(
