@@ -6,12 +6,14 @@ import json
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from fer_edge.errors import CheckpointError, TrainingError
+from fer_edge.preprocess import Image
 from fer_edge.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from fer_edge.training.evaluation.calibrate import abstention_threshold, best_nll, fit_temperature
 from fer_edge.training.evaluation.metrics import metrics
@@ -64,8 +66,32 @@ def record_epoch(
         f"epoch {at.epoch:3d}/{run.epochs}  loss {loss:.4f}  "
         f"held-out accuracy {scores['held_accuracy']:.4f}  balanced "
         f"{scores['held_balanced_accuracy']:.4f}  nll {scores['held_nll']:.4f}  "
-        f"{seconds:.0f} s" + ("  best" if better else "")
+        f"{seconds:.0f} s{_remaining(seconds * (run.epochs - at.epoch))}"
+        + ("  best" if better else "")
     )
+
+
+def _remaining(seconds: float) -> str:
+    """Return the time to the end of the run in words; it may stop earlier."""
+    if seconds <= 0:
+        return ""
+    hours, minutes = divmod(round(seconds / 60), 60)
+    if hours:
+        return f", at most {hours} h {minutes:02d} min left"
+    return f", at most {minutes} min left" if minutes else f", at most {seconds:.0f} s left"
+
+
+def sample_batch(run: TrainingRun, count: int) -> list[tuple[Image, str]]:
+    """Return training faces as augmented, uint8 ``[S, S]`` or RGB ``[S, S, 3]``, and their labels.
+
+    The draw does not change the run's random numbers.
+    """
+    faces = cast(FaceDataset, run.loader.dataset)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(run.recipe.seed)
+        order = torch.randperm(len(faces))[:count].tolist()
+        pixels = [faces[i][0].permute(1, 2, 0).squeeze(-1).numpy() for i in order]
+    return [(image, faces.faces[i].label) for image, i in zip(pixels, order, strict=True)]
 
 
 def score_held_out(
@@ -105,7 +131,7 @@ def save_best(net: ExpressionNet, facts: dict[str, Any], folder: Path) -> None:
 
 def finish(run: TrainingRun, licence: str | None) -> None:
     """Calibrate the best epoch, and write the run's curves and report."""
-    from fer_edge.training.reports.run_report import draw_curves, write_run_report
+    from fer_edge.training.reports.run_report import SAMPLES, draw_curves, write_run_report
 
     recipe, device, best = run.recipe, run.accelerator.device, run.folder / BEST
     checkpoint = load_checkpoint(best)
@@ -129,7 +155,7 @@ def finish(run: TrainingRun, licence: str | None) -> None:
         best,
     )
     draw_curves(run.folder / METRICS, run.folder / "curves.png")
-    write_run_report(run.folder, calibrated.numpy(), labels)
+    write_run_report(run.folder, calibrated.numpy(), run.held_out.faces, sample_batch(run, SAMPLES))
     run.say(
         f"Best epoch {checkpoint.facts['epoch']}, {parameter_count(checkpoint.model):,} "
         f"parameters, temperature {temperature:.3f}: {best}"

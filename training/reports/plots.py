@@ -10,12 +10,16 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from fer_edge.preprocess import Image
+
 Report = dict[str, Any]
 """Report of one input: ``labels``, ``all`` (evaluate.figures), ``abstention``."""
 
 _SIDE_IN = 4.6
 """Side of a plot in inches."""
 _DPI = 110
+_IN_A_ROW = 8
+"""Faces in a row of a gallery."""
 
 
 def confusion(axes: Axes, report: Report) -> None:
@@ -30,6 +34,22 @@ def confusion(axes: Axes, report: Report) -> None:
     axes.set_xticks(range(len(labels)), labels, rotation=40, ha="right")
     axes.set_yticks(range(len(labels)), labels)
     axes.set(xlabel="answer", ylabel="label", title="Confusion")
+
+
+def gallery(faces: Sequence[tuple[Image, str]]) -> Figure:
+    """Draw faces in rows of eight.
+
+    Args:
+        faces: Faces, grey ``[H, W]`` or RGB ``[H, W, 3]``, and what to write above each.
+    """
+    rows = -(-len(faces) // _IN_A_ROW)
+    figure = Figure(figsize=(1.5 * _IN_A_ROW, 1.85 * rows), layout="constrained")
+    for axes in (grid := figure.subplots(rows, _IN_A_ROW, squeeze=False)).flat:
+        axes.set_axis_off()
+    for axes, (image, title) in zip(grid.flat, faces, strict=False):
+        axes.imshow(image, cmap="gray", vmin=0, vmax=255)
+        axes.set_title(title, fontsize=8)
+    return figure
 
 
 def calibration(axes: Axes, report: Report) -> None:

@@ -12,12 +12,18 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from fer_edge.atomic import write_file
-from fer_edge.page import facts, page, picture
+from fer_edge.page import facts, page, picture, table
+from fer_edge.preprocess import Image
+from fer_edge.training.data.faces import LabelledFace
 from fer_edge.training.evaluation.bootstrap import METHOD
 from fer_edge.training.evaluation.evaluate import abstention, figures
 from fer_edge.training.reports import plots
 from fer_edge.training.reports.html import one_input, side_by_side
 
+SAMPLES = 24
+"""Training faces in the report."""
+MISTAKES = 24
+"""Largest number of wrong answers in the report."""
 _CURVES_IN = (14, 4)
 """Width and height of the curves in inches."""
 
@@ -28,7 +34,10 @@ def draw_curves(metrics: Path, out: Path) -> None:
 
 
 def write_run_report(
-    run: Path, probabilities: npt.NDArray[np.floating[Any]], truth: Sequence[str]
+    run: Path,
+    probabilities: npt.NDArray[np.floating[Any]],
+    held_out: Sequence[LabelledFace],
+    samples: Sequence[tuple[Image, str]] = (),
 ) -> None:
     """Write ``report.json`` and ``report.html`` into a run folder.
 
@@ -36,8 +45,10 @@ def write_run_report(
         run: Run folder with ``run.json``, ``metrics.jsonl`` and ``best/card.json``.
         probabilities: Calibrated probabilities of the held-out faces, float ``[N, C]``, columns in
             the order of the card's labels.
-        truth: Label of each held-out face, N names.
+        held_out: Held-out faces, N.
+        samples: Training faces as augmented, grey or RGB, and their labels.
     """
+    truth = [face.label for face in held_out]
     card = json.loads((run / "best" / "card.json").read_text("utf-8"))
     labels = card["model"]["labels"]
     report = {
@@ -55,15 +66,55 @@ def write_run_report(
             "all": figures(probabilities, truth, labels),
             "abstention": abstention(probabilities, truth, labels, card["abstain_below"]),
         },
+        "mistakes": worst_mistakes(probabilities, held_out, labels),
         "method": METHOD,
     }
+    by_name = {face.name: face for face in held_out}
+    wrong = [(by_name[row["name"]].read()[:, :, ::-1], _mistake(row)) for row in report["mistakes"]]
     text = json.dumps(report, indent=1, allow_nan=False) + "\n"
     write_file(run / "report.json", text.encode())
-    write_file(run / "report.html", run_page(report).encode())
+    write_file(run / "report.html", run_page(report, samples, wrong).encode())
 
 
-def run_page(report: dict[str, Any]) -> str:
-    """Return the report of write_run_report as one HTML file."""
+def worst_mistakes(
+    probabilities: npt.NDArray[np.floating[Any]],
+    faces: Sequence[LabelledFace],
+    labels: Sequence[str],
+) -> list[dict[str, Any]]:
+    """Return the wrong answers with the highest confidence first, at most MISTAKES.
+
+    Arguments are as for write_run_report. Each row has ``name``, ``label``, ``answer`` and
+    ``confidence``.
+    """
+    rows = [
+        {
+            "name": face.name,
+            "label": face.label,
+            "answer": labels[int(row.argmax())],
+            "confidence": float(row.max()),
+        }
+        for face, row in zip(faces, probabilities, strict=True)
+    ]
+    wrong = [row for row in rows if row["answer"] != row["label"]]
+    return sorted(wrong, key=lambda row: -row["confidence"])[:MISTAKES]
+
+
+def _mistake(row: dict[str, Any]) -> str:
+    return f"{row['label']}\nanswer {row['answer']} {row['confidence']:.0%}"
+
+
+def run_page(
+    report: dict[str, Any],
+    samples: Sequence[tuple[Image, str]] = (),
+    wrong: Sequence[tuple[Image, str]] = (),
+) -> str:
+    """Return the report of write_run_report as one HTML file.
+
+    Args:
+        report: Report of write_run_report.
+        samples: Training faces as augmented, and their labels.
+        wrong: Held-out faces with a wrong answer, RGB, and what to write above each.
+    """
     held_out, recipe = report["held_out"], report["recipe"]
     curves = picture("Curves", plots.data(_curves(report["curves"])))
     return page(
@@ -79,6 +130,8 @@ def run_page(report: dict[str, Any]) -> str:
             "<h2>Held-out faces</h2>",
             *side_by_side([held_out]),
             *one_input(held_out),
+            *_wrong(report.get("mistakes", []), wrong),
+            *_gallery("Training faces, as augmented", samples),
             "<h2>Recipe, as resolved</h2>",
             facts(_flat(recipe)),
             "<h2>Data</h2>",
@@ -89,6 +142,23 @@ def run_page(report: dict[str, Any]) -> str:
             facts(_flat(report["environment"])),
         ],
     )
+
+
+def _wrong(rows: Sequence[dict[str, Any]], faces: Sequence[tuple[Image, str]]) -> list[str]:
+    if not rows:
+        return ["<h2>Worst mistakes</h2>", "<p>Every held-out face is answered correctly.</p>"]
+    cells = [[r["name"], r["label"], r["answer"], f"{r['confidence']:.0%}"] for r in rows]
+    return [
+        *_gallery("Worst mistakes", faces),
+        table(["picture", "label", "answer", "confidence"], cells),
+    ]
+
+
+def _gallery(title: str, faces: Sequence[tuple[Image, str]]) -> list[str]:
+    if not faces:
+        return []
+    drawn = plots.data(plots.gallery(faces))
+    return [f"<h2>{title}</h2>", picture(title, drawn)]
 
 
 def _curves(rows: Sequence[dict[str, Any]]) -> Figure:

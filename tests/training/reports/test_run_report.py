@@ -53,16 +53,21 @@ def test_the_page_has_everything_and_asks_no_host(finished: Any, report: dict[st
         "Curves",
         "disgust",
         "Environment",
+        "Worst mistakes",
+        "Training faces, as augmented",
+        report["mistakes"][0]["name"],
     ):
         assert word in page
     sources = re.findall(r'(?:src|href)="([^"]*)"', page)
-    assert len(sources) == 5
+    assert len(sources) == 7  # with training faces and mistakes
     assert all(source.startswith("data:image/svg+xml;base64,") for source in sources)
     assert "<script" not in page
 
 
 def test_the_same_report_gives_the_same_page(finished: Any, report: dict[str, Any]) -> None:
-    assert run_page(report) == (finished.folder / "report.html").read_text("utf-8")
+    """The pictures of faces are in the page alone."""
+    written = (finished.folder / "report.html").read_text("utf-8").split("<h2>Worst mistakes")[0]
+    assert run_page(report).split("<h2>Worst mistakes")[0] == written
 
 
 def test_names_are_escaped(report: dict[str, Any]) -> None:
@@ -79,3 +84,17 @@ def test_metrics_of_another_kind_are_left_out_of_the_curves(report: dict[str, An
 
 def test_no_temporary_file_is_left(finished: Any) -> None:
     assert not [p for p in finished.folder.rglob("*") if p.suffix == ".tmp"]
+
+
+def test_the_surest_mistake_comes_first(report: dict[str, Any]) -> None:
+    rows = report["mistakes"]
+    assert 0 < len(rows) <= 24
+    assert [row["confidence"] for row in rows] == sorted(
+        (row["confidence"] for row in rows), reverse=True
+    )
+    assert all(row["label"] != row["answer"] for row in rows)
+
+
+def test_the_epochs_say_how_long_the_run_takes(finished: Any) -> None:
+    lines = [line for line in finished.said if line.startswith("epoch")]
+    assert ["left" in line for line in lines] == [True, True, False]
