@@ -12,12 +12,18 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from fer_edge.fleet import Clip, DriveScorer, Run, score_drives
+from fer_edge.fleet import Clip, DriveScorer, Run, crew, score_drives
 from fer_edge.fleet.crew import News
 from fer_edge.monitor import WholeFrame
 
 HZ = 25.0
 Rows = list[dict[str, Any]]
+
+
+@pytest.fixture(autouse=True)
+def no_run_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """End a worker that gives no sign of life sooner than a user's run does."""
+    monkeypatch.setattr(crew, "STALL_S", 100.0)
 
 
 def _write_clip(
