@@ -164,7 +164,8 @@ def analyze(
                 prediction = replace(prediction, uncertain=True, reason=_NO_FACE)
             return Analysis(picture, [FaceAnalysis(None, prediction)])
         places = [box for box, _ in found if box is not None]
-        if boxes is None and len(places) == 1 and _fills(picture, places[0], predictor):
+        margin = predictor.bundle.crop.margin
+        if boxes is None and len(places) == 1 and fills_picture(picture, places[0], margin):
             predictions = [predictor(picture)]
         else:
             predictions = predictor.predict_faces(picture, places)
@@ -184,10 +185,10 @@ def looks_like_a_crop(image: Image) -> bool:
     return bool(longer <= _CROP_PX and longer <= _CROP_RATIO * min(height, width))
 
 
-def _fills(image: Image, box: Box, predictor: Predictor) -> bool:
+def fills_picture(image: Image, box: Box, margin: float) -> bool:
     """Return True if a face, with its margin, needs all of a square picture: a face crop."""
     height, width = image.shape[:2]
-    side = max(box[2:]) * (1 + 2 * predictor.bundle.crop.margin)
+    side = max(box[2:]) * (1 + 2 * margin)
     longer = max(height, width)
     return bool(side >= longer and longer <= _SQUARE_RATIO * min(height, width))
 
@@ -236,11 +237,11 @@ def _locate(
         raise TargetError(
             f"no face detector is at hand, and {width}x{height} px is no face crop. {GET_ONE}"
         )
-    faces = sorted(_detect(image, detector), key=lambda face: face.box[:2])
+    faces = sorted(detect_faces(image, detector), key=lambda face: face.box[:2])
     return [(face.box, face.score) for face in faces]
 
 
-def _detect(image: Image, detector: Detector) -> list[Face]:
+def detect_faces(image: Image, detector: Detector) -> list[Face]:
     """Detect faces; small pictures are enlarged, because detectors miss faces that fill them."""
     from fer_edge.monitor.detector import Face, clip_box
 

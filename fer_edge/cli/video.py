@@ -189,7 +189,7 @@ def video(
 
 _NO_WINDOW = (
     "OpenCV cannot open a window here. Add --save FILE, --events FILE, --headless or --json. "
-    "(opencv-python can open windows, opencv-python-headless cannot.)"
+    "For a webcam in the browser, run: fer-edge live"
 )
 
 

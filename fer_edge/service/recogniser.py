@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
+from fer_edge.analysis import detect_faces, fills_picture
 from fer_edge.backends.base import Batch
 from fer_edge.machine import usable_cores
 from fer_edge.monitor import Detector
@@ -155,8 +156,10 @@ class Recogniser:
         if self._detector is None:
             boxes, crops = [(0, 0, width, height)], [image]
         else:
-            boxes = [face.box for face in self._detector.detect(image)]
+            boxes = [face.box for face in detect_faces(image, self._detector)]
             crops = [crop(image, box, rule.margin) for box in boxes]
+            if len(boxes) == 1 and fills_picture(image, boxes[0], rule.margin):
+                crops = [image]  # a face crop, as for analyze()
         faces = to_batch(crops, rule)
         found = time.perf_counter()
         return _Found(faces, boxes, width, height, 1e3 * (decoded - start), 1e3 * (found - decoded))

@@ -215,8 +215,9 @@ def post(happy: bytes) -> Callable[[int], Awaitable[tuple[int, bytes]]]:
     return send
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Chromium. For one module: while Playwright runs, asyncio.run() is refused."""
     playwright = pytest.importorskip("playwright.sync_api")
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
@@ -237,7 +238,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         opened.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def plain(launch: Any) -> Iterator[str]:
     """The address of a server without a detector."""
     with launch(
@@ -246,7 +247,7 @@ def plain(launch: Any) -> Iterator[str]:
         yield server.base
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def detecting(launch: Any) -> Iterator[str]:
     """The address of a server with YuNet."""
     yunet = SHARED / "detectors" / "face_detection_yunet_2023mar.onnx"

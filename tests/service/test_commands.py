@@ -11,7 +11,10 @@ from typing import Any
 import httpx
 import pytest
 
+from fer_edge import Predictor, analyze
 from fer_edge.backends.fake import write_fake_bundle
+from fer_edge.monitor import default_detector
+from fer_edge.shipped import FACES
 
 
 @pytest.fixture
@@ -120,3 +123,25 @@ def test_live_prints_the_address_where_no_browser_opens(
     assert f"Open {server.base}/#webcam in a browser" in rest
     assert ("No browser could be opened" in rest) == (not options)
     assert "Traceback" not in rest
+
+
+@pytest.mark.usefixtures("cached_yunet")
+@pytest.mark.parametrize("name", ["happiness", "surprise"])
+def test_a_small_crop_is_answered_as_by_analyze(
+    launch: Any, bare: dict[str, str], name: str, shared: Path
+) -> None:
+    """Detectors miss faces that fill a small picture: it is enlarged for them."""
+    file = FACES / f"{name}.png"
+    yunet = default_detector(shared / "data/detectors/face_detection_yunet_2023mar.onnx")
+    with Predictor(target="onnxruntime", precision="fp32", threads=1) as predictor:
+        (expected,) = analyze(file, predictor, yunet)
+    options = ["--target", "onnxruntime", "--precision", "fp32", "--threads", "1", "--port", "0"]
+    with launch(["-m", "fer_edge.cli", "serve", *options], **bare) as server:
+        answer = httpx.post(
+            f"{server.base}/predict", files={"image": file.read_bytes()}, timeout=30
+        ).json()
+    (face,) = answer["faces"]
+    assert answer["whole_picture"] is False
+    assert face["label"] == name
+    assert tuple(face["box"]) == expected.box
+    assert face["probabilities"] == pytest.approx(expected.prediction.probabilities, abs=1e-4)
