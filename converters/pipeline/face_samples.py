@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from fer_edge.converters.pipeline.judging_faces import JUDGING_FACES, judging_faces, moved_faces
 from fer_edge.errors import DataError, MissingPartError
+from fer_edge.labels import EMOTIONS
 from fer_edge.parity import FacesRecord
 from fer_edge.preprocess import CropRule, Image, to_batch
 from fer_edge.shipped import FACES
@@ -91,6 +92,11 @@ def parity_faces(
     Raises:
         DataError: The faces cannot be read, or are fewer than 10.
     """
+    if source is None and not set(EMOTIONS) <= set(labels):
+        raise DataError(
+            "the shipped faces show the seven emotions, and this model has the labels "
+            f"{', '.join(labels)}. Judge it on your own faces: --data FOLDER"
+        )
     faces = _load(source or FACES, "val", labels)
     if source is None:
         return _made(judging_faces(faces, JUDGING_FACES if most is None else most), rule)

@@ -96,6 +96,43 @@ def test_from_pictures_to_a_bundle_that_answers(run: Any, tmp_path: Path) -> Non
         "bench", "drivers.fer", "--data", "drivers.csv", "--scenario", "single", "--budget-s", "0.2"
     )
     assert measured.exit_code == 0, measured.output
-    assert "exists already" in run("train", "drivers.yaml", "--bundle", "drivers.fer").stderr or (
-        "holds a run" in run("train", "drivers.yaml", "--bundle", "drivers.fer").stderr
+    again = run("train", "drivers.yaml", "--bundle", "drivers.fer")
+    assert again.exit_code == 6
+    assert "holds a run already" in again.stderr
+    _serve(tmp_path / "drivers.fer", tmp_path / picture)
+    _watch(run, tmp_path, tmp_path / picture)
+
+
+def _serve(bundle: Path, picture: Path) -> None:
+    from starlette.testclient import TestClient
+
+    from fer_edge import Predictor
+    from fer_edge.service.app import create_app
+
+    with Predictor(bundle) as predictor:
+        client = TestClient(create_app(predictor), base_url="http://127.0.0.1")
+        answer = client.post("/predict", files={"image": ("a.png", picture.read_bytes())})
+    assert answer.status_code == 200, answer.text
+    (face,) = answer.json()["faces"]
+    assert set(face["probabilities"]) == set(CLASSES)
+
+
+def _watch(run: Any, folder: Path, picture: Path) -> None:
+    """Draw a clip of one picture, and write its events."""
+    frame = cv2.resize(cv2.imread(str(picture)), (192, 192))
+    writer = cv2.VideoWriter(
+        str(folder / "clip.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 25, (192, 192)
     )
+    for _ in range(50):
+        writer.write(frame)
+    writer.release()
+    rules = [part for name in CLASSES for part in ("--event", f"{name}=0.4")]
+    done = run(
+        "video", "clip.mp4", "--bundle", "drivers.fer", "--whole-frame", "--save", "out.mp4",
+        "--events", "events.jsonl", "--json", "--event", "unknown=0.4", *rules,
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert (folder / "out.mp4").stat().st_size > 0
+    events = json.loads(done.stdout)["events"]
+    assert events
+    assert set(events) <= {*CLASSES, "unknown"}

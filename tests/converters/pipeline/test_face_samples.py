@@ -84,3 +84,8 @@ def test_too_few_faces_give_no_verdict(tmp_path: Path, gate: FaceSamples) -> Non
     source = as_folders(tmp_path / "faces", gate, train=slice(0, 120), val=slice(120, 129))
     with pytest.raises(DataError, match=r"at least 10 faces.* got 9"):
         parity_faces(source, EMOTIONS, CropRule(48, 0.1))
+
+
+def test_own_labels_ask_for_own_faces() -> None:
+    with pytest.raises(DataError, match=r"awake, drowsy.*--data FOLDER"):
+        parity_faces(None, ("awake", "drowsy"), CropRule(48, 0.1))
