@@ -18,14 +18,22 @@ def fit_temperature(logits: Tensor, truth: Tensor) -> float:
 
     Minimises the cross-entropy of softmax(logits / T) over T > 0.
 
-    Temperature scaling of Guo et al., 2017; T is clamped to 0.05..20.
+    Temperature scaling of Guo et al., 2017; T is clamped to 0.05..20. One more face whose label is
+    uniform over the classes counts too (as in Platt, 1999): a few faces that are all right would
+    otherwise ask for T = 0, and every answer would be certain.
 
     Args:
         logits: Logits float ``[N, classes]``.
         truth: Class indices int64 ``[N]``.
     """
     log_t = torch.zeros((), dtype=torch.float64, requires_grad=True)
-    minimise([log_t], lambda: nn.functional.cross_entropy(logits.double() / log_t.exp(), truth))
+    smoothing = 1 / (len(truth) + 1)
+
+    def loss() -> Tensor:
+        scaled = logits.double() / log_t.exp()
+        return nn.functional.cross_entropy(scaled, truth, label_smoothing=smoothing)
+
+    minimise([log_t], loss)
     return float(log_t.detach().exp().clamp(0.05, 20.0))
 
 

@@ -86,7 +86,7 @@ def worst_mistakes(
     Arguments are as for write_run_report. Each row has ``name``, ``label``, ``answer`` and
     ``confidence``.
     """
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "name": face.name,
             "label": face.label,
@@ -149,7 +149,8 @@ def _wrong(rows: Sequence[dict[str, Any]], faces: Sequence[tuple[Image, str]]) -
         return ["<h2>Worst mistakes</h2>", "<p>Every held-out face is answered correctly.</p>"]
     cells = [[r["name"], r["label"], r["answer"], f"{r['confidence']:.0%}"] for r in rows]
     return [
-        *_gallery("Worst mistakes", faces),
+        "<h2>Worst mistakes</h2>",
+        *([picture("Worst mistakes", plots.data(plots.gallery(faces)))] if faces else []),
         table(["picture", "label", "answer", "confidence"], cells),
     ]
 

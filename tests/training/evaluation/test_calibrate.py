@@ -37,6 +37,12 @@ def test_the_temperature_stays_in_bounds_where_the_best_one_is_extreme(right: bo
     assert 0.05 <= fit_temperature(logits, truth if right else (truth + 1) % 3) <= 20
 
 
+def test_few_faces_that_are_all_right_do_not_make_every_answer_certain() -> None:
+    logits = 5 * torch.eye(3).repeat(10, 1)
+    temperature = fit_temperature(logits, torch.arange(3).repeat(10))
+    assert 0.9 < float((logits / temperature).softmax(1).max()) < 0.99
+
+
 def answers(confidences: Any, right: Any) -> tuple[torch.Tensor, torch.Tensor]:
     confidence = torch.tensor(confidences, dtype=torch.float64)
     p = torch.stack([confidence, *[(1 - confidence) / 6] * 6], dim=1)
