@@ -111,7 +111,9 @@ def test_user_defined_labels_are_named(tmp_path: Path, drivers: Path) -> None:
     (tmp_path / "own" / "drowsy").mkdir(parents=True)
     picture = next(drivers.iterdir()).read_bytes()
     (tmp_path / "own" / "drowsy" / "1.png").write_bytes(picture)
-    assert run("summary", tmp_path / "own").exit_code == 3
+    unnamed = run("summary", tmp_path / "own")
+    assert unnamed.exit_code == 0
+    assert "taken from the data: drowsy" in unnamed.stderr
     assert run("summary", tmp_path / "own", "--labels", "alert,drowsy").exit_code == 0
     assert run("summary", tmp_path / "own", "--labels", "happy,drowsy").exit_code == 3
 

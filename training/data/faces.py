@@ -122,9 +122,12 @@ def load_faces(
         )
     if labels is not None and (unknown := {face.label for face in faces} - set(labels)):
         names = sorted(unknown)
+        advice = f"Leave them out: '{source.path}@drop={'/'.join(names)}'"
+        if unknown == {face.label for face in faces}:
+            advice = f"Give other faces, or train with --set 'labels=[{','.join(names)}]'"
         raise LabelError(
             f"{source.path} contains {', '.join(names)}, but the model knows only "
-            f"{', '.join(labels)}. Leave them out: {source.path}@drop={'/'.join(names)}"
+            f"{', '.join(labels)}. {advice}"
         )
     return readable_faces(faces, "skip", say, step)[0] if source.broken == "skip" else faces
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from fer_edge.errors import DataError, LabelError
+from fer_edge.training.data.faces import load_faces
 from fer_edge.training.data.own_labels import class_names, labels_for, own_labels
 from fer_edge.training.data.parts import load_parts
 
@@ -56,3 +57,11 @@ def test_a_misspelt_emotion_names_the_option(tmp_path: Path) -> None:
     data = folders(tmp_path / "bad", "angry", "happy", "suprise")
     with pytest.raises(LabelError, match="--labels 'angry,happy,suprise'"):
         load_parts(data, None, print)
+
+
+def test_faces_of_other_labels_are_not_all_left_out(tmp_path: Path) -> None:
+    data = folders(tmp_path / "some", "happy", "sad")
+    with pytest.raises(LabelError, match=r"--set 'labels=\[happiness,sadness\]'"):
+        load_faces(data, None, ("awake", "drowsy"))
+    with pytest.raises(LabelError, match=r"'.*@drop=sadness'"):
+        load_faces(data, None, ("awake", "happiness"))
