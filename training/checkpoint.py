@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,13 @@ from fer_edge.atomic import write_folder
 from fer_edge.errors import CheckpointError, FerEdgeError
 from fer_edge.shipped import checkpoint_path
 from fer_edge.shown import shown
+from fer_edge.training.int8_weights import Int8Weights
 from fer_edge.training.models.network import ExpressionNet, ModelSpec
+from fer_edge.training.models.quantized import QuantizedNet
 from fer_edge.training.models.shapes import check_shapes, header_shapes
 
 SCHEMA = 1
-WEIGHTS, CARD = "model.safetensors", "card.json"
+WEIGHTS, CARD, INT8 = "model.safetensors", "card.json", "int8.safetensors"
 _MOST_CARD_BYTES = 4 << 20
 """Largest card; the shipped one has 8 KiB."""
 _MOST_DEPTH = 32
@@ -37,18 +39,34 @@ class Checkpoint:
         abstain_below: Lowest top probability (0..1) that is answered; lower ones are uncertain.
         facts: Recipe, data fingerprint, metrics and licences; kept in the card, never interpreted.
         sha256: SHA-256 of the weights file; empty unless loaded.
+        int8: Scales and weights of the int8 network that ``fer-edge quantize`` trained; or None.
     """
 
-    model: ExpressionNet
+    model: ExpressionNet | QuantizedNet
     temperature: float = 1.0
     abstain_below: float = 0.0
     facts: dict[str, Any] = field(default_factory=dict)
     sha256: str = ""
+    int8: Int8Weights | None = None
 
     @property
     def spec(self) -> ModelSpec:
         """Specification of the network."""
         return self.model.spec
+
+    def quantised(self) -> Checkpoint:
+        """Return the checkpoint whose network computes in int8. It takes some seconds.
+
+        Raises:
+            CheckpointError: The checkpoint has no int8 weights, or they do not fit.
+        """
+        if self.int8 is None or not isinstance(self.model, ExpressionNet):
+            raise CheckpointError(
+                "the checkpoint has no int8 weights. Make them: "
+                "fer-edge quantize CHECKPOINT --data FACES -o CHECKPOINT8"
+            )
+        sha256 = hashlib.sha256(self.int8.data()).hexdigest()
+        return replace(self, model=self.int8.network(self.model), int8=None, sha256=sha256)
 
 
 def save_checkpoint(checkpoint: Checkpoint, folder: str | Path) -> None:
@@ -83,9 +101,15 @@ def save_checkpoint(checkpoint: Checkpoint, folder: str | Path) -> None:
         "weights": {"file": WEIGHTS, "sha256": hashlib.sha256(data).hexdigest()},
         **checkpoint.facts,
     }
+    int8 = None if checkpoint.int8 is None else checkpoint.int8.data()
+    if checkpoint.int8 is not None and int8 is not None:
+        digest = hashlib.sha256(int8).hexdigest()
+        card["int8"] = {"file": INT8, "sha256": digest, **checkpoint.int8.card()}
 
     def fill(temporary: Path) -> None:
         (temporary / WEIGHTS).write_bytes(data)
+        if int8 is not None:
+            (temporary / INT8).write_bytes(int8)
         (temporary / CARD).write_text(json.dumps(card, indent=2) + "\n", "utf-8")
 
     write_folder(Path(folder), fill)
@@ -141,14 +165,35 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
         raise CheckpointError(f"{folder / WEIGHTS} does not fit its card: {error}") from error
     if not all(torch.isfinite(p).all() for p in model.state_dict().values()):
         raise CheckpointError(f"{folder / WEIGHTS} holds values that are not finite")
-    known = {"schema", "model", "embedding_dim", "temperature", "abstain_below", "weights"}
+    known = {"schema", "model", "embedding_dim", "temperature", "abstain_below", "weights", "int8"}
     return Checkpoint(
         model=model,
         temperature=float(card["temperature"]),
         abstain_below=float(card["abstain_below"]),
         facts={k: v for k, v in card.items() if k not in known},
         sha256=sha256,
+        int8=_int8(folder, card["int8"]) if "int8" in card else None,
     )
+
+
+def _int8(folder: Path, section: Any) -> Int8Weights:
+    try:
+        data = (folder / INT8).read_bytes()
+    except OSError as error:
+        raise CheckpointError(
+            f"expected the int8 weights at {folder / INT8}: {error.strerror}. Copy the checkpoint "
+            "again"
+        ) from error
+    sha256 = hashlib.sha256(data).hexdigest()
+    if not isinstance(section, dict) or section.get("sha256") != sha256:
+        raise CheckpointError(
+            f"expected the SHA-256 of {folder / INT8} as in {CARD}, got {sha256}: the file was "
+            "changed or damaged. Copy the checkpoint again"
+        )
+    try:
+        return Int8Weights.read(section, data)
+    except CheckpointError as error:
+        raise CheckpointError(f"{folder}: {error}") from error
 
 
 def _read(folder: Path) -> tuple[Any, bytes]:

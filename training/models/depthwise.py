@@ -56,16 +56,27 @@ class _Convolve(torch.autograd.Function):
         return for_x, for_weight, None, None
 
 
+def strided_depthwise(
+    x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, padding: Pair, groups: int
+) -> Tensor:
+    """Convolve as conv2d does, with the fast backward pass where the layer is depthwise."""
+    if torch.is_autocast_enabled(x.device.type):  # autocast does not reach into a Function
+        kind = torch.get_autocast_dtype(x.device.type)
+        x, weight = x.to(kind), weight.to(kind)
+        bias = None if bias is None else bias.to(kind)
+    if groups != len(weight):
+        return torch.conv2d(x, weight, bias, stride, padding, 1, groups)
+    apply: Callable[..., Tensor] = _Convolve.apply
+    out = apply(x, weight, tuple(stride), tuple(padding))
+    return out if bias is None else out + bias.view(1, -1, 1, 1)
+
+
 class StridedDepthwise(nn.Conv2d):
     """``nn.Conv2d`` for training on a CPU; not for export."""
 
     def forward(self, x: Tensor) -> Tensor:
-        weight = self.weight
-        if torch.is_autocast_enabled(x.device.type):  # autocast does not reach into a Function
-            kind = torch.get_autocast_dtype(x.device.type)
-            x, weight = x.to(kind), weight.to(kind)
-        apply: Callable[..., Tensor] = _Convolve.apply
-        return apply(x, weight, self.stride, self.padding)
+        stride, padding = self.stride, self.padding
+        return strided_depthwise(x, self.weight, None, stride, padding, self.groups)  # type: ignore[arg-type]
 
 
 def quicken(net: nn.Module) -> int:

@@ -66,6 +66,10 @@ def _keep(ctx: Any, inputs: tuple[Tensor, Tensor, int], output: Tensor) -> None:
 
 def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
     x, scale = ctx.saved_tensors
+    if ctx.axis == PER_TENSOR and not ctx.needs_input_grad[1]:  # one pass instead of five
+        low, high = ((end * float(scale)) for end in (LEAST_ACTIVATION - 0.5, MOST + 0.5))
+        kept = torch.ops.aten.hardtanh_backward(gradient, x.to(gradient.dtype), low, high)
+        return kept.to(x.dtype), None, None
     wide = scale
     if ctx.axis != PER_TENSOR:
         wide = scale.view([-1 if d == ctx.axis else 1 for d in range(x.dim())])

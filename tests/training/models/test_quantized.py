@@ -101,14 +101,37 @@ def test_names_and_scales_make_the_same_network_again() -> None:
         QuantizedNet(net, {"input": 1.0})
 
 
-def test_folding_keeps_the_answers() -> None:
-    net = network("test_efficientnet")
+@pytest.mark.parametrize("backbone", ["test_efficientnet", "resnet10t"])  # resnet10t: a deep stem
+def test_folding_keeps_the_answers(backbone: str) -> None:
+    net = network(backbone)
     x = torch.randn(2, 1, 64, 64)
     with torch.no_grad():
         expected = net(x)[0]
         folded = fold_batch_norms(net)(x)[0]
     torch.testing.assert_close(folded, expected, rtol=1e-4, atol=1e-4)
     assert not [m for m in net.modules() if isinstance(m, nn.BatchNorm2d | nn.BatchNorm1d)]
+
+
+def test_layers_in_another_order_than_they_are_listed_stay_unfolded() -> None:
+    class Odd(nn.Module):
+        """Lists a convolution before a norm that does not follow it."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(1, 4, 3, padding=1)
+            self.norm = nn.BatchNorm2d(1)
+            self.last = nn.Conv2d(4, 4, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.last(self.conv(self.norm(x))).mean((2, 3))
+
+    net = network("test_resnet")
+    net.backbone, net.neck, net.head = Odd(), nn.Identity(), nn.Linear(4, 3)  # type: ignore[assignment]
+    nn.init.constant_(net.backbone.norm.running_mean, 3)
+    x = torch.randn(4, 1, 64, 64)
+    quantised = measured(QuantizedNet(net.eval()), x)
+    expected, found = net(x)[0], quantised(x)[0]
+    assert float((found - expected).norm() / expected.norm()) < 0.1
 
 
 def test_weights_and_scales_learn() -> None:

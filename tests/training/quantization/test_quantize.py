@@ -1,0 +1,98 @@
+"""``fer-edge quantize``: int8 weights that decide as the float network, resumed to the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from fer_edge.errors import CheckpointError, DataError, InputError
+from fer_edge.shipped import FACES
+from fer_edge.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from fer_edge.training.quantization.distil import Distillation
+from fer_edge.training.quantization.quantize import quantize
+from fer_edge.training.quantization.ranges import least_squares_scale
+
+QUICK = Distillation(epochs=2, batch=64, lr=1e-4)
+
+
+@pytest.fixture(scope="module")
+def float_folder(
+    untrained: Callable[..., Checkpoint], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    folder = tmp_path_factory.mktemp("float") / "checkpoint"
+    save_checkpoint(untrained("grey", "test_resnet"), folder)
+    return folder
+
+
+def _tensors(folder: Path) -> dict[str, torch.Tensor]:
+    int8 = load_checkpoint(folder).int8
+    assert int8 is not None
+    return {**int8.tensors, "scales": torch.tensor(list(int8.activations.values()))}
+
+
+@pytest.mark.slow
+def test_a_killed_run_ends_with_the_same_weights(float_folder: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    quantize(float_folder, FACES, tmp_path / "whole", QUICK, say=said.append)
+    assert sum(text.startswith("epoch") for text in said) == 3  # ranges alone, and two epochs
+
+    class KilledError(Exception):
+        pass
+
+    def kill(what: str, done: int, total: int) -> None:
+        if what.startswith("Epoch 2") and done == 2:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        quantize(float_folder, FACES, tmp_path / "two", QUICK, say=said.append, step=kill)
+    assert not (tmp_path / "two").exists()
+    with pytest.raises(InputError, match="other settings"):
+        quantize(float_folder, FACES, tmp_path / "two", Distillation(epochs=3), resume=True)
+    quantize(float_folder, FACES, tmp_path / "two", QUICK, resume=True, say=said.append)
+    whole, resumed = _tensors(tmp_path / "whole"), _tensors(tmp_path / "two")
+    assert whole.keys() == resumed.keys()
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert not list(tmp_path.glob("*.state.pt"))
+
+
+def test_ranges_alone_and_what_the_card_says(float_folder: Path, tmp_path: Path) -> None:
+    made = quantize(
+        float_folder, FACES, tmp_path / "fast", Distillation(epochs=0), say=lambda text: None
+    )
+    assert made.int8 is not None
+    record = made.int8.facts["held_out"]
+    assert record["faces"] == record["same"] + round((1 - record["agreement"]) * record["faces"])
+    low, high = record["agreement_95"]
+    assert low <= record["agreement"] <= high
+    before, after = load_checkpoint(float_folder), load_checkpoint(tmp_path / "fast")
+    for name, value in before.model.state_dict().items():
+        assert torch.equal(value, after.model.state_dict()[name])  # the float network stays
+
+
+def test_too_few_faces_and_broken_states_are_sentences(
+    float_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fer_edge.training.quantization.quantize._LEAST_FACES", 10_000)
+    with pytest.raises(DataError, match="at least"):
+        quantize(float_folder, FACES, tmp_path / "few", QUICK)
+    monkeypatch.undo()
+    with pytest.raises(CheckpointError):
+        quantize(tmp_path / "nothing", FACES, tmp_path / "x", QUICK)
+    (tmp_path / "bad.state.pt").write_bytes(b"not a state")
+    with pytest.raises(InputError, match="leave --resume out"):
+        quantize(float_folder, FACES, tmp_path / "bad", QUICK, resume=True, say=lambda text: None)
+
+
+@pytest.mark.parametrize(("outliers", "below"), [(0, 1.01), (1, 0.9)])
+def test_a_range_leaves_few_outliers_out(outliers: int, below: float) -> None:
+    torch.manual_seed(0)
+    values = torch.cat([torch.rand(200_000) * 2 - 1, torch.full((outliers,), 3.0)])
+    scale = least_squares_scale(values)
+    assert 0.9 < scale * 127 < below * float(values.abs().max())
+
+
+def test_an_activation_that_is_always_zero_has_a_scale() -> None:
+    assert least_squares_scale(torch.zeros(10)) > 0

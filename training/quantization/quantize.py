@@ -1,0 +1,238 @@
+"""Quantisation of a checkpoint from faces to a checkpoint with int8 weights."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fer_edge.atomic import replacing
+from fer_edge.errors import CheckpointError, DataError, InputError, MissingPartError
+from fer_edge.progress import Say, Step, silent
+from fer_edge.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from fer_edge.training.data.faces import (
+    LabelledFace,
+    load_faces,
+    pixel_hash,
+    stratified,
+    without_duplicates,
+)
+from fer_edge.training.data.holdout import hold_out
+from fer_edge.training.int8_weights import Int8Weights
+from fer_edge.training.loop.dataset import FaceDataset
+from fer_edge.training.models.network import ExpressionNet, Normalise
+from fer_edge.training.models.quantized import QuantizedNet
+from fer_edge.training.quantization.agreement import Agreement, agreement, float_answers
+from fer_edge.training.quantization.distil import Distillation, Distiller
+from fer_edge.training.quantization.ranges import measure_scales
+
+RANGE_FACES = 256
+"""Number of faces that the ranges of the activations are measured on."""
+_HELD_OUT, _MOST_HELD_OUT = 0.1, 2000
+"""Share of the faces that select the epoch, and their largest number."""
+_LEAST_FACES = 100
+_BATCH = 64
+
+
+def quantize(
+    checkpoint: str | Path,
+    data: str | Path,
+    out: str | Path,
+    settings: Distillation | None = None,
+    *,
+    resume: bool = False,
+    say: Say = print,
+    step: Step = silent,
+) -> Checkpoint:
+    """Quantise a checkpoint and write a copy of it with int8 weights.
+
+    The labels of the faces are not used to learn: the float network is the teacher. The epoch with
+    the most decisions of the float network on held-out faces is kept; before the first epoch the
+    ranges alone are an epoch of their own.
+
+    Args:
+        checkpoint: Checkpoint to quantise.
+        data: Faces of the kind that the network was trained on; their ``train`` part if there is
+            one. Duplicates of their ``val`` part are left out.
+        out: Folder of the new checkpoint. The state to resume from lies beside it.
+        settings: Settings of the distillation; 0 epochs measure the ranges alone.
+        resume: Continue a killed run after its last complete epoch. It ends with the same weights
+            as an unbroken run.
+        say: Receives each sentence of progress.
+        step: Receives progress.
+
+    Returns:
+        The checkpoint that was written.
+
+    Raises:
+        CheckpointError: The checkpoint cannot be read, or is quantised already.
+        DataError: The faces cannot be read, or are too few.
+        InputError: The state to resume from cannot be read or is of another run.
+    """
+    settings = Distillation() if settings is None else settings
+    started = time.monotonic()
+    source = load_checkpoint(checkpoint)
+    if not isinstance(source.model, ExpressionNet):
+        raise CheckpointError(f"expected a float checkpoint at {checkpoint}")
+    learn, held_out = _faces(Path(data), source, say)
+    say(f"{len(learn):,} faces to learn from, {len(held_out):,} held out")
+    expected = float_answers(source, held_out)
+    net = QuantizedNet(source.model)
+    run = _Run(out=Path(out), source=source, settings=settings, faces=_digest(learn, held_out))
+    distiller = Distiller(net, source.model, learn, settings)
+    done = run.load(distiller) if resume else 0
+
+    def judge(epoch: int, note: str) -> None:
+        found = agreement(net, source, held_out, expected)
+        if run.note(net, found):
+            note += "  best"
+        say(f"epoch {epoch}/{settings.epochs}  {found}{note}")
+
+    if not done:
+        measure_scales(net, _batches(learn, RANGE_FACES, settings.seed), step)
+        net.reset_weight_scales()
+        judge(0, "  (ranges alone)")
+        run.save(distiller, 0)
+    for number in range(done, settings.epochs):
+        began = time.monotonic()
+        loss = distiller.epoch(number, step)
+        judge(number + 1, f"  loss {loss:.4f}  {time.monotonic() - began:.0f} s")
+        run.save(distiller, number + 1)
+    return run.finish(started)
+
+
+class _Run:
+    """Best weights so far, and the state file."""
+
+    def __init__(self, out: Path, source: Checkpoint, settings: Distillation, faces: str) -> None:
+        self._out, self._source = out, source
+        self._about = {"checkpoint": source.sha256, "faces": faces, **asdict(settings)}
+        self._settings = settings
+        self._path = out.with_name(f"{out.name}.state.pt")
+        self._best: dict[str, Tensor] | None = None
+        self._agreement: Agreement | None = None
+        self._scales: dict[str, float] = {}
+
+    def note(self, net: QuantizedNet, found: Agreement) -> bool:
+        """Keep the weights if they agree most; return True if they do."""
+        if self._agreement is not None and found.all <= self._agreement.all:
+            return False
+        self._agreement = found
+        self._best = copy.deepcopy(net.state_dict())
+        return True
+
+    def save(self, distiller: Distiller, epoch: int) -> None:
+        assert self._agreement is not None
+        state = {
+            "about": self._about,
+            "epoch": epoch,
+            "best": self._best,
+            "agreement": asdict(self._agreement),
+            "distiller": distiller.state(),
+        }
+        with replacing(self._path) as temporary, temporary.open("wb") as file:
+            torch.save(state, file)
+
+    def load(self, distiller: Distiller) -> int:
+        """Go on from the state file; return the number of complete epochs."""
+        if not self._path.exists():
+            return 0
+        try:
+            state: dict[str, Any] = torch.load(self._path, map_location="cpu", weights_only=True)
+            about = state["about"]
+        except Exception as error:  # whatever a damaged archive makes torch raise
+            raise InputError(
+                f"cannot read {self._path}: {error}. Remove it, or leave --resume out"
+            ) from error
+        if about != self._about:
+            raise InputError(
+                f"{self._path} was started with another checkpoint, other faces or other settings. "
+                "Resume with those, or leave --resume out"
+            )
+        distiller.load(state["distiller"])
+        self._best, self._agreement = state["best"], Agreement(**state["agreement"])
+        return int(state["epoch"])
+
+    def finish(self, started: float) -> Checkpoint:
+        """Write the checkpoint and remove the state file."""
+        assert isinstance(self._source.model, ExpressionNet)
+        assert self._best is not None
+        assert self._agreement is not None
+        net = QuantizedNet(self._source.model)
+        net.load_state_dict(self._best)
+        facts = {
+            "method": {"distillation": asdict(self._settings), "range_faces": RANGE_FACES},
+            "held_out": self._agreement.record(),
+            "minutes": round((time.monotonic() - started) / 60, 1),
+        }
+        made = replace(self._source, int8=Int8Weights.of(net, facts))
+        save_checkpoint(made, self._out)
+        self._path.unlink(missing_ok=True)
+        return load_checkpoint(self._out)
+
+
+def _faces(data: Path, source: Checkpoint, say: Say) -> tuple[FaceDataset, FaceDataset]:
+    faces = _part(data, "train", source, say)
+    faces = _part(data, None, source, say) if faces is None else faces
+    assert faces is not None
+    if len(faces) < _LEAST_FACES:
+        raise DataError(
+            f"expected at least {_LEAST_FACES} faces to quantise with, got {len(faces)}. Give more "
+            "with --data"
+        )
+    hashes = [pixel_hash(face) for face in faces]
+    validation = _part(data, "val", source, lambda text: None) or []
+    faces, hashes = without_duplicates(faces, hashes, map(pixel_hash, validation))
+    apart = set(hold_out(hashes, [face.label for face in faces], *_share_and_seed(source)))
+    held_out = [face for i, face in enumerate(faces) if i in apart]
+    rest = [face for i, face in enumerate(faces) if i not in apart]
+    if len(held_out) > _MOST_HELD_OUT:
+        held_out = held_out[:: -(-len(held_out) // _MOST_HELD_OUT)]
+    spec = source.spec.input
+    return FaceDataset(rest, None, spec), FaceDataset(held_out, None, spec)
+
+
+def _share_and_seed(source: Checkpoint) -> tuple[float, int]:
+    """Return what held faces out when the float network was trained, if its card says so.
+
+    On the faces that it learnt from, a network is surer than on others.
+    """
+    recipe = source.facts.get("recipe")
+    data = recipe.get("data") if isinstance(recipe, dict) else None
+    share = data.get("holdout") if isinstance(data, dict) else None
+    seed = recipe.get("seed") if isinstance(recipe, dict) else None
+    if isinstance(share, float) and 0 < share < 1 and isinstance(seed, int):
+        return share, seed
+    return _HELD_OUT, 0
+
+
+def _part(
+    data: Path, split: str | None, source: Checkpoint, say: Callable[[str], None]
+) -> list[LabelledFace] | None:
+    try:
+        return load_faces(data, split, source.spec.labels, say=say)
+    except MissingPartError:
+        return None
+
+
+def _digest(*parts: FaceDataset) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        for face in part.faces:
+            digest.update(pixel_hash(face).encode())
+        digest.update(b"\n")
+    return digest.hexdigest()
+
+
+def _batches(faces: FaceDataset, count: int, seed: int) -> list[Tensor]:
+    """Return normalised faces of all classes alike, for the ranges."""
+    chosen = FaceDataset(stratified(faces.faces, count, seed), None, faces.spec)
+    pixels = torch.stack([chosen[index][0] for index in range(len(chosen))])
+    return list(Normalise(faces.spec)(pixels.float()).split(_BATCH))
