@@ -39,6 +39,19 @@ differ by less than 300 faces can resolve.
 
 
 @dataclass(frozen=True)
+class Int8Input:
+    """int8 network of a checkpoint, whose scales every target writes as they are.
+
+    Attributes:
+        checkpoint: Checkpoint whose network computes in int8.
+        graph: Its deploy graph as ONNX, with Q/DQ pairs and int8 weights.
+    """
+
+    checkpoint: Checkpoint
+    graph: bytes
+
+
+@dataclass(frozen=True)
 class ConversionInput:
     """Input of every build for one bundle.
 
@@ -50,6 +63,7 @@ class ConversionInput:
             shapes cover smallest to largest and are tuned for the first.
         gpus: Compute capabilities (``sm_86``) to compile for ahead of time.
         workspace_mib: GPU memory for one layer, in MiB; None is no limit.
+        int8: The checkpoint's own int8 network; None calibrates int8 after training.
     """
 
     checkpoint: Checkpoint
@@ -58,6 +72,7 @@ class ConversionInput:
     batch_sizes: tuple[int, ...] = (1,)
     gpus: tuple[str, ...] = ()
     workspace_mib: int | None = None
+    int8: Int8Input | None = None
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,11 @@ import torch
 from fer_edge.backends.coreml import EMBEDDING, FACTS, LABEL, PICTURE, PROBABILITIES, coremltools
 from fer_edge.converters.base import Artifact, ConversionInput, QuantizationRecipe
 from fer_edge.converters.coreml_evaluator.program import Program, ProgramSession
+from fer_edge.converters.onnx_graph.int8_of_checkpoint import rounded_weight
 from fer_edge.errors import ConversionError, FerEdgeError
 from fer_edge.training.checkpoint import Checkpoint
 from fer_edge.training.deploy import PlanarDeployModule
+from fer_edge.training.models.quantize_operation import OPERATION, PER_TENSOR
 
 PRECISIONS = FACTS.precisions
 
@@ -56,10 +58,12 @@ def build(source: ConversionInput, precision: str, recipe: QuantizationRecipe) -
     tools = {name: version(name) for name in ("coremltools", "torch")}
     try:
         with _quiet():
-            model = _converted(source.checkpoint, half=precision != "fp32")
+            own = source.int8 is not None and precision == "int8"
+            network = source.int8.checkpoint if own and source.int8 else source.checkpoint
+            model = _converted(network, half=precision != "fp32")
             if precision == "w8a8":
                 model = _activations_in_bytes(model, source.calibration)
-            if precision in ("int8", "w8a8"):
+            if precision in ("int8", "w8a8") and not own:
                 model = _weights_in_bytes(model)
             elif precision == "pal6":
                 model = _weights_from_palettes(model)
@@ -119,8 +123,29 @@ def _mend_operations() -> None:
         mode = "TANH_APPROXIMATION" if tanh else "EXACT"
         context.add(ops.mb.gelu(x=context[node.inputs[0]], mode=mode, name=node.name))
 
+    def quantize_dequantize(context: Any, node: Any) -> None:
+        """Write the rounding of a quantised checkpoint with its own scales."""
+        x, scale = (context[name] for name in node.inputs[:2])
+        axis = int(node.inputs[2])
+        if axis == PER_TENSOR:
+            pair = {"scale": scale.val, "zero_point": np.int8(0)}
+            rounded = ops.mb.quantize(input=x, output_dtype="int8", **pair)
+            context.add(ops.mb.dequantize(input=rounded, name=node.name, **pair))
+            return
+        steps = rounded_weight(x.val, scale.val, axis)
+        context.add(
+            ops.mb.constexpr_affine_dequantize(
+                quantized_data=steps,
+                scale=scale.val,
+                zero_point=np.zeros(len(scale.val), np.int8),
+                axis=np.int32(axis),
+                name=node.name,
+            )
+        )
+
     for operation in (alias, gelu):
         register_torch_op(operation, override=True)
+    register_torch_op(quantize_dequantize, torch_alias=[OPERATION.name()], override=True)
 
 
 def _weights_in_bytes(model: Any) -> Any:

@@ -25,7 +25,7 @@ def recipes(source: ConversionInput, precision: str) -> tuple[QuantizationRecipe
     ``products`` quantises matrix products only; the residual additions of a transformer lose too
     much in int8.
     """
-    if precision != "int8":
+    if precision != "int8" or source.int8 is not None:
         return ()
     default: tuple[QuantizationRecipe, ...] = () if has_attention(source.graph) else ({},)
     products = [{"operations": "products", "ranges": r} for r in RANGES]
@@ -38,6 +38,9 @@ def build(source: ConversionInput, precision: str, recipe: QuantizationRecipe) -
     if precision == "fp32":
         entry = graph_path(source.graph)
         return Artifact(entry, {entry: source.graph}, tools)
+    if source.int8 is not None:
+        entry = graph_path(source.int8.graph)
+        return Artifact(entry, {entry: source.int8.graph}, tools)
     entry = "onnxruntime-int8/model.onnx"
     return Artifact(entry, {entry: _quantised(source.graph, source.calibration, recipe)}, tools)
 

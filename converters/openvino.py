@@ -47,6 +47,8 @@ def recipes(source: ConversionInput, precision: str) -> tuple[QuantizationRecipe
     """
     if precision != "int8":
         return ({}, {"fusion": "off"}) if has_attention(source.graph) else ()
+    if source.int8 is not None:
+        return ()
     layers, depthwise = weighted_layers(source.graph)
     keep_float: tuple[QuantizationRecipe, ...] = (
         ({"keep_float": "until accurate"},) if layers <= _MOST_LAYERS else ()
@@ -71,8 +73,11 @@ def build(source: ConversionInput, precision: str, recipe: QuantizationRecipe) -
         entry = graph_path(source.graph)
         needs = {**_NEEDS.get(precision, {}), **recipe}
         return Artifact(entry, {entry: source.graph}, tools, needs=needs)
-    # NNCF makes Cores of its own. They may replace the signal stack of a thread that ends, never that
-    # of the main thread: see shared_core.
+    if source.int8 is not None:
+        entry = graph_path(source.int8.graph)
+        return Artifact(entry, {entry: source.int8.graph}, tools)
+    # NNCF makes Cores of its own. They may replace the signal stack of a thread that ends, never
+    # that of the main thread: see shared_core.
     with ThreadPoolExecutor(1) as thread:
         files = thread.submit(_quantised, source.graph, source.calibration, recipe).result()
     return Artifact(next(iter(files)), files, {**tools, "nncf": version("nncf")})

@@ -42,7 +42,7 @@ GPUS = {
 
 def recipes(source: ConversionInput, precision: str) -> tuple[QuantizationRecipe, ...]:
     """Return the recipes of int8: range estimators, then layers in float."""
-    if precision != "int8":
+    if precision != "int8" or source.int8 is not None:
         return ()
     return (
         *({"ranges": name} for name in RANGES),
@@ -115,6 +115,8 @@ def _typed(
         return graph_path(source.graph), source.graph
     if precision == "fp16":
         return f"{folder}/model.onnx", half_precision(source.graph)
+    if source.int8 is not None:
+        return graph_path(source.int8.graph), source.int8.graph
     return f"{folder}/model.onnx", symmetric_int8(source.graph, source.calibration, recipe)
 
 

@@ -44,7 +44,7 @@ def store_weights_as_int8(model: onnx.ModelProto) -> None:
         weight, scale = (numpy_helper.to_array(stored[name]) for name in node.input[:2])
         axis = next((a.i for a in node.attribute if a.name == "axis"), None)
         graph.initializer.append(
-            numpy_helper.from_array(_rounded(weight, scale, axis), node.output[0])
+            numpy_helper.from_array(rounded_weight(weight, scale, axis), node.output[0])
         )
     del graph.node[:]
     graph.node.extend(kept)
@@ -54,10 +54,19 @@ def store_weights_as_int8(model: onnx.ModelProto) -> None:
     graph.initializer.extend(left)
 
 
-def _rounded(
+def rounded_weight(
     weight: npt.NDArray[np.float32], scale: npt.NDArray[np.float32], axis: int | None
 ) -> npt.NDArray[np.int8]:
-    """Round as torch does: with the reciprocal of the scale, halves to even."""
+    """Round a weight as torch does: with the reciprocal of the scale, halves to even.
+
+    Args:
+        weight: float32, of any shape.
+        scale: float32; a scalar, or a number for each index of ``axis``.
+        axis: Dimension that the scales belong to; None for one scale.
+
+    Returns:
+        int8 of the shape of ``weight``.
+    """
     if axis is not None:
         shape = [1] * weight.ndim
         shape[axis] = -1

@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fer_edge.bundle import MAX_NAME, Bundle, Variant, open_bundle, write_bundle
-from fer_edge.converters.base import ConversionInput, converter
-from fer_edge.converters.base import targets as known_targets
+from fer_edge.bundle import Bundle, Variant, open_bundle, write_bundle
+from fer_edge.converters.base import ConversionInput
 from fer_edge.converters.onnx_graph.export import export_onnx
 from fer_edge.converters.pipeline.assemble_bundle import assemble, refusal
 from fer_edge.converters.pipeline.build_variant import (
@@ -21,26 +20,21 @@ from fer_edge.converters.pipeline.build_variant import (
     verify_variant,
 )
 from fer_edge.converters.pipeline.face_samples import FaceSamples, calibration_faces, parity_faces
+from fer_edge.converters.pipeline.own_int8 import INT8, own_int8, without_rivals
 from fer_edge.converters.pipeline.quick_latency import beaten, single_face_p50_ms
+from fer_edge.converters.pipeline.request import ALL, AUTO, check_names, requested_variants
 from fer_edge.errors import (
     BundleError,
     ConversionError,
-    InputError,
     MissingDependencyError,
     ParityError,
-    TargetError,
 )
 from fer_edge.lock import locked
 from fer_edge.machine import cpu_name
 from fer_edge.parity import RefusedVariant, Speed
 from fer_edge.preprocess import CropRule
 from fer_edge.progress import Say
-from fer_edge.shown import shown
 from fer_edge.training.checkpoint import Checkpoint, load_checkpoint
-
-ALL, AUTO = "all", "auto"
-"""Precisions for every one that a target has. ``all`` keeps each variant that passes its gate;
-``auto`` keeps the Pareto front of latency and agreement, and the fp32 of each target."""
 
 JUDGE_SECONDS = 120.0
 """Seconds after which a variant is judged on the faces so far; a simulated chip needs seconds for
@@ -116,9 +110,11 @@ def convert(
         InputError: The name or the version is too long or has control characters.
     """
     out = Path(out)
-    _check_names(name, version)
+    check_names(name, version)
     source = load_checkpoint(checkpoint)
-    requested = _requested(targets, precisions)
+    requested = requested_variants(targets, precisions)
+    if ALL in precisions or AUTO in precisions:
+        requested = without_rivals(source, requested)
     _existing(out, source)  # refused before minutes of work
     rule = CropRule(source.spec.input.size_px, CROP_MARGIN)
     gate, calibration = _faces(_path(data), _path(calibrate), source, rule, seed, say)
@@ -134,8 +130,9 @@ def convert(
         quantised=is_quantised(source),
         budget_s=judge_seconds,
     )
+    int8, int8_check = own_int8(source, requested, check, say)
     work = ConversionInput(
-        source, graph, calibration.images, tuple(batch_sizes), tuple(gpus), workspace_mib
+        source, graph, calibration.images, tuple(batch_sizes), tuple(gpus), workspace_mib, int8
     )
     lenient = _Lenience(
         precisions=bool({ALL, AUTO} & set(precisions)),
@@ -143,7 +140,8 @@ def convert(
         unproven=allow_unproven,
     )
     with contextlib.ExitStack() as sessions:
-        verified = _build_and_verify(requested, work, rule, check, lenient, sessions, say)
+        checks = _Checks(check, int8_check)
+        verified = _build_and_verify(requested, work, rule, checks, lenient, sessions, say)
         passed, failed = _drop_or_fail(verified, lenient)
         timed = _with_speed(passed, gate, say)
     chosen, slower = _worth_keeping(timed) if AUTO in precisions else (timed, [])
@@ -169,6 +167,14 @@ class _Lenience:
     unproven: bool
 
 
+@dataclass(frozen=True)
+class _Checks:
+    """Checks of variants; int8 of a quantised checkpoint has a reference of its own."""
+
+    others: ParityCheck
+    int8: ParityCheck
+
+
 def _faces(
     data: Path | None,
     calibrate: Path | None,
@@ -191,7 +197,7 @@ def _build_and_verify(
     requested: Sequence[tuple[str, str]],
     work: ConversionInput,
     rule: CropRule,
-    check: ParityCheck,
+    checks: _Checks,
     lenient: _Lenience,
     sessions: contextlib.ExitStack,
     say: Say,
@@ -204,6 +210,7 @@ def _build_and_verify(
             continue
         if built.session is not None:
             sessions.callback(built.session.close)
+            check = checks.int8 if precision == INT8 else checks.others
             verified.append(replace(built, variant=verify_variant(built, check, say)))
         elif lenient.unproven:
             say(f"  {built.variant.name}: NOT PROVEN, {built.unable}")
@@ -317,16 +324,6 @@ def _write(
         raise BundleError(f"cannot write {out}: {error.strerror}. Choose another path") from error
 
 
-def _check_names(*names: str | None) -> None:
-    """Check name and version before minutes of work depend on them. Raises InputError."""
-    for text in names:
-        if text is not None and (len(text) > MAX_NAME or not text.isprintable()):
-            raise InputError(
-                f"expected a name or version of at most {MAX_NAME} printable characters, got "
-                f"{shown(text)}"
-            )
-
-
 def _path(value: str | Path | None) -> Path | None:
     return None if value is None else Path(value)
 
@@ -350,27 +347,6 @@ def _existing(out: Path, source: Checkpoint) -> Bundle | None:
             f"{out} was made from another checkpoint. Choose another name, or remove it first"
         )
     return bundle
-
-
-def _requested(targets: Sequence[str], precisions: Sequence[str]) -> list[tuple[str, str]]:
-    """Pair targets with precisions; raises TargetError for a precision that no target has."""
-    requested = []
-    if ALL in targets:
-        targets = known_targets()
-    for target in dict.fromkeys(targets):
-        offered = converter(target).PRECISIONS
-        chosen = (
-            offered if {ALL, AUTO} & set(precisions) else [p for p in precisions if p in offered]
-        )
-        requested += [(target, precision) for precision in dict.fromkeys(chosen)]
-    known = {ALL, AUTO} | {precision for _, precision in requested}
-    missing = [precision for precision in precisions if precision not in known]
-    if missing or not requested:
-        offers = "; ".join(f"{t}: {', '.join(converter(t).PRECISIONS)}" for t in targets)
-        raise TargetError(
-            f"none of the targets has the precision {', '.join(missing)}. Offered: {offers}"
-        )
-    return requested
 
 
 def _with_speed(

@@ -1,0 +1,46 @@
+"""Request of a conversion, checked before minutes of work depend on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fer_edge.bundle import MAX_NAME
+from fer_edge.converters.base import converter
+from fer_edge.converters.base import targets as known_targets
+from fer_edge.errors import InputError, TargetError
+from fer_edge.shown import shown
+
+ALL, AUTO = "all", "auto"
+"""Precisions for every one that a target has. ``all`` keeps each variant that passes its gate;
+``auto`` keeps the Pareto front of latency and agreement, and the fp32 of each target."""
+
+
+def check_names(*names: str | None) -> None:
+    """Check name and version before minutes of work depend on them. Raises InputError."""
+    for text in names:
+        if text is not None and (len(text) > MAX_NAME or not text.isprintable()):
+            raise InputError(
+                f"expected a name or version of at most {MAX_NAME} printable characters, got "
+                f"{shown(text)}"
+            )
+
+
+def requested_variants(targets: Sequence[str], precisions: Sequence[str]) -> list[tuple[str, str]]:
+    """Pair targets with precisions; raises TargetError for a precision that no target has."""
+    requested = []
+    if ALL in targets:
+        targets = known_targets()
+    for target in dict.fromkeys(targets):
+        offered = converter(target).PRECISIONS
+        chosen = (
+            offered if {ALL, AUTO} & set(precisions) else [p for p in precisions if p in offered]
+        )
+        requested += [(target, precision) for precision in dict.fromkeys(chosen)]
+    known = {ALL, AUTO} | {precision for _, precision in requested}
+    missing = [precision for precision in precisions if precision not in known]
+    if missing or not requested:
+        offers = "; ".join(f"{t}: {', '.join(converter(t).PRECISIONS)}" for t in targets)
+        raise TargetError(
+            f"none of the targets has the precision {', '.join(missing)}. Offered: {offers}"
+        )
+    return requested
