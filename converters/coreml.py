@@ -145,7 +145,7 @@ def _mend_operations() -> None:
 
     for operation in (alias, gelu):
         register_torch_op(operation, override=True)
-    register_torch_op(quantize_dequantize, torch_alias=[OPERATION.name()], override=True)
+    register_torch_op(quantize_dequantize, torch_alias=[OPERATION.name()], override=True)  # type: ignore[no-untyped-call]
 
 
 def _weights_in_bytes(model: Any) -> Any:

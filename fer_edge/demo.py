@@ -8,7 +8,8 @@ import click
 
 from fer_edge.benchmarks.bench import bench
 from fer_edge.benchmarks.reports.terminal import print_table
-from fer_edge.converters.pipeline.convert import ALL, convert
+from fer_edge.converters.pipeline.convert import convert
+from fer_edge.converters.pipeline.request import ALL
 from fer_edge.labels import EMOTIONS
 from fer_edge.predictor import Predictor
 from fer_edge.progress_bar import progress

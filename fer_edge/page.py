@@ -30,7 +30,8 @@ th:first-child, td:first-child { text-align: left; }
 .note { background: var(--note); padding: .6em 1em; }
 .broken { color: var(--broken); } .held { color: var(--held); }
 small, figcaption { color: var(--soft); }
-.pictures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(26em, 100%), 1fr)); gap: 1em; }
+.pictures { display: grid; gap: 1em;
+  grid-template-columns: repeat(auto-fit, minmax(min(26em, 100%), 1fr)); }
 figure { margin: 0; }
 /* The pictures are drawn on white: in the dark they keep it, like photographs. */
 img { max-width: 100%; background: #fff; border-radius: 6px; }

@@ -277,24 +277,6 @@ class Predictor:
             raise BundleError(f"{self.bundle.path} is no longer the bundle that runs. Swap it in")
         self._trusted_keys = keys
 
-    def trust(self, trusted_keys: Sequence[Key]) -> None:
-        """Accept only bundles that one of these keys signed, from now on.
-
-        The running bundle is verified at once; later every bundle that is swapped in or loaded
-        again.
-
-        Args:
-            trusted_keys: Public keys, PEM files or bytes. They replace earlier ones.
-
-        Raises:
-            BundleError: The running bundle is not signed by a trusted key, or was replaced on disk.
-            InputError: A key is no Ed25519 public key, or there is none.
-        """
-        keys = load_keys(trusted_keys)
-        if open_bundle(self.bundle.path, keys).sha256 != self.bundle.sha256:
-            raise BundleError(f"{self.bundle.path} is no longer the bundle that runs. Swap it in")
-        self._trusted_keys = keys
-
     def start_shadow(self, bundle: str | Path) -> None:
         """Show the same faces to another bundle, which only counts disagreements.
 

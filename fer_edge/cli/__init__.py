@@ -39,6 +39,7 @@ from fer_edge.cli.live import live
 from fer_edge.cli.matrix import matrix
 from fer_edge.cli.new import new
 from fer_edge.cli.predict import predict
+from fer_edge.cli.quantize import quantize
 from fer_edge.cli.score import score
 from fer_edge.cli.serve import serve
 from fer_edge.cli.sign import sign
@@ -63,7 +64,7 @@ INTERRUPTED = 130
 
 _SECTIONS: dict[str, tuple[click.Command, ...]] = {
     "Run a model": (predict, live, video, score, serve, embed, demo),
-    "Make a model": (new, data_group, train, import_, convert, build, export),
+    "Make a model": (new, data_group, train, import_, quantize, convert, build, export),
     "Check and measure": (inspect, evaluate, bench, matrix, doctor),
     "Release": (keygen, sign, verify, diff),
     "Set up": (detector,),

@@ -230,7 +230,7 @@ def _name(node: Node) -> str:
         return "input"
     stack = node.meta.get("nn_module_stack") or {"": ("", None)}
     path = str(list(stack.values())[-1][0])
-    operation = str(node.target).split(".")[1].rstrip("_")
+    operation = node.target.__name__.split(".")[0].rstrip("_")  # type: ignore[union-attr]
     return f"{path}:{operation}" if path else operation
 
 

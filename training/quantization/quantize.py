@@ -72,7 +72,7 @@ def quantize(
         The checkpoint that was written.
 
     Raises:
-        CheckpointError: The checkpoint cannot be read, or is quantised already.
+        CheckpointError: The checkpoint cannot be read.
         DataError: The faces cannot be read, or are too few.
         InputError: The state to resume from cannot be read or is of another run.
     """
@@ -85,7 +85,7 @@ def quantize(
     say(f"{len(learn):,} faces to learn from, {len(held_out):,} held out")
     expected = float_answers(source, held_out)
     net = QuantizedNet(source.model)
-    run = _Run(out=Path(out), source=source, settings=settings, faces=_digest(learn, held_out))
+    run = _Run(Path(out), source, settings, _digest(learn, held_out), started)
     distiller = Distiller(net, source.model, learn, settings)
     done = run.load(distiller) if resume else 0
 
@@ -105,14 +105,16 @@ def quantize(
         loss = distiller.epoch(number, step)
         judge(number + 1, f"  loss {loss:.4f}  {time.monotonic() - began:.0f} s")
         run.save(distiller, number + 1)
-    return run.finish(started)
+    return run.finish()
 
 
 class _Run:
     """Best weights so far, and the state file."""
 
-    def __init__(self, out: Path, source: Checkpoint, settings: Distillation, faces: str) -> None:
-        self._out, self._source = out, source
+    def __init__(
+        self, out: Path, source: Checkpoint, settings: Distillation, faces: str, started: float
+    ) -> None:
+        self._out, self._source, self._started = out, source, started
         self._about = {"checkpoint": source.sha256, "faces": faces, **asdict(settings)}
         self._settings = settings
         self._path = out.with_name(f"{out.name}.state.pt")
@@ -133,6 +135,7 @@ class _Run:
         state = {
             "about": self._about,
             "epoch": epoch,
+            "seconds": time.monotonic() - self._started,
             "best": self._best,
             "agreement": asdict(self._agreement),
             "distiller": distiller.state(),
@@ -146,7 +149,7 @@ class _Run:
             return 0
         try:
             state: dict[str, Any] = torch.load(self._path, map_location="cpu", weights_only=True)
-            about = state["about"]
+            about, seconds = state["about"], float(state["seconds"])
         except Exception as error:  # whatever a damaged archive makes torch raise
             raise InputError(
                 f"cannot read {self._path}: {error}. Remove it, or leave --resume out"
@@ -157,10 +160,11 @@ class _Run:
                 "Resume with those, or leave --resume out"
             )
         distiller.load(state["distiller"])
+        self._started -= seconds
         self._best, self._agreement = state["best"], Agreement(**state["agreement"])
         return int(state["epoch"])
 
-    def finish(self, started: float) -> Checkpoint:
+    def finish(self) -> Checkpoint:
         """Write the checkpoint and remove the state file."""
         assert isinstance(self._source.model, ExpressionNet)
         assert self._best is not None
@@ -170,7 +174,7 @@ class _Run:
         facts = {
             "method": {"distillation": asdict(self._settings), "range_faces": RANGE_FACES},
             "held_out": self._agreement.record(),
-            "minutes": round((time.monotonic() - started) / 60, 1),
+            "minutes": round((time.monotonic() - self._started) / 60, 1),
         }
         made = replace(self._source, int8=Int8Weights.of(net, facts))
         save_checkpoint(made, self._out)

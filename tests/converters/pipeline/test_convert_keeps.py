@@ -51,8 +51,10 @@ def test_a_target_without_fp32_keeps_its_fastest_variant(
     monkeypatch.setattr(openvino, "PRECISIONS", ("fp32",))
     result = CliRunner().invoke(
         main,
-        ["convert", str(checkpoint), "--target", "onnxruntime", "--target", "openvino"]
-        + ["--allow-drop", "10", "-o", str(tmp_path / "x.fer")],
+        [
+            *("convert", str(checkpoint), "--target", "onnxruntime", "--target", "openvino"),
+            *("--allow-drop", "10", "-o", str(tmp_path / "x.fer")),
+        ],
     )
     assert result.exit_code == 0, result.output
     names = {variant.name for variant in open_bundle(tmp_path / "x.fer").variants}

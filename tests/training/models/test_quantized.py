@@ -19,6 +19,13 @@ BACKBONES = {
     "test_resnet": {},
     "test_byobnet": {},
     "test_vit": {"img_size": 64},
+    "swin_base_patch4_window7_224": {  # unbinds queries, keys and values
+        "img_size": 64,
+        "window_size": 4,
+        "depths": (2, 2),
+        "num_heads": (2, 4),
+        "embed_dim": 32,
+    },
     "mobilenetv4_conv_small_050": {},
     "mobilenetv3_small_050": {},  # hard swish, hard sigmoid, features after pooling
 }

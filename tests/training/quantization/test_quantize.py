@@ -51,7 +51,11 @@ def test_a_killed_run_ends_with_the_same_weights(float_folder: Path, tmp_path: P
     assert not (tmp_path / "two").exists()
     with pytest.raises(InputError, match="other settings"):
         quantize(float_folder, FACES, tmp_path / "two", Distillation(epochs=3), resume=True)
-    quantize(float_folder, FACES, tmp_path / "two", QUICK, resume=True, say=said.append)
+    state = torch.load(tmp_path / "two.state.pt", weights_only=True)
+    torch.save({**state, "seconds": 3600}, tmp_path / "two.state.pt")
+    made = quantize(float_folder, FACES, tmp_path / "two", QUICK, resume=True, say=said.append)
+    assert made.int8 is not None
+    assert made.int8.facts["minutes"] >= 60  # those before the kill count
     whole, resumed = _tensors(tmp_path / "whole"), _tensors(tmp_path / "two")
     assert whole.keys() == resumed.keys()
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)

@@ -1,0 +1,38 @@
+"""``fer-edge quantize``: from a checkpoint to one with int8 weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fer_edge.labels import EMOTIONS
+from fer_edge.shipped import FACES
+from fer_edge.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from fer_edge.training.models.network import ExpressionNet, InputSpec, ModelSpec
+
+
+@pytest.fixture(scope="module")
+def float_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    spec = ModelSpec("test_resnet", EMOTIONS, InputSpec(48, "grey", (0.5,), (0.25,)))
+    folder = tmp_path_factory.mktemp("float") / "checkpoint"
+    save_checkpoint(Checkpoint(ExpressionNet(spec).eval(), 1.0, 0.2), folder)
+    return folder
+
+
+def test_the_command_writes_a_checkpoint(run: Any, float_folder: Path, tmp_path: Path) -> None:
+    result = run("quantize", float_folder, "--data", FACES, "--fast", "-o", tmp_path / "c8")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.strip() == str(tmp_path / "c8")
+    assert load_checkpoint(tmp_path / "c8").int8 is not None
+
+
+def test_a_wrong_argument_is_a_sentence(run: Any, float_folder: Path, tmp_path: Path) -> None:
+    result = run("quantize", tmp_path / "none", "--data", FACES, "-o", tmp_path / "c8")
+    assert result.exit_code == 4
+    assert run("quantize", float_folder, "-o", tmp_path / "c8").exit_code == 2
+    missing = run("quantize", float_folder, "--data", tmp_path / "no", "-o", tmp_path / "c8")
+    assert missing.exit_code == 3
