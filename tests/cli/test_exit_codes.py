@@ -76,14 +76,14 @@ def test_a_damaged_bundle_ends_with_4(run: Any, damaged_bundle: Path, command: s
 
 @pytest.mark.parametrize(("library", "extra"), [("torch", "train"), ("rich", "bench")])
 def test_a_missing_library_ends_with_5_and_the_line_that_installs_it(
-    library: str, extra: str
+    library: str, extra: str, tmp_path: Path
 ) -> None:
     code = (
         f"import sys; sys.modules[{library!r}] = None; from fer_edge.cli import main; "
-        "main(['train', 'edge-default', '--data', 'nowhere'])"
+        f"main(['train', 'edge-default', '--data', {str(FACES)!r}])"
     )
     command = [sys.executable, "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 5
     assert f"pip install 'fer-edge[{extra}]'" in done.stderr
     assert "Traceback" not in done.stderr

@@ -177,8 +177,9 @@ def test_a_bundle_says_what_judged_and_is_preferred_where_it_can_run(
     )
     bundle = open_bundle(tmp_path / "x.fer")
     names = [variant.name for variant in bundle.variants]
-    assert names == ["tensorrt/fp16", "tensorrt/fp32", "onnxruntime/fp32"]
-    for variant in bundle.variants[:2]:
+    # 336 faces are too few for a verdict on fp16, so it comes after the proven ones.
+    assert names == ["tensorrt/fp32", "onnxruntime/fp32", "tensorrt/fp16"]
+    for variant in (bundle.variants[0], bundle.variants[2]):
         assert variant.parity is not None
         assert variant.parity.judged_by is not None
         assert variant.parity.judged_by.judge == "onnxruntime"
