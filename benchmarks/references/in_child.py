@@ -169,6 +169,8 @@ def _serve(checkpoint: str, compiled: bool) -> None:
     """Answer each request with the times of its calls."""
     from fer_edge.benchmarks.references.in_torch import in_torch
 
+    if hasattr(signal, "SIGHUP"):  # under nohup it is ignored, and a stopped orphan would stay
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what torch and its compiler print is no answer
 
