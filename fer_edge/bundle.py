@@ -229,7 +229,7 @@ def open_bundle(path: str | Path, trusted_keys: Sequence[Key] | None = None) -> 
     No engine is loaded.
 
     Args:
-        path: Folder of the bundle, ``NAME.fer``, or the name of a shipped model (``"fast"``).
+        path: Folder of the bundle, ``NAME.fer``, or the name of a shipped model (``"default"``).
         trusted_keys: Public keys, as PEM files or bytes; one of them must have signed the bundle.
             None accepts unsigned bundles.
 

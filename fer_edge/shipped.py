@@ -6,8 +6,8 @@ from pathlib import Path
 
 _MODELS = Path(__file__).parent / "models"
 
-MODELS = ("default", "fast")
-"""Names of the shipped models: the accurate one and the fast one."""
+MODELS = ("default",)
+"""Names of the shipped models."""
 DEFAULT_BUNDLE = _MODELS / "default.fer"
 """Path of the bundle that a Predictor loads by default."""
 DEFAULT_CHECKPOINT = _MODELS / "default-checkpoint"
@@ -20,8 +20,8 @@ def bundle_path(bundle: str | Path | None) -> Path:
     """Return the folder of a bundle.
 
     Args:
-        bundle: A path, or the name of a shipped model as a string. ``./fast`` and ``Path("fast")``
-            are paths. None is the default model.
+        bundle: A path, or the name of a shipped model as a string. ``./default`` and
+            ``Path("default")`` are paths. None is the default model.
     """
     if bundle is None:
         return DEFAULT_BUNDLE

@@ -119,7 +119,7 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
     """Load a checkpoint folder on the CPU, in eval mode.
 
     Args:
-        folder: Path of the folder, or the name of a shipped model (``"fast"``).
+        folder: Path of the folder, or the name of a shipped model (``"default"``).
 
     Returns:
         The checkpoint.

@@ -31,7 +31,7 @@ from fer_edge.shipped import bundle_path
     type=bundle_path,
     metavar="MODEL",
     show_default=True,
-    help="Run this checkpoint or bundle: a folder, or a shipped bundle: default, fast.",
+    help="Run this checkpoint or bundle: a folder, or default, the shipped bundle.",
 )
 @data_option("Embed these labelled faces instead of images.")
 @split_option

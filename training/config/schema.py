@@ -23,7 +23,7 @@ class Model:
         dropout: Dropout rate (0..0.99) before the classifier.
         backbone_args: Extra arguments for the backbone's constructor.
         neck: Layers between pooled features and classifier: linear N, batchnorm, relu, dropout P.
-        weights: File or checkpoint to start from, or ``default``, ``fast`` (shipped), ``imagenet``.
+        weights: File or checkpoint to start from, or ``default`` (shipped) or ``imagenet``.
         pretrained: Start from timm's published weights, downloaded from the Hugging Face Hub.
     """
 

@@ -30,9 +30,9 @@ def test_a_path_of_that_name_is_a_path(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_what_is_missing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fer_edge.shipped, "_MODELS", tmp_path)
-    with pytest.raises(RecipeError, match=r"no checkpoint 'fast'.*--weights default"):
-        load_recipe("finetune", ("model.weights=fast",))
-    with pytest.raises(RecipeError, match=r"nowhere.pt.*default, fast, imagenet"):
+    with pytest.raises(RecipeError, match=r"no checkpoint 'default'.*--weights imagenet"):
+        load_recipe("finetune", ("model.weights=default",))
+    with pytest.raises(RecipeError, match=r"nowhere.pt.*default, imagenet"):
         weights_file(str(tmp_path / "nowhere.pt"))
 
 
@@ -40,11 +40,11 @@ def test_a_recipe_takes_the_network_of_the_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fer_edge.shipped, "_MODELS", tmp_path)
-    shutil.copytree(DEFAULT_CHECKPOINT, tmp_path / "fast-checkpoint")
-    card = json.loads((tmp_path / "fast-checkpoint" / "card.json").read_text("utf-8"))
+    shutil.copytree(DEFAULT_CHECKPOINT, tmp_path / "default-checkpoint")
+    card = json.loads((tmp_path / "default-checkpoint" / "card.json").read_text("utf-8"))
     card["model"] |= {"backbone": "mobilenetv2_050"}
     card["model"]["input"]["size_px"] = 96
-    (tmp_path / "fast-checkpoint" / "card.json").write_text(json.dumps(card), "utf-8")
-    recipe = load_recipe("finetune", ("model.weights=fast",))
+    (tmp_path / "default-checkpoint" / "card.json").write_text(json.dumps(card), "utf-8")
+    recipe = load_recipe("finetune", ("model.weights=default",))
     assert recipe.model.backbone == "mobilenetv2_050"
     assert (recipe.input.size_px, recipe.augment.crop_px) == (96, 84)
