@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from fer_edge.cli.early_checks import check_data, check_model
 from fer_edge.cli.options import data_option, json_option, out_option, print_json
 from fer_edge.shipped import checkpoint_path
 
@@ -59,6 +60,8 @@ def quantize(
     The int8 network learns to decide as the float network does. Every target that has int8 then
     runs these numbers.
     """
+    check_model(checkpoint)
+    check_data([data])
     from fer_edge.progress_bar import progress
     from fer_edge.training.quantization.distil import Distillation
     from fer_edge.training.quantization.quantize import quantize as run_quantization

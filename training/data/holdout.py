@@ -10,7 +10,6 @@ import numpy as np
 
 from fer_edge.errors import DataError, MissingPartError
 from fer_edge.progress import Say, Step
-from fer_edge.training.config.schema import Recipe
 from fer_edge.training.data.dataset_spec import DatasetSpec, DatasetSpecs, as_dataset_specs
 from fer_edge.training.data.faces import (
     LabelledFace,
@@ -53,7 +52,12 @@ class Split:
 
 
 def split_data(
-    recipe: Recipe, sources: DatasetSpecs, step: Step, say: Say = lambda text: None
+    sources: DatasetSpecs,
+    labels: Sequence[str],
+    share: float,
+    seed: int,
+    step: Step,
+    say: Say = lambda text: None,
 ) -> Split:
     """Merge train parts, drop duplicates, and hold a part out.
 
@@ -63,8 +67,10 @@ def split_data(
     out.
 
     Args:
-        recipe: Labels, share to hold out and seed.
         sources: Data sets to merge.
+        labels: Labels of the network.
+        share: Share (0..1) of each label's pictures, or of the subjects, to hold out.
+        seed: Seed of the choice.
         step: Reports progress.
         say: Reports faces that are left out, classes without faces, and subjects that are in
             train and in val.
@@ -78,7 +84,7 @@ def split_data(
         LabelError: A label is unknown.
     """
     specs = as_dataset_specs(sources)
-    faces, hashes, missing = _readable_part(specs, "train", recipe.labels, say, step)
+    faces, hashes, missing = _readable_part(specs, "train", labels, say, step)
     if not faces and missing:
         raise missing[0]
     if not faces:
@@ -86,9 +92,9 @@ def split_data(
             f"no face of {', '.join(spec.path for spec in specs)} can be read. Run fer-edge data "
             "summary for the reasons"
         )
-    if warning := class_warning(faces, recipe.labels):
+    if warning := class_warning(faces, labels):
         say(warning)
-    validation, validation_hashes, _ = _readable_part(specs, "val", recipe.labels, say, step)
+    validation, validation_hashes, _ = _readable_part(specs, "val", labels, say, step)
     unique, unique_hashes = without_duplicates(faces, hashes, validation_hashes)
     names = ", ".join(spec.path for spec in specs)
     if not unique:
@@ -101,7 +107,7 @@ def split_data(
             f"{len(shared)} subject(s) are in train and in val: scores on val will be too high. "
             "Split by subject with 'fer-edge data split --by subject'"
         )
-    held_out = _held_out_indices(unique, unique_hashes, recipe)
+    held_out = _held_out_indices(unique, unique_hashes, share, seed)
     train = [face for i, face in enumerate(unique) if i not in held_out]
     if lonely := sorted({face.label for face in unique} - {face.label for face in train}):
         raise DataError(
@@ -162,11 +168,11 @@ def _readable_part(
 
 
 def _held_out_indices(
-    faces: Sequence[LabelledFace], hashes: Sequence[str], recipe: Recipe
+    faces: Sequence[LabelledFace], hashes: Sequence[str], share: float, seed: int
 ) -> set[int]:
-    labels, share = [face.label for face in faces], recipe.data.holdout
+    labels = [face.label for face in faces]
     if not any(face.subject for face in faces):
-        return set(hold_out(hashes, labels, share, recipe.seed))
+        return set(hold_out(hashes, labels, share, seed))
     groups = groups_of(faces, hashes, "subject")
-    sides = partition(groups, labels, (1 - share, share), recipe.seed)
+    sides = partition(groups, labels, (1 - share, share), seed)
     return {i for i, side in enumerate(sides) if side == 1}

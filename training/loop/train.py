@@ -109,7 +109,7 @@ def train(
 def _split(recipe: Recipe, source: DatasetSpecs, step: Step, say: Say) -> tuple[Recipe, Split]:
     """Split the faces; a recipe for emotions takes user-defined labels from the data."""
     try:
-        return recipe, split_data(recipe, source, step, say)
+        return recipe, _split_for(recipe, source, step, say)
     except LabelError as error:
         if recipe.labels != EMOTIONS:
             raise
@@ -121,7 +121,11 @@ def _split(recipe: Recipe, source: DatasetSpecs, step: Step, say: Say) -> tuple[
             ) from error
     say(f"Labels, taken from the data: {', '.join(labels)}")
     recipe = replace(recipe, labels=labels)
-    return recipe, split_data(recipe, source, step, say)
+    return recipe, _split_for(recipe, source, step, say)
+
+
+def _split_for(recipe: Recipe, source: DatasetSpecs, step: Step, say: Say) -> Split:
+    return split_data(source, recipe.labels, recipe.data.holdout, recipe.seed, step, say)
 
 
 def _build(

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import time
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -14,17 +12,11 @@ import torch
 from torch import Tensor
 
 from fer_edge.atomic import replacing
-from fer_edge.errors import CheckpointError, DataError, InputError, MissingPartError
+from fer_edge.errors import CheckpointError, DataError, InputError
 from fer_edge.progress import Say, Step, silent
 from fer_edge.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from fer_edge.training.data.faces import (
-    LabelledFace,
-    load_faces,
-    pixel_hash,
-    stratified,
-    without_duplicates,
-)
-from fer_edge.training.data.holdout import hold_out
+from fer_edge.training.data.faces import stratified
+from fer_edge.training.data.holdout import split_data
 from fer_edge.training.int8_weights import Int8Weights
 from fer_edge.training.loop.dataset import FaceDataset
 from fer_edge.training.models.network import ExpressionNet, Normalise
@@ -36,7 +28,7 @@ from fer_edge.training.quantization.ranges import measure_scales
 RANGE_FACES = 256
 """Number of faces that the ranges of the activations are measured on."""
 _HELD_OUT, _MOST_HELD_OUT = 0.1, 2000
-"""Share of the faces that select the epoch, and their largest number."""
+"""Share (0..1) of the faces that select the epoch, and their largest number."""
 _LEAST_FACES = 100
 _BATCH = 64
 
@@ -59,8 +51,8 @@ def quantize(
 
     Args:
         checkpoint: Checkpoint to quantise.
-        data: Faces of the kind that the network was trained on; their ``train`` part if there is
-            one. Duplicates of their ``val`` part are left out.
+        data: Faces of the kind that the network was trained on, with a ``train`` part or without
+            parts. Duplicates of faces in the ``val`` part are dropped.
         out: Folder of the new checkpoint. The state to resume from lies beside it.
         settings: Settings of the distillation; 0 epochs measure the ranges alone.
         resume: Continue a killed run after its last complete epoch. It ends with the same weights
@@ -81,11 +73,19 @@ def quantize(
     source = load_checkpoint(checkpoint)
     if not isinstance(source.model, ExpressionNet):
         raise CheckpointError(f"expected a float checkpoint at {checkpoint}")
-    learn, held_out = _faces(Path(data), source, say)
+    split = split_data(data, source.spec.labels, *_share_and_seed(source), step, say)
+    if len(split.train) < _LEAST_FACES:
+        raise DataError(
+            f"expected at least {_LEAST_FACES} faces to quantise with, got {len(split.train)}. "
+            "Give more with --data"
+        )
+    apart = -(-len(split.held_out) // _MOST_HELD_OUT)
+    learn = FaceDataset(split.train, None, source.spec.input)
+    held_out = FaceDataset(split.held_out[::apart], None, source.spec.input)
     say(f"{len(learn):,} faces to learn from, {len(held_out):,} held out")
     expected = float_answers(source, held_out)
     net = QuantizedNet(source.model)
-    run = _Run(Path(out), source, settings, _digest(learn, held_out), started)
+    run = _Run(Path(out), source, settings, split.fingerprint, started)
     distiller = Distiller(net, source.model, learn, settings)
     done = run.load(distiller) if resume else 0
 
@@ -105,7 +105,7 @@ def quantize(
         loss = distiller.epoch(number, step)
         judge(number + 1, f"  loss {loss:.4f}  {time.monotonic() - began:.0f} s")
         run.save(distiller, number + 1)
-    return run.finish()
+    return run.finish(net)
 
 
 class _Run:
@@ -120,7 +120,6 @@ class _Run:
         self._path = out.with_name(f"{out.name}.state.pt")
         self._best: dict[str, Tensor] | None = None
         self._agreement: Agreement | None = None
-        self._scales: dict[str, float] = {}
 
     def note(self, net: QuantizedNet, found: Agreement) -> bool:
         """Keep the weights if they agree most; return True if they do."""
@@ -164,12 +163,10 @@ class _Run:
         self._best, self._agreement = state["best"], Agreement(**state["agreement"])
         return int(state["epoch"])
 
-    def finish(self) -> Checkpoint:
+    def finish(self, net: QuantizedNet) -> Checkpoint:
         """Write the checkpoint and remove the state file."""
-        assert isinstance(self._source.model, ExpressionNet)
         assert self._best is not None
         assert self._agreement is not None
-        net = QuantizedNet(self._source.model)
         net.load_state_dict(self._best)
         facts = {
             "method": {"distillation": asdict(self._settings), "range_faces": RANGE_FACES},
@@ -182,31 +179,10 @@ class _Run:
         return load_checkpoint(self._out)
 
 
-def _faces(data: Path, source: Checkpoint, say: Say) -> tuple[FaceDataset, FaceDataset]:
-    faces = _part(data, "train", source, say)
-    faces = _part(data, None, source, say) if faces is None else faces
-    assert faces is not None
-    if len(faces) < _LEAST_FACES:
-        raise DataError(
-            f"expected at least {_LEAST_FACES} faces to quantise with, got {len(faces)}. Give more "
-            "with --data"
-        )
-    hashes = [pixel_hash(face) for face in faces]
-    validation = _part(data, "val", source, lambda text: None) or []
-    faces, hashes = without_duplicates(faces, hashes, map(pixel_hash, validation))
-    apart = set(hold_out(hashes, [face.label for face in faces], *_share_and_seed(source)))
-    held_out = [face for i, face in enumerate(faces) if i in apart]
-    rest = [face for i, face in enumerate(faces) if i not in apart]
-    if len(held_out) > _MOST_HELD_OUT:
-        held_out = held_out[:: -(-len(held_out) // _MOST_HELD_OUT)]
-    spec = source.spec.input
-    return FaceDataset(rest, None, spec), FaceDataset(held_out, None, spec)
-
-
 def _share_and_seed(source: Checkpoint) -> tuple[float, int]:
     """Return what held faces out when the float network was trained, if its card says so.
 
-    On the faces that it learnt from, a network is surer than on others.
+    A network is surer on the faces that it learnt from than on others.
     """
     recipe = source.facts.get("recipe")
     data = recipe.get("data") if isinstance(recipe, dict) else None
@@ -215,24 +191,6 @@ def _share_and_seed(source: Checkpoint) -> tuple[float, int]:
     if isinstance(share, float) and 0 < share < 1 and isinstance(seed, int):
         return share, seed
     return _HELD_OUT, 0
-
-
-def _part(
-    data: Path, split: str | None, source: Checkpoint, say: Callable[[str], None]
-) -> list[LabelledFace] | None:
-    try:
-        return load_faces(data, split, source.spec.labels, say=say)
-    except MissingPartError:
-        return None
-
-
-def _digest(*parts: FaceDataset) -> str:
-    digest = hashlib.sha256()
-    for part in parts:
-        for face in part.faces:
-            digest.update(pixel_hash(face).encode())
-        digest.update(b"\n")
-    return digest.hexdigest()
 
 
 def _batches(faces: FaceDataset, count: int, seed: int) -> list[Tensor]:

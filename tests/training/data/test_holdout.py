@@ -44,7 +44,9 @@ def write(path: Path, seeds: range, labels: tuple[str, ...] = EMOTIONS) -> Path:
 
 def run(recipe: Recipe, *sources: Path | str | DatasetSpec) -> tuple[Split, list[str]]:
     said: list[str] = []
-    return split_data(recipe, sources, lambda *_: None, said.append), said
+    return split_data(
+        sources, recipe.labels, recipe.data.holdout, recipe.seed, lambda *_: None, said.append
+    ), said
 
 
 def hashes(split: Split) -> set[str]:
@@ -82,7 +84,7 @@ def test_the_order_of_sources_does_not_change_the_fingerprint(
 
 def test_one_source_is_taken_as_before(tmp_path: Path, recipe: Recipe) -> None:
     path = write(tmp_path / "one.parquet", range(28))
-    alone = split_data(recipe, path, lambda *_: None)
+    alone = split_data(path, recipe.labels, recipe.data.holdout, recipe.seed, lambda *_: None)
     assert alone == run(recipe, path)[0]
 
 

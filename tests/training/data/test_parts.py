@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,9 @@ def test_train_and_summary_say_so(
         shutil.rmtree(folder / name)
         (folder / name).mkdir()
     said: list[str] = []
-    split_data(recipe, folder, lambda *_: None, said.append)
+    split_data(
+        folder, recipe.labels, recipe.data.holdout, recipe.seed, lambda *_: None, said.append
+    )
     assert "No face of anger, disgust, fear" in said[0]
     lines = "\n".join(table(summarise(folder)))
     assert "warning: no face of anger, disgust, fear" in lines
@@ -45,4 +46,10 @@ def test_a_set_of_broken_pictures_is_a_sentence(
 ) -> None:
     samples.put(tmp_path / "happy" / "0.png", b"no picture")
     with pytest.raises(DataError, match="can be read"):
-        split_data(replace(recipe), f"{tmp_path}@broken=skip", lambda *_: None)
+        split_data(
+            f"{tmp_path}@broken=skip",
+            recipe.labels,
+            recipe.data.holdout,
+            recipe.seed,
+            lambda *_: None,
+        )

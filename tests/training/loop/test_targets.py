@@ -109,7 +109,7 @@ def test_a_teacher_counts_for_what_it_is_worth(
 ) -> None:
     """Fitted on the faces it was not trained on, its opinion is no worse than chance."""
     said: list[str] = []
-    split = split_data(recipe, few_faces, lambda *_: None)
+    split = split_data(few_faces, recipe.labels, recipe.data.holdout, recipe.seed, lambda *_: None)
     targets = train_targets(split, taught, said.append)
     assert torch.allclose(targets.sum(1), torch.ones(len(split.train)), atol=1e-5)
     assert not any("held out now" in line for line in said)
@@ -120,14 +120,18 @@ def test_a_teacher_counts_for_what_it_is_worth(
 def test_a_teacher_that_held_out_other_faces_is_said(taught: Recipe, few_faces: Path) -> None:
     other = replace(taught, seed=taught.seed + 1)
     said: list[str] = []
-    train_targets(split_data(other, few_faces, lambda *_: None), other, said.append)
+    train_targets(
+        split_data(few_faces, other.labels, other.data.holdout, other.seed, lambda *_: None),
+        other,
+        said.append,
+    )
     assert any("held out now" in line for line in said)
 
 
 def test_the_order_of_the_teachers_labels_does_not_matter(
     recipe: Recipe, untrained: Callable[..., Checkpoint], few_faces: Path, tmp_path: Path
 ) -> None:
-    split = split_data(recipe, few_faces, lambda *_: None)
+    split = split_data(few_faces, recipe.labels, recipe.data.holdout, recipe.seed, lambda *_: None)
     plain = untrained()
     save_checkpoint(plain, tmp_path / "plain")
     turned = untrained()
@@ -158,7 +162,13 @@ def test_who_taught_is_known_afterwards(taught: Recipe, finished: Any) -> None:
 def test_a_teacher_that_is_not_there_is_named(taught: Recipe, few_faces: Path) -> None:
     missing = replace(taught, data=replace(taught.data, teachers=("no-such-teacher",)))
     with pytest.raises(CheckpointError, match="no-such-teacher"):
-        train_targets(split_data(missing, few_faces, lambda *_: None), missing, quiet)
+        train_targets(
+            split_data(
+                few_faces, missing.labels, missing.data.holdout, missing.seed, lambda *_: None
+            ),
+            missing,
+            quiet,
+        )
 
 
 def test_a_teacher_that_knows_other_labels_is_refused(
@@ -169,4 +179,8 @@ def test_a_teacher_that_knows_other_labels_is_refused(
     save_checkpoint(other, tmp_path / "teacher")
     taught = replace(recipe, data=replace(recipe.data, teachers=(str(tmp_path / "teacher"),)))
     with pytest.raises(RecipeError, match="contempt"):
-        train_targets(split_data(recipe, few_faces, lambda *_: None), taught, quiet)
+        train_targets(
+            split_data(few_faces, recipe.labels, recipe.data.holdout, recipe.seed, lambda *_: None),
+            taught,
+            quiet,
+        )
