@@ -7,10 +7,12 @@ import os
 import threading
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
 
 from fer_edge.backends.base import Options, Session, backend, targets
 from fer_edge.bundle import Bundle, Variant
-from fer_edge.errors import BundleError, EngineError, TargetError
+from fer_edge.errors import BundleError, EngineError, InputError, TargetError
 from fer_edge.execution import Execution
 
 _log = logging.getLogger("fer_edge")
@@ -86,6 +88,11 @@ class Loaded:
     _calls: int = 0
     _retired: bool = False
 
+    @property
+    def usable(self) -> bool:
+        """True if the engine can run in this process, which may have been forked."""
+        return self.pid == os.getpid() or backend(self.variant.target).FACTS.survives_fork
+
     def enter(self) -> bool:
         """Count a call for a ``with`` block.
 
@@ -114,6 +121,42 @@ class Loaded:
             self._retired = True
         if unused:
             self.session.close()
+
+
+def checked_options(
+    target: str | None,
+    device: str | None,
+    threads: int | None,
+    hint: Literal["latency", "throughput"],
+    cache_dir: str | Path | None,
+) -> Options:
+    """Return a Predictor's options for engines.
+
+    Raises:
+        TargetError: The target is unknown.
+        InputError: The hint or the number of threads is invalid.
+    """
+    if hint not in ("latency", "throughput"):
+        raise InputError(f"expected hint 'latency' or 'throughput', got {hint!r}")
+    if threads is not None and threads < 1:
+        raise InputError(f"expected at least 1 thread, got {threads}")
+    if target is not None and target not in targets():
+        raise TargetError(f"unknown target {target!r}. Known: {', '.join(targets())}")
+    return Options(
+        device=None if device is None else device.lower(),
+        threads=threads,
+        hint=hint,
+        cache_dir=Path(cache_dir) if cache_dir is not None else None,
+    )
+
+
+def check_same_labels(running: Bundle, new: Bundle) -> None:
+    """Raise BundleError unless two bundles have the same ordered labels."""
+    if running.labels != new.labels:
+        raise BundleError(
+            f"expected the labels {', '.join(running.labels)} in {new.path}, it has "
+            f"{', '.join(new.labels)}. Make a new Predictor for it"
+        )
 
 
 def load_best(bundle: Bundle, request: Request) -> Loaded:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Collection, Iterable, Sequence
@@ -14,11 +13,18 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.backends.base import Options, backend, targets
 from fer_edge.bundle import Bundle, Variant, open_bundle
 from fer_edge.errors import BundleError, EngineError, InputError, TargetError
 from fer_edge.inference import predict, warm_up
-from fer_edge.loaded import Loaded, Request, VariantChoice, load_best, with_executions
+from fer_edge.loaded import (
+    Loaded,
+    Request,
+    VariantChoice,
+    check_same_labels,
+    checked_options,
+    load_best,
+    with_executions,
+)
 from fer_edge.preprocess import Box, Colour, Image, as_bgr, check_colour, crop, read_image
 from fer_edge.results import Prediction
 from fer_edge.shadow import Shadow, ShadowCounts
@@ -39,8 +45,8 @@ class Predictor:
     that, calls raise EngineError.
 
     Args:
-        bundle: A ``NAME.fer`` folder, or a shipped model: ``"default"``, the most accurate, or
-            ``"fast"``. None is the default model.
+        bundle: A ``NAME.fer`` folder, or ``"default"`` or None for the model that ships with the
+            package.
         target: Run only this target. If it cannot run, that is an error, never another target.
         precision: Run only this precision.
         device: The engine's name for the device (``cpu``, ``cuda``, ``cuda:1``). None is the
@@ -71,18 +77,7 @@ class Predictor:
         exclude: Collection[str] = (),
         trusted_keys: Sequence[Key] | None = None,
     ) -> None:
-        if hint not in ("latency", "throughput"):
-            raise InputError(f"expected hint 'latency' or 'throughput', got {hint!r}")
-        if threads is not None and threads < 1:
-            raise InputError(f"expected at least 1 thread, got {threads}")
-        if target is not None and target not in targets():
-            raise TargetError(f"unknown target {target!r}. Known: {', '.join(targets())}")
-        options = Options(
-            device=None if device is None else device.lower(),
-            threads=threads,
-            hint=hint,
-            cache_dir=Path(cache_dir) if cache_dir is not None else None,
-        )
+        options = checked_options(target, device, threads, hint, cache_dir)
         self._trusted_keys = None if trusted_keys is None else load_keys(trusted_keys)
         content = open_bundle(bundle_path(bundle), self._trusted_keys)
         names = [variant.name for variant in content.variants]
@@ -222,9 +217,7 @@ class Predictor:
             return self._answer(loaded, faces, start) if faces else []
 
     def warm_up(self, batch_sizes: Sequence[int] = (1,)) -> None:
-        """Run each batch size twice on random noise.
-
-        No real face then waits for compilation.
+        """Run each batch size twice on random noise, so that no face waits for compilation.
 
         OpenVINO compiles a second graph for the first batch that is not of one face. That takes
         0.1 s for the default model and 2 s for EfficientNetV2-S.
@@ -297,10 +290,7 @@ class Predictor:
             before.close()
 
     def stop_shadow(self) -> ShadowCounts | None:
-        """End shadow mode and return the final counts.
-
-        None if there was no shadow.
-        """
+        """End shadow mode and return the final counts; None if there was no shadow."""
         with self._lock:
             shadow, self._shadow = self._shadow, None
         if shadow is None:
@@ -317,15 +307,13 @@ class Predictor:
     def close(self) -> None:
         """Release the engine; further calls raise EngineError.
 
-        The memory is released as soon as the running calls have ended.
-
-        Closing twice is fine. close() does not wait.
+        The memory is released once the running calls have ended. close() does not wait for them.
         """
         with self._lock:
             self._closed = True
             loaded = self._loaded
         self.stop_shadow()
-        if _usable(loaded):
+        if loaded.usable:
             loaded.retire()
 
     def __enter__(self) -> Predictor:
@@ -342,7 +330,7 @@ class Predictor:
     def _enter(self) -> Loaded:
         """Return what runs now, for a ``with`` statement. Raises EngineError."""
         while not self._closed:
-            if not _usable(self._loaded):
+            if not self._loaded.usable:
                 self._reload()
             loaded = self._loaded
             if loaded.enter():  # else it was swapped out a moment ago
@@ -394,15 +382,6 @@ class Predictor:
         return as_bgr(image, colour)
 
 
-def check_same_labels(running: Bundle, new: Bundle) -> None:
-    """Raise BundleError unless two bundles have the same ordered labels."""
-    if running.labels != new.labels:
-        raise BundleError(
-            f"expected the labels {', '.join(running.labels)} in {new.path}, it has "
-            f"{', '.join(new.labels)}. Make a new Predictor for it"
-        )
-
-
 def _unpickled(path: Path | None, request: Request, keys: Sequence[Key] | None) -> Predictor:
     options = request.options
     return Predictor(
@@ -420,8 +399,3 @@ def _unpickled(path: Path | None, request: Request, keys: Sequence[Key] | None) 
 
 def _closed() -> EngineError:
     return EngineError("this Predictor was closed. Make a new one")
-
-
-def _usable(loaded: Loaded) -> bool:
-    """Say whether the engine can run in this process, which may have been forked."""
-    return loaded.pid == os.getpid() or backend(loaded.variant.target).FACTS.survives_fork
