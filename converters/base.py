@@ -33,8 +33,7 @@ QuantizationRecipe = Mapping[str, Any]
 ENOUGH = 0.985
 """Agreement (share, 0..1) that ends a search of recipes.
 
-It is half a point above the gate's limit, which applies to other faces. Above it, two recipes
-differ by less than 300 faces can resolve.
+Above it, two recipes differ by less than 300 faces can resolve.
 """
 
 

@@ -62,9 +62,11 @@ class Check:
     def __str__(self) -> str:
         kind, _, label = self.name.partition(".")
         figures = _FORMS[kind].format(
-            value=_in_unit(kind, self.value), low=_in_unit(kind, self.low), label=label,
+            value=_in_unit(kind, self.value),
+            low=_in_unit(kind, self.low),
+            label=label,
             high=_in_unit(kind, self.high),
-        )  # fmt: skip
+        )
         if self.limit is None:
             return figures
         needed = "is needed" if kind.endswith("agreement") else "is allowed"

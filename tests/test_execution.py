@@ -1,4 +1,4 @@
-"""What was asked for and not executed is a refusal with a sentence."""
+"""A precision that was requested and not executed is refused with a sentence."""
 
 from __future__ import annotations
 

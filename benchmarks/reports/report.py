@@ -37,7 +37,7 @@ class PlacedOperations(TypedDict):
 
 
 class Executed(TypedDict):
-    """What the engine of a variant ran where."""
+    """Operations of a variant by device and precision, as its engine ran them."""
 
     variant: Annotated[str, "TARGET/PRECISION."]
     sentence: Annotated[str | None, "Engine, build, device and operations; null if it cannot say."]

@@ -29,6 +29,7 @@ from fer_edge.preprocess import CropRule
 from fer_edge.progress import Say
 from fer_edge.training.checkpoint import Checkpoint
 from fer_edge.training.deploy import DeployModule
+from fer_edge.training.models.quantized import QuantizedNet
 from fer_edge.verdict import FAILED, PASSED, UNDECIDED, Judgement
 
 
@@ -72,7 +73,7 @@ def torch_outputs(checkpoint: Checkpoint, images: npt.NDArray[np.uint8]) -> Outp
 
 def is_quantised(checkpoint: Checkpoint) -> bool:
     """Return True if the checkpoint's network is quantised, so that its scales are its own."""
-    return hasattr(checkpoint.model, "activation_scales")
+    return isinstance(checkpoint.model, QuantizedNet)
 
 
 @dataclass(frozen=True)

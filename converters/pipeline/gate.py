@@ -61,7 +61,7 @@ class ParityLimits:
 
 @dataclass(frozen=True)
 class Bar:
-    """What a variant is held to.
+    """Limits of a variant, and the facts that they apply to.
 
     Attributes:
         precision: Precision of the variant; fp32 has limits of its own.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -133,7 +134,7 @@ class RecordingSource:
         return next(iter(topics), None)
 
 
-class _Recording:
+class _Recording(ABC):
     """Open recording."""
 
     topics: set[str]
@@ -142,12 +143,12 @@ class _Recording:
     def __enter__(self) -> _Recording:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def __exit__(self, *_: object) -> None: ...
 
+    @abstractmethod
     def messages(self, topic: str | None) -> Iterator[tuple[int, Decode, bytes]]:
         """Yield log time in nanoseconds, decoder and bytes of each message of a topic."""
-        raise NotImplementedError
 
 
 def _opened(path: Path) -> _Recording:

@@ -38,7 +38,7 @@ RULES = "glance_away", "shared_attention", "addw", "eyes_closed"
 
 @dataclass(frozen=True)
 class Sample:
-    """What is known about the driver's attention at one moment.
+    """Known facts about the driver's attention at one moment.
 
     Attributes:
         time_s: Stream time in seconds.

@@ -70,7 +70,7 @@ class Reference:
 
 @dataclass
 class Values:
-    """What a pickle holds.
+    """Content of a pickle.
 
     Attributes:
         top: Its value.

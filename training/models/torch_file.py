@@ -115,8 +115,15 @@ def _of_zip(data: bytes) -> tuple[Values, Callable[[str], bytes]]:
     def record(name: str) -> bytes:
         try:
             return archive.read(f"{root}{name}")
-        except (KeyError, zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError,
-                NotImplementedError) as error:  # fmt: skip
+        except (
+            KeyError,
+            zipfile.BadZipFile,
+            zlib.error,
+            EOFError,
+            OSError,
+            RuntimeError,
+            NotImplementedError,
+        ) as error:
             raise CheckpointError(f"its record {name[:40]} is damaged or missing") from error
 
     if f"{root}byteorder" in sizes and record("byteorder") != b"little":
