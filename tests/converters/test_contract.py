@@ -58,14 +58,14 @@ def built(
     request: pytest.FixtureRequest,
     checkpoint: Path,
     graph: bytes,
-    gate: FaceSamples,
+    composites: FaceSamples,
     calibration: FaceSamples,
 ) -> Iterator[Built]:
     target, precision = request.param
     source = ConversionInput(load_checkpoint(checkpoint), graph, calibration.images[:70])
     artifact = converter(target).build(source, precision, {})
     variant, session = opened(target, precision, artifact)
-    yield Built(variant, artifact, session, run_all(session, gate.images))
+    yield Built(variant, artifact, session, run_all(session, composites.images))
     session.close()
 
 
@@ -79,9 +79,9 @@ def test_the_artifact_is_what_a_bundle_takes(built: Built) -> None:
 
 
 def test_outputs_are_probabilities_and_an_embedding(
-    built: Built, gate: FaceSamples, reference: Outputs
+    built: Built, composites: FaceSamples, expected: Outputs
 ) -> None:
-    for ours, wanted in zip(built.outputs, reference, strict=True):
+    for ours, wanted in zip(built.outputs, expected, strict=True):
         assert ours.dtype == np.float32
         assert ours.shape == wanted.shape
         assert np.isfinite(ours).all()
@@ -89,15 +89,15 @@ def test_outputs_are_probabilities_and_an_embedding(
     assert built.outputs[0].min() >= 0
 
 
-def test_answers_differ_between_faces(built: Built, gate: FaceSamples) -> None:
+def test_answers_differ_between_faces(built: Built, composites: FaceSamples) -> None:
     """Without this, all the agreement below would prove nothing."""
     probabilities = built.outputs[0]
     assert set(probabilities.argmax(1)) == set(range(len(EMOTIONS)))
     assert probabilities.std(0).min() > 0.1
 
 
-def test_it_agrees_with_torch(built: Built, gate: FaceSamples, reference: Outputs) -> None:
-    report = compare(reference, built.outputs, gate.truth, EMOTIONS)
+def test_it_agrees_with_torch(built: Built, composites: FaceSamples, expected: Outputs) -> None:
+    report = compare(expected, built.outputs, composites.truth, EMOTIONS)
     if built.variant.precision == "fp32":
         assert report.max_abs_dp <= 1e-4
         assert report.embedding_cosine_min > 0.99999
@@ -108,31 +108,33 @@ def test_it_agrees_with_torch(built: Built, gate: FaceSamples, reference: Output
 
 @pytest.mark.parametrize("count", BATCHES)
 def test_every_batch_size_gives_the_same_answers(
-    built: Built, gate: FaceSamples, count: int
+    built: Built, composites: FaceSamples, count: int
 ) -> None:
     for start in (0, 100):
-        probabilities, embedding = built.session.run(gate.images[start : start + count])
+        probabilities, embedding = built.session.run(composites.images[start : start + count])
         assert (len(probabilities), len(embedding)) == (count, count)
         wanted = built.outputs[0][start : start + count]
         assert np.abs(probabilities - wanted).max() <= built.same_dp
 
 
-def test_the_caller_owns_the_outputs(built: Built, gate: FaceSamples) -> None:
-    first = built.session.run(gate.images[:5])
+def test_the_caller_owns_the_outputs(built: Built, composites: FaceSamples) -> None:
+    first = built.session.run(composites.images[:5])
     kept = [output.copy() for output in first]
-    built.session.run(gate.images[200:205])
+    built.session.run(composites.images[200:205])
     for output, copy in zip(first, kept, strict=True):
         assert np.array_equal(output, copy)
         assert output.flags.writeable
 
 
-def test_four_threads_get_the_answers_to_their_own_faces(built: Built, gate: FaceSamples) -> None:
+def test_four_threads_get_the_answers_to_their_own_faces(
+    built: Built, composites: FaceSamples
+) -> None:
     def work(thread: int) -> float:
         worst = 0.0
         for i in range(12):
             start = (84 * thread + 7 * i) % 300
             count = 1 + (thread + i) % 5
-            probabilities, _ = built.session.run(gate.images[start : start + count])
+            probabilities, _ = built.session.run(composites.images[start : start + count])
             wanted = built.outputs[0][start : start + count]
             worst = max(worst, float(np.abs(probabilities - wanted).max()))
         return worst
@@ -156,8 +158,8 @@ def test_every_recipe_can_be_built_and_keeps_most_answers(
     checkpoint: Path,
     graph: bytes,
     calibration: FaceSamples,
-    reference: Outputs,
-    gate: FaceSamples,
+    expected: Outputs,
+    composites: FaceSamples,
 ) -> None:
     source = ConversionInput(load_checkpoint(checkpoint), graph, calibration.images[:70])
     for precision in converter(target).PRECISIONS:
@@ -165,7 +167,9 @@ def test_every_recipe_can_be_built_and_keeps_most_answers(
             artifact = converter(target).build(source, precision, recipe)
             _, session = opened(target, precision, artifact)
             with contextlib.closing(session):
-                report = compare(reference, run_all(session, gate.images), gate.truth, EMOTIONS)
+                report = compare(
+                    expected, run_all(session, composites.images), composites.truth, EMOTIONS
+                )
             assert report.agreement >= 0.9, recipe
 
 
