@@ -13,6 +13,7 @@ from fer_edge.converters.onnx_graph.export import graph_path
 from fer_edge.converters.onnx_graph.fold import folded
 from fer_edge.converters.onnx_graph.inspect import has_attention
 from fer_edge.converters.onnx_graph.int8 import RANGES, quantised
+from fer_edge.converters.onnx_graph.uint8_form import uint8_form
 
 PRECISIONS = FACTS.precisions
 
@@ -38,10 +39,9 @@ def build(source: ConversionInput, precision: str, recipe: QuantizationRecipe) -
     if precision == "fp32":
         entry = graph_path(source.graph)
         return Artifact(entry, {entry: source.graph}, tools)
-    if source.int8 is not None:
-        entry = graph_path(source.int8.graph)
-        return Artifact(entry, {entry: source.int8.graph}, tools)
     entry = "onnxruntime-int8/model.onnx"
+    if source.int8 is not None:
+        return Artifact(entry, {entry: uint8_form(source.int8.graph)}, tools)
     return Artifact(entry, {entry: _quantised(source.graph, source.calibration, recipe)}, tools)
 
 

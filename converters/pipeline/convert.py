@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fer_edge.bundle import Bundle, Variant, open_bundle, write_bundle
-from fer_edge.converters.base import ConversionInput
+from fer_edge.converters.base import ConversionInput, Int8Input
 from fer_edge.converters.onnx_graph.export import export_onnx
 from fer_edge.converters.pipeline.assemble_bundle import assemble, refusal
 from fer_edge.converters.pipeline.build_variant import (
@@ -118,19 +118,26 @@ def convert(
     _existing(out, source)  # refused before minutes of work
     rule = CropRule(source.spec.input.size_px, CROP_MARGIN)
     gate, calibration = _faces(_path(data), _path(calibrate), source, rule, seed, say)
+    own = own_int8(source, requested)
+    # The float network takes a minute of its own; int8 alone does not need it.
+    in_float = own is None or any(precision != INT8 for _, precision in requested)
+    checks = {}
+    for network in (source if in_float else None, own):
+        if network is not None:
+            say(f"Running {source.spec.backbone} in torch{' in int8' if network is own else ''}")
+            checks[network is own] = ParityCheck(
+                torch_outputs(network, gate.images),
+                gate,
+                calibration,
+                source.spec.labels,
+                allow_drop,
+                abstain_below=source.abstain_below,
+                quantised=is_quantised(network),
+                budget_s=judge_seconds,
+            )
     say(f"Exporting {source.spec.backbone}")
-    graph = export_onnx(source)
-    check = ParityCheck(
-        torch_outputs(source, gate.images),
-        gate,
-        calibration,
-        source.spec.labels,
-        allow_drop,
-        abstain_below=source.abstain_below,
-        quantised=is_quantised(source),
-        budget_s=judge_seconds,
-    )
-    int8, int8_check = own_int8(source, requested, check, say)
+    graph = export_onnx(source) if in_float else b""
+    int8 = None if own is None else Int8Input(own, export_onnx(own))
     work = ConversionInput(
         source, graph, calibration.images, tuple(batch_sizes), tuple(gpus), workspace_mib, int8
     )
@@ -140,7 +147,6 @@ def convert(
         unproven=allow_unproven,
     )
     with contextlib.ExitStack() as sessions:
-        checks = _Checks(check, int8_check)
         verified = _build_and_verify(requested, work, rule, checks, lenient, sessions, say)
         passed, failed = _drop_or_fail(verified, lenient)
         timed = _with_speed(passed, gate, say)
@@ -167,14 +173,6 @@ class _Lenience:
     unproven: bool
 
 
-@dataclass(frozen=True)
-class _Checks:
-    """Checks of variants; int8 of a quantised checkpoint has a reference of its own."""
-
-    others: ParityCheck
-    int8: ParityCheck
-
-
 def _faces(
     data: Path | None,
     calibrate: Path | None,
@@ -197,12 +195,15 @@ def _build_and_verify(
     requested: Sequence[tuple[str, str]],
     work: ConversionInput,
     rule: CropRule,
-    checks: _Checks,
+    checks: Mapping[bool, ParityCheck],
     lenient: _Lenience,
     sessions: contextlib.ExitStack,
     say: Say,
 ) -> list[BuiltVariant]:
-    """Build each variant and add its parity report; ``sessions`` closes what is opened."""
+    """Build each variant and add its parity report; ``sessions`` closes what is opened.
+
+    ``checks`` has True for int8 of a quantised checkpoint, and False for all else.
+    """
     verified = []
     for target, precision in requested:
         built = _built(target, precision, work, rule, lenient, say)
@@ -210,7 +211,7 @@ def _build_and_verify(
             continue
         if built.session is not None:
             sessions.callback(built.session.close)
-            check = checks.int8 if precision == INT8 else checks.others
+            check = checks[precision == INT8 and work.int8 is not None]
             verified.append(replace(built, variant=verify_variant(built, check, say)))
         elif lenient.unproven:
             say(f"  {built.variant.name}: NOT PROVEN, {built.unable}")

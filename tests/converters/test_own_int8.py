@@ -1,0 +1,186 @@
+"""Conversions of a checkpoint with int8 weights: every target runs the checkpoint's own numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from fer_edge import open_bundle
+from fer_edge.backends.base import Options, Outputs, backend
+from fer_edge.bundle import Variant, listed
+from fer_edge.converters.base import ConversionInput, Int8Input, converter, targets
+from fer_edge.converters.onnx_graph.export import export_onnx
+from fer_edge.converters.onnx_graph.uint8_form import uint8_form
+from fer_edge.converters.pipeline import convert as module
+from fer_edge.converters.pipeline.build_variant import torch_outputs
+from fer_edge.converters.pipeline.convert import convert
+from fer_edge.converters.pipeline.face_samples import FaceSamples
+from fer_edge.converters.pipeline.parity import run_all
+from fer_edge.shipped import FACES
+from fer_edge.telemetry import import_without_telemetry
+from fer_edge.training.checkpoint import Checkpoint, load_checkpoint
+from fer_edge.training.quantization.distil import Distillation
+from fer_edge.training.quantization.quantize import quantize
+from fer_edge.verdict import QUANTISED
+
+# TensorRT runs on no machine here; its stand-in runs the same graph as ONNX Runtime.
+TARGETS = tuple(target for target in targets() if "int8" in converter(target).PRECISIONS)
+
+
+@pytest.fixture(scope="module")
+def folder(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny network with int8 ranges."""
+    out = tmp_path_factory.mktemp("int8") / "c8"
+    quantize(checkpoint, FACES, out, Distillation(epochs=0), say=lambda text: None)
+    return out
+
+
+@pytest.fixture(scope="module")
+def own(folder: Path) -> Checkpoint:
+    return load_checkpoint(folder).quantised()
+
+
+@pytest.fixture(scope="module")
+def graph(own: Checkpoint) -> bytes:
+    return export_onnx(own)
+
+
+@pytest.fixture(scope="module")
+def answers(folder: Path, own: Checkpoint, graph: bytes, gate: FaceSamples) -> dict[str, Outputs]:
+    """Outputs of torch and of every target for the gate's faces."""
+    source = ConversionInput(
+        load_checkpoint(folder), b"", gate.images[:0], int8=Int8Input(own, graph)
+    )
+    found = {"torch": torch_outputs(own, gate.images)}
+    for target in TARGETS:
+        assert converter(target).recipes(source, "int8") == ()
+        artifact = converter(target).build(source, "int8", {})
+        if artifact.reference_session is not None:
+            session = artifact.reference_session()
+        else:
+            files = tuple(listed(path, data) for path, data in artifact.files.items())
+            variant = Variant(target, "int8", artifact.entry, files)
+            session = backend(target).load(variant, artifact.files, Options())
+        try:
+            found[target] = run_all(session, gate.images)
+        finally:
+            session.close()
+    return found
+
+
+def test_every_engine_runs_the_int8_network(
+    answers: dict[str, Outputs], reference: Outputs
+) -> None:
+    """Sums round differently, so that few numbers fall on the other side of a step. An engine with
+    other scales would be as far away as the float network is."""
+    assert set(answers) == {"torch", *TARGETS}
+    own = answers.pop("torch")[0]
+    away = np.abs(reference[0] - own).mean()
+    ranked = np.sort(own, axis=1)
+    clear = ranked[:, -1] - ranked[:, -2] > 0.1
+    assert clear.mean() > 0.5
+    for target, (found, _) in answers.items():
+        assert np.abs(found - own).mean() < 0.75 * away, target
+        np.testing.assert_array_equal(found.argmax(1)[clear], own.argmax(1)[clear], target)
+
+
+def test_the_graph_holds_the_scales_and_weights_of_the_checkpoint(
+    folder: Path, graph: bytes
+) -> None:
+    int8 = load_checkpoint(folder).int8
+    assert int8 is not None
+    model = onnx.load_from_string(graph)
+    stored = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    scales = {
+        float(stored[node.input[1]])
+        for node in model.graph.node
+        if node.op_type == "QuantizeLinear"
+    }
+    assert scales == {float(np.float32(scale)) for scale in int8.activations.values()}
+    weights = [t.numpy() for t in int8.tensors.values() if t.dtype.itemsize == 1]
+    written = [t for t in stored.values() if t.dtype == np.int8 and t.ndim > 1]
+    assert len(written) == len(weights) > 3
+    for weight in weights:
+        assert any(np.array_equal(weight, each) for each in written)
+
+
+def test_a_conversion_runs_no_float_network(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[bool] = []
+
+    def watched(network: Checkpoint, images: Any) -> Outputs:
+        ran.append(module.is_quantised(network))
+        return torch_outputs(network, images)
+
+    monkeypatch.setattr(module, "torch_outputs", watched)
+    said: list[str] = []
+    few: dict[str, Any] = {"allow_drop": 0.1}  # 336 faces are too few for the usual limits
+    bundle = convert(
+        folder, ["onnxruntime", "openvino"], tmp_path / "x.fer", ["int8"], say=said.append, **few
+    )
+    assert ran == [True]
+    assert {v.name for v in bundle.variants} == {"onnxruntime/int8", "openvino/int8"}
+    for variant in open_bundle(bundle.path).variants:
+        assert variant.parity is not None
+        assert variant.parity.calibration is None
+        assert variant.parity.judgement is not None
+        assert variant.parity.judgement.reference == QUANTISED
+    again = convert(
+        folder, ["onnxruntime"], tmp_path / "y.fer", ["fp32", "int8"], say=said.append, **few
+    )
+    assert ran == [True, False, True]
+    assert {v.precision for v in again.variants} == {"fp32", "int8"}
+
+
+@pytest.mark.parametrize("function", ["Relu", "Clip"])
+def test_onnxruntime_rounds_layers_directly_with_the_same_answers(function: str) -> None:
+    """Each convolution becomes an integer one; the numbers are those of the plain graph."""
+    rng = np.random.default_rng(0)
+    stored = {
+        "s": np.float32(0.05),
+        "z": np.int8(0),
+        "s2": np.float32(0.04),
+        "six": np.float32(6),
+        "none": np.float32(0),
+        "w": rng.integers(-127, 128, (8, 3, 3, 3), np.int8),
+        "ws": np.full(8, 0.01, np.float32),
+        "wz": np.zeros(8, np.int8),
+    }
+    more = ["none", "six"] if function == "Clip" else []
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["d"]),
+        helper.make_node("DequantizeLinear", ["w", "ws", "wz"], ["wd"], axis=0),
+        helper.make_node("Conv", ["d", "wd"], ["c"]),
+        helper.make_node(function, ["c", *more], ["r"]),
+        helper.make_node("QuantizeLinear", ["r", "s2", "z"], ["q2"]),
+        helper.make_node("DequantizeLinear", ["q2", "s2", "z"], ["y"]),
+    ]
+    initial = [numpy_helper.from_array(np.asarray(value), name) for name, value in stored.items()]
+    ends = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, channels, side, side])
+        for name, channels, side in (("x", 3, 9), ("y", 8, 7))
+    ]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], initial)
+    plain = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    data = plain.SerializeToString()
+    x = rng.normal(0, 3, (2, 3, 9, 9)).astype(np.float32)
+    found = [_run(form, x) for form in (data, uint8_form(data))]
+    steps = np.abs(found[0] - found[1]) / 0.04
+    assert steps.max() <= 1.001  # a sum that lies between two steps may go to either
+    assert (steps > 0.5).mean() < 0.01
+    kinds = [node.op_type for node in onnx.load_from_string(uint8_form(data)).graph.node]
+    assert kinds.index("QuantizeLinear", 2) == kinds.index("Conv") + 1
+    assert "Relu" not in kinds
+
+
+def _run(graph: bytes, x: Any) -> Any:
+    ort = import_without_telemetry("onnxruntime")
+    session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    return session.run(None, {"x": x})[0]
