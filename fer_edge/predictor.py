@@ -45,8 +45,7 @@ class Predictor:
     that, calls raise EngineError.
 
     Args:
-        bundle: A ``NAME.fer`` folder, or ``"default"`` or None for the model that ships with the
-            package.
+        bundle: A ``NAME.fer`` folder; None or ``"default"`` is the model in the package.
         target: Run only this target. If it cannot run, that is an error, never another target.
         precision: Run only this precision.
         device: The engine's name for the device (``cpu``, ``cuda``, ``cuda:1``). None is the
