@@ -9,6 +9,7 @@ module answers one line of JSON for each line that it reads.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import selectors
@@ -33,6 +34,8 @@ TIMEOUT_S = 600.0
 """Seconds without an answer after which a reference counts as hung; torch.compile takes minutes."""
 _CAN_STOP = hasattr(signal, "SIGSTOP")
 _MARK = "fer_edge: "
+_PARENT_DEATH_SIGNAL = 1
+"""PR_SET_PDEATHSIG of linux/prctl.h."""
 
 
 class ChildReference:
@@ -56,7 +59,7 @@ class ChildReference:
     ) -> None:
         words = [str(Path(checkpoint).absolute()), *(["compiled"] if compiled else [])]
         command = python_command("-m", "fer_edge.benchmarks.references.in_child", *words)
-        # In a group of its own: if this process dies, the kernel wakes and ends a stopped child.
+        # In a group of its own: if this process dies, POSIX wakes and ends a stopped orphan.
         self._child = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -165,12 +168,19 @@ def _line(pipe: IO[bytes], timeout_s: float) -> str | None:
     return None
 
 
+def _end_with_parent() -> None:
+    """Let the kernel end this process with its parent, even while it is stopped."""
+    if hasattr(signal, "SIGHUP"):  # under nohup it is ignored, and a stopped orphan would stay
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    if sys.platform == "linux":  # a subreaper adopts orphans, and then no SIGHUP is sent
+        ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
+
+
 def _serve(checkpoint: str, compiled: bool) -> None:
     """Answer each request with the times of its calls."""
     from fer_edge.benchmarks.references.in_torch import in_torch
 
-    if hasattr(signal, "SIGHUP"):  # under nohup it is ignored, and a stopped orphan would stay
-        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    _end_with_parent()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what torch and its compiler print is no answer
 

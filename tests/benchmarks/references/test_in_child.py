@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -22,6 +23,8 @@ from fer_edge.labels import EMOTIONS
 from fer_edge.training.checkpoint import Checkpoint, save_checkpoint
 from fer_edge.training.models.network import ExpressionNet, InputSpec, ModelSpec
 
+_CHILD_SUBREAPER = 36
+"""PR_SET_CHILD_SUBREAPER of linux/prctl.h."""
 LINUX = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
 
 
@@ -109,9 +112,17 @@ def test_a_child_that_hangs_is_an_error(checkpoint: Path, monkeypatch: pytest.Mo
         child.close()
 
 
+@pytest.fixture(params=[False, True], ids=["no subreaper", "subreaper"])
+def subreaper(request: pytest.FixtureRequest) -> Iterator[None]:
+    """This process, or none, adopts orphans, as a container's init and Ray do."""
+    prctl = ctypes.CDLL(None).prctl
+    prctl(_CHILD_SUBREAPER, int(request.param), 0, 0, 0)
+    yield
+    prctl(_CHILD_SUBREAPER, 0, 0, 0, 0)
+
+
 @LINUX
-def test_a_stopped_child_does_not_outlive_a_killed_bench(checkpoint: Path) -> None:
-    """Its group loses its last parent, and the kernel wakes and ends a stopped orphan."""
+def test_a_stopped_child_does_not_outlive_a_killed_bench(checkpoint: Path, subreaper: None) -> None:
     script = (
         "import sys, time\n"
         "from fer_edge.benchmarks.references.in_child import ChildReference\n"
