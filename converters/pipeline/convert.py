@@ -32,16 +32,13 @@ from fer_edge.errors import (
 from fer_edge.lock import locked
 from fer_edge.machine import cpu_name
 from fer_edge.parity import RefusedVariant, Speed
-from fer_edge.preprocess import CropRule
+from fer_edge.preprocess import CROP_MARGIN, CropRule
 from fer_edge.progress import Say
 from fer_edge.training.checkpoint import Checkpoint, load_checkpoint
 
 JUDGE_SECONDS = 120.0
 """Seconds after which a variant is judged on the faces so far; a simulated chip needs seconds for
 one."""
-
-CROP_MARGIN = 0.1
-"""Share (0..1) of the box added on each side. FER2013's crops show more than a detector's box."""
 
 
 def convert(

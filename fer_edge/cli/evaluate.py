@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from fer_edge.cli.early_checks import check_data, check_model
 from fer_edge.cli.options import (
     check_outs,
     data_option,
+    detector_option,
     json_option,
     out_option,
     print_json,
@@ -29,6 +31,24 @@ from fer_edge.shipped import checkpoint_path
 @data_option("Evaluate on these labelled faces.", required=True)
 @split_option
 @variant_options
+@click.option(
+    "--by",
+    "columns",
+    multiple=True,
+    metavar="COLUMN",
+    help="Report by the groups of this column of DATA, such as gender. Repeatable.",
+)
+@click.option(
+    "--fold",
+    metavar="K/N",
+    help="With --by, use fold K of N, chosen by each picture's name: 0/3 is the first third.",
+)
+@click.option(
+    "--find-faces",
+    is_flag=True,
+    help="With --by, find the face of each picture first; DATA need not be face crops.",
+)
+@detector_option
 @out_option("Write the report to this file, .json, .html or .png. Repeatable.", multiple=True)
 @json_option
 def evaluate(
@@ -37,6 +57,10 @@ def evaluate(
     split: str | None,
     target: str | None,
     precision: str | None,
+    columns: tuple[str, ...],
+    fold: str | None,
+    find_faces: bool,
+    detector: Path | None,
     outs: tuple[Path, ...],
     as_json: bool,
 ) -> None:
@@ -46,15 +70,25 @@ def evaluate(
     Example: fer-edge evaluate runs/driver/best --data fer2013/ -o report.html
              fer-edge evaluate runs/a/best runs/b/best --data fer2013/
              fer-edge evaluate driver.fer --target all --data fer2013/
+             fer-edge evaluate driver.fer --data f.csv --split none --by gender
 
     Of a bundle, the variant that Predictor chooses is evaluated; --target all evaluates every
     variant that runs here. Each further model is compared with the first, face by face.
+    With --by, DATA needs no labels: abstention, confidence and answers are reported by group.
     docs/reference/evaluation.md defines each figure.
     """
     check_outs(outs, (".json", ".html", ".png"))
     for source in sources:
         check_model(source)
     check_data([data])
+    if columns:
+        _evaluate_groups(
+            sources, data, columns, split, fold, (find_faces, detector), target, precision, outs,
+            as_json,
+        )  # fmt: skip
+        return
+    if fold or find_faces or detector:
+        raise click.UsageError("--fold, --find-faces and --detector go with --by")
 
     from fer_edge.progress_bar import progress
     from fer_edge.training.evaluation.evaluate import evaluate_all
@@ -67,6 +101,50 @@ def evaluate(
         print_json(report)
     else:
         _print(report)
+
+
+def _evaluate_groups(
+    sources: tuple[Path, ...],
+    data: Path,
+    columns: tuple[str, ...],
+    split: str | None,
+    fold: str | None,
+    finding: tuple[bool, Path | None],
+    target: str | None,
+    precision: str | None,
+    outs: tuple[Path, ...],
+    as_json: bool,
+) -> None:
+    """Report by groups; ``finding`` is whether to find faces, and the detector's file."""
+    from fer_edge.progress_bar import progress
+    from fer_edge.training.data.folds import Fold
+    from fer_edge.training.evaluation.groups import evaluate_groups
+    from fer_edge.training.evaluation.locate import require_detector
+    from fer_edge.training.reports.group_tables import WIDTH, lines
+    from fer_edge.training.reports.groups import group_page, group_sheet
+
+    chosen = None if fold is None else Fold.parse(fold)
+    detector = require_detector(finding[1]) if any(finding) else None
+    with progress() as (_, step):
+        report = evaluate_groups(
+            sources, data, columns, split, fold=chosen, detector=detector, target=target,
+            precision=precision, step=step,
+        )  # fmt: skip
+    for out in outs:
+        if out.suffix == ".json":
+            write_out(out, json.dumps(report, indent=1, allow_nan=False) + "\n")
+        elif out.suffix == ".html":
+            write_out(out, group_page(report))
+        else:
+            write_out(out, group_sheet(report["inputs"]))
+    if as_json:
+        print_json(report)
+        return
+    for model in report["inputs"]:
+        for line in lines(model):
+            click.echo(line)
+    for line in textwrap.wrap(f"[low, high]: {report['method']}.", WIDTH):
+        click.echo(line)
 
 
 def _rendered(report: dict[str, Any], suffix: str) -> str | bytes:

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 from fer_edge.labels import EMOTIONS
@@ -32,3 +34,38 @@ def test_evaluate_writes_each_form(run: Any, fake_bundle: Path, tmp_path: Path) 
     assert result.exit_code == 0
     assert [out.read_bytes()[:5] for out in outs] == [b'{\n "i', b"<!doc", b"\x89PNG\r"]
     assert "against fake.fer fake/fp32: accuracy +0.00 points" in result.stdout
+
+
+@pytest.fixture
+def people(tmp_path: Path) -> Path:
+    """Faces with a gender each."""
+    rows = pyarrow.parquet.read_table(FACES / "faces-val.parquet").to_pylist()[:80]
+    rows = [{**row, "gender": "female" if i % 2 else "male"} for i, row in enumerate(rows)]
+    path = tmp_path / "people.parquet"
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    return path
+
+
+def test_evaluate_reports_by_groups(run: Any, fake_bundle: Path, people: Path) -> None:
+    command = ("evaluate", fake_bundle, "--data", people, "--split", "none", "--by", "gender")
+    result = run(*command, "-o", "g.png", "-o", "g.html", "-o", "g.json")
+    assert result.exit_code == 0
+    assert max(map(len, result.stdout.splitlines())) <= 80
+    assert "Recall by class" in result.stdout
+    report = json.loads(run(*command, "--json").stdout)
+    assert report["inputs"] == json.loads(Path("g.json").read_text("utf-8"))["inputs"]
+    assert [row["value"] for row in report["inputs"][0]["by"][0]["groups"]] == ["female", "male"]
+    assert Path("g.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_an_unknown_column_is_one_sentence(run: Any, fake_bundle: Path, people: Path) -> None:
+    result = run("evaluate", fake_bundle, "--data", people, "--split", "none", "--by", "race")
+    assert result.exit_code == 3
+    assert "has no column 'race'. It has: 'name', 'label', 'gender'" in result.stderr
+
+
+@pytest.mark.parametrize("option", [["--fold", "0/3"], ["--find-faces"], ["--detector", "y.onnx"]])
+def test_options_of_groups_need_groups(run: Any, fake_bundle: Path, option: list[str]) -> None:
+    result = run("evaluate", fake_bundle, "--data", FACES, *option)
+    assert result.exit_code == 2
+    assert "go with --by" in result.stderr

@@ -19,11 +19,10 @@ from fer_edge.backends.base import Outputs
 from fer_edge.converters.onnx_graph.export import export_onnx
 from fer_edge.converters.pipeline import face_samples
 from fer_edge.converters.pipeline.build_variant import torch_outputs
-from fer_edge.converters.pipeline.convert import CROP_MARGIN
 from fer_edge.converters.pipeline.face_samples import FaceSamples, calibration_faces, parity_faces
 from fer_edge.converters.pipeline.matrix_networks import SMALL, fitted
 from fer_edge.labels import EMOTIONS
-from fer_edge.preprocess import CropRule
+from fer_edge.preprocess import CROP_MARGIN, CropRule
 from fer_edge.shipped import FACES
 from fer_edge.training.checkpoint import Checkpoint, load_checkpoint
 from fer_edge.training.config.schema import Augment, Data, Fit, Input, Model, Recipe

@@ -27,13 +27,13 @@ from fer_edge.converters import coreml
 from fer_edge.converters.base import Artifact, ConversionInput
 from fer_edge.converters.coreml_evaluator.program import ProgramSession
 from fer_edge.converters.pipeline.build_variant import torch_outputs
-from fer_edge.converters.pipeline.convert import CROP_MARGIN, convert
+from fer_edge.converters.pipeline.convert import convert
 from fer_edge.converters.pipeline.face_samples import FaceSamples, parity_faces
 from fer_edge.converters.pipeline.gate import Bar, ParityLimits, failures, fp32_failures, judge
 from fer_edge.converters.pipeline.parity import compare, run_all
 from fer_edge.errors import ConversionError
 from fer_edge.labels import EMOTIONS
-from fer_edge.preprocess import CropRule
+from fer_edge.preprocess import CROP_MARGIN, CropRule
 from fer_edge.shipped import DEFAULT_CHECKPOINT
 from fer_edge.training.checkpoint import Checkpoint, load_checkpoint
 from fer_edge.training.models.network import ExpressionNet, InputSpec, ModelSpec

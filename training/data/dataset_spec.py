@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -30,6 +30,8 @@ SPLIT_NAMES = {
 }
 MAX_LABEL = 64
 """Largest length of a label."""
+_MOST_NAMED = 20
+"""Largest number of columns that a message lists."""
 _MOST_PATH = 4096
 """Largest length of a file name in a list."""
 HUB = "hf:"
@@ -51,6 +53,8 @@ class DatasetSpec:
         drop: Labels whose pictures are left out, joined by /.
         colour: Channel order of stored pixels with three channels.
         broken: ``fail`` on unreadable pictures, or ``skip`` and report them.
+        columns: Further columns to read with each face; the data set then needs no labels. None
+            reads labels alone. The text form has no such option.
     """
 
     path: str
@@ -59,6 +63,7 @@ class DatasetSpec:
     drop: tuple[str, ...] = ()
     colour: Literal["rgb", "bgr"] | None = None
     broken: Broken = "fail"
+    columns: tuple[str, ...] | None = None
 
     @property
     def file(self) -> Path:
@@ -76,9 +81,10 @@ class DatasetSpec:
         The path on this machine is left out.
         """
         options = {
-            field.name: "/".join(value) if isinstance(value, tuple) else value
-            for field in fields(self)
-            if field.name != "path" and (value := getattr(self, field.name)) != field.default
+            one.name: "/".join(value) if isinstance(value, tuple) else value
+            for one in fields(self)
+            if one.name not in ("path", "columns")
+            and (value := getattr(self, one.name)) != one.default
         }
         return self.name + "@" * bool(options) + ",".join(f"{k}={v}" for k, v in options.items())
 
@@ -95,7 +101,7 @@ class DatasetSpec:
         if not at or "=" not in options or Path(text).exists():
             return DatasetSpec(str(text))
         values: dict[str, Any] = {}
-        known = {field.name for field in fields(DatasetSpec)} - {"path"}
+        known = {one.name for one in fields(DatasetSpec)} - {"path", "columns"}
         for option in options.split(","):
             key, _, value = option.partition("=")
             if key not in known or not value:
@@ -165,6 +171,7 @@ class StoredFace:
         subject: Person in the picture, or None if unknown.
         clip: Recording of the picture, or None if unknown.
         box: Face in the picture as (x, y, width, height) in pixels; None is the complete picture.
+        cells: Text of each column that the spec asks for.
     """
 
     picture: Path | bytes | LazyRow
@@ -174,6 +181,7 @@ class StoredFace:
     subject: str | None = None
     clip: str | None = None
     box: Box | None = None
+    cells: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
 def part_of(path: Path) -> str:
@@ -202,6 +210,23 @@ def check_part(source: DatasetSpec, split: str | None, parts: Iterable[str]) -> 
             f"{source.path} has no {split!r} part; it is not divided into parts. Split it with "
             f"'fer-edge data split {source.path} -o NAME', or read all of it with --split none"
         )
+
+
+def column_named(name: str, columns: Sequence[str], where: object) -> str:
+    """Return a data set's column by its name, in any case of letters.
+
+    Raises:
+        DataError: There is no such column; the message lists the columns.
+    """
+    if name in columns:
+        return name
+    same = [column for column in columns if column.lower() == name.lower()]
+    if len(same) == 1:
+        return same[0]
+    others = [shown(column) for column in columns if column and column != "image"][:_MOST_NAMED]
+    raise DataError(
+        f"{where} has no column {shown(name)}. It has: {', '.join(others) or 'no columns'}"
+    )
 
 
 def inside(root: Path, relative: str) -> Path:

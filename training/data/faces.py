@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,13 @@ from fer_edge.preprocess import Box, Image, as_bgr, crop, decode_image, read_ima
 from fer_edge.progress import Say, Step, silent
 from fer_edge.shown import shown
 from fer_edge.training.data import ferplus, formats
-from fer_edge.training.data.dataset_spec import SPLITS, Broken, DatasetSpec, StoredFace
+from fer_edge.training.data.dataset_spec import (
+    SPLITS,
+    Broken,
+    DatasetSpec,
+    StoredFace,
+    column_named,
+)
 from fer_edge.training.data.lazy_rows import LazyRow
 from fer_edge.training.data.picture_files import PassedOver
 
@@ -34,13 +40,14 @@ class LabelledFace:
 
     Attributes:
         source: An image file's path, the encoded bytes, or a row of a large file.
-        label: Canonical or user-defined label.
+        label: Canonical or user-defined label; "" if the data set has no labels.
         name: Name for messages, unique in its data set.
         votes: FER+ votes in the order of SOURCE_ORDERS["ferplus"], or None.
         subject: Person in the picture, or None if unknown.
         clip: Recording of the picture, or None if unknown.
         box: Face in the picture as (x, y, width, height) in pixels; None is the complete picture.
         soft: True if the votes are the training target instead of the label.
+        cells: Text of each column that the spec asks for.
     """
 
     source: Path | bytes | LazyRow
@@ -51,6 +58,7 @@ class LabelledFace:
     clip: str | None = None
     box: Box | None = None
     soft: bool = False
+    cells: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def read(self) -> Image:
         """Return the picture, uint8 BGR ``[H, W, 3]``.
@@ -120,7 +128,7 @@ def load_faces(
             f"no faces found in {source.path}{part}. Known formats: "
             f"{', '.join(form.description for form in formats.FORMATS)}"
         )
-    if labels is not None and (unknown := {face.label for face in faces} - set(labels)):
+    if labels is not None and (unknown := {face.label for face in faces} - {*labels, ""}):
         names = sorted(unknown)
         advice = f"Leave them out: '{source.path}@drop={'/'.join(names)}'"
         if unknown == {face.label for face in faces}:
@@ -153,14 +161,20 @@ def _stored_faces(
 def _named(
     stored: Sequence[StoredFace], source: DatasetSpec, labels: Sequence[str], say: Say
 ) -> list[LabelledFace]:
-    """Return the faces with the model's labels, without dropped ones and non-expressions."""
+    """Return the faces with the model's labels, without dropped ones and non-expressions.
+
+    If columns are read and no picture has a label, all faces stay, with the label "".
+    """
+    unlabelled = source.columns is not None and all(
+        face.label is None and face.votes is None for face in stored
+    )
     names = _label_names(stored, source, labels)
     dropped = label_map(source.drop, labels).values()
     left_out: Counter[str] = Counter()
     faces = []
     for face in stored:
-        label = _label(face, source, names)
-        if label is None or label in dropped:
+        label = "" if unlabelled else _label(face, source, names)
+        if label is None or (label and label in dropped):
             left_out[label or "without an agreed expression"] += 1
             continue
         faces.append(
@@ -173,12 +187,21 @@ def _named(
                 face.clip,
                 face.box,
                 soft=source.labels == "ferplus-soft",
+                cells={name: _cell(face, name, source) for name in source.columns or ()},
             )
         )
     if left_out:
         counts = ", ".join(f"{count:,} {label}" for label, count in sorted(left_out.items()))
         say(f"{source.path}: left out {counts}")
     return faces
+
+
+def _cell(face: StoredFace, column: str, source: DatasetSpec) -> str:
+    """Return a cell; readers without columns still know subject and clip. Raises DataError."""
+    if column in face.cells:
+        return face.cells[column]
+    known = {key: getattr(face, key) for key in ("subject", "clip") if getattr(face, key)}
+    return str(known[column_named(column, list(known), source.path)])
 
 
 def _label_names(

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 
 from fer_edge.predictor import Predictor
-from fer_edge.preprocess import CropRule, Image, to_batch
+from fer_edge.preprocess import CROP_MARGIN, CropRule, Image, to_batch
 from fer_edge.progress import Step
 from fer_edge.shipped import checkpoint_path
 from fer_edge.training.checkpoint import load_checkpoint
@@ -61,6 +61,11 @@ class ModelRunner:
             parts.append(self.run(to_batch(images, self.rule)))
             step(what, min(i + _BATCH, len(faces)), len(faces))
         return np.concatenate([p for p, _ in parts]), np.concatenate([e for _, e in parts])
+
+    def abstains(self, probabilities: Floats) -> npt.NDArray[np.bool_]:
+        """Return, for each face, whether its confidence is below the threshold."""
+        # 1e-6 allows for float32 rounding, as in inference.predict.
+        return np.asarray(probabilities.max(1) < self.abstain_below - 1e-6)
 
 
 @contextmanager
@@ -126,7 +131,7 @@ def _of_checkpoint(source: Path) -> ModelRunner:
 
     return ModelRunner(
         labels=checkpoint.spec.labels,
-        rule=CropRule(checkpoint.spec.input.size_px),
+        rule=CropRule(checkpoint.spec.input.size_px, CROP_MARGIN),
         abstain_below=checkpoint.abstain_below,
         facts={
             "checkpoint": source.name,

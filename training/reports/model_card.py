@@ -21,6 +21,7 @@ from fer_edge.training.evaluation.evaluate import evaluate
 from fer_edge.training.evaluation.metrics import ECE_BINS
 from fer_edge.training.models.network import InputSpec
 from fer_edge.training.reports import plots
+from fer_edge.training.reports.group_section import group_section, groups_beside
 from fer_edge.training.reports.html import coverage_rows
 
 _INTENDED = """\
@@ -42,10 +43,16 @@ latency with, and a starting point for a network trained on your own, licensed f
   much of the remaining error comes from the labels.
 - Few faces of disgust, and fear is mistaken for sadness and surprise: see the recall column.
 - Web images of posed or strong expressions; no near-infrared, night, sunglasses or driving.
-  Age, gender and skin tone are not annotated, so bias between groups **has not been measured**.
+  FER2013 does not state age, gender or skin tone. {bias}
 - Crops are frontal and centred. A shifted, turned or partly covered face is not detected as such.
 - Confidence is calibrated on FER2013; calibrate it again for other cameras.
 """
+
+
+_BIAS = {
+    True: '"By groups" has what other sets show.',
+    False: "Bias between groups **has not been measured**.",
+}
 
 
 def write_card(checkpoint: Path, bundle: Path, data: Path, out: Path) -> None:
@@ -73,7 +80,8 @@ def write_card(checkpoint: Path, bundle: Path, data: Path, out: Path) -> None:
     _draw(report, out / "model-card.png")
     evaluation = json.dumps({"checkpoint": report, "variants": variants}, indent=1)
     (out / "evaluation.json").write_text(evaluation + "\n", "utf-8")
-    (out / "MODEL_CARD.md").write_text(card_text(loaded, loaded_bundle, report, variants), "utf-8")
+    text = card_text(loaded, loaded_bundle, report, variants, groups_beside(loaded_bundle, out))
+    (out / "MODEL_CARD.md").write_text(text, "utf-8")
 
 
 def card_text(
@@ -81,10 +89,12 @@ def card_text(
     bundle: Bundle,
     report: dict[str, Any],
     variants: dict[str, dict[str, Any]],
+    groups: list[dict[str, Any]] | None = None,
 ) -> str:
     """Return the model card as Markdown.
 
     ``report`` and ``variants`` are the reports of evaluate for the checkpoint and each variant.
+    ``groups`` are reports of evaluate_groups, or None.
     """
     return "\n".join(
         [
@@ -105,13 +115,16 @@ def card_text(
             "## Variants in the bundle (PublicTest, each on its own engine)",
             "",
             _variants(bundle, variants),
-            _INTENDED,
+            *group_section(groups or []),
+            _INTENDED.format(bias=_BIAS[bool(groups)]),
             "## Repeat",
             "",
             "`training/recipes/edge-default.yaml` begins with the commands that train the model.",
             "",
             "```\nfer-edge evaluate CHECKPOINT --data FER2013\n"
-            "python -m fer_edge.training.reports.model_card CHECKPOINT BUNDLE FER2013 OUT\n```",
+            "python -m fer_edge.training.reports.model_card CHECKPOINT BUNDLE FER2013 OUT\n"
+            "python -m fer_edge.training.reports.group_card CHECKPOINT BUNDLE LONDON FAIRFACE OUT"
+            "\n```",
             "",
         ]
     )

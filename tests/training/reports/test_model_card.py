@@ -10,6 +10,7 @@ import pytest
 from fer_edge.bundle import open_bundle
 from fer_edge.shipped import DEFAULT_BUNDLE, DEFAULT_CHECKPOINT
 from fer_edge.training.checkpoint import load_checkpoint
+from fer_edge.training.reports.group_section import groups_beside
 from fer_edge.training.reports.model_card import card_text
 
 MODELS = DEFAULT_BUNDLE.parent
@@ -23,11 +24,13 @@ def evaluation() -> dict[str, Any]:
 
 
 def test_the_shipped_card_is_what_the_evaluation_gives(evaluation: dict[str, Any]) -> None:
+    bundle = open_bundle(DEFAULT_BUNDLE)
     text = card_text(
         load_checkpoint(DEFAULT_CHECKPOINT),
-        open_bundle(DEFAULT_BUNDLE),
+        bundle,
         evaluation["checkpoint"],
         evaluation["variants"],
+        groups_beside(bundle, MODELS),
     )
     assert text == (MODELS / "MODEL_CARD.md").read_text("utf-8")
 

@@ -18,6 +18,7 @@ from fer_edge.training.data.dataset_spec import (
     DatasetSpec,
     StoredFace,
     as_label,
+    column_named,
 )
 from fer_edge.training.data.ferplus import FILE, read_votes, vote_columns
 from fer_edge.training.data.listed_files import ListedFiles
@@ -53,6 +54,7 @@ def read_fer2013(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]
             f"expected a column emotion with FER2013's labels in {path}, found {found(names)}. "
             "Rename the column with the labels to emotion, or use a file that has labels"
         )
+    kept = {name: column_named(name, names, path) for name in source.columns or ()}
     beside = path.with_name(FILE)
     votes = read_votes(beside) if beside.is_file() else None
     for line, usage, row in _rows(path, split, "usage"):
@@ -73,6 +75,7 @@ def read_fer2013(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]
             label,
             f"{path.stem}:{line}",
             None if votes is None else votes[line - 2][1],
+            cells={key: row[column].strip() for key, column in kept.items()},
         )
 
 
@@ -96,10 +99,11 @@ def read_list(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
     assert path is not None
     names = header(path)
     column = next((name for name in _PATHS if name in names), None)
-    if column is None or "label" not in names:
+    if column is None or ("label" not in names and source.columns is None):
         raise DataError(
             f"expected columns {_EXPECTED} in {path}, found {found(names)}. Rename the columns"
         )
+    kept = {name: column_named(name, names, path) for name in source.columns or ()}
     voted = [name for name in names if name.startswith("ferplus_")]
     order = vote_columns(voted, path) if voted else []
     files = ListedFiles(path.parent, path)
@@ -107,11 +111,12 @@ def read_list(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
         try:
             yield StoredFace(
                 files[row[column]],
-                as_label(row["label"], f"{path}, line {line}"),
+                as_label(row["label"], f"{path}, line {line}") if "label" in row else None,
                 row[column],
                 tuple(int(row[name]) for name in order) if order and row[order[0]] else None,
                 row.get("subject") or None,
                 row.get("clip") or None,
+                cells={key: row[name].strip() for key, name in kept.items()},
             )
         except ValueError as error:
             if isinstance(error, LabelError):

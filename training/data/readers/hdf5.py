@@ -86,7 +86,8 @@ def _rows(file: Any, path: Path, keys: dict[str, str], source: DatasetSpec) -> I
     import h5py
 
     used = {"image": keys["image"]} | {
-        name: keys[name] for name in used_columns(list(keys), f"{path}:{keys['image']}")
+        name: keys[name]
+        for name in used_columns(list(keys), f"{path}:{keys['image']}", source.columns)
     }
     for key in used.values():
         _check_stored_in_file(file, key, path)
@@ -122,7 +123,7 @@ def _rows(file: Any, path: Path, keys: dict[str, str], source: DatasetSpec) -> I
         LazyRow(open_pictures, (str(path), pictures.name, colour), i) for i in range(len(pictures))
     ]
     fer2013 = keys.get("label", "").endswith("_label") and keys["label"] != "data_label"
-    for face in from_columns(images, columns, where):
+    for face in from_columns(images, columns, where, more=source.columns):
         if fer2013 and isinstance(face.label, int):
             face = replace(face, label=label_of_number(face.label, "fer2013-csv"))
         yield face

@@ -43,27 +43,29 @@ def read(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
     if source.file.is_dir():
         check_part(source, split, ())
         for shard in without_clutter(source.file, "*.parquet"):
-            yield from _faces(shard)
+            yield from _faces(shard, source.columns)
         return
     if split not in (None, part_of(source.file) or "train"):
         check_part(source, split, {part_of(source.file) or "train"})
-    yield from _faces(source.file)
+    yield from _faces(source.file, source.columns)
 
 
-def _faces(path: Path) -> Iterator[StoredFace]:
+def _faces(path: Path, more: Sequence[str] | None) -> Iterator[StoredFace]:
     if not path.is_file():  # opening a FIFO would wait for ever
         raise DataError(f"expected a parquet file at {path}, found none")
     with path.open("rb") as opened:
         try:
-            images, columns, metadata = _read(opened, path)
+            images, columns, metadata = _read(opened, path, more)
         except DataError:
             raise
         except Exception as error:  # a damaged file can make pyarrow raise anything
             raise DataError(f"cannot read {path}: {error}") from error
-    yield from from_columns(images, columns, path, _class_names(metadata))
+    yield from from_columns(images, columns, path, _class_names(metadata), more)
 
 
-def _read(opened: BinaryIO, path: Path) -> tuple[Sequence[Any], dict[str, list[Any]], Any]:
+def _read(
+    opened: BinaryIO, path: Path, more: Sequence[str] | None
+) -> tuple[Sequence[Any], dict[str, list[Any]], Any]:
     """Return the pictures, the cells of each used column, and the schema's metadata."""
     import pyarrow.parquet
 
@@ -73,7 +75,7 @@ def _read(opened: BinaryIO, path: Path) -> tuple[Sequence[Any], dict[str, list[A
     check_rows(rows, size, path)
     file = pyarrow.parquet.ParquetFile(opened, **_THRIFT_LIMITS)
     schema = file.schema_arrow
-    used = used_columns(schema.names, path)
+    used = used_columns(schema.names, path, more)
     _check_types(schema, used, path)
     _check_pages(opened, groups, {"image.bytes", *used}, path, size)
     strings = [name for name in used if pyarrow.types.is_string(schema.field(name).type)]

@@ -21,6 +21,7 @@ from fer_edge.training.data.dataset_spec import (
     StoredFace,
     as_label,
     check_part,
+    column_named,
 )
 from fer_edge.training.data.ferplus import vote_columns
 from fer_edge.training.data.lazy_rows import LazyRow
@@ -36,6 +37,7 @@ def from_columns(
     columns: Mapping[str, Sequence[Any]],
     where: object,
     class_names: Sequence[str] | None = None,
+    more: Sequence[str] | None = None,
 ) -> Iterator[StoredFace]:
     """Yield the rows of a table as faces.
 
@@ -44,9 +46,10 @@ def from_columns(
         columns: Cells of each column.
         where: Name of the table, for messages.
         class_names: Meaning of numeric labels if the file states it.
+        more: Further columns to keep as text; the table then needs no label column.
 
     Raises:
-        DataError: The table has no label column, or a label is out of range.
+        DataError: The table has no label column or no such column, or a label is out of range.
         LabelError: A label is neither a name nor a number.
     """
     if any(len(cells) != len(pictures) for cells in columns.values()):
@@ -56,15 +59,16 @@ def from_columns(
             f"{shown(lengths)}"
         )
     label_column = next((name for name in LABELS if name in columns), None)
-    if label_column is None:
+    if label_column is None and more is None:
         raise DataError(
             f"expected columns image and label (or {', '.join(LABELS[0::2])}) in {where}, "
             f"found {found(sorted(columns))}"
         )
     voted = [name for name in columns if name.startswith("ferplus_")]
     order = vote_columns(voted, where) if voted else []
-    for i, (picture, cell) in enumerate(zip(pictures, columns[label_column], strict=True)):
-        label = as_label(cell, f"{where}, row {i}")
+    kept = {name: columns[column_named(name, list(columns), where)] for name in more or ()}
+    for i, picture in enumerate(pictures):
+        label = as_label(columns[label_column][i], f"{where}, row {i}") if label_column else None
         if isinstance(label, int) and class_names is not None:
             if not 0 <= label < len(class_names):
                 raise DataError(
@@ -81,6 +85,7 @@ def from_columns(
             tuple(votes) if votes and min(votes) >= 0 else None,
             subject or None,
             clip or None,
+            cells={key: _text(column[i]).strip() for key, column in kept.items()},
         )
 
 
@@ -99,19 +104,29 @@ def _text(cell: Any) -> str:
     return "" if cell is None else str(cell)
 
 
-def used_columns(names: Sequence[str], where: object) -> list[str]:
+def used_columns(
+    names: Sequence[str], where: object, more: Sequence[str] | None = None
+) -> list[str]:
     """Return the columns to read besides ``image``, the label first.
+
+    Args:
+        names: Columns of the table.
+        where: Name of the table, for messages.
+        more: Further columns to read; the table then needs no label.
 
     Raises:
         DataError: A column is missing, or is there twice.
     """
     label = next((name for name in LABELS if name in names), None)
-    if label is None or "image" not in names:
+    if (label is None and more is None) or "image" not in names:
         raise DataError(
             f"expected columns image and label (or {', '.join(LABELS[0::2])}) in {where}, "
             f"found {found(sorted(names))}"
         )
-    used = [label, *(n for n in names if n in _MORE or n.startswith("ferplus_"))]
+    used = [label] if label else []
+    used += [name for name in names if name in _MORE or name.startswith("ferplus_")]
+    used += [column_named(name, names, where) for name in more or ()]
+    used = list(dict.fromkeys(used))
     for name in ("image", *used):
         if list(names).count(name) > 1:
             raise DataError(f"{where} has the column {shown(name)} twice. Remove one of them")
@@ -195,7 +210,7 @@ def _dataset(source: DatasetSpec, split: str | None, open_: Any) -> Iterator[Sto
     check_part(source, split, parts)
     part = "" if "" in parts else str(split)
     table = parts[part]
-    used = used_columns(table.column_names, source.path)
+    used = used_columns(table.column_names, source.path, source.columns)
     try:
         # As Arrow, without decoding, and only what is used: other columns can be of any size.
         cells = table.select_columns(used).with_format("arrow")[:]
@@ -208,7 +223,8 @@ def _dataset(source: DatasetSpec, split: str | None, open_: Any) -> Iterator[Sto
         [LazyRow(open_, (location, part), i) for i in range(len(table))],
         columns,
         source.path,
-        getattr(table.features[used[0]], "names", None),
+        next((getattr(table.features[n], "names", None) for n in LABELS if n in used), None),
+        source.columns,
     )
 
 

@@ -1,0 +1,83 @@
+"""Figures by groups for the model card.
+
+    python -m fer_edge.training.reports.group_card CHECKPOINT BUNDLE LONDON FAIRFACE OUT_FOLDER
+
+Writes groups.json, and MODEL_CARD.md with its section. ``model_card`` ran before: evaluation.json
+of the folder has the other figures.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from fer_edge.bundle import open_bundle
+from fer_edge.monitor.detector import Detector
+from fer_edge.training.checkpoint import load_checkpoint
+from fer_edge.training.data.folds import Fold
+from fer_edge.training.evaluation.groups import evaluate_groups
+from fer_edge.training.evaluation.locate import require_detector
+from fer_edge.training.reports.group_section import GROUPS_FILE, compact, groups_beside
+from fer_edge.training.reports.model_card import card_text
+
+HELD_OUT = Fold(0, 3)
+"""Fold of FairFace that no training uses."""
+
+
+def write_groups(
+    checkpoint: Path,
+    bundle: Path,
+    london: Path,
+    fairface: Path,
+    out: Path,
+    detector: Detector | None = None,
+) -> None:
+    """Evaluate a bundle by groups and write the model card anew.
+
+    Args:
+        checkpoint: Checkpoint folder.
+        bundle: ``.fer`` bundle of the checkpoint; its OpenVINO fp32 variant runs.
+        london: Face Research Lab London Set.
+        fairface: FairFace.
+        out: Folder with evaluation.json; receives groups.json and MODEL_CARD.md.
+        detector: Face detector; None takes the one at hand.
+
+    Raises:
+        DataError: The data cannot be read.
+        TargetError: The variant does not run on this machine, or there is no detector.
+    """
+    detector = detector or require_detector(None)
+    reports = []
+    for data, columns, fold in (
+        (london, ("gender", "ethnicity", "age"), None),
+        (fairface, ("gender", "race", "age"), HELD_OUT),
+    ):
+        evaluation = evaluate_groups(
+            [bundle],
+            data,
+            columns,
+            fold=fold,
+            detector=detector,
+            target="openvino",
+            precision="fp32",
+        )
+        reports += evaluation["inputs"]
+    (out / GROUPS_FILE).write_text(compact(reports) + "\n", "utf-8")
+    loaded, evaluation = (
+        open_bundle(bundle),
+        json.loads((out / "evaluation.json").read_text("utf-8")),
+    )
+    text = card_text(
+        load_checkpoint(checkpoint),
+        loaded,
+        evaluation["checkpoint"],
+        evaluation["variants"],
+        groups_beside(loaded, out),
+    )
+    (out / "MODEL_CARD.md").write_text(text, "utf-8")
+
+
+if __name__ == "__main__":
+    _checkpoint, _bundle, _london, _fairface, _out = map(Path, sys.argv[1:6])
+    write_groups(_checkpoint, _bundle, _london, _fairface, _out)
