@@ -11,6 +11,7 @@ import click
 
 from fer_edge.atomic import write_file
 from fer_edge.errors import InputError
+from fer_edge.progress_bar import set_quiet
 from fer_edge.shipped import bundle_path
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -52,6 +53,16 @@ def batch_sizes_option(purpose: str, **settings: Any) -> Callable[[_Command], _C
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print the result as JSON on standard output."
 )
+
+quiet_option = click.option(
+    "-q",
+    "--quiet",
+    is_flag=True,
+    expose_value=False,
+    callback=set_quiet,
+    help="Print no progress, only results and errors.",
+)
+"""``--quiet``; ``fer_edge.progress_bar`` reads it."""
 
 bundle_option = click.option(
     "--bundle",
@@ -164,6 +175,14 @@ gpu_option = click.option(
     multiple=True,
     metavar="sm_NN",
     help="Compile TensorRT engines for this GPU (default: the GPU of this machine). Repeatable.",
+)
+
+soc_option = click.option(
+    "--soc",
+    "socs",
+    multiple=True,
+    metavar="NAME",
+    help="Compile a QNN context binary for this Qualcomm chip, such as sa8295. Repeatable.",
 )
 
 
