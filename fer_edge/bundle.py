@@ -45,6 +45,7 @@ from fer_edge.manifest import check_seal, read_json, sealed
 from fer_edge.model_check import check_models, contract_of
 from fer_edge.parity import ParityReport, Speed
 from fer_edge.preprocess import CropRule
+from fer_edge.recalibration import Recalibration
 from fer_edge.shipped import bundle_path
 from fer_edge.shown import printable, shown
 from fer_edge.signing import SIGNATURES, Key, read_signatures, verify_manifest
@@ -136,6 +137,7 @@ class Bundle:
         version: Version of the model, for people.
         created: Day on which the bundle was written, ``YYYY-MM-DD``; may be empty.
         signed_by: Id of the trusted key that signed it; empty if no key was asked for.
+        recalibration: Temperature of ``fer-edge adapt``; None without one.
     """
 
     path: Path
@@ -151,6 +153,7 @@ class Bundle:
     version: str = "0"
     created: str = ""
     signed_by: str = ""
+    recalibration: Recalibration | None = None
 
     def variant(self, target: str, precision: str) -> Variant:
         """Return a variant by its target and precision.
@@ -216,6 +219,7 @@ class Bundle:
             "crop": self.crop.as_dict(),
             "temperature": self.temperature,
             "abstain_below": self.abstain_below,
+            **({"recalibration": self.recalibration.as_dict()} if self.recalibration else {}),
             "embedding_dim": self.embedding_dim,
             "provenance": dict(self.provenance),
             "variants": [variant.as_dict() for variant in self.variants],
@@ -334,6 +338,7 @@ def _parse_content(root: Path, content: Any) -> Bundle:
         name=read_line(item["name"], "name", MAX_NAME),
         version=read_line(item["version"], "version", MAX_NAME),
         created=read_day(item["created"], "created"),
+        recalibration=read_optional(item, "recalibration", MANIFEST, Recalibration.parse),
     )
     for key, expected in bundle.contract().items():
         # As JSON, because Python takes 1, 1.0 and true for the same.

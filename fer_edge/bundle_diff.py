@@ -64,6 +64,7 @@ def _answers(bundle: Bundle) -> dict[str, Any]:
         "labels": list(bundle.labels),
         **{f"crop.{key}": value for key, value in bundle.crop.as_dict().items()},
         "temperature": bundle.temperature,
+        "recalibration": bundle.recalibration and bundle.recalibration.temperature,
         "abstain_below": bundle.abstain_below,
         "embedding_dim": bundle.embedding_dim,
     }

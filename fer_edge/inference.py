@@ -75,6 +75,8 @@ def predict(loaded: Loaded, faces: list[Image], start_ns: int) -> list[Predictio
     prepared = time.perf_counter_ns()
     probabilities, embeddings = run_checked(loaded, batch)
     inferred = time.perf_counter_ns()
+    if bundle.recalibration is not None:
+        probabilities = bundle.recalibration.apply(probabilities)
     tops = probabilities.argmax(1).tolist()
     rows = probabilities.tolist()
     reasons = [

@@ -333,6 +333,11 @@ def _existing(out: Path, source: Checkpoint) -> Bundle | None:
     if not out.exists():
         return None
     bundle = open_bundle(out)
+    if "adaptation" in bundle.provenance:
+        raise BundleError(
+            f"{out} was adapted to a camera, so new variants would answer by other thresholds. "
+            "Convert into the bundle that it was adapted from, and adapt that again"
+        )
     # Temperature and labels are part of the existing variants' graphs.
     same = (
         bundle.provenance.get("checkpoint_sha256") == source.sha256

@@ -25,6 +25,7 @@ struct Bundle {
     std::vector<std::string> labels;
     int size_px = 0;
     double margin = 0, abstain_below = 0;
+    double temperature = 1;  // of "recalibration": divides the logits once more, after the graph
     size_t embedding_dim = 0;
     std::vector<Variant> variants;
     std::map<std::string, std::string> files;  // content by path, hash compared
@@ -127,6 +128,7 @@ inline Bundle read_manifest(const Json& content, std::map<std::string, Listed>& 
     bundle.size_px = static_cast<int>(crop["size_px"].as_integer(8, 4096));
     bundle.margin = crop["margin"].as_number(0, 2);
     bundle.abstain_below = content["abstain_below"].as_number(0, 1);
+    if (content.has("recalibration")) bundle.temperature = content["recalibration"]["temperature"].as_number(0.05, 20);
     bundle.embedding_dim = static_cast<size_t>(content["embedding_dim"].as_integer(1, 1000000));
     std::string side = std::to_string(bundle.size_px);
     if (content["input"].canonical() != R"({"colour":"bgr","dtype":"uint8","layout":"NHWC","shape":[null,)" +

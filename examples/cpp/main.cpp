@@ -56,6 +56,17 @@ ov::CompiledModel load(ov::Core& core, const Bundle& bundle, const Variant& vari
     return core.compile_model(network, "CPU", settings);
 }
 
+// Return the softmax at another temperature: the logits are not needed.
+std::vector<float> recalibrated(std::vector<float> shares, double temperature) {
+    if (temperature == 1) return shares;
+    double largest = *std::max_element(shares.begin(), shares.end()), sum = 0;
+    std::vector<double> powers;
+    for (float share : shares) powers.push_back(std::pow(std::max<double>(share, 0) / largest, 1 / temperature));
+    for (double power : powers) sum += power;
+    for (size_t i = 0; i < shares.size(); ++i) shares[i] = static_cast<float>(powers[i] / sum);
+    return shares;
+}
+
 std::vector<float> run(ov::InferRequest& request, const Bundle& bundle, Image& face) {
     size_t side = static_cast<size_t>(bundle.size_px);
     request.set_input_tensor(ov::Tensor(ov::element::u8, {1, side, side, 3}, face.pixels.data()));
@@ -67,7 +78,7 @@ std::vector<float> run(ov::InferRequest& request, const Bundle& bundle, Image& f
     if (shares.size() != bundle.labels.size() || !(std::abs(sum - 1) < 0.02f)) {
         throw Refusal(engine_error, "the network returned no probabilities. Convert the checkpoint anew");
     }
-    return shares;
+    return recalibrated(shares, bundle.temperature);
 }
 
 void print(const Bundle& bundle, const Image& face, const std::vector<float>& shares) {

@@ -21,6 +21,7 @@ import click
 
 import fer_edge
 from fer_edge.backends.base import offered
+from fer_edge.cli.adapt import adapt
 from fer_edge.cli.bench import bench
 from fer_edge.cli.build import build
 from fer_edge.cli.convert import convert
@@ -64,7 +65,7 @@ INTERRUPTED = 130
 
 _SECTIONS: dict[str, tuple[click.Command, ...]] = {
     "Run a model": (predict, live, video, score, serve, embed, demo),
-    "Make a model": (new, data_group, train, import_, quantize, convert, build, export),
+    "Make a model": (new, data_group, train, import_, quantize, convert, adapt, build, export),
     "Check and measure": (inspect, evaluate, bench, matrix, doctor),
     "Release": (keygen, sign, verify, diff),
     "Set up": (detector,),

@@ -45,6 +45,9 @@ def inspect(bundle: Path | None, as_json: bool) -> None:
     click.echo(f"labels       {', '.join(opened.labels)}")
     click.echo(f"input        uint8 [N, {opened.crop.size_px}, {opened.crop.size_px}, 3] BGR")
     click.echo(f"temperature  {opened.temperature:.3f}, uncertain below {opened.abstain_below:.2f}")
+    if opened.recalibration is not None:
+        temperature = opened.recalibration.temperature
+        click.echo(f"adapted      temperature {temperature:.3f} more; see provenance.adaptation")
     provenance = opened.provenance
     made_from = f"{_short(provenance.get('backbone'))}, recipe {_short(provenance.get('recipe'))}"
     click.echo(f"made from    {made_from}")

@@ -137,14 +137,19 @@ def _part(_ctx: click.Context, _param: click.Parameter, value: str) -> str | Non
     return None if value == "none" else value
 
 
-split_option = click.option(
-    "--split",
-    metavar="PART",
-    default="val",
-    show_default=True,
-    callback=_part,
-    help="Read this part of DATA: train, val, test, or none if it has no parts.",
-)
+def part_option(default: str) -> Callable[[_Command], _Command]:
+    """Add ``--split``; ``none`` reaches the command as None."""
+    return click.option(
+        "--split",
+        metavar="PART",
+        default=default,
+        show_default=True,
+        callback=_part,
+        help="Read this part of DATA: train, val, test, or none if it has no parts.",
+    )
+
+
+split_option = part_option("val")
 """``--split``; ``none`` reaches the command as None."""
 
 

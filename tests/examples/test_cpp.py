@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from fer_edge.backends.fake import write_fake_bundle
 from fer_edge.bundle import Bundle, Variant, listed, write_bundle
 from fer_edge.manifest import sealed
 from fer_edge.preprocess import CropRule, Image, crop, read_image, to_batch
+from fer_edge.recalibration import Recalibration
 from fer_edge.shipped import FACES
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -54,9 +56,11 @@ def write_pnm(path: Path, image: Image) -> Path:
     return path
 
 
-def answers(run: Run, folder: Path, images: Sequence[Image], *words: object) -> list[Any]:
+def answers(
+    run: Run, folder: Path, images: Sequence[Image], *words: object, bundle: Path = DEFAULT_BUNDLE
+) -> list[Any]:
     paths = [write_pnm(folder / f"{i}.ppm", image) for i, image in enumerate(images)]
-    done = run(DEFAULT_BUNDLE, *words, *paths)
+    done = run(bundle, *words, *paths)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -135,6 +139,18 @@ def test_each_precision_gets_the_same_answers(run: Run, tmp_path: Path, precisio
         return
     with predictor:
         check(predictor, [face], [json.loads(done.stdout)])
+
+
+def test_an_adapted_bundle_gets_the_same_answers(run: Run, tmp_path: Path) -> None:
+    original, path = open_bundle(DEFAULT_BUNDLE), tmp_path / "car.fer"
+    contents: dict[str, bytes] = {}
+    for variant in original.variants:
+        contents |= original.read(variant)
+    softer = replace(original, path=path, recalibration=Recalibration(1.7), abstain_below=0.6)
+    write_bundle(softer, contents)
+    faces = [read_image(FACES / f"{name}.png") for name in EMOTIONS]
+    with Predictor(path, "openvino", "fp32") as predictor:
+        check(predictor, faces, answers(run, tmp_path, faces, bundle=path))
 
 
 @pytest.mark.parametrize("size_px", [8, 47, 112])

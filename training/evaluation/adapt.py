@@ -1,0 +1,237 @@
+"""Adaptation of a bundle to a camera: temperature and threshold, without training."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fer_edge.bundle import Bundle, open_bundle, write_bundle
+from fer_edge.errors import DataError, InputError
+from fer_edge.manifest import today
+from fer_edge.monitor.detector import Detector
+from fer_edge.progress import Say, Step, silent
+from fer_edge.recalibration import Recalibration
+from fer_edge.training.data.dataset_spec import DatasetSpec
+from fer_edge.training.data.faces import LabelledFace, load_faces, pixel_hash
+from fer_edge.training.data.formats import FORMATS
+from fer_edge.training.data.picture_files import (
+    PassedOver,
+    is_picture,
+    pictures,
+    without_clutter,
+)
+from fer_edge.training.evaluation.adapted_decision import (
+    Decision,
+    Floats,
+    answers,
+    cross_fitted,
+    figures,
+    fit,
+    nll,
+    parts_of,
+    threshold,
+)
+from fer_edge.training.evaluation.group_figures import share
+from fer_edge.training.evaluation.locate import locate
+from fer_edge.training.evaluation.runner import open_model
+
+FEWEST_FACES = 50
+"""Least number of distinct faces to adapt to."""
+
+
+def adapt(
+    bundle: str | Path,
+    data: str | Path,
+    out: str | Path,
+    split: str | None = None,
+    *,
+    unlabelled: bool = False,
+    answer: float | None = None,
+    detector: Detector | None = None,
+    target: str | None = None,
+    precision: str | None = None,
+    names: Mapping[str, str] | None = None,
+    say: Say = lambda text: None,
+    step: Step = silent,
+) -> dict[str, Any]:
+    """Adapt a bundle to the faces of a camera and write the adapted bundle.
+
+    With labels, temperature and threshold are fitted. Graphs stay, byte by byte, and with them
+    the parity of every variant.
+
+    Args:
+        bundle: ``.fer`` bundle; it is not changed.
+        data: Faces of the camera: a data set, or a folder of pictures without labels.
+        out: Bundle to write, ``NAME.fer``.
+        split: Part of the data; None for data without parts.
+        unlabelled: Take the data as pictures without labels.
+        answer: Share (0..1) of the faces to answer, the most confident ones. None sets the
+            threshold by labels, and keeps it without labels.
+        detector: Locates the face of each picture; None takes the pictures as face crops.
+        target: Target of the variant that runs; None lets the Predictor choose.
+        precision: Precision of the variant that runs; None lets the Predictor choose.
+        names: ``name`` and ``version`` of the adapted bundle; by default the stem of ``out``, and
+            the version of ``bundle``.
+        say: Reports what is left out or kept.
+        step: Receives progress.
+
+    Returns:
+        What changed, and figures before and after; docs/how-to/adapt-to-a-camera.md has the keys.
+
+    Raises:
+        BundleError: The bundle is damaged, or ``out`` cannot be written.
+        DataError: The data cannot be read, or has too few faces.
+        InputError: ``out`` is not the name of another bundle, or ``answer`` is no share.
+        LabelError: The data has labels that the bundle does not have.
+    """
+    original, out = open_bundle(bundle), Path(out)
+    if out.suffix != ".fer" or out.resolve() == original.path.resolve():
+        raise InputError(f"expected the name of another bundle, NAME.fer, got {out}")
+    if answer is not None and not 0 < answer <= 1:
+        raise InputError(f"expected a share of faces to answer above 0 and up to 1, got {answer}")
+    with open_model(original.path, target, precision) as runner:
+        faces = _faces(data, split, None if unlabelled else runner.labels, say, step)
+        if detector is not None:
+            located = locate(faces, detector, runner.rule.margin, step)
+            if missing := located.count(None):
+                say(f"No face was found in {missing:,} of {len(faces):,} pictures: left out")
+            faces = [face for face in located if face is not None]
+        faces, hashes = _distinct(faces, data, say)
+        probabilities, _ = runner.predict(faces, "reading faces", step)
+        variant, labels = runner.facts["variant"], runner.labels
+    earlier = original.recalibration.temperature if original.recalibration else 1.0
+    before = Decision(1.0, original.abstain_below)
+    if faces[0].label:
+        truth = np.array([labels.index(face.label) for face in faces])
+        after, measured = _by_labels(probabilities, truth, faces, before, answer, say)
+    elif answer is None:
+        raise DataError(
+            f"{data} has no labels, so no temperature can be fitted. Set the share of faces to "
+            "answer with --answer, or give labels"
+        )
+    else:
+        after = replace(before, abstain_below=threshold(probabilities, answer))
+        measured = {"answered": _answered(probabilities, before, after)}
+    report = {
+        "bundle": original.path.name,
+        "sha256": original.sha256,
+        "adapted": out.name,
+        "variant": variant,
+        "data": DatasetSpec.parse(data).name,
+        "faces": len(faces),
+        "labelled": bool(faces[0].label),
+        "temperature": {"before": earlier, "after": earlier * after.temperature},
+        "abstain_below": {"before": before.abstain_below, "after": after.abstain_below},
+        **measured,
+    }
+    _write(original, out, {**report, "pixels": _digest(hashes)}, names or {})
+    return report
+
+
+def _faces(
+    data: str | Path, split: str | None, labels: Sequence[str] | None, say: Say, step: Step
+) -> list[LabelledFace]:
+    """Return the faces, without labels if ``labels`` is None or the data has none."""
+    spec = replace(DatasetSpec.parse(data), columns=())
+    folder = spec.file
+    if folder.is_dir() and (labels is None or _only_pictures(folder)):
+        passed_over = PassedOver()
+        found = [LabelledFace(path, "", str(path)) for path in pictures(folder, passed_over)]
+        if found:
+            return found
+    faces = load_faces(spec, split, labels, say, step)
+    return faces if labels is not None else [replace(face, label="") for face in faces]
+
+
+def _only_pictures(folder: Path) -> bool:
+    """Return True for a folder of pictures that no format gives labels."""
+    entries = without_clutter(folder)
+    return (
+        bool(entries)
+        and all(entry.is_file() and is_picture(entry) for entry in entries)
+        # The last format is that of folders named by emotion, which fits any folder.
+        and not any(form.fits(folder) for form in FORMATS[:-1])
+    )
+
+
+def _distinct(
+    faces: Sequence[LabelledFace], where: str | Path, say: Say
+) -> tuple[list[LabelledFace], list[str]]:
+    """Return each picture once, and the hashes. Raises DataError if they are too few."""
+    by_hash: dict[str, LabelledFace] = {}
+    for face in faces:
+        by_hash.setdefault(pixel_hash(face), face)
+    if repeated := len(faces) - len(by_hash):
+        say(f"{repeated:,} pictures are there twice: each counts once")
+    if len(by_hash) < FEWEST_FACES:
+        raise DataError(
+            f"expected at least {FEWEST_FACES} different faces in {where}, got {len(by_hash)}. "
+            "A few hundred of several people give a reliable temperature"
+        )
+    return list(by_hash.values()), list(by_hash)
+
+
+def _by_labels(
+    probabilities: Floats,
+    truth: Any,
+    faces: Sequence[LabelledFace],
+    before: Decision,
+    answer: float | None,
+    say: Say,
+) -> tuple[Decision, dict[str, Any]]:
+    """Return the fitted decision, and figures on faces left out of it.
+
+    The temperature stays if the fitted ones do not lower the NLL of faces left out.
+    """
+    parts = parts_of([face.subject for face in faces])
+    after = fit(probabilities, truth, answer)
+    crossed = cross_fitted(probabilities, truth, parts, answer)
+    if nll(crossed[0], truth) >= nll(probabilities, truth):
+        say("The temperature stays: a fitted one is no better on faces that are left out")
+        after = fit(probabilities, truth, answer, temperature=1.0)
+        crossed = cross_fitted(probabilities, truth, parts, answer, temperature=1.0)
+    told = answers(probabilities, before.abstain_below)
+    return after, {"cross_fitted": True, **figures(truth, (probabilities, told), crossed)}
+
+
+def _answered(probabilities: Floats, before: Decision, after: Decision) -> dict[str, Any]:
+    count = len(probabilities)
+    return {
+        name: share(
+            int(answers(decision.apply(probabilities), decision.abstain_below).sum()), count
+        )
+        for name, decision in (("before", before), ("after", after))
+    }
+
+
+def _write(
+    original: Bundle, out: Path, report: Mapping[str, Any], names: Mapping[str, str]
+) -> None:
+    """Write the adapted bundle: the same files, another decision. Raises BundleError."""
+    contents: dict[str, bytes] = {}
+    for variant in original.variants:
+        contents |= original.read(variant)
+    temperature = report["temperature"]["after"]
+    write_bundle(
+        replace(
+            original,
+            path=out,
+            recalibration=None if temperature == 1 else Recalibration(temperature),
+            abstain_below=report["abstain_below"]["after"],
+            provenance={**original.provenance, "adaptation": dict(report)},
+            name=names.get("name", out.stem),
+            version=names.get("version", original.version),
+            created=today(),
+        ),
+        contents,
+    )
+
+
+def _digest(hashes: Sequence[str]) -> str:
+    """Return a SHA-256 over all pictures, in any order."""
+    return hashlib.sha256("\n".join(sorted(hashes)).encode()).hexdigest()
