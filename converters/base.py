@@ -63,6 +63,7 @@ class ConversionInput:
         gpus: Compute capabilities (``sm_86``) to compile for ahead of time.
         workspace_mib: GPU memory for one layer, in MiB; None is no limit.
         int8: The checkpoint's own int8 network; None calibrates int8 after training.
+        socs: Qualcomm chips (``sa8295``) to compile context binaries for.
     """
 
     checkpoint: Checkpoint
@@ -72,6 +73,7 @@ class ConversionInput:
     gpus: tuple[str, ...] = ()
     workspace_mib: int | None = None
     int8: Int8Input | None = None
+    socs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

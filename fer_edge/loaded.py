@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from fer_edge.backends.base import Options, Session, backend, targets
+from fer_edge.backends.base import Options, Session, backend, simulator, targets, unknown_target
 from fer_edge.bundle import Bundle, Variant
 from fer_edge.errors import BundleError, EngineError, InputError, TargetError
 from fer_edge.execution import Execution
@@ -31,6 +31,7 @@ class VariantChoice:
             at all.
         execution: What ran where, if ``explain`` was asked for it and the engine can say.
         refusal: Set if the engine does not execute what was asked for, or cannot say what it does.
+        simulator: Name of the simulator that runs the variant in the place of a chip, or None.
     """
 
     target: str
@@ -40,10 +41,12 @@ class VariantChoice:
     warning: str | None = None
     execution: Execution | None = None
     refusal: str | None = None
+    simulator: str | None = None
 
     def __str__(self) -> str:
         line = f"{self.target}/{self.precision}: {'taken' if self.taken else self.reason}"
         line += f" ({self.warning})" if self.taken and self.warning else ""
+        line += f", on the {self.simulator}, not on a chip" if self.simulator else ""
         line += f"; {self.execution}" if self.execution else ""
         return line + (f"; REFUSED: {self.refusal}" if self.refusal else "")
 
@@ -141,7 +144,7 @@ def checked_options(
     if threads is not None and threads < 1:
         raise InputError(f"expected at least 1 thread, got {threads}")
     if target is not None and target not in targets():
-        raise TargetError(f"unknown target {target!r}. Known: {', '.join(targets())}")
+        raise unknown_target(target)
     return Options(
         device=None if device is None else device.lower(),
         threads=threads,
@@ -176,11 +179,19 @@ def load_best(bundle: Bundle, request: Request) -> Loaded:
         else:
             reason = _mismatch(variant, request)
             if reason is None:
-                session, reason = _load(bundle, variant, request.options)
+                session, reason = _load(bundle, variant, request)
                 taken = variant if session is not None else None
         is_taken = reason is None
+        simulated = simulator(variant.target, request.options) if is_taken else None
         choices.append(
-            VariantChoice(variant.target, variant.precision, is_taken, reason, variant.warning)
+            VariantChoice(
+                variant.target,
+                variant.precision,
+                is_taken,
+                reason,
+                variant.warning,
+                simulator=simulated,
+            )
         )
     if taken is None or session is None:
         raise _nothing_fits(bundle, request, choices)
@@ -252,11 +263,14 @@ def _unfit(variant: Variant, options: Options) -> str | None:
 
 
 def _load(
-    bundle: Bundle, variant: Variant, options: Options
+    bundle: Bundle, variant: Variant, request: Request
 ) -> tuple[Session, None] | tuple[None, str]:
     """Return the session, or the reason why there is none."""
+    options = request.options
     if reason := _unfit(variant, options):
         return None, reason
+    if request.target is None and (simulated := simulator(variant.target, options)):
+        return None, f"would run on the {simulated}. Ask for it by name: target {variant.target!r}"
     try:
         return backend(variant.target).load(variant, bundle.read(variant), options), None
     except BundleError:

@@ -21,6 +21,7 @@ CONTRACT = "fer_edge"
 _ENTRIES = {
     "onnxruntime": (".onnx",),
     "openvino": (".onnx", ".xml"),
+    "qnn": (".onnx",),
     "tensorrt": (".onnx",),
 }
 """Endings of the file that an engine opens first. Another form would not be checked."""

@@ -80,6 +80,40 @@ class JudgedBy:
 
 
 @dataclass(frozen=True)
+class FileParity:
+    """Answers of a variant's engine against another engine's, for the same file.
+
+    Attributes:
+        judge: Name of the other engine.
+        faces: Number of faces.
+        agreement: Share (0..1) of faces with the same decision.
+        max_abs_dp: Largest absolute difference of a probability.
+    """
+
+    judge: str
+    faces: int
+    agreement: float
+    max_abs_dp: float
+
+    def __str__(self) -> str:
+        return (
+            f"decides as {self.judge} on the same file on {self.agreement:.2%} of "
+            f"{self.faces:,} faces; max |dp| {self.max_abs_dp:.1e}"
+        )
+
+    @classmethod
+    def parse(cls, value: Any, where: str) -> FileParity:
+        """Read the record strictly; see ParityReport.parse."""
+        item = read_object(value, where, ("judge", "faces", "agreement", "max_abs_dp"))
+        return cls(
+            judge=read_text(item["judge"], f"{where}.judge"),
+            faces=read_count(item["faces"], f"{where}.faces"),
+            agreement=read_share(item["agreement"], f"{where}.agreement"),
+            max_abs_dp=read_number(item["max_abs_dp"], f"{where}.max_abs_dp", 0, 1 + _SLACK),
+        )
+
+
+@dataclass(frozen=True)
 class RecipeTrial:
     """One recipe that the search built or skipped.
 
@@ -160,6 +194,7 @@ class ParityReport(Comparison):
         calibration: Faces that calibrated the variant; None if nothing was calibrated.
         search: Recipes that were tried; empty if there was one.
         judgement: Verdict and its checks; None in bundles of versions before it.
+        file_parity: The engine against another one on the same file; None if there is none.
     """
 
     batch_sizes: tuple[int, ...]
@@ -171,6 +206,7 @@ class ParityReport(Comparison):
     calibration: FacesRecord | None = None
     search: tuple[RecipeTrial, ...] = ()
     judgement: Judgement | None = None
+    file_parity: FileParity | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON form. The attributes with a default are optional keys."""
@@ -179,7 +215,7 @@ class ParityReport(Comparison):
             "batch_sizes": list(self.batch_sizes),
             "failures": list(self.failures),
         }
-        for key in ("judged_by", "calibration"):
+        for key in ("judged_by", "calibration", "file_parity"):
             if content[key] is None:
                 del content[key]
         content["search"] = [trial.as_dict() for trial in self.search]
@@ -222,7 +258,7 @@ class ParityReport(Comparison):
         Raises:
             ValueError: A key is missing, unknown or out of range; the message names it.
         """
-        optional = ("judged_by", "calibration", "search", "judgement")
+        optional = ("judged_by", "calibration", "search", "judgement", "file_parity")
         keys = tuple(key for key in cls.__dataclass_fields__ if key not in optional)
         item = read_object(value, where, keys, optional)
         return cls(
@@ -240,6 +276,7 @@ class ParityReport(Comparison):
             calibration=read_optional(item, "calibration", where, FacesRecord.parse),
             search=read_list(item.get("search", []), f"{where}.search", RecipeTrial.parse),
             judgement=read_optional(item, "judgement", where, Judgement.parse),
+            file_parity=read_optional(item, "file_parity", where, FileParity.parse),
         )
 
 

@@ -201,9 +201,12 @@ def symmetric_int8(graph: bytes, faces: npt.NDArray[np.uint8], recipe: Quantizat
     )
 
 
-class _Faces:
-    """onnxruntime's CalibrationDataReader: one face at a time."""
+def calibration_reader(faces: npt.NDArray[np.uint8]) -> Any:
+    """Return onnxruntime's CalibrationDataReader of faces, one at a time."""
+    return _Faces(faces)
 
+
+class _Faces:
     def __init__(self, faces: npt.NDArray[np.uint8]) -> None:
         self._faces = iter([{INPUT: face} for face in faces[:, None]])
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from fer_edge.backends.base import Options, Outputs, Session, backend
+from fer_edge.backends.base import Options, Outputs, Session, backend, simulator
 from fer_edge.bundle import Variant, listed
 from fer_edge.converters.base import Artifact, ConversionInput, QuantizationRecipe, converter
 from fer_edge.converters.pipeline.assemble_bundle import assemble
@@ -24,7 +24,7 @@ from fer_edge.converters.pipeline.recipe_search import best_recipe
 from fer_edge.errors import ConversionError
 from fer_edge.execution import Execution
 from fer_edge.machine import cpu_name
-from fer_edge.parity import JudgedBy, ParityReport, RecipeTrial
+from fer_edge.parity import FileParity, JudgedBy, ParityReport, RecipeTrial
 from fer_edge.preprocess import CropRule
 from fer_edge.progress import Say
 from fer_edge.training.checkpoint import Checkpoint
@@ -50,6 +50,10 @@ class BuiltVariant:
     session: Session | None
     unable: str | None = None
     search: tuple[RecipeTrial, ...] = ()
+
+
+_FILE_FACES = 500
+"""Largest number of faces that two engines run the same file on."""
 
 
 def torch_outputs(checkpoint: Checkpoint, images: npt.NDArray[np.uint8]) -> Outputs:
@@ -143,7 +147,7 @@ def _recipe(
     if len(recipes) < 2:
         return (recipes[0] if recipes else {}), ()
     expected = torch_outputs(source.checkpoint, source.calibration)[0]
-    anywhere = replace(source, gpus=())  # engines are compiled for the chosen recipe alone
+    anywhere = replace(source, gpus=(), socs=())  # compiled for the chosen recipe alone
 
     def agreement(recipe: QuantizationRecipe) -> float | None:
         artifact = converter(target).build(anywhere, precision, recipe)
@@ -231,6 +235,7 @@ def verify_variant(built: BuiltVariant, check: ParityCheck, say: Say) -> Variant
         judgement = replace(judgement, verdict=FAILED)
     if variant.precision == "fp32" and broken:
         judgement = replace(judgement, verdict=FAILED)
+    same_file = _file_parity(built, faces, outputs)
     report = ParityReport(
         **vars(figures),
         batch_sizes=tuple(batch_sizes),
@@ -238,18 +243,45 @@ def verify_variant(built: BuiltVariant, check: ParityCheck, say: Say) -> Variant
         allowed_drop=check.allow_drop,
         failures=tuple(broken),
         machine=cpu_name(),
-        judged_by=JudgedBy(built.artifact.verified_by, built.unable) if built.unable else None,
+        judged_by=_judge(built),
         calibration=check.calibration.record if in_int8 and not check.quantised else None,
         search=built.search,
         judgement=judgement,
+        file_parity=same_file,
     )
     say(f"  {variant.name}: {_summary(report, judgement)}")
     if execution is not None:
         say(f"    {execution}")
+    if same_file is not None:
+        say(f"    {same_file}")
     if in_int8:
         for sentence in _between_engines(variant.name, outputs[0], check):
             say(f"    {sentence}")
     return replace(variant, parity=report)
+
+
+def _judge(built: BuiltVariant) -> JudgedBy | None:
+    """Return what ran in the place of the engine on its chip; None if the chip itself did."""
+    if built.unable:
+        return JudgedBy(built.artifact.verified_by, built.unable)
+    simulated = simulator(built.variant.target, Options())
+    return JudgedBy(simulated, "this machine has no such chip") if simulated else None
+
+
+def _file_parity(built: BuiltVariant, faces: FaceSamples, outputs: Outputs) -> FileParity | None:
+    """Compare the engine with the one that can stand in for it, on the same file."""
+    stand_in = built.artifact.reference_session
+    if built.unable or stand_in is None:
+        return None
+    with contextlib.closing(stand_in()) as other:
+        answers = run_all(other, faces.images[:_FILE_FACES])[0]
+    own = outputs[0][: len(answers)]
+    return FileParity(
+        built.artifact.verified_by,
+        len(answers),
+        agreement=float((answers.argmax(1) == own.argmax(1)).mean()),
+        max_abs_dp=float(np.abs(answers - own).max()),
+    )
 
 
 def _between_engines(

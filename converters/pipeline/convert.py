@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from fer_edge.backends.base import Options, simulator
 from fer_edge.bundle import Bundle, Variant, open_bundle, write_bundle
 from fer_edge.converters.base import ConversionInput, Int8Input
 from fer_edge.converters.onnx_graph.export import export_onnx
@@ -53,6 +54,7 @@ def convert(
     allow_unproven: bool = False,
     batch_sizes: Sequence[int] = (1,),
     gpus: Sequence[str] = (),
+    socs: Sequence[str] = (),
     workspace_mib: int | None = None,
     judge_seconds: float = JUDGE_SECONDS,
     seed: int = 2026,
@@ -84,6 +86,7 @@ def convert(
         allow_unproven: Also write variants that nothing on this machine can verify, marked so.
         batch_sizes: Batch sizes to build engines for; see ConversionInput.
         gpus: GPUs to compile engines for; see ConversionInput.
+        socs: Qualcomm chips to compile context binaries for; see ConversionInput.
         workspace_mib: GPU memory for one layer, in MiB; see ConversionInput.
         judge_seconds: Seconds after which a variant is judged on the faces so far.
         seed: Seed of the calibration sample.
@@ -136,7 +139,14 @@ def convert(
     graph = export_onnx(source) if in_float else b""
     int8 = None if own is None else Int8Input(own, export_onnx(own))
     work = ConversionInput(
-        source, graph, calibration.images, tuple(batch_sizes), tuple(gpus), workspace_mib, int8
+        source,
+        graph,
+        calibration.images,
+        tuple(batch_sizes),
+        tuple(gpus),
+        workspace_mib,
+        int8,
+        tuple(socs),
     )
     lenient = _Lenience(
         precisions=bool({ALL, AUTO} & set(precisions)),
@@ -356,8 +366,8 @@ def _with_speed(
     variants: Sequence[BuiltVariant], gate: FaceSamples, say: Say
 ) -> list[BuiltVariant]:
     """Add the latency of each variant whose engine runs here, and the variant that beats it."""
-    others = [built for built in variants if built.unable is not None]
-    timed = [built for built in variants if built.unable is None]
+    others = [built for built in variants if not _runs_on_hardware(built)]
+    timed = [built for built in variants if _runs_on_hardware(built)]
     sessions = {built.variant.name: built.session for built in timed if built.session is not None}
     p50_ms = single_face_p50_ms(sessions, gate.images[:1])
     better = _beaten([built.variant for built in timed], p50_ms)
@@ -370,6 +380,10 @@ def _with_speed(
         say(f"  {name}: {p50_ms[name]:.3f} ms a face{note}")
         others.append(replace(built, variant=replace(built.variant, speed=speed)))
     return others
+
+
+def _runs_on_hardware(built: BuiltVariant) -> bool:
+    return built.unable is None and simulator(built.variant.target, Options()) is None
 
 
 def _beaten(variants: Sequence[Variant], p50_ms: Mapping[str, float]) -> dict[str, str]:

@@ -24,8 +24,8 @@ _RUN = """
 import sys
 from fer_edge import Predictor
 print("imported", flush=True)
-with Predictor(sys.argv[1]) as predictor:
-    predictor.warm_up([int(n) for n in sys.argv[2:]])
+with Predictor(*sys.argv[1:3]) as predictor:
+    predictor.warm_up([int(n) for n in sys.argv[3:]])
 """
 
 
@@ -47,9 +47,10 @@ def crash_reason(bundle: Bundle, contents: Mapping[str, bytes]) -> str | None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "probe.fer")
         write_bundle(replace(bundle, path=path), contents)
+        target = bundle.variants[0].target  # a simulator runs for those who name it
         try:
             done = subprocess.run(
-                python_command("-c", _RUN, str(path), *map(str, BATCHES)),
+                python_command("-c", _RUN, str(path), target, *map(str, BATCHES)),
                 capture_output=True,
                 text=True,
                 timeout=_TIMEOUT_S,

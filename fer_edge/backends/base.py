@@ -10,10 +10,12 @@ A backend is a module ``fer_edge/backends/TARGET.py`` with
 ``load(variant, files, options) -> Session``
     Loads the variant. ``files`` has the verified bytes by path.
 
-Three functions are optional. ``build`` compiles a variant on the device (see tensorrt.py).
+Four functions are optional. ``build`` compiles a variant on the device (see tensorrt.py).
 ``diagnose() -> tuple[bool, str]`` reports whether the target runs on this machine, in words.
 ``executed(variant, files, options, size_px) -> Execution`` loads the variant once more and reports
 what ran where; ``size_px`` is the side of a face. Nobody calls it at a start.
+``simulates(options) -> str | None`` names the simulator that runs in the place of a chip. Its
+sessions are never timed.
 
 Importing a backend imports no engine; ``load`` does.
 """
@@ -117,6 +119,12 @@ class Backend(Protocol):
 _PACKAGE = "fer_edge.backends"
 
 
+def simulator(target: str, options: Options) -> str | None:
+    """Name the simulator that a target runs on; None on a chip."""
+    simulates = getattr(backend(target), "simulates", None)
+    return None if simulates is None else cast("str | None", simulates(options))
+
+
 def targets() -> tuple[str, ...]:
     """Return the names of all backends, in alphabetical order."""
     package = importlib.import_module(_PACKAGE)
@@ -130,7 +138,7 @@ def targets() -> tuple[str, ...]:
 def backend(target: str) -> Backend:
     """Return the backend of a target. Raises TargetError if there is none."""
     if target not in targets():
-        raise TargetError(f"unknown target {target!r}. Known: {', '.join(targets())}")
+        raise unknown_target(target)
     return cast(Backend, importlib.import_module(f"fer_edge.backends.{target}"))
 
 
@@ -138,6 +146,12 @@ def offered() -> dict[str, TargetFacts]:
     """Return the facts of each target that users are offered, by name."""
     facts = {target: backend(target).FACTS for target in targets()}
     return {target: one for target, one in facts.items() if not one.in_tests_only}
+
+
+def unknown_target(target: str) -> TargetError:
+    """Return the error for a name that is no target; it lists the targets with their chips."""
+    known = ", ".join(f"{name} ({facts.chips})" for name, facts in offered().items())
+    return TargetError(f"unknown target {target!r}. Known: {known}")
 
 
 def engine_libraries() -> tuple[str, ...]:

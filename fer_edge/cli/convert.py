@@ -17,6 +17,7 @@ from fer_edge.cli.options import (
     json_option,
     out_option,
     print_json,
+    soc_option,
     workspace_option,
 )
 from fer_edge.shipped import checkpoint_path
@@ -80,6 +81,7 @@ _PRECISIONS = list(dict.fromkeys(p for facts in _TARGETS.values() for p in facts
     show_default=True,
 )
 @gpu_option
+@soc_option
 @workspace_option
 @click.option(
     "--judge-seconds",
@@ -118,6 +120,7 @@ def convert(
     allow_unproven: bool,
     batch_sizes: list[int],
     gpus: tuple[str, ...],
+    socs: tuple[str, ...],
     workspace_mib: int | None,
     judge_seconds: float,
     seed: int,
@@ -155,6 +158,7 @@ def convert(
             allow_unproven=allow_unproven,
             batch_sizes=batch_sizes,
             gpus=gpus,
+            socs=socs,
             workspace_mib=workspace_mib,
             judge_seconds=judge_seconds,
             seed=seed,

@@ -191,6 +191,15 @@ soc_option = click.option(
 )
 
 
+soc_option = click.option(
+    "--soc",
+    "socs",
+    multiple=True,
+    metavar="NAME",
+    help="Compile a QNN context binary for this Qualcomm chip, such as sa8295. Repeatable.",
+)
+
+
 def print_json(value: Any) -> None:
     """Print a value as indented JSON; NaN and infinity are errors."""
     click.echo(json.dumps(value, indent=1, allow_nan=False))

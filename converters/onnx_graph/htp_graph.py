@@ -1,0 +1,158 @@
+"""Rewriting of a graph for an HTP, with the same answers: input, pooling, temperature."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from fer_edge.converters.onnx_graph.export import INPUT, PROBABILITIES
+from fer_edge.errors import ConversionError
+from fer_edge.training.models.network import InputSpec
+
+PIXELS, PLANES, NORMALISED, WEIGHT = "pixels", "planes", "normalised", "normalise_weight"
+"""Tensors of the new input: dequantised pixels, their planes, the network's input, and the weight
+of the convolution between the last two."""
+_BIAS = "normalise_bias"
+_GREY = (25, 127, 65)
+"""Weights of blue, green and red in 217ths, BT.601 in eight bits: a grey pixel keeps its value."""
+
+
+def first_convolution(model: onnx.ModelProto) -> onnx.NodeProto:
+    """Return the first convolution. Raises ConversionError if there is none."""
+    for node in model.graph.node:
+        if node.op_type == "Conv":
+            return node
+    raise ConversionError("expected a convolution in the graph. Convert for another target")
+
+
+def with_pixel_input(model: onnx.ModelProto, spec: InputSpec) -> onnx.ModelProto:
+    """Replace colour and normalisation by one convolution on the cast pixels."""
+    graph = model.graph
+    first = first_convolution(model).input[0]
+    weight, bias = normalisation(spec)
+    for name, values in ((WEIGHT, weight), (_BIAS, bias)):
+        graph.initializer.append(numpy_helper.from_array(values, name))
+    for node in graph.node:
+        for i, name in enumerate(node.input):
+            if name == first:
+                node.input[i] = NORMALISED
+    before = [
+        helper.make_node("Cast", [INPUT], [PIXELS], PIXELS, to=TensorProto.FLOAT),
+        helper.make_node("Transpose", [PIXELS], [PLANES], PLANES, perm=[0, 3, 1, 2]),
+        helper.make_node("Conv", [PLANES, WEIGHT, _BIAS], [NORMALISED], NORMALISED),
+    ]
+    nodes = [*before, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    prune(model)
+    return model
+
+
+def dequantise_pixels(model: onnx.ModelProto) -> None:
+    """Dequantise the pixels instead of casting them: QNN 2.51 misreads uint8 cast to fp16."""
+    graph = model.graph
+    names = [f"{PIXELS}_scale", f"{PIXELS}_zero"]
+    for name, value in zip(names, (np.float32(1), np.uint8(0)), strict=True):
+        graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
+    node = next(node for node in graph.node if PIXELS in node.output)
+    node.CopyFrom(helper.make_node("DequantizeLinear", [INPUT, *names], [PIXELS], PIXELS))
+
+
+def normalisation(spec: InputSpec) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Return weight and bias of the convolution from BGR to the network's normalised channels."""
+    mean, std = (255 * np.array(value, np.float32) for value in (spec.mean, spec.std))
+    if spec.colour == "grey":
+        mix = np.array([_GREY], np.float32) / sum(_GREY)
+    else:
+        mix = np.eye(3, dtype=np.float32)[:, ::-1]  # BGR to RGB
+    weight = (mix / std[:, None])[:, :, None, None]
+    return np.ascontiguousarray(weight, np.float32), (-mean / std).astype(np.float32)
+
+
+def pool_with_explicit_padding(model: onnx.ModelProto) -> None:
+    """Write the padding that ``ceil_mode`` implies into each pooling.
+
+    QNN 2.51 pools an odd side with ``ceil_mode`` wrongly, without an error.
+    """
+    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    shapes = {
+        value.name: [each.dim_value for each in value.type.tensor_type.shape.dim]
+        for value in inferred.value_info
+    }
+    for node in model.graph.node:
+        facts = {a.name: a for a in node.attribute}
+        if node.op_type not in ("AveragePool", "MaxPool") or "ceil_mode" not in facts:
+            continue
+        sides = shapes.get(node.input[0], [])[2:]
+        if not facts["ceil_mode"].i or not sides or not all(sides):
+            continue
+        kernel = list(facts["kernel_shape"].ints)
+        strides = list(facts["strides"].ints) if "strides" in facts else [1] * len(sides)
+        pads = list(facts["pads"].ints) if "pads" in facts else [0] * 2 * len(sides)
+        pads = [*pads[: len(sides)], *_ends(sides, kernel, strides, pads)]
+        for name in ("ceil_mode", "pads"):
+            if name in facts:
+                node.attribute.remove(facts[name])
+        node.attribute.append(helper.make_attribute("pads", pads))
+
+
+def _ends(
+    sides: list[int], kernel: list[int], strides: list[int], pads: list[int]
+) -> Iterator[int]:
+    """Yield the padding after each side that makes the last window complete."""
+    for i, side in enumerate(sides):
+        before, after = pads[i], pads[i + len(sides)]
+        count = -(-(side + before + after - kernel[i]) // strides[i]) + 1
+        if (count - 1) * strides[i] >= side + before:  # no window starts in the padding
+            count -= 1
+        yield max(after, (count - 1) * strides[i] + kernel[i] - side - before)
+
+
+def fold_temperature(model: onnx.ModelProto) -> tuple[tuple[str, ...], float]:
+    """Divide the last layer's weights instead of its logits: one rounding less on the way.
+
+    Returns:
+        Names of the weights that changed, none if the graph has no such division, and the divisor.
+    """
+    graph = model.graph
+    made_by = {name: node for node in graph.node for name in node.output}
+    stored = {tensor.name: tensor for tensor in graph.initializer}
+    softmax = made_by[PROBABILITIES]
+    division = made_by.get(softmax.input[0])
+    layer = None if division is None else made_by.get(division.input[0])
+    if division is None or layer is None or (division.op_type, layer.op_type) != ("Div", "Gemm"):
+        return (), 1.0
+    divisor = stored.get(division.input[1])
+    if divisor is None or np.prod(divisor.dims) != 1 or not set(layer.input[1:]) <= set(stored):
+        return (), 1.0
+    temperature = float(numpy_helper.to_array(divisor).reshape(()))
+    for name in layer.input[1:]:
+        values = numpy_helper.to_array(stored[name]) / np.float32(temperature)
+        stored[name].CopyFrom(numpy_helper.from_array(values, name))
+    softmax.input[0] = layer.output[0]
+    prune(model)
+    return tuple(layer.input[1:]), temperature
+
+
+def tensor_names(model: onnx.ModelProto) -> set[str]:
+    made = {name for node in model.graph.node for name in node.output}
+    return made | {tensor.name for tensor in model.graph.initializer}
+
+
+def prune(model: onnx.ModelProto) -> None:
+    """Remove nodes and weights that no output needs."""
+    graph = model.graph
+    needed = {value.name for value in graph.output}
+    kept = []
+    for node in reversed(graph.node):
+        if needed & set(node.output):
+            kept.append(node)
+            needed |= set(node.input)
+    left = [tensor for tensor in graph.initializer if tensor.name in needed]
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(reversed(kept))
+    graph.initializer.extend(left)
