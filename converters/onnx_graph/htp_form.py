@@ -71,10 +71,10 @@ def quantised_form(
     Args:
         graph: Exported ONNX; with Q/DQ pairs if ``own_scales``.
         spec: Input of the network.
-        faces: Calibration faces, uint8 ``[N, S, S, 3]`` BGR. A network whose scales are its own
-            needs none, if it is convolutional.
+        faces: Calibration faces, uint8 ``[N, S, S, 3]`` BGR.
         bits: 8 or 16 bits for activations; weights have eight.
-        own_scales: The graph's scales are the network's own and are kept.
+        own_scales: The graph's scales are the network's own and are kept. Calibration finds those
+            of the tensors that the network keeps in float, such as a sigmoid's input.
 
     Returns:
         ONNX in Q/DQ form.
@@ -82,6 +82,8 @@ def quantised_form(
     Raises:
         ConversionError: onnxruntime fails, or faces are missing.
     """
+    if not len(faces):
+        raise ConversionError("expected faces for calibration. Give some with --calibrate")
     model, overrides = onnx.load_from_string(graph), Overrides()
     if own_scales:
         overrides = _take_scales(model)
@@ -95,10 +97,6 @@ def quantised_form(
     if missing := [name for name in overrides if name not in known]:
         raise ConversionError(f"folding lost the tensors {', '.join(missing[:3])}")
     overrides |= _input_scales(spec, bits)
-    if not len(faces):
-        if not own_scales or _has_layer_norm(model):
-            raise ConversionError("expected faces for calibration. Give some with --calibrate")
-        faces = _any_faces(spec)
     _take_unsigned_gains(model, overrides)
     changed, temperature = fold_temperature(model)
     for name in changed:
@@ -250,12 +248,6 @@ def _input_scales(spec: InputSpec, bits: int) -> Overrides:
         }
         pixels = [{"quant_type": QuantType.QUInt16, **wide}]
     return {PIXELS: pixels, PLANES: pixels, WEIGHT: _weights(scales, 0)}
-
-
-def _any_faces(spec: InputSpec) -> npt.NDArray[np.uint8]:
-    """Make pictures, which the quantiser wants even where no range is left to measure."""
-    shape = (2, spec.size_px, spec.size_px, 3)
-    return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
 
 
 def _has_layer_norm(model: onnx.ModelProto) -> bool:
