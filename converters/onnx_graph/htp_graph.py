@@ -66,7 +66,7 @@ def normalisation(spec: InputSpec) -> tuple[npt.NDArray[np.float32], npt.NDArray
     """Return weight and bias of the convolution from BGR to the network's normalised channels."""
     mean, std = (255 * np.array(value, np.float32) for value in (spec.mean, spec.std))
     if spec.colour == "grey":
-        mix = np.array([_GREY], np.float32) / sum(_GREY)
+        mix = np.array([_GREY], np.float32) / np.float32(sum(_GREY))
     else:
         mix = np.eye(3, dtype=np.float32)[:, ::-1]  # BGR to RGB
     weight = (mix / std[:, None])[:, :, None, None]

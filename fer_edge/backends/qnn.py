@@ -157,7 +157,7 @@ def _operations(graph: Mapping[str, Any], device: str) -> Iterator[Operation]:
     for node in graph["nodes"].values():
         kind = str(node["type"])
         # Inputs come in the operation's order: the activations of a layer are the first.
-        number = tensors[node["input_names"][0]]["data_type"] if node["input_names"] else None
+        number = int(tensors[node["input_names"][0]]["data_type"]) if node["input_names"] else 0
         precision = _TYPES.get(number, f"type {number}")
         yield Operation(kind, device, precision, kind in _LAYERS)
 
