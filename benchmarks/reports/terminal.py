@@ -15,8 +15,12 @@ _FILE_WIDTH = 160
 
 
 def print_table(report: dict[str, Any]) -> None:
-    """Print environment, table, cold starts and the variants that did not run."""
-    console = Console(highlight=False, soft_wrap=True)
+    """Print environment, table, cold starts and the variants that did not run.
+
+    On a terminal that is too narrow, a table becomes several, with the same first columns. No cell
+    is cut.
+    """
+    console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, soft_wrap=True, width=_FILE_WIDTH)
     env = report["environment"]
@@ -27,12 +31,12 @@ def print_table(report: dict[str, Any]) -> None:
     if report["note"]:
         console.print(report["note"], style="yellow")
     headers, rows = cells(report)
-    console.print(_table(headers, rows))
-    for line in remarks(report):
+    _print_rows(console, headers, [[_brief(cell) for cell in row] for row in rows], 2)
+    for line in (*_lacking(report), *remarks(report)):
         console.print(line)
     console.print(report["method"], style="dim")
     if "loadgen" in report:
-        console.print(_table(*loadgen_cells(report)))
+        _print_rows(console, *loadgen_cells(report), 2)
     if "cold_start" in report:
         _print_starts(console, report)
     for item in report.get("budget", []):
@@ -41,35 +45,67 @@ def print_table(report: dict[str, Any]) -> None:
         console.print(f"not run: {item['variant']}: {item['reason']}")
 
 
-def _table(headers: list[str], rows: list[list[str]]) -> Table:
-    first = Column(headers[0], no_wrap=True, min_width=18)
-    table = Table(first, *(Column(name, overflow="fold") for name in headers[1:]))
-    for row in rows:
-        table.add_row(*row)
-    return table
+def _brief(cell: str) -> str:
+    """Return a cell without its reason, which ``_lacking`` prints below the table."""
+    return "n/a" if cell.startswith("n/a (") else cell
+
+
+def _lacking(report: dict[str, Any]) -> list[str]:
+    """Return a sentence for each row whose percentiles lack samples."""
+    lines = []
+    for row in report["rows"]:
+        lacks = [
+            f"{key.removesuffix('_ms').replace('_', '.')} {count:,}"
+            for key, count in row.get("missing", {}).items()
+            if count
+        ]
+        if lacks:
+            lines.append(
+                f"{row['variant']}, batch {row['batch']}: too few samples, more are needed for "
+                f"{', '.join(lacks)}"
+            )
+    return [*lines, "Give them more time with --budget-s."] if lines else []
+
+
+def _print_rows(console: Console, headers: list[str], rows: list[list[str]], fixed: int) -> None:
+    """Print a table in as many parts as its columns need; the fixed columns are in each."""
+    widths = [
+        max(len(word) for word in (header, *column))
+        for header, *column in zip(headers, *rows, strict=True)
+    ]
+    width = console.width - sum(map(_outer, widths[:fixed])) - 1
+    parts: list[list[int]] = [[]]
+    for i in range(fixed, len(headers)):
+        if parts[-1] and sum(_outer(widths[j]) for j in (*parts[-1], i)) > width:
+            parts.append([])
+        parts[-1].append(i)
+    for part in parts:
+        chosen = [*range(fixed), *part]
+        table = Table(*(Column(headers[i], no_wrap=True, min_width=widths[i]) for i in chosen))
+        for row in rows:
+            table.add_row(*(row[i] for i in chosen))
+        console.print(table, soft_wrap=False)
+
+
+def _outer(width: int) -> int:
+    """Return a column's width with its padding and one border."""
+    return width + 3
 
 
 def _print_starts(console: Console, report: dict[str, Any]) -> None:
-    starts = Table(
-        Column("fresh process", no_wrap=True, min_width=18),
-        "total s",
-        "import s",
-        "load s",
-        "answer s",
-        "MB",
-        "split",
-    )
+    headers = ["fresh process", "total s", "import s", "load s", "answer s", "MB", "split"]
     first = {row["variant"]: row.get("split_ms") for row in reversed(report["rows"])}
-    for name, start in report["cold_start"].items():
-        keys = ("total_s", "import_s", "load_s", "first_answer_s")
-        split = first.get(name) or {}
-        starts.add_row(
+    keys = ("total_s", "import_s", "load_s", "first_answer_s")
+    rows = [
+        [
             name,
-            *(f"{start[k]:.2f}" for k in keys),
+            *(f"{start[key]:.2f}" for key in keys),
             f"{start['rss_bytes'] / 1e6:.0f}",
-            "/".join(f"{ms:.2f}" for ms in split.values()),
-        )
-    console.print(starts)
+            "/".join(f"{ms:.2f}" for ms in (first.get(name) or {}).values()),
+        ]
+        for name, start in report["cold_start"].items()
+    ]
+    _print_rows(console, headers, rows, 1)
     size = report["rows"][0]["batch"]
     console.print(f"split: preprocess/infer/postprocess ms at batch {size}")
     for row in report["rows"]:

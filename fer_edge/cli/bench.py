@@ -16,6 +16,7 @@ from fer_edge.cli.options import (
     json_option,
     out_option,
     print_json,
+    quiet_option,
     split_option,
     variant_options,
     write_out,
@@ -109,6 +110,7 @@ def bench() -> None:
     help="Exit with 8 if a limit is broken, e.g. 'p99<10ms,rss<200MB'.",
 )
 @out_option("Write the report to this file, .json, .md or .html. Repeatable.", multiple=True)
+@quiet_option
 @json_option
 def run(
     bundle: Path | None,

@@ -11,12 +11,15 @@ from fer_edge.backends.base import offered
 from fer_edge.cli.early_checks import check_data, check_model
 from fer_edge.cli.options import (
     PATH,
+    Name,
     batch_sizes_option,
     data_option,
     gpu_option,
     json_option,
     out_option,
+    precisions,
     print_json,
+    quiet_option,
     soc_option,
     workspace_option,
 )
@@ -28,7 +31,7 @@ _TARGETS = {
     for target, facts in offered().items()
     if importlib.util.find_spec(f"fer_edge.converters.{target}")
 }
-_PRECISIONS = list(dict.fromkeys(p for facts in _TARGETS.values() for p in facts.precisions))
+_PRECISIONS = precisions(_TARGETS)
 
 
 @click.command()
@@ -38,6 +41,7 @@ _PRECISIONS = list(dict.fromkeys(p for facts in _TARGETS.values() for p in facts
     "targets",
     multiple=True,
     required=True,
+    type=Name((*_TARGETS, "all")),
     metavar="NAME",
     help=f"Convert for this target: {', '.join(_TARGETS)}, or all. Repeatable.",
 )
@@ -45,6 +49,7 @@ _PRECISIONS = list(dict.fromkeys(p for facts in _TARGETS.values() for p in facts
     "--precision",
     "precisions",
     multiple=True,
+    type=Name((*_PRECISIONS, "all", "auto")),
     default=("auto",),
     show_default=True,
     metavar="NAME",
@@ -108,6 +113,7 @@ _PRECISIONS = list(dict.fromkeys(p for facts in _TARGETS.values() for p in facts
     metavar="TEXT",
     help="Record this version of the model (default: 0, or the one that the bundle has).",
 )
+@quiet_option
 @json_option
 def convert(
     checkpoint: Path,

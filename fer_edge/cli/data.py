@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from fer_edge.cli.options import PATH, broken_option, json_option, numbers, out_option, print_json
+from fer_edge.cli.options import (
+    PATH,
+    broken_option,
+    json_option,
+    numbers,
+    out_option,
+    print_json,
+    quiet_option,
+)
 
 if TYPE_CHECKING:
     from fer_edge.training.data.dataset_spec import Broken
@@ -71,6 +79,7 @@ def data() -> None:
 @_sources
 @_labels_option
 @broken_option
+@quiet_option
 @json_option
 def summary(
     sources: tuple[Path, ...], labels: list[str] | None, broken: Broken, as_json: bool
@@ -128,6 +137,7 @@ def summary(
 @_labels_option
 @broken_option
 @click.option("--seed", default=2026, show_default=True, help="Seed the shuffle.")
+@quiet_option
 @json_option
 def split(
     sources: tuple[Path, ...],
@@ -173,6 +183,7 @@ def split(
 @_format_option
 @_labels_option
 @broken_option
+@quiet_option
 @json_option
 def pack(
     sources: tuple[Path, ...],
@@ -199,6 +210,7 @@ def pack(
 @data.command()
 @click.argument("name")
 @out_option("Download into this folder.", default=".", show_default=True)
+@quiet_option
 def fetch(name: str, out: Path) -> None:
     """Download a data set, or explain how to get it.
 

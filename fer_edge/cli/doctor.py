@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from fer_edge.cli.options import json_option, print_json
+from fer_edge.cli.options import json_option, print_json, print_line
 
 
 @click.command()
@@ -22,7 +22,7 @@ def doctor(as_json: bool) -> None:
         return
     for part, finding in report["parts"].items():
         mark = "ok " if finding["ok"] else "-- "
-        click.echo(f"{mark}{part:24s} {finding['says']}")
+        print_line(f"{mark}{part:12s} {finding['says']}", 16)
     click.echo("\nThe shipped model on this machine:")
     for line in report["default_model"]:
-        click.echo(f"  {line}")
+        print_line(f"  {line}")

@@ -15,6 +15,7 @@ from fer_edge.cli.options import (
     json_option,
     out_option,
     print_json,
+    quiet_option,
     split_option,
     variant_options,
     write_out,
@@ -40,6 +41,7 @@ from fer_edge.shipped import bundle_path
 @click.option(
     "--check", is_flag=True, help="Check that faces with the same expression are neighbours."
 )
+@quiet_option
 @json_option
 def embed(
     images: tuple[Path, ...],

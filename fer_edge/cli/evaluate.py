@@ -17,6 +17,7 @@ from fer_edge.cli.options import (
     json_option,
     out_option,
     print_json,
+    quiet_option,
     split_option,
     variant_options,
     write_out,
@@ -50,6 +51,7 @@ from fer_edge.shipped import checkpoint_path
 )
 @detector_option
 @out_option("Write the report to this file, .json, .html or .png. Repeatable.", multiple=True)
+@quiet_option
 @json_option
 def evaluate(
     sources: tuple[Path, ...],

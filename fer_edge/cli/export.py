@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from fer_edge.cli.options import data_option, json_option, out_option, print_json
+from fer_edge.cli.options import data_option, json_option, out_option, print_json, quiet_option
 from fer_edge.shipped import checkpoint_path
 
 
@@ -21,6 +21,7 @@ from fer_edge.shipped import checkpoint_path
 )
 @out_option("Write this file.", required=True)
 @data_option("Compare on the val part of these faces (default: the shipped composite faces).")
+@quiet_option
 @json_option
 def export(checkpoint: Path, file_format: str, out: Path, data: Path | None, as_json: bool) -> None:
     """Export a checkpoint as one ONNX or PyTorch file.

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from fer_edge.cli.options import PATH, json_option, numbers, out_option, print_json
+from fer_edge.cli.options import PATH, json_option, numbers, out_option, print_json, quiet_option
 
 _CHANNELS = numbers(float, "numbers like 0.5,0.5,0.5")
 
@@ -74,6 +74,7 @@ def _argument(text: str) -> tuple[str, Any]:
     "--licence", metavar="TEXT", help="Record in the card what the weights may be used for."
 )
 @out_option("Write the checkpoint to this folder.", required=True)
+@quiet_option
 @json_option
 def import_(
     file: Path,

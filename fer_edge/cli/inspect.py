@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 import fer_edge
-from fer_edge.cli.options import json_option, print_json
+from fer_edge.cli.options import json_option, print_json, print_line
 from fer_edge.errors import EngineError
 from fer_edge.parity import ParityReport, RefusedVariant
 from fer_edge.shipped import bundle_path
@@ -55,12 +55,12 @@ def inspect(bundle: Path | None, as_json: bool) -> None:
         size = sum(f.bytes for f in v.files) / 1e6
         facts = [_figures(v.parity)] if v.parity else []
         facts += [v.warning] if v.warning else []
-        click.echo(f"  {v.name:18s} {size:5.1f} MB  {'; '.join(facts)}")
+        print_line(f"  {v.name:18s} {size:5.1f} MB  {'; '.join(facts)}", 29)
     for line in _left_out(provenance.get("refused")):
-        click.echo(f"  {line}")
+        print_line(f"  {line}")
     click.echo("On this machine:")
     for sentence in try_variants(opened.path):
-        click.echo(f"  {_short(sentence, 2000)}")
+        print_line(f"  {_short(sentence, 2000)}")
 
 
 def _check_models(bundle: fer_edge.Bundle) -> None:

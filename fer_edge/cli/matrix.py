@@ -8,11 +8,15 @@ import click
 
 from fer_edge.cli.options import (
     PATH,
+    PRECISIONS,
+    TARGETS,
+    Name,
     data_option,
     gpu_option,
     json_option,
     out_option,
     print_json,
+    quiet_option,
     write_out,
 )
 
@@ -32,6 +36,7 @@ from fer_edge.cli.options import (
     "--target",
     "targets",
     multiple=True,
+    type=Name(TARGETS),
     metavar="NAME",
     help="Convert only for this target. Repeatable.",
 )
@@ -39,6 +44,7 @@ from fer_edge.cli.options import (
     "--precision",
     "precisions",
     multiple=True,
+    type=Name(PRECISIONS),
     metavar="NAME",
     help="Convert only to this precision. Repeatable.",
 )
@@ -54,6 +60,7 @@ from fer_edge.cli.options import (
     help="Keep each network's checkpoint in this folder, for convert and bench.",
 )
 @out_option("Write the table to this Markdown file, row by row.")
+@quiet_option
 @json_option
 def matrix(
     small: bool,

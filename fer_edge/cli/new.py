@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fer_edge.cli.options import PATH, broken_option, out_option, write_out
+from fer_edge.cli.options import PATH, broken_option, out_option, quiet_option, write_out
 from fer_edge.errors import DataError, InputError
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ _SHARES = (0.8, 0.2)
 @click.argument("folder", type=PATH)
 @out_option("Write this recipe (default: FOLDER.yaml, beside the folder).")
 @broken_option
+@quiet_option
 def new(folder: Path, out: Path | None, broken: Broken) -> None:
     """Prepare your own pictures: recipe, split, commands.
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import shutil
+import sys
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from fer_edge.atomic import write_file
+from fer_edge.backends.base import TargetFacts, offered
 from fer_edge.errors import InputError
 from fer_edge.progress_bar import set_quiet
 from fer_edge.shipped import bundle_path
@@ -17,6 +22,29 @@ from fer_edge.shipped import bundle_path
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 PATH = click.Path(path_type=Path)
+
+
+class Name(click.ParamType):
+    """Name that shells complete. What it may be is checked by the code that uses it.
+
+    A bundle may hold a target that this installation does not know.
+    """
+
+    name = "name"
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = tuple(names)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Return the names that begin as the word does."""
+        return [CompletionItem(name) for name in self.names if name.startswith(incomplete)]
+
+
+def precisions(facts: Mapping[str, TargetFacts]) -> tuple[str, ...]:
+    """Return the precisions of some targets, each once."""
+    return tuple(dict.fromkeys(name for one in facts.values() for name in one.precisions))
 
 
 def numbers(
@@ -99,12 +127,20 @@ threads_option = click.option(
     help="Run the engine on N CPU threads (default: all cores).",
 )
 
+TARGETS, PRECISIONS = tuple(offered()), precisions(offered())
+
 target_option = click.option(
-    "--target", metavar="NAME", help="Run only this target of a bundle, e.g. openvino."
+    "--target",
+    type=Name(TARGETS),
+    metavar="NAME",
+    help=f"Run only this target of a bundle: {', '.join(TARGETS)}.",
 )
 
 precision_option = click.option(
-    "--precision", metavar="NAME", help="Run only this precision of a bundle, e.g. int8."
+    "--precision",
+    type=Name(PRECISIONS),
+    metavar="NAME",
+    help=f"Run only this precision of a bundle: {', '.join(PRECISIONS)}.",
 )
 
 
@@ -191,13 +227,23 @@ soc_option = click.option(
 )
 
 
-soc_option = click.option(
-    "--soc",
-    "socs",
-    multiple=True,
-    metavar="NAME",
-    help="Compile a QNN context binary for this Qualcomm chip, such as sa8295. Repeatable.",
-)
+def print_line(text: str, indent: int = 2) -> None:
+    """Print a sentence; a terminal breaks it between words, with the rest indented."""
+    if not sys.stdout.isatty():
+        click.echo(text)
+        return
+    columns = shutil.get_terminal_size().columns
+    rest = " " * indent
+    lead = text[: len(text) - len(text.lstrip())]
+    lines = textwrap.wrap(
+        text.strip(),
+        columns,
+        initial_indent=lead,
+        subsequent_indent=lead + rest,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    click.echo("\n".join(lines))
 
 
 def print_json(value: Any) -> None:

@@ -45,7 +45,9 @@ _NO_FACE = 3
     help="Take this box, in pixels, as the face of each image; use no detector.",
 )
 @click.option(
+    "-o",
     "--save",
+    "--out",
     type=PATH,
     metavar="PATH",
     help="Draw boxes and labels: into this file for one image, into this folder for several.",

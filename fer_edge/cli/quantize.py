@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from fer_edge.cli.early_checks import check_data, check_model
-from fer_edge.cli.options import data_option, json_option, out_option, print_json
+from fer_edge.cli.options import data_option, json_option, out_option, print_json, quiet_option
 from fer_edge.shipped import checkpoint_path
 
 
@@ -38,6 +38,7 @@ from fer_edge.shipped import checkpoint_path
     help="Highest learning rate.",
 )
 @click.option("--resume", is_flag=True, help="Continue after the last complete epoch.")
+@quiet_option
 @json_option
 def quantize(
     checkpoint: Path,

@@ -11,11 +11,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fer_edge.cli.options import (
+    PRECISIONS,
+    TARGETS,
+    Name,
     bundle_option,
     detector_option,
     json_option,
     out_option,
     print_json,
+    quiet_option,
     settings_option,
     variant_options,
     whole_frame_option,
@@ -66,9 +70,17 @@ _ADDRESS = re.compile(r"auto|local|ray://\S+|[\w.-]+:\d+")
     metavar="BUNDLE",
     help="Let this bundle score each clip too, and compare; exit code 8 if it differs.",
 )
-@click.option("--against-target", metavar="NAME", help="Run only this target of the second bundle.")
 @click.option(
-    "--against-precision", metavar="NAME", help="Run only this precision of the second bundle."
+    "--against-target",
+    type=Name(TARGETS),
+    metavar="NAME",
+    help="Run only this target of the second bundle.",
+)
+@click.option(
+    "--against-precision",
+    type=Name(PRECISIONS),
+    metavar="NAME",
+    help="Run only this precision of the second bundle.",
 )
 @click.option(
     "--ray",
@@ -77,6 +89,7 @@ _ADDRESS = re.compile(r"auto|local|ray://\S+|[\w.-]+:\d+")
     metavar="[ADDRESS]",
     help="Score on Ray: on this machine, or on the cluster at ADDRESS such as auto or host:6379.",
 )
+@quiet_option
 @json_option
 def score(
     paths: tuple[str, ...],

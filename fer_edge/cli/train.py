@@ -7,14 +7,34 @@ import os
 from pathlib import Path
 
 import click
+from click.shell_completion import CompletionItem
 
 from fer_edge.cli.early_checks import check_data, check_run
-from fer_edge.cli.options import PATH, broken_option, data_option
+from fer_edge.cli.options import PATH, broken_option, data_option, quiet_option
 from fer_edge.cli.train_bundle import check_bundle, evaluate_and_convert
+from fer_edge.shipped import MODELS
+
+
+def _recipes(_ctx: click.Context, _param: click.Parameter, word: str) -> list[CompletionItem]:
+    """Complete the names of the shipped recipes, and files."""
+    import fer_edge.training
+
+    folder = Path(fer_edge.training.__path__[0]) / "recipes"
+    return _complete(sorted(path.stem for path in folder.glob("*.yaml")), word)
+
+
+def _weights(_ctx: click.Context, _param: click.Parameter, word: str) -> list[CompletionItem]:
+    """Complete the short names of weights, and files."""
+    return _complete([*MODELS, "imagenet"], word)
+
+
+def _complete(names: list[str], word: str) -> list[CompletionItem]:
+    shipped = [CompletionItem(name) for name in names if name.startswith(word)]
+    return [*shipped, CompletionItem(word, type="file")]
 
 
 @click.command()
-@click.argument("recipe")
+@click.argument("recipe", shell_complete=_recipes)
 @data_option(
     "Train on these labelled faces (default: data.sources of the recipe). Repeatable: the sets are "
     "merged.",
@@ -24,6 +44,7 @@ from fer_edge.cli.train_bundle import check_bundle, evaluate_and_convert
 @click.option(
     "-o",
     "--run",
+    "--out",
     type=PATH,
     metavar="FOLDER",
     help="Write the run to this folder (default: runs/RECIPE).",
@@ -37,6 +58,7 @@ from fer_edge.cli.train_bundle import check_bundle, evaluate_and_convert
 )
 @click.option(
     "--weights",
+    shell_complete=_weights,
     metavar="NAME|FILE",
     help="Start the backbone from these weights: a file, a checkpoint folder, default "
     "(shipped), or imagenet (timm's).",
@@ -49,6 +71,7 @@ from fer_edge.cli.train_bundle import check_bundle, evaluate_and_convert
     help="Then evaluate, and convert to this new bundle in fp32 for the engines of this machine.",
 )
 @click.option("--licence", metavar="TEXT", help="Record in the card what the data may be used for.")
+@quiet_option
 def train(
     recipe: str,
     data: tuple[Path, ...],

@@ -16,6 +16,7 @@ from fer_edge.cli.options import (
     json_option,
     numbers,
     print_json,
+    quiet_option,
     settings_option,
     trusted_key_option,
     variant_options,
@@ -56,7 +57,9 @@ def _rule(text: str) -> tuple[str, float]:
     help="Look for the driver in this region, in shares of the frame (default: all of it).",
 )
 @click.option(
+    "-o",
     "--save",
+    "--out",
     type=PATH,
     metavar="FILE",
     help="Write the drawn video: .mp4 for players, .webm for browsers.",
@@ -79,6 +82,7 @@ def _rule(text: str) -> tuple[str, float]:
     help="Stop after S seconds of the stream.",
 )
 @click.option("--headless", is_flag=True, help="Open no window; print a summary.")
+@quiet_option
 @json_option
 def video(
     source: str,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import subprocess
 import sys
@@ -81,6 +82,17 @@ def test_an_option_reads_the_same_in_every_command(name: str) -> None:
                 elif not option.multiple and (line, name) != ("train", "--bundle"):  # it writes one
                     helps[option.help, option.metavar].append(line)
     assert len(helps) == 1, dict(helps)
+
+
+def test_every_command_with_progress_can_be_quiet() -> None:
+    """Help says so alike; that nothing is printed is tested beside each command."""
+    loud = {
+        line: {name for option in command.params for name in option.opts}
+        for line, command in COMMANDS.items()
+        if "progress(" in inspect.getsource(inspect.unwrap(command.callback or main.invoke))
+    }
+    assert len(loud) >= 15, sorted(loud)
+    assert not [line for line, names in loud.items() if not {"-q", "--quiet"} <= names]
 
 
 def test_help_and_version_load_no_heavy_library() -> None:

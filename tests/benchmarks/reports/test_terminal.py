@@ -1,0 +1,34 @@
+"""Tables of a report on the terminal: whole cells at any width, and words for what lacks."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from fer_edge.benchmarks.bench import bench
+from fer_edge.benchmarks.reports import terminal
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_no_cell_is_cut_on_a_terminal(
+    fake_bundle: Path,
+    columns: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    report = bench(fake_bundle, (1, 8), budget_s=0.05)
+    for row in report["rows"]:
+        row |= {"p99_ms": None, "missing": {"p99_ms": 374}}
+    terminal.print_table(report)
+    text = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    assert max(map(len, text.splitlines())) <= columns
+    assert "…" not in text
+    for header in ("p50 ms", "p99 ms", "faces/s", "steady", "total s", "split"):
+        assert f" {header} " in text
+    assert "more are needed for p99 374" in " ".join(text.split())
+    assert "--budget-s" in text
