@@ -79,6 +79,19 @@ def preflight(variant: Variant, options: Options) -> str | None:
     return None
 
 
+def diagnose() -> tuple[bool, str]:
+    """Report the chips that can be compiled for, and what runs on this machine."""
+    variant = Variant("qnn", FACTS.precisions[0], "model", ())
+    if problem := preflight(variant, Options()):
+        return False, f"runs bundles on {FACTS.chips}; does not run here: {problem}"
+    package = import_without_telemetry("onnxruntime_qnn").__version__
+    simulated = simulates(Options())
+    if simulated is None:
+        return True, f"{package}; runs here on an HTP"
+    compiles = f"compiles here for {', '.join(CHIPS)}"
+    return True, f"{package}, {compiles}; does not run here: the {simulated} stands in for a chip"
+
+
 def load(variant: Variant, files: Mapping[str, bytes], options: Options) -> QnnSession:
     try:
         return QnnSession(files[variant.entry], options)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -17,6 +18,7 @@ from fer_edge.backends.base import Options, backend
 from fer_edge.backends.onnxruntime import OnnxRuntimeSession
 from fer_edge.backends.qnn_chips import CHIPS, DEFAULT_CHIP, read_context
 from fer_edge.bundle import Variant
+from fer_edge.doctor import engines
 from fer_edge.errors import EngineError
 
 ENTRY = "qnn-int8/model.onnx"
@@ -132,6 +134,17 @@ def test_a_chip_without_an_htp_is_refused(device: str, answer: str) -> None:
     assert answer in str(qnn.preflight(variant(), Options(device=device)))
 
 
+def test_the_diagnosis_tells_a_simulator_from_a_chip() -> None:
+    runs, says = qnn.diagnose()
+    assert runs
+    assert "compiles here for sa8295" in says
+    assert says.endswith(
+        "does not run here: the simulator of the HTP v73 (SA8255) stands in for a chip"
+    )
+    (report,) = [report for report in engines() if report.target == "qnn"]
+    assert report.why_not == "the simulator of the HTP v73 (SA8255) stands in for a chip"
+
+
 def test_an_unknown_precision_is_refused() -> None:
     assert "'fp32'" in str(qnn.preflight(variant("fp32"), Options()))
 
@@ -178,11 +191,40 @@ print("done")
 """
 
 
-def test_the_simulator_writes_nothing_to_standard_output(tmp_path: Path) -> None:
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
     path = tmp_path / "model.onnx"
-    onnx.save(onnx.load_from_string(network()), path)
+    path.write_bytes(network())
+    return path
+
+
+def test_the_simulator_writes_nothing_to_standard_output(model: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", QUIET, str(path)], capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", QUIET, str(model)], capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == "done\n"
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
+def test_it_opens_no_socket_and_leaves_no_file(model: Path, tmp_path: Path) -> None:
+    trace, home = tmp_path / "trace", tmp_path / "home"
+    home.mkdir()
+    calls = "socket,connect,sendto,sendmsg,openat,open,creat,mkdir,mkdirat,rename,unlink"
+    before = ["strace", "-f", "-qq", "-e", f"trace={calls}", "-o", str(trace)]
+    done = subprocess.run(
+        [*before, sys.executable, "-B", "-c", QUIET, str(model)],
+        env={**os.environ, "HOME": str(home), "TMPDIR": str(home)},
+        cwd=home,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert os.listdir(home) == []
+    lines = trace.read_text().splitlines()
+    reaching = r"\b(socket|connect|sendto|sendmsg|mkdir|mkdirat|rename|unlink|creat)\("
+    assert [line for line in lines if re.search(reaching, line)] == []
+    written = [line for line in lines if re.search(r"O_(WRONLY|RDWR|CREAT)", line)]
+    usual = r'"(/dev/(null|tty|urandom|shm/)|/proc/self/)| = -1 '
+    assert [line for line in written if not re.search(usual, line)] == []
