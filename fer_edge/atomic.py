@@ -20,13 +20,15 @@ _AT_FDCWD = -100 if sys.platform != "darwin" else -2
 _RENAME_EXCHANGE = 2  # linux/fs.h RENAME_EXCHANGE and macOS sys/stdio.h RENAME_SWAP agree
 
 
-def write_folder(final: Path, fill: Callable[[Path], None]) -> None:
+def write_folder(final: Path, fill: Callable[[Path], None], durable: bool = True) -> None:
     """Write a folder in one step, replacing an older one.
 
     Args:
         final: Path of the folder.
         fill: Writes the content into a temporary folder beside ``final``. If it raises, nothing
             has changed.
+        durable: Wait until the disk has every file. A folder of many thousand files that can be
+            made again does not need it.
 
     Raises:
         OSError: The folder cannot be written, or ``final`` is a file or a link.
@@ -39,7 +41,8 @@ def write_folder(final: Path, fill: Callable[[Path], None]) -> None:
     try:
         temporary.chmod(0o755)
         fill(temporary)
-        _sync(temporary)
+        if durable:
+            _sync(temporary)
         if final.exists():
             _exchange(temporary, final)
         else:

@@ -96,7 +96,7 @@ class TargetError(FerEdgeError):
 
 
 class MissingDependencyError(TargetError):
-    """Library that is not installed; the message has the pip command.
+    """Library that is not installed; the message has the command that installs it.
 
     Attributes:
         library: Name of the library.
@@ -105,10 +105,9 @@ class MissingDependencyError(TargetError):
 
     exit_code = 5
 
-    def __init__(self, library: str, extra: str) -> None:
-        super().__init__(
-            f"{library} is required and is not installed. Run: pip install 'fer-edge[{extra}]'"
-        )
+    def __init__(self, library: str, extra: str, command: str | None = None) -> None:
+        command = command or f"pip install 'fer-edge[{extra}]'"
+        super().__init__(f"{library} is required and is not installed. Run: {command}")
         self.library = library
         self.extra = extra
 

@@ -15,14 +15,16 @@ from fer_edge.json_check import read_mapping
 from fer_edge.manifest import read_json
 from fer_edge.onnx_check import read_metadata, scan_onnx
 from fer_edge.shown import shown
+from fer_edge.tflite_check import read_tflite_metadata, scan_tflite
 
 CONTRACT = "fer_edge"
-"""Key of the contract in an ONNX model's ``metadata_props``."""
+"""Key of the contract in the metadata of an ONNX model or a .tflite file."""
 _ENTRIES = {
     "onnxruntime": (".onnx",),
     "openvino": (".onnx", ".xml"),
     "qnn": (".onnx",),
     "tensorrt": (".onnx",),
+    "litert": (".tflite",),
 }
 """Endings of the file that an engine opens first. Another form would not be checked."""
 
@@ -68,7 +70,10 @@ def check_models(
         for path, data in files.items():
             if path.endswith(".onnx"):
                 scan_onnx(data, path)
-                _check_contract(data, path, contract)
+                _check_contract(read_metadata(data).get(CONTRACT), path, contract)
+            elif path.endswith(".tflite"):
+                scan_tflite(data, path)
+                _check_contract(_text(read_tflite_metadata(data, CONTRACT)), path, contract)
             elif path.endswith(".xml"):
                 check_ir(data, weights, path)
     except ValueError as error:
@@ -77,9 +82,12 @@ def check_models(
         ) from error
 
 
-def _check_contract(model: bytes, name: str, contract: Mapping[str, Any]) -> None:
-    """Compare the bundle's facts with those that the exporter wrote into the graph, if it did."""
-    text = read_metadata(model).get(CONTRACT)
+def _text(data: bytes | None) -> str | None:
+    return None if data is None else data.decode("utf-8", "replace")
+
+
+def _check_contract(text: str | None, name: str, contract: Mapping[str, Any]) -> None:
+    """Compare the bundle's facts with those that the exporter wrote into the model, if it did."""
     if text is None:
         return
     try:

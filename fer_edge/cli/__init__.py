@@ -43,6 +43,7 @@ from fer_edge.cli.predict import predict
 from fer_edge.cli.quantize import quantize
 from fer_edge.cli.score import score
 from fer_edge.cli.serve import serve
+from fer_edge.cli.setup_converter import setup_converter
 from fer_edge.cli.sign import sign
 from fer_edge.cli.train import train
 from fer_edge.cli.verify import verify
@@ -68,7 +69,7 @@ _SECTIONS: dict[str, tuple[click.Command, ...]] = {
     "Make a model": (new, data_group, train, import_, quantize, convert, adapt, build, export),
     "Check and measure": (inspect, evaluate, bench, matrix, doctor),
     "Release": (keygen, sign, verify, diff),
-    "Set up": (detector,),
+    "Set up": (detector, setup_converter),
 }
 """Commands by what a user does, in the order of ``fer-edge --help``."""
 
@@ -111,8 +112,8 @@ class _Group(click.Group):
             ctx.exit(INTERRUPTED)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        width = formatter.width - 6 - max(map(len, self.commands))
         for heading, commands in _SECTIONS.items():
+            width = formatter.width - 6 - max(len(str(one.name)) for one in commands)
             with formatter.section(heading):
                 formatter.write_dl(
                     [(str(one.name), one.get_short_help_str(width)) for one in commands]

@@ -12,7 +12,7 @@ import pytest
 import fer_edge.converters
 from fer_edge.converters.base import converter, targets
 
-HELPERS = {"coreml_evaluator", "onnx_graph"}
+HELPERS = {"coreml_evaluator", "litert_conversion", "onnx_graph"}
 """Rooms that a target may use beside base."""
 
 

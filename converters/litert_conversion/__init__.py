@@ -1,0 +1,1 @@
+"""Conversion to LiteRT in an environment of its own."""
