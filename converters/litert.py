@@ -12,7 +12,11 @@ import numpy as np
 
 from fer_edge.backends.litert import FACTS
 from fer_edge.converters.base import Artifact, ConversionInput, QuantizationRecipe
-from fer_edge.converters.litert_conversion.environment import convert, default_folder
+from fer_edge.converters.litert_conversion.environment import (
+    check_environment,
+    convert,
+    default_folder,
+)
 from fer_edge.converters.litert_conversion.forced_half import ForcedHalfSession
 from fer_edge.converters.litert_conversion.program import INPUT, program
 from fer_edge.converters.onnx_graph.inspect import has_attention, weighted_layers
@@ -40,6 +44,11 @@ def recipes(source: ConversionInput, precision: str) -> tuple[QuantizationRecipe
     return ({}, octav, *([{"keep_float": "depthwise"}] if depthwise else []))
 
 
+def check_ready() -> None:
+    """Raise MissingDependencyError if the conversion environment is not there."""
+    check_environment(default_folder())
+
+
 def build(source: ConversionInput, precision: str, recipe: QuantizationRecipe) -> Artifact:
     """Build one variant; see converters.base.
 
@@ -47,6 +56,7 @@ def build(source: ConversionInput, precision: str, recipe: QuantizationRecipe) -
     is full-integer, with the checkpoint's own scales if it has them, else with ranges that
     litert-quantizer measures on the calibration faces.
     """
+    check_ready()
     own = precision == "int8" and source.int8 is not None
     network = source.int8.checkpoint if own and source.int8 else source.checkpoint
     spec = network.spec

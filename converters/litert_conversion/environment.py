@@ -62,6 +62,12 @@ def is_ready(folder: Path) -> bool:
     return (folder / _READY).is_file() and _python(folder).exists()
 
 
+def check_environment(folder: Path) -> None:
+    """Raise MissingDependencyError if an environment is not there or not complete."""
+    if not is_ready(folder):
+        raise MissingDependencyError("litert-torch", "litert", command=COMMAND)
+
+
 def set_up(folder: Path, torch_index: str | None = None, step: Step = silent) -> bool:
     """Make the environment, unless it is there.
 
@@ -120,8 +126,7 @@ def convert(folder: Path, job: Mapping[str, Any], files: Mapping[str, bytes]) ->
         MissingDependencyError: The environment is not there.
         ConversionError: The conversion failed or hung.
     """
-    if not is_ready(folder):
-        raise MissingDependencyError("litert-torch", "litert", command=COMMAND)
+    check_environment(folder)
     with tempfile.TemporaryDirectory(prefix="fer_edge_") as name:
         work = Path(name)
         for path, data in {**files, "job.json": json.dumps(job).encode()}.items():

@@ -26,12 +26,21 @@ def check_names(*names: str | None) -> None:
 
 
 def requested_variants(targets: Sequence[str], precisions: Sequence[str]) -> list[tuple[str, str]]:
-    """Pair targets with precisions; raises TargetError for a precision that no target has."""
+    """Pair targets with precisions.
+
+    Raises:
+        TargetError: No target has a precision.
+        MissingDependencyError: The converter of a named target is not installed.
+    """
     requested = []
-    if ALL in targets:
+    everything = ALL in targets
+    if everything:
         targets = known_targets()
     for target in dict.fromkeys(targets):
         offered = converter(target).PRECISIONS
+        check_ready = getattr(converter(target), "check_ready", None)
+        if check_ready is not None and not everything:
+            check_ready()
         chosen = (
             offered if {ALL, AUTO} & set(precisions) else [p for p in precisions if p in offered]
         )

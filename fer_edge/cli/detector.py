@@ -11,7 +11,7 @@ from fer_edge.cli.options import json_option, out_option, print_json
 
 @click.group()
 def detector() -> None:
-    """Fetch the face detector for photos, video and the service.
+    """Fetch the face detector for photos and video.
 
     Example: fer-edge detector fetch
     """
