@@ -249,7 +249,8 @@ def verify_variant(built: BuiltVariant, check: ParityCheck, say: Say) -> Variant
         judgement=judgement,
         file_parity=same_file,
     )
-    say(f"  {variant.name}: {_summary(report, judgement)}")
+    more = "--data" if len(faces.images) == len(check.gate.images) else "--judge-seconds"
+    say(f"  {variant.name}: {_summary(report, judgement, more)}")
     if execution is not None:
         say(f"    {execution}")
     if same_file is not None:
@@ -313,8 +314,8 @@ def _execution(built: BuiltVariant, faces: FaceSamples) -> Execution | None:
     return execution
 
 
-def _summary(report: ParityReport, judgement: Judgement) -> str:
-    """Return the line that a conversion prints about a variant."""
+def _summary(report: ParityReport, judgement: Judgement, more: str) -> str:
+    """Return the line that a conversion prints about a variant; ``more`` gives more faces."""
     line = (
         f"accuracy {100 * report.accuracy:.2f} % ({100 * report.accuracy_change:+.2f} points), "
         f"agreement {100 * report.agreement:.2f} %{_answered(judgement)}, "
@@ -325,7 +326,7 @@ def _summary(report: ParityReport, judgement: Judgement) -> str:
     if judgement.verdict == PASSED:
         return f"{line}  passed"
     doubts = [check.doubt for check in judgement.undecided]
-    return f"{line}  {UNDECIDED.upper()}: {'; '.join(doubts)}. Give more with --data"
+    return f"{line}  {UNDECIDED.upper()}: {'; '.join(doubts)}. Give more with {more}"
 
 
 def _answered(judgement: Judgement) -> str:

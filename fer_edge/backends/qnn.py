@@ -30,7 +30,7 @@ from fer_edge.execution import Execution, Operation
 from fer_edge.telemetry import engine_problem, import_without_telemetry
 
 FACTS = TargetFacts(
-    chips="Qualcomm HTP (SA8295, SA8255)",
+    chips="Qualcomm HTP v68 and later",
     precisions=("fp16", "w8a16", "int8"),
     quantised=("w8a16", "int8"),
     extra="qnn",
