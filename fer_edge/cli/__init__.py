@@ -40,6 +40,8 @@ from fer_edge.cli.live import live
 from fer_edge.cli.matrix import matrix
 from fer_edge.cli.new import new
 from fer_edge.cli.predict import predict
+from fer_edge.cli.pull import pull
+from fer_edge.cli.push import push
 from fer_edge.cli.quantize import quantize
 from fer_edge.cli.score import score
 from fer_edge.cli.serve import serve
@@ -57,6 +59,7 @@ _EXTRA_OF = {
     **dict.fromkeys(("psutil", "rich"), "bench"),
     **dict.fromkeys(("fastapi", "python_multipart", "prometheus_client", "uvicorn"), "serve"),
     **dict.fromkeys(("starlette", "websockets"), "serve"),
+    "huggingface_hub": "hub",
     **dict.fromkeys(("fsspec", "mcap", "ray", "rosbags"), "fleet"),
 }
 
@@ -68,7 +71,7 @@ _SECTIONS: dict[str, tuple[click.Command, ...]] = {
     "Run a model": (predict, live, video, score, serve, embed, demo),
     "Make a model": (new, data_group, train, import_, quantize, convert, adapt, build, export),
     "Check and measure": (inspect, evaluate, bench, matrix, doctor),
-    "Release": (keygen, sign, verify, diff),
+    "Release": (keygen, sign, verify, diff, push, pull),
     "Set up": (detector, setup_converter),
 }
 """Commands by what a user does, in the order of ``fer-edge --help``."""

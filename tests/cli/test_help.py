@@ -18,7 +18,7 @@ from fer_edge.cli import main
 
 HEAVY = {
     *("torch", "timm", "onnx", "onnxruntime", "openvino", "coremltools", "nncf", "tensorrt"),
-    *("rich", "fastapi", "uvicorn", "matplotlib", "pyarrow", "datasets"),
+    *("rich", "fastapi", "uvicorn", "matplotlib", "pyarrow", "datasets", "huggingface_hub"),
 }
 
 

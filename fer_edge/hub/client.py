@@ -1,0 +1,105 @@
+"""Client of the Hub: ``huggingface_hub``, and its errors as sentences."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from fer_edge.errors import FerEdgeError, InputError, MissingDependencyError
+from fer_edge.shown import shown
+
+
+def endpoint() -> str | None:
+    """Return the address in ``HF_ENDPOINT``; None is the Hub's own."""
+    return os.environ.get("HF_ENDPOINT") or None
+
+
+def api(hub: Any) -> Any:
+    """Return the client of ``library()``."""
+    return hub.HfApi(endpoint=endpoint(), library_name="fer-edge")
+
+
+def library() -> Any:
+    """Import ``huggingface_hub``. Raises MissingDependencyError."""
+    try:
+        import huggingface_hub
+        from huggingface_hub.utils.tqdm import disable_progress_bars
+    except ImportError as error:
+        raise MissingDependencyError("huggingface_hub", "hub") from error
+    disable_progress_bars()
+    return huggingface_hub
+
+
+@contextmanager
+def sentences(repo: str, revision: str | None = None) -> Iterator[None]:
+    """Turn the errors of the Hub's client into sentences with the next step."""
+    try:
+        yield
+    except FerEdgeError:
+        raise
+    except Exception as error:  # the client, its HTTP library and the network raise many types
+        raise InputError(_sentence(repo, revision, error)) from error
+
+
+def _sentence(repo: str, revision: str | None, error: Exception) -> str:
+    chain = list(_causes(error))
+    names = {kind.__name__ for one in chain for kind in type(one).__mro__}
+    status = next((s for one in chain if (s := _status(one)) is not None), None)
+    log_in = "Log in with 'hf auth login', or set HF_TOKEN to a token that may"
+    at = f" at {revision}" if revision else ""
+    if "HFValidationError" in names:
+        return f"expected a repository like OWNER/NAME, got {shown(repo)}"
+    if "OfflineModeIsEnabled" in names:
+        return "HF_HUB_OFFLINE is set, so nothing is fetched. Unset it and try again"
+    if "GatedRepoError" in names:
+        return f"{repo} is gated. Accept its terms on the Hub, and log in with 'hf auth login'"
+    if "RevisionNotFoundError" in names:
+        return f"{repo} has no revision {shown(revision)}. Name a branch, a tag or a commit"
+    if status == 401:
+        return (
+            f"the Hub does not show {repo} to you: no such repository, or private. {log_in} read it"
+        )
+    if status == 403:
+        return f"the Hub does not let you change {repo}. {log_in} write to it"
+    if "RemoteEntryNotFoundError" in names or ("EntryNotFoundError" in names and status == 404):
+        return f"a file of {repo}{at} is missing on the Hub. Push the model again"
+    if status == 404:
+        return f"the Hub has no repository {repo}. Check its name, OWNER/NAME. {log_in} read it"
+    if status in (409, 412):
+        return f"{repo} was changed at the same time: nothing was pushed. Push again"
+    if status == 416:
+        return (
+            f"the Hub cannot continue a download of {repo}: a part of it is in the cache and is "
+            "longer than the file. Clear the cache (hf cache) and pull again"
+        )
+    if status == 429:
+        return "the Hub refuses so many requests. Wait some minutes and try again"
+    if status is not None:
+        return f"the Hub answered {status} for {repo}{at}. Try again later"
+    if any("onsistency check failed" in str(one) for one in chain):
+        return f"a file of {repo}{at} was cut off on the way. Pull again: the part is kept"
+    reason = next((str(one) for one in reversed(chain) if str(one)), type(error).__name__)
+    if not {"OSError", "HTTPError", "TransportError"} & names:
+        return (
+            f"the Hub's answer for {repo}{at} cannot be read: {type(error).__name__}, "
+            f"{shown(reason)}. Check HF_ENDPOINT, and update huggingface_hub"
+        )
+    return (
+        f"cannot reach the Hub at {endpoint() or 'https://huggingface.co'} for {repo}: "
+        f"{shown(reason)}. Check the network and HF_ENDPOINT, and try again"
+    )
+
+
+def _status(error: BaseException) -> int | None:
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    return status if isinstance(status, int) and status >= 400 else None
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    for _ in range(10):
+        if error is None:
+            return
+        yield error
+        error = error.__cause__ or error.__context__
