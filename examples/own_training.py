@@ -1,6 +1,6 @@
 """Train a network on pictures of your own, and run it as a bundle.
 
-    pip install 'fer-edge[convert]'
+    pip install 'fer-edge[train,convert]'
     python examples/own_training.py [FOLDER] [--out own.fer]
 
 FOLDER has train/CLASS/*.png and val/CLASS/*.png, crops of faces, at least 100 of them in val;

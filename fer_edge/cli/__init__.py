@@ -33,6 +33,7 @@ from fer_edge.cli.doctor import doctor
 from fer_edge.cli.embed import embed
 from fer_edge.cli.evaluate import evaluate
 from fer_edge.cli.export import export
+from fer_edge.cli.extras import for_command
 from fer_edge.cli.import_ import import_
 from fer_edge.cli.inspect import inspect
 from fer_edge.cli.keygen import keygen
@@ -99,6 +100,9 @@ class _Group(click.Group):
             result = super().invoke(ctx)
             sys.stdout.flush()  # a full disk shows here, and not after the last line of Python
             return result
+        except MissingDependencyError as error:
+            click.echo(f"fer-edge: {for_command(error, ctx.invoked_subcommand)}", err=True)
+            ctx.exit(error.exit_code)
         except FerEdgeError as error:
             click.echo(f"fer-edge: {error}", err=True)
             ctx.exit(error.exit_code)
@@ -108,7 +112,7 @@ class _Group(click.Group):
             if extra is None:
                 raise
             missing = MissingDependencyError(name, extra)
-            click.echo(f"fer-edge: {missing}", err=True)
+            click.echo(f"fer-edge: {for_command(missing, ctx.invoked_subcommand)}", err=True)
             ctx.exit(missing.exit_code)
         except KeyboardInterrupt:
             click.echo(_interrupted(ctx.invoked_subcommand), err=True)

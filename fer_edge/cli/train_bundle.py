@@ -27,7 +27,7 @@ def check_bundle(path: Path) -> None:
     if path.exists():
         raise BundleError(f"{path} exists already. Choose another name, or remove it first")
     if importlib.util.find_spec("onnx") is None:
-        raise MissingDependencyError("onnx", "convert")
+        raise MissingDependencyError("onnx", "train,convert")
 
 
 def evaluate_and_convert(

@@ -74,17 +74,35 @@ def test_a_damaged_bundle_ends_with_4(run: Any, damaged_bundle: Path, command: s
     assert "Traceback" not in result.stderr
 
 
-@pytest.mark.parametrize(("library", "extra"), [("torch", "train"), ("rich", "bench")])
-def test_a_missing_library_ends_with_5_and_the_line_that_installs_it(
-    library: str, extra: str, tmp_path: Path
+@pytest.mark.parametrize(
+    ("library", "extra", "line"),
+    [
+        ("torch", "train", ["train", "edge-default", "--data", "{faces}"]),
+        ("torch", "convert", ["convert", "default", "--target", "all", "-o", "x.fer"]),
+        ("torch", "convert", ["quantize", "default", "--data", "{faces}", "-o", "x"]),
+        ("torch", "convert", ["demo", "--full"]),
+        ("torch", "evaluate", ["evaluate", "default", "--data", "{faces}"]),
+        ("pyarrow", "data", ["data", "summary", "{faces}"]),
+        ("psutil", "bench", ["bench", "default"]),
+        ("rich", "bench", ["bench", "default"]),
+        ("fastapi", "serve", ["serve"]),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else None,
+)
+def test_a_missing_library_ends_with_5_and_the_line_that_installs_all_of_the_command(
+    library: str, extra: str, line: list[str], tmp_path: Path
 ) -> None:
+    arguments = [word.format(faces=FACES) for word in line]
     code = (
         f"import sys; sys.modules[{library!r}] = None; from fer_edge.cli import main; "
-        f"main(['train', 'edge-default', '--data', {str(FACES)!r}])"
+        f"main({arguments!r})"
     )
     command = [sys.executable, "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=100
+    )
     assert done.returncode == 5
+    assert done.stdout == ""
     assert f"pip install 'fer-edge[{extra}]'" in done.stderr
     assert "Traceback" not in done.stderr
 

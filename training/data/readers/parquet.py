@@ -56,7 +56,7 @@ def _faces(path: Path, more: Sequence[str] | None) -> Iterator[StoredFace]:
     with path.open("rb") as opened:
         try:
             images, columns, metadata = _read(opened, path, more)
-        except DataError:
+        except (DataError, ModuleNotFoundError):
             raise
         except Exception as error:  # a damaged file can make pyarrow raise anything
             raise DataError(f"cannot read {path}: {error}") from error

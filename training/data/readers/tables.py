@@ -202,7 +202,7 @@ def _dataset(source: DatasetSpec, split: str | None, open_: Any) -> Iterator[Sto
     location = source.path.removeprefix(HUB) if hub else str(source.file.resolve())
     try:
         parts = _parts((_load_hub if hub else _load_saved)(location))
-    except DataError:
+    except (DataError, MissingDependencyError):
         raise
     except Exception as error:  # a damaged folder or a lost network can raise anything
         hint = " It needs the network, or a copy in the cache of datasets." if hub else ""
