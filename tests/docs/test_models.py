@@ -1,0 +1,38 @@
+"""The page of models has a row for each that ships, with its figures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fer_edge.bundle import open_bundle
+from fer_edge.shipped import MODELS, bundle_path, checkpoint_path
+
+PAGE = (Path(__file__).parents[2] / "docs/reference/models.md").read_text("utf-8")
+SHIPPED = PAGE.split("## Shipped")[1].split("\n## ")[0]
+ROWS = {
+    line.split("`")[1]: [cell.strip() for cell in line.strip("|").split("|")]
+    for line in SHIPPED.splitlines()
+    if line.startswith("| `")
+}
+
+
+def test_the_table_has_the_shipped_models_and_no_others() -> None:
+    assert tuple(ROWS) == MODELS
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_row_states_the_figures_of_its_bundle(name: str) -> None:
+    bundle = open_bundle(bundle_path(name))
+    fp32 = next(variant for variant in bundle.variants if variant.precision == "fp32")
+    assert fp32.parity is not None
+    _, _, parameters, size, megabytes, accuracy, _, card = ROWS[name]
+    assert accuracy == f"{fp32.parity.accuracy:.2%}".replace("%", " %")
+    files = {file.path: file.bytes for variant in bundle.variants for file in variant.files}
+    assert abs(float(megabytes.split()[0]) - sum(files.values()) / 1e6) < 0.3
+    weights = json.loads((checkpoint_path(name) / "card.json").read_text("utf-8"))
+    assert size.split()[0] == str(weights["model"]["input"]["size_px"])
+    assert int(parameters.replace(",", "")) > 0
+    assert card.startswith("[card](")
