@@ -28,6 +28,7 @@ from fer_edge.bundle_files import (
 )
 from fer_edge.bundle_parts import parse_batch, parse_crop, parse_file, parse_needs, parse_tools
 from fer_edge.errors import BundleError, LabelError
+from fer_edge.familiarity import FamiliarityRecord
 from fer_edge.json_check import (
     read_day,
     read_integer,
@@ -138,6 +139,7 @@ class Bundle:
         created: Day on which the bundle was written, ``YYYY-MM-DD``; may be empty.
         signed_by: Id of the trusted key that signed it; empty if no key was asked for.
         recalibration: Temperature of ``fer-edge adapt``; None without one.
+        familiarity: Limits beyond which a face is unlike the training faces; None without any.
     """
 
     path: Path
@@ -154,6 +156,13 @@ class Bundle:
     created: str = ""
     signed_by: str = ""
     recalibration: Recalibration | None = None
+    familiarity: FamiliarityRecord | None = None
+
+    @property
+    def files(self) -> frozenset[BundleFile]:
+        """Every listed file."""
+        more = [] if self.familiarity is None else [self.familiarity.file]
+        return frozenset([*(f for variant in self.variants for f in variant.files), *more])
 
     def variant(self, target: str, precision: str) -> Variant:
         """Return a variant by its target and precision.
@@ -220,6 +229,7 @@ class Bundle:
             "temperature": self.temperature,
             "abstain_below": self.abstain_below,
             **({"recalibration": self.recalibration.as_dict()} if self.recalibration else {}),
+            **({"familiarity": asdict(self.familiarity)} if self.familiarity else {}),
             "embedding_dim": self.embedding_dim,
             "provenance": dict(self.provenance),
             "variants": [variant.as_dict() for variant in self.variants],
@@ -259,9 +269,8 @@ def open_bundle(path: str | Path, trusted_keys: Sequence[Key] | None = None) -> 
         ) from error
     digest = hashlib.sha256(data).hexdigest()
     bundle = replace(_parse(root, content), sha256=digest, signed_by=signer)
-    files = {file for variant in bundle.variants for file in variant.files}
-    check_listing(root, {MANIFEST, *(file.path for file in files)}, optional={SIGNATURES})
-    for file in files:
+    check_listing(root, {MANIFEST, *(file.path for file in bundle.files)}, optional={SIGNATURES})
+    for file in bundle.files:
         read_checked(root, file)
     return bundle
 
@@ -271,12 +280,12 @@ def write_bundle(bundle: Bundle, contents: Mapping[str, bytes]) -> None:
 
     Args:
         bundle: Bundle to write.
-        contents: Bytes by path for every file that the variants list.
+        contents: Bytes by path for every listed file.
 
     Raises:
         BundleError: The contents are not those listed, or the bundle could not be read back.
     """
-    listing = {file.path for variant in bundle.variants for file in variant.files}
+    listing = {file.path for file in bundle.files}
     if set(contents) != listing:
         raise BundleError(f"expected contents for {sorted(listing)}, got {sorted(contents)}")
 
@@ -339,7 +348,10 @@ def _parse_content(root: Path, content: Any) -> Bundle:
         version=read_line(item["version"], "version", MAX_NAME),
         created=read_day(item["created"], "created"),
         recalibration=read_optional(item, "recalibration", MANIFEST, Recalibration.parse),
+        familiarity=read_optional(item, "familiarity", MANIFEST, FamiliarityRecord.parse),
     )
+    if bundle.familiarity is not None:
+        bundle.familiarity.check(bundle.embedding_dim, bundle.crop.size_px)
     for key, expected in bundle.contract().items():
         # As JSON, because Python takes 1, 1.0 and true for the same.
         if json.dumps(item[key], sort_keys=True) != json.dumps(expected, sort_keys=True):

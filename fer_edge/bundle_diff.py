@@ -66,6 +66,7 @@ def _answers(bundle: Bundle) -> dict[str, Any]:
         "temperature": bundle.temperature,
         "recalibration": bundle.recalibration and bundle.recalibration.temperature,
         "abstain_below": bundle.abstain_below,
+        "familiarity": bundle.familiarity and asdict(bundle.familiarity),
         "embedding_dim": bundle.embedding_dim,
     }
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from fer_edge.backends.base import Outputs
 from fer_edge.bundle import Bundle
 from fer_edge.errors import EngineError
+from fer_edge.familiarity import REASON
 from fer_edge.loaded import Loaded
 from fer_edge.preprocess import Image, to_batch
 from fer_edge.results import Prediction, Times
@@ -79,8 +80,12 @@ def predict(loaded: Loaded, faces: list[Image], start_ns: int) -> list[Predictio
         probabilities = bundle.recalibration.apply(probabilities)
     tops = probabilities.argmax(1).tolist()
     rows = probabilities.tolist()
+    unfamiliar = [False] * len(rows)
+    if loaded.familiarity is not None:
+        unfamiliar = loaded.familiarity.unfamiliar(batch, embeddings).tolist()
     reasons = [
-        _abstain(bundle, face, row[top]) for face, row, top in zip(batch, rows, tops, strict=True)
+        _abstain(bundle, face, row[top], is_odd)
+        for face, row, top, is_odd in zip(batch, rows, tops, unfamiliar, strict=True)
     ]
     times = Times(
         (prepared - start_ns) / 1e6,
@@ -101,11 +106,15 @@ def predict(loaded: Loaded, faces: list[Image], start_ns: int) -> list[Predictio
     ]
 
 
-def _abstain(bundle: Bundle, face: npt.NDArray[np.uint8], confidence: float) -> str | None:
+def _abstain(
+    bundle: Bundle, face: npt.NDArray[np.uint8], confidence: float, unfamiliar: bool
+) -> str | None:
     """Return why an answer must not be acted on, or None."""
     # Every 4th row is enough to detect a flat crop; this is on the latency path.
     if max(cv2.meanStdDev(face[::4])[1].ravel().tolist()) < FLAT_BELOW:
         return "no contrast: the picture is dark, saturated or covered"
+    if unfamiliar:
+        return REASON
     # 1e-6 allows for float32 rounding: the face that defined the threshold must pass it.
     if confidence < bundle.abstain_below - 1e-6:
         return (

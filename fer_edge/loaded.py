@@ -14,6 +14,7 @@ from fer_edge.backends.base import Options, Session, backend, simulator, targets
 from fer_edge.bundle import Bundle, Variant
 from fer_edge.errors import BundleError, EngineError, InputError, TargetError
 from fer_edge.execution import Execution
+from fer_edge.familiarity import Familiarity, read_familiarity
 
 _log = logging.getLogger("fer_edge")
 
@@ -79,6 +80,7 @@ class Loaded:
         variant: The variant that runs.
         session: Its session.
         choices: Decision about each variant, in the bundle's order.
+        familiarity: Judge of faces that are unlike the training faces; None without statistics.
         pid: Process that loaded it.
     """
 
@@ -86,6 +88,7 @@ class Loaded:
     variant: Variant
     session: Session
     choices: list[VariantChoice]
+    familiarity: Familiarity | None = None
     pid: int = field(default_factory=os.getpid)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _calls: int = 0
@@ -168,6 +171,7 @@ def load_best(bundle: Bundle, request: Request) -> Loaded:
     Raises:
         TargetError: No variant fits; the message has the reason for each.
     """
+    familiarity = read_familiarity(bundle.path, bundle.familiarity, bundle.embedding_dim)
     choices: list[VariantChoice] = []
     taken: Variant | None = None
     session: Session | None = None
@@ -198,7 +202,7 @@ def load_best(bundle: Bundle, request: Request) -> Loaded:
     _log.info("%s runs %s", bundle.path, taken.name)
     for choice in choices:
         _log.debug("%s: %s", bundle.path, choice)
-    return Loaded(bundle, taken, session, choices)
+    return Loaded(bundle, taken, session, choices, familiarity)
 
 
 def with_executions(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 
 from fer_edge.atomic import write_folder
 from fer_edge.errors import CheckpointError, FerEdgeError
+from fer_edge.familiarity import Familiarity, FamiliarityRecord, Statistics
 from fer_edge.shipped import checkpoint_path
 from fer_edge.shown import shown
 from fer_edge.training.int8_weights import Int8Weights
@@ -23,6 +24,7 @@ from fer_edge.training.models.shapes import check_shapes, header_shapes
 
 SCHEMA = 1
 WEIGHTS, CARD, INT8 = "model.safetensors", "card.json", "int8.safetensors"
+FAMILIARITY = "familiarity.bin"
 _MOST_CARD_BYTES = 4 << 20
 """Largest card; the shipped one has 8 KiB."""
 _MOST_DEPTH = 32
@@ -39,6 +41,7 @@ class Checkpoint:
         abstain_below: Lowest top probability (0..1) that is answered; lower ones are uncertain.
         facts: Recipe, data fingerprint, metrics and licences; kept in the card, never interpreted.
         sha256: SHA-256 of the weights file; empty unless loaded.
+        familiarity: Statistics of training faces by ``fer-edge familiarize``; or None.
         int8: Scales and weights of the int8 network that ``fer-edge quantize`` trained; or None.
     """
 
@@ -48,6 +51,7 @@ class Checkpoint:
     facts: dict[str, Any] = field(default_factory=dict)
     sha256: str = ""
     int8: Int8Weights | None = None
+    familiarity: Familiarity | None = None
 
     @property
     def spec(self) -> ModelSpec:
@@ -106,8 +110,16 @@ def save_checkpoint(checkpoint: Checkpoint, folder: str | Path) -> None:
         digest = hashlib.sha256(int8).hexdigest()
         card["int8"] = {"file": INT8, "sha256": digest, **checkpoint.int8.card()}
 
+    statistics = (
+        None if checkpoint.familiarity is None else checkpoint.familiarity.statistics.data()
+    )
+    if checkpoint.familiarity is not None:
+        card["familiarity"] = asdict(checkpoint.familiarity.record)
+
     def fill(temporary: Path) -> None:
         (temporary / WEIGHTS).write_bytes(data)
+        if statistics is not None:
+            (temporary / FAMILIARITY).write_bytes(statistics)
         if int8 is not None:
             (temporary / INT8).write_bytes(int8)
         (temporary / CARD).write_text(json.dumps(card, indent=2) + "\n", "utf-8")
@@ -165,7 +177,8 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
         raise CheckpointError(f"{folder / WEIGHTS} does not fit its card: {error}") from error
     if not all(torch.isfinite(p).all() for p in model.state_dict().values()):
         raise CheckpointError(f"{folder / WEIGHTS} holds values that are not finite")
-    known = {"schema", "model", "embedding_dim", "temperature", "abstain_below", "weights", "int8"}
+    known = {"schema", "model", "embedding_dim", "temperature", "abstain_below", "weights"}
+    known |= {"int8", "familiarity"}
     return Checkpoint(
         model=model,
         temperature=float(card["temperature"]),
@@ -173,6 +186,7 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
         facts={k: v for k, v in card.items() if k not in known},
         sha256=sha256,
         int8=_int8(folder, card["int8"]) if "int8" in card else None,
+        familiarity=_familiarity(folder, card, model) if "familiarity" in card else None,
     )
 
 
@@ -194,6 +208,22 @@ def _int8(folder: Path, section: Any) -> Int8Weights:
         return Int8Weights.read(section, data)
     except CheckpointError as error:
         raise CheckpointError(f"{folder}: {error}") from error
+
+
+def _familiarity(folder: Path, card: dict[str, Any], model: ExpressionNet) -> Familiarity:
+    """Read the statistics of training faces. Raises CheckpointError."""
+    try:
+        record = FamiliarityRecord.parse(card["familiarity"], "familiarity")
+        record.check(model.embedding_dim, model.spec.input.size_px)
+        data = (folder / FAMILIARITY).read_bytes()
+        if (len(data), hashlib.sha256(data).hexdigest()) != (record.file.bytes, record.file.sha256):
+            raise ValueError(f"{FAMILIARITY} has another size or SHA-256 than the card says")
+        statistics = Statistics.read(data, record.components, model.embedding_dim)
+    except (ValueError, OSError) as error:
+        raise CheckpointError(
+            f"cannot read the familiarity of {folder}: {error}. Copy the checkpoint again"
+        ) from error
+    return Familiarity(record, statistics)
 
 
 def _read(folder: Path) -> tuple[Any, bytes]:

@@ -73,6 +73,8 @@ def assemble(
         BundleError: A file of the existing bundle is damaged.
     """
     contents, merged = dict(files), list(variants)
+    if source.familiarity is not None:
+        contents[source.familiarity.record.file.path] = source.familiarity.statistics.data()
     names = {variant.name for variant in variants}
     for variant in existing.variants if existing else ():
         if existing and variant.name not in names:
@@ -106,5 +108,6 @@ def assemble(
         name=name if name is not None else existing.name if existing else out.stem,
         version=version if version is not None else existing.version if existing else "0",
         created=today(),
+        familiarity=None if source.familiarity is None else source.familiarity.record,
     )
     return bundle, contents

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "familiarity.hpp"
 #include "json.hpp"
 #include "refusal.hpp"
 #include "sha256.hpp"
@@ -27,6 +28,8 @@ struct Bundle {
     double margin = 0, abstain_below = 0;
     double temperature = 1;  // of "recalibration": divides the logits once more, after the graph
     size_t embedding_dim = 0;
+    Familiarity familiarity;
+    std::string familiarity_path;
     std::vector<Variant> variants;
     std::map<std::string, std::string> files;  // content by path, hash compared
 };
@@ -81,21 +84,24 @@ inline void check_folder(const fs::path& root, const std::map<std::string, Liste
     }
 }
 
+// Add a listed file, and return its path.
+inline std::string list_file(const Json& file, std::map<std::string, Listed>& listing) {
+    const std::string& path = file["path"].as_text();
+    size_t slash = path.find('/');
+    if (slash == std::string::npos || !safe_name(path.substr(0, slash)) || !safe_name(path.substr(slash + 1))) {
+        throw std::runtime_error("expected a path folder/name, got " + Json::quoted(path));
+    }
+    Listed listed{file["sha256"].as_text(), static_cast<uintmax_t>(file["bytes"].as_integer(0, 1LL << 31))};
+    auto [known, is_new] = listing.emplace(path, listed);
+    if (!is_new && (known->second.sha256 != listed.sha256 || known->second.bytes != listed.bytes)) {
+        throw std::runtime_error(path + " is listed twice, with different hashes");
+    }
+    return path;
+}
+
 inline Variant read_variant(const Json& item, std::map<std::string, Listed>& listing) {
     Variant variant{item["target"].as_text(), item["precision"].as_text(), item["entry"].as_text(), {}, "", false};
-    for (const Json& file : item["files"].as_list()) {
-        const std::string& path = file["path"].as_text();
-        size_t slash = path.find('/');
-        if (slash == std::string::npos || !safe_name(path.substr(0, slash)) || !safe_name(path.substr(slash + 1))) {
-            throw std::runtime_error("expected a path folder/name, got " + Json::quoted(path));
-        }
-        Listed listed{file["sha256"].as_text(), static_cast<uintmax_t>(file["bytes"].as_integer(0, 1LL << 31))};
-        auto [known, is_new] = listing.emplace(path, listed);
-        if (!is_new && (known->second.sha256 != listed.sha256 || known->second.bytes != listed.bytes)) {
-            throw std::runtime_error(path + " is listed twice, with different hashes");
-        }
-        variant.paths.push_back(path);
-    }
+    for (const Json& file : item["files"].as_list()) variant.paths.push_back(list_file(file, listing));
     bool starts_at_listed = false;
     for (const std::string& path : variant.paths) starts_at_listed |= path == variant.entry;
     for (const std::string& word : {variant.target, variant.precision}) {
@@ -140,6 +146,14 @@ inline Bundle read_manifest(const Json& content, std::map<std::string, Listed>& 
                                               R"(,"probabilities":)" + output(bundle.labels.size()) + "}") {
         throw std::runtime_error("expected the outputs probabilities and embedding");
     }
+    if (content.has("familiarity")) {
+        const Json& record = content["familiarity"];
+        bundle.familiarity_path = list_file(record["file"], listing);
+        bundle.familiarity.components = static_cast<size_t>(record["components"].as_integer(1, 1024));
+        bundle.familiarity.embedding_limit = record["embedding_limit"].as_number(0, 1e12);
+        bundle.familiarity.picture_limit = record["picture_limit"].as_number(0, 1e12);
+        if (bundle.size_px < Familiarity::side) throw std::runtime_error("expected an input of 32 px or more");
+    }
     for (const Json& item : content["variants"].as_list()) bundle.variants.push_back(read_variant(item, listing));
     return bundle;
 }
@@ -161,6 +175,9 @@ inline Bundle read_bundle(const std::string& folder) {
                               "SHA-256 differs). Copy the bundle again from where it was built");
             }
             bundle.files.emplace(path, std::move(data));
+        }
+        if (!bundle.familiarity_path.empty()) {
+            bundle.familiarity.read(bundle.files.at(bundle.familiarity_path), bundle.embedding_dim);
         }
         return bundle;
     } catch (const Refusal&) {

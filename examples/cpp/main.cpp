@@ -67,7 +67,12 @@ std::vector<float> recalibrated(std::vector<float> shares, double temperature) {
     return shares;
 }
 
-std::vector<float> run(ov::InferRequest& request, const Bundle& bundle, Image& face) {
+struct Answer {
+    std::vector<float> shares;
+    bool unfamiliar = false;
+};
+
+Answer run(ov::InferRequest& request, const Bundle& bundle, Image& face) {
     size_t side = static_cast<size_t>(bundle.size_px);
     request.set_input_tensor(ov::Tensor(ov::element::u8, {1, side, side, 3}, face.pixels.data()));
     request.infer();
@@ -78,10 +83,16 @@ std::vector<float> run(ov::InferRequest& request, const Bundle& bundle, Image& f
     if (shares.size() != bundle.labels.size() || !(std::abs(sum - 1) < 0.02f)) {
         throw Refusal(engine_error, "the network returned no probabilities. Convert the checkpoint anew");
     }
-    return recalibrated(shares, bundle.temperature);
+    ov::Tensor second = request.get_output_tensor(1);
+    std::vector<float> embedding(second.data<float>(), second.data<float>() + second.get_size());
+    if (embedding.size() != bundle.embedding_dim) {
+        throw Refusal(engine_error, "the network returned no embedding. Convert the checkpoint anew");
+    }
+    return {recalibrated(shares, bundle.temperature), bundle.familiarity.unfamiliar(face, embedding)};
 }
 
-void print(const Bundle& bundle, const Image& face, const std::vector<float>& shares) {
+void print(const Bundle& bundle, const Image& face, const Answer& answer) {
+    const std::vector<float>& shares = answer.shares;
     auto decimal = [](const char* format, double value) {
         char text[32];
         std::snprintf(text, sizeof text, format, value);
@@ -91,6 +102,8 @@ void print(const Bundle& bundle, const Image& face, const std::vector<float>& sh
     std::string reason;
     if (flat(face)) {
         reason = "no contrast: the picture is dark, saturated or covered";
+    } else if (answer.unfamiliar) {
+        reason = "unlike the faces it was trained on";
     } else if (shares[top] < bundle.abstain_below - 1e-6) {
         reason = "the model is unsure: confidence " + decimal("%.2f", shares[top]) + " is below " +
                  decimal("%.2f", bundle.abstain_below);

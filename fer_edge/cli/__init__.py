@@ -34,6 +34,7 @@ from fer_edge.cli.embed import embed
 from fer_edge.cli.evaluate import evaluate
 from fer_edge.cli.export import export
 from fer_edge.cli.extras import for_command
+from fer_edge.cli.familiarize import familiarize
 from fer_edge.cli.import_ import import_
 from fer_edge.cli.inspect import inspect
 from fer_edge.cli.keygen import keygen
@@ -70,7 +71,10 @@ INTERRUPTED = 130
 
 _SECTIONS: dict[str, tuple[click.Command, ...]] = {
     "Run a model": (predict, live, video, score, serve, embed, demo),
-    "Make a model": (new, data_group, train, import_, quantize, convert, adapt, build, export),
+    "Make a model": (
+        *(new, data_group, train, import_, quantize, familiarize),
+        *(convert, adapt, build, export),
+    ),
     "Check and measure": (inspect, evaluate, bench, matrix, doctor),
     "Release": (keygen, sign, verify, diff, push, pull),
     "Set up": (detector, setup_converter),

@@ -106,7 +106,7 @@ def _print(report: dict[str, Any], out: Path) -> None:
     if "ece" in report:
         _row("ECE", *(_value(report["ece"][when]) for when in ("before", "after")))
         _row("NLL", *(f"{report['nll'][when]:.4f}" for when in ("before", "after")))
-    for key in ("answered", "right_if_answered"):
+    for key in ("answered", "right_if_answered", "unfamiliar"):
         if key in report:
             _row(key.replace("_", " "), *(_share(report[key][w]) for w in ("before", "after")))
     if "ece" in report:

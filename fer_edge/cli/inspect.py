@@ -48,6 +48,12 @@ def inspect(bundle: Path | None, as_json: bool) -> None:
     if opened.recalibration is not None:
         temperature = opened.recalibration.temperature
         click.echo(f"adapted      temperature {temperature:.3f} more; see provenance.adaptation")
+    if opened.familiarity is not None:
+        record = opened.familiarity
+        click.echo(
+            f"unfamiliar   beyond limits that {record.false_refusals:.1%} of {record.faces:,} "
+            "held-out faces exceed"
+        )
     provenance = opened.provenance
     made_from = f"{_short(provenance.get('backbone'))}, recipe {_short(provenance.get('recipe'))}"
     click.echo(f"made from    {made_from}")

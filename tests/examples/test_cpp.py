@@ -27,10 +27,12 @@ from fer_edge import (
 )
 from fer_edge.backends.fake import write_fake_bundle
 from fer_edge.bundle import Bundle, Variant, listed, write_bundle
+from fer_edge.familiarity import PATH, REASON, Statistics, numbers_of, unit
 from fer_edge.manifest import sealed
 from fer_edge.preprocess import CropRule, Image, crop, read_image, to_batch
 from fer_edge.recalibration import Recalibration
 from fer_edge.shipped import FACES
+from fer_edge.training.evaluation.familiarity import with_limits
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -139,6 +141,29 @@ def test_each_precision_gets_the_same_answers(run: Run, tmp_path: Path, precisio
         return
     with predictor:
         check(predictor, [face], [json.loads(done.stdout)])
+
+
+def test_an_unfamiliar_face_is_refused_for_the_same_reason(run: Run, tmp_path: Path) -> None:
+    original, path = open_bundle(DEFAULT_BUNDLE), tmp_path / "wary.fer"
+    faces = [read_image(FACES / f"{name}.png") for name in EMOTIONS]
+    noise = np.random.default_rng(1).integers(0, 256, (4, 150, 140, 3), np.uint8)
+    batch = to_batch(faces, original.crop)
+    with Predictor(target="openvino", precision="fp32") as predictor:
+        embeddings = np.stack([answer.embedding for answer in predictor.predict_batch(faces)])
+    centre, numbers = unit(embeddings).mean(0), numbers_of(batch)
+    components = np.linalg.svd(unit(embeddings) - centre, full_matrices=False)[2][:3] * 5
+    statistics = Statistics(50.0, centre, components, numbers.mean(0), np.eye(7) / 0.3)
+    familiarity = with_limits(statistics, embeddings[:4], numbers[:4], 0.0)
+    files = {PATH: statistics.data()}
+    for variant in original.variants:
+        files |= original.read(variant)
+    write_bundle(replace(original, path=path, familiarity=familiarity.record), files)
+    with Predictor(path, "openvino", "fp32") as predictor:
+        rows = answers(run, tmp_path, [*faces, *noise], bundle=path)
+        check(predictor, [*faces, *noise], rows)
+    reasons = [row["reason"] for row in rows]
+    assert reasons[-4:] == [REASON] * 4
+    assert REASON not in reasons[:4]
 
 
 def test_an_adapted_bundle_gets_the_same_answers(run: Run, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Adaptation of a bundle to a camera: temperature and threshold, without training."""
+"""Adaptation of a bundle to a camera: temperature, threshold and familiarity."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ import numpy as np
 
 from fer_edge.bundle import Bundle, open_bundle, write_bundle
 from fer_edge.errors import DataError, InputError
+from fer_edge.familiarity import Familiarity, numbers_of, read_familiarity
+from fer_edge.familiarity import Floats as Floats64
 from fer_edge.manifest import today
 from fer_edge.monitor.detector import Detector
+from fer_edge.preprocess import CropRule, to_batch
 from fer_edge.progress import Say, Step, silent
 from fer_edge.recalibration import Recalibration
 from fer_edge.training.data.dataset_spec import DatasetSpec
@@ -36,6 +39,7 @@ from fer_edge.training.evaluation.adapted_decision import (
     parts_of,
     threshold,
 )
+from fer_edge.training.evaluation.familiarity import moved
 from fer_edge.training.evaluation.group_figures import share
 from fer_edge.training.evaluation.locate import locate
 from fer_edge.training.evaluation.runner import open_model
@@ -102,21 +106,28 @@ def adapt(
                 say(f"No face was found in {missing:,} of {len(faces):,} pictures: left out")
             faces = [face for face in located if face is not None]
         faces, hashes = _distinct(faces, data, say)
-        probabilities, _ = runner.predict(faces, "reading faces", step)
+        probabilities, embeddings = runner.predict(faces, "reading faces", step)
+        numbers = _numbers(faces, runner.rule) if original.familiarity else None
         variant, labels = runner.facts["variant"], runner.labels
     earlier = original.recalibration.temperature if original.recalibration else 1.0
     before = Decision(1.0, original.abstain_below)
     if faces[0].label:
         truth = np.array([labels.index(face.label) for face in faces])
         after, measured = _by_labels(probabilities, truth, faces, before, answer, say)
-    elif answer is None:
+    elif answer is None and numbers is None:
         raise DataError(
-            f"{data} has no labels, so no temperature can be fitted. Set the share of faces to "
-            "answer with --answer, or give labels"
+            f"{data} has no labels, so no temperature can be fitted, and {original.path.name} has "
+            "no familiarity. Set the share of faces to answer with --answer, or give labels"
         )
     else:
-        after = replace(before, abstain_below=threshold(probabilities, answer))
+        after = before
+        if answer is not None:
+            after = replace(before, abstain_below=threshold(probabilities, answer))
         measured = {"answered": _answered(probabilities, before, after)}
+    familiarity = read_familiarity(original.path, original.familiarity, original.embedding_dim)
+    if familiarity is not None and numbers is not None:
+        familiarity, shares = _moved(familiarity, embeddings, numbers, hashes)
+        measured["unfamiliar"] = shares
     report = {
         "bundle": original.path.name,
         "sha256": original.sha256,
@@ -129,7 +140,7 @@ def adapt(
         "abstain_below": {"before": before.abstain_below, "after": after.abstain_below},
         **measured,
     }
-    _write(original, out, {**report, "pixels": _digest(hashes)}, names or {})
+    _write(original, out, {**report, "pixels": _digest(hashes)}, names or {}, familiarity)
     return report
 
 
@@ -210,12 +221,18 @@ def _answered(probabilities: Floats, before: Decision, after: Decision) -> dict[
 
 
 def _write(
-    original: Bundle, out: Path, report: Mapping[str, Any], names: Mapping[str, str]
+    original: Bundle,
+    out: Path,
+    report: Mapping[str, Any],
+    names: Mapping[str, str],
+    familiarity: Familiarity | None,
 ) -> None:
-    """Write the adapted bundle: the same files, another decision. Raises BundleError."""
+    """Write the adapted bundle: the same networks, another decision. Raises BundleError."""
     contents: dict[str, bytes] = {}
     for variant in original.variants:
         contents |= original.read(variant)
+    if familiarity is not None:
+        contents[familiarity.record.file.path] = familiarity.statistics.data()
     temperature = report["temperature"]["after"]
     write_bundle(
         replace(
@@ -227,9 +244,39 @@ def _write(
             name=names.get("name", out.stem),
             version=names.get("version", original.version),
             created=today(),
+            familiarity=None if familiarity is None else familiarity.record,
         ),
         contents,
     )
+
+
+def _numbers(faces: Sequence[LabelledFace], rule: CropRule) -> Floats64:
+    """Return the numbers on each picture, ``[N, 7]``."""
+    return np.concatenate([numbers_of(to_batch([face.read()], rule)) for face in faces])
+
+
+def _moved(
+    familiarity: Familiarity,
+    embeddings: Floats,
+    numbers: Floats64,
+    hashes: Sequence[str],
+) -> tuple[Familiarity, dict[str, Any]]:
+    """Return the familiarity of a camera, and the share refused before and after.
+
+    The share after is of each part, by the familiarity of the other parts' faces.
+    """
+    parts, count = parts_of([None] * len(hashes)), len(hashes)
+    before = familiarity.refuses(embeddings, numbers)
+    after = np.empty(count, bool)
+    for part in np.unique(parts):
+        inside = parts == part
+        others = moved(familiarity, embeddings[~inside], numbers[~inside])
+        after[inside] = others.refuses(embeddings[inside], numbers[inside])
+    shares = {
+        "before": share(int(before.sum()), count),
+        "after": share(int(after.sum()), count),
+    }
+    return moved(familiarity, embeddings, numbers), shares
 
 
 def _digest(hashes: Sequence[str]) -> str:

@@ -143,12 +143,14 @@ def abstention(
     truth: Sequence[str],
     labels: Sequence[str],
     threshold: float,
+    abstains: npt.NDArray[np.bool_] | None = None,
 ) -> dict[str, Any]:
     """Return coverage and accuracy of answers at a threshold.
 
-    The accuracy is None if no face is answered.
+    The accuracy is None if no face is answered. ``abstains`` are faces that are withheld; None
+    withholds those below the threshold.
     """
-    confident = probabilities.max(1) >= threshold
+    confident = probabilities.max(1) >= threshold if abstains is None else ~abstains
     right = probabilities.argmax(1) == np.array([list(labels).index(name) for name in truth])
     return {
         "threshold": threshold,
@@ -238,7 +240,7 @@ def _evaluate_one(
     """Return the report, and the predicted label of each face."""
     with open_model(source, target, precision) as runner:
         faces = test_set.read(runner.labels)
-        probabilities, _ = runner.predict(faces, "evaluating", test_set.step)
+        probabilities, _, abstains = runner.judge(faces, "evaluating", test_set.step)
     truth, labels, distinct = test_set.truth, runner.labels, test_set.distinct
     report = {
         **runner.facts,
@@ -248,7 +250,7 @@ def _evaluate_one(
         "trained_on": test_set.trained_on(runner.fingerprint),
         "all": figures(probabilities, truth, labels),
         "deduplicated": figures(probabilities[distinct], [truth[i] for i in distinct], labels),
-        "abstention": abstention(probabilities, truth, labels, runner.abstain_below),
+        "abstention": abstention(probabilities, truth, labels, runner.abstain_below, abstains),
     }
     return report, [labels[i] for i in probabilities.argmax(1)]
 

@@ -100,8 +100,8 @@ def _evaluate(
     if not found.any():
         raise DataError(f"no face was found in {spec.path}. Check what its pictures show")
     faces = [face for face in located if face is not None]
-    probabilities, _ = runner.predict(faces, "evaluating", step)
-    answers = Answers(runner, probabilities, [face.label for face in faces])
+    probabilities, _, abstains = runner.judge(faces, "evaluating", step)
+    answers = Answers(runner.labels, probabilities, abstains, [face.label for face in faces])
     return {
         **runner.facts,
         "data": spec.name,
@@ -138,13 +138,14 @@ class Answers:
 
     def __init__(
         self,
-        runner: ModelRunner,
+        labels: Sequence[str],
         probabilities: npt.NDArray[np.float32],
+        abstains: Bools,
         truth: Sequence[str],
     ) -> None:
-        self.labels = runner.labels
+        self.labels = labels
         self.probabilities = probabilities
-        self.abstains = runner.abstains(probabilities)
+        self.abstains = abstains
         self.truth = np.array(truth)
 
     @property

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from fer_edge.familiarity import Familiarity, read_familiarity
 from fer_edge.predictor import Predictor
 from fer_edge.preprocess import CROP_MARGIN, CropRule, Image, to_batch
 from fer_edge.progress import Step
@@ -39,6 +40,7 @@ class ModelRunner:
         run: Inference of uint8 ``[N, S, S, 3]`` BGR to probabilities ``[N, C]`` and embeddings
             ``[N, D]``.
         fingerprint: Fingerprint of the faces that the model was trained on, or None if unknown.
+        familiarity: Judge of faces unlike those the model was trained on, or None.
     """
 
     labels: tuple[str, ...]
@@ -47,25 +49,43 @@ class ModelRunner:
     facts: dict[str, Any]
     run: Callable[[npt.NDArray[np.uint8]], tuple[Floats, Floats]]
     fingerprint: str | None = None
+    familiarity: Familiarity | None = None
 
     def predict(
         self, faces: Sequence[LabelledFace | Image], what: str, step: Step
     ) -> tuple[Floats, Floats]:
-        """Return probabilities ``[N, C]`` and embeddings ``[N, D]`` of the faces.
+        """Return probabilities ``[N, C]`` and embeddings ``[N, D]``, as ``judge`` does."""
+        probabilities, embeddings, _ = self.judge(faces, what, step)
+        return probabilities, embeddings
 
-        ``what`` names the work in the progress.
+    def judge(
+        self, faces: Sequence[LabelledFace | Image], what: str, step: Step
+    ) -> tuple[Floats, Floats, npt.NDArray[np.bool_]]:
+        """Return probabilities, embeddings, and whether the model abstains on each face.
+
+        Args:
+            faces: Faces to run on.
+            what: Name of the work in the progress.
+            step: Receives progress.
+
+        Returns:
+            Probabilities ``[N, C]``, embeddings ``[N, D]`` and abstentions ``[N]``.
         """
         parts = []
         for i in range(0, len(faces), _BATCH):
             images = [f.read() if isinstance(f, LabelledFace) else f for f in faces[i : i + _BATCH]]
-            parts.append(self.run(to_batch(images, self.rule)))
+            batch = to_batch(images, self.rule)
+            probabilities, embeddings = self.run(batch)
+            # 1e-6 allows for float32 rounding, as in inference.predict.
+            unsure = probabilities.max(1) < self.abstain_below - 1e-6
+            if self.familiarity is not None:
+                unsure |= self.familiarity.unfamiliar(batch, embeddings)
+            parts.append((probabilities, embeddings, unsure))
             step(what, min(i + _BATCH, len(faces)), len(faces))
-        return np.concatenate([p for p, _ in parts]), np.concatenate([e for _, e in parts])
-
-    def abstains(self, probabilities: Floats) -> npt.NDArray[np.bool_]:
-        """Return, for each face, whether its confidence is below the threshold."""
-        # 1e-6 allows for float32 rounding, as in inference.predict.
-        return np.asarray(probabilities.max(1) < self.abstain_below - 1e-6)
+        probabilities, embeddings, unsure = (
+            np.concatenate(rows) for rows in zip(*parts, strict=True)
+        )
+        return probabilities, embeddings, unsure
 
 
 @contextmanager
@@ -111,6 +131,9 @@ def open_model(
             },
             run=run,
             fingerprint=_fingerprint(predictor.bundle.provenance),
+            familiarity=read_familiarity(
+                source, predictor.bundle.familiarity, predictor.bundle.embedding_dim
+            ),
         )
 
 
@@ -140,4 +163,5 @@ def _of_checkpoint(source: Path) -> ModelRunner:
         },
         run=run,
         fingerprint=_fingerprint(checkpoint.facts),
+        familiarity=checkpoint.familiarity,
     )
