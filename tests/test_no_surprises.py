@@ -5,6 +5,7 @@ Python's audit hooks do not see what native code does: ONNX Runtime's telemetry 
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -14,7 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from fer_edge.shipped import FACES
+from fer_edge.bundle import Bundle, Variant, listed, write_bundle
+from fer_edge.labels import EMOTIONS
+from fer_edge.preprocess import CropRule
+from fer_edge.shipped import DEFAULT_BUNDLE, FACES
+from fer_edge.tflite_check import read_tflite_metadata
 
 USE = """
 import os, pathlib, sys, time
@@ -22,7 +27,7 @@ from fer_edge import Predictor
 from fer_edge.preprocess import read_image
 
 image = read_image(sys.argv[2])
-with Predictor(target=sys.argv[1] or None) as predictor:
+with Predictor(sys.argv[3], target=sys.argv[1] or None) as predictor:
     predictor.warm_up((1, 3))
     for _ in range(20):
         predictor(image)
@@ -43,7 +48,9 @@ print("onnxruntime")
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's /proc")
 
 
-def traced(code: str, target: str, folder: Path) -> tuple[str, list[str]]:
+def traced(
+    code: str, target: str, folder: Path, bundle: Path = DEFAULT_BUNDLE
+) -> tuple[str, list[str]]:
     """Output of a child with a home of its own, and what it did that nobody expects."""
     for name in ("home", "tmp"):
         (folder / name).mkdir()
@@ -55,7 +62,7 @@ def traced(code: str, target: str, folder: Path) -> tuple[str, list[str]]:
     command = [*filter(None, before), sys.executable, "-B", "-c", code]
     kept = {k: v for k, v in os.environ.items() if k in ("PATH", "LD_LIBRARY_PATH", "LANG")}
     done = subprocess.run(
-        [*command, target, str(FACES / "happiness.png")],
+        [*command, target, str(FACES / "happiness.png"), str(bundle)],
         env={**kept, "HOME": str(folder / "home"), "TMPDIR": str(folder / "tmp")},
         capture_output=True,
         text=True,
@@ -86,6 +93,23 @@ def test_predicting_opens_no_socket_and_writes_no_file(target: str, tmp_path: Pa
     engine, surprises = traced(USE, target, tmp_path)
     assert engine == (target or engine)
     assert surprises == []
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_litert_opens_no_socket_and_writes_no_file(precision: str, tmp_path: Path) -> None:
+    pytest.importorskip("ai_edge_litert", reason="pip install fer-edge[litert]")
+    path = f"litert-{precision}/model.tflite"
+    data = (
+        Path(__file__).with_name("backends").joinpath("litert", f"{precision}.tflite").read_bytes()
+    )
+    temperature = json.loads(read_tflite_metadata(data, "fer_edge") or b"")["temperature"]
+    variant = Variant("litert", precision, path, (listed(path, data),))
+    bundle = Bundle(
+        tmp_path / "x.fer", EMOTIONS, CropRule(48), temperature, 0.0, 32, {}, (variant,)
+    )
+    write_bundle(bundle, {path: data})
+    (tmp_path / "run").mkdir()
+    assert traced(USE, "litert", tmp_path / "run", bundle.path) == ("litert", [])
 
 
 def test_the_trace_would_see_both(tmp_path: Path) -> None:
