@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_edge import InputError, Predictor, TargetError, Variant, open_bundle
-from fer_edge.backends.base import Options
+from fer_edge.backends.base import Options, simulator
 from fer_edge.benchmarks.job import CROP_PX, Job, Ready
 from fer_edge.benchmarks.machine.environment import cpu_seconds, environment, noise, noise_note
 from fer_edge.benchmarks.measure.accuracy import accuracy, mark_front
@@ -210,16 +210,15 @@ def _executed(path: Path, predictors: Mapping[str, Predictor]) -> list[Executed]
         if variant.name not in predictors:
             continue
         execution, refusal = executed(content, variant, Options())
-        lines.append(
-            {
-                "variant": variant.name,
-                "sentence": None if execution is None else str(execution),
-                "refusal": refusal,
-                "placements": []
-                if execution is None
-                else [_placed(p) for p in execution.placements],
-            }
-        )
+        line: Executed = {
+            "variant": variant.name,
+            "sentence": None if execution is None else str(execution),
+            "refusal": refusal,
+            "placements": [] if execution is None else [_placed(p) for p in execution.placements],
+        }
+        if simulated := simulator(variant.target, Options()):
+            line["simulator"] = simulated
+        lines.append(line)
     return lines
 
 

@@ -56,6 +56,10 @@ def remarks(report: Mapping[str, Any]) -> list[str]:
     for item in report.get("executed", []):
         if item["sentence"] is not None:
             lines.append(f"{item['variant']} ran as: {item['sentence']}")
+        if "simulator" in item:
+            lines.append(
+                f"{item['variant']} ran on the {item['simulator']}: its times are no chip's"
+            )
     return lines
 
 

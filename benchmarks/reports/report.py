@@ -42,6 +42,9 @@ class Executed(TypedDict):
     variant: Annotated[str, "TARGET/PRECISION."]
     sentence: Annotated[str | None, "Engine, build, device and operations; null if it cannot say."]
     refusal: Annotated[str | None, "Why this is not what was asked for; null if it is."]
+    simulator: NotRequired[
+        Annotated[str, "Simulator that ran in the place of a chip; its times are no chip's."]
+    ]
     placements: list[PlacedOperations]
 
 

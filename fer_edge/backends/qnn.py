@@ -176,7 +176,7 @@ def _operations(graph: Mapping[str, Any], device: str) -> Iterator[Operation]:
 
 
 def _chip(options: Options) -> Chip:
-    return CHIPS[options.device or DEFAULT_CHIP]
+    return CHIPS.get(options.device or DEFAULT_CHIP, CHIPS[DEFAULT_CHIP])
 
 
 @functools.cache

@@ -108,3 +108,10 @@ def test_a_median_that_neighbours_change_is_printed_twice(report: dict[str, Any]
 def test_what_ran_where_stands_below_the_table(report: dict[str, Any]) -> None:
     assert "fake/fp32 ran as: the fake engine on no chip: 1 layer in fp32" in markdown(report)
     assert report["executed"][0]["placements"][0]["layers"] == 1
+
+
+def test_a_simulator_is_named_below_the_table(report: dict[str, Any]) -> None:
+    (line, *_) = report["executed"]
+    assert "simulator" not in line
+    text = markdown({**report, "executed": [{**line, "simulator": "simulator of a chip"}]})
+    assert "fake/fp32 ran on the simulator of a chip: its times are no chip's" in text
