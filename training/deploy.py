@@ -8,9 +8,13 @@ from torch.nn.functional import conv2d
 
 from fer_edge.training.checkpoint import Checkpoint
 from fer_edge.training.models.network import Normalise
+from fer_edge.training.models.quantized import QuantizedNet
 
-# ITU-R BT.601 luma, the weights of OpenCV's BGR2GRAY, in BGR order.
-_BGR_TO_GREY = (0.114, 0.587, 0.299)
+_BGR_TO_GREY = (1868 / 16384, 9617 / 16384, 4899 / 16384)
+"""ITU-R BT.601 luma in the fixed point of OpenCV's BGR2GRAY, in BGR order.
+
+float32 holds the products with bytes and their sum without rounding: every engine gets the same.
+"""
 
 
 class DeployModule(nn.Module):
@@ -30,6 +34,7 @@ class DeployModule(nn.Module):
         super().__init__()
         spec = checkpoint.spec.input
         self.is_grey = spec.colour == "grey"
+        self.rounds_grey = self.is_grey and isinstance(checkpoint.model, QuantizedNet)
         self.size_px = spec.size_px
         self.normalise = Normalise(spec)
         self.network = checkpoint.model
@@ -42,10 +47,14 @@ class DeployModule(nn.Module):
         x = images.to(torch.float32)
         if self.is_grey:
             # One channel has the same memory in NHWC and NCHW: a reshape, not a transpose.
-            x = (x @ self.grey).reshape(-1, 1, self.size_px, self.size_px)
+            x = self.whole((x @ self.grey).reshape(-1, 1, self.size_px, self.size_px))
         else:
             x = x.flip(3).permute(0, 3, 1, 2)
         return self.answer(x)
+
+    def whole(self, grey: Tensor) -> Tensor:
+        """Round grey values for an int8 network, whose input then lies halfway between no steps."""
+        return grey.round() if self.rounds_grey else grey
 
     def answer(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the outputs for float32 ``[N, C, S, S]`` in 0..255."""
@@ -61,5 +70,5 @@ class PlanarDeployModule(DeployModule):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         if self.is_grey:
-            images = conv2d(images, self.grey.flip(0).view(1, 3, 1, 1))
+            images = self.whole(conv2d(images, self.grey.flip(0).view(1, 3, 1, 1)))
         return self.answer(images)

@@ -18,7 +18,8 @@ from fer_edge.training.models.quantize_operation import LEAST_WEIGHT, MOST
 from fer_edge.training.models.quantized import SCALES, QuantizedNet
 
 GRID = (
-    "symmetric int8: activations per tensor, -128 to 127; weights per output channel, -127 to 127"
+    "symmetric int8: activations per tensor, powers of two, -128 to 127; weights per output "
+    "channel, -127 to 127"
 )
 """Grid of every scale, as the card states it."""
 _MOST_SCALES = 100_000

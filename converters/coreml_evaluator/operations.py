@@ -198,6 +198,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "log": lambda x, epsilon=1e-45: (x + float(epsilon)).log(),
     "erf": lambda x: x.erf(),
     "clip": lambda x, alpha, beta: x.clamp(float(alpha), float(beta)),
+    "round": lambda x: x.round(),
     # layers
     "conv": conv,
     "linear": linear,

@@ -69,7 +69,8 @@ class ChannelsLastDeployModule(DeployModule):
         self.register_buffer("colours", weight, persistent=False)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        return self.answer(conv2d(images.to(torch.float32).permute(0, 3, 1, 2), self.colours))
+        planes = images.to(torch.float32).permute(0, 3, 1, 2)
+        return self.answer(self.whole(conv2d(planes, self.colours)))
 
 
 def _rounded_by_torch(net: QuantizedNet) -> QuantizedNet:

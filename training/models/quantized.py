@@ -24,9 +24,10 @@ from fer_edge.training.models.network import ExpressionNet, ModelSpec
 from fer_edge.training.models.quantize_operation import MOST, OPERATION, PER_TENSOR
 
 _aten = torch.ops.aten
-_LAYERS = {_aten.conv2d.default, _aten.linear.default}
+LAYERS = {_aten.conv2d.default, _aten.linear.default}
 """Operations with weights."""
-_SUMS = {_aten.add.Tensor, _aten.add_.Tensor}
+SUMS = {_aten.add.Tensor, _aten.add_.Tensor}
+"""Additions."""
 _OTHERS = {
     _aten.mul.Tensor,
     _aten.mul_.Tensor,
@@ -119,12 +120,6 @@ class QuantizedNet(nn.Module):
         """Return each rounded weight with the scales of its output channels."""
         return [(self.body.get_parameter(n), scale) for n, scale in self.weight_names().items()]
 
-    def reset_weight_scales(self) -> None:
-        """Set the scales of the weights to their largest values."""
-        with torch.no_grad():
-            for weight, scale in self.weights():
-                scale.copy_(_largest(weight) / MOST)
-
     def _set(self, scales: Mapping[str, float]) -> None:
         if list(scales) != list(self.names):
             raise CheckpointError(
@@ -183,19 +178,19 @@ def _exported(net: nn.Module, example: Tensor) -> GraphModule:
 def _points(module: GraphModule) -> dict[str, Node]:
     """Return the nodes to round by a name that says where they are in the network."""
     graph = module.graph
-    quantised = _LAYERS | _OTHERS
+    quantised = LAYERS | _OTHERS
     if not any(node.target in _ATTENTION for node in graph.nodes):
-        quantised = quantised | _SUMS
+        quantised = quantised | SUMS
     varying = _varying(graph)
     sources: dict[Node, None] = {}
     for node in graph.nodes:
         if node.target not in quantised:
             continue
         read = [arg for arg in _tensors(node) if arg in varying]
-        if node.target not in _LAYERS and len(read) < len(_tensors(node)):
+        if node.target not in LAYERS and len(read) < len(_tensors(node)):
             continue  # a product with a constant, as a layer scale: engines fold it
-        for arg in read[:1] if node.target in _LAYERS else read:
-            sources[_source(arg)] = None
+        for arg in read[:1] if node.target in LAYERS else read:
+            sources[source(arg)] = None
     named: dict[str, Node] = {}
     seen: Counter[str] = Counter()
     for node in graph.nodes:
@@ -220,7 +215,8 @@ def _varying(graph: Graph) -> set[Node]:
     return varying
 
 
-def _source(node: Node) -> Node:
+def source(node: Node) -> Node:
+    """Return the node that made the numbers that a node passes on."""
     while node.target in _SAME_NUMBERS:
         node = node.all_input_nodes[0]
     return node
@@ -239,7 +235,7 @@ def _weights(module: GraphModule) -> dict[str, list[Node]]:
     """Return the layers of each weight by the weight's name; layers may share one."""
     layers: dict[str, list[Node]] = {}
     for node in module.graph.nodes:
-        if node.target in _LAYERS and isinstance(node.args[1], Node):
+        if node.target in LAYERS and isinstance(node.args[1], Node):
             weight = node.args[1]
             if weight.op == "get_attr":
                 layers.setdefault(str(weight.target), []).append(node)

@@ -20,6 +20,7 @@ from fer_edge.training.loop.dataset import FaceDataset
 from fer_edge.training.models.depthwise import strided_depthwise
 from fer_edge.training.models.network import Normalise
 from fer_edge.training.models.quantized import QuantizedNet
+from fer_edge.training.quantization.exact import ExactScales
 
 TEMPERATURE = 2.0
 """Divisor of both networks' logits: the small probabilities teach as well."""
@@ -64,6 +65,7 @@ class Distiller:
         self._teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._normalise = Normalise(faces.spec)
         self._learning = _for_training(net)
+        self._exact = ExactScales(net)
         self._pixels: dict[int, Tensor] | None = {} if _fits(faces) else None
         weights = [p for n, p in net.body.named_parameters() if not _is_scale(n)]
         self._optimizer = torch.optim.Adam(weights, lr=settings.lr)
@@ -83,11 +85,12 @@ class Distiller:
             faces = self._normalise(_changed(pixels.float(), generator))
             total += self._learn(faces.contiguous(memory_format=torch.channels_last))
             step(f"Epoch {number + 1} of {self.settings.epochs}", done + 1, self.steps)
-        self.net.reset_weight_scales()
+        self._exact.set_weights()
+        self._exact.set_biases()
         return total / self.steps
 
     def _learn(self, faces: Tensor) -> float:
-        self.net.reset_weight_scales()
+        self._exact.set_weights()
         with torch.autocast("cpu", torch.bfloat16):
             with torch.no_grad():
                 expected = self._teacher(faces)[0].float()

@@ -23,6 +23,7 @@ from fer_edge.training.models.network import ExpressionNet, Normalise
 from fer_edge.training.models.quantized import QuantizedNet
 from fer_edge.training.quantization.agreement import Agreement, agreement, float_answers
 from fer_edge.training.quantization.distil import Distillation, Distiller
+from fer_edge.training.quantization.exact import ExactScales
 from fer_edge.training.quantization.ranges import measure_scales
 
 RANGE_FACES = 256
@@ -97,7 +98,9 @@ def quantize(
 
     if not done:
         measure_scales(net, _batches(learn, RANGE_FACES, settings.seed), step)
-        net.reset_weight_scales()
+        exact = ExactScales(net)
+        exact.set_weights()
+        exact.set_biases()
         judge(0, "  (ranges alone)")
         run.save(distiller, 0)
     for number in range(done, settings.epochs):

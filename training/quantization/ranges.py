@@ -1,7 +1,9 @@
-"""Scales of activations with the least squared error on some faces."""
+"""Scales of activations: the powers of two with the least squared error on some faces."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,14 +17,15 @@ from fer_edge.training.models.quantize_operation import (
     OPERATION,
     PER_TENSOR,
 )
-from fer_edge.training.models.quantized import QuantizedNet
+from fer_edge.training.models.quantized import SCALES, QuantizedNet
+from fer_edge.training.quantization.exact import ExactScales
 
-_VALUES = 1 << 18
-"""Largest number of values of one activation that its scale is chosen by."""
-_CLIPS = tuple(0.2 + 0.025 * step for step in range(33))
-"""Shares of the largest value that are tried as the end of the range, 0.2 to 1."""
+_LOWEST = 4
+"""Powers of two below a range without clipping that are tried."""
 _SMALLEST = 2.0**-24
 """Smallest scale: that of an activation that is always 0."""
+_VALUES = 1 << 18
+"""Largest number of values of one activation that its scale is chosen by."""
 
 
 @torch.no_grad()
@@ -40,26 +43,32 @@ def measure_scales(net: QuantizedNet, faces: list[Tensor], step: Step) -> None:
         step("Measuring ranges", number, len(faces))
         _Watch(net, seen, share).run(batch)
     step("Measuring ranges", len(faces), len(faces))
-    for number, scale in enumerate(net.scales):
-        scale.fill_(least_squares_scale(torch.cat(seen[number])))
+    values = {f"{SCALES}.{number}": torch.cat(seen[number]) for number in seen}
+    exact = ExactScales(net)
+    chosen = {
+        names: least_squares_exponent([values[name] for name in names]) for names in exact.groups
+    }
+    exact.set_activations(chosen)
 
 
-def least_squares_scale(values: Tensor) -> float:
-    """Return the scale whose rounding has the least squared error.
+def least_squares_exponent(activations: Sequence[Tensor]) -> int:
+    """Return the exponent of the power of two whose rounding has the least squared error.
 
     Args:
-        values: Values of one activation, float32 ``[N]``.
+        activations: Values of each activation that has this scale, float32 ``[N]``.
     """
-    largest = float(values.abs().max())
-    best = max(largest / MOST, _SMALLEST)
-    least = float("inf")
-    for clip in _CLIPS:
-        scale = max(largest * clip / MOST, _SMALLEST)
-        rounded = (values / scale).round().clamp(LEAST_ACTIVATION, MOST) * scale
-        error = float((rounded - values).square().mean())
-        if error < least:
-            best, least = scale, error
-    return best
+    tops = [_exponent_without_clipping(values) for values in activations]
+    candidates = range(min(tops) - _LOWEST, max(tops) + 1)
+    return min(candidates, key=lambda e: sum(_squared_error(v, 2.0**e) for v in activations))
+
+
+def _exponent_without_clipping(values: Tensor) -> int:
+    return math.ceil(math.log2(max(float(values.abs().max()) / MOST, _SMALLEST)))
+
+
+def _squared_error(values: Tensor, scale: float) -> float:
+    rounded = (values / scale).round().clamp(LEAST_ACTIVATION, MOST) * scale
+    return float((rounded - values).square().mean())
 
 
 class _Watch(Interpreter):

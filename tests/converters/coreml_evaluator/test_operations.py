@@ -55,6 +55,7 @@ CASES: dict[str, tuple[str, Callable[[Tensor], Tensor]]] = {
     "log": ("log", lambda x: (x.abs() + 0.5).log()),
     "erf": ("erf", lambda x: x.erf()),
     "clip": ("clip", lambda x: x.clamp(-0.5, 0.7)),
+    "round": ("round", lambda x: (3 * x).round()),
     "conv": ("conv", lambda x: F.conv2d(x, weights(5, 3, 3, 3), weights(5), padding=1)),
     "conv strided": ("conv", lambda x: F.conv2d(x, weights(4, 3, 3, 3), stride=(2, 1))),
     "conv dilated": ("conv", lambda x: F.conv2d(x, weights(4, 3, 3, 3), dilation=2, padding=2)),

@@ -13,7 +13,6 @@ from fer_edge.shipped import FACES
 from fer_edge.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from fer_edge.training.quantization.distil import Distillation
 from fer_edge.training.quantization.quantize import quantize
-from fer_edge.training.quantization.ranges import least_squares_scale
 
 QUICK = Distillation(epochs=2, batch=64, lr=1e-4)
 
@@ -88,15 +87,3 @@ def test_too_few_faces_and_broken_states_are_sentences(
     (tmp_path / "bad.state.pt").write_bytes(b"not a state")
     with pytest.raises(InputError, match="leave --resume out"):
         quantize(float_folder, FACES, tmp_path / "bad", QUICK, resume=True, say=lambda text: None)
-
-
-@pytest.mark.parametrize(("outliers", "below"), [(0, 1.01), (1, 0.9)])
-def test_a_range_leaves_few_outliers_out(outliers: int, below: float) -> None:
-    torch.manual_seed(0)
-    values = torch.cat([torch.rand(200_000) * 2 - 1, torch.full((outliers,), 3.0)])
-    scale = least_squares_scale(values)
-    assert 0.9 < scale * 127 < below * float(values.abs().max())
-
-
-def test_an_activation_that_is_always_zero_has_a_scale() -> None:
-    assert least_squares_scale(torch.zeros(10)) > 0
