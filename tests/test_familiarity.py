@@ -20,6 +20,7 @@ from fer_edge.manifest import sealed
 from fer_edge.preprocess import to_batch
 from fer_edge.shipped import FACES
 from fer_edge.training.data.faces import load_faces
+from fer_edge.training.evaluation.adapt import adapt
 from fer_edge.training.evaluation.familiarity import with_limits
 
 DIM, SIZE_PX = 1280, 128
@@ -188,3 +189,19 @@ def test_the_distance_is_that_of_probabilistic_pca() -> None:
     expected = np.einsum("ni,ij,nj->n", unit(points), inverse, unit(points))
     assert statistics.of_embeddings(points) == pytest.approx(expected)
     assert FamiliarityRecord.parse  # the record is typed: see HOSTILE
+
+
+def test_adapt_moves_it_to_a_camera_without_labels(wary: Path, tmp_path: Path) -> None:
+    out = tmp_path / "car.fer"
+    report = adapt(wary, FACES / "faces-val.parquet", out, unlabelled=True, target="onnxruntime")
+    before, after = open_bundle(wary), open_bundle(out)
+    assert not report["labelled"]
+    assert report["unfamiliar"]["after"]["of"] == report["faces"] == 336
+    assert after.abstain_below == before.abstain_below
+    assert after.recalibration is None
+    assert after.familiarity is not None
+    assert after.familiarity.faces == 336
+    assert after.familiarity != before.familiarity
+    assert after.familiarity.false_refusals <= 0.01
+    with Predictor(out, "onnxruntime", "fp32") as predictor:
+        assert predictor(NOISE).reason == REASON

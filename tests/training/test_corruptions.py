@@ -1,0 +1,70 @@
+"""Risk against coverage under corruptions: rows, the bar and the picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from fer_edge.shipped import FACES
+from fer_edge.training import corruptions
+from fer_edge.training.corruptions import CLEAN, CORRUPTIONS, draw, main, markdown, risk_coverage
+from fer_edge.training.evaluation.runner import open_model
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    from fer_edge.backends.fake import write_fake_bundle
+
+    bundle = write_fake_bundle(tmp_path_factory.mktemp("bundle") / "fake.fer")
+    with open_model(bundle) as runner:
+        return risk_coverage(runner, FACES, faces=21)
+
+
+def test_there_is_a_row_for_each_corruption_and_severity(rows: Any) -> None:
+    names = [(row["corruption"], row["severity"]) for row in rows]
+    assert names[0] == (CLEAN, "")
+    assert names[1:] == [(name, key) for name, by in CORRUPTIONS.items() for key in by]
+    for row in rows:  # the fake engine always answers neutral, with 0.9
+        assert row["right"] == pytest.approx(1 / 7)
+        assert row["answered"] == 1
+        assert row["ece"] == pytest.approx(0.9 - 1 / 7, abs=1e-5)
+        assert not row["passes"]
+        assert row["curve"][-1] == [1.0, pytest.approx(6 / 7)]
+
+
+def test_table_and_picture_have_every_corruption(rows: Any) -> None:
+    text = markdown(rows)
+    assert all(f"| {name}" in text for name in (CLEAN, *CORRUPTIONS))
+    assert draw(rows, "title")[:4] == b"\x89PNG"
+
+
+def test_unfamiliar_faces_are_answered_last() -> None:
+    probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.6, 0.4]], np.float32)
+    abstains, truth = np.array([True, False, True]), np.array([1, 0, 0])
+    row = corruptions._figures(probabilities, abstains, truth, 0.7)
+    assert row["answered"] == pytest.approx(1 / 3)
+    assert row["right_of_answered"] == 1
+    assert row["passes"]
+    assert row["curve"][0] == [pytest.approx(1 / 3), 0.0]
+    assert row["curve"][-1] == [1.0, pytest.approx(1 / 3)]
+
+
+def test_few_answers_pass_and_none_is_no_accuracy() -> None:
+    probabilities = np.full((10, 2), 0.5, np.float32)
+    row = corruptions._figures(probabilities, np.ones(10, bool), np.zeros(10, int), 0.7)
+    assert row["passes"]
+    assert row["right_of_answered"] is None
+
+
+def test_the_command_writes_the_picture(fake_bundle: Path, tmp_path: Path) -> None:
+    out = tmp_path / "curves.png"
+    done = CliRunner().invoke(
+        main, [str(fake_bundle), "--data", str(FACES), "--faces", "20", "-o", str(out)]
+    )
+    assert done.exit_code == 0, done.output
+    assert "| clean |" in done.output
+    assert out.read_bytes()[:4] == b"\x89PNG"

@@ -1,0 +1,215 @@
+"""Risk against coverage of a model, on clean and on corrupted faces.
+
+    python -m fer_edge.training.corruptions default.fer --data FER2013 -o curves.png
+
+A model that knows its limits answers less where it is wrong more: at each corruption, BAR of its
+answers are right, or it answers few.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from matplotlib.figure import Figure
+
+from fer_edge.page import markdown_table
+from fer_edge.preprocess import Image
+from fer_edge.progress import Step, silent
+from fer_edge.training.data.faces import load_faces, stratified
+from fer_edge.training.evaluation.intervals import ece, share_interval
+from fer_edge.training.evaluation.runner import ModelRunner, open_model
+from fer_edge.training.loop import incar
+from fer_edge.training.reports import plots
+
+BAR, FEW = 0.75, 0.20
+"""Least share right among the answers, or largest share answered, at each corruption."""
+CLEAN = "clean"
+_SEED = 2026
+_COLUMNS = 4
+
+Change = Callable[[Image], Image]
+
+
+def _noise(sigma: float) -> Change:
+    rng = np.random.default_rng(_SEED)
+    return lambda face: _image(face + rng.normal(0, sigma, face.shape[:2])[:, :, None])
+
+
+def _dark(gain: float) -> Change:
+    return lambda face: _image(gain * face.astype(np.float64))
+
+
+def _blur(sigma_px: float) -> Change:
+    return lambda face: _image(cv2.GaussianBlur(face, (0, 0), sigma_px))
+
+
+def _small(side_px: int) -> Change:
+    return lambda face: _image(cv2.resize(face, (side_px, side_px), interpolation=cv2.INTER_AREA))
+
+
+def _in_car(name: str) -> Change:
+    def change(face: Image) -> Image:
+        pixels = torch.from_numpy(np.ascontiguousarray(face.transpose(2, 0, 1)))
+        changed = incar.changed(incar.CHANGES[name], pixels).numpy()
+        return np.ascontiguousarray(changed.transpose(1, 2, 0))
+
+    return change
+
+
+def _image(values: npt.NDArray[Any]) -> Image:
+    return np.asarray(np.clip(np.rint(values), 0, 255), np.uint8)
+
+
+CORRUPTIONS: dict[str, dict[str, Change]] = {
+    "noise, of 255": {f"{sigma}": _noise(sigma) for sigma in (8, 16, 32)},
+    "light": {f"x {gain}": _dark(gain) for gain in (0.5, 0.25, 0.12)},
+    "blur": {f"{sigma} px": _blur(sigma) for sigma in (1, 2, 3)},
+    "size": {f"{side} px": _small(side) for side in (32, 24, 16)},
+    **{name.replace("_", " "): {"drawn": _in_car(name)} for name in incar.CHANGES},
+}
+"""Corruptions by name, each by severity. In-car effects draw their strength for each face."""
+
+
+def risk_coverage(
+    runner: ModelRunner,
+    data: str | Path,
+    split: str | None = "val",
+    *,
+    faces: int = 700,
+    step: Step = silent,
+) -> list[dict[str, Any]]:
+    """Return the answers of a model under each corruption.
+
+    Args:
+        runner: Open model.
+        data: Labelled faces.
+        split: Part of the data; None for data without parts.
+        faces: Number of faces, with labels as evenly filled as the data allow.
+        step: Receives progress.
+
+    Returns:
+        A row for each corruption and severity, clean first: ``right``, ``answered``,
+        ``right_of_answered`` with its ``interval`` (None without answers), ``ece``, ``passes``
+        (the bar holds), and ``curve``, ``[coverage, risk]`` of the surest answers.
+    """
+    chosen = stratified(load_faces(data, split, runner.labels), faces, _SEED)
+    truth = np.array([runner.labels.index(face.label) for face in chosen])
+    pictures = [face.read() for face in chosen]
+    changes: list[tuple[str, str, Change]] = [(CLEAN, "", lambda face: face)]
+    changes += [(name, key, f) for name, by in CORRUPTIONS.items() for key, f in by.items()]
+    rows = []
+    for i, (name, severity, change) in enumerate(changes):
+        torch.manual_seed(_SEED)
+        probabilities, _, abstains = runner.judge(
+            [change(picture) for picture in pictures], name, silent
+        )
+        figures = _figures(probabilities, abstains, truth, runner.abstain_below)
+        rows.append({"corruption": name, "severity": severity, **figures})
+        step("corruptions", i + 1, len(changes))
+    return rows
+
+
+def _figures(
+    probabilities: npt.NDArray[np.float32],
+    abstains: npt.NDArray[np.bool_],
+    truth: npt.NDArray[np.intp],
+    abstain_below: float,
+) -> dict[str, Any]:
+    right, confidence = probabilities.argmax(1) == truth, probabilities.max(1)
+    # Unfamiliar faces are the last to be answered, whatever their confidence.
+    unfamiliar = abstains & (confidence >= abstain_below)
+    order = np.lexsort((-confidence, unfamiliar))
+    risk = 1 - np.cumsum(right[order]) / np.arange(1, len(order) + 1)
+    told = int((~abstains).sum())
+    good = int(right[~abstains].sum())
+    answered = told / len(truth)
+    return {
+        "right": float(right.mean()),
+        "answered": answered,
+        "right_of_answered": good / told if told else None,
+        "interval": list(share_interval(good, told)) if told else None,
+        "ece": ece(probabilities, right),
+        "passes": answered <= FEW or good >= BAR * told,
+        "curve": [
+            [(i + 1) / len(order), float(risk[i])]
+            for i in np.linspace(len(order) // 20, len(order) - 1, 40).astype(int)
+        ],
+    }
+
+
+def markdown(rows: Sequence[dict[str, Any]]) -> str:
+    """Return the table of all corruptions."""
+    body = []
+    for row in rows:
+        interval = row["interval"]
+        ends = "" if interval is None else f" [{100 * interval[0]:.0f}, {100 * interval[1]:.0f}]"
+        share = row["right_of_answered"]
+        body.append(
+            [
+                f"{row['corruption']} {row['severity']}".strip(),
+                f"{row['right']:.1%}",
+                f"{row['answered']:.1%}",
+                "none" if share is None else f"{share:.1%}{ends}",
+                f"{row['ece']:.3f}",
+                "yes" if row["passes"] else "no",
+            ]
+        )
+    head = ["", "right", "answered", "right of those", "ECE", f"bar {BAR:.0%} or {FEW:.0%}"]
+    return markdown_table(head, body)
+
+
+def draw(rows: Sequence[dict[str, Any]], title: str) -> bytes:
+    """Return the curves as PNG: a panel for each corruption, with the clean curve in grey."""
+    clean, names = rows[0], list(CORRUPTIONS)
+    lines = -(-len(names) // _COLUMNS)
+    figure = Figure(figsize=(3.6 * _COLUMNS, 3.1 * lines), layout="constrained")
+    figure.suptitle(title)
+    grid = figure.subplots(lines, _COLUMNS, sharex=True, sharey=True, squeeze=False)
+    for axes in grid.flat[len(names) :]:
+        axes.set_axis_off()
+    for axes, name in zip(grid.flat, names, strict=False):
+        axes.axhline(1 - BAR, color="black", lw=0.6, ls=":")
+        axes.plot(*zip(*clean["curve"], strict=True), color="grey", ls="--", label=CLEAN)
+        for row in (row for row in rows if row["corruption"] == name):
+            (line,) = axes.plot(*zip(*row["curve"], strict=True), label=row["severity"])
+            if row["right_of_answered"] is not None:
+                at = [row["answered"]], [1 - row["right_of_answered"]]
+                axes.plot(*at, "o", color=line.get_color())
+        axes.set_title(name, fontsize=10)
+        axes.set(xlim=(0, 1.02), ylim=(0, 1))
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=7, loc="lower right")
+    figure.supxlabel("share of faces answered (dot: at the model's threshold)", fontsize=9)
+    figure.supylabel("share wrong among the answers", fontsize=9)
+    return plots.data(figure, "png")
+
+
+@click.command("corruptions")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--data", required=True, type=click.Path(path_type=Path), help="Labelled faces.")
+@click.option("--split", default="val", show_default=True, help="Part of the data, or none.")
+@click.option("--faces", default=700, show_default=True, type=click.IntRange(20))
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="Draw the curves here, .png.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def main(model: Path, data: Path, split: str, faces: int, out: Path | None, as_json: bool) -> None:
+    """Measure risk against coverage on clean and corrupted faces."""
+    from fer_edge.progress_bar import progress
+
+    part = None if split == "none" else split
+    with open_model(model) as runner, progress() as (_, step):
+        rows = risk_coverage(runner, data, part, faces=faces, step=step)
+    if out is not None:
+        out.write_bytes(draw(rows, f"{model.name}: risk against coverage, {faces} faces"))
+    click.echo(json.dumps(rows, indent=1) if as_json else markdown(rows))
+
+
+if __name__ == "__main__":
+    main()
