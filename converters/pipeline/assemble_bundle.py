@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fer_edge.bundle import Bundle, Variant
+from fer_edge.bundle_files import read_checked
 from fer_edge.manifest import today
 from fer_edge.parity import RefusedVariant
 from fer_edge.preprocess import CropRule
@@ -73,8 +74,12 @@ def assemble(
         BundleError: A file of the existing bundle is damaged.
     """
     contents, merged = dict(files), list(variants)
+    record = existing.familiarity if existing else None
     if source.familiarity is not None:
-        contents[source.familiarity.record.file.path] = source.familiarity.statistics.data()
+        record = source.familiarity.record
+        contents[record.file.path] = source.familiarity.statistics.data()
+    elif existing and record is not None:  # a copy of the checkpoint without its statistics
+        contents[record.file.path] = read_checked(existing.path, record.file)
     names = {variant.name for variant in variants}
     for variant in existing.variants if existing else ():
         if existing and variant.name not in names:
@@ -108,6 +113,6 @@ def assemble(
         name=name if name is not None else existing.name if existing else out.stem,
         version=version if version is not None else existing.version if existing else "0",
         created=today(),
-        familiarity=None if source.familiarity is None else source.familiarity.record,
+        familiarity=record,
     )
     return bundle, contents

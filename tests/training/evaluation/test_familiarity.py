@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fer_edge.bundle import open_bundle, write_bundle
+from fer_edge.converters.pipeline.assemble_bundle import assemble
 from fer_edge.errors import CheckpointError, DataError
 from fer_edge.familiarity import PATH, Statistics
-from fer_edge.shipped import DEFAULT_CHECKPOINT, FACES
+from fer_edge.preprocess import CropRule
+from fer_edge.shipped import DEFAULT_BUNDLE, DEFAULT_CHECKPOINT, FACES
 from fer_edge.training.checkpoint import FAMILIARITY, load_checkpoint, save_checkpoint
 from fer_edge.training.evaluation import familiarity as module
 from fer_edge.training.evaluation.familiarity import fit_familiarity, moved, with_limits
@@ -120,14 +123,27 @@ def test_a_damaged_one_is_refused(checkpoint: Path, damage: str) -> None:
 def test_a_conversion_carries_it_into_the_bundle(
     checkpoint: Path, of_shipped: Any, tmp_path: Path
 ) -> None:
-    from fer_edge.converters.pipeline.assemble_bundle import assemble
-    from fer_edge.preprocess import CropRule
-
     source = load_checkpoint(checkpoint)
     bundle, files = assemble(tmp_path / "a.fer", source, CropRule(128), variants=[], files={})
     assert bundle.familiarity == of_shipped.record
     assert files == {PATH: of_shipped.statistics.data()}
     assert {file.path for file in bundle.files} == {PATH}
+
+
+def test_a_bundle_keeps_it_when_a_plain_checkpoint_adds_a_variant(
+    of_shipped: Any, tmp_path: Path
+) -> None:
+    original, path = open_bundle(DEFAULT_BUNDLE), tmp_path / "a.fer"
+    files = {PATH: of_shipped.statistics.data()}
+    for variant in original.variants:
+        files |= original.read(variant)
+    write_bundle(replace(original, path=path, familiarity=of_shipped.record), files)
+    plain = load_checkpoint(DEFAULT_CHECKPOINT)
+    bundle, kept = assemble(
+        path, plain, original.crop, variants=[], files={}, existing=open_bundle(path)
+    )
+    assert bundle.familiarity == of_shipped.record
+    assert kept[PATH] == files[PATH]
 
 
 def test_a_checkpoint_learns_the_faces_that_training_used(
