@@ -29,15 +29,18 @@ class ForcedHalfSession:
     def __init__(self, model: bytes) -> None:
         self._lock = threading.Lock()
         try:
-            with _silent_stderr():
+            with _silent_stderr():  # the first face starts an environment of its own
                 self._engine: Any = _compiled(model)
                 self._inputs = self._engine.create_input_buffers(0)
                 self._outputs = self._engine.create_output_buffers(0)
+                (name,) = self._engine.get_signature_list()
+                details = self._engine.get_output_tensor_details(name)
+                outputs = _names(self._engine, name)
+                self._widths = [int(details[output]["shape"][1]) for output in outputs]
+                (picture,) = self._engine.get_input_tensor_details(name).values()
+                self._one(np.zeros(tuple(picture["shape"])[1:], np.uint8))
         except RuntimeError as error:
             raise EngineError(f"LiteRT cannot load this model: {error}") from error
-        (name,) = self._engine.get_signature_list()
-        details = self._engine.get_output_tensor_details(name)
-        self._widths = [int(details[output]["shape"][1]) for output in _names(self._engine, name)]
 
     def run(self, batch: Batch) -> Outputs:
         """Run a batch; see backends.base.Session."""
