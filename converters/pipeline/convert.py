@@ -100,7 +100,8 @@ def convert(
         The bundle, read back from ``out``.
 
     Raises:
-        ParityError: A variant fails its gate. Nothing is written.
+        ParityError: A variant whose target and precision are named fails its gate, or none passes.
+            Nothing is written.
         ConversionError: A variant cannot be built or cannot be verified.
         MissingDependencyError: The library of a named target is not installed.
         TargetError: A target, a precision or a GPU is unknown.
@@ -149,7 +150,7 @@ def convert(
         tuple(socs),
     )
     lenient = _Lenience(
-        precisions=bool({ALL, AUTO} & set(precisions)),
+        precisions=ALL in targets or bool({ALL, AUTO} & set(precisions)),
         libraries=ALL in targets,
         unproven=allow_unproven,
     )
@@ -170,7 +171,7 @@ class _Lenience:
     """Reasons to leave a variant out that are not errors.
 
     Attributes:
-        precisions: Precisions were not named, so a variant that fails is left out.
+        precisions: Targets or precisions were not named, so a variant that fails is left out.
         libraries: Targets were not named, so one without its library is left out.
         unproven: A variant that nothing here can verify is written.
     """

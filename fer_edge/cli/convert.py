@@ -143,8 +143,8 @@ def convert(
                  --gpu sm_86 --gpu sm_87 --batch-sizes 1,32 -o driver.fer
 
     Each variant must agree with the checkpoint on faces. A variant that does not is left out. If
-    you named its precision, nothing is written and the exit code is 7. If the faces are too few to
-    tell, it says so, and how many would tell.
+    you named its target and its precision, nothing is written and the exit code is 7. If the faces
+    are too few to tell, it says so, and how many would tell.
     """
     check_model(checkpoint)
     check_data([data, calibrate])

@@ -22,6 +22,7 @@ from fer_edge.cli import main
 from fer_edge.converters import onnxruntime as converter
 from fer_edge.converters.base import Artifact, ConversionInput, QuantizationRecipe
 from fer_edge.converters.pipeline import build_variant as module
+from fer_edge.converters.pipeline import request
 from fer_edge.converters.pipeline.convert import convert
 from fer_edge.converters.pipeline.face_samples import FaceSamples
 from fer_edge.converters.pipeline.gate import ParityLimits
@@ -208,6 +209,26 @@ def test_asked_for_all_a_variant_that_fails_is_left_out(checkpoint: Path, tmp_pa
     assert refused["agreement"] > 0
     shown = CliRunner().invoke(main, ["inspect", str(out)])
     assert "onnxruntime/fp32 was tried and left out: probabilities differ" in shown.output
+
+
+def test_asked_for_all_targets_one_that_fails_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, checkpoint: Path, tmp_path: Path
+) -> None:
+    """A precision was named, and no target was."""
+
+    def broken(*_: object) -> None:
+        raise ConversionError("this chip refuses the graph")
+
+    both = ("onnxruntime", "openvino")
+    monkeypatch.setattr(request, "known_targets", lambda: both)
+    monkeypatch.setattr(converter, "build", broken)
+    said: list[str] = []
+    made = convert(checkpoint, ["all"], tmp_path / "x.fer", ["fp32"], say=said.append)
+    assert [variant.name for variant in made.variants] == ["openvino/fp32"]
+    assert any("Left out: onnxruntime/fp32: this chip refuses" in text for text in said)
+    with pytest.raises(ConversionError, match="this chip refuses"):
+        convert(checkpoint, both, tmp_path / "y.fer", ["fp32"], say=quiet)
+    assert not (tmp_path / "y.fer").exists()
 
 
 # --- engines that cannot run here ----------------------------------------------------------------
