@@ -25,6 +25,10 @@ _MOST_SCALE = 2.0**40
 """Largest scale, as in a checkpoint. A channel of zeros may have the scale 0."""
 _PADS, _MOST_PADDING = (34, 60), 1024
 """Operations that pad, and the largest padding. Convolutions need 15 or less."""
+_LAYERS = (3, 4, 9, 67)
+"""Operations with weights: convolutions, and matrix products."""
+_MOST_FACTOR = 256.0
+"""Factor of a layer's sums that XNNPACK refuses, and ends the process afterwards (2.3)."""
 _UINT8 = 3
 """Type of pictures, in the schema's enumeration TensorType."""
 _MOST_BUILTIN = 161
@@ -131,6 +135,7 @@ class _Reader:
                 self._check_places(read + self._integers(operator, 2), tensors)
                 if (kind := self.number(operator, 0, 4)) >= len(kinds):
                     raise IndexError("an operation without a kind")
+                self._check_factors(operator, kinds[kind] in _LAYERS, tensors)
                 if kinds[kind] in _PADS:
                     self._check_padding(buffers[self.number(tensors[read[1]], 2, 4)])
 
@@ -159,8 +164,7 @@ class _Reader:
 
     def _check_scales(self, quantization: _Table, shape: list[int], kind: int) -> None:
         """Refuse scales that do not fit the tensor: LiteRT writes past the end of its tables."""
-        data = self.vector(quantization, 2, 4)
-        scales = struct.unpack(f"<{len(data) // 4}f", data)
+        scales = self._floats(quantization)
         data = self.vector(quantization, 3, 8)
         zeros = struct.unpack(f"<{len(data) // 8}q", data)
         axis = self.number(quantization, 6, 4)
@@ -173,6 +177,29 @@ class _Reader:
             raise IndexError("a zero point outside its type")
         if not all(0 <= scale <= _MOST_SCALE for scale in scales):
             raise IndexError("a scale that is no usable number")
+
+    def _check_factors(self, operator: _Table, is_layer: bool, tensors: list[_Table]) -> None:
+        """Refuse scales that multiply integers beyond what XNNPACK takes."""
+        outputs = self._integers(operator, 2)
+        scales = [self._scales(tensors[i]) for i in self._integers(operator, 1) if i >= 0]
+        made = self._scales(tensors[outputs[0]]) if outputs and outputs[0] >= 0 else ()
+        if not made:
+            return
+        if is_layer and len(scales) > 1 and scales[0]:
+            factors = [scales[0][0] * weight for weight in scales[1]]
+        else:
+            factors = [scale for each in scales for scale in each]
+        if made[0] <= 0 or any(factor >= _MOST_FACTOR * made[0] for factor in factors):
+            raise IndexError("scales too far apart")
+
+    def _scales(self, tensor: _Table) -> tuple[float, ...]:
+        for quantization in self._part(tensor, 4):
+            return self._floats(quantization)
+        return ()
+
+    def _floats(self, quantization: _Table) -> tuple[float, ...]:
+        data = self.vector(quantization, 2, 4)
+        return struct.unpack(f"<{len(data) // 4}f", data)
 
     def _part(self, table: _Table, field: int) -> Iterator[_Table]:
         if field in table.fields:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 import subprocess
 import sys
 from collections import Counter
@@ -19,7 +20,7 @@ from fer_edge.backends.base import Options
 from fer_edge.bundle import Bundle, Variant, listed, write_bundle
 from fer_edge.labels import EMOTIONS
 from fer_edge.preprocess import CropRule
-from fer_edge.tflite_check import read_tflite_metadata
+from fer_edge.tflite_check import read_tflite_metadata, scan_tflite
 
 FILES = Path(__file__).with_name("litert")
 pytest.importorskip(
@@ -191,6 +192,8 @@ def test_a_file_of_another_bundle_is_refused(tmp_path: Path) -> None:
 # --- strangers' files ----------------------------------------------------------------------------
 
 MUTATE = """
+import json
+import struct
 import sys
 import numpy as np
 from fer_edge.backends.litert import load
@@ -204,10 +207,14 @@ variant = Variant("litert", "fp32", "a/model.tflite", ())
 rng = np.random.default_rng(int(sys.argv[2]))
 structure = [i for i in range(len(good)) if i < 600 or i > len(good) - 9000]
 seen = {"refused": 0, "engine": 0, "runs": 0}
+numbers = [0, 1e-40, 1e-12, 0.5, 470, 1e12, float("inf"), float("nan"), -1]
 for _ in range(int(sys.argv[3])):
     bad = bytearray(good)
     for place in rng.choice(structure, rng.integers(1, 4)):
         bad[place] = rng.integers(0, 256)
+    if rng.random() < 0.3:  # a float, as a scale is
+        place = int(rng.choice(structure)) // 4 * 4
+        bad[place : place + 4] = struct.pack("<f", rng.choice(numbers))
     if rng.random() < 0.2:
         bad = bad[: rng.integers(0, len(bad))]
     try:
@@ -221,19 +228,36 @@ for _ in range(int(sys.argv[3])):
         seen["runs"] += 1
     except FerEdgeError:
         seen["engine"] += 1
-print(seen)
+print(json.dumps(seen))
 """
 
 
-def test_damaged_files_are_refused_and_never_end_the_process() -> None:
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", MUTATE, str(FILES / "fp32.tflite"), "4", "200"],
-        capture_output=True, text=True, check=False, timeout=120,
-    )  # fmt: skip
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_damaged_files_are_refused_and_never_end_the_process(precision: str) -> None:
+    path = FILES / f"{precision}.tflite"
+    command = [sys.executable, "-P", "-c", MUTATE, str(path), "3", "600"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stdout[-300:] + done.stderr[-300:]
-    seen = eval(done.stdout.splitlines()[-1])
+    seen = json.loads(done.stdout.splitlines()[-1])
     assert seen["refused"] > 50
     assert seen["runs"] > 0
+
+
+def test_scales_that_end_the_process_are_refused() -> None:
+    """XNNPACK refuses factors of 256 and more, and frees its memory twice (ai-edge-litert 2.3)."""
+    good = (FILES / "int8.tflite").read_bytes()
+    tensors = litert._Graph(good, 1, delegate=False)._engine.get_tensor_details()
+    scales = [
+        one["quantization_parameters"]["scales"] for one in tensors if one["dtype"] is np.int8
+    ]
+    weights = next(each for each in scales if len(each) > 1)
+    place = good.index(struct.pack("<f", weights[-1]))
+    scan_tflite(good, "good")
+    for scale in (1e6, 1e12, -1.0, float("nan")):
+        bad = bytearray(good)
+        struct.pack_into("<f", bad, place, scale)
+        with pytest.raises(ValueError, match="not a readable"):
+            scan_tflite(bytes(bad), "bad")
 
 
 def test_a_model_of_another_kind_is_refused_by_its_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
