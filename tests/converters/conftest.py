@@ -57,18 +57,28 @@ def _skipping() -> Generator[None, object, object]:
 
 
 @pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Trains a tiny network, by its name in timm, on the composites."""
+
+    def made(backbone: str) -> Path:
+        recipe = Recipe(
+            name="tiny",
+            seed=1,
+            model=Model(backbone),
+            input=Input(48, "grey", (0.508,), (0.255,)),
+            data=Data(holdout=0.1),
+            augment=Augment(),
+            fit=Fit(epochs=6, batch=16, lr=3e-3, optimizer="adamw", workers=0),
+        )
+        return train(recipe, FACES, tmp_path_factory.mktemp("runs") / "tiny", say=lambda _: None)
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def checkpoint(trained: Callable[[str], Path]) -> Path:
     """The checkpoint folder."""
-    recipe = Recipe(
-        name="tiny",
-        seed=1,
-        model=Model("test_byobnet"),
-        input=Input(48, "grey", (0.508,), (0.255,)),
-        data=Data(holdout=0.1),
-        augment=Augment(),
-        fit=Fit(epochs=6, batch=16, lr=3e-3, optimizer="adamw", workers=0),
-    )
-    return train(recipe, FACES, tmp_path_factory.mktemp("runs") / "tiny", say=lambda _: None)
+    return trained("test_byobnet")
 
 
 FACES_HERE = 336
