@@ -24,15 +24,20 @@ def float_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_command_writes_a_checkpoint(run: Any, float_folder: Path, tmp_path: Path) -> None:
-    result = run("quantize", float_folder, "--data", FACES, "--fast", "-o", tmp_path / "c8")
+    out = tmp_path / "new" / "c8"
+    result = run("quantize", float_folder, "--data", FACES, "--fast", "-o", out)
     assert result.exit_code == 0, result.output
-    assert result.stdout.strip() == str(tmp_path / "c8")
-    assert load_checkpoint(tmp_path / "c8").int8 is not None
+    assert result.stdout.strip() == str(out)
+    assert load_checkpoint(out).int8 is not None
 
 
 def test_a_wrong_argument_is_a_sentence(run: Any, float_folder: Path, tmp_path: Path) -> None:
     result = run("quantize", tmp_path / "none", "--data", FACES, "-o", tmp_path / "c8")
     assert result.exit_code == 4
     assert run("quantize", float_folder, "-o", tmp_path / "c8").exit_code == 2
+    (tmp_path / "file").write_text("")
+    blocked = run("quantize", float_folder, "--data", FACES, "-o", tmp_path / "file" / "c8")
+    assert blocked.exit_code == 3
+    assert "Choose another folder with -o" in blocked.stderr
     missing = run("quantize", float_folder, "--data", tmp_path / "no", "-o", tmp_path / "c8")
     assert missing.exit_code == 3

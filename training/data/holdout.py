@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -121,6 +121,24 @@ def split_data(
         fingerprint=fingerprint(unique, unique_hashes),
         sources=tuple(spec.described for spec in specs),
     )
+
+
+def share_and_seed(facts: Mapping[str, Any], default: tuple[float, int]) -> tuple[float, int]:
+    """Return the share and the seed that held faces out when a network was trained.
+
+    A network is surer on the faces that it learnt from than on others.
+
+    Args:
+        facts: Facts of a checkpoint's card.
+        default: Share (0..1) and seed if the card does not state both.
+    """
+    recipe = facts.get("recipe")
+    data = recipe.get("data") if isinstance(recipe, dict) else None
+    share = data.get("holdout") if isinstance(data, dict) else None
+    seed = recipe.get("seed") if isinstance(recipe, dict) else None
+    if isinstance(share, float) and 0 < share < 1 and isinstance(seed, int):
+        return share, seed
+    return default
 
 
 def hold_out(hashes: Sequence[str], labels: Sequence[str], share: float, seed: int) -> list[int]:

@@ -17,7 +17,7 @@ from fer_edge.progress import Say, Step, silent
 from fer_edge.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from fer_edge.training.data.dataset_spec import DatasetSpecs
 from fer_edge.training.data.faces import LabelledFace
-from fer_edge.training.data.holdout import split_data
+from fer_edge.training.data.holdout import share_and_seed, split_data
 from fer_edge.training.deploy import DeployModule
 from fer_edge.training.evaluation.familiarity import check_counts, fit_familiarity
 
@@ -25,7 +25,7 @@ MOST_TRAINING_FACES = 6000
 """Largest number of training faces; more do not change 32 components."""
 _SEED = 0
 _BATCH = 64
-_HOLDOUT, _HOLDOUT_SEED = 0.05, 0
+_HOLD_OUT = (0.05, 0)
 """Split of a network whose card states none."""
 
 
@@ -59,7 +59,9 @@ def familiarize(
             f"expected an input of {LEAST_SIZE_PX} px or more, {checkpoint} has "
             f"{source.spec.input.size_px}"
         )
-    split = split_data(data, source.spec.labels, *_share_and_seed(source), step, say)
+    split = split_data(
+        data, source.spec.labels, *share_and_seed(source.facts, _HOLD_OUT), step, say
+    )
     stated = source.facts.get("data")
     if isinstance(stated, dict) and stated.get("fingerprint") not in (None, split.fingerprint):
         say("These are not the faces that the checkpoint was trained on: the limits hold for these")
@@ -96,14 +98,3 @@ def _features(
         numbers.append(numbers_of(batch))
         step("embedding faces", min(i + _BATCH, len(faces)), len(faces))
     return np.concatenate(embeddings), np.concatenate(numbers)
-
-
-def _share_and_seed(source: Checkpoint) -> tuple[float, int]:
-    """Return what held faces out in training, if the card says so."""
-    recipe = source.facts.get("recipe")
-    data = recipe.get("data") if isinstance(recipe, dict) else None
-    share = data.get("holdout") if isinstance(data, dict) else None
-    seed = recipe.get("seed") if isinstance(recipe, dict) else None
-    if isinstance(share, float) and 0 < share < 1 and isinstance(seed, int):
-        return share, seed
-    return _HOLDOUT, _HOLDOUT_SEED

@@ -16,7 +16,7 @@ from fer_edge.errors import CheckpointError, DataError, InputError
 from fer_edge.progress import Say, Step, silent
 from fer_edge.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from fer_edge.training.data.faces import stratified
-from fer_edge.training.data.holdout import split_data
+from fer_edge.training.data.holdout import share_and_seed, split_data
 from fer_edge.training.int8_weights import Int8Weights
 from fer_edge.training.loop.dataset import FaceDataset
 from fer_edge.training.models.network import ExpressionNet, Normalise
@@ -28,8 +28,8 @@ from fer_edge.training.quantization.ranges import measure_scales
 
 RANGE_FACES = 256
 """Number of faces that the ranges of the activations are measured on."""
-_HELD_OUT, _MOST_HELD_OUT = 0.1, 2000
-"""Share (0..1) of the faces that select the epoch, and their largest number."""
+_HOLD_OUT, _MOST_HELD_OUT = (0.1, 0), 2000
+"""Share (0..1) and seed of the faces that select the epoch, and their largest number."""
 _LEAST_FACES = 100
 _BATCH = 64
 
@@ -67,14 +67,24 @@ def quantize(
     Raises:
         CheckpointError: The checkpoint cannot be read.
         DataError: The faces cannot be read, or are too few.
-        InputError: The state to resume from cannot be read or is of another run.
+        InputError: The folder cannot be written, or the state to resume from cannot be read or is
+            of another run.
     """
     settings = Distillation() if settings is None else settings
     started = time.monotonic()
+    out = Path(out)
     source = load_checkpoint(checkpoint)
     if not isinstance(source.model, ExpressionNet):
         raise CheckpointError(f"expected a float checkpoint at {checkpoint}")
-    split = split_data(data, source.spec.labels, *_share_and_seed(source), step, say)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)  # refused before minutes of work
+    except OSError as error:
+        raise InputError(
+            f"cannot write {out}: {error.strerror or error}. Choose another folder with -o"
+        ) from error
+    split = split_data(
+        data, source.spec.labels, *share_and_seed(source.facts, _HOLD_OUT), step, say
+    )
     if len(split.train) < _LEAST_FACES:
         raise DataError(
             f"expected at least {_LEAST_FACES} faces to quantise with, got {len(split.train)}. "
@@ -86,7 +96,7 @@ def quantize(
     say(f"{len(learn):,} faces to learn from, {len(held_out):,} held out")
     expected = float_answers(source, held_out)
     net = QuantizedNet(source.model)
-    run = _Run(Path(out), source, settings, split.fingerprint, started)
+    run = _Run(out, source, settings, split.fingerprint, started)
     distiller = Distiller(net, source.model, learn, settings)
     done = run.load(distiller) if resume else 0
 
@@ -180,20 +190,6 @@ class _Run:
         save_checkpoint(made, self._out)
         self._path.unlink(missing_ok=True)
         return load_checkpoint(self._out)
-
-
-def _share_and_seed(source: Checkpoint) -> tuple[float, int]:
-    """Return what held faces out when the float network was trained, if its card says so.
-
-    A network is surer on the faces that it learnt from than on others.
-    """
-    recipe = source.facts.get("recipe")
-    data = recipe.get("data") if isinstance(recipe, dict) else None
-    share = data.get("holdout") if isinstance(data, dict) else None
-    seed = recipe.get("seed") if isinstance(recipe, dict) else None
-    if isinstance(share, float) and 0 < share < 1 and isinstance(seed, int):
-        return share, seed
-    return _HELD_OUT, 0
 
 
 def _batches(faces: FaceDataset, count: int, seed: int) -> list[Tensor]:
