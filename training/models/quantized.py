@@ -103,18 +103,14 @@ class QuantizedNet(nn.Module):
         """Scale of each activation, float32 scalars."""
         return list(self.body.get_submodule(SCALES).parameters())
 
-    @property
-    def weight_scales(self) -> list[nn.Parameter]:
-        """Scale of each weight's output channels, float32 ``[channels]``."""
-        return list(self.body.get_submodule(WEIGHT_SCALES).parameters())
-
     def activation_scales(self) -> dict[str, float]:
         """Return the scale of each activation by name."""
         return {n: float(s) for n, s in zip(self.names, self.scales, strict=True)}
 
     def weight_names(self) -> dict[str, nn.Parameter]:
         """Return the scales of each rounded weight's output channels by the weight's name."""
-        return dict(zip(self._weights, self.weight_scales, strict=True))
+        scales = self.body.get_submodule(WEIGHT_SCALES).parameters()
+        return dict(zip(self._weights, scales, strict=True))
 
     def weights(self) -> list[tuple[nn.Parameter, nn.Parameter]]:
         """Return each rounded weight with the scales of its output channels."""

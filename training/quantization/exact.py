@@ -14,7 +14,9 @@ and each later layer carries the difference on. Here no float operation has anyt
   adds have an odd last digit. OpenVINO does not round a layer before it adds. With one scale this
   differs in exact ties alone, which odd factors make rare (OpenVINO 2026.4).
 
-Functions that engines approximate, as SiLU and softmax, stay outside of this.
+Averages can be ties. LiteRT rounds these away from zero, the others to the even step: there it is
+exact for networks without pooling inside their bodies, such as MobileNets. Functions that engines
+approximate, as SiLU and softmax, stay outside of this.
 """
 
 from __future__ import annotations
@@ -96,9 +98,11 @@ class ExactScales:
         for names, exponent in exponents.items():
             for name in names:
                 self._parameter(name).fill_(2.0**exponent)
+        group = {name: names for names in self.groups for name in names}
         for pooled, averaged in self._averages():
             # The average of nine numbers is no tie if its steps are not wider than theirs.
-            self._parameter(averaged).clamp_(max=float(self._parameter(pooled)))
+            for name in group[averaged]:
+                self._parameter(name).clamp_(max=float(self._parameter(pooled)))
 
     @torch.no_grad()
     def set_weights(self) -> None:
