@@ -132,17 +132,8 @@ def convert(folder: Path, job: Mapping[str, Any], files: Mapping[str, bytes]) ->
         for path, data in {**files, "job.json": json.dumps(job).encode()}.items():
             (work / path).write_bytes(data)
         try:
-            done = subprocess.run(
-                [str(_python(folder)), "-I", str(_SCRIPT), name],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=_CONVERT_S,
-                check=False,
-                cwd=name,
-                env=_environment(work),
-            )
+            command = [str(_python(folder)), "-I", str(_SCRIPT), name]
+            done = _finished(command, _CONVERT_S, cwd=name, env=_environment(work))
         except (subprocess.TimeoutExpired, OSError) as error:
             raise ConversionError(f"LiteRT's converter gave no answer: {error}") from error
         if done.returncode != 0 or not (work / "answer.json").is_file():
@@ -174,15 +165,7 @@ def _fill(folder: Path, torch_index: str | None, step: Step) -> None:
 
 def _run(command: list[str], what: str) -> None:
     try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_INSTALL_S,
-            check=False,
-        )
+        done = _finished(command, _INSTALL_S)
     except subprocess.TimeoutExpired as error:
         raise SourceError(f"{what}: no answer within {_INSTALL_S} s. Try again") from error
     if done.returncode != 0:
@@ -190,6 +173,22 @@ def _run(command: list[str], what: str) -> None:
             f"{what}: {_last(done.stderr or done.stdout)}. Nothing was left behind. Check the "
             f"network and run {COMMAND} again"
         )
+
+
+def _finished(
+    command: list[str], timeout_s: float, **where: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, without input, and return what it printed."""
+    return subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=timeout_s,
+        check=False,
+        **where,
+    )
 
 
 def _last(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Qualcomm chips with an HTP, and what a context binary says that it was compiled for."""
+"""Qualcomm chips with an HTP, and the chip that a context binary was compiled for."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def unknown_chip(name: str) -> str:
 
 @dataclass(frozen=True)
 class ContextFacts:
-    """What a context binary says about itself.
+    """Facts that a context binary states about itself.
 
     Attributes:
         soc: Number of the chip in Qualcomm's SDK.

@@ -20,7 +20,7 @@ from fer_edge.errors import ConversionError, MissingDependencyError, SourceError
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the environment belongs; nothing is there."""
+    """Folder of the environment, which does not exist yet."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return environment.default_folder()
 
