@@ -24,6 +24,7 @@ from fer_edge.predictor import Predictor
 from fer_edge.preprocess import Image
 from fer_edge.progress_bar import progress
 from fer_edge.shipped import DEFAULT_BUNDLE, DEFAULT_CHECKPOINT
+from fer_edge.verdict import FP32, QUANTISED
 
 PICTURE = "faces.png"
 """Name of the drawn picture in the output folder."""
@@ -170,12 +171,18 @@ def _converter() -> Callable[[Path], dict[str, str]]:
         with progress() as (say, _):
             say("   This takes minutes.")
             made = convert(DEFAULT_CHECKPOINT, _TARGETS, bundle, _PRECISIONS, say=sentences.append)
-        rows = [
-            (variant.name, f"{variant.parity.agreement:.1%}")
-            for variant in made.variants
-            if variant.parity is not None
-        ]
-        _print_table(("engine/precision", "decides like the trained model"), rows)
+        judged = [(v.name, v.parity) for v in made.variants if v.parity is not None]
+        for network, reference in (
+            ("trained model", FP32),
+            ("int8 network of the model", QUANTISED),
+        ):
+            rows = [
+                (name, f"{parity.agreement:.1%}")
+                for name, parity in judged
+                if parity.judgement is not None and parity.judgement.reference == reference
+            ]
+            if rows:
+                _print_table(("engine/precision", f"decides like the {network}"), rows)
         _head(f"5. Latency and throughput of {bundle}")
         with progress() as (_, step):
             report = bench(
