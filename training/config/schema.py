@@ -100,6 +100,9 @@ class InCar:
         sunglasses: Share with sunglasses.
         mask: Share with a face mask.
         motion_blur: Share with motion blur.
+        low_light: Share that is underexposed, without noise.
+        low_resolution: Share seen from far away, with few pixels across the face.
+        defocus: Share out of focus.
     """
 
     near_infrared: float = 0.0
@@ -109,6 +112,9 @@ class InCar:
     sunglasses: float = 0.0
     mask: float = 0.0
     motion_blur: float = 0.0
+    low_light: float = 0.0
+    low_resolution: float = 0.0
+    defocus: float = 0.0
 
     def __post_init__(self) -> None:
         for name, share in asdict(self).items():

@@ -1,4 +1,4 @@
-"""Simulated in-car effects on faces: light, noise, motion blur, glasses and masks.
+"""Simulated in-car effects on faces: light, noise, blur, resolution, glasses and masks.
 
     python -m fer_edge.training.loop.incar docs/images/in-car.png
 
@@ -145,6 +145,25 @@ def motion_blur(x: Tensor) -> Tensor:
     return F.conv2d(padded, weight, groups=x.shape[0])[0]
 
 
+def low_light(x: Tensor) -> Tensor:
+    """Simulate an underexposed picture: a tenth to two thirds of the light, in 8 bits."""
+    return x * _between(0.1, 0.65)
+
+
+def low_resolution(x: Tensor) -> Tensor:
+    """Simulate a face far away: 14 to 34 pixels across, enlarged again."""
+    side = round(_between(14, 34))
+    small = F.interpolate(x[None], (side, side), mode="area")
+    return F.interpolate(small, x.shape[1:], mode="bilinear", align_corners=False)[0]
+
+
+def defocus(x: Tensor) -> Tensor:
+    """Simulate a lens out of focus: Gaussian blur of 1.5 to 6 % of the side."""
+    image = x.permute(1, 2, 0).contiguous().numpy()
+    blurred = cv2.GaussianBlur(image, (0, 0), _between(0.015, 0.06) * x.shape[-1])
+    return torch.from_numpy(blurred).view(*image.shape).permute(2, 0, 1)
+
+
 CHANGES: dict[str, Change] = {
     "near_infrared": near_infrared,
     "night_noise": night_noise,
@@ -153,6 +172,9 @@ CHANGES: dict[str, Change] = {
     "sunglasses": sunglasses,
     "mask": mask,
     "motion_blur": motion_blur,
+    "low_light": low_light,
+    "low_resolution": low_resolution,
+    "defocus": defocus,
 }
 
 
