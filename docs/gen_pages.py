@@ -32,8 +32,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         "reference/errors.md": errors_page(),
         "reference/recipe-keys.md": recipe_keys_page(),
         "reference/report-schema.md": schema_page(),
-        "results/model-card.md": (ROOT / "fer_edge/models/MODEL_CARD.md").read_text("utf-8"),
-        "results/model-card.png": (ROOT / "fer_edge/models/model-card.png").read_bytes(),
+        "results/model-card.md": (ROOT / "fer_edge/models/default-card/MODEL_CARD.md").read_text("utf-8"),
+        "results/model-card.png": (ROOT / "fer_edge/models/default-card/model-card.png").read_bytes(),
     }
     for uri, content in pages.items():
         files.append(File.generated(config, uri, content=content))

@@ -27,8 +27,8 @@ from fer_edge.training.reports.html import coverage_rows
 _INTENDED = """\
 ## Intended use
 
-Research and engineering on edge inference: a small default model to try conversion, parity and
-latency with, and a starting point for a network trained on your own, licensed faces.
+Research and engineering on edge inference: a small model to try conversion, parity and latency
+with, and a starting point for a network trained on your own, licensed faces.
 
 ## Not intended
 
@@ -42,7 +42,7 @@ latency with, and a starting point for a network trained on your own, licensed f
 - FER2013's labels are one annotator's and noisy; people agree with them about 65 % of the time, so
   much of the remaining error comes from the labels.
 - Few faces of disgust, and fear is mistaken for sadness and surprise: see the recall column.
-- Web images of posed or strong expressions; no near-infrared, night, sunglasses or driving.
+- Web images of posed or strong expressions; no near-infrared, night, sunglasses or driving{drawn}.
   FER2013 does not state age, gender or skin tone. {bias}
 - Crops are frontal and centred. A shifted, turned or partly covered face is not detected as such.
 - Confidence is calibrated on FER2013; calibrate it again for other cameras.
@@ -52,6 +52,10 @@ latency with, and a starting point for a network trained on your own, licensed f
 _BIAS = {
     True: '"By groups" has what other sets show.',
     False: "Bias between groups **has not been measured**.",
+}
+_DRAWN = {
+    True: ".\n  Training draws such effects on these images; no picture from a car was used",
+    False: "",
 }
 
 
@@ -98,7 +102,7 @@ def card_text(
     """
     return "\n".join(
         [
-            "# Model card: the default model of fer_edge",
+            f"# Model card: the {bundle.path.stem} model of fer_edge",
             "",
             "Made by `python -m fer_edge.training.reports.model_card`, which computes every figure "
             "with the code of `fer-edge evaluate`. PublicTest is FER2013's `val` part.",
@@ -115,12 +119,16 @@ def card_text(
             "## Variants in the bundle (PublicTest, each on its own engine)",
             "",
             _variants(bundle, variants),
-            *_int8(checkpoint),
+            *_int8(checkpoint, bundle.path.stem),
             *group_section(groups or []),
-            _INTENDED.format(bias=_BIAS[bool(groups)]),
+            _INTENDED.format(
+                bias=_BIAS[bool(groups)],
+                drawn=_DRAWN[_draws_effects(checkpoint)],
+            ),
             "## Repeat",
             "",
-            "`training/recipes/edge-default.yaml` begins with the commands that train the model.",
+            f"`training/recipes/{checkpoint.facts['recipe']['name']}.yaml` begins with the "
+            "commands that train the model.",
             "",
             "```\nfer-edge evaluate CHECKPOINT --data FER2013\n"
             "python -m fer_edge.training.reports.model_card CHECKPOINT BUNDLE FER2013 OUT\n"
@@ -154,6 +162,10 @@ def _training(checkpoint: Checkpoint) -> list[str]:
     ]
 
 
+def _draws_effects(checkpoint: Checkpoint) -> bool:
+    return any(checkpoint.facts["recipe"]["augment"].get("incar", {}).values())
+
+
 def _calibration(checkpoint: Checkpoint, report: dict[str, Any]) -> list[str]:
     answered = report["abstention"]
     return [
@@ -171,7 +183,7 @@ def _calibration(checkpoint: Checkpoint, report: dict[str, Any]) -> list[str]:
     ]
 
 
-def _int8(checkpoint: Checkpoint) -> list[str]:
+def _int8(checkpoint: Checkpoint, name: str) -> list[str]:
     """Return the figures of the int8 weights; none if there are none."""
     if checkpoint.int8 is None:
         return []
@@ -182,7 +194,7 @@ def _int8(checkpoint: Checkpoint) -> list[str]:
     return [
         "## int8",
         "",
-        f"`default-checkpoint` has int8 weights and ranges of `fer-edge quantize`: "
+        f"`{name}-checkpoint` has int8 weights and ranges of `fer-edge quantize`: "
         f"{method['epochs']} epochs in {facts['minutes']:.0f} minutes. On {held['faces']:,} "
         f"held-out faces they keep {held['agreement']:.2%} of the float network's decisions (95 %: "
         f"{low:.2%} to {high:.2%}), {held['answered_agreement']:.2%} of the answered ones, and "
@@ -204,10 +216,13 @@ def _started(facts: dict[str, Any]) -> str:
         return "No other data, no pretrained weights."
     for teacher in facts.get("teachers", ()):
         if teacher["sha256"] == weights["sha256"] and teacher["recipe"]["model"].get("weights"):
-            first = Path(teacher["recipe"]["model"]["weights"]).name
+            first = Path(teacher["recipe"]["model"]["weights"])
+            # A checkpoint of ours lies in RUN/best/model.safetensors.
+            source = f"`{first.parts[-3]}`" if first.parent.name == "best" else "ImageNet weights"
+            file = "" if first.parent.name == "best" else f" (`{first.name}`)"
             return (
                 f"The backbone started from the teacher `{teacher['recipe']['name']}`, which "
-                f"started from ImageNet weights (`{first}`). No other data."
+                f"started from {source}{file}. No other data."
             )
     return (
         f"The backbone started from ImageNet weights (`{weights['file']}`, SHA-256 "
