@@ -28,7 +28,7 @@ from fer_edge.converters.onnx_graph.htp_graph import (
     dequantise_pixels,
     first_convolution,
     fold_temperature,
-    normalisation,
+    normalisation_scales,
     pool_with_explicit_padding,
     prune,
     tensor_names,
@@ -38,7 +38,7 @@ from fer_edge.converters.onnx_graph.int8 import calibration_reader
 from fer_edge.errors import ConversionError
 from fer_edge.training.models.network import InputSpec
 
-_MOST_WEIGHT, _MIDDLE, _STEPS = 127, 128, 255
+_MIDDLE, _STEPS = 128, 255
 _TO_16_BITS = 257
 """Steps of 16 bits in one of eight, so that each number of eight bits is one of 16."""
 
@@ -238,8 +238,6 @@ def _take_scales(model: onnx.ModelProto) -> Overrides:
 def _input_scales(spec: InputSpec, bits: int) -> Overrides:
     from onnxruntime.quantization import QuantType
 
-    weight, _ = normalisation(spec)
-    scales = np.abs(weight).max((1, 2, 3)) / np.float32(_MOST_WEIGHT)
     pixels = _eight_bits(1)
     if bits == 16:  # the convolution's output has as many bits as its input
         wide = {
@@ -247,7 +245,7 @@ def _input_scales(spec: InputSpec, bits: int) -> Overrides:
             "zero_point": np.array(0, np.uint16),
         }
         pixels = [{"quant_type": QuantType.QUInt16, **wide}]
-    return {PIXELS: pixels, PLANES: pixels, WEIGHT: _weights(scales, 0)}
+    return {PIXELS: pixels, PLANES: pixels, WEIGHT: _weights(normalisation_scales(spec), 0)}
 
 
 def _has_layer_norm(model: onnx.ModelProto) -> bool:

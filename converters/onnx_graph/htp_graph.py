@@ -17,8 +17,13 @@ PIXELS, PLANES, NORMALISED, WEIGHT = "pixels", "planes", "normalised", "normalis
 """Tensors of the new input: dequantised pixels, their planes, the network's input, and the weight
 of the convolution between the last two."""
 _BIAS = "normalise_bias"
-_GREY = (25, 127, 65)
-"""Weights of blue, green and red in 217ths, BT.601 in eight bits: a grey pixel keeps its value."""
+_BT_601 = np.array([0.114, 0.587, 0.299])
+"""Shares of blue, green and red in grey (ITU-R BT.601)."""
+_GREY_STEPS, _COLOUR_STEPS = range(100, 217), range(100, 128)
+"""Sums of the weights of grey, and weights of a colour, that eight bits hold. A weight has at most
+127 steps."""
+_BESIDE_BT_601 = 0.002
+"""Largest error of a share; a grey pixel keeps its value exactly."""
 
 
 def first_convolution(model: onnx.ModelProto) -> onnx.NodeProto:
@@ -66,11 +71,43 @@ def normalisation(spec: InputSpec) -> tuple[npt.NDArray[np.float32], npt.NDArray
     """Return weight and bias of the convolution from BGR to the network's normalised channels."""
     mean, std = (255 * np.array(value, np.float32) for value in (spec.mean, spec.std))
     if spec.colour == "grey":
-        mix = np.array([_GREY], np.float32) / np.float32(sum(_GREY))
+        grey = _grey_steps(float(mean[0]))
+        mix = grey[None].astype(np.float32) / np.float32(grey.sum())
     else:
         mix = np.eye(3, dtype=np.float32)[:, ::-1]  # BGR to RGB
     weight = (mix / std[:, None])[:, :, None, None]
     return np.ascontiguousarray(weight, np.float32), (-mean / std).astype(np.float32)
+
+
+def normalisation_scales(spec: InputSpec) -> npt.NDArray[np.float32]:
+    """Return the scale of each channel's weights, float32 ``[C]``.
+
+    The HTP rounds the bias to whole products of pixel and weight. Half a product moves every pixel
+    that lies between two steps of the network's input: with a mean of 0.5 and 217 steps of grey,
+    level 128 became level 127. So the number of steps is chosen for a bias that is nearly whole.
+    """
+    weight, _ = normalisation(spec)
+    if spec.colour == "grey":
+        most = [int(_grey_steps(255 * spec.mean[0]).max())]
+    else:
+        most = [min(_COLOUR_STEPS, key=lambda n: _beside_a_step(255 * m * n)) for m in spec.mean]
+    return np.asarray(np.abs(weight).max((1, 2, 3)) / np.array(most), np.float32)
+
+
+def _grey_steps(mean_px: float) -> npt.NDArray[np.int64]:
+    """Return whole weights of blue, green and red for a mean in 0..255."""
+    rounded = [np.rint(total * _BT_601).astype(np.int64) for total in _GREY_STEPS]
+    near = [
+        weights
+        for weights in rounded
+        if np.abs(weights / weights.sum() - _BT_601).max() <= _BESIDE_BT_601
+    ]
+    return min(near, key=lambda weights: _beside_a_step(mean_px * float(weights.sum())))
+
+
+def _beside_a_step(steps: float) -> float:
+    """Return the distance to the next whole number, without the noise of floats."""
+    return round(abs(steps - round(steps)), 3)
 
 
 def pool_with_explicit_padding(model: onnx.ModelProto) -> None:

@@ -16,6 +16,7 @@ from fer_edge.backends.base import Options, Outputs, backend
 from fer_edge.bundle import Variant, listed
 from fer_edge.converters.base import ConversionInput, Int8Input, converter, targets
 from fer_edge.converters.onnx_graph.export import export_onnx
+from fer_edge.converters.onnx_graph.htp_form import quantised_form
 from fer_edge.converters.onnx_graph.uint8_form import uint8_form
 from fer_edge.converters.pipeline import convert as module
 from fer_edge.converters.pipeline.build_variant import torch_outputs
@@ -145,6 +146,22 @@ def test_every_engine_runs_the_int8_network(
         found = answers[target][0]
         assert np.abs(found - own).mean() < 0.75 * away, target
         np.testing.assert_array_equal(found.argmax(1)[clear], own.argmax(1)[clear], target)
+
+
+@pytest.mark.parametrize("folder", ["mobilenetv2_035"], indirect=True)
+def test_qualcomm_s_form_computes_the_same_numbers_on_onnxruntime(
+    own: Checkpoint, graph: bytes, gate: FaceSamples, answers: dict[str, Outputs]
+) -> None:
+    form = quantised_form(graph, own.spec.input, gate.images[:70], 8, own_scales=True)
+    variant = Variant("onnxruntime", "int8", "form.onnx", (listed("form.onnx", form),))
+    session = backend("onnxruntime").load(variant, {"form.onnx": form}, Options())
+    try:
+        found = run_all(session, gate.images)
+    finally:
+        session.close()
+    np.testing.assert_allclose(found[1], answers["torch"][1], rtol=0, atol=1e-4)
+    # Embedding and logits have 16 bits.
+    np.testing.assert_allclose(found[0], answers["torch"][0], rtol=0, atol=1e-3)
 
 
 def test_every_target_is_held_to_a_network() -> None:

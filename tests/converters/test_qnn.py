@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import onnx
@@ -20,6 +21,7 @@ from fer_edge.converters.base import ConversionInput, Int8Input
 from fer_edge.converters.onnx_graph.export import export_onnx
 from fer_edge.converters.onnx_graph.htp_graph import (
     normalisation,
+    normalisation_scales,
     pool_with_explicit_padding,
 )
 from fer_edge.converters.pipeline.convert import convert
@@ -168,6 +170,29 @@ def test_explicit_padding_pools_as_ceil_mode_does(kind: str, side: int) -> None:
     assert "ceil_mode" not in {a.name for a in model.graph.node[1].attribute}
     answers.append(_run(model, x))
     np.testing.assert_allclose(*answers, rtol=1e-6)
+
+
+@pytest.mark.parametrize("mean", [0.5, 0.508, 0.4854, 0.2471, 0.4514])
+@pytest.mark.parametrize("colour", ["grey", "rgb"])
+def test_the_bias_of_eight_bits_is_nearly_whole(
+    colour: Literal["grey", "rgb"], mean: float
+) -> None:
+    channels = 1 if colour == "grey" else 3
+    spec = InputSpec(48, colour, (mean,) * channels, (0.5,) * channels)
+    _, bias = normalisation(spec)
+    steps = bias / normalisation_scales(spec)
+    assert np.abs(steps - np.rint(steps)).max() < 0.15
+
+
+def test_each_grey_level_goes_to_the_step_of_the_network() -> None:
+    """With half a step in the bias, level 128 went where level 127 goes."""
+    spec = InputSpec(48, "grey", (0.5,), (0.5,))
+    weight, bias = normalisation(spec)
+    scale = normalisation_scales(spec)[0]
+    eight = np.rint(weight / scale).sum()
+    level = np.arange(256)
+    sums = (level * eight + np.rint(bias[0] / scale)) * scale
+    np.testing.assert_array_equal(np.rint(sums * 128), np.rint((level - 127.5) / 127.5 * 128))
 
 
 def _run(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
