@@ -11,8 +11,9 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from types import TracebackType
 
-from fer_edge.bundle import open_bundle
+from fer_edge.bundle import Bundle, open_bundle
 from fer_edge.errors import BundleError, InputError
+from fer_edge.loaded import check_same_labels
 from fer_edge.monitor.at_exit import close_at_exit
 from fer_edge.monitor.capture import FrameReader
 from fer_edge.monitor.causes import HealthCause
@@ -116,8 +117,10 @@ class DriverMonitor:
             keys = None if trusted_keys is None else load_keys(trusted_keys)
             self._trusted_keys = keys
 
+            first: list[Bundle] = []
+
             def make(exclude: Collection[str]) -> Predictor:
-                return Predictor(
+                made = Predictor(
                     running[0],
                     target,
                     precision,
@@ -126,6 +129,8 @@ class DriverMonitor:
                     exclude=exclude,
                     trusted_keys=keys,
                 )
+                first.append(made.bundle)
+                return _same_labels(first[0], made)
 
             self._classifier = FailoverPredictor(make, self._health, clock, watchdog_s)
         assert self._classifier.predictor is not None
@@ -189,9 +194,7 @@ class DriverMonitor:
                 "Make a new DriverMonitor for it"
             )
         self._classifier.swap(bundle_path(bundle))
-        with self._lock:
-            self._running[0] = bundle
-            self._pipeline.use(new)
+        self._running[0] = bundle
 
     def reset_baseline(self) -> None:
         """Learn the driver's baseline again, as after a change of drivers."""
@@ -302,7 +305,7 @@ def _shared(
         if predictor.variant.name not in exclude:
             return predictor
         request, options = predictor._request, predictor._request.options
-        return Predictor(
+        made = Predictor(
             predictor.bundle.path,
             request.target,
             request.precision,
@@ -313,12 +316,25 @@ def _shared(
             exclude={*request.exclude, *exclude},
             trusted_keys=predictor._trusted_keys,
         )
+        return _same_labels(predictor.bundle, made)
 
     def release(used: Predictor) -> None:
         if used is not predictor:
             used.close()
 
-    return FailoverPredictor(make, health, clock, watchdog_s, release)
+    return FailoverPredictor(
+        make, health, clock, watchdog_s, release, requested=lambda: predictor.bundle
+    )
+
+
+def _same_labels(running: Bundle, made: Predictor) -> Predictor:
+    """Return a Predictor that was loaded again, if nobody has put other labels in its place."""
+    try:
+        check_same_labels(running, made.bundle)
+    except BundleError:
+        made.close()
+        raise
+    return made
 
 
 def _release_all(reader: FrameReader, classifier: FailoverPredictor) -> None:

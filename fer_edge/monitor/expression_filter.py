@@ -36,7 +36,7 @@ class ExpressionFilter:
         self.baseline: BaselineLearner | None = None
         self._labels = tuple(labels)
         self._settings = settings
-        self._known_above = known_above
+        self.known_above = known_above
         self._smoothed: Probabilities | None = None
         self._good_s = -math.inf
         self._issue: QualityIssue = ("new", "no good view of the face yet")
@@ -149,7 +149,7 @@ class ExpressionFilter:
             self._issue = (
                 "unsure",
                 f"the model is unsure: smoothed confidence {self._smoothed.max():.2f} is below "
-                f"{self._known_above:.2f}",
+                f"{self.known_above:.2f}",
             )
 
     def _leader(self) -> int | None:
@@ -160,10 +160,10 @@ class ExpressionFilter:
             current = self._smoothed[self._label]
             lead = self._smoothed[top] - current
             if lead < self._settings.hysteresis and (
-                current >= self._known_above - self._settings.hysteresis
+                current >= self.known_above - self._settings.hysteresis
             ):
                 return self._label
-        return top if self._smoothed[top] >= self._known_above - 1e-6 else None
+        return top if self._smoothed[top] >= self.known_above - 1e-6 else None
 
     def _change(self, label: int | None, time_s: float) -> None:
         if label == self._label:

@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from fer_edge.bundle import Bundle
 from fer_edge.errors import EngineError, FerEdgeError, TargetError
 from fer_edge.monitor.at_exit import join_at_exit, leave_at_exit
 from fer_edge.monitor.causes import HealthCause
@@ -105,6 +106,10 @@ class Worker:
 class FaceClassifier(Protocol):
     """Protocol of a pipeline's classifier: a FailoverPredictor, or a shared engine."""
 
+    @property
+    def bundle(self) -> Bundle | None:
+        """Bundle that answers now. None if no engine runs."""
+
     def ready(self) -> bool:
         """Return True if an engine runs."""
 
@@ -122,6 +127,8 @@ class FailoverPredictor:
         clock: Returns seconds that never run back.
         watchdog_s: Seconds until an inference counts as hung.
         release: Called with a Predictor that is no longer used. The default closes it.
+        requested: Returns the bundle that the application wants. When it becomes another one, all
+            variants are tried again. None if only ``swap`` exchanges it.
 
     Raises:
         FerEdgeError: No variant can be loaded; raised by ``make``.
@@ -134,12 +141,15 @@ class FailoverPredictor:
         clock: Callable[[], float],
         watchdog_s: float,
         release: Callable[[Predictor], None] = Predictor.close,
+        *,
+        requested: Callable[[], Bundle | None] = lambda: None,
     ) -> None:
         self._make = make
         self._release = release
         self._health = health
         self._clock = clock
         self._watchdog_s = watchdog_s
+        self._requested, self._wanted = requested, requested()
         self._failed: dict[str, str] = {}
         self._closed = False
         self._retry_s, self._retry_at = _FIRST_RETRY_S, 0.0
@@ -155,6 +165,12 @@ class FailoverPredictor:
     def predictor(self) -> Predictor | None:
         """Predictor in use, or None while no variant runs."""
         return self._predictor
+
+    @property
+    def bundle(self) -> Bundle | None:
+        """Bundle that answers now, or None while no variant runs."""
+        predictor = self._predictor
+        return None if predictor is None else predictor.bundle
 
     def predict(self, faces: npt.NDArray[np.uint8]) -> list[Prediction] | None:
         """Classify faces with the best variant that runs.
@@ -211,9 +227,24 @@ class FailoverPredictor:
 
         Tries all variants again if a retry is due.
         """
+        self._follow()
         if self._predictor is not None:
             return True
         return not self.closed and self._clock() >= self._retry_at and self._reload()
+
+    def _follow(self) -> None:
+        """Try all variants again if the application has exchanged the bundle."""
+        wanted = self._requested()
+        if wanted is self._wanted:
+            return
+        self._wanted = wanted
+        self._failed.clear()
+        predictor = self._predictor
+        if predictor is not None and predictor.bundle is wanted:
+            return  # it answers already
+        self._predictor, self._retry_at = None, self._clock()
+        if predictor is not None:
+            self._release(predictor)
 
     def _reload(self) -> bool:
         try:

@@ -43,7 +43,8 @@ class Pipeline:
     Args:
         bundle: Supplies labels, crop rule and abstention threshold.
         detector: Finds the faces.
-        classifier: Classifies the face crops.
+        classifier: Classifies the face crops. The crop rule and threshold of a bundle that it
+            exchanges are taken from the next frame on; its labels are the same.
         settings: Thresholds and times.
         health: Gets the faults of camera, picture, detector and deadline.
         clock: Returns seconds that never run back.
@@ -94,7 +95,11 @@ class Pipeline:
         events = [] if image.shape == self._shape else self._new_scene(image.shape, time_s)
         self._find_faces(image, time_s)
         events += self._forget(time_s)
+        rule = self.bundle.crop
         observations = self._classify(image, time_s)
+        self._follow_bundle()
+        if self.bundle.crop != rule:  # exchanged meanwhile: these faces were cut by the old rule
+            observations = self._classify(image, time_s)
         if observations is None:
             return self._lost(time_s, events)
         for track in self._tracker.people:
@@ -131,6 +136,7 @@ class Pipeline:
 
     def _begin(self, frame: CapturedFrame, begun_s: float) -> float:
         """Start the clocks of a frame and return its stream time."""
+        self._follow_bundle()
         self._index = frame.index
         # A file's frames wait in the queue on purpose: their age counts from their turn.
         self._deadline.begin(frame.index, frame.arrived_s if self._live else begun_s)
@@ -142,6 +148,21 @@ class Pipeline:
         else:
             self._health.report(fault.cause, fault.severity, fault.reason)
         return time_s
+
+    def _follow_bundle(self) -> None:
+        """Take the crop rule and threshold of the bundle that answers now."""
+        bundle = self._classifier.bundle
+        if bundle is None or bundle is self.bundle:
+            return
+        other, self.bundle = bundle.sha256 != self.bundle.sha256, bundle
+        for person in self._persons.values():
+            person.known_above = self._known_above()
+        if other:
+            self.reset_baseline()  # learned from the answers of another network
+
+    def _known_above(self) -> float:
+        known_above = self._settings.known_above
+        return self.bundle.abstain_below if known_above is None else known_above
 
     def _check(self, frame: CapturedFrame, time_s: float) -> Image | None:
         """Return the frame as BGR, or None without a usable picture."""
@@ -176,10 +197,6 @@ class Pipeline:
             times_ms=self._deadline.times_ms,
             bundle_sha256=self.bundle.sha256,
         )
-
-    def use(self, bundle: Bundle) -> None:
-        """Take the labels, crop rule and threshold of another bundle from the next frame on."""
-        self.bundle = bundle
 
     def _new_scene(self, shape: tuple[int, ...], time_s: float) -> list[Event]:
         self._shape = shape
@@ -266,12 +283,8 @@ class Pipeline:
 
     def _person(self, number: int) -> ExpressionFilter:
         if number not in self._persons:
-            known_above = self._settings.known_above
             self._persons[number] = ExpressionFilter(
-                number,
-                self.bundle.labels,
-                self._settings,
-                self.bundle.abstain_below if known_above is None else known_above,
+                number, self.bundle.labels, self._settings, self._known_above()
             )
         return self._persons[number]
 

@@ -70,9 +70,9 @@ class Batcher:
 
     async def _run(self) -> None:
         while calls := self._next():
-            batch = np.concatenate([faces for faces, _ in calls])
             self._in_run = calls
             try:
+                batch = np.concatenate([faces for faces, _ in calls])
                 rows = await self._engine.run(partial(self._timed, batch))
             except Exception as error:
                 for _, answer in calls:
@@ -88,10 +88,20 @@ class Batcher:
                 done += len(faces)
 
     def _next(self) -> list[_Call]:
-        """Return the calls of the next run, in the order of their arrival."""
+        """Return the calls of the next run, in the order of their arrival.
+
+        Their faces have one size: after a swap, faces that were cut by the old rule wait for a
+        run of their own.
+        """
         calls: list[_Call] = []
         count = 0
-        while self._waiting and (not calls or count + len(self._waiting[0][0]) <= self._most):
+        while self._waiting and (
+            not calls
+            or (
+                count + len(self._waiting[0][0]) <= self._most
+                and self._waiting[0][0].shape[1:] == calls[0][0].shape[1:]
+            )
+        ):
             faces, answer = self._waiting.popleft()
             if not answer.done():
                 calls.append((faces, answer))

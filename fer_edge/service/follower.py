@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 
 from fer_edge.backends.base import Batch
+from fer_edge.bundle import Bundle
 from fer_edge.errors import EngineError
 from fer_edge.monitor import Detector, Settings, WholeFrame
 from fer_edge.monitor.capture import CapturedFrame
@@ -41,7 +42,7 @@ class Follower:
     """Persons of one live connection over time.
 
     Args:
-        predictor: Its bundle supplies labels, crop rule and threshold.
+        predictor: Its bundle, also one that is swapped in, supplies crop rule and threshold.
         detector: Finds the faces. None takes each frame as one face.
         batcher: The engine of all connections.
         limits: Limits of pixels and time.
@@ -56,14 +57,14 @@ class Follower:
         limits: ServiceLimits,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        self._predictor, self._limits = predictor, limits
+        self._limits = limits
         self._whole = detector is None
         # Clients send a frame per answer, about ten per second, so detection runs on each. live is
         # False because the connection has dropped old frames already: no stage is skipped.
         self._pipeline = Pipeline(
             predictor.bundle,
             detector or WholeFrame(),
-            _Shared(batcher, limits.answer_s, loop),
+            _Shared(predictor, batcher, limits.answer_s, loop),
             Settings(detect_every=1),
             HealthMonitor(),
             time.monotonic,
@@ -85,7 +86,7 @@ class Follower:
         arrival = CapturedFrame(image, frame.number, frame.arrived_s, None, frame.number == 1)
         state = self._pipeline.process(arrival)
         height, width = image.shape[:2]
-        bundle = self._predictor.bundle
+        bundle = self._pipeline.bundle
         return LiveAnswer(
             frame=frame.number,
             dropped=frame.dropped,
@@ -109,8 +110,19 @@ class Follower:
 class _Shared:
     """Classifier that uses the engine of all connections."""
 
-    def __init__(self, batcher: Batcher, answer_s: float, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        predictor: Predictor,
+        batcher: Batcher,
+        answer_s: float,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._predictor = predictor
         self._batcher, self._answer_s, self._loop = batcher, answer_s, loop
+
+    @property
+    def bundle(self) -> Bundle:
+        return self._predictor.bundle
 
     def ready(self) -> bool:
         return True

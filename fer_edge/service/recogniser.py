@@ -14,7 +14,7 @@ from fer_edge.backends.base import Batch
 from fer_edge.machine import usable_cores
 from fer_edge.monitor import Detector
 from fer_edge.predictor import Predictor
-from fer_edge.preprocess import Box, as_bgr, crop, decode_image, to_batch
+from fer_edge.preprocess import Box, CropRule, as_bgr, crop, decode_image, to_batch
 from fer_edge.service.batcher import Batcher
 from fer_edge.service.follower import Follower, LiveFrame
 from fer_edge.service.limits import ServiceLimits
@@ -86,10 +86,14 @@ class Recogniser:
             EngineError: The engine fails.
         """
         async with self._admitted():
-            found = await self._workers.run(partial(self._find, read), self._limits.decode_s)
-            start = time.perf_counter()
-            predictions = await self._batcher(found.faces)
-        bundle = self._predictor.bundle
+            while True:
+                bundle = self._predictor.bundle
+                find = partial(self._find, read, bundle.crop)
+                found = await self._workers.run(find, self._limits.decode_s)
+                start = time.perf_counter()
+                predictions = await self._batcher(found.faces)
+                if self._predictor.bundle is bundle:
+                    break  # else it was swapped, and the faces were cut by another rule
         return PictureAnswer(
             faces=[FaceAnswer.of(*pair) for pair in zip(predictions, found.boxes, strict=True)],
             width_px=found.width_px,
@@ -145,13 +149,12 @@ class Recogniser:
             self._pending -= 1
             self._metrics.pending.set(self._pending)
 
-    def _find(self, read: Callable[[], bytes]) -> _Found:
+    def _find(self, read: Callable[[], bytes], rule: CropRule) -> _Found:
         """Decode, detect and crop. Crops have the network's size, so that no image waits in memory
         for the engine."""
         start = time.perf_counter()
         image = as_bgr(decode_image(read(), "the picture", max_pixels=self._limits.pixels))
         decoded = time.perf_counter()
-        rule = self._predictor.bundle.crop
         height, width = image.shape[:2]
         if self._detector is None:
             boxes, crops = [(0, 0, width, height)], [image]
