@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from fer_edge.converters.onnx_graph.export import EMBEDDING, INPUT, PROBABILITIES
 from fer_edge.converters.onnx_graph.fold import folded
@@ -38,7 +38,7 @@ from fer_edge.converters.onnx_graph.int8 import calibration_reader
 from fer_edge.errors import ConversionError
 from fer_edge.training.models.network import InputSpec
 
-_MIDDLE, _STEPS = 128, 255
+_MOST, _MIDDLE, _STEPS = 127, 128, 255
 _TO_16_BITS = 257
 """Steps of 16 bits in one of eight, so that each number of eight bits is one of 16."""
 
@@ -88,6 +88,7 @@ def quantised_form(
     if own_scales:
         overrides = _take_scales(model)
     model = onnx.load_from_string(folded(model.SerializeToString()))
+    _bound_from_above(model, overrides)
     first = first_convolution(model).input[0]
     model = with_pixel_input(model, spec)
     pool_with_explicit_padding(model)
@@ -194,10 +195,7 @@ def _weights(scales: npt.NDArray[np.float32], axis: int | None) -> list[dict[str
 def _take_scales(model: onnx.ModelProto) -> Overrides:
     """Turn a symmetric Q/DQ graph into a float graph, in place, and return its scales.
 
-    Activations get uint8: the zero point 128 stands for 0. After ReLU or ReLU6 it is 0, which are
-    the same numbers: the HTP's compiler leaves out a ReLU6 whose two sides have one encoding
-    (QNN 2.51).
-    """
+    Activations get uint8: the zero point 128 stands for 0."""
     graph = model.graph
     stored = {tensor.name: tensor for tensor in graph.initializer}
     made_by = {name: node for node in graph.node for name in node.output}
@@ -220,10 +218,6 @@ def _take_scales(model: onnx.ModelProto) -> Overrides:
             scale = numpy_helper.to_array(stored[rounding.input[1]])
             sources[node.output[0]] = name
             scales[name] = _eight_bits(scale, _MIDDLE)
-            function = made_by.get(name)
-            if function is not None and function.op_type in ("Relu", "Clip"):
-                scales[name] = _eight_bits(scale)
-                scales[function.input[0]] = _eight_bits(scale, _MIDDLE)
         elif node.op_type != "QuantizeLinear":
             kept.append(node)
     for node in kept:
@@ -233,6 +227,43 @@ def _take_scales(model: onnx.ModelProto) -> Overrides:
     graph.node.extend(kept)
     prune(model)
     return scales
+
+
+def _bound_from_above(model: onnx.ModelProto, overrides: Overrides) -> None:
+    """Write each ReLU and ReLU6 with own scales as a ReLU and a minimum, in place.
+
+    In one function the upper end would be lost: the HTP's compiler joins it with the layer before
+    it, whose uint8 then ends at 255 steps, where the network's int8 ends at 127 or at 6 (QNN 2.51).
+    """
+    graph = model.graph
+    stored = {tensor.name: tensor for tensor in graph.initializer}
+    nodes = []
+    for node in graph.node:
+        nodes.append(node)
+        most = _most(node, stored)
+        if most is None or node.output[0] not in overrides:
+            continue
+        result = node.output[0]
+        scale = overrides[result][0]["scale"]
+        bound, above = f"{result}_most", f"{result}_above"
+        limit = np.float32(min(np.rint(most / scale), _MOST) * scale)
+        graph.initializer.append(numpy_helper.from_array(limit, bound))
+        nodes[-1] = helper.make_node("Relu", [node.input[0]], [above], above)
+        nodes.append(helper.make_node("Min", [above, bound], [result], result))
+        for name in (node.input[0], above, bound, result):
+            overrides[name] = _eight_bits(scale)
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def _most(function: onnx.NodeProto, stored: Mapping[str, onnx.TensorProto]) -> float | None:
+    """Return the upper end of a ReLU or a ReLU6; None for another function."""
+    if function.op_type == "Relu":
+        return float("inf")
+    if function.op_type != "Clip" or not set(function.input[1:]) <= set(stored):
+        return None
+    ends = [float(numpy_helper.to_array(stored[name])) for name in function.input[1:]]
+    return ends[1] if len(ends) == 2 and ends[0] == 0 else None
 
 
 def _input_scales(spec: InputSpec, bits: int) -> Overrides:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -19,6 +20,7 @@ from fer_edge.backends.qnn_chips import CHIPS, ContextFacts, read_context
 from fer_edge.converters import qnn
 from fer_edge.converters.base import ConversionInput, Int8Input
 from fer_edge.converters.onnx_graph.export import export_onnx
+from fer_edge.converters.onnx_graph.htp_form import quantised_form
 from fer_edge.converters.onnx_graph.htp_graph import (
     normalisation,
     normalisation_scales,
@@ -202,6 +204,57 @@ def _run(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
         model.SerializeToString(), providers=["CPUExecutionProvider"]
     )
     answer: np.ndarray = session.run(None, {"input": x})[0]
+    return answer
+
+
+def test_relu6_keeps_its_upper_end_on_the_simulator(
+    trained: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Joined with its convolution, it ended at 255 steps instead of 6."""
+    out = tmp_path / "c8"
+    quantize(trained("mobilenetv2_035"), FACES, out, Distillation(epochs=0), say=lambda text: None)
+    network = load_checkpoint(out).quantised()
+    noise = np.random.default_rng(0).integers(0, 2, (20, 48, 48, 3), np.uint8) * np.uint8(255)
+    form = quantised_form(export_onnx(network), network.spec.input, noise, 8, own_scales=True)
+    model = onnx.load_from_string(form)
+    # A steeper first layer: more than 6 after most of its pixels.
+    made_by = {name: node for node in model.graph.node for name in node.output}
+    stored = {tensor.name: tensor for tensor in model.graph.initializer}
+    least = next(node for node in model.graph.node if node.op_type == "Min")
+    rounding = next(node for node in model.graph.node if least.output[0] in node.input)
+    layer = made_by[least.input[0]]
+    while layer.op_type != "Conv":
+        layer = made_by[layer.input[0]]
+    bias = stored[made_by[layer.input[2]].input[0]]
+    steep = numpy_helper.to_array(bias) + np.int32(100_000)
+    bias.CopyFrom(numpy_helper.from_array(steep, bias.name))
+    del model.graph.output[:]
+    model.graph.output.append(helper.make_empty_tensor_value_info(rounding.output[0]))
+    found = _run_on_simulator(model, noise[:1])
+    assert found.max() == numpy_helper.to_array(stored[f"{least.output[0]}_most_quantized"])
+
+
+def _run_on_simulator(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
+    import onnxruntime
+    import onnxruntime_qnn
+
+    needed, nodes = {model.graph.output[0].name}, []
+    for node in reversed(model.graph.node):
+        if needed & set(node.output):
+            nodes.append(node)
+            needed |= set(node.input)
+    del model.graph.node[:]
+    model.graph.node.extend(reversed(nodes))
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    settings = onnxruntime.SessionOptions()
+    settings.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    choices = {
+        "backend_path": onnxruntime_qnn.get_qnn_htp_path(),
+        "offload_graph_io_quantization": "0",
+    }
+    settings.add_provider_for_devices(engine._devices(), choices)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), settings)
+    answer: np.ndarray = session.run(None, {"images": x})[0]
     return answer
 
 
