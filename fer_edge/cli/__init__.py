@@ -5,7 +5,8 @@ Each command imports the code that it needs when it runs, so that ``--help`` loa
 Exit codes: 0 done; 1 any other error; 2 wrong usage; 3 unusable input, data, labels or recipe;
 4 damaged checkpoint or bundle; 5 missing target, device or library; 6 training, conversion or
 engine failed; 7 a variant failed its parity gate; 8 a measurement broke a limit that was set for
-it (bench --budget, bench compare --fail-if, embed --check), or two bundles differ (diff, score);
+it (bench --budget, bench compare --fail-if, embed --check), a release got worse (matrix
+--release), or two bundles differ (diff, score);
 130 interrupted by Ctrl-C.
 """
 
@@ -15,6 +16,8 @@ import errno
 import io
 import os
 import sys
+import warnings
+from pathlib import Path
 from typing import Any
 
 import click
@@ -82,6 +85,9 @@ _SECTIONS: dict[str, tuple[click.Command, ...]] = {
 """Commands by what a user does, in the order of ``fer-edge --help``."""
 
 
+_PACKAGE = Path(fer_edge.__file__).parent
+
+
 class _Group(click.Group):
     """Root group: errors end as one sentence with their exit code; help lists by section."""
 
@@ -100,6 +106,7 @@ class _Group(click.Group):
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):  # a code page may lack a bar or a label
                 stream.reconfigure(errors="replace")
+        warnings.showwarning = _show_warning
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()  # a full disk shows here, and not after the last line of Python
@@ -121,6 +128,8 @@ class _Group(click.Group):
         except KeyboardInterrupt:
             click.echo(_interrupted(ctx.invoked_subcommand), err=True)
             ctx.exit(INTERRUPTED)
+        finally:
+            warnings.showwarning = _PYTHON_SHOWS
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for heading, commands in _SECTIONS.items():
@@ -129,6 +138,17 @@ class _Group(click.Group):
                 formatter.write_dl(
                     [(str(one.name), one.get_short_help_str(width)) for one in commands]
                 )
+
+
+_PYTHON_SHOWS = warnings.showwarning
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *where: Any) -> None:
+    """Print a UserWarning of fer_edge as a sentence, without file and source line."""
+    if category is UserWarning and Path(where[0]).is_relative_to(_PACKAGE):
+        click.echo(str(message), err=True)
+    else:
+        _PYTHON_SHOWS(message, category, *where)
 
 
 def _interrupted(command: str | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ from fer_edge.cli.options import (
     variant_options,
     write_out,
 )
-from fer_edge.errors import LimitError
+from fer_edge.errors import DataError, LimitError
 from fer_edge.shipped import bundle_path
+from fer_edge.shown import printable
 
 
 @click.command()
@@ -61,7 +63,8 @@ def embed(
              fer-edge embed --data fer2013/ --split val -o val.parquet
              fer-edge embed --check --data fer2013/
 
-    IMAGES are files or folders of them. --check searches the faces of PART among those of
+    IMAGES are files or folders of them. An image that cannot be read does not stop the others;
+    exit code 3 says that there is one. --check searches the faces of PART among those of
     train, so DATA needs both. It exits with 8 if the neighbours are no better than chance.
     """
     if check and (data is None or out is not None or images or split is None):
@@ -90,10 +93,16 @@ def embed(
         )
     write_out(out, faces.npz() if out.suffix == ".npz" else faces.parquet())
     count, width = faces.embeddings.shape
+    left_out = [{"image": image.name, "error": image.why} for image in faces.left_out]
     if as_json:
-        print_json({"file": str(out), "faces": count, "width": width, "model": faces.model})
+        facts = {"file": str(out), "faces": count, "width": width, "model": faces.model}
+        print_json({**facts, "left_out": left_out})
     else:
+        for image in faces.left_out:
+            click.echo(f"{printable(image.name)}: {image.why}", err=True)
         click.echo(f"{out}: {count:,} faces, {width} numbers each")
+    if left_out:
+        sys.exit(DataError.exit_code)
 
 
 def _print_check(report: dict[str, Any], as_json: bool) -> None:

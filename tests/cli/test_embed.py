@@ -6,6 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pytest
+
 from fer_edge.shipped import FACES
 
 HAPPY = FACES / "happiness.png"
@@ -23,3 +26,49 @@ def test_embed_check_ends_with_8_where_embeddings_tell_nothing(run: Any, fake_bu
     result = run("embed", "--check", "--data", FACES, "--model", fake_bundle)
     assert result.exit_code == 8
     assert "chance" in result.stdout
+
+
+def test_a_broken_image_does_not_stop_the_others(
+    run: Any, fake_bundle: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "crops"
+    folder.mkdir()
+    for name in ("a", "c"):
+        (folder / f"{name}.png").write_bytes(HAPPY.read_bytes())
+    (folder / "b.png").write_bytes(HAPPY.read_bytes()[:40])
+    arguments = ("embed", folder, "gone.png", "--model", fake_bundle, "-o", "x.npz")
+    result = run(*arguments)
+    assert result.exit_code == 3
+    assert "x.npz: 2 faces" in result.stdout
+    assert "b.png" in result.stderr
+    assert "gone.png" in result.stderr
+    with np.load("x.npz", allow_pickle=False) as file:
+        assert [Path(str(name)).name for name in file["names"]] == ["a.png", "c.png"]
+        assert len(file["embeddings"]) == len(file["confidences"]) == 2
+    result = run(*arguments, "--json")
+    assert result.exit_code == 3
+    report = json.loads(result.stdout)
+    assert [Path(row["image"]).name for row in report["left_out"]] == ["b.png", "gone.png"]
+    assert all(row["error"] for row in report["left_out"])
+
+
+@pytest.mark.parametrize("command", ["embed", "evaluate"])
+def test_a_broken_picture_of_a_data_set_is_named_with_the_way_to_skip_it(
+    run: Any, fake_bundle: Path, tmp_path: Path, command: str
+) -> None:
+    for label in ("happiness", "fear"):
+        (tmp_path / "set" / label).mkdir(parents=True)
+        (tmp_path / "set" / label / "x.png").write_bytes((FACES / f"{label}.png").read_bytes())
+    (tmp_path / "set" / "fear" / "y.png").write_bytes(b"no picture")
+    model = ("--model",) if command == "embed" else ()
+    rest = ("-o", "x.npz") if command == "embed" else ()
+    result = run(command, *model, fake_bundle, "--data", "set", "--split", "none", *rest)
+    assert result.exit_code == 3
+    assert "y.png" in result.stderr
+    assert "@broken=skip" in result.stderr
+    result = run(
+        command, *model, fake_bundle, "--data", "set@broken=skip", "--split", "none", *rest
+    )
+    assert result.exit_code == 0
+    assert "y.png" in result.stderr
+    assert "UserWarning" not in result.stderr

@@ -6,7 +6,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fer_edge.errors import InputError
+from fer_edge.errors import DataError, InputError
 from fer_edge.progress import Step, silent
-from fer_edge.training.data.faces import LabelledFace, load_faces
+from fer_edge.training.data.faces import BrokenPicture, LabelledFace, load_faces
 from fer_edge.training.data.picture_files import PassedOver, pictures, printable
 from fer_edge.training.evaluation.bootstrap import METHOD, mean_interval
-from fer_edge.training.evaluation.evaluate import EvaluationSet
+from fer_edge.training.evaluation.evaluate import EvaluationSet, skip_advice
 from fer_edge.training.evaluation.runner import open_model
 from fer_edge.training.models import torchvision_compat  # noqa: F401  (before torchmetrics)
 
@@ -41,6 +41,7 @@ class Embeddings:
         confidences: Probability of each prediction, float32 ``[N]``.
         embeddings: Embeddings, float32 ``[N, D]``.
         model: Facts about the model, and its labels.
+        left_out: Images that cannot be read. Their faces are in no other field.
     """
 
     names: list[str]
@@ -49,6 +50,7 @@ class Embeddings:
     confidences: npt.NDArray[np.float32]
     embeddings: npt.NDArray[np.float32]
     model: dict[str, Any]
+    left_out: list[BrokenPicture] = field(default_factory=list)
 
     def npz(self) -> bytes:
         """Return an ``.npz`` file for ``numpy.load``, without pickles.
@@ -104,6 +106,8 @@ def embed(
 ) -> Embeddings:
     """Embed face crops: image files, folders, or a data set.
 
+    An image that cannot be read is left out and listed.
+
     Args:
         model: Checkpoint folder, or ``.fer`` bundle.
         images: Image files and folders of them.
@@ -118,7 +122,7 @@ def embed(
 
     Raises:
         InputError: Neither or both of ``images`` and ``data`` are given, or a folder is empty.
-        DataError: An image cannot be read.
+        DataError: No image can be read, or a picture of the data set is broken.
         CheckpointError: The checkpoint cannot be loaded.
         BundleError: The bundle is damaged.
         TargetError: No requested variant runs on this machine.
@@ -128,8 +132,12 @@ def embed(
             "expected either images or --data with labelled faces, got neither or both"
         )
     with open_model(model, target, precision) as runner:
-        faces = _image_faces(images) if data is None else load_faces(data, split, runner.labels)
-        probabilities, embeddings = runner.predict(faces, "embedding", step)
+        if data is None:
+            faces, left_out = _readable(_image_faces(images), step)
+        else:
+            faces, left_out = load_faces(data, split, runner.labels), []
+        with skip_advice(data):
+            probabilities, embeddings = runner.predict(faces, "embedding", step)
     return Embeddings(
         names=[face.name for face in faces],
         labels=None if data is None else [face.label for face in faces],
@@ -137,6 +145,7 @@ def embed(
         confidences=probabilities.max(1),
         embeddings=embeddings,
         model={**runner.facts, "labels": list(runner.labels)},
+        left_out=left_out,
     )
 
 
@@ -152,6 +161,26 @@ def _image_faces(images: Sequence[str | Path]) -> list[LabelledFace]:
         else:
             faces.append(LabelledFace(path, "", str(path)))
     return faces
+
+
+def _readable(
+    faces: Sequence[LabelledFace], step: Step
+) -> tuple[list[LabelledFace], list[BrokenPicture]]:
+    """Return the faces that can be read, and the others. Raises DataError if none can be read."""
+    readable, broken = [], []
+    for done, face in enumerate(faces, 1):
+        try:
+            face.read()
+        except DataError as error:
+            broken.append(BrokenPicture(face.name, str(error)))
+        else:
+            readable.append(face)
+        if done % 100 == 0:
+            step("reading images", done, len(faces))
+    if not readable:
+        more = f"; and {len(broken) - 1} more images" if len(broken) > 1 else ""
+        raise DataError(f"no image can be read: {broken[0]}{more}")
+    return readable, broken
 
 
 def check(

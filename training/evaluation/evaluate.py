@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -193,7 +193,8 @@ class EvaluationSet:
     @cached_property
     def hashes(self) -> list[str]:
         """Pixel hash of each face."""
-        return [pixel_hash(face) for face in self.faces]
+        with skip_advice(self.data):
+            return [pixel_hash(face) for face in self.faces]
 
     @cached_property
     def distinct(self) -> list[int]:
@@ -206,10 +207,11 @@ class EvaluationSet:
                 others = load_faces(self.data, "train", self.labels)
         self.has_train_part = bool(others)
         trained = set()
-        for i, face in enumerate(others):
-            trained.add(pixel_hash(face))
-            if i % 500 == 0:
-                self.step("looking for duplicates", i, len(others))
+        with skip_advice(self.data):
+            for i, face in enumerate(others):
+                trained.add(pixel_hash(face))
+                if i % 500 == 0:
+                    self.step("looking for duplicates", i, len(others))
         seen: Counter[str] = Counter()
         distinct = []
         for i, digest in enumerate(own):
@@ -234,13 +236,28 @@ class EvaluationSet:
         return False if self.has_train_part else None
 
 
+@contextmanager
+def skip_advice(data: str | Path | None) -> Iterator[None]:
+    """Add to a DataError how to skip the broken pictures of a data set; None adds nothing."""
+    try:
+        yield
+    except DataError as error:
+        if data is None:
+            raise
+        separator = "," if "@" in Path(data).name else "@"
+        raise DataError(
+            f"{error}. Or skip broken pictures: --data '{data}{separator}broken=skip'"
+        ) from error
+
+
 def _evaluate_one(
     source: Path, target: str | None, precision: str | None, test_set: EvaluationSet
 ) -> tuple[dict[str, Any], list[str]]:
     """Return the report, and the predicted label of each face."""
     with open_model(source, target, precision) as runner:
         faces = test_set.read(runner.labels)
-        probabilities, _, abstains = runner.judge(faces, "evaluating", test_set.step)
+        with skip_advice(test_set.data):
+            probabilities, _, abstains = runner.judge(faces, "evaluating", test_set.step)
     truth, labels, distinct = test_set.truth, runner.labels, test_set.distinct
     report = {
         **runner.facts,
