@@ -94,8 +94,8 @@ class ParityCheck:
         abstain_below: Confidence (0..1) from which the Predictor answers.
         quantised: The reference is a quantised network in torch, and variants must be its equal.
         budget_s: Seconds after which a variant is judged on the faces so far; None takes all.
-        answers: Probabilities of the int8 variants so far, by name, to compare engines with each
-            other.
+        answers: Probabilities of the variants so far, by name. Engines are compared with each
+            other in int8.
     """
 
     reference: Outputs
@@ -256,8 +256,9 @@ def verify_variant(built: BuiltVariant, check: ParityCheck, say: Say) -> Variant
     if same_file is not None:
         say(f"    {same_file}")
     if in_int8:
-        for sentence in _between_engines(variant.name, outputs[0], check):
+        for sentence in _between_engines(outputs[0], check):
             say(f"    {sentence}")
+    check.answers[variant.name] = outputs[0]
     return replace(variant, parity=report)
 
 
@@ -285,12 +286,13 @@ def _file_parity(built: BuiltVariant, faces: FaceSamples, outputs: Outputs) -> F
     )
 
 
-def _between_engines(
-    name: str, probabilities: npt.NDArray[np.float32], check: ParityCheck
-) -> list[str]:
+def _between_engines(probabilities: npt.NDArray[np.float32], check: ParityCheck) -> list[str]:
     """Compare an int8 variant with the int8 variants before it, on the faces that both answered."""
     sentences = []
     for other, answers in check.answers.items():
+        target, _, precision = other.partition("/")
+        if precision not in backend(target).FACTS.quantised:
+            continue
         faces = min(len(answers), len(probabilities))
         one, two = answers[:faces], probabilities[:faces]
         equal = one.argmax(1) == two.argmax(1)
@@ -300,7 +302,6 @@ def _between_engines(
             f"decides as {other} on {equal.mean():.2%} of {faces:,} faces{answered}; "
             f"max |dp| {np.abs(one - two).max():.1e}"
         )
-    check.answers[name] = probabilities
     return sentences
 
 

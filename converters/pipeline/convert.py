@@ -9,19 +9,16 @@ from pathlib import Path
 
 from fer_edge.backends.base import Options, simulator
 from fer_edge.bundle import Bundle, Variant, open_bundle, write_bundle
-from fer_edge.converters.base import ConversionInput, Int8Input
-from fer_edge.converters.onnx_graph.export import export_onnx
+from fer_edge.converters.base import ConversionInput
 from fer_edge.converters.pipeline.assemble_bundle import assemble, refusal
 from fer_edge.converters.pipeline.build_variant import (
     BuiltVariant,
-    ParityCheck,
     build_variant,
-    is_quantised,
-    torch_outputs,
     verify_variant,
 )
 from fer_edge.converters.pipeline.face_samples import FaceSamples, calibration_faces, parity_faces
-from fer_edge.converters.pipeline.own_int8 import INT8, own_int8, without_rivals
+from fer_edge.converters.pipeline.own_int8 import without_rivals
+from fer_edge.converters.pipeline.prepare import JUDGE_SECONDS, Prepared, Settings, prepare
 from fer_edge.converters.pipeline.quick_latency import beaten, single_face_p50_ms
 from fer_edge.converters.pipeline.request import ALL, AUTO, check_names, requested_variants
 from fer_edge.errors import (
@@ -36,10 +33,6 @@ from fer_edge.parity import RefusedVariant, Speed
 from fer_edge.preprocess import CROP_MARGIN, CropRule
 from fer_edge.progress import Say
 from fer_edge.training.checkpoint import Checkpoint, load_checkpoint
-
-JUDGE_SECONDS = 120.0
-"""Seconds after which a variant is judged on the faces so far; a simulated chip needs seconds for
-one."""
 
 
 def convert(
@@ -119,43 +112,22 @@ def convert(
     _existing(out, source)  # refused before minutes of work
     rule = CropRule(source.spec.input.size_px, CROP_MARGIN)
     gate, calibration = _faces(_path(data), _path(calibrate), source, rule, seed, say)
-    own = own_int8(source, requested)
-    # The float network takes a minute of its own; int8 alone does not need it.
-    in_float = own is None or any(precision != INT8 for _, precision in requested)
-    checks = {}
-    for network in (source if in_float else None, own):
-        if network is not None:
-            say(f"Running {source.spec.backbone} in torch{' in int8' if network is own else ''}")
-            checks[network is own] = ParityCheck(
-                torch_outputs(network, gate.images),
-                gate,
-                calibration,
-                source.spec.labels,
-                allow_drop,
-                abstain_below=source.abstain_below,
-                quantised=is_quantised(network),
-                budget_s=judge_seconds,
-            )
-    say(f"Exporting {source.spec.backbone}")
-    graph = export_onnx(source) if in_float else b""
-    int8 = None if own is None else Int8Input(own, export_onnx(own))
-    work = ConversionInput(
-        source,
-        graph,
-        calibration.images,
+    settings = Settings(
+        allow_drop,
         tuple(batch_sizes),
         tuple(gpus),
-        workspace_mib,
-        int8,
         tuple(socs),
+        workspace_mib,
+        judge_seconds,
     )
+    prepared = prepare(source, requested, gate, calibration, settings, say)
     lenient = _Lenience(
         precisions=ALL in targets or bool({ALL, AUTO} & set(precisions)),
         libraries=ALL in targets,
         unproven=allow_unproven,
     )
     with contextlib.ExitStack() as sessions:
-        verified = _build_and_verify(requested, work, rule, checks, lenient, sessions, say)
+        verified = _build_and_verify(requested, prepared, rule, lenient, sessions, say)
         passed, failed = _drop_or_fail(verified, lenient)
         timed = _with_speed(passed, gate, say)
     chosen, slower = _worth_keeping(timed) if AUTO in precisions else (timed, [])
@@ -201,26 +173,22 @@ def _faces(
 
 def _build_and_verify(
     requested: Sequence[tuple[str, str]],
-    work: ConversionInput,
+    prepared: Prepared,
     rule: CropRule,
-    checks: Mapping[bool, ParityCheck],
     lenient: _Lenience,
     sessions: contextlib.ExitStack,
     say: Say,
 ) -> list[BuiltVariant]:
-    """Build each variant and add its parity report; ``sessions`` closes what is opened.
-
-    ``checks`` has True for int8 of a quantised checkpoint, and False for all else.
-    """
+    """Build each variant and add its parity report; ``sessions`` closes what is opened."""
     verified = []
     for target, precision in requested:
-        built = _built(target, precision, work, rule, lenient, say)
+        built = _built(target, precision, prepared.work, rule, lenient, say)
         if built is None:
             continue
         if built.session is not None:
             sessions.callback(built.session.close)
-            check = checks[precision == INT8 and work.int8 is not None]
-            verified.append(replace(built, variant=verify_variant(built, check, say)))
+            variant = verify_variant(built, prepared.check(precision), say)
+            verified.append(replace(built, variant=variant))
         elif lenient.unproven:
             say(f"  {built.variant.name}: NOT PROVEN, {built.unable}")
             unproven = replace(built.variant, unproven=built.unable)

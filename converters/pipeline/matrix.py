@@ -21,10 +21,10 @@ from fer_edge.converters.pipeline.build_variant import (
     torch_outputs,
     verify_variant,
 )
-from fer_edge.converters.pipeline.convert import JUDGE_SECONDS
 from fer_edge.converters.pipeline.face_samples import FaceSamples, calibration_faces, parity_faces
 from fer_edge.converters.pipeline.matrix_networks import fitted
 from fer_edge.converters.pipeline.matrix_table import MatrixRow
+from fer_edge.converters.pipeline.prepare import JUDGE_SECONDS
 from fer_edge.converters.pipeline.quick_latency import single_face_p50_ms
 from fer_edge.errors import FerEdgeError, InputError
 from fer_edge.labels import EMOTIONS
