@@ -12,6 +12,7 @@ import click
 from fer_edge.cli.options import (
     PATH,
     broken_option,
+    detector_option,
     json_option,
     numbers,
     out_option,
@@ -21,7 +22,7 @@ from fer_edge.cli.options import (
 
 if TYPE_CHECKING:
     from fer_edge.training.data.dataset_spec import Broken
-    from fer_edge.training.data.pack import OutputFormat
+    from fer_edge.training.data.pack import Locate, OutputFormat
     from fer_edge.training.data.parts import Parts
     from fer_edge.training.data.split import SplitBy
 
@@ -182,6 +183,19 @@ def split(
 @out_option("Write a folder of parquet files, or a .h5 file.", required=True)
 @_format_option
 @_labels_option
+@click.option(
+    "--find-faces",
+    is_flag=True,
+    help="Write the face of each picture alone; leave out pictures without a face.",
+)
+@click.option(
+    "--margin",
+    type=click.FloatRange(0, 2),
+    default=0.1,
+    show_default=True,
+    help="With --find-faces, widen each box on each side by this share of its longer side.",
+)
+@detector_option
 @broken_option
 @quiet_option
 @json_option
@@ -190,19 +204,32 @@ def pack(
     out: Path,
     form: OutputFormat | None,
     labels: list[str] | None,
+    find_faces: bool,
+    margin: float,
+    detector: Path | None,
     broken: Broken,
     as_json: bool,
 ) -> None:
     """Merge data sets into one with few large files; keep their parts.
 
+    \b
     Example: fer-edge data pack fer2013/ raf-db/ -o faces.h5
+             fer-edge data pack people.parquet@labels=none --find-faces -o people
     """
     from fer_edge.progress_bar import progress
     from fer_edge.training.data.pack import pack_datasets
 
+    locate = _locate(detector, margin) if find_faces or detector else None
     with progress() as (say, step):
         parts = pack_datasets(
-            sources, out, form=form, labels=labels, broken=broken, say=say, step=step
+            sources,
+            out,
+            form=form,
+            labels=labels,
+            broken=broken,
+            locate=locate,
+            say=say,
+            step=step,
         )
     _print_parts(out, parts, as_json)
 
@@ -228,6 +255,13 @@ def fetch(name: str, out: Path) -> None:
     click.echo(click.format_filename(path))
 
 
+def _locate(detector: Path | None, margin: float) -> Locate:
+    from fer_edge.training.evaluation.locate import locate, require_detector
+
+    finder = require_detector(detector)
+    return lambda faces, step: locate(faces, finder, margin, step)
+
+
 def _print_parts(out: Path, parts: Parts, as_json: bool) -> None:
     from fer_edge.training.data.parts import per_class
 
@@ -236,6 +270,6 @@ def _print_parts(out: Path, parts: Parts, as_json: bool) -> None:
         print_json({"path": str(out), "parts": counts})
         return
     for part, by_class in counts.items():
-        classes = ", ".join(f"{label} {count:,}" for label, count in by_class.items())
+        classes = ", ".join(f"{label or 'unlabelled'} {n:,}" for label, n in by_class.items())
         click.echo(f"{part:6s}{sum(by_class.values()):8,} faces  {classes}")
     click.echo(click.format_filename(out))

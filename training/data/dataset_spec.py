@@ -10,10 +10,11 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from fer_edge.errors import DataError, LabelError, MissingPartError
+from fer_edge.errors import DataError, InputError, LabelError, MissingPartError
 from fer_edge.labels import SOURCE_ORDERS
 from fer_edge.preprocess import Box
 from fer_edge.shown import shown
+from fer_edge.training.data.folds import Fold
 from fer_edge.training.data.lazy_rows import LazyRow
 
 SPLITS = ("train", "val", "test")
@@ -37,7 +38,7 @@ _MOST_PATH = 4096
 HUB = "hf:"
 """Prefix of data sets on the Hugging Face Hub."""
 
-Labels = Literal["own", "ferplus", "ferplus-soft"]
+Labels = Literal["own", "ferplus", "ferplus-soft", "none"]
 Broken = Literal["fail", "skip"]
 
 
@@ -48,11 +49,13 @@ class DatasetSpec:
     Attributes:
         path: File or folder, or ``hf:NAME`` for a data set of the Hugging Face Hub.
         labels: ``own`` for the data set's labels, ``ferplus`` for the majority of its FER+ votes,
-            ``ferplus-soft`` for the distribution of the votes as target as well.
+            ``ferplus-soft`` for the distribution of the votes as target as well, ``none`` for
+            faces without labels; labels that the data set has are ignored.
         order: Meaning of numeric labels: a key of SOURCE_ORDERS, or names from 0 on, joined by /.
         drop: Labels whose pictures are left out, joined by /.
         colour: Channel order of stored pixels with three channels.
         broken: ``fail`` on unreadable pictures, or ``skip`` and report them.
+        without: Fold that is left out, such as 0/3: the first third by the pictures' names.
         columns: Further columns to read with each face; the data set then needs no labels. None
             reads labels alone. The text form has no such option.
     """
@@ -63,6 +66,7 @@ class DatasetSpec:
     drop: tuple[str, ...] = ()
     colour: Literal["rgb", "bgr"] | None = None
     broken: Broken = "fail"
+    without: str | None = None
     columns: tuple[str, ...] | None = None
 
     @property
@@ -92,6 +96,20 @@ class DatasetSpec:
         """Return the spec of an entry below, with the same options."""
         return replace(self, path=str(entry))
 
+    def read_for(self, labels: Sequence[str] | None) -> DatasetSpec:
+        """Return the spec for a reader; without labels, it needs no column of labels.
+
+        Raises DataError if the faces have to have ``labels``, and the spec leaves labels out.
+        """
+        if self.labels != "none" or self.columns is not None:
+            return self
+        if labels is not None:
+            raise DataError(
+                f"expected labelled faces, but {self.path}@labels=none leaves the labels out. "
+                f"To train on them, use --set 'data.unlabelled=[{self.path}]'"
+            )
+        return replace(self, columns=())
+
     @staticmethod
     def parse(text: str | Path | DatasetSpec) -> DatasetSpec:
         """Parse ``PATH@key=value,…``. Raises DataError for an unknown option or value."""
@@ -115,6 +133,11 @@ class DatasetSpec:
                 raise DataError(
                     f"expected {key} to be {' or '.join(get_args(choices))}, got {values[key]!r}"
                 )
+        if "without" in values:
+            try:
+                Fold.parse(values["without"])
+            except InputError as error:
+                raise DataError(f"{str(text)!r}: without: {error}") from error
         return DatasetSpec(path, **values)
 
     def number_order(self) -> str | tuple[str, ...]:

@@ -25,6 +25,7 @@ from fer_edge.training.data.dataset_spec import (
     StoredFace,
     column_named,
 )
+from fer_edge.training.data.folds import Fold
 from fer_edge.training.data.lazy_rows import LazyRow
 from fer_edge.training.data.picture_files import PassedOver
 
@@ -118,10 +119,14 @@ def load_faces(
     source = DatasetSpec.parse(source)
     if split is not None and split not in SPLITS:
         raise DataError(f"expected split train, val or test, got {split!r}")
+    source = source.read_for(labels)
     stored, passed_over = _stored_faces(source, split, step)
     part = f", {split}" if split else ""
     if str(passed_over):
         say(f"{source.path}{part}: {passed_over}")
+    if source.without is not None:
+        every, stored = len(stored), Fold.parse(source.without).without(stored, source.path)
+        say(f"{source.path}{part}: left out {every - len(stored):,} of fold {source.without}")
     faces = _named(stored, source, labels or (), say)
     if not faces:
         raise DataError(
@@ -163,12 +168,14 @@ def _named(
 ) -> list[LabelledFace]:
     """Return the faces with the model's labels, without dropped ones and non-expressions.
 
-    If columns are read and no picture has a label, all faces stay, with the label "".
+    All faces stay, with the label "", if labels are not read, or if columns are read and no
+    picture has a label.
     """
-    unlabelled = source.columns is not None and all(
-        face.label is None and face.votes is None for face in stored
+    unlabelled = source.labels == "none" or (
+        source.columns is not None
+        and all(face.label is None and face.votes is None for face in stored)
     )
-    names = _label_names(stored, source, labels)
+    names = {} if unlabelled else _label_names(stored, source, labels)
     dropped = label_map(source.drop, labels).values()
     left_out: Counter[str] = Counter()
     faces = []
@@ -182,7 +189,7 @@ def _named(
                 face.picture,
                 label,
                 face.name,
-                face.votes,
+                None if source.labels == "none" else face.votes,
                 face.subject,
                 face.clip,
                 face.box,

@@ -6,13 +6,22 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeVar
 
 from fer_edge.errors import DataError, InputError
 from fer_edge.shown import shown
-from fer_edge.training.data.faces import LabelledFace
 
 MOST_FOLDS = 100
 """Largest number of folds."""
+
+
+class _Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+_Face = TypeVar("_Face", bound=_Named)
 
 
 @dataclass(frozen=True)
@@ -42,12 +51,41 @@ class Fold:
     def __str__(self) -> str:
         return f"{self.number}/{self.folds}"
 
-    def of(self, faces: Sequence[LabelledFace]) -> list[LabelledFace]:
-        """Return the faces of this fold, in order. Raises DataError if there are none."""
-        chosen = [face for face in faces if fold_of(face.name, self.folds) == self.number]
+    def of(self, faces: Sequence[_Face], path: str = "") -> list[_Face]:
+        """Return the faces of this fold, in order. Raises DataError if there are none.
+
+        Args:
+            faces: Faces of one data set.
+            path: Path of the data set, see ``name_within``.
+        """
+        chosen = [face for face in faces if self._holds(face, path)]
         if not chosen:
             raise DataError(f"fold {self} of {len(faces)} pictures is empty. Use fewer folds")
         return chosen
+
+    def without(self, faces: Sequence[_Face], path: str = "") -> list[_Face]:
+        """Return the faces of all other folds, in order; arguments as for ``of``."""
+        return [face for face in faces if not self._holds(face, path)]
+
+    def _holds(self, face: _Named, path: str) -> bool:
+        return fold_of(name_within(path, face.name), self.folds) == self.number
+
+
+def name_within(path: str, name: str) -> str:
+    """Return the name of a picture without the place of its data set.
+
+    Sources without a name for each picture name it by its path. The fold must not depend on the
+    folder in which the data set lies on a machine.
+
+    Args:
+        path: Path of the data set.
+        name: Name of the picture.
+    """
+    for root in (Path(path), Path(path).parent):
+        for end in "/:":
+            if name.startswith(f"{root}{end}"):
+                return name[len(f"{root}{end}") :]
+    return name
 
 
 def fold_of(name: str, count: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +23,9 @@ from fer_edge.training.data.picture_files import printable
 
 OutputFormat = Literal["parquet", "hdf5", "list", "folders"]
 
+Locate = Callable[[Sequence[LabelledFace], Step], Sequence[LabelledFace | None]]
+"""Function that returns each picture with the box of its face, None for one without a face."""
+
 _ROWS_AT_ONCE = 512
 """Rows between two reports of progress; parquet's row group as well."""
 _SUFFIXES: dict[str, OutputFormat] = {".h5": "hdf5", ".hdf5": "hdf5", ".csv": "list"}
@@ -36,6 +39,7 @@ def pack_datasets(
     form: OutputFormat | None = None,
     labels: Sequence[str] | None = None,
     broken: Broken = "fail",
+    locate: Locate | None = None,
     say: Say = lambda text: None,
     step: Step = silent,
 ) -> dict[str, list[LabelledFace]]:
@@ -49,6 +53,8 @@ def pack_datasets(
         form: Format to write; None chooses it by the suffix of ``out``.
         labels: The model's labels, if user-defined.
         broken: Fail on unreadable pictures, or skip and report them.
+        locate: Finds the face of each picture; a picture without one is left out. None writes
+            complete pictures.
         say: Reports pictures that are left out.
         step: Reports progress.
 
@@ -56,13 +62,27 @@ def pack_datasets(
         The faces of each part as written.
 
     Raises:
-        DataError: A data set cannot be read, or ``out`` exists.
+        DataError: A data set cannot be read, ``out`` exists, or no face is found.
         LabelError: A label is unknown.
     """
     parts, _ = load_parts(sources, labels, say, step)
     written = {part: readable_faces(faces, broken, say, step)[0] for part, faces in parts.items()}
+    if locate is not None:
+        written = {part: _found(faces, part, locate, say, step) for part, faces in written.items()}
     write_parts(out, written, form, step)
     return written
+
+
+def _found(
+    faces: Sequence[LabelledFace], part: str, locate: Locate, say: Say, step: Step
+) -> list[LabelledFace]:
+    """Return the located faces of a part. Raises DataError if there are none."""
+    found = [face for face in locate(faces, step) if face is not None]
+    if not found:
+        raise DataError(f"no face was found in part {part}. Check what its pictures show")
+    if missed := len(faces) - len(found):
+        say(f"{part}: left out {missed:,} of {len(faces):,} pictures, in which no face was found")
+    return found
 
 
 def write_parts(out: Path, parts: Parts, form: OutputFormat | None, step: Step = silent) -> Path:
@@ -123,8 +143,8 @@ def _row(face: LabelledFace) -> dict[str, Any]:
 
 def _columns(faces: Sequence[LabelledFace]) -> list[str]:
     """Return the columns that are not empty."""
-    columns = ["name", "label"]
-    columns += [key for key in ("subject", "clip") if any(getattr(f, key) for f in faces)]
+    known = [key for key in ("label", "subject", "clip") if any(getattr(f, key) for f in faces)]
+    columns = ["name", *known]
     return columns + (_VOTES if any(f.votes for f in faces) else [])
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from fer_edge.errors import LabelError, MissingPartError
+from fer_edge.errors import DataError, LabelError, MissingPartError
 from fer_edge.progress import Say, Step, silent
 from fer_edge.training.data.dataset_spec import SPLITS, DatasetSpecs, as_dataset_specs
 from fer_edge.training.data.faces import LabelledFace, load_faces
@@ -51,12 +51,19 @@ def _load_parts(
 ) -> tuple[dict[str, list[LabelledFace]], list[dict[str, Any]]]:
     parts: dict[str, list[LabelledFace]] = {}
     counts = []
-    for source in as_dataset_specs(sources):
+    specs = as_dataset_specs(sources)
+    if len({spec.labels == "none" for spec in specs}) > 1:
+        raise DataError(
+            "expected data sets with labels, or all with the option labels=none, got both. "
+            "Write two data sets, and name the one without labels in data.unlabelled"
+        )
+    for source in specs:
         own: dict[str, int] = {}
         missing: MissingPartError | None = None
         for part in SPLITS:
             try:
-                faces = load_faces(replace(source, broken="fail"), part, labels, say, step)
+                known = None if source.labels == "none" else labels
+                faces = load_faces(replace(source, broken="fail"), part, known, say, step)
             except MissingPartError as error:
                 missing = error
                 continue

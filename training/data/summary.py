@@ -141,7 +141,9 @@ def table(report: dict[str, Any]) -> list[str]:
         return f"{name:14s}" + "".join(f"{cell:10,}" for cell in (*cells, sum(cells)))
 
     for label in report["labels"]:
-        lines.append(row(label, [p["per_class"].get(label, 0) for p in parts.values()]))
+        lines.append(
+            row(label or "unlabelled", [p["per_class"].get(label, 0) for p in parts.values()])
+        )
     lines.append(row("faces", [p["faces"] for p in parts.values()]))
     for key in ("duplicates", "subjects", "clips"):
         if any(p[key] for p in parts.values()):
@@ -160,7 +162,7 @@ def table(report: dict[str, Any]) -> list[str]:
     lines.append(f"pictures with two labels: {report['contradictory']:,}")
     if report["without_faces"]:
         lines.append(f"warning: no face of {', '.join(report['without_faces'])}")
-    if len(report["labels"]) == 1:
+    if len(report["labels"]) == 1 and report["labels"][0]:
         lines.append(f"warning: all faces are {report['labels'][0]}")
     for part, p in parts.items():
         lines += [f"broken, {part}: {b['name']}: {b['why']}" for b in p["broken"]]

@@ -76,7 +76,7 @@ def evaluate_groups(
     for source in map(checkpoint_path, sources):
         with open_model(source, target, precision) as runner:
             faces = load_faces(spec, split, runner.labels, step=step)
-            faces = faces if fold is None else fold.of(faces)
+            faces = faces if fold is None else fold.of(faces, spec.path)
             report = _evaluate(runner, faces, spec, detector, step)
         name = " ".join(filter(None, (source.name, report.get("variant"))))
         about = {"name": name, "split": split, "fold": None if fold is None else str(fold)}

@@ -36,10 +36,19 @@ def read_classes(source: DatasetSpec, split: str | None) -> Iterator[StoredFace 
 
     Numbers need an order.
 
-    Pictures in sub-folders of a class belong to the class.
+    Pictures in sub-folders of a class belong to the class. Without labels, all pictures in the
+    folder are read.
     """
     check_part(source, split, ())
     passed_over = PassedOver()
+    if source.labels == "none":
+        for entry in without_clutter(source.file):
+            if entry.is_dir():
+                _check_without_parts(entry)
+        for file in pictures(source.file, passed_over):
+            yield StoredFace(file, None, str(file))
+        yield passed_over
+        return
     for entry in without_clutter(source.file):
         if not entry.is_dir():
             passed_over.unplaced += is_picture(entry)
