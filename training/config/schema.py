@@ -73,7 +73,10 @@ class Data:
         holdout: Share (0.01..0.5) held out to select the best epoch and fit the temperature.
         soft_weight: Share (0..1) of each target that comes from votes and teachers.
         votes: Use the data set's FER+ votes in the targets.
-        teachers: Checkpoint folders whose predictions are used in the targets.
+        teachers: Checkpoint folders, or names of shipped models, whose predictions are used in the
+            targets.
+        opinions: Parquet files with predictions of further teachers, used in the targets.
+        unlabelled: Data sets to train on without their labels; teachers alone make the targets.
         sources: Data sets to train on without ``--data``, relative to the recipe's folder.
     """
 
@@ -81,11 +84,18 @@ class Data:
     soft_weight: float = 0.5
     votes: bool = False
     teachers: tuple[str, ...] = ()
+    opinions: tuple[str, ...] = ()
+    unlabelled: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_range("data.holdout", self.holdout, 0.01, 0.5)
         check_range("data.soft_weight", self.soft_weight, 0, 1)
+        require(
+            not self.unlabelled or bool(self.teachers or self.opinions),
+            "expected data.teachers beside data.unlabelled: teachers alone make the targets of "
+            "faces without labels. Add one, such as --set data.teachers=[default]",
+        )
 
 
 @dataclass(frozen=True)

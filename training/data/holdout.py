@@ -23,6 +23,33 @@ from fer_edge.training.data.parts import class_warning
 
 
 @dataclass(frozen=True)
+class Unlabelled:
+    """Faces without labels that a run trains on.
+
+    Attributes:
+        faces: The faces; none of them is held out.
+        dropped: Faces dropped as duplicates of validation pictures or held-out faces, or because
+            the subject is held out.
+        fingerprint: SHA-256 over all pictures.
+        sources: Data sets by name and options.
+    """
+
+    faces: list[LabelledFace]
+    dropped: int
+    fingerprint: str
+    sources: tuple[str, ...]
+
+    def facts(self) -> dict[str, Any]:
+        """Return the record for run.json and the model card."""
+        return {
+            "sources": list(self.sources),
+            "fingerprint": self.fingerprint,
+            "faces": len(self.faces),
+            "dropped": self.dropped,
+        }
+
+
+@dataclass(frozen=True)
 class Split:
     """Faces of a training run.
 
@@ -32,6 +59,7 @@ class Split:
         dropped: Training faces dropped as duplicates of validation pictures.
         fingerprint: SHA-256 over all pictures and targets of both parts.
         sources: Data sets by name and options.
+        unlabelled: Further training faces, without labels; or None.
     """
 
     train: list[LabelledFace]
@@ -39,15 +67,30 @@ class Split:
     dropped: int
     fingerprint: str
     sources: tuple[str, ...] = ()
+    unlabelled: Unlabelled | None = None
+
+    @property
+    def learnt(self) -> list[LabelledFace]:
+        """All faces to train on: the labelled ones, then those without labels."""
+        return [*self.train, *(self.unlabelled.faces if self.unlabelled else ())]
+
+    @property
+    def identity(self) -> str:
+        """Fingerprint of all faces, those without labels included."""
+        if self.unlabelled is None:
+            return self.fingerprint
+        return f"{self.fingerprint} {self.unlabelled.fingerprint}"
 
     def facts(self) -> dict[str, Any]:
         """Return the record of the data for run.json and the model card."""
+        unlabelled = {} if self.unlabelled is None else {"unlabelled": self.unlabelled.facts()}
         return {
             "sources": list(self.sources),
             "fingerprint": self.fingerprint,
             "train_faces": len(self.train),
             "held_out_faces": len(self.held_out),
             "dropped_twins": self.dropped,  # the key in cards that are already published
+            **unlabelled,
         }
 
 
@@ -58,6 +101,8 @@ def split_data(
     seed: int,
     step: Step,
     say: Say = lambda text: None,
+    *,
+    unlabelled: Sequence[str | DatasetSpec] = (),
 ) -> Split:
     """Merge train parts, drop duplicates, and hold a part out.
 
@@ -74,6 +119,8 @@ def split_data(
         step: Reports progress.
         say: Reports faces that are left out, classes without faces, and subjects that are in
             train and in val.
+        unlabelled: Data sets whose train parts are read without labels. Their faces are only
+            trained on.
 
     Returns:
         The training faces and the held-out faces.
@@ -114,13 +161,21 @@ def split_data(
             f"expected at least 2 distinct pictures of each class, one to train on and one to hold "
             f"out; {names} has a single one (or subject) of {', '.join(lonely)}"
         )
-    return Split(
+    split = Split(
         train=train,
         held_out=[face for i, face in enumerate(unique) if i in held_out],
         dropped=len(faces) - len(unique),
         fingerprint=fingerprint(unique, unique_hashes),
         sources=tuple(spec.described for spec in specs),
     )
+    if not unlabelled:
+        return split
+    more = [replace(DatasetSpec.parse(source), labels="none") for source in unlabelled]
+    if all(spec.broken == "skip" for spec in specs):
+        more = [replace(spec, broken="skip") for spec in more]
+    known = {*validation_hashes, *(unique_hashes[i] for i in held_out)}
+    subjects = {face.subject for face in (*split.held_out, *validation) if face.subject}
+    return replace(split, unlabelled=_without_labels(more, known, subjects, say, step))
 
 
 def share_and_seed(facts: Mapping[str, Any], default: tuple[float, int]) -> tuple[float, int]:
@@ -164,8 +219,38 @@ def hold_out(hashes: Sequence[str], labels: Sequence[str], share: float, seed: i
     return [i for i, h in enumerate(hashes) if h in chosen]
 
 
+def _without_labels(
+    specs: Sequence[DatasetSpec], known: set[str], subjects: set[str], say: Say, step: Step
+) -> Unlabelled:
+    """Return the train parts without the pictures and subjects of other parts.
+
+    Raises DataError if no face is left.
+    """
+    faces, hashes, missing = _readable_part(specs, "train", None, say, step)
+    if missing:
+        raise missing[0]
+    unique, unique_hashes = without_duplicates(faces, hashes, known)
+    pairs = [
+        (face, digest)
+        for face, digest in zip(unique, unique_hashes, strict=True)
+        if face.subject not in subjects
+    ]
+    kept = [face for face, _ in pairs]
+    if not kept:
+        raise DataError(
+            f"no face of {', '.join(spec.path for spec in specs)} is left to train on. Name other "
+            "faces in data.unlabelled"
+        )
+    return Unlabelled(
+        faces=kept,
+        dropped=len(faces) - len(kept),
+        fingerprint=fingerprint(kept, [digest for _, digest in pairs]),
+        sources=tuple(spec.described for spec in specs),
+    )
+
+
 def _readable_part(
-    specs: Sequence[DatasetSpec], part: str, labels: Sequence[str], say: Say, step: Step
+    specs: Sequence[DatasetSpec], part: str, labels: Sequence[str] | None, say: Say, step: Step
 ) -> tuple[list[LabelledFace], list[str], list[MissingPartError]]:
     """Return the readable faces of one part, their hashes, and an error for each set without it."""
     faces: list[LabelledFace] = []

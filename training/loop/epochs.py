@@ -45,7 +45,7 @@ class TrainingRun:
         mix: MixUp or CutMix of a batch, or None.
         held_out: Faces that select the best epoch and fit the calibration.
         facts: Facts for run.json and the checkpoint's card.
-        fingerprint: Fingerprint of the data set.
+        fingerprint: Fingerprint of all faces, those without labels included.
         say: Receives messages.
         step: Receives progress.
     """

@@ -63,8 +63,11 @@ def train_loader(
     draws = len(faces) + (-len(faces) % fit.part if is_small else 0)
     sampler: Sampler[int] | None = None
     if fit.sampling == "balanced":
-        count = Counter(face.label for face in faces)
-        weights = [1 / count[face.label] for face in faces]
+        # A face without a label belongs to the class that its target names.
+        likeliest = targets.argmax(1).tolist()
+        classes = [face.label or recipe.labels[i] for face, i in zip(faces, likeliest, strict=True)]
+        count = Counter(classes)
+        weights = [1 / count[name] for name in classes]
         sampler = WeightedRandomSampler(weights, draws, generator=order)
     elif is_small:
         sampler = CompleteParts(len(faces), fit.part, order)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import torch
 
 from fer_edge.atomic import replacing
 from fer_edge.errors import TrainingError
+from fer_edge.training.config.from_yaml import build
+from fer_edge.training.config.schema import Recipe
 
 
 @dataclass
@@ -72,12 +75,22 @@ def load_state(path: Path, recipe: str, data: str) -> tuple[Position, dict[str, 
         at = Position(**state["at"])
     except Exception as error:  # whatever a damaged archive makes torch raise
         raise TrainingError(f"cannot read {path}: {error}. Train into another folder") from error
-    if state.get("recipe") != recipe or state.get("data") != data:
+    if not _same_recipe(state.get("recipe"), recipe) or state.get("data") != data:
         raise TrainingError(
             f"{path.parent} was started with another recipe or other data. Resume with those, or "
             "train into another folder"
         )
     return at, state
+
+
+def _same_recipe(saved: Any, recipe: str) -> bool:
+    """Compare recipes as JSON; a key that an older version did not write has its default."""
+    if saved == recipe:
+        return True
+    try:
+        return json.dumps(build(Recipe, json.loads(saved), "recipe").as_dict()) == recipe
+    except (TypeError, ValueError):  # RecipeError is a ValueError
+        return False
 
 
 def restore(stateful: dict[str, Any], saved: dict[str, Any]) -> None:

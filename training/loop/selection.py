@@ -91,7 +91,8 @@ def sample_batch(run: TrainingRun, count: int) -> list[tuple[Image, str]]:
         torch.manual_seed(run.recipe.seed)
         order = torch.randperm(len(faces))[:count].tolist()
         pixels = [faces[i][0].permute(1, 2, 0).squeeze(-1).numpy() for i in order]
-    return [(image, faces.faces[i].label) for image, i in zip(pixels, order, strict=True)]
+    captions = [faces.faces[i].label or "no label" for i in order]
+    return list(zip(pixels, captions, strict=True))
 
 
 def score_held_out(

@@ -2,9 +2,9 @@
 
 FER2013 has one annotator's label for each face, and a good third of the labels are disputed. Two
 sources know more than the label alone: the ten FER+ votes (Barsoum et al., 2016), and teachers,
-which are networks trained before. Their weighted product predicts the label better than either;
-the weights are fitted on held-out faces. Training towards it is distillation (Hinton et al.,
-2015).
+which are networks trained before, or predictions in a file. Their weighted product predicts the
+label better than either; the weights are fitted on held-out faces. Training towards it is
+distillation (Hinton et al., 2015). Faces without labels have the teachers alone.
 """
 
 from __future__ import annotations
@@ -16,53 +16,88 @@ import torch
 from torch import Tensor, nn
 
 from fer_edge.errors import RecipeError
-from fer_edge.training.checkpoint import load_checkpoint
+from fer_edge.training.checkpoint import Checkpoint, load_checkpoint
 from fer_edge.training.config.schema import Recipe
 from fer_edge.training.data.faces import LabelledFace
 from fer_edge.training.data.holdout import Split
 from fer_edge.training.evaluation.calibrate import minimise
 from fer_edge.training.loop.dataset import FaceDataset, predict_logits
+from fer_edge.training.loop.opinions import read_opinion
 
 _PENALTY = 1e-4
 """Weight of the L2 penalty; keeps the logit of a class without votes finite."""
 
 
 def train_targets(split: Split, recipe: Recipe, say: Callable[[str], None]) -> Tensor:
-    """Return targets float32 ``[N, classes]`` for ``split.train``; each row sums to 1.
+    """Return targets float32 ``[N, classes]`` for ``split.learnt``; each row sums to 1.
 
-    Raises CheckpointError for a teacher that cannot be read, and RecipeError for a teacher with
-    other labels.
+    The targets of faces without labels come from the teachers alone, fitted without the votes.
+
+    Raises CheckpointError for a teacher that cannot be read, RecipeError for a teacher with
+    other labels or no teacher for faces without labels, and DataError for predictions in a file
+    that cannot be read or lacks a face.
     """
-    labels = list(recipe.labels)
+    labels, weight = list(recipe.labels), recipe.data.soft_weight
     own = torch.tensor([face.target(labels) for face in split.train])
-    opinions = []
+    faces = _in_order(split)
+    taught = [teacher_opinion(teacher, split, recipe, say) for teacher in recipe.data.teachers]
+    taught += [read_opinion(file, faces, labels) for file in recipe.data.opinions]
+    voted = []
     if recipe.data.votes:
         if all(face.votes is not None for face in (*split.train, *split.held_out)):
-            opinions.append(vote_opinion(split, labels))
+            voted.append(vote_opinion(split, labels))
         else:
             say("The data set has no FER+ votes: targets are softened without them.")
-    for teacher in recipe.data.teachers:
-        opinions.append(teacher_opinion(teacher, split, recipe, say))
-    if not opinions:
-        return own
-    faces = len(split.train)
-    evidence = torch.stack(opinions, 1)
-    scale = nn.Parameter(torch.full((len(opinions),), 1 / len(opinions), dtype=torch.float64))
-    bias = nn.Parameter(torch.zeros(len(labels), dtype=torch.float64))
+    train, labelled = len(split.train), len(split.train) + len(split.held_out)
+    truth = indices(split.held_out, labels)
+    targets = own
+    if opinions := [*voted, *(opinion[:labelled] for opinion in taught)]:
+        product, loss = _fitted_product(opinions, slice(train, labelled), truth)
+        targets = (1 - weight) * own + weight * product[:train].float()
+        say(
+            f"{weight:.0%} of each target from {len(opinions)} other source(s), "
+            f"cross-entropy {loss:.3f} on the held-out faces"
+        )
+    if split.unlabelled is None:
+        return targets
+    if not taught:
+        raise RecipeError(
+            "expected data.teachers for the faces without labels. Add one, such as "
+            "--set data.teachers=[default]"
+        )
+    product, loss = _fitted_product(taught, slice(train, labelled), truth)
+    say(
+        f"Targets of the faces without labels from {len(taught)} teacher(s), cross-entropy "
+        f"{loss:.3f} on the held-out faces"
+    )
+    return torch.cat([targets, product[labelled:].float()])
+
+
+def _in_order(split: Split) -> list[LabelledFace]:
+    """Return all faces in the order of an opinion: train, held out, without labels."""
+    return [*split.train, *split.held_out, *split.learnt[len(split.train) :]]
+
+
+def _fitted_product(
+    opinions: Sequence[Tensor], known: slice, truth: Tensor
+) -> tuple[Tensor, float]:
+    """Return P(label | opinions), float64 ``[N, classes]``, and its cross-entropy where known.
+
+    It is the weighted product of the opinions; the weights and a bias are fitted on the faces whose
+    label is known, and that no teacher was trained on.
+    """
+    evidence = torch.stack(list(opinions), 1)
+    count, classes = evidence.shape[1:]
+    scale = nn.Parameter(torch.full((count,), 1 / count, dtype=torch.float64))
+    bias = nn.Parameter(torch.zeros(classes, dtype=torch.float64))
 
     def product(rows: Tensor) -> Tensor:
         return torch.einsum("o,noc->nc", scale, rows) + bias
 
-    held_out, truth = evidence[faces:], indices(split.held_out, labels)
-    minimise([scale, bias], lambda: nn.functional.cross_entropy(product(held_out), truth))
+    minimise([scale, bias], lambda: nn.functional.cross_entropy(product(evidence[known]), truth))
     with torch.no_grad():
-        soft = product(evidence[:faces]).softmax(1).float()
-        loss = nn.functional.cross_entropy(product(held_out), truth)
-    say(
-        f"{recipe.data.soft_weight:.0%} of each target from {len(opinions)} other source(s), "
-        f"cross-entropy {float(loss):.3f} on the held-out faces"
-    )
-    return (1 - recipe.data.soft_weight) * own + recipe.data.soft_weight * soft
+        loss = nn.functional.cross_entropy(product(evidence[known]), truth)
+        return product(evidence).softmax(1), float(loss)
 
 
 def vote_opinion(split: Split, labels: Sequence[str]) -> Tensor:
@@ -94,7 +129,8 @@ def teacher_opinion(
 ) -> Tensor:
     """Return log P(label | face) of a teacher.
 
-    Averaged over the face and its mirror image; float64 ``[train + held out, classes]``.
+    Averaged over the face and its mirror image; float64 ``[N, classes]`` of the training faces,
+    the held-out faces and the faces without labels.
     """
     teacher = load_checkpoint(folder)
     if set(teacher.spec.labels) != set(recipe.labels):
@@ -108,13 +144,26 @@ def teacher_opinion(
             "have been trained on faces that are held out now, and then has too much weight."
         )
     order = [teacher.spec.labels.index(name) for name in recipe.labels]
+    return mirrored_opinion(teacher, _in_order(split), recipe.fit.batch)[:, order]
+
+
+def mirrored_opinion(teacher: Checkpoint, faces: list[LabelledFace], batch: int) -> Tensor:
+    """Return log P(label | face), float64 ``[N, classes]`` in the order of the teacher's labels.
+
+    The logits are the mean over the face and its mirror image.
+
+    Args:
+        teacher: Checkpoint that predicts.
+        faces: Faces to predict.
+        batch: Faces that go through the network at once.
+    """
     views = [
         predict_logits(
             teacher.model,
-            FaceDataset([*split.train, *split.held_out], None, teacher.spec.input, change),
-            recipe.fit.batch,
+            FaceDataset(faces, None, teacher.spec.input, change),
+            batch,
             torch.device("cpu"),
-        )[:, order].double()
+        ).double()
         for change in (None, _mirror)
     ]
     return nn.functional.log_softmax((views[0] + views[1]) / 2, 1)

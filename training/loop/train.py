@@ -22,9 +22,11 @@ from fer_edge.training.data.own_labels import class_names, own_labels, set_label
 from fer_edge.training.loop import run_folder
 from fer_edge.training.loop.augment import mixing
 from fer_edge.training.loop.dataset import FaceDataset
+from fer_edge.training.loop.elastic import claim
 from fer_edge.training.loop.epochs import TrainingRun, start_phase, stops_early, train_epoch
 from fer_edge.training.loop.loader import train_loader
 from fer_edge.training.loop.losses import loss_function
+from fer_edge.training.loop.opinions import opinion_facts
 from fer_edge.training.loop.processes import accelerator_for
 from fer_edge.training.loop.resume import Position, load_state
 from fer_edge.training.loop.run_folder import BEST, STATE
@@ -49,7 +51,7 @@ def train(
     """Train a recipe, select the best epoch, and calibrate it.
 
     Under ``torchrun`` or ``accelerate launch`` the processes share each batch; the first of them
-    writes.
+    writes. Processes that ``torchrun --max-restarts`` starts again continue by themselves.
 
     Args:
         recipe: Recipe to train.
@@ -72,7 +74,7 @@ def train(
         TrainingError: Training cannot start or continue. The best checkpoint so far is kept.
     """
     folder, fit = Path(run), recipe.fit
-    run_folder.claim(folder, resume)
+    resume = claim(folder, resume)
     counts = parameter_counts(model_spec(recipe), fit.phases)
     accelerator = accelerator_for(fit)
     if not accelerator.is_main_process:
@@ -87,6 +89,12 @@ def train(
         f"{len(split.train):,} faces to train on, {len(split.held_out):,} held out, "
         f"{split.dropped} dropped as duplicates of validation images"
     )
+    if split.unlabelled is not None:
+        say(
+            f"{len(split.unlabelled.faces):,} faces without labels to train on, "
+            f"{split.unlabelled.dropped} dropped as duplicates of validation images and held-out "
+            "faces"
+        )
     job = _build(recipe, split, folder, counts, accelerator, say, step)
     at, saved = _position(job, resume)
     with run_folder.writing(recipe, folder, job.facts, accelerator, at.epoch) as log:
@@ -125,7 +133,10 @@ def _split(recipe: Recipe, source: DatasetSpecs, step: Step, say: Say) -> tuple[
 
 
 def _split_for(recipe: Recipe, source: DatasetSpecs, step: Step, say: Say) -> Split:
-    return split_data(source, recipe.labels, recipe.data.holdout, recipe.seed, step, say)
+    data = recipe.data
+    return split_data(
+        source, recipe.labels, data.holdout, recipe.seed, step, say, unlabelled=data.unlabelled
+    )
 
 
 def _build(
@@ -142,7 +153,7 @@ def _build(
     net, weights_from = build_network(recipe, say)
     order, spec = torch.Generator(), net.spec
     targets = train_targets(split, recipe, say)
-    loader = accelerator.prepare(train_loader(recipe, split.train, targets, spec.input, order))
+    loader = accelerator.prepare(train_loader(recipe, split.learnt, targets, spec.input, order))
     return TrainingRun(
         folder=folder,
         recipe=recipe,
@@ -157,11 +168,12 @@ def _build(
         facts={
             "recipe": recipe.as_dict(),
             "teachers": teacher_facts(recipe),
+            **opinion_facts(recipe.data.opinions),
             "weights_from": weights_from,
             "data": split.facts(),
             "parameters": {"total": counts[0], "trainable": counts[1]},
         },
-        fingerprint=split.fingerprint,
+        fingerprint=split.identity,
         say=say,
         step=step,
     )

@@ -149,7 +149,8 @@ def _training(checkpoint: Checkpoint) -> list[str]:
         f"{data['train_faces']:,} to train on, and {data['held_out_faces']:,} held out to select "
         "the epoch and fit the temperature and the threshold. "
         f"{data['dropped_twins']} rows were dropped as duplicates of PublicTest images. "
-        f"FER+ votes (Microsoft, MIT){_taught(facts)} soften the targets. {_started(facts)} "
+        f"FER+ votes (Microsoft, MIT){_taught(facts)} soften the targets. "
+        f"{_started(facts)} {_more(facts)} "
         "PublicTest was used to design the recipes (translation of votes, selection of the epoch, "
         "choice of the network); no weight, temperature or threshold was fitted on it. "
         "PrivateTest was never used.",
@@ -211,9 +212,20 @@ def _taught(facts: dict[str, Any]) -> str:
     return f" and networks trained on the same data ({names})"
 
 
+def _more(facts: dict[str, Any]) -> str:
+    """Return what else the network learnt from."""
+    if not (more := facts["data"].get("unlabelled")):
+        return "No other data."
+    return (
+        f"{more['faces']:,} faces without labels were trained on too, with targets of the teachers "
+        f"alone: {', '.join(f'`{source}`' for source in more['sources'])}, fingerprint "
+        f"`{more['fingerprint'][:16]}…`."
+    )
+
+
 def _started(facts: dict[str, Any]) -> str:
     if not (weights := facts.get("weights_from")):
-        return "No other data, no pretrained weights."
+        return "No pretrained weights."
     for teacher in facts.get("teachers", ()):
         if teacher["sha256"] == weights["sha256"] and teacher["recipe"]["model"].get("weights"):
             first = Path(teacher["recipe"]["model"]["weights"])
@@ -222,11 +234,11 @@ def _started(facts: dict[str, Any]) -> str:
             file = "" if first.parent.name == "best" else f" (`{first.name}`)"
             return (
                 f"The backbone started from the teacher `{teacher['recipe']['name']}`, which "
-                f"started from {source}{file}. No other data."
+                f"started from {source}{file}."
             )
     return (
         f"The backbone started from ImageNet weights (`{weights['file']}`, SHA-256 "
-        f"`{weights['sha256'][:16]}…`, {weights['loaded']} tensors). No other data."
+        f"`{weights['sha256'][:16]}…`, {weights['loaded']} tensors)."
     )
 
 

@@ -1,0 +1,105 @@
+"""Predictions in a file teach as a checkpoint does; a file that does not fit is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+import torch
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fer_edge.errors import DataError
+from fer_edge.labels import EMOTIONS
+from fer_edge.training.config.schema import Recipe
+from fer_edge.training.data.faces import LabelledFace
+from fer_edge.training.data.holdout import split_data
+from fer_edge.training.loop.opinions import opinion_facts, read_opinion, write_opinion
+from fer_edge.training.loop.targets import train_targets
+from fer_edge.training.loop.write_opinions import main
+
+THREE = [LabelledFace(b"", "", name) for name in ("a", "b", "c")]
+LOGITS = torch.eye(3, len(EMOTIONS))
+
+
+def quiet(_: str) -> None:
+    pass
+
+
+def test_a_file_teaches_as_the_checkpoint_that_wrote_it(
+    recipe: Recipe, few_faces: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "opinions.parquet"
+    ran = CliRunner().invoke(main, ["default", "--data", str(few_faces), "-o", str(out)])
+    assert ran.exit_code == 0, ran.output
+    assert "84 faces" in ran.output
+    split = split_data(few_faces, recipe.labels, recipe.data.holdout, recipe.seed, lambda *_: None)
+    by_file, by_checkpoint = (
+        train_targets(split, replace(recipe, data=replace(recipe.data, **more)), quiet)
+        for more in ({"opinions": (str(out),)}, {"teachers": ("default",)})
+    )
+    assert torch.allclose(by_file, by_checkpoint, atol=1e-4)
+
+
+def test_the_command_says_what_is_wrong(tmp_path: Path) -> None:
+    args = [str(tmp_path), "--data", str(tmp_path), "-o", str(tmp_path / "o.parquet")]
+    ran = CliRunner().invoke(main, args)
+    assert ran.exit_code == 1
+    assert "checkpoint folder" in ran.output
+
+
+@given(order=st.permutations(range(len(EMOTIONS))), faces=st.permutations(THREE))
+def test_faces_and_labels_are_found_by_name(
+    tmp_path_factory: pytest.TempPathFactory, order: list[int], faces: list[LabelledFace]
+) -> None:
+    file = tmp_path_factory.mktemp("opinions") / "o.parquet"
+    write_opinion(file, THREE, LOGITS[:, order], [EMOTIONS[i] for i in order])
+    rows = [THREE.index(face) for face in faces]
+    expected = LOGITS.double().log_softmax(1)[rows]
+    assert torch.allclose(read_opinion(file, faces, EMOTIONS), expected)
+
+
+def test_a_face_without_a_prediction_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "o.parquet"
+    write_opinion(file, THREE, LOGITS, EMOTIONS)
+    with pytest.raises(DataError, match="lacks 1 of 4 faces, such as d"):
+        read_opinion(file, [*THREE, LabelledFace(b"", "", "d")], EMOTIONS)
+
+
+def test_names_must_tell_faces_apart(tmp_path: Path) -> None:
+    file = tmp_path / "o.parquet"
+    with pytest.raises(DataError, match="a is in the data sets 2 times"):
+        write_opinion(file, [*THREE, THREE[0]], torch.zeros(4, 7), EMOTIONS)
+    write_opinion(file, THREE, LOGITS, EMOTIONS)
+    with pytest.raises(DataError, match="a is in the data sets of the run 2 times"):
+        read_opinion(file, [*THREE, THREE[0]], EMOTIONS)
+
+
+def test_a_file_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "o.parquet"
+    with pytest.raises(DataError, match="found none"):
+        read_opinion(file, THREE, EMOTIONS)
+    file.write_bytes(b"PAR1 no parquet")
+    with pytest.raises(DataError, match=r"cannot read .*o\.parquet"):
+        read_opinion(file, THREE, EMOTIONS)
+    write_opinion(file, THREE, LOGITS[:, :6], EMOTIONS[:6])
+    with pytest.raises(DataError, match=f"it lacks {EMOTIONS[6]}"):
+        read_opinion(file, THREE, EMOTIONS)
+    for cell, message in ((float("-inf"), "finite"), ("much", "numbers"), (None, "numbers")):
+        table = pyarrow.table({"name": ["a"], **{key: [cell] for key in EMOTIONS}})
+        pyarrow.parquet.write_table(table, file)
+        with pytest.raises(DataError, match=message):
+            read_opinion(file, THREE[:1], EMOTIONS)
+
+
+def test_the_card_names_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "o.parquet"
+    write_opinion(file, THREE, LOGITS, EMOTIONS)
+    (facts,) = opinion_facts([str(file)])["opinions"]
+    assert facts["file"] == "o.parquet"
+    assert len(facts["sha256"]) == 64
+    assert opinion_facts([]) == {}
