@@ -18,7 +18,7 @@ def detector() -> None:
 
 
 @detector.command()
-@out_option("Write the file here (default: ~/.cache/fer_edge, where the monitor looks).")
+@out_option("Write the file here (default: ~/.cache/fer_edge, where all commands look).")
 @json_option
 def fetch(out: Path | None, as_json: bool) -> None:
     """Download YuNet and check its pinned SHA-256.
@@ -28,7 +28,7 @@ def fetch(out: Path | None, as_json: bool) -> None:
              fer-edge detector fetch -o yunet.onnx
 
     YuNet is 0.2 MB, from OpenCV Zoo on GitHub. A correct file that is already there is kept.
-    Without a network, copy the file there from another machine, or pass its path to the monitor.
+    Without a network, copy the file there from another machine, or pass it as --detector FILE.
     """
     from fer_edge.monitor.fetch_detector import YUNET_SHA256, YUNET_URL, default_path, fetch_yunet
 

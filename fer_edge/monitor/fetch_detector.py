@@ -73,11 +73,11 @@ def fetch_yunet(out: Path, url: str = YUNET_URL, sha256: str = YUNET_SHA256) -> 
     """
     if out.is_file() and _hash(out.read_bytes()) == sha256:
         return False
-    data = _download(url)
+    data = _download(url, out)
     if (actual := _hash(data)) != sha256:
         raise SourceError(
             f"{url} gave a file with SHA-256 {actual}, expected {sha256}. Nothing was written. "
-            "Get the file from OpenCV Zoo and check it"
+            f"Get {YUNET_NAME} from OpenCV Zoo, and copy it to {out}"
         )
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -87,7 +87,7 @@ def fetch_yunet(out: Path, url: str = YUNET_URL, sha256: str = YUNET_SHA256) -> 
     return True
 
 
-def _download(url: str) -> bytes:
+def _download(url: str, out: Path) -> bytes:
     import urllib.request  # only this function needs the network
 
     try:
@@ -95,7 +95,8 @@ def _download(url: str) -> bytes:
             data = answer.read(_MAX_BYTES + 1)
     except (OSError, ValueError) as error:  # URLError is an OSError
         raise SourceError(
-            f"cannot download {url}: {error}. Download it elsewhere and pass the file's path"
+            f"cannot download {url}: {error}. Download it elsewhere and copy it to {out}, or pass "
+            "it as --detector FILE"
         ) from error
     if len(data) > _MAX_BYTES:
         raise SourceError(

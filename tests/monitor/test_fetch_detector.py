@@ -86,8 +86,11 @@ def test_anything_else_writes_nothing(server: str, tmp_path: Path, path: str, sa
 
 
 def test_without_a_network_it_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="Download it elsewhere"):
-        fetch.fetch_yunet(tmp_path / "yunet.onnx", "http://127.0.0.1:1/yunet", SHA256)
+    out = tmp_path / "yunet.onnx"
+    with pytest.raises(SourceError, match="Download it elsewhere") as raised:
+        fetch.fetch_yunet(out, "http://127.0.0.1:1/yunet", SHA256)
+    assert f"copy it to {out}" in str(raised.value)
+    assert "--detector FILE" in str(raised.value)
 
 
 def test_a_place_that_cannot_be_written_is_named(server: str, tmp_path: Path) -> None:
