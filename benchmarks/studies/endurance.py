@@ -25,6 +25,10 @@ from fer_edge.monitor import Frames, WholeFrame
 _READINGS = 100
 _MIN_FRAMES = 2_000
 """Least frames: the growth is a slope over the second half, which needs a thousand."""
+_TOO_FEW = (
+    f"expected at least {_MIN_FRAMES:,} frames, got {{:,}}: growth is a slope over the second "
+    "half, which needs a thousand"
+)
 _CLIP_HZ = 30.0
 
 METHOD = (
@@ -50,7 +54,7 @@ def endure(watched: Watched, frames: int) -> dict[str, Any]:
     import psutil
 
     if frames < _MIN_FRAMES:
-        raise InputError(f"expected at least {_MIN_FRAMES:,} frames for a slope, got {frames:,}")
+        raise InputError(_TOO_FEW.format(frames))
     list(watched.frames(1))  # refuse an unreadable clip before anything is loaded
     process = psutil.Process()
     readings: list[list[int]] = []
@@ -115,14 +119,21 @@ def _descriptors(process: Any) -> int:
     return int(process.num_handles() if os.name == "nt" else process.num_fds())
 
 
+def _enough(_context: click.Context, _parameter: click.Parameter, frames: int) -> int:
+    if frames < _MIN_FRAMES:
+        raise click.BadParameter(_TOO_FEW.format(frames))
+    return frames
+
+
 @click.command("endurance", cls=Command)
 @monitor_options
 @click.option(
     "--frames",
     default=108_000,
     show_default=True,
-    type=click.IntRange(_MIN_FRAMES),
-    help="Feed this many frames.",
+    type=int,
+    callback=_enough,
+    help="Feed this many frames, at least 2,000.",
 )
 @click.option(
     "--max-growth-mib",

@@ -88,3 +88,10 @@ def test_what_cannot_be_run_is_a_sentence_and_a_code(
     done = CliRunner().invoke(endurance.main, change(arguments))
     assert done.exit_code == code
     assert "Traceback" not in done.stderr
+
+
+def test_too_few_frames_are_refused_with_the_reason(clip: Path) -> None:
+    done = CliRunner().invoke(endurance.main, [str(clip), "--frames", "600"])
+    assert done.exit_code == 2
+    said = " ".join(done.stderr.split())
+    assert "expected at least 2,000 frames, got 600: growth is a slope" in said
