@@ -16,7 +16,8 @@ from fer_edge.benchmarks.reports.stored import StoredReport, StoredRow
 _CONFIDENCE = 0.95
 _DEFAULT_PERCENTILES = (50.0, 99.0)
 """Percentiles that are compared if no condition names one."""
-_MACHINE = ("cpu", "isa", "cores", "affinity", "governor", "memory_bytes")
+MACHINE = ("cpu", "isa", "cores", "affinity", "governor", "memory_bytes")
+"""Facts about a machine that forbid a comparison of latencies if they differ."""
 
 METHOD = (
     "Verdicts: bootstrap interval (moving blocks of 24) of the ratio of the percentiles, at 95 % "
@@ -144,7 +145,7 @@ def machine_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[
     """Return the differences of two environments that forbid a comparison of latencies."""
     return [
         f"{key} {old.get(key)} and {new.get(key)}"
-        for key in _MACHINE
+        for key in MACHINE
         if old.get(key) != new.get(key)
     ]
 

@@ -1,0 +1,1 @@
+"""Release matrix: each model on each target in each precision, graded in steps."""

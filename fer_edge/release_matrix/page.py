@@ -1,0 +1,163 @@
+"""Page of a release matrix, in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fer_edge.page import markdown_table
+from fer_edge.release_matrix.cell import HERE, NOWHERE, SIMULATED, STAND_IN, Accuracy, Cell
+from fer_edge.release_matrix.stored import Comparison, Matrix
+from fer_edge.verdict import PASSED, UNDECIDED
+
+_MARKS = {"not built": "–", "built": "built", "ran": "✗", UNDECIDED: "?", PASSED: "✓"}
+_LEGEND = (
+    "✓ passed its parity gate; ? too few faces for a verdict; ✗ ran and failed its gate; built: "
+    "nothing on this machine ran it; – not built. **simulated** cells ran on a simulator of the "
+    "chip, **stand-in** cells on an evaluator or another engine that runs the same file."
+)
+_LATENCY = (
+    "Latency: `predict_batch` with one 200x200 BGR crop (batch 1), resize and answer included, "
+    "call after call in the steady state, as `fer-edge bench --scenario single` measures it; "
+    "{budget_s:g} s for each variant, alone. Simulators and stand-ins are not timed. An empty p99 "
+    "has too few samples (662 are needed)."
+)
+_PARITY = (
+    "Parity: share of the answered decisions that the variant keeps, with its 95 % interval. "
+    "Accuracy: right labels on the faces that judged, with its 95 % interval."
+)
+
+
+def page(matrix: Matrix) -> str:
+    """Return the page in Markdown: regressions first, then the cells and their notes."""
+    notes: list[str] = []
+    rows = [_row(cell, notes) for cell in matrix.cells]
+    head = ["model", "target", "precision", "grade", "MB", "build s", "runs", "p50 ms", "p99 ms"]
+    head += ["parity", "accuracy", "notes"]
+    budget_s = matrix.conditions.get("budget_s", 0)
+    parts = [
+        f"# Release matrix {matrix.version}",
+        _compared(matrix.comparison, matrix.unfinished),
+        "## At a glance",
+        markdown_table(["", *_models(matrix)], _glance(matrix)).rstrip(),
+        _LEGEND,
+        "## Conditions",
+        _conditions(matrix),
+        "## Cells",
+        _LATENCY.format(budget_s=budget_s),
+        _PARITY,
+        markdown_table(head, rows).rstrip(),
+        "\n".join(f"[{i}] {note}  " for i, note in enumerate(notes, start=1)),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _compared(comparison: Comparison | None, unfinished: int) -> str:
+    """Return the section on regressions, or why there is none."""
+    if unfinished:
+        return f"**Unfinished: {unfinished} cells are left.** Run the command again to go on."
+    if comparison is None:
+        return "There is no earlier version to compare with."
+    count = len(comparison.regressions)
+    title = f"## Regressions since {comparison.version}: {count or 'none'}"
+    parts = [title, *(_list(comparison.regressions),)]
+    if comparison.not_compared:
+        parts += ["Not compared, and so not known to be as good as before:"]
+        parts += [_list(comparison.not_compared)]
+    parts += [_list(comparison.notes)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _list(sentences: Sequence[str]) -> str:
+    return "\n".join(f"- {_safe(sentence)}" for sentence in sentences)
+
+
+def _models(matrix: Matrix) -> list[str]:
+    return list(dict.fromkeys(cell.model for cell in matrix.cells))
+
+
+def _glance(matrix: Matrix) -> list[list[str]]:
+    pairs = dict.fromkeys((cell.target, cell.precision) for cell in matrix.cells)
+    rows = []
+    for pair in pairs:
+        cells = [matrix.cell((model, *pair)) for model in _models(matrix)]
+        rows.append(["/".join(pair), *("" if cell is None else _mark(cell) for cell in cells)])
+    return rows
+
+
+def _mark(cell: Cell) -> str:
+    mark = _MARKS[cell.grade]
+    if cell.run is None or cell.run.where in (HERE, NOWHERE):
+        return mark
+    return f"{mark} {cell.run.where}"
+
+
+def _conditions(matrix: Matrix) -> str:
+    facts = matrix.conditions
+    lines = [f"`{facts.get('command')}`, {facts.get('time')}, {facts.get('machine')}."]
+    lines += [f"- {name}: {faces}" for name, faces in dict(facts.get("faces", {})).items()]
+    versions = ", ".join(f"{k} {v}" for k, v in dict(facts.get("libraries", {})).items())
+    lines += [f"- {facts.get('system')}, Python {facts.get('python')}, {versions}"]
+    return lines[0] + "\n\n" + "\n".join(map(_safe, lines[1:]))
+
+
+def _row(cell: Cell, notes: list[str]) -> list[str]:
+    build, run, accuracy = cell.build, cell.run, cell.accuracy
+    marks = []
+    for note in filter(None, _notes(cell)):
+        if note not in notes:
+            notes.append(note)
+        marks.append(f"[{notes.index(note) + 1}]")
+    return [
+        cell.model,
+        cell.target,
+        cell.precision,
+        cell.grade,
+        "" if build.bytes is None else f"{build.bytes / 1e6:.1f}",
+        "" if build.seconds is None else f"{build.seconds:.1f}",
+        "" if run is None else _place(run.where),
+        "" if run is None or run.p50_ms is None else f"{run.p50_ms:.2f}",
+        "" if run is None or run.p99_ms is None else f"{run.p99_ms:.2f}",
+        _parity(cell),
+        "" if accuracy is None else _accuracy(accuracy),
+        " ".join(marks),
+    ]
+
+
+def _accuracy(accuracy: Accuracy) -> str:
+    low, high = 100 * accuracy.low, 100 * accuracy.high
+    return f"{100 * accuracy.value:.2f} % ({low:.2f} to {high:.2f}), {accuracy.faces:,} faces"
+
+
+def _place(where: str) -> str:
+    return f"**{where}**" if where in (SIMULATED, STAND_IN) else where
+
+
+def _parity(cell: Cell) -> str:
+    if cell.parity is None or cell.parity.judgement is None:
+        return ""
+    checks = {check.name: check for check in cell.parity.judgement.checks}
+    check = checks.get("answered_agreement") or checks["agreement"]
+    figures = f"{100 * check.value:.2f} % ({100 * check.low:.2f} to {100 * check.high:.2f})"
+    return f"{cell.verdict}, {figures}, max dp {cell.parity.max_abs_dp:.1e}"
+
+
+def _notes(cell: Cell) -> list[str | None]:
+    """Return the sentences that explain a cell: failures, what stood in, what was executed."""
+    report, run = cell.parity, cell.run
+    broken = None if report is None else "; ".join(report.failures) or _doubt(cell)
+    if run is None:
+        return [_safe(cell.build.failure or "")]
+    place = run.reason
+    if run.by is not None:
+        place = f"{run.where}: {run.by} ran in the place of the chip's engine, as {run.reason}"
+    return [_safe(text) if text else None for text in (broken, place, run.executed, run.note)]
+
+
+def _doubt(cell: Cell) -> str | None:
+    judgement = None if cell.parity is None else cell.parity.judgement
+    return None if judgement is None else judgement.warning
+
+
+def _safe(text: str) -> str:
+    """Return text that stays in its line and its table cell."""
+    return " ".join(text.split()).replace("|", "/").replace("<", "&lt;")

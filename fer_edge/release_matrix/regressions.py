@@ -1,0 +1,132 @@
+"""Comparison of two release matrices: cells that got worse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from fer_edge.benchmarks.measure.percentile_ratio import percentile_ratio
+from fer_edge.benchmarks.measure.timing import MIN_SAMPLES
+from fer_edge.benchmarks.reports.compare_reports import machine_differences
+from fer_edge.release_matrix.cell import GRADES, PLACES, Cell
+from fer_edge.release_matrix.stored import Comparison, Matrix
+from fer_edge.training.evaluation.intervals import paired_change_interval
+
+LATENCY_FACTOR = 1.5
+"""Growth of a median, as a factor, that counts as a regression. Two runs of the same code on a
+machine with other work differ by up to a third."""
+
+
+@dataclass
+class _Findings:
+    """Sentences about cells.
+
+    Attributes:
+        regressions: Cells that got worse.
+        not_compared: Cells that the new matrix cannot answer for.
+        notes: Figures that were left out of the comparison.
+    """
+
+    regressions: list[str] = field(default_factory=list)
+    not_compared: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def compare(
+    old: Matrix,
+    new: Matrix,
+    requested: Callable[[tuple[str, str, str]], bool],
+    factor: float = LATENCY_FACTOR,
+) -> Comparison:
+    """Find the cells that got worse.
+
+    A cell got worse if its grade fell, if it ran on weaker evidence on the same machine, if the
+    95 % interval of the change of accuracy on the same faces is below 0 (Tango, for pairs), or if
+    its median latency on the same machine grew by more than ``factor``, with the bootstrap
+    interval of the ratio above 1 (decision 18).
+
+    Args:
+        old: Matrix of an earlier version.
+        new: Matrix to judge.
+        requested: Tells if a key was requested in this run; other cells are left alone.
+        factor: Growth of the median latency that is still allowed.
+    """
+    findings = _Findings()
+    for before in old.cells:
+        if not requested(before.key):
+            continue
+        after = new.cell(before.key)
+        if after is None:
+            findings.not_compared.append(f"{before.name} is in {old.version} and not in this one")
+        elif after.build.not_installed and not before.build.not_installed:
+            findings.not_compared.append(f"{before.name}: {after.build.failure}")
+        else:
+            _grade(before, after, findings)
+            _accuracy(before, after, findings)
+            _latency(before, after, factor, findings)
+    notes = tuple(dict.fromkeys(findings.notes))
+    return Comparison(old.version, tuple(findings.regressions), tuple(findings.not_compared), notes)
+
+
+def _grade(before: Cell, after: Cell, findings: _Findings) -> None:
+    fell = GRADES.index(after.grade) < GRADES.index(before.grade)
+    places = [PLACES.index(cell.run.where) if cell.run else -1 for cell in (before, after)]
+    weaker = places[1] < places[0]
+    if not fell and not weaker:
+        return
+    sentence = f"{after.name}: {_words(before)} before, {_words(after)} now"
+    if reason := _reason(after):
+        sentence += f": {reason}"
+    other = machine_differences(before.machine, after.machine)
+    if weaker and after.build.failure is None and other:
+        findings.not_compared.append(f"{sentence} (on another machine)")
+    else:
+        findings.regressions.append(sentence)
+
+
+def _words(cell: Cell) -> str:
+    return cell.grade if cell.run is None else f"{cell.grade} ({cell.run.where})"
+
+
+def _reason(cell: Cell) -> str | None:
+    if cell.build.failure is not None:
+        return cell.build.failure
+    if cell.parity is not None and (cell.parity.failures or cell.parity.warning):
+        return "; ".join(cell.parity.failures) or cell.parity.warning
+    return None if cell.run is None else cell.run.reason
+
+
+def _accuracy(before: Cell, after: Cell, findings: _Findings) -> None:
+    if before.accuracy is None or after.accuracy is None:
+        return
+    if before.identity.faces != after.identity.faces:
+        findings.notes.append(
+            f"accuracy of {after.model} is not compared: other faces judged than before"
+        )
+        return
+    count = min(before.accuracy.faces, after.accuracy.faces)
+    first, second = before.accuracy.bits[:count], after.accuracy.bits[:count]
+    gained, lost = int((second & ~first).sum()), int((first & ~second).sum())
+    weight = min(before.accuracy.independent, after.accuracy.independent)
+    low, high = paired_change_interval(gained * weight, lost * weight, count * weight)
+    if high < 0:
+        findings.regressions.append(
+            f"{after.name}: accuracy fell by {100 * (lost - gained) / count:.2f} points "
+            f"({-100 * high:.2f} to {-100 * low:.2f}) on the same {count:,} faces"
+        )
+
+
+def _latency(before: Cell, after: Cell, factor: float, findings: _Findings) -> None:
+    old = before.run.latencies if before.run else None
+    new = after.run.latencies if after.run else None
+    if old is None or new is None or min(len(old), len(new)) < MIN_SAMPLES[50]:
+        return
+    if other := machine_differences(before.machine, after.machine):
+        findings.notes.append(f"latencies are not compared: other machine ({'; '.join(other)})")
+        return
+    ratio, low, high = percentile_ratio(new, old, 50)
+    if ratio > factor and low > 1:
+        findings.regressions.append(
+            f"{after.name}: the median latency grew {ratio:.2f} times ({low:.2f} to {high:.2f}) on "
+            f"the same machine, {factor:g} times is allowed"
+        )

@@ -1,0 +1,208 @@
+"""Run of the release matrix: grade what is not graded yet, then compare with the last version."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import fer_edge
+from fer_edge.benchmarks.machine.environment import environment, machine
+from fer_edge.benchmarks.reports.compare_reports import MACHINE
+from fer_edge.converters.pipeline.matrix import cells as target_cells
+from fer_edge.converters.pipeline.prepare import Settings, prepare
+from fer_edge.errors import FerEdgeError
+from fer_edge.progress import Say, Step, silent
+from fer_edge.release_matrix import stored
+from fer_edge.release_matrix.cell import Build, Cell, Identity
+from fer_edge.release_matrix.grade import Grading, grade
+from fer_edge.release_matrix.models import GradedModel, load_models
+from fer_edge.release_matrix.page import page
+from fer_edge.release_matrix.regressions import LATENCY_FACTOR, compare
+from fer_edge.release_matrix.stored import Matrix
+from fer_edge.shipped import MODELS
+
+FOLDER = Path("docs/results/matrix")
+"""Folder of the stored matrices, one of each version."""
+BUDGET_S = 3.0
+"""Seconds to time each variant."""
+_Key = tuple[str, str, str]
+"""Model, target and precision."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """Cells to grade, and how.
+
+    Attributes:
+        checkpoints: Names of shipped models, or checkpoint folders; empty means all shipped ones.
+        targets: Names of targets; empty means all.
+        precisions: Names of precisions; empty means all.
+        data: Labelled faces; None makes faces from the shipped composites.
+        faces: Largest number of faces that judge a cell; None takes all.
+        gpus: GPUs to compile engines for, as in convert.
+        budget_s: Seconds to time each variant.
+        again: Grade all cells again.
+        factor: Growth of the median latency that is no regression.
+        against: JSON to compare with; None is that of the last version before this one.
+    """
+
+    checkpoints: Sequence[str] = ()
+    targets: Sequence[str] = ()
+    precisions: Sequence[str] = ()
+    data: Path | None = None
+    faces: int | None = None
+    gpus: tuple[str, ...] = ()
+    budget_s: float = BUDGET_S
+    again: bool = False
+    factor: float = LATENCY_FACTOR
+    against: Path | None = None
+
+
+def release_matrix(
+    request: Request,
+    folder: Path = FOLDER,
+    *,
+    version: str = fer_edge.__version__,
+    say: Say = print,
+    step: Step = silent,
+) -> Matrix:
+    """Grade the cells that are not graded yet, and compare them with the last version.
+
+    ``VERSION.json`` and ``VERSION.md`` in the folder are written after each cell. A cell whose
+    inputs (``Identity``) are as stored is kept; one that lacked a library is tried again.
+
+    Args:
+        request: Cells to grade, and how.
+        folder: Folder of the stored matrices.
+        version: Version to grade, the name of both files.
+        say: Receives each sentence of progress.
+        step: Receives the progress over all cells.
+
+    Returns:
+        The matrix, with its comparison.
+
+    Raises:
+        InputError: A precision is unknown, or two checkpoints have one name.
+        CheckpointError: A checkpoint cannot be read.
+        DataError: The faces or a stored matrix cannot be read.
+    """
+    pairs = target_cells(request.targets, request.precisions)
+    before = request.against or stored.earlier(folder, version)
+    old = None if before is None else stored.load(before)  # damaged: known before hours of work
+    path = folder / f"{version}.json"
+    matrix = stored.load(path) if path.exists() else Matrix(version)
+    models = load_models(request.checkpoints, pairs, request.data, request.faces, version)
+    identities = {key: identity for model in models for key, identity in model.identities.items()}
+    todo = [
+        key
+        for key, identity in identities.items()
+        if request.again or not _is_done(matrix.cell(key), identity)
+    ]
+    say(f"{len(identities)} cells, {len(identities) - len(todo)} of them graded before")
+    env = environment()
+    facts = _Facts(
+        path,
+        version,
+        order=[model.name for model in models] + list(MODELS),
+        conditions=_conditions(request, models, env),
+        machine={key: env[key] for key in MACHINE},  # type: ignore[literal-required]
+    )
+    done = len(identities) - len(todo)
+    for model in models:
+        keys = [key for key in model.identities if key in todo]
+        shared = _shared(model, keys, request, facts.machine, say) if keys else ""
+        for key in keys:
+            step(" ".join(key), done, len(identities))
+            cell = (
+                Cell(*key, identities[key], facts.machine, Build(shared))
+                if isinstance(shared, str)
+                else grade(key, identities[key], shared, say)
+            )
+            done += 1
+            matrix = facts.add(cell, unfinished=len(identities) - done)
+    comparison = None
+    if old is not None:
+        everything = not (request.checkpoints or request.targets or request.precisions)
+        comparison = compare(
+            old, matrix, lambda key: everything or key in identities, request.factor
+        )
+    return facts.write(lambda now: replace(now, unfinished=0, comparison=comparison))
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """Stored matrix of this run, and what is written beside the cells.
+
+    Attributes:
+        path: Path of the JSON.
+        version: Version that is graded.
+        order: Names of models in the order of the page.
+        conditions: Settings and machine, for readers.
+        machine: Facts about the machine; see ``Cell``.
+    """
+
+    path: Path
+    version: str
+    order: Sequence[str]
+    conditions: Mapping[str, Any]
+    machine: Mapping[str, Any] = field(default_factory=dict)
+
+    def add(self, cell: Cell, unfinished: int) -> Matrix:
+        """Write a graded cell; return the matrix."""
+        return self.write(
+            lambda now: replace(now.with_cell(cell), unfinished=unfinished, comparison=None)
+        )
+
+    def write(self, edit: Callable[[Matrix], Matrix]) -> Matrix:
+        """Change the JSON, write the page beside it, and return the matrix."""
+
+        def ordered(now: Matrix) -> Matrix:
+            changed = replace(edit(now), conditions=self.conditions)
+            return changed.sorted_by(self.order, target_cells())
+
+        matrix = stored.change(self.path, ordered, self.version)
+        stored.write(self.path.with_suffix(".md"), page(matrix))
+        return matrix
+
+
+def _is_done(cell: Cell | None, identity: Identity) -> bool:
+    return cell is not None and cell.identity == identity and not cell.build.not_installed
+
+
+def _shared(
+    model: GradedModel,
+    keys: Sequence[_Key],
+    request: Request,
+    machine_facts: Mapping[str, Any],
+    say: Say,
+) -> Grading | str:
+    """Return what the cells of a model share, or why the network cannot be exported."""
+    settings = Settings(gpus=request.gpus)
+    pairs = [(target, precision) for _, target, precision in keys]
+    say(f"{model.name}: {len(model.gate.images):,} faces judge")
+    try:
+        prepared = prepare(model.checkpoint, pairs, model.gate, model.calibration, settings, say)
+    except FerEdgeError as error:
+        return str(error)
+    return Grading(prepared, model.rule, machine_facts, request.budget_s)
+
+
+def _conditions(
+    request: Request, models: Sequence[GradedModel], env: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return settings and machine in words and numbers, for the page."""
+    return {
+        "command": env["command"],
+        "time": env["time"],
+        "machine": machine(env),
+        "system": env["system"],
+        "python": env["python"],
+        "libraries": dict(env["libraries"]),
+        "budget_s": request.budget_s,
+        "latency_factor": request.factor,
+        "faces": {
+            model.name: f"{len(model.gate.images):,} of {model.gate.source}" for model in models
+        },
+    }

@@ -1,0 +1,192 @@
+"""Stored release matrix: one JSON per version, written after each cell."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from fer_edge.atomic import write_file
+from fer_edge.errors import DataError
+from fer_edge.json_check import read_list, read_mapping, read_object, read_optional, read_text
+from fer_edge.lock import locked
+from fer_edge.release_matrix.cell import Cell
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Comparison with the matrix of an earlier version.
+
+    Attributes:
+        version: Version of the earlier matrix.
+        regressions: Cells that got worse, a sentence each.
+        not_compared: Cells of the earlier matrix that this one cannot be held against.
+        notes: Figures that were left out of the comparison.
+    """
+
+    version: str
+    regressions: tuple[str, ...] = ()
+    not_compared: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def parse(cls, value: Any, where: str) -> Comparison:
+        """Read the JSON form strictly; see ParityReport.parse."""
+        lists = ("regressions", "not_compared", "notes")
+        item = read_object(value, where, ("version", *lists))
+        return cls(
+            read_text(item["version"], f"{where}.version"),
+            *(read_list(item[name], f"{where}.{name}", read_text) for name in lists),
+        )
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Release matrix of one version.
+
+    Attributes:
+        version: Version of the package.
+        conditions: Settings and machine of the last run, for readers.
+        cells: Cells, in the order of models and targets.
+        unfinished: Number of cells that the last run has not graded yet.
+        comparison: Comparison with an earlier version; None before the end, or without one.
+    """
+
+    version: str
+    conditions: Mapping[str, Any] = field(default_factory=dict)
+    cells: tuple[Cell, ...] = ()
+    unfinished: int = 0
+    comparison: Comparison | None = None
+
+    def cell(self, key: tuple[str, str, str]) -> Cell | None:
+        """Return the cell of a model, target and precision, or None."""
+        return next((cell for cell in self.cells if cell.key == key), None)
+
+    def with_cell(self, cell: Cell) -> Matrix:
+        """Return the matrix with a cell replaced or added.
+
+        Cells of an earlier checkpoint of the same model are dropped: a page shows one of them.
+        """
+        others = [
+            other
+            for other in self.cells
+            if other.key != cell.key
+            and (other.model != cell.model or other.identity.checkpoint == cell.identity.checkpoint)
+        ]
+        return replace(self, cells=(*others, cell))
+
+    def sorted_by(self, models: Sequence[str], pairs: Sequence[tuple[str, str]]) -> Matrix:
+        """Return the matrix with its cells in the order of models, then of pairs."""
+
+        def rank(cell: Cell) -> tuple[int, int]:
+            pair = cell.target, cell.precision
+            model = models.index(cell.model) if cell.model in models else len(models)
+            return model, pairs.index(pair) if pair in pairs else len(pairs)
+
+        return replace(self, cells=tuple(sorted(self.cells, key=rank)))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        comparison = self.comparison
+        return {
+            "schema": SCHEMA,
+            "version": self.version,
+            "conditions": dict(self.conditions),
+            "unfinished": self.unfinished,
+            "comparison": None if comparison is None else dict(vars(comparison)),
+            "cells": [cell.as_dict() for cell in self.cells],
+        }
+
+    @classmethod
+    def parse(cls, value: Any) -> Matrix:
+        """Read the JSON form strictly; see ParityReport.parse."""
+        keys = ("schema", "version", "conditions", "unfinished", "comparison", "cells")
+        item = read_object(value, "matrix", keys)
+        if item["schema"] != SCHEMA:
+            raise ValueError(f"expected schema {SCHEMA}, got {str(item['schema'])[:40]!r}")
+        unfinished = item["unfinished"]
+        if isinstance(unfinished, bool) or not isinstance(unfinished, int) or unfinished < 0:
+            raise ValueError("expected a number of cells in matrix.unfinished")
+        cells = read_list(item["cells"], "matrix.cells", Cell.parse)
+        if len({cell.key for cell in cells}) < len(cells):
+            raise ValueError("expected each cell once in matrix.cells")
+        return cls(
+            read_text(item["version"], "matrix.version"),
+            read_mapping(item["conditions"], "matrix.conditions"),
+            cells,
+            unfinished,
+            read_optional(item, "comparison", "matrix", Comparison.parse),
+        )
+
+
+def load(path: Path) -> Matrix:
+    """Read a stored matrix.
+
+    Raises:
+        DataError: The file is no release matrix, or is damaged.
+    """
+    try:
+        return Matrix.parse(json.loads(path.read_text("utf-8")))
+    except OSError as error:
+        raise DataError(f"cannot read the release matrix {path}: {error.strerror}") from error
+    except (ValueError, RecursionError, OverflowError) as error:
+        raise DataError(
+            f"expected {path} to be a release matrix of fer-edge matrix --release, but {error}. "
+            "Restore it, or move it away and run again"
+        ) from error
+
+
+def change(path: Path, edit: Callable[[Matrix], Matrix], version: str) -> Matrix:
+    """Change a stored matrix in one step; another process may change other cells meanwhile.
+
+    Args:
+        path: Path of the JSON; it may be missing.
+        edit: Returns the new matrix.
+        version: Version of a new matrix.
+
+    Raises:
+        DataError: The file is damaged or cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with locked(path):
+            matrix = edit(load(path) if path.exists() else Matrix(version))
+            write(path, json.dumps(matrix.as_dict(), indent=1, allow_nan=False) + "\n")
+    except OSError as error:
+        raise DataError(f"cannot write {path}: {error.strerror}. Choose another -o") from error
+    return matrix
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file in one step. Raises DataError."""
+    try:
+        write_file(path, text.encode())
+    except OSError as error:
+        raise DataError(f"cannot write {path}: {error.strerror}. Choose another -o") from error
+
+
+def earlier(folder: Path, version: str) -> Path | None:
+    """Return the JSON of the latest version before ``version`` in a folder, or None."""
+    stored = {path.stem: path for path in folder.glob("*.json")}
+    before = [name for name in stored if _order(name) < _order(version)]
+    return stored[max(before, key=_order)] if before else None
+
+
+def _order(version: str) -> tuple[tuple[int, ...], int, tuple[tuple[int, str], ...]]:
+    """Sort key of a version; 1.0.dev1 and 1.0rc1 come before 1.0, and 1.0.post1 after it."""
+    match = re.match(r"v?(\d+(?:\.\d+)*)(.*)", version)
+    numbers, suffix = (match[1], match[2]) if match else ("0", version)
+    release = [int(number) for number in numbers.split(".")]
+    while release and release[-1] == 0:
+        release.pop()
+    parts = tuple(
+        (int(part), "") if part.isdigit() else (-1, part)
+        for part in re.findall(r"\d+|[a-z]+", suffix.lower())
+    )
+    stage = 0 if not suffix else 1 if "post" in suffix else -2 if ".dev" in suffix else -1
+    return tuple(release), stage, parts

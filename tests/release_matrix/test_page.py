@@ -1,0 +1,71 @@
+"""The page says first what got worse, and marks what did not run on a chip."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sample_cells import CELL, failed, matrix, report
+
+from fer_edge.release_matrix.cell import NOWHERE, SIMULATED, STAND_IN, Build, Run
+from fer_edge.release_matrix.page import page
+from fer_edge.release_matrix.stored import Comparison
+from fer_edge.verdict import UNDECIDED
+
+
+def test_regressions_stand_at_the_top() -> None:
+    comparison = Comparison("0.1.0", ("default a/fp32: it | fell",), ("b is gone",), ("a note",))
+    lines = page(replace(matrix(), comparison=comparison)).splitlines()
+    assert lines[0] == "# Release matrix 0.2.0"
+    assert lines[2] == "## Regressions since 0.1.0: 1"
+    assert "- default a/fp32: it / fell" in lines
+    assert "- b is gone" in lines
+    assert lines.index("- b is gone") < lines.index("## At a glance")
+    none = page(replace(matrix(), comparison=Comparison("0.1.0")))
+    assert "## Regressions since 0.1.0: none" in none
+    assert "no earlier version" in page(matrix())
+
+
+def test_an_unfinished_matrix_says_so() -> None:
+    assert "**Unfinished: 3 cells are left.**" in page(replace(matrix(), unfinished=3))
+
+
+def test_simulated_cells_are_marked_with_what_ran() -> None:
+    cells = (
+        CELL,
+        replace(CELL, target="qnn", run=Run(SIMULATED, "HTP simulator", "there is no such chip")),
+        replace(CELL, target="coreml", run=Run(STAND_IN, "coreml_evaluator", "this is Linux")),
+        replace(
+            CELL,
+            target="tensorrt",
+            run=Run(NOWHERE, reason="no GPU"),
+            parity=None,
+            accuracy=None,
+        ),
+        replace(CELL, target="litert", build=Build("not | here"), run=None, parity=None),
+        replace(failed(), target="openvino"),
+        replace(CELL, model="fast", parity=report(UNDECIDED)),
+    )
+    text = page(matrix(*cells))
+    glance = [line for line in text.splitlines() if line.startswith("| ") and "/int8" in line]
+    assert glance == [
+        "| onnxruntime/int8 | ✓ | ? |",
+        "| qnn/int8 | ✓ simulated |  |",
+        "| coreml/int8 | ✓ stand-in |  |",
+        "| tensorrt/int8 | built |  |",
+        "| litert/int8 | – |  |",
+        "| openvino/int8 | ✗ |  |",
+    ]
+    assert "coreml_evaluator ran in the place of the chip's engine, as this is Linux" in text
+    assert "HTP simulator ran in the place of the chip's engine" in text
+    assert "not / here" in text
+    table = [line for line in text.splitlines() if line.startswith(("| default", "| fast"))]
+    assert len({line.count("|") for line in table}) == 1
+    assert "**simulated**" in table[1]
+
+
+def test_figures_have_their_intervals_and_their_method() -> None:
+    text = page(replace(matrix(), conditions={"budget_s": 3.0}))
+    assert "80.00 % (78.00 to 82.00), 1,000 faces" in text
+    assert "passed, 99.90 % (99.70 to 100.00), max dp 1.0e-02" in text
+    assert "one 200x200 BGR crop (batch 1)" in text
+    assert "3 s for each variant" in text
