@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -32,10 +33,13 @@ def check_model(path: Path) -> None:
 
 
 def check_run(folder: Path, resume: bool) -> None:
-    """Raise TrainingError for a run folder that holds a run, unless it is resumed."""
+    """Raise TrainingError for a run folder that holds a run, unless it is resumed.
+
+    Under torchrun the training decides: a restarted worker finds the state of its own run.
+    """
     from fer_edge.errors import TrainingError
 
-    if (folder / "state.pt").exists() and not resume:
+    if (folder / "state.pt").exists() and not resume and "TORCHELASTIC_RUN_ID" not in os.environ:
         raise TrainingError(
             f"{folder} holds a run already. Continue it with --resume, or choose another folder"
         )
