@@ -84,7 +84,10 @@ def _pixels(text: str) -> npt.NDArray[np.uint8]:
     if len(text) > _MOST_PIXEL_TEXT:
         raise ValueError(f"expected {_SIDE_PX}x{_SIDE_PX} pixels, got {len(text):,} characters")
     numbers = text.strip("[] ").replace(",", " ").split()
-    return np.array(numbers, np.uint8).reshape(_SIDE_PX, _SIDE_PX)
+    values = np.array(numbers, np.int64)  # as uint8, numpy 1.26 would turn 256 into 0
+    if len(values) and not 0 <= values.min() <= values.max() <= 255:
+        raise ValueError(f"expected pixels from 0 to 255, got {values.min()} to {values.max()}")
+    return values.astype(np.uint8).reshape(_SIDE_PX, _SIDE_PX)
 
 
 def read_list(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
