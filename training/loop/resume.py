@@ -88,9 +88,10 @@ def _same_recipe(saved: Any, recipe: str) -> bool:
     if saved == recipe:
         return True
     try:
-        return json.dumps(build(Recipe, json.loads(saved), "recipe").as_dict()) == recipe
+        one, other = (build(Recipe, json.loads(text), "recipe") for text in (saved, recipe))
     except (TypeError, ValueError):  # RecipeError is a ValueError
         return False
+    return bool(one == other)
 
 
 def restore(stateful: dict[str, Any], saved: dict[str, Any]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +24,7 @@ from fer_edge.training.data.faces import load_faces, pixel_hash
 from fer_edge.training.data.folds import Fold
 from fer_edge.training.data.holdout import Split, Unlabelled, split_data
 from fer_edge.training.loop.loader import train_loader
-from fer_edge.training.loop.resume import load_state
+from fer_edge.training.loop.resume import Position, load_state, save_state
 from fer_edge.training.loop.targets import train_targets
 from fer_edge.training.loop.train import train
 from fer_edge.training.models.network import InputSpec
@@ -253,16 +252,24 @@ def test_a_run_names_them_and_is_resumed_bit_for_bit(
         train(short, few_faces, tmp_path / "run", resume=True, say=quiet)
 
 
-def test_a_run_of_an_older_version_is_resumed(
-    helpers: Any, recipe: Recipe, few_faces: Path, finished: Any, tmp_path: Path
-) -> None:
+def test_a_run_of_an_older_version_is_resumed(recipe: Recipe, tmp_path: Path) -> None:
     """Its recipe lacks the keys that came later; they have their defaults."""
-    run = Path(shutil.copytree(finished.folder, tmp_path / "run"))
-    state = helpers.state(run)
-    older = json.loads(state["recipe"])
+    older: dict[str, Any] = recipe.as_dict()
     del older["data"]["unlabelled"], older["data"]["opinions"]
-    torch.save({**state, "recipe": json.dumps(older)}, run / "state.pt")
-    train(recipe, few_faces, run, resume=True, say=quiet)
+    state = tmp_path / "state.pt"
+    save_state(state, Position(epoch=2), {"recipe": json.dumps(older), "data": "f"})
+    at, _ = load_state(state, json.dumps(recipe.as_dict()), "f")
+    assert at == Position(epoch=2)
     changed = replace(recipe, data=replace(recipe.data, opinions=("more.parquet",)))
     with pytest.raises(TrainingError, match="another recipe or other data"):
-        load_state(run / "state.pt", json.dumps(changed.as_dict()), state["data"])
+        load_state(state, json.dumps(changed.as_dict()), "f")
+
+
+@pytest.mark.parametrize("recipe_text", ["", "[]", '{"name": 1}', '{"later": {}}'])
+def test_a_state_with_a_damaged_recipe_is_not_resumed(
+    recipe: Recipe, tmp_path: Path, recipe_text: str
+) -> None:
+    state = tmp_path / "state.pt"
+    save_state(state, Position(), {"recipe": recipe_text, "data": "f"})
+    with pytest.raises(TrainingError, match="another recipe or other data"):
+        load_state(state, json.dumps(recipe.as_dict()), "f")
