@@ -57,11 +57,14 @@ def inspect(bundle: Path | None, as_json: bool) -> None:
     provenance = opened.provenance
     made_from = f"{_short(provenance.get('backbone'))}, recipe {_short(provenance.get('recipe'))}"
     click.echo(f"made from    {made_from}")
+    reasons: list[str] = []
     for v in opened.variants:
         size = sum(f.bytes for f in v.files) / 1e6
         facts = [_figures(v.parity)] if v.parity else []
-        facts += [v.warning] if v.warning else []
+        facts += _warnings(v, reasons)
         print_line(f"  {v.name:18s} {size:5.1f} MB  {'; '.join(facts)}", 29)
+    for number, reason in enumerate(reasons, start=1):
+        print_line(f"  [{number}] the engine itself has not run these yet: {reason}", 4)
     for line in _left_out(provenance.get("refused")):
         print_line(f"  {line}")
     click.echo("On this machine:")
@@ -90,12 +93,25 @@ def _signed_by(signers: list[str]) -> str:
 def _figures(report: ParityReport) -> str:
     figures = (
         f"agreement {report.agreement:.2%}, accuracy {report.accuracy:.2%} "
-        f"({100 * report.accuracy_change:+.2f}) on {report.faces.faces} faces"
+        f"({100 * report.accuracy_change:+.2f}) on {report.faces.faces:,} faces"
     )
     if report.judgement is None or report.undecided:  # the warning has the undecided verdict
         return figures
     answered = [c for c in report.judgement.checks if c.name == "answered_agreement"]
     return "; ".join([f"{report.judgement.verdict}: {figures}", *map(str, answered)])
+
+
+def _warnings(variant: fer_edge.Variant, reasons: list[str]) -> list[str]:
+    """Return what a report leaves open; the reason of a stand-in is one of the notes below."""
+    report = variant.parity
+    if report is None or report.judged_by is None:
+        return [variant.warning] if variant.warning else []
+    doubt = None if report.judgement is None else report.judgement.warning
+    reason = printable(report.judged_by.reason)
+    if reason not in reasons:
+        reasons.append(reason)
+    verified = f"verified by {report.judged_by.judge} [{reasons.index(reason) + 1}]"
+    return [printable(text) for text in (doubt, verified) if text]
 
 
 def _left_out(refused: Any) -> list[str]:

@@ -12,6 +12,7 @@ import pytest
 
 from fer_edge import engine_trial
 from fer_edge.bundle import open_bundle, write_bundle
+from fer_edge.parity import JudgedBy
 from fer_edge.shipped import DEFAULT_BUNDLE
 
 
@@ -78,3 +79,29 @@ def test_inspect_writes_no_control_characters_and_always_ends(
         assert result.exit_code == 0
         assert all(c.isprintable() or c == "\n" for c in result.output)
         assert more or len(result.output) < 3000
+
+
+def test_the_reason_of_a_stand_in_is_printed_once(
+    run: Any, fake_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five variants of a chip that is not there say the same; the reader needs it once."""
+    monkeypatch.setattr(engine_trial, "try_variants", lambda path: ["fake/fp32: taken"])
+    bundle = open_bundle(fake_bundle)
+    first = bundle.variants[0]
+    shipped = open_bundle(DEFAULT_BUNDLE).variants[0].parity
+    assert shipped is not None
+    no_gpu = JudgedBy("onnxruntime", "there is no GPU here")
+    no_mac = JudgedBy("coreml_evaluator", "this is no Mac")
+    judges = {"somechip/fp32": no_gpu, "somechip/fp16": no_gpu, "apple/fp16": no_mac}
+    variants = []
+    for name, judge in judges.items():
+        target, _, precision = name.partition("/")
+        parity = replace(shipped, judged_by=judge)
+        variants.append(replace(first, target=target, precision=precision, parity=parity))
+    write_bundle(replace(bundle, variants=tuple(variants)), bundle.read(first))
+    output = run("inspect", fake_bundle).stdout
+    assert output.count("verified by onnxruntime [1]") == 2
+    assert output.count("verified by coreml_evaluator [2]") == 1
+    assert output.count("there is no GPU here") == 1
+    assert "[1] the engine itself has not run these yet: there is no GPU here\n" in output
+    assert f"on {shipped.faces.faces:,} faces" in output
