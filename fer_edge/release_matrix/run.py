@@ -12,7 +12,7 @@ from fer_edge.benchmarks.machine.environment import environment, machine
 from fer_edge.benchmarks.reports.compare_reports import MACHINE
 from fer_edge.converters.pipeline.matrix import cells as target_cells
 from fer_edge.converters.pipeline.prepare import Settings, prepare
-from fer_edge.errors import FerEdgeError
+from fer_edge.errors import FerEdgeError, MissingDependencyError
 from fer_edge.progress import Say, Step, silent
 from fer_edge.release_matrix import stored
 from fer_edge.release_matrix.cell import Build, Cell, Identity
@@ -184,6 +184,8 @@ def _shared(
     say(f"{model.name}: {len(model.gate.images):,} faces judge")
     try:
         prepared = prepare(model.checkpoint, pairs, model.gate, model.calibration, settings, say)
+    except MissingDependencyError:  # of every cell, so the user installs it first
+        raise
     except FerEdgeError as error:
         return str(error)
     return Grading(prepared, model.rule, machine_facts, request.budget_s)

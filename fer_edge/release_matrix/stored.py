@@ -16,6 +16,7 @@ from fer_edge.lock import locked
 from fer_edge.release_matrix.cell import Cell
 
 SCHEMA = 1
+_VERSION = re.compile(r"v?(\d+(?:\.\d+)*)(.*)")
 
 
 @dataclass(frozen=True)
@@ -172,14 +173,14 @@ def write(path: Path, text: str) -> None:
 
 def earlier(folder: Path, version: str) -> Path | None:
     """Return the JSON of the latest version before ``version`` in a folder, or None."""
-    stored = {path.stem: path for path in folder.glob("*.json")}
+    stored = {path.stem: path for path in folder.glob("*.json") if _VERSION.match(path.stem)}
     before = [name for name in stored if _order(name) < _order(version)]
     return stored[max(before, key=_order)] if before else None
 
 
 def _order(version: str) -> tuple[tuple[int, ...], int, tuple[tuple[int, str], ...]]:
     """Sort key of a version; 1.0.dev1 and 1.0rc1 come before 1.0, and 1.0.post1 after it."""
-    match = re.match(r"v?(\d+(?:\.\d+)*)(.*)", version)
+    match = _VERSION.match(version)
     numbers, suffix = (match[1], match[2]) if match else ("0", version)
     release = [int(number) for number in numbers.split(".")]
     while release and release[-1] == 0:

@@ -63,6 +63,7 @@ def test_the_last_version_before_this_one_is_found(tmp_path: Path) -> None:
     names = ["0.9.0", "0.10.0", "0.10.1rc1", "0.10.1", "0.10.1.post1", "0.11.dev1", "0.11", "1.0"]
     for name in reversed(names):
         (tmp_path / f"{name}.json").write_text("{}")
+    (tmp_path / "notes.json").write_text("{}")
     for before, version in zip([None, *names], [*names, "2"], strict=True):
         path = stored.earlier(tmp_path, version)
         assert (None if path is None else path.stem) == before
