@@ -137,6 +137,10 @@ class LiteRtSession:
         self._idle.append(graph)
 
     def run(self, batch: Batch) -> Outputs:
+        if batch.shape[1:] != self.face_shape[1:]:  # LiteRT 2.1 resizes its graph to any size
+            raise EngineError(
+                f"LiteRT failed on a batch {batch.shape}: expected {self.face_shape[1:]} a face"
+            )
         try:
             graph = self._idle.pop()
         except IndexError:
