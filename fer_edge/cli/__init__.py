@@ -140,12 +140,19 @@ class _Group(click.Group):
                 )
 
 
+_MANY_WORKERS = (
+    "fit.workers asks for more processes than this machine has cores, which may be slower. Fewer: "
+    "--set fit.workers=1"
+)
+"""Sentence in place of torch's warning, which names no option of a recipe."""
 _PYTHON_SHOWS = warnings.showwarning
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *where: Any) -> None:
-    """Print a UserWarning of fer_edge as a sentence, without file and source line."""
-    if category is UserWarning and Path(where[0]).is_relative_to(_PACKAGE):
+    """Print a warning that concerns the user as a sentence, without file and source line."""
+    if str(message).startswith("This DataLoader will create"):
+        click.echo(_MANY_WORKERS, err=True)
+    elif category is UserWarning and Path(where[0]).is_relative_to(_PACKAGE):
         click.echo(str(message), err=True)
     else:
         _PYTHON_SHOWS(message, category, *where)
