@@ -21,6 +21,7 @@ body { font: 15px/1.5 system-ui, sans-serif; max-width: 72em; margin: 2em auto; 
 h1, h2, h3 { line-height: 1.2; }
 h2 { margin-top: 2em; border-bottom: 1px solid var(--line); padding-bottom: .2em; }
 .wide { overflow-x: auto; }
+.wide:focus-visible { outline: 2px solid var(--held); outline-offset: 2px; }
 table { border-collapse: collapse; margin: 1em 0; font-variant-numeric: tabular-nums; }
 th, td { border: 1px solid var(--line); padding: .3em .6em; text-align: right; white-space: pre; }
 th { background: var(--shade); }
@@ -38,6 +39,10 @@ img { max-width: 100%; background: #fff; border-radius: 6px; }
 """
 
 
+_WIDE = '<div class="wide" tabindex="0" role="group" aria-label="Table">'
+"""Frame of a table that may be wider than the page; the keyboard can scroll it."""
+
+
 def page(title: str, parts: Sequence[str]) -> str:
     """Return the complete HTML file.
 
@@ -50,7 +55,7 @@ def page(title: str, parts: Sequence[str]) -> str:
         '<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width">'
         f"<title>{escape(title)}</title><style>{_STYLE}</style></head>\n"
-        f"<body>\n<h1>{escape(title)}</h1>\n{body}\n</body>\n</html>\n"
+        f"<body>\n<main>\n<h1>{escape(title)}</h1>\n{body}\n</main>\n</body>\n</html>\n"
     )
 
 
@@ -63,7 +68,7 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
             right. Only line feeds in a cell break its line.
     """
     head = "".join(f"<th>{escape(name)}</th>" for name in headers)
-    return f'<div class="wide"><table><tr>{head}</tr>\n{_rows(rows)}</table></div>'
+    return f"{_WIDE}<table><tr>{head}</tr>\n{_rows(rows)}</table></div>"
 
 
 def facts(values: dict[str, Any], nothing: str = "none") -> str:
@@ -74,7 +79,7 @@ def facts(values: dict[str, Any], nothing: str = "none") -> str:
         nothing: Text for None.
     """
     rows = [[key, nothing if value is None else _plain(value)] for key, value in values.items()]
-    return f'<div class="wide"><table class="facts">\n{_rows(rows)}</table></div>'
+    return f'{_WIDE}<table class="facts">\n{_rows(rows)}</table></div>'
 
 
 def picture(title: str, svg: bytes, caption: str = "") -> str:
