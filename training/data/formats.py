@@ -11,7 +11,7 @@ from fer_edge.training.data.dataset_spec import DatasetSpec, StoredFace, check_p
 from fer_edge.training.data.picture_files import PassedOver, without_clutter
 from fer_edge.training.data.readers import csv as csv_reader
 from fer_edge.training.data.readers import ferplus as ferplus_reader
-from fer_edge.training.data.readers import folders, hdf5, parquet, tables
+from fer_edge.training.data.readers import folders, hdf5, parquet, tables, tar
 
 
 class DatasetFormat(NamedTuple):
@@ -56,7 +56,7 @@ def read(source: DatasetSpec, split: str | None) -> Iterator[StoredFace | Passed
 def _parts(path: Path) -> dict[str, list[Path]]:
     parts: dict[str, list[Path]] = {}
     for entry in without_clutter(path):
-        if (entry.is_dir() or entry.suffix == ".parquet") and part_of(entry):
+        if (entry.is_dir() or entry.suffix in (".parquet", ".tar")) and part_of(entry):
             parts.setdefault(part_of(entry), []).append(entry)
     return parts
 
@@ -68,12 +68,16 @@ def _fits_parts(path: Path) -> bool:
 def _read_parts(source: DatasetSpec, split: str | None) -> Iterator[StoredFace | PassedOver]:
     """Read a folder with an entry for each part, of any format.
 
-    Entries are folders such as ``train/`` and ``val/``, or parquet files with that word in their
-    name.
+    Entries are folders such as ``train/`` and ``val/``, or parquet files and tar shards with that
+    word in their name.
     """
     parts = _parts(source.file)
     check_part(source, split, parts)
-    for entry in parts[str(split)]:
+    entries = parts[str(split)]
+    if all(entry.suffix == ".parquet" for entry in entries):
+        yield from parquet.read_shards(entries, source.columns)
+        return
+    for entry in entries:
         yield from read(source.below(entry), None)
 
 
@@ -86,6 +90,7 @@ FORMATS: tuple[DatasetFormat, ...] = (
     DatasetFormat("a folder with train, val or test", _fits_parts, _read_parts),
     DatasetFormat("KMU-FED", folders.fits_kmu_fed, folders.read_kmu_fed),
     DatasetFormat("parquet", parquet.fits, parquet.read),
+    DatasetFormat("tar shards of WebDataset", tar.fits, tar.read),
     DatasetFormat("HDF5", hdf5.fits, hdf5.read),
     DatasetFormat("the FER2013 CSV", csv_reader.fits_fer2013, csv_reader.read_fer2013),
     DatasetFormat("a CSV list of files", csv_reader.fits_list, csv_reader.read_list),

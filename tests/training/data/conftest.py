@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import json
 import resource
 import sys
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -270,13 +273,34 @@ def file_list(root: Path) -> str:
     return str(root / "list.csv")
 
 
+def shard(path: Path, *members: tuple[str, bytes]) -> Path:
+    """Write members as WebDataset's writer does: with times that need an extended header."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as tar:
+        for name, data in members:
+            member = tarfile.TarInfo(name)
+            member.size, member.mtime = len(data), 1.5  # type: ignore[assignment]
+            tar.addfile(member, io.BytesIO(data))
+    return path
+
+
+def tar_shards(root: Path) -> str:
+    """One shard for each class; the first have labels alone, the others columns."""
+    for i, name in enumerate(FOLDERS):
+        label = (f"{i:04d}.cls", name.encode())
+        if i > 3:
+            label = (f"{i:04d}.json", json.dumps({"emotion": name, "subject": "s"}).encode())
+        shard(root / f"train-{i:06d}.tar", (f"{i:04d}.png", png(name)), label)
+    return str(root)
+
+
 FORMS: dict[Callable[[Path], str], list[str]] = {
     **dict.fromkeys((class_folders, numbered_folders, parquet, hub), FOLDERS),
     **dict.fromkeys((fer2013_csv, icml_csv, hdf5_fer2013), KAGGLE),
     **dict.fromkeys((numbered_affectnet, affectnet_sets, affectnet_lists), AFFECTNET),
     **dict.fromkeys((numbered_raf_db, own_order, parquet_of_datasets), RAF_DB),
     **dict.fromkeys((saved, saved_parts, raf_db), RAF_DB),
-    **dict.fromkeys((hdf5, hdf5_pixels, file_list), FOLDERS),
+    **dict.fromkeys((hdf5, hdf5_pixels, file_list, tar_shards), FOLDERS),
     **dict.fromkeys((fer_plus, fer_plus_parquet, fer_plus_folders), FERPLUS[:8]),
     kmu_fed: [name for name in FOLDERS if name != "neutral"],
 }

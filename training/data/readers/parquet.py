@@ -24,7 +24,7 @@ from fer_edge.training.data.readers.tables import (
 )
 
 IN_MEMORY_BYTES = 256 << 20
-"""Largest size in bytes of a parquet file's pictures in memory. FER2013 has 46 MB."""
+"""Largest size in bytes of a part's pictures in memory, over all shards. FER2013 has 46 MB."""
 _ROWS_AT_ONCE = 16
 """Pictures that are unpacked at once; a dictionary can repeat a large one."""
 _MOST_METADATA_BYTES = 1 << 20
@@ -42,29 +42,38 @@ def read(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
     """
     if source.file.is_dir():
         check_part(source, split, ())
-        for shard in without_clutter(source.file, "*.parquet"):
-            yield from _faces(shard, source.columns)
+        yield from read_shards(without_clutter(source.file, "*.parquet"), source.columns)
         return
     if split not in (None, part_of(source.file) or "train"):
         check_part(source, split, {part_of(source.file) or "train"})
-    yield from _faces(source.file, source.columns)
+    yield from read_shards([source.file], source.columns)
 
 
-def _faces(path: Path, more: Sequence[str] | None) -> Iterator[StoredFace]:
+def read_shards(shards: Sequence[Path], more: Sequence[str] | None) -> Iterator[StoredFace]:
+    """Read the files of one part; their first ``IN_MEMORY_BYTES`` of pictures stay in memory."""
+    room = IN_MEMORY_BYTES
+    for shard in shards:
+        images, columns, metadata = _loaded(shard, more, room)
+        room -= sum(len(image) for image in images if isinstance(image, bytes))
+        yield from from_columns(images, columns, shard, _class_names(metadata), more)
+
+
+def _loaded(
+    path: Path, more: Sequence[str] | None, room: int
+) -> tuple[Sequence[Any], dict[str, list[Any]], Any]:
     if not path.is_file():  # opening a FIFO would wait for ever
         raise DataError(f"expected a parquet file at {path}, found none")
     with path.open("rb") as opened:
         try:
-            images, columns, metadata = _read(opened, path, more)
+            return _read(opened, path, more, room)
         except (DataError, ModuleNotFoundError):
             raise
         except Exception as error:  # a damaged file can make pyarrow raise anything
             raise DataError(f"cannot read {path}: {error}") from error
-    yield from from_columns(images, columns, path, _class_names(metadata), more)
 
 
 def _read(
-    opened: BinaryIO, path: Path, more: Sequence[str] | None
+    opened: BinaryIO, path: Path, more: Sequence[str] | None, room: int
 ) -> tuple[Sequence[Any], dict[str, list[Any]], Any]:
     """Return the pictures, the cells of each used column, and the schema's metadata."""
     import pyarrow.parquet
@@ -83,7 +92,7 @@ def _read(
     file = pyarrow.parquet.ParquetFile(opened, read_dictionary=strings, **_THRIFT_LIMITS)
     table = file.read(columns=used, use_threads=False)
     columns = {name: cells_of(table[name], f"{path}, column {name}") for name in used}
-    if _picture_bytes_stated(groups) > IN_MEMORY_BYTES:
+    if _picture_bytes_stated(groups) > room:
         at = (str(path.resolve()),)
         return [LazyRow(open_pictures, at, i) for i in range(rows)], columns, schema.metadata
     return _pictures(file, path, size), columns, schema.metadata

@@ -104,6 +104,15 @@ def _text(cell: Any) -> str:
     return "" if cell is None else str(cell)
 
 
+def is_used(name: str, more: Sequence[str]) -> bool:
+    """Return True for a column that readers take besides the label, or that ``more`` names."""
+    return (
+        name in _MORE
+        or name.startswith("ferplus_")
+        or name.lower() in {column.lower() for column in more}
+    )
+
+
 def used_columns(
     names: Sequence[str], where: object, more: Sequence[str] | None = None
 ) -> list[str]:
@@ -124,7 +133,7 @@ def used_columns(
             f"found {found(sorted(names))}"
         )
     used = [label] if label else []
-    used += [name for name in names if name in _MORE or name.startswith("ferplus_")]
+    used += [name for name in names if is_used(name, ())]
     used += [column_named(name, names, where) for name in more or ()]
     used = list(dict.fromkeys(used))
     for name in ("image", *used):

@@ -91,6 +91,21 @@ def test_a_large_parquet_file_is_read_by_row(
     assert [pixel_hash(f) for f in mapped] == [pixel_hash(f) for f in held]
 
 
+@pytest.mark.parametrize("name", ["shard-{}.parquet", "train-0000{}-of-00003.parquet"])
+def test_shards_share_the_room_in_memory(
+    samples: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Many files of a size that fits make a set that does not."""
+    for i in range(3):
+        samples.write_parquet(tmp_path / name.format(i), ["happy", "sad"], first=2 * i)
+    held = load_faces(tmp_path, "train")
+    monkeypatch.setattr(parquet, "IN_MEMORY_BYTES", 12_000)  # a file states 9,782
+    mapped = load_faces(tmp_path, "train")
+    assert [isinstance(f.source, bytes) for f in mapped] == [True, True, False, False, False, False]
+    assert [pixel_hash(f) for f in mapped] == [pixel_hash(f) for f in held]
+    assert [f.name for f in mapped] == [f.name for f in held]
+
+
 def test_class_names_of_a_parquet_file_may_be_damaged(samples: Any, tmp_path: Path) -> None:
     path = Path(samples.parquet_of_datasets(tmp_path / "set"))
     table = pyarrow.parquet.read_table(path)
