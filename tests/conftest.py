@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,3 +40,25 @@ def face() -> Image:
     noise = np.random.default_rng(7).integers(0, 64, (60, 80, 3))
     ramp = np.linspace(0, 190, 80)[None, :, None] * np.array([1.0, 0.7, 0.4])
     return np.asarray(ramp + noise, dtype=np.uint8)
+
+
+@pytest.fixture
+def untitled_axes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Axes without a title, of every figure that is saved during the test."""
+    from matplotlib.figure import Figure
+
+    untitled: list[str] = []
+    save = Figure.savefig
+
+    def noted(figure: Any, *arguments: Any, **options: Any) -> Any:
+        for number, axes in enumerate(figure.get_axes()):
+            if not axes.axison:
+                continue
+            for name, labels in (("x", "labelbottom"), ("y", "labelleft")):
+                axis = getattr(axes, f"{name}axis")
+                if axis.get_tick_params().get(labels, True) and not axis.get_label_text():
+                    untitled.append(f"{name} axis of panel {number}, {axes.get_title()!r}")
+        return save(figure, *arguments, **options)
+
+    monkeypatch.setattr(Figure, "savefig", noted)
+    return untitled

@@ -107,8 +107,8 @@ def _timeline(figure: Any, rows: list[dict[str, Any]]) -> bool:
             axes.plot(np.arange(0, len(ms), every), ms[::every], lw=0.7, label=_name(row))
     over_time = "timeline" in shown[0]
     axes.set(yscale="log")
-    axes.set_xlabel("s since the start" if over_time else "call, in order")
-    axes.set_ylabel("median ms" if over_time else f"ms at batch {first}")
+    axes.set_xlabel("time since the start, s" if over_time else "call, in order")
+    axes.set_ylabel("median latency, ms" if over_time else f"latency at batch {first}, ms")
     _plain(axes.yaxis)
     axes.grid(alpha=0.3)
     figure.legend(loc="outside upper center", ncols=3, fontsize=8)

@@ -63,7 +63,7 @@ def _availability(figure: Any, drives: Drives) -> bool:
         left = [a + b for a, b in zip(left, shares, strict=True)]
     axes.set_yticks(range(len(shown)), names, fontsize=8)
     axes.invert_yaxis()
-    axes.set(xlabel="share of the time, %", xlim=(0, 100))
+    axes.set(xlabel="share of the time, %", ylabel="drive", xlim=(0, 100))
     axes.grid(axis="x", alpha=0.3)
     figure.legend(loc="outside upper center", ncols=4, fontsize=8)
     return True
@@ -104,23 +104,25 @@ def _distribution(figure: Any, drives: Drives) -> bool:
 
 def _expressions(figure: Any, drives: Drives) -> bool:
     seconds = merged([drive["label_s"] for drive in drives])
-    return _bars(figure, {k: v / 60 for k, v in seconds.items()}, "minutes of the driver")
+    return _bars(
+        figure, {k: v / 60 for k, v in seconds.items()}, "time of the driver, min", "expression"
+    )
 
 
 def _events(figure: Any, drives: Drives) -> bool:
     hours = sum(drive["stream_s"] for drive in drives) / 3600
     counts = merged([drive["events"] for drive in drives])
-    return _bars(figure, {k: n / hours for k, n in counts.items()}, "events an hour")
+    return _bars(figure, {k: n / hours for k, n in counts.items()}, "events an hour", "event")
 
 
-def _bars(figure: Any, values: dict[str, float], label: str) -> bool:
+def _bars(figure: Any, values: dict[str, float], unit: str, kind: str) -> bool:
     if not values:
         return False
     axes = figure.subplots()
     names = sorted(values, key=lambda name: (-values[name], name))
     axes.barh([_short(name) for name in names], [values[name] for name in names], height=0.7)
     axes.invert_yaxis()
-    axes.set(xlabel=label)
+    axes.set(xlabel=unit, ylabel=kind)
     axes.grid(axis="x", alpha=0.3)
     return True
 
@@ -141,7 +143,8 @@ def _latency(figure: Any, drives: Drives) -> bool:
         longer.append(left / total)
     axes.step(ms, [max(share, 0.5 / total) for share in longer], where="post")
     axes.set(xscale="log", yscale="log")
-    axes.set(xlabel="time of a frame, ms (without decoding)", ylabel="share that took longer")
+    axes.set(xlabel="time of a frame, ms (without decoding)")
+    axes.set(ylabel="share of frames that took longer")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter(NullFormatter())
@@ -169,7 +172,8 @@ def comparison(against: dict[str, Any]) -> bytes:
     axes.barh(range(len(shown)), shares, color="C3", height=0.8)
     axes.set_yticks(range(len(shown)), [_short(row["drive"]) for row in shown], fontsize=8)
     axes.invert_yaxis()
-    axes.set(xlabel="time in which both know an expression and differ, %", xlim=(0, None))
+    axes.set(xlabel="time in which both know an expression and differ, %", ylabel="drive")
+    axes.set(xlim=(0, None))
     axes.grid(axis="x", alpha=0.3)
     data = io.BytesIO()
     with mpl.rc_context({"svg.hashsalt": "fer_edge"}):

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from fer_edge.fleet.clips import Clip
+from fer_edge.fleet.plots import comparison
 from fer_edge.fleet.report import report
 from fer_edge.fleet.scorer import ClipReport
 from fer_edge.fleet.summary import Entry, summarize
@@ -55,3 +56,9 @@ def test_many_drives_stay_one_page() -> None:
     assert "The first 200 of 500 drives." in page
     assert page.count("data:image/svg+xml") == 5
     assert len(page) < 1_000_000
+
+
+def test_every_axis_has_a_title(untitled_axes: list[str]) -> None:
+    shown(*(entry(f"drive {n}", "1.mp4") for n in range(40)))
+    comparison({"drives": [{"drive": "a", "both_s": 9.0, "differ_s": 1.0}]})
+    assert untitled_axes == []

@@ -93,6 +93,7 @@ def _draw(figure: Any, report: Report, rows: dict[str, Any]) -> None:
         range(len(groups)), [f"{g['value']}{' *' * g['few']} ({g['faces']:,})" for g in groups]
     )
     axes[0].set_ylim(len(groups) - 0.5, -0.5)
+    axes[0].set_ylabel(f"{rows['column']} (faces)")
 
 
 def _panel(axes: Axes, title: str, values: Sequence[dict[str, Any] | None]) -> None:
@@ -105,6 +106,7 @@ def _panel(axes: Axes, title: str, values: Sequence[dict[str, Any] | None]) -> N
         axes.plot([low, high], [i, i], color=colour, lw=1.5)
         axes.plot([centre], [i], "o", color=colour, ms=4)
     axes.set_title(title, fontsize=9)
+    axes.set_xlabel("%", fontsize=8)
     axes.tick_params(labelsize=8)
     axes.margins(x=0.15)
     axes.grid(axis="x", alpha=0.3)

@@ -111,23 +111,23 @@ def per_class(axes: Axes, reports: Sequence[Report]) -> None:
         name = report.get("name")
         axes.bar(at, heights, width=0.9 * width, yerr=errors, label=name, error_kw=style)
     axes.set_xticks(range(len(labels)), labels)
-    axes.set(ylabel="F1", ylim=(0, 1))
+    axes.set(xlabel="label", ylabel="F1", ylim=(0, 1))
     axes.grid(axis="y", alpha=0.3)
     if len(reports) > 1:
         axes.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)
 
 
 _CURVES = {
-    "nats": {
+    "loss, nats": {
         "train_loss": "training loss (augmented)",
         "held_nll": "held-out NLL",
         "held_calibrated_nll": "held-out NLL, calibrated",
     },
-    "share of faces": {
+    "accuracy, share of faces": {
         "held_accuracy": "held-out accuracy",
         "held_balanced_accuracy": "balanced accuracy",
     },
-    "learning rate": {"lr": "at the epoch's end"},
+    "learning rate": {"lr": "of the epoch's last step"},
 }
 """Curves of a run by axis: key in metrics.jsonl and label."""
 

@@ -38,6 +38,11 @@ def test_all_four_pictures_are_drawn_and_the_same_each_time(report: dict[str, An
     assert all(data.startswith(b"\x89PNG") for data in drawn.values())
 
 
+def test_every_axis_has_a_title(report: dict[str, Any], untitled_axes: list[str]) -> None:
+    pictures(report)
+    assert untitled_axes == []
+
+
 def test_a_report_without_accuracy_or_batches_has_the_other_pictures(fake_bundle: Path) -> None:
     stream = bench(fake_bundle, scenario="stream", hz=500, budget_s=0.1)
     assert list(pictures(stream)) == ["Latency distribution", "Timeline"]

@@ -48,6 +48,12 @@ def test_the_page_escapes_groups_and_has_a_picture(evaluation: dict[str, Any]) -
     assert group_sheet(evaluation["inputs"])[:4] == b"\x89PNG"
 
 
+def test_every_axis_has_a_title(evaluation: dict[str, Any], untitled_axes: list[str]) -> None:
+    group_page(evaluation)
+    group_sheet(evaluation["inputs"])
+    assert untitled_axes == []
+
+
 def test_markdown_has_a_table_for_each_column(evaluation: dict[str, Any]) -> None:
     text = markdown(evaluation["inputs"][0])
     assert text.startswith("| race | faces | right | abstains | confidence |")

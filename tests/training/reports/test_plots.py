@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from fer_edge.training.reports.plots import OF_ONE, of_one, sheet
+from matplotlib.figure import Figure
+
+from fer_edge.training.reports.plots import OF_ONE, curves, data, of_one, per_class, sheet
+
+ROW = {"epoch": 1, "train_loss": 1.0, "held_accuracy": 0.5, "lr": 0.1}
+"""Row of metrics.jsonl."""
 
 
 def test_the_sheet_is_a_picture(evaluation: dict[str, Any]) -> None:
@@ -16,3 +21,21 @@ def test_the_same_report_gives_the_same_plots(evaluation: dict[str, Any]) -> Non
     assert list(plots) == list(OF_ONE)
     assert all(svg.startswith(b"<?xml") for svg in plots.values())
     assert of_one(evaluation["inputs"][0]) == plots
+
+
+def test_every_axis_has_a_title(evaluation: dict[str, Any], untitled_axes: list[str]) -> None:
+    sheet(evaluation["inputs"][:2])
+    of_one(evaluation["inputs"][0])
+    for draw in (
+        lambda figure: per_class(figure.subplots(), evaluation["inputs"]),
+        lambda figure: curves(figure, [ROW]),
+    ):
+        draw(figure := Figure())
+        data(figure)
+    assert untitled_axes == []
+
+
+def test_titles_of_curves_name_quantity_and_unit() -> None:
+    curves(figure := Figure(), [ROW])
+    titles = [axes.get_ylabel() for axes in figure.get_axes()]
+    assert titles == ["loss, nats", "accuracy, share of faces", "learning rate"]
