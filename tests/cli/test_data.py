@@ -14,7 +14,11 @@ from click.testing import CliRunner, Result
 from fer_edge.cli import main
 from fer_edge.cli.data import data
 from fer_edge.labels import EMOTIONS
+from fer_edge.monitor.detector import Face
+from fer_edge.preprocess import Image
 from fer_edge.shipped import FACES
+from fer_edge.training.data.faces import load_faces
+from fer_edge.training.evaluation import locate
 
 
 def run(*arguments: object) -> Result:
@@ -122,3 +126,31 @@ def test_fetch_explains_and_ends_with_3(tmp_path: Path) -> None:
     result = run("fetch", "raf-db", "-o", tmp_path)
     assert result.exit_code == 3
     assert "whdeng.cn" in result.output
+
+
+def test_faces_are_cut_out_and_counted_without_labels(
+    tmp_path: Path, drivers: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each face is the box of the detector, widened by the margin."""
+
+    class Middle:
+        def detect(self, image: Image) -> list[Face]:
+            third = image.shape[0] // 3
+            return [Face((third, third, third, third), 0.9)]
+
+    monkeypatch.setattr(locate, "require_detector", lambda file: Middle())
+    out = tmp_path / "faces"
+    source = f"{drivers}@labels=none,without=0/3"
+    result = run("pack", source, "--find-faces", "--margin", "0.25", "-o", out)
+    assert result.exit_code == 0, result.output
+    faces = load_faces(f"{out}@labels=none", "train")
+    assert 0 < len(faces) < 36
+    assert f"{len(faces)} faces  unlabelled {len(faces)}" in result.output
+    assert {face.read().shape for face in faces} == {(12, 12, 3)}
+
+
+def test_a_detector_that_is_not_there_is_said(tmp_path: Path, drivers: Path) -> None:
+    missing = tmp_path / "yunet.onnx"
+    result = run("pack", drivers, "--detector", missing, "-o", tmp_path / "faces")
+    assert result.exit_code == 3
+    assert "yunet.onnx" in result.output
