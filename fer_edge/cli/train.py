@@ -109,7 +109,7 @@ def train(
         raise click.UsageError("expected --data FOLDER, the labelled faces to train on")
     folder = run or Path("runs") / loaded.name
     check_data(sources)
-    check_data(loaded.data.unlabelled)
+    check_data([Path(source) for source in loaded.data.unlabelled])
     check_run(folder, resume)
     if loaded.model.weights not in (None, IMAGENET):
         weights_file(str(loaded.model.weights))
