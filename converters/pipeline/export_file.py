@@ -23,15 +23,22 @@ from fer_edge.converters.pipeline.gate import ParityLimits, fp32_failures
 from fer_edge.converters.pipeline.parity import compare, prove_batches, run_all
 from fer_edge.errors import ConversionError, EngineError, InputError, ParityError
 from fer_edge.preprocess import CropRule
+from fer_edge.progress import Step, silent
 from fer_edge.training.checkpoint import Checkpoint, load_checkpoint
 from fer_edge.training.deploy import DeployModule
 
 _FACES = 336
 """Number of shipped faces that verify a file."""
+_STAGES = 4
+"""Number of stages before faces are compared."""
 
 
 def export_file(
-    checkpoint: str | Path, form: str, out: str | Path, data: str | Path | None = None
+    checkpoint: str | Path,
+    form: str,
+    out: str | Path,
+    data: str | Path | None = None,
+    step: Step = silent,
 ) -> dict[str, Any]:
     """Write a checkpoint's deploy graph to one file and verify it.
 
@@ -46,6 +53,7 @@ def export_file(
         out: File to write.
         data: Labelled faces whose ``val`` part verifies; None takes the composite faces that ship
             with the package.
+        step: Receives progress: the stages, then the compared faces.
 
     Returns:
         Facts about the file (``file``, ``bytes``, ``format``, ``labels``) and the figures of its
@@ -59,16 +67,20 @@ def export_file(
         ParityError: The file's answers differ from the checkpoint's.
     """
     write, load = FORMS[form]
+    step("loading the checkpoint", 0, _STAGES)
     source = load_checkpoint(checkpoint)
     labels, size_px = source.spec.labels, source.spec.input.size_px
     # fp32 is judged by probabilities, so without data a few faces suffice.
     most = _FACES if data is None else None
     gate = parity_faces(None if data is None else Path(data), labels, CropRule(size_px), most)
+    step("running the checkpoint", 1, _STAGES)
     reference = torch_outputs(source, gate.images)
     try:
+        step("exporting", 2, _STAGES)
         content = write(source)
+        step("loading the file", 3, _STAGES)
         session = load(content)
-        outputs = run_all(session, gate.images)
+        outputs = run_all(_Counted(session, len(gate.images), step), gate.images)
     except ConversionError:
         raise
     except Exception as error:  # torch's exporters raise many kinds, none of them ours
@@ -85,6 +97,26 @@ def export_file(
         raise InputError(f"cannot write {out}: {error.strerror}") from error
     facts = {"file": str(out), "bytes": len(content), "format": form, "labels": list(labels)}
     return {**facts, "faces": asdict(gate.record), "batch_sizes": proven, **asdict(figures)}
+
+
+@dataclass
+class _Counted:
+    """Session that reports each call; see backends.base."""
+
+    session: Session
+    total: int
+    step: Step
+    done: int = 0
+
+    def run(self, batch: Batch) -> Outputs:
+        outputs = self.session.run(batch)
+        self.done += 1
+        self.step("comparing faces", self.done, self.total)
+        return outputs
+
+    def close(self) -> None:
+        """Close the session."""
+        self.session.close()
 
 
 @dataclass(frozen=True)

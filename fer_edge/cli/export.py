@@ -41,9 +41,9 @@ def export(checkpoint: Path, file_format: str, out: Path, data: Path | None, as_
     from fer_edge.converters.pipeline.export_file import export_file
     from fer_edge.progress_bar import progress
 
-    with progress() as (say, _):
+    with progress() as (say, step):
         say(f"Exporting and comparing {checkpoint}")
-        report = export_file(checkpoint, file_format, out, data)
+        report = export_file(checkpoint, file_format, out, data, step)
         if file_format == "torchscript":
             say("PyTorch has deprecated TorchScript. Prefer --format torch-export.")
     if as_json:

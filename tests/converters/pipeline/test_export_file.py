@@ -51,6 +51,16 @@ def test_the_file_holds_nothing_of_this_machine(
         assert b"site-packages" not in part
 
 
+def test_the_progress_names_each_stage_and_counts_faces(checkpoint: Path, tmp_path: Path) -> None:
+    steps: list[tuple[str, int, int]] = []
+    export_file(checkpoint, "onnx", tmp_path / "m.onnx", step=lambda *step: steps.append(step))
+    names = list(dict.fromkeys(name for name, _, _ in steps))
+    assert names[-3:] == ["exporting", "loading the file", "comparing faces"]
+    assert steps[-1] == ("comparing faces", 336, 336)
+    shares = [done / total for name, done, total in steps if name != "comparing faces"]
+    assert shares == sorted(shares)
+
+
 def test_torch_opens_the_files_from_disk(checkpoint: Path, tmp_path: Path) -> None:
     """As a program would that has no fer_edge."""
     export_file(checkpoint, "torchscript", tmp_path / "m.pt")
