@@ -6,7 +6,10 @@ import os
 from datetime import timedelta
 from pathlib import Path
 
-from torch.distributed import TCPStore
+import torch
+from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
+from torch.distributed.constants import default_pg_timeout
+from torch.distributed.distributed_c10d import init_process_group
 
 from fer_edge.errors import TrainingError
 from fer_edge.training.loop import run_folder
@@ -32,6 +35,29 @@ def claim(folder: Path, resume: bool) -> bool:
     if store is not None:
         store.set(key, "claimed")
     return resume
+
+
+def join_again() -> None:
+    """Connect the processes of a restart under keys of their own.
+
+    torchrun's agent keeps its store between starts (torch 2.13), and torch connects the new
+    processes under the keys of the dead ones. Gloo finds their addresses there: the connection is
+    refused, or it waits for ever.
+    """
+    restart, processes = (
+        int(os.environ.get(name, default))
+        for name, default in (("TORCHELASTIC_RESTART_COUNT", 0), ("WORLD_SIZE", 1))
+    )
+    store = _agent_store() if restart and processes > 1 else None
+    if store is None or torch.distributed.is_initialized():
+        return
+    store.set_timeout(default_pg_timeout)
+    init_process_group(
+        "nccl" if torch.cuda.is_available() else "gloo",
+        store=PrefixStore(f"fer_edge/restart-{restart}", store),
+        rank=int(os.environ["RANK"]),
+        world_size=processes,
+    )
 
 
 def _agent_store() -> TCPStore | None:

@@ -13,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from fer_edge.errors import RecipeError, TrainingError
 from fer_edge.training.config.schema import Fit
+from fer_edge.training.loop.elastic import join_again
 
 
 def accelerator_for(fit: Fit) -> Accelerator:
@@ -25,6 +26,7 @@ def accelerator_for(fit: Fit) -> Accelerator:
     AcceleratorState._reset_state(reset_partial_state=True)
     GradientState._reset_state()
     started = int(os.environ.get("WORLD_SIZE", 1))
+    join_again()
     try:
         accelerator = Accelerator(
             # Several processes without NVIDIA GPUs: Accelerate does not detect this by itself.
