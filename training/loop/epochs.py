@@ -85,6 +85,8 @@ class ActivePhase:
         stateful: Parts whose state is saved, by name.
         forward: Network to call in training.
         trained: Part of the network that is trained now, as in Phase.train; empty at first.
+        lr: Learning rate of the last step. The schedule is one step ahead: after a phase it holds
+            the rate of a step that never comes.
     """
 
     number: int
@@ -96,6 +98,7 @@ class ActivePhase:
     forward: nn.Module
     trained: str = ""
     updates: int = 0
+    lr: float = 0.0
 
 
 def start_phase(
@@ -201,6 +204,7 @@ def _train_batch(run: TrainingRun, phase: ActivePhase, images: Tensor, targets: 
         accelerator.backward(loss)
         if fit.grad_clip and accelerator.sync_gradients:
             accelerator.clip_grad_norm_(run.net.parameters(), fit.grad_clip)
+        phase.lr = phase.schedule.get_last_lr()[0]
         phase.optimizer.step()
         if not fit.by_score:
             phase.schedule.step()

@@ -40,7 +40,6 @@ def record_epoch(
     candidate = merged(phase.average.module if phase.average else run.net)
     scores = score_held_out(candidate, run.held_out, fit.batch, run.accelerator)
     better = at.note(scores["held_calibrated_nll"], fit.min_delta)
-    lr = phase.schedule.get_last_lr()[0]
     if fit.by_score:
         phase.schedule.step(scores["held_calibrated_nll"])
     if not run.accelerator.is_main_process:
@@ -54,7 +53,7 @@ def record_epoch(
             "phase": phase.number + 1,
             "train_loss": loss,
             **scores,
-            "lr": lr,
+            "lr": phase.lr,
             "seconds": seconds,
             **gpu_memory(run.accelerator.device),
         }

@@ -42,6 +42,15 @@ def test_a_run_leaves_everything_that_is_known_of_it(
     assert [row["epoch"] for row in helpers.rows(finished.folder)] == [1, 2, 3]
 
 
+def test_the_learning_rate_is_that_of_the_last_step(
+    helpers: Any, finished: Any, recipe: Recipe
+) -> None:
+    """A one-cycle schedule ends at 1/25 of 1e-4 of its peak; one step further it rises again."""
+    assert recipe.fit.schedule == "onecycle"
+    rates = [row["lr"] for row in helpers.rows(finished.folder)]
+    assert rates[-1] == pytest.approx(recipe.fit.lr / 25 / 1e4)
+
+
 def test_the_checkpoint_knows_its_recipe_data_and_epoch(helpers: Any, finished: Any) -> None:
     best = load_checkpoint(finished.best)
     facts = json.loads((finished.folder / "run.json").read_text("utf-8"))
