@@ -18,7 +18,7 @@ import os
 import sys
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -148,14 +148,21 @@ _MANY_WORKERS = (
 _PYTHON_SHOWS = warnings.showwarning
 
 
-def _show_warning(message: Warning | str, category: type[Warning], *where: Any) -> None:
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
     """Print a warning that concerns the user as a sentence, without file and source line."""
     if str(message).startswith("This DataLoader will create"):
         click.echo(_MANY_WORKERS, err=True)
-    elif category is UserWarning and Path(where[0]).is_relative_to(_PACKAGE):
+    elif category is UserWarning and Path(filename).is_relative_to(_PACKAGE):
         click.echo(str(message), err=True)
     else:
-        _PYTHON_SHOWS(message, category, *where)
+        _PYTHON_SHOWS(message, category, filename, lineno, file, line)
 
 
 def _interrupted(command: str | None) -> str:
