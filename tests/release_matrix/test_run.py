@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from fer_edge.cli import main
 from fer_edge.converters import onnxruntime as converter
 from fer_edge.converters.base import Artifact, ConversionInput, QuantizationRecipe
+from fer_edge.errors import ConversionError
 from fer_edge.release_matrix import run as run_module
 from fer_edge.release_matrix import stored
 from fer_edge.release_matrix.cell import HERE, STAND_IN
@@ -136,7 +137,7 @@ def test_a_regression_ends_with_8_and_stands_at_the_top(
     assert command(checkpoint, folder).exit_code == 0
 
     def broken(source: ConversionInput, precision: str, recipe: QuantizationRecipe) -> Artifact:
-        raise converter.ConversionError("a layer is unknown")
+        raise ConversionError("a layer is unknown")
 
     monkeypatch.setattr(converter, "build", broken)
     done = command(checkpoint, folder, "--again", "--json")
