@@ -37,7 +37,7 @@ def write_groups(
 
     Args:
         checkpoint: Checkpoint folder.
-        bundle: ``.fer`` bundle of the checkpoint; its OpenVINO fp32 variant runs.
+        bundle: ``.fer`` bundle of the checkpoint. Its OpenVINO variant runs, in fp32 if it has it.
         london: Face Research Lab London Set.
         fairface: FairFace.
         out: Folder with evaluation.json; receives groups.json and MODEL_CARD.md.
@@ -48,6 +48,7 @@ def write_groups(
         TargetError: The variant does not run on this machine, or there is no detector.
     """
     detector = detector or require_detector(None)
+    has_fp32 = any(variant.name == "openvino/fp32" for variant in open_bundle(bundle).variants)
     reports = []
     for data, columns, fold in (
         (london, ("gender", "ethnicity", "age"), None),
@@ -60,7 +61,7 @@ def write_groups(
             fold=fold,
             detector=detector,
             target="openvino",
-            precision="fp32",
+            precision="fp32" if has_fp32 else None,
         )
         reports += evaluation["inputs"]
     (out / GROUPS_FILE).write_text(compact(reports) + "\n", "utf-8")
