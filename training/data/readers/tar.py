@@ -121,7 +121,7 @@ def _members(path: Path, file: BinaryIO) -> Iterator[tarfile.TarInfo]:
     headers: Any = _Headers(path, file)
     with tarfile.open(fileobj=headers, mode="r:", encoding="utf-8") as tar:
         while (member := tar.next()) is not None:
-            tar.members.clear()  # tarfile keeps every member
+            tar.members.clear()  # type: ignore[attr-defined]  # tarfile keeps every member
             headers.left = _MOST_HEADER_BYTES
             if not (offset < member.offset < member.offset_data <= tar.offset) or not (
                 0 <= member.size <= size - member.offset_data
