@@ -32,12 +32,20 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         "reference/errors.md": errors_page(),
         "reference/recipe-keys.md": recipe_keys_page(),
         "reference/report-schema.md": schema_page(),
-        "results/model-card.md": (ROOT / "fer_edge/models/default-card/MODEL_CARD.md").read_text("utf-8"),
-        "results/model-card.png": (ROOT / "fer_edge/models/default-card/model-card.png").read_bytes(),
+        **card_pages("results", "default"),
     }
     for uri, content in pages.items():
         files.append(File.generated(config, uri, content=content))
     return files
+
+
+def card_pages(folder: str, model: str) -> dict[str, str | bytes]:
+    """Return the model card of a shipped model, and its plots."""
+    card = ROOT / f"fer_edge/models/{model}-card"
+    return {
+        f"{folder}/model-card.md": (card / "MODEL_CARD.md").read_text("utf-8"),
+        f"{folder}/model-card.png": (card / "model-card.png").read_bytes(),
+    }
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:

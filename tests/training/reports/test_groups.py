@@ -75,7 +75,7 @@ def test_the_card_takes_figures_of_its_own_bundle_alone(
 
 
 def test_the_shipped_card_has_the_groups_of_the_shipped_bundle() -> None:
-    reports = groups_beside(open_bundle(DEFAULT_BUNDLE), DEFAULT_BUNDLE.parent)
+    reports = groups_beside(open_bundle(DEFAULT_BUNDLE), DEFAULT_BUNDLE.with_name("default-card"))
     assert reports is not None
     assert [report["labelled"] for report in reports] == [True, False]
     assert [report["fold"] for report in reports] == [None, "0/3"]
