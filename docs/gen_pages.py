@@ -32,20 +32,22 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         "reference/errors.md": errors_page(),
         "reference/recipe-keys.md": recipe_keys_page(),
         "reference/report-schema.md": schema_page(),
-        **card_pages("results", "default"),
+        "results/model-card.md": model_card("default"),
+        "results/model-card.png": card_plots("default"),
     }
     for uri, content in pages.items():
         files.append(File.generated(config, uri, content=content))
     return files
 
 
-def card_pages(folder: str, model: str) -> dict[str, str | bytes]:
-    """Return the model card of a shipped model, and its plots."""
-    card = ROOT / f"fer_edge/models/{model}-card"
-    return {
-        f"{folder}/model-card.md": (card / "MODEL_CARD.md").read_text("utf-8"),
-        f"{folder}/model-card.png": (card / "model-card.png").read_bytes(),
-    }
+def model_card(model: str) -> str:
+    """Return the card of a shipped model."""
+    return (ROOT / f"fer_edge/models/{model}-card/MODEL_CARD.md").read_text("utf-8")
+
+
+def card_plots(model: str) -> bytes:
+    """Return the picture of a shipped model's card."""
+    return (ROOT / f"fer_edge/models/{model}-card/model-card.png").read_bytes()
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
