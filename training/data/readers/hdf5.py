@@ -19,7 +19,10 @@ from fer_edge.training.data.dataset_spec import SPLIT_NAMES, DatasetSpec, Stored
 from fer_edge.training.data.lazy_rows import LazyRow, Stored
 from fer_edge.training.data.readers.hdf5_bounds import check_dataset
 from fer_edge.training.data.readers.tables import from_columns, used_columns
+from fer_edge.training.data.trial import try_file
 
+_ROWS_AT_ONCE = 16
+"""Pictures that a trial reads at once."""
 _SUFFIXES = {".h5", ".hdf5", ".hdf"}
 
 
@@ -42,6 +45,20 @@ def read(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
     path = source.file.resolve()
     if not path.is_file():  # opening a FIFO would wait for ever
         raise DataError(f"expected an HDF5 file at {path}, found none")
+    _import_h5py()
+    try_file(read_all, source, split)
+    yield from _read(path, source, split, all_rows=False)
+
+
+def read_all(source: DatasetSpec, split: str | None) -> None:
+    """Read all that ``read`` and its pictures read. For a child process, see ``trial``."""
+    for _ in _read(source.file.resolve(), source, split, all_rows=True):
+        pass
+
+
+def _read(
+    path: Path, source: DatasetSpec, split: str | None, *, all_rows: bool
+) -> Iterator[StoredFace]:
     try:
         with _open(str(path)) as file:
             parts = _parts(file, path)
@@ -50,10 +67,17 @@ def read(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
             requested = list(parts) if split is None else [split if split in parts else ""]
             for part in requested:
                 yield from _rows(file, path, parts[part], source)
-    except FerEdgeError:
+                if all_rows:
+                    _touch(file[parts[part]["image"]])
+    except (FerEdgeError, MemoryError):
         raise
     except Exception as error:  # a damaged file can make h5py raise anything
         raise DataError(f"cannot read {path}: {error}") from error
+
+
+def _touch(pictures: Any) -> None:
+    for start in range(0, len(pictures), _ROWS_AT_ONCE):
+        pictures[start : start + _ROWS_AT_ONCE]
 
 
 def open_pictures(path: str, dataset: str, colour: str) -> Any:
@@ -195,9 +219,14 @@ def _check_stored_in_file(file: Any, key: str, path: Path) -> None:
         raise DataError(f"{path} stores {key} in another file: copy the data into one file")
 
 
-def _open(path: str) -> Any:
+def _import_h5py() -> Any:
+    """Import h5py. Raises MissingDependencyError."""
     try:
         import h5py
     except ImportError as error:
         raise MissingDependencyError("h5py", "train") from error
-    return h5py.File(path, "r", locking=False)
+    return h5py
+
+
+def _open(path: str) -> Any:
+    return _import_h5py().File(path, "r", locking=False)
