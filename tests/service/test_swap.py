@@ -89,7 +89,7 @@ def test_a_live_connection_takes_the_new_threshold(make: Any, other: Make) -> No
     client = make(detector=Middle())
     with client.live() as socket:
         answers = []
-        for number in range(80):
+        for number in range(400):
             socket.send_bytes(bright_face(number))
             answers.append(socket.receive_json())
             if answers[-1]["faces"] and not answers[-1]["faces"][0]["uncertain"]:
@@ -97,7 +97,7 @@ def test_a_live_connection_takes_the_new_threshold(make: Any, other: Make) -> No
             time.sleep(0.02)
         assert answers[-1]["faces"][0]["label"] == "neutral"
         client.app.state.recogniser._predictor.swap(other(abstain_below=0.95))
-        for number in range(80):
+        for number in range(400):
             socket.send_bytes(bright_face(number))
             answers.append(socket.receive_json())
             if answers[-1]["faces"][0]["uncertain"]:
