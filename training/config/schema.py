@@ -73,8 +73,7 @@ class Data:
         holdout: Share (0.01..0.5) held out to select the best epoch and fit the temperature.
         soft_weight: Share (0..1) of each target that comes from votes and teachers.
         votes: Use the data set's FER+ votes in the targets.
-        teachers: Checkpoint folders, or names of shipped models, whose predictions are used in the
-            targets.
+        teachers: Checkpoint folders or shipped names whose predictions are used in the targets.
         opinions: Parquet files with predictions of further teachers, used in the targets.
         unlabelled: Data sets to train on without their labels; teachers alone make the targets.
         sources: Data sets to train on without ``--data``, relative to the recipe's folder.
