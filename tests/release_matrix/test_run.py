@@ -133,7 +133,9 @@ def test_a_cell_is_graded_again_only_if_its_inputs_changed(
 def test_a_regression_ends_with_8_and_stands_at_the_top(
     checkpoint: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (folder / "0.1.0.json").rename(folder / "0.0.9.json")
+    item = json.loads((folder / "0.1.0.json").read_text())
+    (folder / "0.0.9.json").write_text(json.dumps(item | {"version": "0.0.9"}))
+    (folder / "0.1.0.json").unlink()
     assert command(checkpoint, folder).exit_code == 0
 
     def broken(source: ConversionInput, precision: str, recipe: QuantizationRecipe) -> Artifact:
