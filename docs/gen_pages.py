@@ -34,6 +34,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         "reference/report-schema.md": schema_page(),
         "results/model-card.md": model_card("default"),
         "results/model-card.png": card_plots("default"),
+        "results/model-card-fast.md": model_card("fast").replace(
+            "(model-card.png)", "(model-card-fast.png)"
+        ),
+        "results/model-card-fast.png": card_plots("fast"),
     }
     for uri, content in pages.items():
         files.append(File.generated(config, uri, content=content))

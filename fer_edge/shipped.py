@@ -6,7 +6,7 @@ from pathlib import Path
 
 _MODELS = Path(__file__).parent / "models"
 
-MODELS = ("default",)
+MODELS = ("default", "fast")
 """Names of the shipped models."""
 DEFAULT_BUNDLE = _MODELS / "default.fer"
 """Path of the bundle that a Predictor loads by default."""

@@ -17,9 +17,10 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from fer_edge.shipped import MODELS, bundle_path
+
 ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-BUNDLE = ROOT / "fer_edge/models/default.fer/bundle.json"
 HINT = "Run scripts/lock after a change of constraints.txt or pyproject.toml."
 
 
@@ -123,11 +124,14 @@ def test_sbom_lists_the_lock_with_hashes(sbom: dict[str, Any]) -> None:
     assert sorted(hashes) == sorted(re.findall(r"sha256:([0-9a-f]{64})", text))
 
 
-def test_sbom_names_the_shipped_model_its_hash_and_its_terms(sbom: dict[str, Any]) -> None:
-    (model,) = [part for part in sbom["components"] if part["type"] == "machine-learning-model"]
-    digest = hashlib.sha256(BUNDLE.read_bytes()).hexdigest()
-    assert model["hashes"] == [{"alg": "SHA-256", "content": digest}]
-    assert "research and benchmark use only" in model["licenses"][0]["license"]["name"]
+def test_sbom_names_each_shipped_model_its_hash_and_its_terms(sbom: dict[str, Any]) -> None:
+    models = [part for part in sbom["components"] if part["type"] == "machine-learning-model"]
+    assert [model["name"] for model in models] == [f"{name}.fer" for name in MODELS]
+    for model, name in zip(models, MODELS, strict=True):
+        manifest = bundle_path(name) / "bundle.json"
+        digest = hashlib.sha256(manifest.read_bytes()).hexdigest()
+        assert model["hashes"] == [{"alg": "SHA-256", "content": digest}]
+        assert "research and benchmark use only" in model["licenses"][0]["license"]["name"]
 
 
 def test_sbom_connects_the_project_with_what_it_requires(sbom: dict[str, Any]) -> None:
@@ -135,4 +139,4 @@ def test_sbom_connects_the_project_with_what_it_requires(sbom: dict[str, Any]) -
     root = sbom["metadata"]["component"]
     (node,) = [node for node in sbom["dependencies"] if node["ref"] == root["bom-ref"]]
     direct = {canonicalize_name(requirement.name) for requirement in in_the_car()}
-    assert {names[ref] for ref in node["dependsOn"]} == direct | {"default-fer"}
+    assert {names[ref] for ref in node["dependsOn"]} == direct | {f"{name}-fer" for name in MODELS}

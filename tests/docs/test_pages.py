@@ -23,6 +23,7 @@ GENERATED = {
     "reference/recipe-keys.md",
     "reference/report-schema.md",
     "results/model-card.md",
+    "results/model-card-fast.md",
 }
 """Pages of the site that docs/gen_pages.py makes."""
 

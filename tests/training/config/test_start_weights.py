@@ -32,7 +32,7 @@ def test_what_is_missing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(fer_edge.shipped, "_MODELS", tmp_path)
     with pytest.raises(RecipeError, match=r"no checkpoint 'default'.*--weights imagenet"):
         load_recipe("finetune", ("model.weights=default",))
-    with pytest.raises(RecipeError, match=r"nowhere.pt.*default, imagenet"):
+    with pytest.raises(RecipeError, match=r"nowhere.pt.*default, fast, imagenet"):
         weights_file(str(tmp_path / "nowhere.pt"))
 
 
