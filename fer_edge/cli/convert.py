@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from fer_edge.backends.base import offered
-from fer_edge.cli.early_checks import check_data, check_model
+from fer_edge.cli.early_checks import check_data, check_model, check_targets
 from fer_edge.cli.options import (
     PATH,
     Name,
@@ -146,6 +146,7 @@ def convert(
     you named its target and its precision, nothing is written and the exit code is 7. If the faces
     are too few to tell, it says so, and how many would tell.
     """
+    check_targets(targets, precisions, _TARGETS)
     check_model(checkpoint)
     check_data([data, calibrate])
 

@@ -1,13 +1,16 @@
-"""Checks of paths before a command imports torch, which takes seconds."""
+"""Checks of paths and names before a command imports torch, which takes seconds."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from fer_edge.backends.base import TargetFacts
 from fer_edge.bundle import open_bundle
-from fer_edge.errors import CheckpointError, DataError
+from fer_edge.errors import CheckpointError, DataError, TargetError
+from fer_edge.shipped import MODELS
+from fer_edge.shown import shown
 
 
 def check_data(sources: Sequence[Path | None]) -> None:
@@ -28,8 +31,26 @@ def check_model(path: Path) -> None:
         open_bundle(path)
     raise CheckpointError(
         f"expected a checkpoint folder with model.safetensors and card.json at {path}: no such "
-        "folder. fer-edge train writes one, in RUN/best; default is the shipped one"
+        f"folder. fer-edge train writes one, in RUN/best; {' and '.join(MODELS)} are shipped"
     )
+
+
+def check_targets(
+    targets: Sequence[str], precisions: Sequence[str], known: Mapping[str, TargetFacts]
+) -> None:
+    """Raise TargetError for a target or precision that does not exist."""
+    names = list(known) if "all" in targets else list(targets)
+    if unknown := [target for target in names if target not in known]:
+        raise TargetError(
+            f"unknown target {', '.join(map(shown, unknown))}. Known: {', '.join(known)}, all"
+        )
+    offered = {precision for name in names for precision in known[name].precisions}
+    if missing := [name for name in precisions if name not in offered | {"all", "auto"}]:
+        offers = "; ".join(f"{name}: {', '.join(known[name].precisions)}" for name in names)
+        raise TargetError(
+            f"none of the targets has the precision {', '.join(map(shown, missing))}. "
+            f"Offered: {offers}"
+        )
 
 
 def check_run(folder: Path, resume: bool) -> None:

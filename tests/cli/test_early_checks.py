@@ -23,6 +23,8 @@ from fer_edge.shipped import FACES
         ("embed --model nowhere.fer --data FACES -o e.npz", 4, "nowhere.fer"),
         ("convert nowhere --target onnxruntime -o a.fer", 4, "RUN/best"),
         ("convert default --target onnxruntime --data nowhere -o a.fer", 3, "nowhere"),
+        ("convert default --target nochip -o a.fer", 5, "openvino, qnn, tensorrt"),
+        ("convert default --target all --precision int3 -o a.fer", 5, "int3"),
         ("new nowhere", 3, "class folders"),
     ],
 )
