@@ -8,12 +8,14 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fer_edge.backends.base import Batch, Options, Outputs, TargetFacts
+from fer_edge.backends.private_path import check_owner
 from fer_edge.bundle import Variant
 from fer_edge.errors import EngineError
 from fer_edge.execution import Execution, Operation
@@ -52,6 +54,22 @@ _core_pid: int | None = None
 def _forked() -> bool:
     """Report whether a parent process made the Core, whose threads a fork lacks."""
     return _core_pid not in (None, os.getpid())
+
+
+def _private(folder: Path) -> Path:
+    """Return a folder of compiled graphs; OpenVINO executes what it finds there.
+
+    Raises EngineError if another user can write to it.
+    """
+    try:
+        for path in (folder, *folder.glob("*.blob")):
+            if path.exists():
+                check_owner(path)
+    except OSError as error:
+        raise EngineError(
+            f"cannot use the cache {folder}: {error}. Name a folder of your own in cache_dir"
+        ) from error
+    return folder
 
 
 def _device(options: Options) -> str:
@@ -150,7 +168,7 @@ class OpenVinoSession:
         if options.threads:
             settings["INFERENCE_NUM_THREADS"] = options.threads
         if options.cache_dir is not None:
-            settings["CACHE_DIR"] = str(options.cache_dir)
+            settings["CACHE_DIR"] = str(_private(options.cache_dir))
         throughput = options.hint == "throughput"
         self._usual = _FACES_IN_A_PART if throughput else 1
         try:

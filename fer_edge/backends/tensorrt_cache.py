@@ -11,12 +11,12 @@ import contextlib
 import hashlib
 import json
 import os
-import stat
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from fer_edge.atomic import write_file, write_folder
+from fer_edge.backends.private_path import check_owner
 from fer_edge.backends.tensorrt_compile import Compiled, Profile, system
 from fer_edge.backends.tensorrt_cuda import Gpu
 from fer_edge.errors import EngineError
@@ -72,7 +72,7 @@ def read(entry: Path) -> bytes:
     again = "Run: fer-edge build BUNDLE"
     try:
         for path in (entry.parent, entry, entry / _ENGINE, entry / _FACTS):
-            _check_owner(path)
+            check_owner(path)
         sha256 = json.loads((entry / _FACTS).read_text("utf-8"))["sha256"]
         engine = (entry / _ENGINE).read_bytes()
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -94,7 +94,7 @@ def write(entry: Path, compiled: Compiled, about: dict[str, Any]) -> None:
 
     try:
         entry.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _check_owner(entry.parent)
+        check_owner(entry.parent)
         write_folder(entry, fill)
     except OSError as error:
         raise EngineError(
@@ -109,7 +109,7 @@ def read_timings(folder: Path, about: dict[str, Any]) -> bytes:
     It comes from earlier builds, and is empty without one.
     """
     try:
-        _check_owner(folder)
+        check_owner(folder)
         return _timings(folder, about).read_bytes()
     except OSError:
         return b""
@@ -128,12 +128,3 @@ def write_timings(folder: Path, about: dict[str, Any], timings: bytes) -> None:
 def _timings(folder: Path, about: dict[str, Any]) -> Path:
     shared = {k: v for k, v in about.items() if k not in ("onnx_sha256", "profile")}
     return folder / f"{place(folder, shared).name}.timings"
-
-
-def _check_owner(path: Path) -> None:
-    """Raise PermissionError for a path that another user could have written."""
-    if os.name != "posix":
-        return
-    status = path.stat()
-    if status.st_uid not in (0, os.getuid()) or status.st_mode & stat.S_IWOTH:
-        raise PermissionError(f"{path} can be written by other users")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -46,6 +48,21 @@ def test_a_batch_of_the_wrong_size_fails_each_time_and_harms_no_other(
             session.run(good[:, :48, :48].copy())
     for one, other in zip(before, session.run(good), strict=True):
         assert np.array_equal(one, other)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="owner and mode are those of POSIX")
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_cache_that_others_can_write_is_refused(tmp_path: Path, whole: bool) -> None:
+    """OpenVINO would execute a graph that somebody else put there."""
+    bundle = open_bundle(DEFAULT_BUNDLE)
+    variant = next(v for v in bundle.variants if v.name == "openvino/fp32")
+    files, cache = bundle.read(variant), tmp_path / "cache"
+    load(variant, files, Options(cache_dir=cache)).close()
+    (blob,) = cache.glob("*.blob")
+    load(variant, files, Options(cache_dir=cache)).close()  # its own is read
+    (cache if whole else blob).chmod(0o777)
+    with pytest.raises(EngineError, match=r"can be written by other users.*cache_dir"):
+        load(variant, files, Options(cache_dir=cache))
 
 
 @pytest.mark.parametrize("hint", ["latency", "throughput"])
