@@ -169,8 +169,9 @@ def run(
         )
     if limits is not None:
         report["budget"] = judge(report, limits)
-    for out in outs:
-        write_out(out, _rendered(report, out.suffix))
+    # Plots take seconds: a kill meanwhile must not leave the figures of two runs side by side.
+    for out, text in [(out, _rendered(report, out.suffix)) for out in outs]:
+        write_out(out, text)
     if as_json:
         print_json(report)
     else:
