@@ -18,7 +18,7 @@ from fer_edge.converters.base import ConversionInput, Int8Input, converter, targ
 from fer_edge.converters.onnx_graph.export import export_onnx
 from fer_edge.converters.onnx_graph.htp_form import quantised_form
 from fer_edge.converters.onnx_graph.uint8_form import uint8_form
-from fer_edge.converters.pipeline import convert as module
+from fer_edge.converters.pipeline import prepare as module
 from fer_edge.converters.pipeline.build_variant import torch_outputs
 from fer_edge.converters.pipeline.convert import convert
 from fer_edge.converters.pipeline.face_samples import FaceSamples
