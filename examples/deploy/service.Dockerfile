@@ -3,7 +3,7 @@
 #   docker build -f examples/deploy/service.Dockerfile -t fer-edge-service .
 FROM python:3.11-slim AS build
 WORKDIR /src
-COPY pyproject.toml setup.cfg constraints.txt README.md LICENSE ./
+COPY pyproject.toml setup.cfg constraints.txt README.md PYPI.md LICENSE ./
 COPY fer_edge fer_edge
 COPY converters converters
 COPY training training
