@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+from packaging.version import InvalidVersion, Version
 
 from fer_edge.atomic import write_file
 from fer_edge.errors import DataError
@@ -16,7 +18,6 @@ from fer_edge.lock import locked
 from fer_edge.release_matrix.cell import Cell
 
 SCHEMA = 1
-_VERSION = re.compile(r"v?(\d+(?:\.\d+)*)(.*)")
 
 
 @dataclass(frozen=True)
@@ -173,21 +174,9 @@ def write(path: Path, text: str) -> None:
 
 def earlier(folder: Path, version: str) -> Path | None:
     """Return the JSON of the latest version before ``version`` in a folder, or None."""
-    stored = {path.stem: path for path in folder.glob("*.json") if _VERSION.match(path.stem)}
-    before = [name for name in stored if _order(name) < _order(version)]
-    return stored[max(before, key=_order)] if before else None
-
-
-def _order(version: str) -> tuple[tuple[int, ...], int, tuple[tuple[int, str], ...]]:
-    """Sort key of a version; 1.0.dev1 and 1.0rc1 come before 1.0, and 1.0.post1 after it."""
-    match = _VERSION.match(version)
-    numbers, suffix = (match[1], match[2]) if match else ("0", version)
-    release = [int(number) for number in numbers.split(".")]
-    while release and release[-1] == 0:
-        release.pop()
-    parts = tuple(
-        (int(part), "") if part.isdigit() else (-1, part)
-        for part in re.findall(r"\d+|[a-z]+", suffix.lower())
-    )
-    stage = 0 if not suffix else 1 if "post" in suffix else -2 if ".dev" in suffix else -1
-    return tuple(release), stage, parts
+    stored: dict[Version, Path] = {}
+    for path in folder.glob("*.json"):
+        with contextlib.suppress(InvalidVersion):
+            stored[Version(path.stem)] = path
+    before = [each for each in stored if each < Version(version)]
+    return stored[max(before)] if before else None
