@@ -20,9 +20,9 @@ _BIAS = "normalise_bias"
 _BT_601 = np.array([0.114, 0.587, 0.299])
 """Shares of blue, green and red in grey (ITU-R BT.601)."""
 _GREY_STEPS, _COLOUR_STEPS = range(100, 217), range(100, 128)
-"""Sums of the weights of grey, and weights of a colour, that eight bits hold. A weight has at most
-127 steps."""
-_BESIDE_BT_601 = 0.002
+"""Sums of the weights of grey, and weights of a colour, whose single weights have at most 127
+steps."""
+_MOST_OFF_BT_601 = 0.002
 """Largest error of a share; a grey pixel keeps its value exactly."""
 
 
@@ -90,7 +90,7 @@ def normalisation_scales(spec: InputSpec) -> npt.NDArray[np.float32]:
     if spec.colour == "grey":
         most = [int(_grey_steps(255 * spec.mean[0]).max())]
     else:
-        most = [min(_COLOUR_STEPS, key=lambda n: _beside_a_step(255 * m * n)) for m in spec.mean]
+        most = [min(_COLOUR_STEPS, key=lambda n: _from_whole(255 * m * n)) for m in spec.mean]
     return np.asarray(np.abs(weight).max((1, 2, 3)) / np.array(most), np.float32)
 
 
@@ -100,14 +100,14 @@ def _grey_steps(mean_px: float) -> npt.NDArray[np.int64]:
     near = [
         weights
         for weights in rounded
-        if np.abs(weights / weights.sum() - _BT_601).max() <= _BESIDE_BT_601
+        if np.abs(weights / weights.sum() - _BT_601).max() <= _MOST_OFF_BT_601
     ]
-    return min(near, key=lambda weights: _beside_a_step(mean_px * float(weights.sum())))
+    return min(near, key=lambda weights: _from_whole(mean_px * float(weights.sum())))
 
 
-def _beside_a_step(steps: float) -> float:
-    """Return the distance to the next whole number, without the noise of floats."""
-    return round(abs(steps - round(steps)), 3)
+def _from_whole(number: float) -> float:
+    """Return the distance to the nearest whole number, without the noise of floats."""
+    return round(abs(number - round(number)), 3)
 
 
 def pool_with_explicit_padding(model: onnx.ModelProto) -> None:
