@@ -229,12 +229,12 @@ def _started(facts: dict[str, Any]) -> str:
     for teacher in facts.get("teachers", ()):
         if teacher["sha256"] == weights["sha256"] and teacher["recipe"]["model"].get("weights"):
             first = Path(teacher["recipe"]["model"]["weights"])
-            # A checkpoint of ours lies in RUN/best/model.safetensors.
-            source = f"`{first.parts[-3]}`" if first.parent.name == "best" else "ImageNet weights"
-            file = "" if first.parent.name == "best" else f" (`{first.name}`)"
+            source = f"ImageNet weights (`{first.name}`)"
+            if first.parent.name == "best":  # a checkpoint of ours, RUN/best/model.safetensors
+                source = f"`{first.parent.parent.name}`"
             return (
                 f"The backbone started from the teacher `{teacher['recipe']['name']}`, which "
-                f"started from {source}{file}."
+                f"started from {source}."
             )
     return (
         f"The backbone started from ImageNet weights (`{weights['file']}`, SHA-256 "
