@@ -90,6 +90,11 @@ def _prefix(final: Path) -> str:
     return f".{final.name}.{_HOST}-{os.getpid()}-"
 
 
+def is_temporary(name: str) -> bool:
+    """Return True for the name of a temporary file or folder of this module, of any machine."""
+    return re.fullmatch(rf"\..+\.[0-9a-f]{{8}}-\d+-\w*\{_SUFFIX}", name) is not None
+
+
 def _sweep(final: Path) -> None:
     """Remove what killed processes of this machine left beside ``final``."""
     pattern = re.compile(rf"\.{re.escape(final.name)}\.{_HOST}-(\d+)-\w*\{_SUFFIX}")
@@ -140,7 +145,7 @@ def _exchange(one: Path, other: Path) -> None:
 
 
 @contextmanager
-def replacing(final: Path) -> Iterator[Path]:
+def replacing(final: Path, *, sweep: bool = True) -> Iterator[Path]:
     """Yield a temporary file that replaces ``final`` as the block ends.
 
     For files that are written in parts, or too large to be held in memory. If the block raises,
@@ -148,6 +153,8 @@ def replacing(final: Path) -> Iterator[Path]:
 
     Args:
         final: Path of the file. Its folder must exist.
+        sweep: Remove first what killed processes left for this file. False spares a look at each
+            name in the folder; ``is_temporary`` finds them later.
 
     Yields:
         Path of an empty file with the mode 0644.
@@ -155,7 +162,8 @@ def replacing(final: Path) -> Iterator[Path]:
     Raises:
         OSError: The file cannot be written or replaced.
     """
-    _sweep(final)
+    if sweep:
+        _sweep(final)
     handle, name = tempfile.mkstemp(prefix=_prefix(final), suffix=_SUFFIX, dir=final.parent)
     os.close(handle)
     temporary = Path(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ else:
 
 
 @contextmanager
-def locked(final: Path) -> Iterator[None]:
+def locked(final: Path, *, wait: bool = True) -> Iterator[None]:
     """Wait until no other process changes ``final``, and keep others waiting in the block.
 
     On POSIX systems the folder around ``final`` is locked, so no lock file stays behind. Where
@@ -25,11 +26,13 @@ def locked(final: Path) -> Iterator[None]:
 
     Args:
         final: Path of a folder or file; its parent must exist.
+        wait: False raises an error in place of waiting.
 
     Raises:
+        BlockingIOError: Another process has the lock, and ``wait`` is False.
         OSError: No lock can be taken there.
     """
-    handle = _lock(final)
+    handle = _lock(final, wait)
     try:
         yield
     finally:
@@ -38,12 +41,15 @@ def locked(final: Path) -> Iterator[None]:
 
 if sys.platform == "win32":
 
-    def _lock(final: Path) -> int:
+    def _lock(final: Path, wait: bool) -> int:
         handle = os.open(_lock_file(final), os.O_RDWR | os.O_CREAT)
         while True:
-            with contextlib.suppress(OSError):  # it gives up after ten tries of a second
-                msvcrt.locking(handle, msvcrt.LK_LOCK, 1)
+            with contextlib.suppress(OSError):  # LK_LOCK gives up after ten tries of a second
+                msvcrt.locking(handle, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
                 return handle
+            if not wait:
+                os.close(handle)
+                raise BlockingIOError(errno.EWOULDBLOCK, "another process has the lock", str(final))
 
     def _release(handle: int) -> None:
         os.lseek(handle, 0, os.SEEK_SET)
@@ -52,15 +58,19 @@ if sys.platform == "win32":
 
 else:
 
-    def _lock(final: Path) -> int:
+    def _lock(final: Path, wait: bool) -> int:
+        how = fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB
         handle = os.open(final.parent, os.O_RDONLY)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            fcntl.flock(handle, how)
+        except BlockingIOError:
+            os.close(handle)
+            raise
         except OSError:  # NFS locks only files that are open for writing
             os.close(handle)
             handle = os.open(_lock_file(final), os.O_RDWR | os.O_CREAT, 0o644)
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX)
+                fcntl.flock(handle, how)
             except OSError:
                 os.close(handle)
                 raise

@@ -75,3 +75,10 @@ def test_a_file_system_that_locks_no_folders_gets_a_lock_file(
 def test_a_folder_that_is_not_there_is_an_os_error(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No such file"), locked(tmp_path / "no/x.fer"):
         pass
+
+
+def test_a_lock_that_is_taken_is_not_waited_for(tmp_path: Path) -> None:
+    with locked(tmp_path / "a"), pytest.raises(BlockingIOError), locked(tmp_path / "a", wait=False):
+        pass
+    with locked(tmp_path / "a", wait=False):
+        pass

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -13,8 +15,11 @@ from typing import Any
 from fer_edge.atomic import write_file
 from fer_edge.errors import InputError
 from fer_edge.fleet.clips import Clip
-from fer_edge.fleet.parts import TABLES, part_path
+from fer_edge.fleet.parts import TABLES, part_path, remove_leftovers
 from fer_edge.fleet.scorer import ClipReport
+from fer_edge.lock import locked
+
+_log = logging.getLogger(__name__)
 
 IDENTITY, DONE = "run.json", "done.jsonl"
 
@@ -23,28 +28,39 @@ class Journal:
     """Done clips of an output folder, appended to as they end.
 
     A line is appended after the clip's part files are on the disk. A line that a killed process
-    left unfinished is dropped, and its clip scored again.
+    left unfinished is dropped, and its clip scored again. One journal at a time is open in a
+    folder.
 
     Args:
         out: Output folder. It is made if it is missing.
 
     Raises:
-        InputError: The folder holds something else, or cannot be written.
+        InputError: The folder holds something else, cannot be written, or another run uses it.
     """
 
     def __init__(self, out: Path) -> None:
         self.out = out
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-            names = {entry.name for entry in out.iterdir()}
-        except OSError as error:
-            raise InputError(f"cannot write {out}: {error.strerror}. Choose another -o") from error
-        if names and IDENTITY not in names and any(not name.startswith(".") for name in names):
-            raise InputError(
-                f"expected an empty folder or one of an earlier run, got {out}. Choose another -o"
-            )
         self.done: dict[str, tuple[Clip, str, ClipReport]] = {}
-        self._read()
+        self._versions: dict[str, str] = {}
+        with ExitStack() as stack:
+            try:
+                out.mkdir(parents=True, exist_ok=True)
+                _lock(stack, out)
+                names = {entry.name for entry in out.iterdir()}
+                _check_ours(out, names)
+                remove_leftovers(out)
+                self._read()
+            except OSError as error:
+                raise InputError(
+                    f"cannot write {out}: {error.strerror}. Choose another -o"
+                ) from error
+            self._stack = stack.pop_all()
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
 
     def check(self, identity: dict[str, Any]) -> None:
         """Record what decides the rows, or compare it with the earlier run.
@@ -76,22 +92,35 @@ class Journal:
 
     def is_done(self, clip: Clip) -> bool:
         """Return True if the rows of this clip are complete and its file has not changed."""
+        version = self._versions[clip.key] = clip.version
         entry = self.done.get(clip.key)
-        if entry is None or entry[1] != clip.version or entry[2].retry:
+        if entry is None or entry[1] != version or entry[2].retry:
             return False
         return part_path(self.out, "states", clip).is_file()
 
     def add(self, clip: Clip, report: ClipReport) -> None:
-        """Append a clip that is done."""
-        self.done[clip.key] = clip, clip.version, report
-        plain = {"version": clip.version, "clip": _plain(clip), "report": asdict(report)}
+        """Append a clip that is done, with its version at the time of ``is_done``.
+
+        Raises:
+            OSError: The line cannot be written. No part of it stays behind.
+        """
+        version = self._versions.get(clip.key) or clip.version
+        plain = {"version": version, "clip": _plain(clip), "report": asdict(report)}
         line = json.dumps(plain).encode("utf-8", "backslashreplace") + b"\n"
         handle = os.open(self.out / DONE, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:
-            os.write(handle, line)
+            whole = os.fstat(handle).st_size
+            try:
+                written = 0
+                while written < len(line):  # a disk that fills up takes a part
+                    written += os.write(handle, line[written:])
+            except OSError:
+                os.ftruncate(handle, whole)
+                raise
             os.fsync(handle)
         finally:
             os.close(handle)
+        self.done[clip.key] = clip, version, report
 
     def forget_moved(self, clips: list[Clip]) -> None:
         """Remove rows of clips that go under another drive or name now."""
@@ -124,6 +153,24 @@ class Journal:
             whole += len(line)
         if whole < path.stat().st_size:
             os.truncate(path, whole)
+
+
+def _lock(stack: ExitStack, out: Path) -> None:
+    try:
+        stack.enter_context(locked(out / DONE, wait=False))
+    except BlockingIOError:
+        raise InputError(
+            f"another run writes to {out}. Wait for its end, or choose another -o"
+        ) from None
+    except OSError as error:
+        _log.warning("%s cannot be locked (%s): let one run at a time use it", out, error.strerror)
+
+
+def _check_ours(out: Path, names: set[str]) -> None:
+    if names and IDENTITY not in names and any(not name.startswith(".") for name in names):
+        raise InputError(
+            f"expected an empty folder or one of an earlier run, got {out}. Choose another -o"
+        )
 
 
 def _lines(path: Path) -> Iterator[bytes]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fer_edge.atomic import replacing
+from fer_edge.atomic import is_temporary, replacing
 from fer_edge.fleet.clips import Clip
 from fer_edge.fleet.rows import Row
 
@@ -29,10 +29,33 @@ def part_path(out: Path, table: str, clip: Clip) -> Path:
     return out / table / clip.folder / f"{clip.key}.parquet"
 
 
+def remove_leftovers(out: Path) -> None:
+    """Remove temporary files of killed workers. No worker may be at work in the folder."""
+    for table in TABLES:
+        for path in (out / table).glob("*/.*"):
+            if is_temporary(path.name):
+                path.unlink(missing_ok=True)
+
+
+class OutputFailedError(OSError):
+    """The output cannot be written, which is the fault of no clip."""
+
+
+@contextmanager
+def _output() -> Iterator[None]:
+    try:
+        yield
+    except OutputFailedError:
+        raise
+    except OSError as error:
+        raise OutputFailedError(str(error)) from error
+
+
 class Part(AbstractContextManager["Part"]):
     """Part file under construction. It appears as the block ends, and never if it raises.
 
-    A part without rows does not appear; an older one is removed.
+    A part without rows does not appear; an older one is removed. Its methods raise
+    OutputFailedError if the file cannot be written.
 
     Args:
         path: The part file.
@@ -50,14 +73,16 @@ class Part(AbstractContextManager["Part"]):
         """Add one row."""
         self._rows.append(row)
         if len(self._rows) >= _ROWS:
-            self._flush()
+            with _output():
+                self._flush()
 
     def _flush(self) -> None:
         if not self._rows:
             return
         if self._writer is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = self._stack.enter_context(replacing(self._path))
+            # A look at all names for each clip would cost more than the clip in a large folder.
+            temporary = self._stack.enter_context(replacing(self._path, sweep=False))
             self._writer = pq.ParquetWriter(temporary, self._schema, compression="zstd")
             self._stack.callback(self._writer.close)
         self._writer.write_table(pa.Table.from_pylist(self._rows, self._schema))
@@ -69,15 +94,14 @@ class Part(AbstractContextManager["Part"]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if kind is None:
-            try:
+        if kind is not None:
+            self._stack.__exit__(kind, error, trace)
+            return
+        with _output():
+            with self._stack:
                 self._flush()
-            except BaseException as failure:
-                self._stack.__exit__(type(failure), failure, failure.__traceback__)
-                raise
-        self._stack.__exit__(kind, error, trace)
-        if kind is None and self._writer is None:
-            self._path.unlink(missing_ok=True)
+            if self._writer is None:
+                self._path.unlink(missing_ok=True)
 
 
 def write_table(path: Path, schema: Any, rows: list[Row]) -> None:

@@ -23,6 +23,8 @@ LOCAL = "local"
 """Address that starts Ray on this machine."""
 _PING_S = 10.0
 _STEP_S = 0.5
+_STARTS = 3
+"""Attempts to start Ray on this machine. It gives up after 30 s, which a busy one may need."""
 
 
 def ray_team(address: str = LOCAL, workers: int | None = None) -> Callable[..., RayTeam]:
@@ -196,13 +198,32 @@ def _connect(ray: Any, address: str, workers: int | None) -> bool:
     """Join or start a cluster; return True if it is to be shut down."""
     if ray.is_initialized():
         return False
-    cpus = max(workers or 0, os.cpu_count() or 1)
-    local: dict[str, Any] = {"include_dashboard": False, "num_cpus": cpus}
-    place = local if address == LOCAL else {"address": address}
     try:
-        ray.init(log_to_driver=False, configure_logging=False, **place)
+        if address == LOCAL:
+            _start(ray, max(workers or 0, os.cpu_count() or 1))
+        else:
+            ray.init(address=address, **_QUIET)
     except Exception as error:  # Ray raises many kinds
+        if address == LOCAL:
+            raise TargetError(
+                f"Ray does not start on this machine: {error} Run again, or without --ray"
+            ) from error
         raise TargetError(
             f"no Ray cluster at {address}: {error}. Start one with: ray start --head"
         ) from error
     return True
+
+
+_QUIET = {"log_to_driver": False, "configure_logging": False}
+
+
+def _start(ray: Any, cpus: int) -> None:
+    for left in reversed(range(_STARTS)):
+        try:
+            ray.init(include_dashboard=False, num_cpus=cpus, **_QUIET)
+        except Exception:
+            ray.shutdown()
+            if not left:
+                raise
+        else:
+            return

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -15,6 +15,8 @@ from fer_edge.errors import InputError, MissingDependencyError, SourceError
 MAX_CLIP_BYTES = 64 << 30
 """Largest clip in bytes that is copied from an address."""
 _COPY_BYTES = 8 << 20
+_PAUSES_S = 0.5, 2.0
+"""Seconds between the tries to read a file at an address."""
 
 
 def is_address(name: str) -> bool:
@@ -72,6 +74,10 @@ def size_and_stamp(address: str) -> tuple[int, str]:
     return size, f"{size}-{mark}"
 
 
+class UnreachableError(SourceError):
+    """A file at an address could not be read now. A later try may do better."""
+
+
 @contextmanager
 def local_copy(address: str) -> Iterator[Path]:
     """Yield a temporary copy of the file at an address, removed afterwards.
@@ -79,22 +85,52 @@ def local_copy(address: str) -> Iterator[Path]:
     OpenCV, MCAP readers and bags need a file of this machine.
 
     Raises:
-        SourceError: The file cannot be read, or is too large.
+        SourceError: The file is missing or too large.
+        UnreachableError: It cannot be read after three tries.
+        OSError: The temporary folder is full.
     """
     suffix = PurePosixPath(address).suffix[:16]
     with tempfile.TemporaryDirectory(prefix="fer_edge-") as folder:
         copy = Path(folder) / f"clip{suffix}"
-        try:
-            system, path = file_system(address)
-            if (system.size(path) or 0) > MAX_CLIP_BYTES:
-                raise SourceError(f"{_public(address)} has more than {MAX_CLIP_BYTES >> 30} GiB")
-            with system.open(path, "rb") as source, copy.open("wb") as target:
-                shutil.copyfileobj(source, target, _COPY_BYTES)
-        except (SourceError, MissingDependencyError):
-            raise
-        except Exception as error:  # each file system raises its own
-            raise SourceError(f"cannot read {_public(address)}: {_short(error)}") from error
+        for wait_s in (*_PAUSES_S, None):
+            try:
+                _copy(address, copy)
+                break
+            except UnreachableError:
+                if wait_s is None:
+                    raise
+                time.sleep(wait_s)
         yield copy
+
+
+def _copy(address: str, copy: Path) -> None:
+    try:
+        system, path = file_system(address)
+        size = system.size(path)
+    except MissingDependencyError:
+        raise
+    except FileNotFoundError as error:
+        raise SourceError(f"no file is at {_public(address)}") from error
+    except Exception as error:  # each file system raises its own
+        raise UnreachableError(f"cannot read {_public(address)}: {_short(error)}") from error
+    if (size or 0) > MAX_CLIP_BYTES:
+        raise SourceError(f"{_public(address)} has more than {MAX_CLIP_BYTES >> 30} GiB")
+    with copy.open("wb") as target:
+        for block in _blocks(system, path, address):
+            target.write(block)
+        if size is not None and target.tell() < size:
+            raise UnreachableError(
+                f"cannot read {_public(address)}: it gave {target.tell()} of {size} bytes"
+            )
+
+
+def _blocks(system: Any, path: str, address: str) -> Iterator[bytes]:
+    try:
+        with system.open(path, "rb") as source:
+            while block := source.read(_COPY_BYTES):
+                yield block
+    except Exception as error:  # each file system raises its own
+        raise UnreachableError(f"cannot read {_public(address)}: {_short(error)}") from error
 
 
 def read_bytes(address: str, most: int) -> bytes:

@@ -15,7 +15,7 @@ from fer_edge.errors import InputError
 from fer_edge.fleet.clips import Clip
 from fer_edge.fleet.crew import Crew, Team
 from fer_edge.fleet.journal import Journal
-from fer_edge.fleet.parts import part_path
+from fer_edge.fleet.parts import part_path, remove_leftovers
 from fer_edge.fleet.processes import Processes
 from fer_edge.fleet.report import report
 from fer_edge.fleet.scorer import ClipReport, DriveScorer, write_error
@@ -101,13 +101,29 @@ def score_drives(
     began_s, out, scorer = time.monotonic(), Path(out).absolute(), scorer or DriveScorer()
     if workers is not None and workers < 1:
         raise InputError(f"expected at least 1 worker, got {workers}")
-    journal = Journal(out)
+    with Journal(out) as journal:
+        progress = _Progress(step, say, len(clips))
+        try:
+            scored = _score(clips, journal, scorer, workers, team, progress)
+            run = _sum_up(out, clips, journal, scored)
+        except OSError as error:
+            raise InputError(f"cannot write {out}: {error}. Free space, and run again") from error
+    return Run(**(run.__dict__ | {"wall_s": time.monotonic() - began_s}))
+
+
+def _score(
+    clips: Sequence[Clip],
+    journal: Journal,
+    scorer: DriveScorer,
+    workers: int | None,
+    team: Callable[[DriveScorer, Path], Team],
+    progress: _Progress,
+) -> int:
+    """Score the clips that are not done, and return their number."""
+    out, identity = journal.out, dict[str, Any]()
     journal.forget_moved(list(clips))
     todo = [clip for clip in clips if not journal.is_done(clip)]
-    if len(todo) < len(clips):
-        say(f"{len(clips) - len(todo):,} of {len(clips):,} clips were scored before")
-    identity: dict[str, Any] = {}
-    progress = _Progress(step, say, len(clips), len(todo))
+    progress.start(len(todo))
 
     def check(of_worker: dict[str, Any]) -> str | None:
         if identity and identity != of_worker:
@@ -135,13 +151,9 @@ def score_drives(
     if todo:
         made = team(scorer, out)
         size = min(workers or made.size, len(todo))
-        crew = Crew(made, todo, size, check=check, done=done, failed=failed, tick=progress.tick)
-        try:
-            crew.run()
-        except OSError as error:
-            raise InputError(f"cannot write {out}: {error}. Free space, and run again") from error
-    run = _sum_up(out, clips, journal, len(todo))
-    return Run(**(run.__dict__ | {"wall_s": time.monotonic() - began_s}))
+        Crew(made, todo, size, check=check, done=done, failed=failed, tick=progress.tick).run()
+        remove_leftovers(out)
+    return len(todo)
 
 
 def _sum_up(out: Path, clips: Sequence[Clip], journal: Journal, scored: int) -> Run:
@@ -168,11 +180,17 @@ class _Progress:
 
     _EVERY_S = 30.0
 
-    def __init__(self, step: Step, say: Say, total: int, todo: int) -> None:
+    def __init__(self, step: Step, say: Say, total: int) -> None:
         self._step, self._say = step, say
-        self._total, self._todo, self._done = total, todo, 0
+        self._total, self._todo, self._done = total, total, 0
         self._failed = 0
         self._began_s = self._said_s = time.monotonic()
+
+    def start(self, todo: int) -> None:
+        """Take the number of clips that this run has to score."""
+        self._todo = todo
+        if todo < self._total:
+            self._say(f"{self._total - todo:,} of {self._total:,} clips were scored before")
 
     def done(self, clip: Clip, report: ClipReport) -> None:
         """Count a clip."""

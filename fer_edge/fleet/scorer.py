@@ -19,7 +19,8 @@ from fer_edge.errors import FerEdgeError
 from fer_edge.fleet.clips import Clip
 from fer_edge.fleet.disagreements import Comparison
 from fer_edge.fleet.lane import EngineFailedError, Lane, cleaned
-from fer_edge.fleet.parts import TABLES, part_writer
+from fer_edge.fleet.parts import TABLES, OutputFailedError, part_writer
+from fer_edge.fleet.remote import UnreachableError
 from fer_edge.fleet.rows import RowMaker, made_by
 from fer_edge.fleet.schema import DISAGREEMENTS, EVENTS, states_schema
 from fer_edge.fleet.sources import RecordedSource, opened
@@ -37,8 +38,8 @@ from fer_edge.predictor import Predictor
 
 _NEVER_S = 1e5
 """Seconds for waits that would make states depend on the machine. Workers have a watchdog."""
-_NO_OUTPUT = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
-"""Errors of a full or locked disk, which are the fault of no clip."""
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+"""Errors of a temporary folder that is full or locked, which are the fault of no clip."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,8 @@ class ClipReport:
         tally: Figures of the clip, as ``Tally.as_dict`` gives them.
         against: Comparison with the second bundle: its ``tally``, and the values of
             ``Comparison.as_dict``. None without one.
-        retry: True if a fresh process may do better: the engine failed, or memory ran out.
+        retry: True if a later try may do better: the engine failed, memory ran out, or an address
+            could not be read.
     """
 
     key: str
@@ -182,10 +184,12 @@ class DriveScorer:
         self.load()
         try:
             return self._score(clip, Path(out), beat)
+        except OutputFailedError:
+            raise
         except Exception as error:  # whatever a decoder, a detector or a damaged file raises
-            if isinstance(error, OSError) and error.errno in _NO_OUTPUT:
+            if isinstance(error, OSError) and error.errno in _NO_ROOM:
                 raise
-            retry = isinstance(error, EngineFailedError | MemoryError)
+            retry = isinstance(error, EngineFailedError | MemoryError | UnreachableError)
             text = describe(error, clip)
             write_error(Path(out), clip, text, self.identity())
             return ClipReport(clip.key, "failed", text, retry=retry)

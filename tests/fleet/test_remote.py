@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,9 +11,10 @@ from typing import Any
 
 import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from fer_edge import InputError
-from fer_edge.fleet import Clip, DriveScorer, find_clips
+from fer_edge.fleet import Clip, DriveScorer, find_clips, remote
 from fer_edge.fleet.remote import is_address
 
 
@@ -95,3 +98,72 @@ def test_addresses_are_told_from_paths() -> None:
     assert not is_address("a://b"[3:])
     assert not is_address("/a/b:c.mp4")
     assert not is_address("C:\\a.mp4")
+
+
+class Broken(io.RawIOBase):
+    def __init__(self, data: bytes) -> None:
+        self._data = io.BytesIO(data[: len(data) // 2])
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if count := self._data.readinto(buffer):
+            return count
+        raise ConnectionResetError("the connection was reset")
+
+
+@pytest.fixture
+def breaks(memory: str, monkeypatch: pytest.MonkeyPatch) -> list[Callable[[bytes], Any]]:
+    """Files that the next reads at an address get, by what they make of the bytes."""
+    ways: list[Callable[[bytes], Any]] = []
+    whole = MemoryFileSystem._open
+
+    def open_one(self: MemoryFileSystem, *arguments: Any, **options: Any) -> Any:
+        file = whole(self, *arguments, **options)
+        return ways.pop()(file.read()) if ways else file
+
+    monkeypatch.setattr(MemoryFileSystem, "_open", open_one)
+    monkeypatch.setattr(remote, "_PAUSES_S", (0.0, 0.0))
+    return ways
+
+
+def test_a_connection_that_breaks_is_tried_again(
+    memory: str, breaks: list[Any], scorer: DriveScorer, tmp_path: Path
+) -> None:
+    (clip,) = find_clips([f"{memory}/monday/a.avi"])
+    breaks += [lambda data: io.BufferedReader(Broken(data))] * 2
+    assert scorer.score(clip, tmp_path / "out").status == "ok"
+    breaks += [lambda data: io.BufferedReader(Broken(data))] * 3
+    report = scorer.score(clip, tmp_path / "out")
+    assert (report.status, report.retry) == ("failed", True)
+    assert "connection was reset" in str(report.error)
+
+
+def test_a_file_that_comes_short_is_not_scored(
+    memory: str, breaks: list[Any], scorer: DriveScorer, tmp_path: Path
+) -> None:
+    (clip,) = find_clips([f"{memory}/monday/a.avi"])
+    breaks += [lambda data: io.BytesIO(data[:-100])] * 3
+    report = scorer.score(clip, tmp_path / "out")
+    assert (report.status, report.retry) == ("failed", True)
+    assert "bytes" in str(report.error)
+
+
+def test_a_file_that_is_not_there_is_not_tried_again(
+    memory: str, scorer: DriveScorer, tmp_path: Path
+) -> None:
+    report = scorer.score(Clip(f"{memory}/no.mp4", "t", "no.mp4"), tmp_path / "out")
+    assert (report.status, report.retry) == ("failed", False)
+
+
+def test_a_full_temporary_folder_is_the_fault_of_no_clip(
+    memory: str, scorer: DriveScorer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(address: str, copy: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(copy))
+
+    monkeypatch.setattr(remote, "_copy", full)
+    (clip,) = find_clips([f"{memory}/monday/a.avi"])
+    with pytest.raises(OSError, match="No space"):
+        scorer.score(clip, tmp_path / "out")

@@ -1,0 +1,110 @@
+"""Journal and part files: one run at a time, full disks, leftovers of killed workers."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fer_edge import InputError
+from fer_edge.fleet import Clip, ClipReport, DriveScorer, find_clips, parts
+from fer_edge.fleet.journal import Journal
+
+CLIP = Clip("/d/a.mp4", "d", "a.mp4")
+
+
+def test_two_runs_into_one_folder_at_the_same_time_are_refused(
+    scorer: DriveScorer, drives: Path, tmp_path: Path, inline: Any
+) -> None:
+    clips = find_clips([drives])
+    with Journal(tmp_path / "out"), pytest.raises(InputError, match="another run writes to"):
+        inline(clips, tmp_path / "out", scorer)
+    assert inline(clips, tmp_path / "out", scorer).scored == 4
+
+
+def test_a_journal_on_a_disk_that_fills_up_keeps_whole_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = os.write
+    room = [10]
+
+    def full(handle: int, data: bytes) -> int:
+        if not room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(handle, data[: room.pop()])
+
+    with Journal(tmp_path / "out") as journal:
+        journal.add(CLIP, ClipReport(CLIP.key, "ok"))
+        before = (tmp_path / "out" / "done.jsonl").read_bytes()
+        monkeypatch.setattr(os, "write", full)
+        with pytest.raises(OSError, match="No space"):
+            journal.add(CLIP, ClipReport(CLIP.key, "failed"))
+        monkeypatch.undo()
+        assert (tmp_path / "out" / "done.jsonl").read_bytes() == before
+
+
+def test_a_disk_that_takes_a_part_of_a_line_gets_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda handle, data: write(handle, data[:100]))
+    with Journal(tmp_path / "out") as journal:
+        journal.add(CLIP, ClipReport(CLIP.key, "ok"))
+    monkeypatch.undo()
+    (tmp_path / "out" / "run.json").write_text("{}")
+    with Journal(tmp_path / "out") as journal:
+        assert journal.done[CLIP.key][2].status == "ok"
+
+
+def test_a_signals_file_that_changes_during_the_run_is_read_again(
+    scorer: DriveScorer, drives: Path, tmp_path: Path, inline: Any
+) -> None:
+    signals = drives / "s.csv"
+    signals.write_text("time_s,away\n0,0\n")
+    (drives / "m.csv").write_text("path,signals\nmonday/a.avi,s.csv\n")
+
+    def change(*_: object) -> None:
+        signals.write_text("time_s,away\n0,1\n0.2,1\n")
+
+    clips = find_clips([drives / "m.csv"])
+    assert inline(clips, tmp_path / "out", scorer, step=change).scored == 1
+    assert inline(clips, tmp_path / "out", scorer).scored == 1
+    assert inline(clips, tmp_path / "out", scorer).scored == 0
+
+
+def test_what_killed_workers_left_is_removed_and_nothing_else(
+    scorer: DriveScorer, drives: Path, tmp_path: Path, inline: Any
+) -> None:
+    out = tmp_path / "out"
+    inline(find_clips([drives]), out, scorer)
+    left = out / "states" / "monday" / ".0123.parquet.0a1b2c3d-77-x_y.tmp"
+    other = out / "states" / "monday" / ".keep"
+    left.touch(), other.touch()
+    inline(find_clips([drives]), out, scorer)
+    assert not left.exists()
+    assert other.exists()
+
+
+def test_an_output_that_cannot_be_written_is_the_fault_of_no_clip(
+    scorer: DriveScorer,
+    drives: Path,
+    tmp_path: Path,
+    inline: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    @contextmanager
+    def gone(final: Path, **_: object) -> Iterator[Path]:
+        monkeypatch.undo()
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(final))
+        yield final
+
+    monkeypatch.setattr(parts, "replacing", gone)
+    with pytest.raises(InputError, match="cannot write"):
+        inline(find_clips([drives]), tmp_path / "out", scorer)
+    assert not list((tmp_path / "out").rglob("*.parquet"))
+    assert inline(find_clips([drives]), tmp_path / "out", scorer).status["ok"] == 2
