@@ -238,7 +238,7 @@ def read_image(path: str | Path) -> Image:
             )
         data = path.read_bytes()
     except OSError as error:
-        raise InputError(f"cannot read image {path}: {error.strerror}") from error
+        raise InputError(f"cannot read image {path}: {error.strerror}. Check its path") from error
     return decode_image(data, str(path))
 
 

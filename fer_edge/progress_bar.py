@@ -41,6 +41,10 @@ def progress() -> Iterator[tuple[Say, Step]]:
     except ImportError:
         yield _plain()
         return
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    if not console.is_terminal:  # rich would end with an empty line
+        yield _plain()
+        return
 
     class Clock(Remaining):
         def render(self, task: Task) -> Text:
@@ -57,7 +61,6 @@ def progress() -> Iterator[tuple[Say, Step]]:
         Count(""),
         Clock(),
     )
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
     with Progress(*columns, console=console, transient=True) as bars:
         task = bars.add_task(_BUSY, total=None)
         current = _BUSY

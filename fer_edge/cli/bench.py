@@ -202,6 +202,7 @@ def _rendered(report: dict[str, Any], suffix: str) -> str:
 @click.option(
     "--different-machines", is_flag=True, help="Compare reports of different machines as well."
 )
+@quiet_option
 @json_option
 def compare(
     old: Path, new: Path, fail_if: str | None, different_machines: bool, as_json: bool

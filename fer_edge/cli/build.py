@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
 
-from fer_edge.cli.options import PATH, workspace_option
+from fer_edge.cli.options import PATH, quiet_option, workspace_option
 from fer_edge.shipped import bundle_path
 
 
@@ -25,6 +24,7 @@ from fer_edge.shipped import bundle_path
     help="Compile for this GPU: cuda, or cuda:N (default: the first GPU).",
 )
 @workspace_option
+@quiet_option
 def build(
     bundle: Path, cache_dir: Path | None, device: str | None, workspace_mib: int | None
 ) -> None:
@@ -37,11 +37,8 @@ def build(
     Variants that already contain an engine for this GPU and TensorRT release are skipped.
     """
     from fer_edge.build import build as build_engines
+    from fer_edge.progress_bar import progress
 
-    for line in build_engines(bundle, cache_dir, device, workspace_mib, step=_show_progress):
-        click.echo(line)
-
-
-def _show_progress(what: str, done: int, total: int) -> None:
-    if sys.stderr.isatty():
-        click.echo(f"\r\033[K  {what} {done}/{total}\r", nl=False, err=True)
+    with progress() as (_, step):
+        for line in build_engines(bundle, cache_dir, device, workspace_mib, step=step):
+            click.echo(line)

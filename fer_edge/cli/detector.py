@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from fer_edge.cli.options import json_option, out_option, print_json
+from fer_edge.cli.options import json_option, out_option, print_json, quiet_option
 
 
 @click.group()
@@ -19,6 +19,7 @@ def detector() -> None:
 
 @detector.command()
 @out_option("Write the file here (default: ~/.cache/fer_edge, where all commands look).")
+@quiet_option
 @json_option
 def fetch(out: Path | None, as_json: bool) -> None:
     """Download YuNet and check its pinned SHA-256.

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 import fer_edge
-from fer_edge.cli.options import json_option, print_json
+from fer_edge.cli.options import json_option, print_json, quiet_option
 from fer_edge.errors import LimitError
 from fer_edge.shipped import bundle_path
 
@@ -16,6 +16,7 @@ from fer_edge.shipped import bundle_path
 @click.command()
 @click.argument("old", type=bundle_path)
 @click.argument("new", type=bundle_path)
+@quiet_option
 @json_option
 def diff(old: Path, new: Path, as_json: bool) -> None:
     """Compare two bundles: what changes for the car.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import click
 
-from fer_edge.cli.options import json_option, print_json, print_line
+from fer_edge.cli.options import json_option, print_json, print_line, quiet_option
 
 
 @click.command()
+@quiet_option
 @json_option
 def doctor(as_json: bool) -> None:
     """Report what runs here, and how to install what is missing.

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 import fer_edge
-from fer_edge.cli.options import json_option, print_json, print_line
+from fer_edge.cli.options import json_option, print_json, print_line, quiet_option
 from fer_edge.errors import EngineError
 from fer_edge.parity import ParityReport, RefusedVariant
 from fer_edge.shipped import bundle_path
@@ -19,6 +19,7 @@ from fer_edge.signing import read_signatures
 
 @click.command()
 @click.argument("bundle", type=bundle_path, required=False)
+@quiet_option
 @json_option
 def inspect(bundle: Path | None, as_json: bool) -> None:
     """Check a bundle's files and list which variants run here.

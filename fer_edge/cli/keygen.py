@@ -6,12 +6,13 @@ from pathlib import Path
 
 import click
 
-from fer_edge.cli.options import PATH
+from fer_edge.cli.options import PATH, quiet_option
 from fer_edge.errors import InputError
 
 
 @click.command()
 @click.argument("name", type=PATH)
+@quiet_option
 def keygen(name: Path) -> None:
     """Make a key pair to sign bundles with: NAME.key, NAME.pub.
 

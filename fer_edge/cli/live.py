@@ -13,6 +13,7 @@ import fer_edge
 from fer_edge.cli.options import (
     bundle_option,
     detector_option,
+    quiet_option,
     threads_option,
     trusted_key_option,
     variant_options,
@@ -37,6 +38,7 @@ _HOST = "127.0.0.1"
     help="Listen on this port (default: a free one).",
 )
 @click.option("--no-browser", is_flag=True, help="Print the address; open no browser.")
+@quiet_option
 def live(
     bundle: Path | None,
     target: str | None,

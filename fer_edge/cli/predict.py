@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,19 @@ import click
 
 import fer_edge
 from fer_edge.analysis import Analysis, FaceAnalysis, analyze
-from fer_edge.cli.options import PATH, bundle_option, json_option, print_json, variant_options
+from fer_edge.cli.options import (
+    PATH,
+    bundle_option,
+    json_option,
+    print_json,
+    quiet_option,
+    variant_options,
+)
 from fer_edge.cli.predict_files import DrawnFiles, sources_of
 from fer_edge.errors import FerEdgeError, InputError, TargetError
 from fer_edge.preprocess import Box
+from fer_edge.progress import silent
+from fer_edge.progress_bar import progress
 from fer_edge.shown import printable
 
 _NO_FACE = 3
@@ -52,6 +62,7 @@ _NO_FACE = 3
     metavar="PATH",
     help="Draw boxes and labels: into this file for one image, into this folder for several.",
 )
+@quiet_option
 @json_option
 def predict(
     images: tuple[str, ...],
@@ -74,8 +85,9 @@ def predict(
     IMAGE is a file, a folder (the images in it, not in its sub-folders), a pattern, or - for
     standard input. An image that cannot be read does not stop the others.
 
-    Exit code 3: an image cannot be read, or no image has a face. Exit code 5: there is no face
-    detector, and an image does not look like a face crop.
+    Exit code 0: at least one face, even if its answer is uncertain; --json has "uncertain" and
+    the reason. Exit code 3: an image cannot be read, or no image has a face. Exit code 5: there
+    is no face detector, and an image does not look like a face crop.
     """
     if crop + (box is not None) + (detector_file is not None) > 1:
         raise click.UsageError("expected one of --crop, --box and --detector, got several")
@@ -87,12 +99,14 @@ def predict(
     first_error: FerEdgeError | None = None
     faces = 0
     pointed_at = crop or box is not None
-    with fer_edge.Predictor(bundle, target, precision) as predictor:
+    bar = progress() if as_json and len(sources) > 1 else nullcontext((None, silent))
+    with bar as (_, step), fer_edge.Predictor(bundle, target, precision) as predictor:
         # Made once, for all images.
         detector = None if pointed_at else default_detector(detector_file)
         judge = crop_judge() if crop else None
         unfound = not pointed_at and detector is None
-        for source in sources:
+        for done, source in enumerate(sources):
+            step("images", done, len(sources))
             try:
                 analysis = analyze(
                     source.read(),
@@ -124,12 +138,14 @@ def predict(
     if first_error is not None:
         sys.exit(first_error.exit_code)
     if faces == 0:
+        click.echo("fer-edge: no image has a face. For face crops, add --crop", err=True)
         sys.exit(_NO_FACE)
 
 
 def _refused(name: str, error: FerEdgeError, as_json: bool) -> dict[str, Any]:
     if not as_json:
-        click.echo(f"{printable(name)}: {error}", err=True)
+        shown = printable(name)
+        click.echo(str(error) if shown in str(error) else f"{shown}: {error}", err=True)
     return {"image": name, "error": str(error)}
 
 

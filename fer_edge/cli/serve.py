@@ -14,6 +14,7 @@ import fer_edge
 from fer_edge.cli.options import (
     bundle_option,
     detector_option,
+    quiet_option,
     threads_option,
     trusted_key_option,
     variant_options,
@@ -89,6 +90,7 @@ WARM_UP_BATCHES = (1, 2, 4, 8)
     metavar="MP",
     help="Refuse larger images, at most 64.",
 )
+@quiet_option
 def serve(
     bundle: Path | None,
     target: str | None,
@@ -112,8 +114,8 @@ def serve(
     Example: fer-edge serve
 
     \b
-    Get a face detector once, with: fer-edge detector fetch
-    Then open http://127.0.0.1:8000, or send an image:
+    Set up once with: pip install 'fer-edge[serve,detect]'
+    Open http://127.0.0.1:8000, or send an image:
       curl -F image=@driver.jpg http://127.0.0.1:8000/predict
 
     Ctrl-C or SIGTERM ends the service with exit code 0, after requests under way are answered.

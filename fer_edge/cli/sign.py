@@ -9,7 +9,7 @@ import click
 
 import fer_edge
 from fer_edge.bundle import MANIFEST
-from fer_edge.cli.options import PATH
+from fer_edge.cli.options import PATH, quiet_option
 from fer_edge.errors import BundleError
 from fer_edge.lock import locked
 from fer_edge.shipped import bundle_path
@@ -20,6 +20,7 @@ from fer_edge.shipped import bundle_path
 @click.option(
     "--key", type=PATH, required=True, metavar="FILE", help="Sign with this private key, NAME.key."
 )
+@quiet_option
 def sign(bundle: Path, key: Path) -> None:
     """Sign a bundle, so that a car can tell whose it is.
 

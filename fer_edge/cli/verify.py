@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 import fer_edge
-from fer_edge.cli.options import PATH, json_option, print_json
+from fer_edge.cli.options import PATH, json_option, print_json, quiet_option
 from fer_edge.shipped import bundle_path
 
 
@@ -22,6 +22,7 @@ from fer_edge.shipped import bundle_path
     metavar="FILE",
     help="Accept a signature of this public key, NAME.pub. Repeatable.",
 )
+@quiet_option
 @json_option
 def verify(bundle: Path, trusted: tuple[Path, ...], as_json: bool) -> None:
     """Check that a trusted key signed a bundle and every file.

@@ -84,6 +84,17 @@ def test_an_option_reads_the_same_in_every_command(name: str) -> None:
     assert len(helps) == 1, dict(helps)
 
 
+def test_every_command_takes_quiet() -> None:
+    """A script may pass it to any, with progress or without."""
+    loud = [
+        line
+        for line, command in COMMANDS.items()
+        if not isinstance(command, click.Group) or command.invoke_without_command
+        if not {"-q", "--quiet"} <= {name for option in command.params for name in option.opts}
+    ]
+    assert not loud
+
+
 def test_every_command_with_progress_can_be_quiet() -> None:
     """Help says so alike; that nothing is printed is tested beside each command."""
     loud = {

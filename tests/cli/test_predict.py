@@ -85,6 +85,7 @@ def test_no_face_in_any_image_ends_with_3(
 ) -> None:
     result = run("predict", photo, "--bundle", fake_bundle)
     assert (result.exit_code, result.stdout) == (3, f"{photo}: no face found\n")
+    assert result.stderr == "fer-edge: no image has a face. For face crops, add --crop\n"
     result = run("predict", photo, "--bundle", fake_bundle, "--json")
     assert result.exit_code == 3
     assert json.loads(result.stdout) == [{"image": str(photo), "faces": []}]
