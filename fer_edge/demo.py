@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import textwrap
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -70,8 +71,10 @@ def run(out: Path, *, full: bool = False) -> None:
         click.echo("Convert the model for every chip, and measure all of it (minutes):")
         click.echo("   fer-edge demo --full")
     if left_out:
-        reasons = "; ".join(f"{name} ({reason})" for name, reason in left_out.items())
-        _wrap(f"Left out: {reasons}.")
+        click.echo("Left out:")
+        width = max(map(len, left_out))
+        for name, reason in left_out.items():
+            _wrap(f"   {name:{width}s}  {reason}", width + 5)
 
 
 def _recognise(path: Path) -> Image:
@@ -204,9 +207,17 @@ def _head(text: str) -> None:
     click.secho(text if text.startswith("1") else f"\n{text}", bold=True)
 
 
-def _wrap(text: str) -> None:
+def _wrap(text: str, indent: int) -> None:
+    """Print a sentence in lines of the terminal's width; a command keeps its hyphens."""
     columns = min(shutil.get_terminal_size().columns, _MAX_COLUMNS)
-    click.echo(click.wrap_text(text, columns, subsequent_indent="   "))
+    lines = textwrap.wrap(
+        text,
+        columns,
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    click.echo("\n".join(lines))
 
 
 def _print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -77,10 +77,18 @@ def _why_not(target: str, facts: TargetFacts) -> str | None:
         says = str(diagnosis()[1])
         _, refused, reason = says.partition("does not run here: ")
         if refused:
-            return reason.partition(":")[0]
+            return _without_details(reason)
+        if says.startswith("not installed; "):
+            return f"{target} is not installed. {says.partition('. ')[2]}"
         return None if "runs here on" in says else says
     variant = Variant(target=target, precision=facts.precisions[0], entry="model", files=())
     return backend(target).preflight(variant, Options())
+
+
+def _without_details(reason: str) -> str:
+    """Return a reason up to its first colon, and a command that follows ``Run:``."""
+    head = reason.partition(":")[0]
+    return reason if head.endswith("Run") else head
 
 
 def _engine(target: str, facts: TargetFacts) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import importlib.util
 import json
 import os
 import platform
@@ -81,6 +82,9 @@ def preflight(variant: Variant, options: Options) -> str | None:
 
 def diagnose() -> tuple[bool, str]:
     """Report the chips that can be compiled for, and what runs on this machine."""
+    if importlib.util.find_spec("onnxruntime_qnn") is None:
+        line = f"pip install 'fer-edge[{FACTS.extra}]'"
+        return False, f"not installed; runs bundles on {FACTS.chips}. Run: {line}"
     variant = Variant("qnn", FACTS.precisions[0], "model", ())
     if problem := preflight(variant, Options()):
         return False, f"runs bundles on {FACTS.chips}; does not run here: {problem}"

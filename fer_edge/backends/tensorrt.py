@@ -136,8 +136,8 @@ def diagnose() -> tuple[bool, str]:
     """Report the GPUs that TensorRT serves, and faults on this machine."""
     trt = compiler.library()
     if trt is None:
-        missing = MissingDependencyError("tensorrt", FACTS.extra or "tensorrt")
-        return False, f"not installed; runs bundles on {FACTS.chips}. {missing}"
+        line = f"pip install 'fer-edge[{FACTS.extra}]'"
+        return False, f"not installed; runs bundles on {FACTS.chips}. Run: {line}"
     known = compiler.known_gpus(trt)
     compiles = f"compiles here for {', '.join(known)}" if known else "compiles for the GPU here"
     try:

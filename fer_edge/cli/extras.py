@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 
 from fer_edge.errors import MissingDependencyError
@@ -26,6 +27,10 @@ def for_command(error: MissingDependencyError, command: str | None) -> str:
     if extra is None or error.extra not in _WORKSTATION:
         return str(error)
     sentence = str(MissingDependencyError(error.library, extra))
-    if extra in _WITH_TORCH and error.library == "torch" and sys.platform == "linux":
+    if extra in _WITH_TORCH and sys.platform == "linux" and not _has_torch():
         sentence += f". Without an NVIDIA GPU, run this first: {CPU_TORCH}"
     return sentence
+
+
+def _has_torch() -> bool:
+    return importlib.util.find_spec("torch") is not None

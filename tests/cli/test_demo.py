@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,7 @@ def brief(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_demo_draws_faces_and_lists_engines_and_latency(run: Any, tmp_path: Path) -> None:
     result = run("demo", "-o", tmp_path / "out")
     assert result.exit_code == 0, result.output
+    assert result.stderr == "", "a bar is for terminals; a pipe gets no line of it"
     picture = cv2.imread(str(tmp_path / "out" / "faces.png"))
     plain, _ = demo.demo_picture()
     assert picture.shape == plain.shape
@@ -38,13 +40,19 @@ def test_the_demo_draws_faces_and_lists_engines_and_latency(run: Any, tmp_path: 
     assert "onnxruntime/fp32" in result.stdout.split("3. How fast")[1]
 
 
-def test_what_is_left_out_is_one_sentence_at_the_end(
+def test_what_is_left_out_is_a_line_each_at_the_end(
     run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "onnxruntime_qnn", None)
     result = run("demo")
     assert "FAILED" not in result.output
-    assert "\nLeft out: " in result.stdout.split("Done in")[1]
+    left_out = result.stdout.split("Done in")[1].split("\nLeft out:\n")[1]
+    here = result.stdout.split("2. What runs")[1].split("3. How fast")[0]
+    for target in offered():
+        listed = re.search(rf"(?m)^   {target} .* no$", here) is not None
+        assert listed == (re.search(rf"(?m)^   {target} +\S", left_out) is not None)
+    assert "Run: pip install 'fer-edge[qnn]'" in " ".join(left_out.split())
     assert not [line for line in result.output.splitlines() if len(line) > 80]
 
 
@@ -59,14 +67,14 @@ def test_the_demo_runs_with_the_runtime_alone(
     result = run("demo", "-o", tmp_path / "out")
     assert result.exit_code == 0, result.output
     assert "at their known places" in result.stdout
-    assert "openvino (" in result.stdout.split("Left out")[1]
+    assert "   openvino " in result.stdout.split("Left out")[1]
 
 
 def test_the_full_demo_names_its_extra_before_the_work(tmp_path: Path) -> None:
     """In a process of its own: what other tests have imported is not imported again."""
     script = (
         "import sys\n"
-        "sys.modules['torch'] = None\n"
+        "sys.modules['torch'] = sys.modules['rich'] = None\n"
         "from fer_edge.cli import main\n"
         f"main(['demo', '--full', '-o', {str(tmp_path / 'out')!r}])\n"
     )
@@ -74,6 +82,8 @@ def test_the_full_demo_names_its_extra_before_the_work(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 5, done.stderr
     assert "fer-edge[convert]" in done.stderr
+    if sys.platform == "linux":
+        assert "download.pytorch.org/whl/cpu" in done.stderr, "whatever library is missed first"
     assert done.stdout == ""
 
 
