@@ -6,12 +6,12 @@ import glob
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 
-from fer_edge.errors import InputError
+from fer_edge.errors import FerEdgeError, InputError
 from fer_edge.fleet import remote
 from fer_edge.fleet.recordings import cameras_of, is_recording
 from fer_edge.shown import shown
@@ -118,6 +118,8 @@ def _clips_of(name: str, root: str | Path | None) -> Iterable[Clip]:
         if name.lower().endswith(MANIFEST_SUFFIXES):
             return read_manifest(name, root=root)
         return [_remote_clip(name, address) for address in remote.listed(name, _is_clip_name)]
+    if not name:
+        raise InputError("expected a video, folder or manifest, got an empty name")
     path = Path(name)
     try:
         if path.suffix.lower() in MANIFEST_SUFFIXES and path.is_file():
@@ -126,6 +128,8 @@ def _clips_of(name: str, root: str | Path | None) -> Iterable[Clip]:
             return _in_folder(path)
         if path.exists():
             return _clips_at(path, _parent_name(path))
+    except FerEdgeError:
+        raise
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read {shown(name)}: {error}. Check the path") from error
     return _matching(name)
@@ -135,13 +139,30 @@ def _matching(pattern: str) -> list[Clip]:
     if not glob.has_magic(pattern):
         raise InputError(f"expected a video, folder or manifest, got {pattern}. Check the path")
     clips: list[Clip] = []
-    for match in sorted(glob.glob(pattern, recursive=True)):  # noqa: PTH207 - absolute ones too
-        path = Path(match)
+    for path in sorted(_matches(pattern)):
         if (path.is_file() and _is_clip_name(path.name)) or is_recording(path):
             clips += _clips_at(path, _parent_name(path))
     if not clips:
         raise InputError(f"no video matches {pattern}. Check the pattern")
     return clips
+
+
+def _matches(pattern: str) -> Iterator[Path]:
+    """Yield what matches, without hidden names. ``**`` follows no links: they may form loops."""
+    parts = Path(pattern).parts
+    place = next(number for number, part in enumerate(parts) if glob.has_magic(part))
+    base = Path(*parts[:place])
+    rest = [part if part == "**" else re.sub(r"\*+", "*", part) for part in parts[place:]]
+    if rest[-1] == "**":
+        rest.append("*")
+    shows_hidden = any(part.startswith(".") for part in rest)
+    try:
+        for path in base.glob("/".join(rest)):
+            names = path.relative_to(base).parts
+            if shows_hidden or not any(name.startswith(".") for name in names):
+                yield path
+    except (OSError, ValueError, NotImplementedError) as error:
+        raise InputError(f"{shown(pattern)} is no pattern: {error}. Check it") from error
 
 
 def _in_folder(folder: Path) -> list[Clip]:

@@ -139,13 +139,24 @@ def _parquet(
         columns = _columns(name, list(file.schema_arrow.names), known, required)
         number = 0
         for batch in file.iter_batches(columns=list(columns)):
-            for row in batch.to_pylist():
+            for row in _plain_times(batch).to_pylist():
                 number += 1
                 yield number, {columns[key]: value for key, value in row.items()}
     except InputError:
         raise
     except Exception as error:  # pyarrow raises many kinds for damaged files
         raise InputError(f"{name} is no readable Parquet: {str(error)[:200]}") from error
+
+
+def _plain_times(batch: Any) -> Any:
+    """Return the batch with times in microseconds; Python has no finer ones."""
+    import pyarrow as pa
+
+    for place, field in enumerate(batch.schema):
+        if pa.types.is_timestamp(field.type):
+            kind = pa.timestamp("us", field.type.tz)
+            batch = batch.set_column(place, field.name, batch.column(place).cast(kind, safe=False))
+    return batch
 
 
 def _columns(name: str, header: list[str], known: Sequence[str], required: str) -> dict[str, str]:
@@ -159,7 +170,9 @@ def _columns(name: str, header: list[str], known: Sequence[str], required: str) 
                 raise InputError(f"{name} has the column {plain} twice")
             columns[column] = plain
     if required not in columns.values():
-        raise InputError(f"expected a column {required} in {name}, got {shown(header[:20])}")
+        raise InputError(
+            f"expected a column {required} in {name}, separated by commas, got {shown(header[:20])}"
+        )
     return columns
 
 
@@ -209,16 +222,24 @@ def inside(base: str, path: str) -> str:
 
 def _text(row: Mapping[str, Any], column: str) -> str | None:
     value = row.get(column)
-    if value is None:
+    if _is_empty(value):
         return None
+    if isinstance(value, float) and value.is_integer():  # and 12.0 beside one
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise InputError(f"expected {column} as text, got {shown(value)}")
     text = str(value).strip()
     if len(text) > _MOST_TEXT or "\0" in text:
         raise InputError(f"expected {column} of at most {_MOST_TEXT} characters, got {shown(text)}")
     return text or None
 
 
+def _is_empty(value: object) -> bool:
+    return value is None or value == "" or value != value  # NaN of pandas
+
+
 def _moment(value: object) -> datetime | None:
-    if value is None or value == "":
+    if _is_empty(value):
         return None
     moment = value if isinstance(value, datetime) else None
     if moment is None:
@@ -234,21 +255,21 @@ def _moment(value: object) -> datetime | None:
 
 
 def _speed(value: object) -> float | None:
-    if value is None or value == "":
+    if _is_empty(value):
         return None
     try:
-        speed = float(value)  # type: ignore[arg-type]
+        speed = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
         speed = math.nan
-    if math.isnan(speed) and isinstance(value, float):  # pandas writes NaN for an empty cell
-        return None
     if not 0 <= speed <= _MOST_KMH:
         raise InputError(f"expected speed_kmh from 0 to {_MOST_KMH:g}, got {shown(value)}")
     return speed
 
 
 def _truth(value: object) -> bool | None:
-    text = "" if value is None else str(value).strip().lower()
+    if _is_empty(value):
+        return None
+    text = str(value).strip().lower()
     if text in ("", "nan"):
         return None
     if text not in ("true", "1", "1.0", "yes", "false", "0", "0.0", "no"):

@@ -48,7 +48,16 @@ def test_two_drives_of_one_name_are_refused(tmp_path: Path) -> None:
     assert places(find_clips([tmp_path])) == [("x/a", "1.mp4"), ("y/a", "1.mp4")]
 
 
-@pytest.mark.parametrize("name", ["missing.mp4", "*.mp4", "empty", "nul\0"])
+def test_an_empty_name_is_not_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(tmp_path / "a/1.mp4")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="empty name"):
+        find_clips([""])
+
+
+@pytest.mark.parametrize("name", ["missing.mp4", "*.mp4", "empty", "nul\0", "*/nul\0"])
 def test_a_name_that_stands_for_nothing_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError):
@@ -73,6 +82,19 @@ def test_links_to_one_file_are_clips_of_their_own(tmp_path: Path) -> None:
     (tmp_path / "a/m.csv").write_text("path\n1.mp4\n2.mp4\n")
     assert places(find_clips([tmp_path / "a"])) == [("a", "1.mp4"), ("a", "2.mp4")]
     assert [name for _, name in places(find_clips([tmp_path / "a/m.csv"]))] == ["1.mp4", "2.mp4"]
+
+
+def test_links_that_form_loops_end_no_search(tmp_path: Path) -> None:
+    touch(tmp_path / "a/b/1.mp4", tmp_path / "a/.c/2.mp4")
+    for name in ("x", "y", "b/z"):
+        (tmp_path / "a" / name).symlink_to(tmp_path / "a")
+    (tmp_path / "a/3.mp4").symlink_to("3.mp4")
+    found = [("a", "3.mp4"), ("b", "1.mp4")]
+    assert places(find_clips([tmp_path / "a"])) == found
+    for pattern in ("a/**/*.mp4", "a/**", "**/b/**.mp4", "a/b/[12].mp4"):
+        assert places(find_clips([f"{tmp_path}/{pattern}"])) == [("b", "1.mp4")]
+    assert places(find_clips([f"{tmp_path}/a/x/b/*.mp4"])) == [("b", "1.mp4")]
+    assert places(find_clips([f"{tmp_path}/a/.c/*.mp4"])) == [(".c", "2.mp4")]
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mcap", "m.csv"])

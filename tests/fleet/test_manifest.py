@@ -54,6 +54,35 @@ def test_parquet_reads_like_csv(tmp_path: Path) -> None:
     assert {clip.drive for clip in clips} == {"root"}
 
 
+def test_columns_of_pandas_are_read_as_they_look(tmp_path: Path) -> None:
+    nan = float("nan")
+    table = pa.table(
+        {
+            "path": ["a.mp4", "b.mp4"],
+            "drive": [12.0, nan],
+            "start": pa.array([1764145800123456789, None], pa.timestamp("ns", "Europe/Berlin")),
+        }
+    )
+    pq.write_table(table, tmp_path / "m.parquet")
+    first, second = read_manifest(tmp_path / "m.parquet")
+    assert (first.drive, second.drive) == ("12", "root")
+    assert first.start == datetime(2025, 11, 26, 8, 30, 0, 123456, tzinfo=UTC)
+    assert type(first.start) is datetime
+
+
+@pytest.mark.parametrize("value", [b"a.mp4", ["a.mp4"], 1.5, True])
+def test_a_path_that_is_no_text_is_refused(tmp_path: Path, value: object) -> None:
+    pq.write_table(pa.table({"path": pa.array([value])}), tmp_path / "m.parquet")
+    with pytest.raises(InputError, match="expected path as text"):
+        read_manifest(tmp_path / "m.parquet")
+
+
+def test_a_refused_manifest_is_named_once(tmp_path: Path) -> None:
+    file = write(tmp_path / "m.csv", "path;drive", "a.mp4;x")
+    with pytest.raises(InputError, match=r"^expected a column path in .* separated by commas"):
+        find_clips([file])
+
+
 def test_the_root_may_be_another_folder(tmp_path: Path) -> None:
     file = write(tmp_path / "m.csv", "path", str(tmp_path / "far" / "a.mp4"))
     (clip,) = read_manifest(file, root=tmp_path / "far")
