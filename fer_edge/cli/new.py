@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,9 +17,14 @@ from fer_edge.errors import DataError, InputError
 
 if TYPE_CHECKING:
     from fer_edge.training.data.dataset_spec import Broken
+    from fer_edge.training.data.faces import LabelledFace
 
 _SHARES = (0.8, 0.2)
 """Shares of train and val."""
+_FEWEST = 5
+"""Smallest number of pictures of a class that can be split by these shares."""
+_LOOKED_AT = 40
+"""Pictures whose size is looked at, about."""
 
 
 @click.command()
@@ -37,23 +44,36 @@ def new(folder: Path, out: Path | None, broken: Broken) -> None:
     in one part. A folder that has train and val already is not split.
     """
     from fer_edge.progress_bar import progress
+    from fer_edge.training.config.recipe import RECIPE_DIR
     from fer_edge.training.data.own_labels import labels_for
     from fer_edge.training.data.parts import load_parts, per_class
     from fer_edge.training.data.split import split_datasets
 
     folder = Path(folder)
     if not folder.is_dir():
-        raise DataError(f"expected a folder of class folders at {folder}, found none there")
+        raise DataError(
+            f"expected a folder of class folders at {folder}, found none there. Make one, "
+            f"with the pictures of each class in a folder: {folder}/awake, {folder}/drowsy"
+        )
     base = folder.resolve()
     recipe = out or _beside(folder, base.name + ".yaml")
+    split = _beside(folder, base.name + ".csv")
     if recipe.exists():
         raise InputError(f"{recipe} exists already. Choose another path with -o, or remove it")
+    if not recipe.absolute().parent.is_dir():
+        raise InputError(f"expected the folder {recipe.parent}, found none. Create it first")
+    template = (RECIPE_DIR / "finetune.yaml").read_text("utf-8")
     with progress() as (say, step):
         labels = labels_for(folder)
         parts, _ = load_parts(folder, labels, say, step)
+        _check_classes(folder, parts)
         data = folder
         if "val" not in parts:
-            data = _beside(folder, base.name + ".csv")
+            data = split
+            if data.exists():
+                raise InputError(
+                    f"{data} exists already: the split of an earlier fer-edge new. Remove it first"
+                )
             parts = split_datasets(
                 folder,
                 data,
@@ -64,11 +84,13 @@ def new(folder: Path, out: Path | None, broken: Broken) -> None:
                 say=say,
                 step=step,
             )
-    write_out(recipe, _recipe(base.name, labels, data, recipe))
+    write_out(recipe, _recipe(template, base.name, labels, data, recipe))
     click.echo(f"Labels: {', '.join(labels)}")
     for part, faces in parts.items():
         counts = ", ".join(f"{label} {count:,}" for label, count in per_class(faces).items())
         click.echo(f"{part:6s}{len(faces):6,} faces  {counts}")
+    if note := _whole_photos([face for faces in parts.values() for face in faces]):
+        click.echo(note, err=True)
     click.echo("\n".join(_next_steps(base.name, recipe, data)))
 
 
@@ -77,11 +99,49 @@ def _beside(folder: Path, name: str) -> Path:
     return parent / name
 
 
-def _recipe(name: str, labels: Sequence[str], data: Path, recipe: Path) -> str:
+def _check_classes(folder: Path, parts: Mapping[str, Sequence[LabelledFace]]) -> None:
+    """Raise DataError for a single class, or for one with too few pictures to split."""
+    from fer_edge.training.data.parts import per_class
+
+    counts = Counter[str]()
+    for faces in parts.values():
+        counts.update(per_class(faces))
+    if len(counts) < 2:
+        names = ", ".join(counts)
+        raise DataError(
+            f"expected at least 2 classes in {folder}, found only {names}. Add a folder of "
+            "pictures for each other class"
+        )
+    few = [f"{name} {count}" for name, count in counts.items() if count < _FEWEST]
+    if few and "val" not in parts:
+        raise DataError(
+            f"expected at least {_FEWEST} pictures of each class in {folder}, found "
+            f"{', '.join(few)}. Add pictures; 60 of each class are a good start"
+        )
+
+
+def _whole_photos(faces: Sequence[LabelledFace]) -> str | None:
+    """Return a note if the pictures look like photos, and not like face crops."""
+    from fer_edge.analysis import looks_like_a_crop
+
+    seen = faces[:: max(1, len(faces) // _LOOKED_AT)]
+    photos = []
+    for face in seen:
+        with suppress(DataError):  # a broken picture, which training reports
+            if not looks_like_a_crop(face.read()):
+                photos.append(face.name)
+    if 2 * len(photos) <= len(seen):
+        return None
+    return (
+        f"Note: {len(photos)} of {len(seen)} pictures looked at are large or not square, like "
+        f"{photos[0]}. Each picture must be one face, cut out of its photo: "
+        "docs/tutorials/your-own-pictures.md shows how"
+    )
+
+
+def _recipe(template: str, name: str, labels: Sequence[str], data: Path, recipe: Path) -> str:
     """Return the recipe ``finetune`` with a name, labels and data set of its own."""
     import yaml
-
-    from fer_edge.training.config.recipe import RECIPE_DIR
 
     def in_flow(value: object) -> str:
         text = yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True)
@@ -91,8 +151,7 @@ def _recipe(name: str, labels: Sequence[str], data: Path, recipe: Path) -> str:
         source = str(data.resolve().relative_to(recipe.parent.resolve()))
     except ValueError:
         source = str(data.resolve())
-    text = (RECIPE_DIR / "finetune.yaml").read_text("utf-8")
-    text = text[text.index("name: ") :]
+    text = template[template.index("name: ") :]
     text = re.sub("(?m)^name: .*$", lambda _: f"name: {in_flow(name)}", text, count=1)
     text = re.sub("(?m)^labels: .*$", lambda _: f"labels: {in_flow(list(labels))}", text, count=1)
     text = text.replace("data:\n", f"data:\n  sources: {in_flow([source])}\n", 1)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +65,59 @@ def test_a_divided_folder_is_not_split(run: Any, tmp_path: Path) -> None:
     assert run("new", "own", "-o", "mine.yaml").exit_code == 0
     assert load_recipe(tmp_path / "mine.yaml").data.sources == ("own",)
     assert not (tmp_path / "own.csv").exists()
+
+
+def test_new_says_what_to_add_to_too_small_a_folder(run: Any, tmp_path: Path) -> None:
+    pictures(tmp_path / "few", 3)
+    result = run("new", "few")
+    assert result.exit_code == 3
+    assert "awake 3, distracted 3, drowsy 3. Add pictures" in result.stderr
+    (tmp_path / "one" / "awake").mkdir(parents=True)
+    cv2.imwrite(str(tmp_path / "one" / "awake" / "a.png"), np.eye(48, dtype=np.uint8) * 200)
+    result = run("new", "one")
+    assert result.exit_code == 3
+    assert "found only awake. Add a folder" in result.stderr
+
+
+def test_new_leaves_nothing_behind_if_it_cannot_end(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures(tmp_path / "drivers")
+    assert run("new", "drivers", "-o", "nowhere/drivers.yaml").exit_code == 3
+    assert not (tmp_path / "drivers.csv").exists()
+    (tmp_path / "drivers.csv").write_text("")
+    result = run("new", "drivers")
+    assert (result.exit_code, "an earlier fer-edge new. Remove it first" in result.stderr) == (
+        3,
+        True,
+    )
+
+
+def test_new_without_the_extra_writes_nothing(tmp_path: Path) -> None:
+    """In a process of its own: what other tests have imported is not imported again."""
+    pictures(tmp_path / "drivers")
+    script = "import sys\nsys.modules['yaml'] = None\nfrom fer_edge.cli import main\n"
+    command = [sys.executable, "-P", "-c", f"{script}main(['new', 'drivers'])"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=120, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 5, done.stderr
+    assert "fer-edge[train]" in done.stderr
+    assert not (tmp_path / "drivers.csv").exists()
+
+
+def test_new_notes_photos_that_are_no_crops(run: Any, tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    for name in ("awake", "drowsy"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for n in range(5):
+            image = rng.integers(0, 255, (480, 640), np.uint8)
+            cv2.imwrite(str(tmp_path / "photos" / name / f"{n}.png"), image)
+    result = run("new", "photos")
+    assert result.exit_code == 0
+    assert "10 of 10 pictures looked at are large or not square" in result.stderr
+    pictures(tmp_path / "drivers")
+    assert "looked at" not in run("new", "drivers").stderr
 
 
 @pytest.mark.slow

@@ -69,7 +69,7 @@ def split_datasets(
     if empty := [name for name, own in written.items() if not own]:
         raise DataError(
             f"too few faces, or too few subjects: {', '.join(empty)} would be empty. "
-            "Use other shares, or --by picture"
+            "Add pictures, use other shares, or --by picture"
         )
     write_parts(out, written, form, step)
     return written
