@@ -13,7 +13,7 @@ from fer_edge.backends.base import Outputs
 from fer_edge.bundle import Bundle
 from fer_edge.errors import EngineError
 from fer_edge.familiarity import REASON
-from fer_edge.loaded import Loaded
+from fer_edge.loaded import Loaded, Request, load_best
 from fer_edge.preprocess import Image, to_batch
 from fer_edge.results import Prediction, Times
 
@@ -33,6 +33,17 @@ def warm_up(loaded: Loaded, batch_sizes: Sequence[int]) -> None:
         noise = np.random.default_rng(0).integers(0, 256, (count, size, size, 3), np.uint8)
         for _ in range(2):
             run_checked(loaded, noise)
+
+
+def load_warm(bundle: Bundle, request: Request) -> Loaded:
+    """Load a bundle's first variant that fits, and warm it up. Raises FerEdgeError."""
+    loaded = load_best(bundle, request)
+    try:
+        warm_up(loaded, (1, 2))
+    except BaseException:
+        loaded.retire()
+        raise
+    return loaded
 
 
 def run_checked(loaded: Loaded, batch: npt.NDArray[np.uint8]) -> Outputs:

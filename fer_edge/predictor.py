@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from fer_edge.bundle import Bundle, Variant, open_bundle
 from fer_edge.errors import BundleError, EngineError, InputError, TargetError
-from fer_edge.inference import predict, warm_up
+from fer_edge.inference import load_warm, predict, warm_up
 from fer_edge.loaded import (
     Loaded,
     Request,
@@ -27,7 +27,7 @@ from fer_edge.loaded import (
 )
 from fer_edge.preprocess import Box, Colour, Image, as_bgr, check_colour, crop, read_image
 from fer_edge.results import Prediction
-from fer_edge.shadow import Shadow, ShadowCounts
+from fer_edge.shadow import Shadow, ShadowCounts, check_margin
 from fer_edge.shipped import bundle_path
 from fer_edge.signing import Key, load_keys
 
@@ -237,7 +237,8 @@ class Predictor:
             bundle: A ``NAME.fer`` folder with the same labels in the same order.
 
         Raises:
-            BundleError: The bundle is damaged, or has other labels.
+            BundleError: The bundle is damaged, or has other labels, or another crop margin than
+                a running shadow.
             TargetError: No variant that fits can run on this machine.
             EngineError: The new variant fails in its warm-up, or the Predictor was closed.
         """
@@ -275,14 +276,15 @@ class Predictor:
         Each call takes the time of both bundles until ``stop_shadow``.
 
         Args:
-            bundle: A ``NAME.fer`` folder with the same labels in the same order.
+            bundle: A ``NAME.fer`` folder with the same labels in the same order, and the same
+                margin of the crop: both bundles see the faces that the running one has cut.
 
         Raises:
-            BundleError: The bundle is damaged, or has other labels.
+            BundleError: The bundle is damaged, or has other labels or another margin.
             TargetError: No variant that fits can run on this machine.
             EngineError: The variant fails in its warm-up.
         """
-        shadow = Shadow(self._load_another(bundle))
+        shadow = Shadow(self._load_another(bundle, shadow=True))
         with self._lock:
             before, self._shadow = self._shadow, shadow
         if before is not None:
@@ -336,18 +338,13 @@ class Predictor:
                 return loaded
         raise _closed()
 
-    def _load_another(self, bundle: str | Path) -> Loaded:
+    def _load_another(self, bundle: str | Path, *, shadow: bool = False) -> Loaded:
         """Verify, load and warm up a bundle beside the running one. Raises FerEdgeError."""
         content = open_bundle(bundle, self._trusted_keys)
         with self._enter() as running:
             check_same_labels(running.bundle, content)
-        loaded = load_best(content, self._request)
-        try:
-            warm_up(loaded, (1, 2))
-        except BaseException:
-            loaded.retire()
-            raise
-        return loaded
+            check_margin(running.bundle if shadow else self._shadow, content)
+        return load_warm(content, self._request)
 
     def _answer(self, loaded: Loaded, faces: list[Image], start_ns: int) -> list[Prediction]:
         answers = predict(loaded, faces, start_ns)

@@ -9,7 +9,8 @@ import logging
 import threading
 from dataclasses import dataclass, replace
 
-from fer_edge.errors import FerEdgeError
+from fer_edge.bundle import Bundle
+from fer_edge.errors import BundleError, FerEdgeError
 from fer_edge.inference import predict
 from fer_edge.loaded import Loaded
 from fer_edge.preprocess import Image
@@ -37,6 +38,17 @@ class ShadowCounts:
     failures: int = 0
 
 
+def check_margin(beside: Bundle | Shadow | None, new: Bundle) -> None:
+    """Raise BundleError unless a bundle and its shadow cut detected faces alike."""
+    bundle = beside.bundle if isinstance(beside, Shadow) else beside
+    if bundle is not None and bundle.crop.margin != new.crop.margin:
+        raise BundleError(
+            f"expected the crop margin {bundle.crop.margin} in {new.path}, it has "
+            f"{new.crop.margin}: a bundle and its shadow see the same cut faces. End shadow mode "
+            "with stop_shadow(), or run the bundle in a Predictor of its own"
+        )
+
+
 class Shadow:
     """Variant that sees the faces of another one and counts disagreements."""
 
@@ -44,6 +56,11 @@ class Shadow:
         self._loaded = loaded
         self._lock = threading.Lock()
         self._counts = ShadowCounts(loaded.bundle.sha256)
+
+    @property
+    def bundle(self) -> Bundle:
+        """The bundle that is only compared."""
+        return self._loaded.bundle
 
     @property
     def counts(self) -> ShadowCounts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -54,8 +55,6 @@ def test_a_damaged_bundle_leaves_the_old_one(make: Make, face: Image) -> None:
 
 
 def test_other_labels_are_refused(make: Make, face: Image, tmp_path: Path) -> None:
-    from dataclasses import replace
-
     opened = open_bundle(make("neutral"))
     other = tmp_path / "other.fer"
     labels = (*opened.labels[1:], opened.labels[0])
@@ -64,6 +63,32 @@ def test_other_labels_are_refused(make: Make, face: Image, tmp_path: Path) -> No
         for exchange in (predictor.swap, predictor.start_shadow):
             with pytest.raises(BundleError, match="labels"):
                 exchange(other)
+        assert predictor(face).label == "neutral"
+
+
+def with_margin(path: Path, margin: float) -> Path:
+    """Write a copy of a bundle with another margin round detected boxes."""
+    opened = open_bundle(path)
+    other = path.with_name(f"margin-{margin}-{path.name}")
+    crop = replace(opened.crop, margin=margin)
+    write_bundle(replace(opened, path=other, crop=crop), opened.read(opened.variants[0]))
+    return other
+
+
+def test_a_shadow_of_another_margin_is_refused(make: Make, face: Image) -> None:
+    """It would be shown faces that were not cut for it, and its counts would mean nothing."""
+    wide = with_margin(make("happiness"), 0.3)
+    with Predictor(make("neutral")) as predictor:
+        with pytest.raises(BundleError, match=r"margin 0\.0.*it has 0\.3.*stop_shadow"):
+            predictor.start_shadow(wide)
+        assert predictor.shadow is None
+        predictor.swap(wide)
+        predictor.start_shadow(with_margin(make("fear"), 0.3))
+        with pytest.raises(BundleError, match="margin"):
+            predictor.swap(make("neutral"))
+        assert predictor(face).label == "happiness"
+        predictor.stop_shadow()
+        predictor.swap(make("neutral"))
         assert predictor(face).label == "neutral"
 
 
