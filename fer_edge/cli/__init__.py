@@ -52,6 +52,7 @@ from fer_edge.cli.score import score
 from fer_edge.cli.serve import serve
 from fer_edge.cli.setup_converter import setup_converter
 from fer_edge.cli.sign import sign
+from fer_edge.cli.torch_folder import no_empty_folder
 from fer_edge.cli.train import train
 from fer_edge.cli.verify import verify
 from fer_edge.cli.video import video
@@ -93,7 +94,8 @@ class _Group(click.Group):
 
     def main(self, *args: Any, **more: Any) -> Any:
         try:
-            return super().main(*args, **more)
+            with no_empty_folder():
+                return super().main(*args, **more)
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 raise

@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from fer_edge.cli import main
+from fer_edge.cli.torch_folder import no_empty_folder
 from fer_edge.shipped import FACES
 
 HAPPY = FACES / "happiness.png"
@@ -148,3 +149,41 @@ def test_the_output_can_be_written_under_a_legacy_code_page(encoding: str) -> No
     )
     assert done.returncode == 0, done.stderr
     assert b"happiness" in done.stdout
+
+
+@pytest.mark.slow  # imports torch
+def test_a_command_leaves_no_empty_folder_of_torch_behind(tmp_path: Path) -> None:
+    """torch makes the folder of its compiler's cache when it is imported, used or not."""
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    environment = {**os.environ, "TMPDIR": str(temporary)}
+    environment.pop("TORCHINDUCTOR_CACHE_DIR", None)
+    command = [sys.executable, "-m", "fer_edge", "export", "default", "--format", "onnx"]
+    done = subprocess.run(
+        [*command, "-o", tmp_path / "x.onnx"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("by_user", "file", "stays"), [(False, "", False), (False, "graph", True), (True, "", True)]
+)
+def test_only_an_empty_folder_that_torch_chose_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_user: bool, file: str, stays: bool
+) -> None:
+    folder = tmp_path / "torchinductor_me"
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    if by_user:
+        monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(folder))
+    with no_empty_folder():
+        monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(folder))
+        folder.mkdir()
+        if file:
+            (folder / file).touch()
+    assert folder.exists() == stays
