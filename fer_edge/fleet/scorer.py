@@ -69,8 +69,8 @@ class DriveScorer:
     """Scorer of recorded clips with one bundle, for one process.
 
     Pickling keeps the arguments alone. Bundle and detector are loaded once, before the first clip.
-    Inference and OpenCV use one thread in this process, so that answers do not depend on the number
-    of cores.
+    Decoding, inference and OpenCV use one thread in this process, so that answers do not depend on
+    the number of cores.
 
     Args:
         bundle: Folder of a bundle. None takes the shipped one.

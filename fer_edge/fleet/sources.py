@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,18 +17,22 @@ class RecordedSource:
     """Source whose frames arrive without delay on its clock.
 
     The monitor compares a source's own time with the arrivals. On this clock all frames arrive at
-    the same moment, so that a slow machine gives the states of a fast one. The other threads'
-    stages are measured in true time.
+    the same moment, so that a slow machine gives the states of a fast one. Stages are measured in
+    true time.
+
+    Frames are read in the thread that scores: a worker uses one core, and the others have their
+    own.
 
     Args:
         source: Source that gives each frame a time of its own.
     """
 
     live = False
+    reads_ahead = False
 
     def __init__(self, source: FrameSource) -> None:
         self._source = source
-        self._reader: int | None = None
+        self._arrives = False
 
     def open(self) -> None:
         """Open the source."""
@@ -37,16 +40,18 @@ class RecordedSource:
 
     def read(self) -> Frame | None:
         """Return the next frame."""
-        self._reader = threading.get_ident()
-        return self._source.read()
+        frame = self._source.read()
+        self._arrives = True
+        return frame
 
     def close(self) -> None:
         """Close the source."""
         self._source.close()
 
     def clock(self) -> float:
-        """Return 0 in the thread that reads frames, else seconds that never run back."""
-        return 0.0 if threading.get_ident() == self._reader else time.monotonic()
+        """Return 0 for the arrival of a frame, right after ``read``; else seconds of the system."""
+        arrives, self._arrives = self._arrives, False
+        return 0.0 if arrives else time.monotonic()
 
 
 @contextmanager
@@ -65,4 +70,7 @@ def opened(clip: Clip) -> Iterator[Callable[[], RecordedSource]]:
 
 
 def _source(path: Path, clip: Clip) -> FrameSource:
-    return RecordingSource(path, clip.camera) if is_recording(path) else VideoFile(path)
+    if is_recording(path):
+        return RecordingSource(path, clip.camera)
+    # One core for each worker; and a damaged clip may give other frames to several threads.
+    return VideoFile(path, threads=1)

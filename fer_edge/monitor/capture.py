@@ -48,7 +48,8 @@ class FrameReader:
     Decoding costs the caller no time.
 
     A live source keeps the newest frame and drops older ones. Any other source drops nothing:
-    reading waits.
+    reading waits. A source with the attribute ``reads_ahead = False`` is read by ``take``, in the
+    caller's thread.
 
     Args:
         source: The source, not open yet.
@@ -62,6 +63,7 @@ class FrameReader:
         self.retries = 0
         """Failed attempts to read or open the source since its last frame."""
         self._source = source
+        self._reads_ahead = source.live or getattr(source, "reads_ahead", True)
         self._clock = clock
         self._frames: deque[CapturedFrame] = deque(maxlen=1 if source.live else None)
         self._changed = threading.Condition()
@@ -81,6 +83,8 @@ class FrameReader:
         """
         if not self.live:
             self._open()
+        if not self._reads_ahead:
+            return
         self._thread = threading.Thread(target=self._run, name="fer_edge-reader", daemon=True)
         self._thread.start()
         join_at_exit(self._thread)
@@ -98,6 +102,8 @@ class FrameReader:
         self._stopped = True
         with self._changed:
             self._changed.notify_all()
+        if not self._reads_ahead:
+            self._close()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(_STOP_S)
 
@@ -107,6 +113,8 @@ class FrameReader:
         Raises:
             InputError: The source gives something else than frames.
         """
+        while not (self._reads_ahead or self._frames or self._ended or self._stopped):
+            self.pump()
         with self._changed:
             self._changed.wait_for(lambda: self._frames or self._ended or self._stopped, timeout_s)
             arrival = self._frames.popleft() if self._frames else None
@@ -163,6 +171,9 @@ class FrameReader:
             if (wait_s := self.pump()) > 0:
                 with self._changed:
                     self._changed.wait_for(lambda: self._stopped, wait_s)
+        self._close()
+
+    def _close(self) -> None:
         try:
             self._source.close()
         except Exception as error:  # an application's source; no caller is left to get it

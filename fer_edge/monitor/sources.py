@@ -154,6 +154,7 @@ class VideoFile:
 
     Args:
         path: A file that OpenCV can read.
+        threads: Number of threads that decode. None lets the decoder choose.
 
     Raises:
         InputError: The name is not UTF-8.
@@ -161,8 +162,9 @@ class VideoFile:
 
     live = False
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, threads: int | None = None) -> None:
         self._path = Path(opencv_name(path))
+        self._threads = threads
         self._capture: Any = None
         self._count = 0
         self._has_times = False
@@ -174,8 +176,13 @@ class VideoFile:
             raise SourceError(f"expected a video file, got {self._path}. Check the path")
         self._count, self._has_times = 0, False
         # FFmpeg reads "2026-11-25T12:30:01.mp4" as an address. An absolute path has no protocol.
+        name = opencv_name(self._path.absolute())
         with quiet_opencv():
-            self._capture = cv2.VideoCapture(opencv_name(self._path.absolute()))
+            if self._threads is not None:
+                options = [cv2.CAP_PROP_N_THREADS, self._threads]
+                self._capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG, options)
+            if self._capture is None or not self._capture.isOpened():
+                self._capture = cv2.VideoCapture(name)
         if not self._capture.isOpened():
             self.close()
             raise SourceError(

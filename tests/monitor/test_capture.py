@@ -258,3 +258,43 @@ def test_stopping_closes_the_source_and_its_thread() -> None:
     feed.stop()
     assert source.closed >= 1
     assert set(threading.enumerate()) <= before
+
+
+def test_a_source_that_is_not_read_ahead_is_read_by_who_takes(tmp_path: Path) -> None:
+    threads: list[int] = []
+
+    class Here(VideoFile):
+        reads_ahead = False
+
+        def read(self) -> Frame:
+            threads.append(threading.get_ident())
+            return super().read()
+
+    levels = video(tmp_path / "clip.avi", 6)
+    source = Here(tmp_path / "clip.avi", threads=1)
+    feed = FrameReader(source, lambda: 0.0)
+    feed.start()
+    assert threads == []
+    found = [feed.take(5.0) for _ in levels]
+    assert [frame.image.mean() for frame in found if frame] == pytest.approx(levels, abs=3)
+    assert (feed.take(5.0), feed.ended) == (None, True)
+    assert set(threads) == {threading.get_ident()}
+    feed.stop()
+    assert source._capture is None
+
+
+def test_what_breaks_off_without_reading_ahead_is_a_fault() -> None:
+    class Here(Frames):
+        reads_ahead = False
+
+    def broken() -> Iterator[np.ndarray]:
+        yield np.zeros((4, 4, 3), np.uint8)
+        raise RuntimeError("the decoder is gone")
+
+    feed = FrameReader(Here(broken(), hz=30), lambda: 0.0)
+    feed.start()
+    assert feed.take(5.0) is not None
+    assert feed.take(5.0) is None
+    assert "the decoder is gone" in (feed.fault or "")
+    feed.stop()
+    assert feed.take(5.0) is None
