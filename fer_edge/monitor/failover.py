@@ -33,6 +33,10 @@ _FIRST_RETRY_S, _LAST_RETRY_S = 1.0, 60.0
 """Shortest and longest pause in seconds before all variants are tried again. It doubles."""
 
 
+_NEVER_S = 86400.0
+"""Seconds from which on nobody waits for a watchdog. A call by way of a thread costs 0.1 ms."""
+
+
 class StoppedError(Exception):
     """The worker was stopped while a job waited or ran."""
 
@@ -125,7 +129,8 @@ class FailoverPredictor:
             is left.
         health: Gets failovers as the part "model".
         clock: Returns seconds that never run back.
-        watchdog_s: Seconds until an inference counts as hung.
+        watchdog_s: Seconds until an inference counts as hung. From a day on, inference runs in the
+            caller's thread.
         release: Called with a Predictor that is no longer used. The default closes it.
         requested: Returns the bundle that the application wants. When it becomes another one, all
             variants are tried again. None if only ``swap`` exchanges it.
@@ -187,9 +192,7 @@ class FailoverPredictor:
             if predictor is None:  # closed meanwhile
                 break
             try:
-                answers = self._worker.call(
-                    partial(predictor.predict_batch, faces), self._watchdog_s
-                )
+                answers = self._call(partial(predictor.predict_batch, faces))
             except StoppedError:
                 break
             except Exception as error:  # whatever an engine raises
@@ -200,6 +203,11 @@ class FailoverPredictor:
             self._retry_s = _FIRST_RETRY_S
             return answers
         return None
+
+    def _call(self, job: Callable[[], Result]) -> Result:
+        if self._watchdog_s >= _NEVER_S:
+            return job()
+        return self._worker.call(job, self._watchdog_s)
 
     @property
     def closed(self) -> bool:

@@ -131,6 +131,29 @@ def test_an_engine_that_hangs_is_left_behind(
     assert len(answers) == 1
 
 
+@pytest.mark.parametrize(("watchdog_s", "is_here"), [(5.0, False), (86400.0, True)])
+def test_without_a_watchdog_inference_runs_where_it_is_called(
+    start: Start,
+    fake_variants: FakeVariants,
+    monkeypatch: pytest.MonkeyPatch,
+    watchdog_s: float,
+    is_here: bool,
+) -> None:
+    inference = start(fake_variants(int8={"fail_after": WARM_UP + 1}, fp32={}), watchdog_s)
+    threads: list[int] = []
+    predict = Predictor.predict_batch
+
+    def noted(self: Predictor, faces: np.ndarray) -> object:
+        threads.append(threading.get_ident())
+        return predict(self, faces)
+
+    monkeypatch.setattr(Predictor, "predict_batch", noted)
+    for _ in range(2):  # the second call fails, and the next variant answers it
+        assert inference.predict(FACES) is not None
+    assert answering(inference) == "fake/fp32"
+    assert {thread == threading.get_ident() for thread in threads} == {is_here}
+
+
 def test_an_engine_may_raise_anything(
     start: Start, fake_variants: FakeVariants, monkeypatch: pytest.MonkeyPatch
 ) -> None:
