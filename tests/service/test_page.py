@@ -144,6 +144,39 @@ def test_the_webcam_shows_states_that_change(visit: Any, detecting: str) -> None
     expect(page.locator(".box")).to_have_count(0)
 
 
+def test_a_paused_webcam_sends_nothing_and_goes_on(visit: Any, detecting: str) -> None:
+    page = shown(visit(detecting, permissions=["camera"]))
+    pause = page.locator("#pause")
+    expect(pause).to_be_hidden()
+    sockets: list[Any] = []
+    frames: list[int] = []
+    page.on("websocket", lambda one: sockets.append(one))
+    page.on("websocket", lambda one: one.on("framesent", lambda _: frames.append(1)))
+    page.click("#webcam")
+    expect(page.locator(".box")).to_have_count(1)
+    pause.click()
+    expect(pause).to_have_text("Continue")
+    expect(page.locator("#summary")).to_have_text("Paused")
+    assert page.evaluate("document.getElementById('video').paused")
+    sent = len(frames)
+    page.evaluate("() => new Promise((resume) => setTimeout(resume, 500))")
+    assert len(frames) == sent
+    for _ in range(100):
+        if sockets[0].is_closed():
+            break
+        page.wait_for_timeout(100)
+    assert sockets[0].is_closed(), "the server would end an idle connection"
+    expect(page.locator(".face")).to_have_count(1)
+    pause.click()
+    expect(pause).to_have_text("Pause")
+    expect(page.locator("#summary")).not_to_have_text("Paused")
+    page.wait_for_function("() => document.querySelectorAll('.box').length === 1")
+    assert len(sockets) == 2
+    page.click("#webcam")
+    expect(pause).to_be_hidden()
+    expect(page.locator("#empty")).to_be_visible()
+
+
 def test_the_keyboard_is_enough(visit: Any, plain: str) -> None:
     page = shown(visit(plain, permissions=["camera"]))
     reached = []

@@ -11,7 +11,7 @@ const SAY_EVERY_MS = 3000; // a screen reader needs time to finish a sentence
 
 const history = new History($("timeline"), $("latency"), $("rate"), $("sparkline"));
 let labels = [];
-let camera = null; // {stream, live} while the webcam is in use
+let camera = null; // {stream, live, paused} while the webcam is in use
 let starting = null; // while the webcam is being opened
 let latestAnswer = null; // what "Copy JSON" copies
 let latestPicture = 0; // the answer to an older picture is not shown over a newer one
@@ -127,23 +127,48 @@ async function startCamera() {
   $("history").hidden = false;
   $("webcam").setAttribute("aria-pressed", "true");
   $("webcam").textContent = "Stop the webcam";
-  camera = { stream, said: "", saidAt: 0 };
-  camera.live = new Live({ answered, ended: (reason) => { stopCamera(); fail(reason); } });
+  $("pause").textContent = "Pause";
+  $("pause").hidden = false;
+  camera = { stream, live: connected(), paused: false, said: "", saidAt: 0 };
   sendFrames(camera, document.createElement("canvas"));
+}
+
+function connected() {
+  return new Live({ answered, ended: (reason) => { stopCamera(); fail(reason); } });
+}
+
+// A pause takes no frames and holds no connection: the server ends an idle one.
+function pauseCamera() {
+  const video = $("video");
+  const tracks = camera.stream.getTracks();
+  camera.paused = !camera.paused;
+  $("pause").textContent = camera.paused ? "Continue" : "Pause";
+  if (camera.paused) {
+    video.pause();
+    camera.live.close();
+    for (const track of tracks) track.enabled = false;
+    $("summary").textContent = "Paused";
+    $("live").textContent = "Paused";
+  } else {
+    for (const track of tracks) track.enabled = true;
+    video.play();
+    $("summary").textContent = "";
+    camera.live = connected();
+  }
 }
 
 async function sendFrames(mine, canvas) {
   const video = $("video");
   while (camera === mine) {
     await new Promise((resume) => requestAnimationFrame(resume));
-    if (!mine.live.ready || !video.videoWidth) continue;
+    if (mine.paused || !mine.live.ready || !video.videoWidth) continue;
     const scale = Math.min(1, FRAME_PX / Math.max(video.videoWidth, video.videoHeight));
     canvas.width = Math.round(scale * video.videoWidth);
     canvas.height = Math.round(scale * video.videoHeight);
     const captured = performance.now();
     canvas.getContext("2d").drawImage(video, 0, 0, canvas.width, canvas.height);
     const blob = await new Promise((done) => canvas.toBlob(done, "image/jpeg", 0.85));
-    if (blob && camera === mine) mine.live.send(blob, captured);
+    if (blob && camera === mine && !mine.paused) mine.live.send(blob, captured);
   }
 }
 
@@ -211,6 +236,8 @@ function stopCamera() {
   $("video").srcObject = null;
   $("webcam").setAttribute("aria-pressed", "false");
   $("webcam").textContent = "Use the webcam";
+  $("pause").hidden = true;
+  $("summary").textContent = "";
   showNothing();
 }
 
@@ -223,6 +250,7 @@ $("webcam").addEventListener("click", () => {
   if (camera) return stopCamera();
   starting ??= startCamera().finally(() => { starting = null; }); // once, however often it is pressed
 });
+$("pause").addEventListener("click", pauseCamera);
 $("example").addEventListener("click", useExample);
 $("copy").addEventListener("click", copyAnswer);
 document.addEventListener("paste", paste);
