@@ -10,7 +10,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -52,7 +53,8 @@ class Processes:
         process = self._context.Process(
             target=_work, args=(theirs, self._scorer, str(self._out)), daemon=True
         )
-        process.start()
+        with _interrupts_blocked():
+            process.start()
         theirs.close()
         self._count += 1
         self._workers[self._count] = process, ours
@@ -110,6 +112,20 @@ class Processes:
             name = signal.Signals(-code).name if -code in list(signal.Signals) else str(-code)
             return News(worker, "dead", f"the worker died of {name}", code == -signal.SIGKILL)
         return News(worker, "dead", f"the worker ended with exit code {code}")
+
+
+@contextlib.contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Keep Ctrl-C from processes that start here; they inherit the mask. The parent decides."""
+    if sys.platform == "win32":
+        yield
+        return
+    resource_tracker.ensure_running()  # as it starts, it lets the signal through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _messages(worker: int, pipe: Connection) -> list[News]:

@@ -22,6 +22,8 @@ import pytest
 from fer_edge import EngineError, InputError
 from fer_edge.backends.fake import write_fake_bundle
 from fer_edge.fleet import DriveScorer, find_clips, score_drives
+from fer_edge.fleet.crew import News
+from fer_edge.fleet.processes import Processes
 from fer_edge.monitor import Settings, WholeFrame
 
 TIMEOUT_S = 120
@@ -164,6 +166,21 @@ def test_killed_workers_change_no_row(
     assert run.status == {"ok": 2}
     assert len(list((tmp_path / "kills").iterdir())) == 2
     assert tables(tmp_path / "killed", rows) == tables(tmp_path / "plain", rows)
+
+
+def test_a_worker_that_starts_survives_ctrl_c(scorer: DriveScorer, tmp_path: Path) -> None:
+    team = Processes(scorer, tmp_path)
+    try:
+        worker = team.start()
+        (process,) = multiprocessing.active_children()
+        until_s = time.monotonic() + TIMEOUT_S
+        news: list[News] = []
+        while not news and time.monotonic() < until_s:
+            os.kill(process.pid or 0, signal.SIGINT)
+            news += team.wait(0.05)
+        assert [(one.worker, one.kind) for one in news] == [(worker, "ready")]
+    finally:
+        team.close()
 
 
 class AbortsAtSmall:
