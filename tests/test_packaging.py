@@ -71,6 +71,24 @@ def test_only_fer_edge_comes_into_site_packages(names: set[str], wheel: Path) ->
     assert not [name for name in names if name.startswith("/") or ".." in name.split("/")]
 
 
+def test_an_editable_install_is_a_plain_path_for_type_checkers(
+    source: Path, tmp_path: Path
+) -> None:
+    """mypy and editors follow a path in a .pth file, and no import hook."""
+    shutil.copytree(source, tmp_path / "copy", symlinks=True)
+    build = "import sys; from setuptools.build_meta import build_editable as b; b(sys.argv[1])"
+    command = [sys.executable, "-c", build, str(tmp_path)]
+    built = subprocess.run(
+        command, cwd=tmp_path / "copy", capture_output=True, text=True, check=False
+    )
+    assert built.returncode == 0, built.stderr[-2000:]
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        (path,) = (name for name in archive.namelist() if name.startswith("__editable__"))
+        assert archive.read(path).decode().strip() == str((tmp_path / "copy").resolve())
+    assert (tmp_path / "copy" / "fer_edge" / "py.typed").is_file()
+
+
 def test_each_module_is_in_the_wheel_once_and_in_its_place(
     names: set[str], tracked: list[str]
 ) -> None:
