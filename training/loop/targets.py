@@ -24,14 +24,18 @@ from fer_edge.training.evaluation.calibrate import minimise
 from fer_edge.training.loop.dataset import FaceDataset, predict_logits
 from fer_edge.training.loop.opinions import read_opinion
 
+_CPU = torch.device("cpu")
 _PENALTY = 1e-4
 """Weight of the L2 penalty; keeps the logit of a class without votes finite."""
 
 
-def train_targets(split: Split, recipe: Recipe, say: Callable[[str], None]) -> Tensor:
+def train_targets(
+    split: Split, recipe: Recipe, say: Callable[[str], None], device: torch.device = _CPU
+) -> Tensor:
     """Return targets float32 ``[N, classes]`` for ``split.learnt``; each row sums to 1.
 
     The targets of faces without labels come from the teachers alone, fitted without the votes.
+    The teachers run on ``device``.
 
     Raises CheckpointError for a teacher that cannot be read, RecipeError for a teacher with
     other labels or no teacher for faces without labels, and DataError for predictions in a file
@@ -40,7 +44,7 @@ def train_targets(split: Split, recipe: Recipe, say: Callable[[str], None]) -> T
     labels, weight = list(recipe.labels), recipe.data.soft_weight
     own = torch.tensor([face.target(labels) for face in split.train])
     faces = _in_order(split)
-    taught = [teacher_opinion(teacher, split, recipe, say) for teacher in recipe.data.teachers]
+    taught = [teacher_opinion(name, split, recipe, say, device) for name in recipe.data.teachers]
     taught += [read_opinion(file, faces, labels) for file in recipe.data.opinions]
     voted = []
     if recipe.data.votes:
@@ -125,7 +129,7 @@ def vote_opinion(split: Split, labels: Sequence[str]) -> Tensor:
 
 
 def teacher_opinion(
-    folder: str, split: Split, recipe: Recipe, say: Callable[[str], None]
+    folder: str, split: Split, recipe: Recipe, say: Callable[[str], None], device: torch.device
 ) -> Tensor:
     """Return log P(label | face) of a teacher.
 
@@ -144,10 +148,12 @@ def teacher_opinion(
             "have been trained on faces that are held out now, and then has too much weight."
         )
     order = [teacher.spec.labels.index(name) for name in recipe.labels]
-    return mirrored_opinion(teacher, _in_order(split), recipe.fit.batch)[:, order]
+    return mirrored_opinion(teacher, _in_order(split), recipe.fit.batch, device)[:, order]
 
 
-def mirrored_opinion(teacher: Checkpoint, faces: list[LabelledFace], batch: int) -> Tensor:
+def mirrored_opinion(
+    teacher: Checkpoint, faces: list[LabelledFace], batch: int, device: torch.device
+) -> Tensor:
     """Return log P(label | face), float64 ``[N, classes]`` in the order of the teacher's labels.
 
     The logits are the mean over the face and its mirror image.
@@ -156,13 +162,12 @@ def mirrored_opinion(teacher: Checkpoint, faces: list[LabelledFace], batch: int)
         teacher: Checkpoint that predicts.
         faces: Faces to predict.
         batch: Faces that go through the network at once.
+        device: Device of the network.
     """
+    net = teacher.model.to(device)
     views = [
         predict_logits(
-            teacher.model,
-            FaceDataset(faces, None, teacher.spec.input, change),
-            batch,
-            torch.device("cpu"),
+            net, FaceDataset(faces, None, teacher.spec.input, change), batch, device
         ).double()
         for change in (None, _mirror)
     ]

@@ -152,7 +152,7 @@ def _build(
     set_seed(recipe.seed % 2**32)
     net, weights_from = build_network(recipe, say)
     order, spec = torch.Generator(), net.spec
-    targets = train_targets(split, recipe, say)
+    targets = train_targets(split, recipe, say, accelerator.device)
     loader = accelerator.prepare(train_loader(recipe, split.learnt, targets, spec.input, order))
     return TrainingRun(
         folder=folder,

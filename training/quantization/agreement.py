@@ -62,11 +62,15 @@ class Agreement:
 
 def float_answers(checkpoint: Checkpoint, faces: FaceDataset) -> Tensor:
     """Return the float network's probabilities, float32 ``[N, C]``."""
-    return _answers(checkpoint.model, checkpoint, faces)
+    return _answers(checkpoint.model, checkpoint, faces, torch.device("cpu"))
 
 
 def agreement(
-    net: nn.Module, checkpoint: Checkpoint, faces: FaceDataset, expected: Tensor
+    net: nn.Module,
+    checkpoint: Checkpoint,
+    faces: FaceDataset,
+    expected: Tensor,
+    device: torch.device,
 ) -> Agreement:
     """Count the decisions of an int8 network that are those of the float network.
 
@@ -74,9 +78,10 @@ def agreement(
         net: int8 network.
         checkpoint: Float checkpoint, for its labels, temperature and threshold.
         faces: Faces to decide.
-        expected: What ``float_answers`` returned for them.
+        expected: Result of ``float_answers`` for them.
+        device: Device of ``net``.
     """
-    found = _answers(net, checkpoint, faces).argmax(1)
+    found = _answers(net, checkpoint, faces, device).argmax(1)
     confidence, decided = expected.max(1)
     names = checkpoint.spec.labels
     truth = torch.tensor([names.index(face.label) for face in faces.faces])
@@ -91,6 +96,8 @@ def agreement(
     )
 
 
-def _answers(net: nn.Module, checkpoint: Checkpoint, faces: FaceDataset) -> Tensor:
-    logits = predict_logits(net, faces, _BATCH, torch.device("cpu"))
+def _answers(
+    net: nn.Module, checkpoint: Checkpoint, faces: FaceDataset, device: torch.device
+) -> Tensor:
+    logits = predict_logits(net, faces, _BATCH, device)
     return (logits / checkpoint.temperature).softmax(1)

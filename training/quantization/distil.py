@@ -55,15 +55,21 @@ class Distiller:
         teacher: Float network.
         faces: Faces to learn from.
         settings: Settings.
+        device: Device to compute on. ``net`` is moved there.
     """
 
     def __init__(
-        self, net: QuantizedNet, teacher: nn.Module, faces: FaceDataset, settings: Distillation
+        self,
+        net: QuantizedNet,
+        teacher: nn.Module,
+        faces: FaceDataset,
+        settings: Distillation,
+        device: torch.device,
     ) -> None:
-        self.net, self.settings, self._faces = net, settings, faces
+        self.net, self.settings, self._faces, self._device = net.to(device), settings, faces, device
         self._teacher = copy.deepcopy(teacher).eval()
-        self._teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._normalise = Normalise(faces.spec)
+        self._teacher.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._normalise = Normalise(faces.spec).to(device)
         self._learning = _for_training(net)
         self._exact = ExactScales(net)
         self._pixels: dict[int, Tensor] | None = {} if _fits(faces) else None
@@ -82,7 +88,7 @@ class Distiller:
         generator = torch.Generator().manual_seed(self.settings.seed + number)
         total = 0.0
         for done, pixels in enumerate(self._batches(generator)):
-            faces = self._normalise(_changed(pixels.float(), generator))
+            faces = self._normalise(_changed(pixels.to(self._device).float(), generator))
             total += self._learn(faces.contiguous(memory_format=torch.channels_last))
             step(f"Epoch {number + 1} of {self.settings.epochs}", done + 1, self.steps)
         self._exact.set_weights()
@@ -91,7 +97,7 @@ class Distiller:
 
     def _learn(self, faces: Tensor) -> float:
         self._exact.set_weights()
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(self._device.type, torch.bfloat16):
             with torch.no_grad():
                 expected = self._teacher(faces)[0].float()
             answer = self._learning(faces)[0].float()

@@ -18,7 +18,7 @@ from fer_edge.training.checkpoint import Checkpoint, load_checkpoint, save_check
 from fer_edge.training.data.faces import stratified
 from fer_edge.training.data.holdout import share_and_seed, split_data
 from fer_edge.training.int8_weights import Int8Weights
-from fer_edge.training.loop.dataset import FaceDataset
+from fer_edge.training.loop.dataset import FaceDataset, fastest_device
 from fer_edge.training.models.network import ExpressionNet, Normalise
 from fer_edge.training.models.quantized import QuantizedNet
 from fer_edge.training.quantization.agreement import Agreement, agreement, float_answers
@@ -97,17 +97,18 @@ def quantize(
     expected = float_answers(source, held_out)
     net = QuantizedNet(source.model)
     run = _Run(out, source, settings, split.fingerprint, started)
-    distiller = Distiller(net, source.model, learn, settings)
+    device = fastest_device()
+    distiller = Distiller(net, source.model, learn, settings, device)
     done = run.load(distiller) if resume else 0
 
     def judge(epoch: int, note: str) -> None:
-        found = agreement(net, source, held_out, expected)
+        found = agreement(net, source, held_out, expected, device)
         if run.note(net, found):
             note += "  best"
         say(f"epoch {epoch}/{settings.epochs}  {found}{note}")
 
     if not done:
-        measure_scales(net, _batches(learn, RANGE_FACES, settings.seed), step)
+        measure_scales(net, _batches(learn, RANGE_FACES, settings.seed, device), step)
         exact = ExactScales(net)
         exact.set_weights()
         exact.set_biases()
@@ -180,7 +181,7 @@ class _Run:
         """Write the checkpoint and remove the state file."""
         assert self._best is not None
         assert self._agreement is not None
-        net.load_state_dict(self._best)
+        net.cpu().load_state_dict(self._best)
         facts = {
             "method": {"distillation": asdict(self._settings), "range_faces": RANGE_FACES},
             "held_out": self._agreement.record(),
@@ -192,8 +193,8 @@ class _Run:
         return load_checkpoint(self._out)
 
 
-def _batches(faces: FaceDataset, count: int, seed: int) -> list[Tensor]:
+def _batches(faces: FaceDataset, count: int, seed: int, device: torch.device) -> list[Tensor]:
     """Return normalised faces of all classes alike, for the ranges."""
     chosen = FaceDataset(stratified(faces.faces, count, seed), None, faces.spec)
     pixels = torch.stack([chosen[index][0] for index in range(len(chosen))])
-    return list(Normalise(faces.spec)(pixels.float()).split(_BATCH))
+    return list(Normalise(faces.spec)(pixels.float()).to(device).split(_BATCH))
