@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from fer_edge.bundle import Bundle, open_bundle
 from fer_edge.page import markdown_table
-from fer_edge.training.checkpoint import Checkpoint, load_checkpoint
+from fer_edge.training.checkpoint import WEIGHTS, Checkpoint, load_checkpoint
 from fer_edge.training.evaluation.evaluate import evaluate
 from fer_edge.training.evaluation.metrics import ECE_BINS
 from fer_edge.training.models.network import InputSpec
@@ -150,7 +150,7 @@ def _training(checkpoint: Checkpoint) -> list[str]:
         "the epoch and fit the temperature and the threshold. "
         f"{data['dropped_twins']} rows were dropped as duplicates of PublicTest images. "
         f"FER+ votes (Microsoft, MIT){_taught(facts)} soften the targets. "
-        f"{_started(facts)} {_more(facts)} "
+        f"{_started(facts)} {_averaged(facts)}{_more(facts)} "
         "PublicTest was used to design the recipes (translation of votes, selection of the epoch, "
         "choice of the network); no weight, temperature or threshold was fitted on it. "
         "PrivateTest was never used.",
@@ -206,10 +206,14 @@ def _int8(checkpoint: Checkpoint, name: str) -> list[str]:
 
 
 def _taught(facts: dict[str, Any]) -> str:
-    if not (teachers := facts.get("teachers")):
-        return ""
-    names = "; ".join(f"`{t['recipe']['name']}`, SHA-256 `{t['sha256'][:16]}…`" for t in teachers)
-    return f" and networks trained on the same data ({names})"
+    names = [
+        f"`{t['recipe']['name']}`, SHA-256 `{t['sha256'][:16]}…`" for t in facts.get("teachers", ())
+    ]
+    names += [
+        f"predictions in `{o['file']}`, SHA-256 `{o['sha256'][:16]}…`"
+        for o in facts.get("opinions", ())
+    ]
+    return f" and networks trained on the same data ({'; '.join(names)})" if names else ""
 
 
 def _more(facts: dict[str, Any]) -> str:
@@ -228,17 +232,35 @@ def _started(facts: dict[str, Any]) -> str:
         return "No pretrained weights."
     for teacher in facts.get("teachers", ()):
         if teacher["sha256"] == weights["sha256"] and teacher["recipe"]["model"].get("weights"):
-            first = Path(teacher["recipe"]["model"]["weights"])
-            source = f"ImageNet weights (`{first.name}`)"
-            if first.parent.name == "best":  # a checkpoint of ours, RUN/best/model.safetensors
-                source = f"`{first.parent.parent.name}`"
             return (
                 f"The backbone started from the teacher `{teacher['recipe']['name']}`, which "
-                f"started from {source}."
+                f"started from {_source(teacher['recipe'])}."
             )
     return (
-        f"The backbone started from ImageNet weights (`{weights['file']}`, SHA-256 "
+        f"The backbone started from {_source(facts['recipe'])} (SHA-256 "
         f"`{weights['sha256'][:16]}…`, {weights['loaded']} tensors)."
+    )
+
+
+def _source(recipe: dict[str, Any]) -> str:
+    """Return the name of the weights that a recipe starts from."""
+    path = Path(recipe["model"]["weights"])
+    if path.name == WEIGHTS:  # RUN/best/model.safetensors
+        path = path.parent
+    if path.name == "best":
+        path = path.parent
+    return f"the checkpoint `{path.name}`" if not path.suffix else f"the weights `{path.name}`"
+
+
+def _averaged(facts: dict[str, Any]) -> str:
+    """Return what the weights are the average of; empty if they are none."""
+    if not (averaged := facts.get("averaged")):
+        return ""
+    share = averaged["share"]
+    return (
+        f"The weights are an average: {share:.0%} of this run's best epoch (SHA-256 "
+        f"`{averaged['trained'][:16]}…`) and {1 - share:.0%} of the checkpoint "
+        f"`{averaged['start'][:16]}…`. Temperature and threshold were fitted to it. "
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,3 +44,38 @@ def test_the_shipped_evaluation_is_of_the_shipped_model(name: str) -> None:
     figures, variants = evaluation(name), open_bundle(bundle_path(name)).variants
     assert figures["checkpoint"]["sha256"] == load_checkpoint(checkpoint_path(name)).sha256
     assert set(figures["variants"]) == {variant.name for variant in variants}
+
+
+def _card(**facts: Any) -> str:
+    checkpoint, figures = load_checkpoint("default"), evaluation("default")
+    changed = replace(checkpoint, facts={**checkpoint.facts, **facts})
+    bundle = open_bundle(DEFAULT_BUNDLE)
+    return card_text(changed, bundle, figures["checkpoint"], figures["variants"])
+
+
+@pytest.mark.parametrize(
+    ("weights", "named"),
+    [
+        ("runs/first/best/model.safetensors", "the checkpoint `first`"),
+        ("runs/first/best", "the checkpoint `first`"),
+        ("averaged", "the checkpoint `averaged`"),
+        ("default", "the checkpoint `default`"),
+        ("somewhere/net.in1k.safetensors", "the weights `net.in1k.safetensors`"),
+    ],
+)
+def test_the_card_names_the_start_without_guessing(weights: str, named: str) -> None:
+    recipe = load_checkpoint("default").facts["recipe"]
+    recipe = {**recipe, "model": {**recipe["model"], "weights": weights}}
+    start = {"file": "model.safetensors", "sha256": "ab" * 32, "loaded": 312}
+    text = _card(recipe=recipe, weights_from=start, teachers=[])
+    assert f"The backbone started from {named} (SHA-256 `abababababababab…`, 312 tensors)" in text
+    assert "ImageNet" not in text
+
+
+def test_the_card_says_that_weights_are_an_average_and_who_taught() -> None:
+    averaged = {"start": "12" * 32, "trained": "34" * 32, "share": 0.5}
+    text = _card(averaged=averaged, opinions=[{"file": "other.parquet", "sha256": "56" * 32}])
+    assert "50% of this run's best epoch (SHA-256 `3434343434343434…`)" in text
+    assert "50% of the checkpoint `1212121212121212…`" in text
+    assert "predictions in `other.parquet`, SHA-256 `5656565656565656…`" in text
+    assert "average" not in _card()
