@@ -137,9 +137,9 @@ def motion_blur(x: Tensor) -> Tensor:
     size = max(3, round(_between(0.06, 0.16) * x.shape[-1])) | 1
     angle, reach = _between(0, np.pi), size // 2
     kernel = torch.zeros(size, size)
-    for t in torch.linspace(-reach, reach, 4 * size):
-        row, column = reach + t * np.sin(angle), reach + t * np.cos(angle)
-        kernel[round(float(row)), round(float(column))] = 1
+    along = torch.linspace(-reach, reach, 4 * size)
+    rows, columns = (reach + along * f(angle) for f in (np.sin, np.cos))
+    kernel[rows.round().long(), columns.round().long()] = 1
     weight = (kernel / kernel.sum()).expand(x.shape[0], 1, size, size)
     padded = F.pad(x[None], (reach,) * 4, mode="replicate")
     return F.conv2d(padded, weight, groups=x.shape[0])[0]
