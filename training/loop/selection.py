@@ -11,6 +11,7 @@ from typing import Any, cast
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
+from torch import Tensor
 
 from fer_edge.errors import CheckpointError, TrainingError
 from fer_edge.preprocess import Image
@@ -133,30 +134,48 @@ def finish(run: TrainingRun, licence: str | None) -> None:
     """Calibrate the best epoch, and write the run's curves and report."""
     from fer_edge.training.reports.run_report import SAMPLES, draw_curves, write_run_report
 
-    recipe, device, best = run.recipe, run.accelerator.device, run.folder / BEST
-    checkpoint = load_checkpoint(best)
-    logits = predict_logits(checkpoint.model.to(device), run.held_out, recipe.fit.batch, device)
-    labels = [face.label for face in run.held_out.faces]
-    truth = indices(run.held_out.faces, recipe.labels)
-    temperature = fit_temperature(logits, truth)
-    calibrated = (logits / temperature).softmax(1)
-    scores = metrics(calibrated.numpy(), labels, recipe.labels)
-    facts = checkpoint.facts | {
-        "held_out": {k: scores[k] for k in ("accuracy", "balanced_accuracy", "macro_f1", "ece")},
-        "licences": {"data": licence or "not stated"},
-    }
-    save_checkpoint(
-        replace(
-            checkpoint,
-            temperature=temperature,
-            abstain_below=abstention_threshold(calibrated, truth),
-            facts=facts,
-        ),
-        best,
+    best = run.folder / BEST
+    checkpoint, probabilities = calibrated(
+        load_checkpoint(best), run.held_out, run.recipe.fit.batch, run.accelerator.device
     )
+    licences = {"data": licence or "not stated"}
+    save_checkpoint(replace(checkpoint, facts=checkpoint.facts | {"licences": licences}), best)
     draw_curves(run.folder / METRICS, run.folder / "curves.png")
-    write_run_report(run.folder, calibrated.numpy(), run.held_out.faces, sample_batch(run, SAMPLES))
+    write_run_report(
+        run.folder, probabilities.numpy(), run.held_out.faces, sample_batch(run, SAMPLES)
+    )
     run.say(
         f"Best epoch {checkpoint.facts['epoch']}, {parameter_count(checkpoint.model):,} "
-        f"parameters, temperature {temperature:.3f}: {best}"
+        f"parameters, temperature {checkpoint.temperature:.3f}: {best}"
     )
+
+
+def calibrated(
+    checkpoint: Checkpoint, held_out: FaceDataset, batch: int, device: torch.device
+) -> tuple[Checkpoint, Tensor]:
+    """Fit temperature and threshold of a checkpoint on held-out faces.
+
+    Args:
+        checkpoint: Checkpoint; its network is moved to ``device``.
+        held_out: Labelled faces that it was not trained on.
+        batch: Faces that go through the network at once.
+        device: Device to compute on.
+
+    Returns:
+        Checkpoint with its figures as ``facts["held_out"]``, and calibrated probabilities
+        float32 ``[N, classes]``.
+    """
+    labels = checkpoint.spec.labels
+    logits = predict_logits(checkpoint.model.to(device), held_out, batch, device)
+    truth = indices(held_out.faces, labels)
+    temperature = fit_temperature(logits, truth)
+    probabilities = (logits / temperature).softmax(1)
+    scores = metrics(probabilities.numpy(), [face.label for face in held_out.faces], labels)
+    names = ("accuracy", "balanced_accuracy", "macro_f1", "ece")
+    made = replace(
+        checkpoint,
+        temperature=temperature,
+        abstain_below=abstention_threshold(probabilities, truth),
+        facts=checkpoint.facts | {"held_out": {name: scores[name] for name in names}},
+    )
+    return made, probabilities
