@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ RECIPE_DIR = Path(__file__).parents[1] / "recipes"
 """Folder of the recipes that ship with the package."""
 
 
-def load_recipe(path_or_name: str | Path, overrides: tuple[str, ...] = ()) -> Recipe:
+def load_recipe(path_or_name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Load a recipe from a file, or a shipped one by name.
 
     Args:
