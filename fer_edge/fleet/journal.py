@@ -28,8 +28,8 @@ class Journal:
     """Done clips of an output folder, appended to as they end.
 
     A line is appended after the clip's part files are on the disk. A line that a killed process
-    left unfinished is dropped, and its clip scored again. One journal at a time is open in a
-    folder.
+    left unfinished is dropped, a damaged one is passed over, and its clip is scored again. One
+    journal at a time is open in a folder.
 
     Args:
         out: Output folder. It is made if it is missing.
@@ -141,16 +141,18 @@ class Journal:
         if not path.exists():
             return
         whole = 0
-        for line in _lines(path):
+        for number, line in enumerate(_lines(path), 1):
             if not line.endswith(b"\n"):
                 break
+            whole += len(line)
             try:
                 plain = json.loads(line)
                 clip, report = _clip(plain["clip"]), ClipReport(**plain["report"])
+                self.done[clip.key] = clip, str(plain["version"]), report
             except (ValueError, KeyError, TypeError) as error:
-                raise InputError(f"{path} is damaged: {error}. Choose another -o") from error
-            self.done[clip.key] = clip, str(plain["version"]), report
-            whole += len(line)
+                _log.warning(
+                    "line %d of %s is damaged, its clip is scored again: %s", number, path, error
+                )
         if whole < path.stat().st_size:
             os.truncate(path, whole)
 

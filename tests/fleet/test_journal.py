@@ -61,6 +61,21 @@ def test_a_disk_that_takes_a_part_of_a_line_gets_the_rest(
         assert journal.done[CLIP.key][2].status == "ok"
 
 
+@pytest.mark.parametrize("damage", [b"\0" * 20, b'{"clip": 1}, "\xff', b"[]\n{}\n"])
+def test_a_damaged_line_costs_its_clip_and_no_other(
+    damage: bytes, scorer: DriveScorer, drives: Path, tmp_path: Path, inline: Any, rows: Any
+) -> None:
+    out = tmp_path / "out"
+    inline(find_clips([drives]), out, scorer)
+    before = rows(out, "states")
+    lines = (out / "done.jsonl").read_bytes().splitlines(keepends=True)
+    lines[1] = damage + lines[1][len(damage) :]
+    (out / "done.jsonl").write_bytes(b"".join(lines))
+    assert inline(find_clips([drives]), out, scorer).scored == 1
+    assert inline(find_clips([drives]), out, scorer).scored == 0
+    assert rows(out, "states") == before
+
+
 def test_a_signals_file_that_changes_during_the_run_is_read_again(
     scorer: DriveScorer, drives: Path, tmp_path: Path, inline: Any
 ) -> None:
