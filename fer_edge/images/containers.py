@@ -1,14 +1,16 @@
 """Checks of JPEG, PNG, BMP and WebP containers before any decoder.
 
 A decoder believes the lengths and counts that a file states: 45 bytes of PNG made OpenCV allocate
-2 GB, and a JPEG of 350 KB with 8,000 scans took 11 s. Each walk below is linear in the file, reads
-no pixel, and refuses a file whose container promises more than it holds.
+2 GB, and a JPEG of 350 KB with 8,000 scans took 11 s. Each walk below is linear in the file, keeps
+no pixel, and refuses a file whose container promises more than it holds, or whose pixels' data go
+on after the last row.
 """
 
 from __future__ import annotations
 
 import re
 import struct
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -34,6 +36,10 @@ block: a code for DC and one for the end of the block; in a progressive JPEG, DC
 _SOS, _EOI, _APP1, _PROGRESSIVE = 0xDA, 0xD9, 0xE1, 0xC2
 _MOST_DEFLATE = 1032
 """Largest ratio that deflate can compress by (zlib's technical notes)."""
+_MOST_SURPLUS_BYTES = 128 * 1024 * 1024
+"""Most bytes after a PNG's last row once inflated, which takes libpng 0.25 s."""
+_INFLATE_BYTES = 1024 * 1024
+"""Bytes that are inflated at once."""
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 """Samples of a pixel by PNG colour type."""
 
@@ -124,7 +130,29 @@ def _png(data: bytes, name: str, max_pixels: int) -> PictureInfo:
     row_bytes = (width * depth * _PNG_CHANNELS.get(colour, 1) + 7) // 8
     if height * row_bytes > packed_bytes * _MOST_DEFLATE:
         raise _cut_off("PNG", name)
+    limit = 2 * height * (row_bytes + 1) + _MOST_SURPLUS_BYTES  # interlacing adds rows
+    if packed_bytes * _MOST_DEFLATE > limit and _inflates_beyond(data, name, limit):
+        raise InputError(
+            f"{name} is a PNG whose data go on after its last row. Copy or export it again"
+        )
     return PictureInfo(width, height, orientation)
+
+
+def _inflates_beyond(data: bytes, name: str, limit: int) -> bool:
+    """Return True if the pixels' data are more than ``limit`` bytes when they are inflated.
+
+    libpng inflates all of them, also what follows the last row: 8 MiB hold 8 GiB.
+    """
+    stream, size = zlib.decompressobj(), 0
+    for kind, start, end in _png_chunks(data, name):
+        rest = data[start:end] if kind == b"IDAT" else b""
+        while rest and not stream.eof and size <= limit:
+            try:
+                size += len(stream.decompress(rest, _INFLATE_BYTES))
+            except zlib.error:
+                return False  # the decoder says so
+            rest = stream.unconsumed_tail
+    return size > limit
 
 
 def _png_chunks(data: bytes, name: str) -> Iterator[tuple[bytes, int, int]]:

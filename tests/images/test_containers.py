@@ -141,6 +141,24 @@ def test_a_png_too_small_for_its_pixels_is_refused(side: int) -> None:
         picture_info(data, "p")
 
 
+@pytest.mark.parametrize("parts", [1, 100])
+def test_a_png_whose_data_go_on_after_its_pixels_is_refused(parts: int) -> None:
+    """libpng inflates all of them: 8 MiB of zeros, compressed, took 17 s."""
+    pixels = zlib.compress(bytes(1 << 28), 9)
+    step = -(-len(pixels) // parts)
+    data = PNG + header()
+    for start in range(0, len(pixels), step):
+        data += chunk(b"IDAT", pixels[start : start + step])
+    with pytest.raises(InputError, match="after its last row"):
+        picture_info(data + chunk(b"IEND"), "p")
+
+
+def test_a_large_picture_that_does_not_compress_is_accepted() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (400, 500, 3), np.uint8)
+    data = cv2.imencode(".png", noise)[1].tobytes()
+    assert picture_info(data, "p") == PictureInfo(500, 400)
+
+
 def test_a_flat_png_is_accepted() -> None:
     flat = np.full((4_000, 4_000, 3), 7, np.uint8)
     assert picture_info(cv2.imencode(".png", flat)[1].tobytes(), "p") == PictureInfo(4_000, 4_000)
