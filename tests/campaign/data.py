@@ -138,7 +138,7 @@ def _saved(root: Path, rng: Rng) -> list[Path]:
     rows = {"image": images, "label": list(range(7))}
     datasets.disable_progress_bars()
     whole = datasets.Dataset.from_dict(rows, features=features)
-    datasets.DatasetDict(train=whole).save_to_disk(root)
+    datasets.DatasetDict(train=whole).save_to_disk(str(root))
     return sorted(file for file in root.rglob("*") if file.is_file())
 
 

@@ -170,12 +170,12 @@ def parquet_of_datasets(root: Path) -> str:
 
 
 def saved(root: Path) -> str:
-    with_class_label().save_to_disk(root)
+    with_class_label().save_to_disk(str(root))
     return str(root)
 
 
 def saved_parts(root: Path) -> str:
-    datasets.DatasetDict(train=with_class_label()).save_to_disk(root)
+    datasets.DatasetDict(train=with_class_label()).save_to_disk(str(root))
     return str(root)
 
 

@@ -59,7 +59,7 @@ def as_hdf5(folder: Path, content: list[dict[str, Any]]) -> Path:
 def as_saved(folder: Path, content: list[dict[str, Any]]) -> Path:
     datasets = pytest.importorskip("datasets")
     path = folder / "people"
-    datasets.Dataset.from_list(content).save_to_disk(path)
+    datasets.Dataset.from_list(content).save_to_disk(str(path))
     return path
 
 

@@ -66,7 +66,7 @@ def test_numbers_in_hdf5_and_in_saved_datasets_are_refused(samples: Any, tmp_pat
     named = load_faces(f"{tmp_path / 'data.h5'}@order={'/'.join(samples.RAF_DB)}")
     assert [f.label for f in named] == samples.RAF_DB
     plain = samples.with_class_label().cast_column("label", datasets.Value("int64"))
-    plain.save_to_disk(tmp_path / "plain")
+    plain.save_to_disk(str(tmp_path / "plain"))
     with pytest.raises(LabelError, match="no order"):
         load_faces(tmp_path / "plain")
 

@@ -43,7 +43,8 @@ def test_a_curve_goes_from_corner_to_corner_and_only_up() -> None:
         assert points[-1].tolist() == [1, 1]
         assert (np.diff(points, axis=0) >= 0).all()
         assert len(points) <= 102
-        area = np.trapezoid(points[:, 1], points[:, 0])
+        # np.trapezoid, which numpy 1.26 lacks
+        area = np.sum(np.diff(points[:, 0]) * (points[1:, 1] + points[:-1, 1]) / 2)
         assert area == pytest.approx(row["auc"], abs=0.01)
 
 

@@ -16,12 +16,12 @@ from fer_edge.training.data.faces import load_faces
 
 @pytest.fixture
 def saved(samples: Any, tmp_path: Path) -> Path:
-    datasets.DatasetDict(train=samples.with_class_label()).save_to_disk(tmp_path / "saved")
+    datasets.DatasetDict(train=samples.with_class_label()).save_to_disk(str(tmp_path / "saved"))
     return tmp_path / "saved"
 
 
 def test_a_part_outside_the_folder_is_refused(samples: Any, saved: Path, tmp_path: Path) -> None:
-    samples.with_class_label().save_to_disk(tmp_path / "other")
+    samples.with_class_label().save_to_disk(str(tmp_path / "other"))
     listed = saved / "dataset_dict.json"
     for name in ("../other", str(tmp_path / "other"), "train/../../other", "..", ".", "", 7, None):
         listed.write_text(json.dumps({"splits": [name]}))
@@ -30,7 +30,7 @@ def test_a_part_outside_the_folder_is_refused(samples: Any, saved: Path, tmp_pat
 
 
 def test_a_part_that_is_a_link_is_refused(samples: Any, saved: Path, tmp_path: Path) -> None:
-    samples.with_class_label().save_to_disk(tmp_path / "other")
+    samples.with_class_label().save_to_disk(str(tmp_path / "other"))
     (saved / "test").symlink_to(tmp_path / "other")
     (saved / "dataset_dict.json").write_text(json.dumps({"splits": ["train", "test"]}))
     with pytest.raises(DataError, match="link elsewhere"):
@@ -42,7 +42,7 @@ def test_a_part_that_is_a_link_is_refused(samples: Any, saved: Path, tmp_path: P
 def test_a_data_file_outside_the_folder_is_refused(
     samples: Any, saved: Path, tmp_path: Path, deep: bool, name: str | None
 ) -> None:
-    samples.with_class_label().save_to_disk(tmp_path / "other")
+    samples.with_class_label().save_to_disk(str(tmp_path / "other"))
     part = saved / "train"
     if deep:
         (part / "deep").mkdir()

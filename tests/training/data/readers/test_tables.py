@@ -156,9 +156,9 @@ def test_a_saved_data_set_names_no_file_outside_its_folder(samples: Any, tmp_pat
 
 def test_parts_of_another_name_are_not_mixed_in(samples: Any, tmp_path: Path) -> None:
     one = samples.with_class_label()
-    datasets.DatasetDict(train=one, extra=one).save_to_disk(tmp_path / "set")
+    datasets.DatasetDict(train=one, extra=one).save_to_disk(str(tmp_path / "set"))
     assert len(load_faces(tmp_path / "set", "train")) == 7
-    datasets.DatasetDict(val=one, validation=one).save_to_disk(tmp_path / "two")
+    datasets.DatasetDict(val=one, validation=one).save_to_disk(str(tmp_path / "two"))
     with pytest.raises(DataError, match="each once"):
         load_faces(tmp_path / "two", "val")
 
