@@ -58,9 +58,9 @@ def test_each_change_has_a_line(run: Any, pair: tuple[Path, Path]) -> None:
         "labels: anger, disgust",
         "crop.margin: 0.1 -> 0.2",
         "temperature: ",
-        "abstain_below: 0.5018 -> 0.25",
+        f"abstain_below: {old.abstain_below} -> 0.25",
         "variants: openvino/bf16, ",
-        "openvino/bf16: agreement: 0.98575 -> 0.98",
+        f"openvino/bf16: agreement: {first.parity.agreement:.5g} -> 0.98",
         "openvino/bf16: needs: ",
         "licences: ",
     ):
