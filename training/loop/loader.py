@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-import cv2
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler, WeightedRandomSampler
@@ -80,9 +79,4 @@ def train_loader(
         drop_last=len(faces) >= fit.part,
         num_workers=fit.workers,
         generator=order,
-        worker_init_fn=_use_one_thread,
     )
-
-
-def _use_one_thread(_: int) -> None:
-    cv2.setNumThreads(1)
