@@ -8,6 +8,7 @@ before and after keeps most of both (Wortsman et al., 2022, https://arxiv.org/ab
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -67,9 +68,11 @@ def average(
         "averaged": {"start": first.sha256, "trained": last.sha256, "share": share}
     }
     made = replace(last, facts=facts, int8=None, familiarity=None)
-    save_checkpoint(made, out)  # the calibration is that of the rounded weights
     held_out = FaceDataset(split.held_out, None, last.spec.input)
-    made, _ = calibrated(load_checkpoint(out), held_out, _BATCH, fastest_device())
+    with tempfile.TemporaryDirectory() as folder:  # saving rounds the weights to calibrate
+        save_checkpoint(made, Path(folder) / out.name)
+        made = load_checkpoint(Path(folder) / out.name)
+    made, _ = calibrated(made, held_out, _BATCH, fastest_device())
     save_checkpoint(made, out)
     return made
 

@@ -61,6 +61,18 @@ def test_the_average_is_calibrated_and_says_what_it_is_made_of(
     assert made.int8 is None
 
 
+def test_nothing_is_written_if_the_calibration_fails(
+    folders: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fer_edge.training.average.calibrated", killed)
+    with pytest.raises(KeyboardInterrupt):
+        average(*folders, 0.5, FACES, tmp_path / "made", _quiet)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_networks_that_differ_are_refused(
     untrained: Callable[..., Checkpoint], folders: list[Path], tmp_path: Path
 ) -> None:

@@ -230,6 +230,8 @@ def _more(facts: dict[str, Any]) -> str:
 def _started(facts: dict[str, Any]) -> str:
     if not (weights := facts.get("weights_from")):
         return "No pretrained weights."
+    if "hub" in weights:
+        return f"The backbone started from timm's weights `{weights['hub']}`."
     for teacher in facts.get("teachers", ()):
         if teacher["sha256"] == weights["sha256"] and teacher["recipe"]["model"].get("weights"):
             return (

@@ -72,6 +72,11 @@ def test_the_card_names_the_start_without_guessing(weights: str, named: str) -> 
     assert "ImageNet" not in text
 
 
+def test_the_card_names_weights_from_the_hub() -> None:
+    text = _card(weights_from={"hub": "timm/resnet18.a1_in1k", "tag": "a1_in1k"})
+    assert "The backbone started from timm's weights `timm/resnet18.a1_in1k`." in text
+
+
 def test_the_card_says_that_weights_are_an_average_and_who_taught() -> None:
     averaged = {"start": "12" * 32, "trained": "34" * 32, "share": 0.5}
     text = _card(averaged=averaged, opinions=[{"file": "other.parquet", "sha256": "56" * 32}])
