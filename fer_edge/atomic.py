@@ -12,7 +12,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -62,22 +62,42 @@ def write_file(final: Path, data: bytes) -> None:
     Raises:
         OSError: The file cannot be written, or ``final`` is a folder, a device or a pipe.
     """
-    final = final.resolve()
-    if final.exists() and not final.is_file():
-        raise FileExistsError(errno.EEXIST, "expected a file there or nothing", str(final))
-    _sweep(final)
-    handle, name = tempfile.mkstemp(prefix=_prefix(final), suffix=_SUFFIX, dir=final.parent)
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(final)
-        _sync_one(final.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_files({final: data})
+
+
+def write_files(contents: Mapping[Path, bytes]) -> None:
+    """Write files that belong together, and replace older ones.
+
+    The disk has all of them before the first is put in place, so that a kill hardly ever leaves
+    an old one beside a new one.
+
+    Args:
+        contents: Content of each file by its path; the folders must exist.
+
+    Raises:
+        OSError: A file cannot be written, or a path is a folder, a device or a pipe. Nothing has
+            changed.
+    """
+    with contextlib.ExitStack() as stack:
+        ready = []
+        for final, data in contents.items():
+            final = final.resolve()
+            if final.exists() and not final.is_file():
+                raise FileExistsError(errno.EEXIST, "expected a file there or nothing", str(final))
+            _sweep(final)
+            handle, name = tempfile.mkstemp(prefix=_prefix(final), suffix=_SUFFIX, dir=final.parent)
+            temporary = Path(name)
+            stack.callback(temporary.unlink, missing_ok=True)
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.chmod(0o644)
+            ready.append((temporary, final))
+        for temporary, final in ready:
+            temporary.replace(final)
+        for folder in {final.parent for _, final in ready}:
+            _sync_one(folder)
 
 
 _SUFFIX, _RETIRED = ".tmp", "old"

@@ -8,10 +8,19 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from fer_edge.atomic import _HOST, _SUFFIX, _prefix, replacing, write_file, write_folder
+from fer_edge.atomic import (
+    _HOST,
+    _SUFFIX,
+    _prefix,
+    replacing,
+    write_file,
+    write_files,
+    write_folder,
+)
 
 
 def put(**files: str) -> Callable[[Path], None]:
@@ -138,6 +147,36 @@ def test_a_file_appears_and_is_replaced_without_a_trace(tmp_path: Path) -> None:
         assert final.read_bytes() == text
     assert names(tmp_path) == ["report.json"]
     assert final.stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize("last", ["folder", "pipe", "no/such/folder/report.html"])
+def test_files_that_belong_together_are_all_written_or_none(tmp_path: Path, last: str) -> None:
+    one, two = tmp_path / "report.json", tmp_path / "report.html"
+    write_files({one: b"old", two: b"old"})
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    before = names(tmp_path)
+    with pytest.raises(OSError, match=r"expected a file|No such file"):
+        write_files({one: b"new", two: b"new", tmp_path / last: b"new"})
+    assert (one.read_bytes(), two.read_bytes()) == (b"old", b"old")
+    assert names(tmp_path) == before
+    write_files({one: b"new", two: b"new"})
+    assert (one.read_bytes(), two.read_bytes()) == (b"new", b"new")
+
+
+def test_every_file_is_written_before_the_first_is_put_in_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill at any moment but one between two renames leaves files of one run."""
+    steps: list[str] = []
+
+    def noted(function: Any, word: str) -> Any:
+        return lambda *args, **more: (steps.append(word), function(*args, **more))[1]
+
+    monkeypatch.setattr(os, "fsync", noted(os.fsync, "on disk"))
+    monkeypatch.setattr(Path, "replace", noted(Path.replace, "in place"))
+    write_files({tmp_path / name: b"x" for name in ("a.json", "a.html", "a.md")})
+    assert steps == ["on disk"] * 3 + ["in place"] * 3 + ["on disk"]
 
 
 def test_a_link_is_written_through_and_stays_a_link(tmp_path: Path) -> None:

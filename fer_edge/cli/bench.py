@@ -19,7 +19,7 @@ from fer_edge.cli.options import (
     quiet_option,
     split_option,
     variant_options,
-    write_out,
+    write_outs,
 )
 from fer_edge.errors import DataError, LimitError
 from fer_edge.shipped import bundle_path, checkpoint_path
@@ -170,8 +170,7 @@ def run(
     if limits is not None:
         report["budget"] = judge(report, limits)
     # Plots take seconds: a kill meanwhile must not leave the figures of two runs side by side.
-    for out, text in [(out, _rendered(report, out.suffix)) for out in outs]:
-        write_out(out, text)
+    write_outs({out: _rendered(report, out.suffix) for out in outs})
     if as_json:
         print_json(report)
     else:

@@ -20,7 +20,7 @@ from fer_edge.cli.options import (
     quiet_option,
     split_option,
     variant_options,
-    write_out,
+    write_outs,
 )
 from fer_edge.shipped import checkpoint_path
 
@@ -97,8 +97,7 @@ def evaluate(
 
     with progress() as (_, step):
         report = evaluate_all(sources, data, split, target=target, precision=precision, step=step)
-    for out in outs:
-        write_out(out, _rendered(report, out.suffix))
+    write_outs({out: _rendered(report, out.suffix) for out in outs})
     if as_json:
         print_json(report)
     else:
@@ -123,7 +122,6 @@ def _evaluate_groups(
     from fer_edge.training.evaluation.groups import evaluate_groups
     from fer_edge.training.evaluation.locate import require_detector
     from fer_edge.training.reports.group_tables import WIDTH, lines
-    from fer_edge.training.reports.groups import group_page, group_sheet
 
     chosen = None if fold is None else Fold.parse(fold)
     detector = require_detector(finding[1]) if any(finding) else None
@@ -132,13 +130,7 @@ def _evaluate_groups(
             sources, data, columns, split, fold=chosen, detector=detector, target=target,
             precision=precision, step=step,
         )  # fmt: skip
-    for out in outs:
-        if out.suffix == ".json":
-            write_out(out, json.dumps(report, indent=1, allow_nan=False) + "\n")
-        elif out.suffix == ".html":
-            write_out(out, group_page(report))
-        else:
-            write_out(out, group_sheet(report["inputs"]))
+    write_outs({out: _rendered_groups(report, out.suffix) for out in outs})
     if as_json:
         print_json(report)
         return
@@ -203,3 +195,11 @@ def _print_model(model: dict[str, Any]) -> None:
         f"With confidence of at least {a['threshold']:.2f}: {a['coverage']:.1%} of the faces, "
         f"{a['accuracy'] or 0:.1%} of them correct"
     )
+
+
+def _rendered_groups(report: dict[str, Any], suffix: str) -> str | bytes:
+    from fer_edge.training.reports.groups import group_page, group_sheet
+
+    if suffix == ".json":
+        return json.dumps(report, indent=1, allow_nan=False) + "\n"
+    return group_page(report) if suffix == ".html" else group_sheet(report["inputs"])

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from fer_edge.atomic import write_file
+from fer_edge.atomic import write_files
 from fer_edge.backends.base import TargetFacts, offered
 from fer_edge.errors import InputError
 from fer_edge.progress_bar import set_quiet
@@ -253,12 +253,22 @@ def print_json(value: Any) -> None:
 
 def write_out(path: Path, content: str | bytes) -> None:
     """Write a file atomically. Raises InputError."""
-    data = content.encode() if isinstance(content, str) else content
+    write_outs({path: content})
+
+
+def write_outs(contents: Mapping[Path, str | bytes]) -> None:
+    """Write the files of one report; if one cannot be written, none is. Raises InputError."""
     try:
-        write_file(path, data)
+        write_files(
+            {
+                path: text.encode() if isinstance(text, str) else text
+                for path, text in contents.items()
+            }
+        )
     except OSError as error:
         raise InputError(
-            f"cannot write {path}: {error.strerror}. Choose another path with -o"
+            f"cannot write {', '.join(map(str, contents))}: {error.strerror}. Choose another path "
+            "with -o"
         ) from error
 
 

@@ -37,6 +37,16 @@ def test_bench_says_that_it_cannot_write_its_report(run: Any, fake_bundle: Path)
     assert "report.json" in result.stderr
 
 
+def test_bench_writes_all_reports_or_none(run: Any, fake_bundle: Path, tmp_path: Path) -> None:
+    out, folder = tmp_path / "report.json", tmp_path / "report.md"
+    folder.mkdir()
+    arguments = ["--batch-sizes", "1", "--budget-s", "0.1", "-o", out, "-o", folder]
+    result = run("bench", fake_bundle, *arguments)
+    assert result.exit_code == 3
+    assert "report.md" in result.stderr
+    assert not out.exists()
+
+
 def test_all_as_a_target_restricts_nothing(run: Any, fake_bundle: Path) -> None:
     arguments = ["--batch-sizes", "1", "--budget-s", "0.2", "--json"]
     result = run("bench", fake_bundle, "--target", "all", "--precision", "all", *arguments)

@@ -16,6 +16,7 @@ import yaml
 from accelerate import Accelerator
 from accelerate.utils.memory import should_reduce_batch_size
 
+from fer_edge.atomic import write_file
 from fer_edge.errors import TrainingError
 from fer_edge.training.config.schema import Recipe
 
@@ -80,10 +81,10 @@ def _write_facts(run: Path, facts: dict[str, Any], accelerator: Accelerator) -> 
         **{name: version(name) for name in ("torch", "torchvision", "timm", "accelerate")},
     }
     text = json.dumps({**facts, "environment": environment}, indent=2)
-    (run / "run.json").write_text(text + "\n", "utf-8")
+    write_file(run / "run.json", f"{text}\n".encode())
     # JSON turns tuples into lists; YAML would tag them as Python objects.
     recipe = yaml.safe_dump(json.loads(text)["recipe"], sort_keys=False)
-    (run / "recipe.yaml").write_text(recipe, "utf-8")
+    write_file(run / "recipe.yaml", recipe.encode())
 
 
 def device_name(device: torch.device) -> str:
@@ -96,8 +97,8 @@ def _metrics_log(run: Path, epochs: int) -> Iterator[Log]:
     from torch.utils.tensorboard import SummaryWriter  # a second to import
 
     path = run / METRICS
-    lines = path.read_text("utf-8").splitlines()[:epochs] if path.exists() and epochs else []
-    path.write_text("".join(line + "\n" for line in lines), "utf-8")
+    lines = path.read_bytes().splitlines()[:epochs] if path.exists() and epochs else []
+    write_file(path, b"".join(line + b"\n" for line in lines))
     with SummaryWriter(str(run / BOARD), purge_step=epochs + 1) as board:
 
         def log(row: dict[str, Any]) -> None:

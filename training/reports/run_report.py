@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from fer_edge.atomic import write_file
+from fer_edge.atomic import write_file, write_files
 from fer_edge.page import facts, page, picture, table
 from fer_edge.preprocess import Image
 from fer_edge.training.data.faces import LabelledFace
@@ -72,8 +72,8 @@ def write_run_report(
     by_name = {face.name: face for face in held_out}
     wrong = [(by_name[row["name"]].read()[:, :, ::-1], _mistake(row)) for row in report["mistakes"]]
     text = json.dumps(report, indent=1, allow_nan=False) + "\n"
-    write_file(run / "report.json", text.encode())
-    write_file(run / "report.html", run_page(report, samples, wrong).encode())
+    html_page = run_page(report, samples, wrong)
+    write_files({run / "report.json": text.encode(), run / "report.html": html_page.encode()})
 
 
 def worst_mistakes(

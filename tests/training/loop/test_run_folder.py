@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +18,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from fer_edge.errors import TrainingError
 from fer_edge.training.checkpoint import load_checkpoint
 from fer_edge.training.config.schema import Recipe
+from fer_edge.training.loop.processes import accelerator_for
+from fer_edge.training.loop.run_folder import writing
 from fer_edge.training.loop.train import train
 from fer_edge.training.models.network import ExpressionNet
 
@@ -31,6 +39,50 @@ def test_a_run_folder_that_is_a_file_is_said(
     (tmp_path / "run").write_text("a file")
     with pytest.raises(TrainingError, match="run"):
         train(recipe, few_faces, tmp_path / "run", say=helpers.quiet)
+
+
+@pytest.mark.parametrize("name", ["run.json", "recipe.yaml", "metrics.jsonl"])
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_kill_as_a_resumed_run_begins_tears_no_file(
+    helpers: Any, recipe: Recipe, few_faces: Path, finished: Any, tmp_path: Path, name: str
+) -> None:
+    run = Path(shutil.copytree(finished.folder, tmp_path / "run"))
+    before = helpers.files(run)
+    facts = json.loads(before["run.json"])
+    del facts["environment"]
+    accelerator = accelerator_for(recipe.fit)
+
+    def resume() -> None:
+        with writing(recipe, run, facts, accelerator, recipe.fit.epochs):
+            pass
+
+    _die_while_writing(name, resume)
+    after = helpers.files(run)
+    for kept in ("run.json", "recipe.yaml", "metrics.jsonl"):
+        assert after[kept] == before[kept]
+    resume()
+    assert not [path for path in run.iterdir() if path.name.endswith(".tmp")]
+    assert helpers.rows(run) == helpers.rows(finished.folder)
+
+
+def _die_while_writing(name: str, resume: Callable[[], None]) -> None:
+    """Call resume() in a forked child; die of SIGXFSZ as it writes the file after 64 bytes."""
+    resource = pytest.importorskip("resource")
+
+    def limit(event: str, args: tuple[Any, ...]) -> None:
+        if event == "open" and name in str(args[0]) and args[2] & (os.O_WRONLY | os.O_RDWR):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (64, 64))
+
+    child = os.fork()
+    if child == 0:
+        signal.alarm(60)
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+        sys.addaudithook(limit)
+        try:
+            resume()
+        finally:
+            os._exit(1)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGXFSZ, name
 
 
 def test_tensorboard_shows_what_the_metrics_say(helpers: Any, finished: Any) -> None:
