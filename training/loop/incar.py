@@ -25,6 +25,9 @@ from fer_edge.training.config.schema import InCar
 
 Change = Callable[[Tensor], Tensor]
 
+_FEWEST_CAMERA_PX = 40
+"""Pixels of the camera across a face at night, at least."""
+
 
 def in_car(spec: InCar) -> list[Change]:
     """Return the recipe's effects on uint8 ``[C, S, S]``, in fixed order."""
@@ -62,12 +65,16 @@ def near_infrared(x: Tensor) -> Tensor:
 def night_noise(x: Tensor) -> Tensor:
     """Simulate a camera at night: shot noise, read noise, low light.
 
-    The noise has no colour: such cameras record none at night, or smooth it away.
+    The noise has no colour: such cameras record none at night, or smooth it away. It arises in
+    the camera's pixels and is enlarged with them, so the grain of a distant face is coarse.
     """
+    side = min(x.shape[-1], round(_between(_FEWEST_CAMERA_PX, 1.25 * x.shape[-1])))
+    seen = F.interpolate(x[None], (side, side), mode="area")[0]
     photons = _between(10, 50)  # of a white pixel
-    luma = x.mean(0, keepdim=True).clamp(0, 1)
+    luma = seen.mean(0, keepdim=True).clamp(0, 1)
     shot = torch.poisson(luma * photons) / photons - luma
-    return (x + shot) * _between(0.35, 0.75) + _between(0.01, 0.05) * torch.randn_like(luma)
+    noisy = (seen + shot) * _between(0.35, 0.75) + _between(0.01, 0.05) * torch.randn_like(luma)
+    return F.interpolate(noisy[None], x.shape[1:], mode="bilinear", align_corners=False)[0]
 
 
 def sun_glare(x: Tensor) -> Tensor:

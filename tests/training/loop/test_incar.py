@@ -79,6 +79,17 @@ def test_near_infrared_has_no_colour() -> None:
     assert torch.equal(after[1], after[2])
 
 
+def test_night_noise_has_fine_and_coarse_grain() -> None:
+    torch.manual_seed(0)
+    alike = []
+    for _ in range(60):
+        noise = CHANGES["night_noise"](torch.full((1, 128, 128), 0.5))[0]
+        noise = noise - noise.mean()
+        alike.append(float((noise[:, 1:] * noise[:, :-1]).mean() / noise.square().mean()))
+    assert min(alike) < 0.1  # neighbours independent: a pixel of the camera is one of the crop's
+    assert max(alike) > 0.7  # 40 pixels of the camera across 128
+
+
 def test_shares_say_how_often() -> None:
     assert in_car(InCar()) == []
     assert augmentation(Augment(flip=0), 48) is None
