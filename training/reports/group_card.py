@@ -38,6 +38,7 @@ def write_groups(
     Args:
         checkpoint: Checkpoint folder.
         bundle: ``.fer`` bundle of the checkpoint. Its OpenVINO variant runs, in fp32 if it has it.
+            Of a bundle without OpenVINO, the variant that Predictor chooses runs.
         london: Face Research Lab London Set.
         fairface: FairFace.
         out: Folder with evaluation.json; receives groups.json and MODEL_CARD.md.
@@ -48,7 +49,7 @@ def write_groups(
         TargetError: The variant does not run on this machine, or there is no detector.
     """
     detector = detector or require_detector(None)
-    has_fp32 = any(variant.name == "openvino/fp32" for variant in open_bundle(bundle).variants)
+    target, precision = _variant(bundle)
     reports = []
     for data, columns, fold in (
         (london, ("gender", "ethnicity", "age"), None),
@@ -60,8 +61,8 @@ def write_groups(
             columns,
             fold=fold,
             detector=detector,
-            target="openvino",
-            precision="fp32" if has_fp32 else None,
+            target=target,
+            precision=precision,
         )
         reports += evaluation["inputs"]
     (out / GROUPS_FILE).write_text(compact(reports) + "\n", "utf-8")
@@ -77,6 +78,14 @@ def write_groups(
         groups_beside(loaded, out),
     )
     (out / "MODEL_CARD.md").write_text(text, "utf-8")
+
+
+def _variant(bundle: Path) -> tuple[str | None, str | None]:
+    """Return target and precision of the variant that runs; None lets the Predictor choose."""
+    names = {variant.name for variant in open_bundle(bundle).variants}
+    if "openvino/fp32" in names:
+        return "openvino", "fp32"
+    return ("openvino" if any(name.startswith("openvino/") for name in names) else None), None
 
 
 if __name__ == "__main__":

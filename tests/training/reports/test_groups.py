@@ -74,8 +74,10 @@ def test_the_card_takes_figures_of_its_own_bundle_alone(
     assert group_section([]) == []
 
 
-def test_the_shipped_card_has_the_groups_of_the_shipped_bundle() -> None:
-    reports = groups_beside(open_bundle(DEFAULT_BUNDLE), DEFAULT_BUNDLE.with_name("default-card"))
+@pytest.mark.parametrize("name", ["default", "fast"])
+def test_the_shipped_card_has_the_groups_of_the_shipped_bundle(name: str) -> None:
+    bundle = open_bundle(DEFAULT_BUNDLE.with_name(f"{name}.fer"))
+    reports = groups_beside(bundle, bundle.path.with_name(f"{name}-card"))
     assert reports is not None
     assert [report["labelled"] for report in reports] == [True, False]
     assert [report["fold"] for report in reports] == [None, "0/3"]
