@@ -90,9 +90,11 @@ class Loaded:
     choices: list[VariantChoice]
     familiarity: Familiarity | None = None
     pid: int = field(default_factory=os.getpid)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    # A signal handler may call retire() in any line of these methods, in the same thread.
+    _lock: threading.RLock = field(default_factory=threading.RLock)
     _calls: int = 0
     _retired: bool = False
+    _closed: bool = False
 
     @property
     def usable(self) -> bool:
@@ -105,27 +107,30 @@ class Loaded:
         Return False if the session is being closed.
         """
         with self._lock:
-            if self._retired:
-                return False
             self._calls += 1
-            return True
+            if not self._retired:
+                return True
+        self._leave(1)
+        return False
 
     def __enter__(self) -> Loaded:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._calls -= 1
-            last = self._retired and self._calls == 0
-        if last:
-            self.session.close()
+        self._leave(1)
 
     def retire(self) -> None:
         """Close the session as soon as no call uses it."""
+        self._retired = True
+        self._leave(0)
+
+    def _leave(self, calls: int) -> None:
+        """Count calls that ended; close a retired session after the last one."""
         with self._lock:
-            unused = self._calls == 0 and not self._retired
-            self._retired = True
-        if unused:
+            self._calls -= calls
+            last = self._retired and self._calls == 0 and not self._closed
+            self._closed |= last
+        if last:
             self.session.close()
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal
 
 import numpy as np
@@ -25,13 +26,11 @@ from fer_edge.loaded import (
     load_best,
     with_executions,
 )
-from fer_edge.preprocess import Box, Colour, Image, as_bgr, check_colour, crop, read_image
+from fer_edge.preprocess import Box, Colour, Image, ImageSource, any_image, crop
 from fer_edge.results import Prediction
 from fer_edge.shadow import Shadow, ShadowCounts, check_margin
 from fer_edge.shipped import bundle_path
 from fer_edge.signing import Key, load_keys
-
-ImageSource = Image | str | Path
 
 _log = logging.getLogger("fer_edge")
 
@@ -87,13 +86,22 @@ class Predictor:
             )
         self._path = None if bundle is None else bundle_path(bundle).absolute()
         self._request = Request(target, precision, frozenset(exclude), options)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may call close() in any line
         self._closed = False
         self._shadow: Shadow | None = None
         self._loaded = load_best(content, self._request)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _unpickled, (self._path, self._request, self._trusted_keys)
+        request, options = self._request, self._request.options
+        make = partial(
+            Predictor,
+            threads=options.threads,
+            hint=options.hint,
+            cache_dir=options.cache_dir,
+            exclude=request.exclude,
+            trusted_keys=self._trusted_keys,
+        )
+        return make, (self._path, request.target, request.precision, options.device)
 
     @property
     def bundle(self) -> Bundle:
@@ -144,7 +152,7 @@ class Predictor:
         """
         start = time.perf_counter_ns()
         with self._enter() as loaded:
-            face = self._image(image, colour)
+            face = any_image(image, colour)
             if box is not None:
                 face = crop(face, box, loaded.bundle.crop.margin)
             return self._answer(loaded, [face], start)[0]
@@ -174,7 +182,7 @@ class Predictor:
                 )
             try:
                 for image in images:
-                    faces.append(self._image(image, colour))
+                    faces.append(any_image(image, colour))
             except InputError as error:
                 raise InputError(f"image {len(faces)}: {error}") from error
             except TypeError as error:
@@ -202,7 +210,7 @@ class Predictor:
         """
         start = time.perf_counter_ns()
         with self._enter() as loaded:
-            picture = self._image(image, colour)
+            picture = any_image(image, colour)
             faces: list[Image] = []
             try:
                 for box in boxes:
@@ -242,11 +250,7 @@ class Predictor:
             TargetError: No variant that fits can run on this machine.
             EngineError: The new variant fails in its warm-up, or the Predictor was closed.
         """
-        loaded = self._load_another(bundle)
-        with self._lock:
-            if self._closed:
-                loaded.retire()
-                raise _closed()
+        with self._another(bundle, lambda: self._shadow) as loaded:
             before, self._loaded = self._loaded, loaded
             self._path = bundle_path(bundle).absolute()
         before.retire()
@@ -265,10 +269,13 @@ class Predictor:
             BundleError: The running bundle is not signed by a trusted key, or was replaced on disk.
             InputError: A key is no Ed25519 public key, or there is none.
         """
-        keys = load_keys(trusted_keys)
-        if open_bundle(self.bundle.path, keys).sha256 != self.bundle.sha256:
-            raise BundleError(f"{self.bundle.path} is no longer the bundle that runs. Swap it in")
-        self._trusted_keys = keys
+        keys, running = load_keys(trusted_keys), self.bundle
+        if open_bundle(running.path, keys).sha256 != running.sha256:
+            raise BundleError(f"{running.path} is no longer the bundle that runs. Swap it in")
+        with self._lock:
+            if self.bundle is not running:
+                raise BundleError(f"{running.path} was swapped out meanwhile. Call trust() again")
+            self._trusted_keys = keys
 
     def start_shadow(self, bundle: str | Path) -> None:
         """Show the same faces to another bundle, which only counts disagreements.
@@ -282,11 +289,10 @@ class Predictor:
         Raises:
             BundleError: The bundle is damaged, or has other labels or another margin.
             TargetError: No variant that fits can run on this machine.
-            EngineError: The variant fails in its warm-up.
+            EngineError: The variant fails in its warm-up, or the Predictor was closed.
         """
-        shadow = Shadow(self._load_another(bundle, shadow=True))
-        with self._lock:
-            before, self._shadow = self._shadow, shadow
+        with self._another(bundle, lambda: self._loaded.bundle) as loaded:
+            before, self._shadow = self._shadow, Shadow(loaded)
         if before is not None:
             before.close()
 
@@ -320,12 +326,7 @@ class Predictor:
     def __enter__(self) -> Predictor:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _enter(self) -> Loaded:
@@ -338,59 +339,59 @@ class Predictor:
                 return loaded
         raise _closed()
 
-    def _load_another(self, bundle: str | Path, *, shadow: bool = False) -> Loaded:
-        """Verify, load and warm up a bundle beside the running one. Raises FerEdgeError."""
-        content = open_bundle(bundle, self._trusted_keys)
+    @contextmanager
+    def _another(
+        self, bundle: str | Path, beside: Callable[[], Bundle | Shadow | None]
+    ) -> Iterator[Loaded]:
+        """Load a bundle beside the running one; yield it to be put in place, under the lock.
+
+        ``beside`` returns what must cut faces alike. Another thread may change that, or the keys,
+        while the bundle loads. Raises FerEdgeError.
+        """
+        keys = self._trusted_keys
+        content = open_bundle(bundle_path(bundle), keys)
         with self._enter() as running:
             check_same_labels(running.bundle, content)
-            check_margin(running.bundle if shadow else self._shadow, content)
-        return load_warm(content, self._request)
+            check_margin(beside(), content)
+        loaded = load_warm(content, self._request)
+        try:
+            with self._lock:
+                if self._closed:
+                    raise _closed()
+                if self._trusted_keys is not keys:
+                    raise BundleError(f"the trusted keys changed. Swap {content.path} in again")
+                check_margin(beside(), content)
+                yield loaded
+        except BaseException:
+            loaded.retire()
+            raise
 
     def _answer(self, loaded: Loaded, faces: list[Image], start_ns: int) -> list[Prediction]:
         answers = predict(loaded, faces, start_ns)
         shadow = self._shadow
         if shadow is not None:
-            shadow.see(faces, answers)
+            shadow.see(loaded.bundle, faces, answers)
         return answers
 
     def _reload(self) -> None:
         """Load another variant in a forked child. Raises EngineError."""
         lost = self._loaded
-        self._lock = threading.Lock()  # a thread of the parent may have held the old one
+        self._lock = threading.RLock()  # a thread of the parent may have held the old one
         try:
-            self._loaded = load_best(lost.bundle, self._request)
+            loaded = load_best(lost.bundle, self._request)
         except TargetError as error:
             raise EngineError(
                 f"{lost.variant.name} was loaded before this process was forked, and cannot run "
                 "in it. Make the Predictor in the child, or start children with spawn "
                 f"(multiprocessing.set_start_method('spawn')). {error}"
             ) from error
-        _log.warning(
-            "%s cannot run in a forked process; %s answers instead",
-            lost.variant.name,
-            self._loaded.variant.name,
-        )
-
-    def _image(self, image: ImageSource, colour: Colour) -> Image:
-        if isinstance(image, str | Path):
-            check_colour(colour)
-            return as_bgr(read_image(image))
-        return as_bgr(image, colour)
-
-
-def _unpickled(path: Path | None, request: Request, keys: Sequence[Key] | None) -> Predictor:
-    options = request.options
-    return Predictor(
-        path,
-        request.target,
-        request.precision,
-        options.device,
-        threads=options.threads,
-        hint=options.hint,
-        cache_dir=options.cache_dir,
-        exclude=request.exclude,
-        trusted_keys=keys,
-    )
+        with self._lock:
+            if self._loaded is not lost:  # another thread was faster
+                loaded.retire()
+                return
+            self._loaded = loaded
+        lost_name, name = lost.variant.name, loaded.variant.name
+        _log.warning("%s cannot run in a forked process; %s answers instead", lost_name, name)
 
 
 def _closed() -> EngineError:

@@ -20,6 +20,9 @@ from fer_edge.images.decode import decode
 Image = npt.NDArray[np.uint8]
 """Image as OpenCV reads it: uint8 ``[H, W, 3]``, BGR."""
 
+ImageSource = Image | str | Path
+"""Image array, or path of an image file."""
+
 Colour = Literal["bgr", "rgb", "grey"]
 """Colour order of an image array."""
 Box = tuple[int, int, int, int]
@@ -240,6 +243,17 @@ def read_image(path: str | Path) -> Image:
     except OSError as error:
         raise InputError(f"cannot read image {path}: {error.strerror}. Check its path") from error
     return decode_image(data, str(path))
+
+
+def any_image(image: ImageSource, colour: Colour = "bgr") -> Image:
+    """Read an image file, or check an array, whose colour order is ``colour``.
+
+    Returns uint8 ``[H, W, 3]`` BGR. Raises InputError.
+    """
+    if isinstance(image, str | Path):
+        check_colour(colour)
+        return as_bgr(read_image(image))
+    return as_bgr(image, colour)
 
 
 def decode_image(data: bytes, name: str = "image", *, max_pixels: int | None = None) -> Image:

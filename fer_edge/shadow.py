@@ -54,7 +54,7 @@ class Shadow:
 
     def __init__(self, loaded: Loaded) -> None:
         self._loaded = loaded
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._counts = ShadowCounts(loaded.bundle.sha256)
 
     @property
@@ -67,11 +67,14 @@ class Shadow:
         """Counts so far."""
         return self._counts
 
-    def see(self, faces: list[Image], answers: list[Prediction]) -> None:
+    def see(self, answered_by: Bundle, faces: list[Image], answers: list[Prediction]) -> None:
         """Count the faces on which the shadow disagrees.
 
-        A failing shadow disturbs nobody.
+        A failing shadow disturbs nobody. A call that began before a swap may have cut its faces
+        with another margin; it is not counted.
         """
+        if answered_by.crop.margin != self.bundle.crop.margin:
+            return
         if not self._loaded.enter():  # it was stopped a moment ago
             return
         try:

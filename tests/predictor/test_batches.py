@@ -14,8 +14,8 @@ from predictor_inputs import FLAT, SEEN, TINTED, bundle_of, labels
 
 from fer_edge.backends.fake import write_fake_bundle
 from fer_edge.errors import EngineError
-from fer_edge.predictor import ImageSource, Predictor
-from fer_edge.preprocess import Image
+from fer_edge.predictor import Predictor
+from fer_edge.preprocess import Image, ImageSource
 
 
 def test_a_batch_is_answered_in_its_order(seeing: Predictor, tmp_path: Path) -> None:
