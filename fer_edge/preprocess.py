@@ -94,8 +94,7 @@ def as_bgr(image: object, colour: Colour = "bgr") -> Image:
         )
     if image.dtype != np.uint8:
         raise InputError(
-            f"expected an image of dtype uint8 in 0..255, got {image.dtype}. "
-            "Scale and convert it first; 16-bit and float images have no agreed range"
+            f"expected an image of dtype uint8 in 0..255, got {image.dtype}. {_to_uint8(image)}"
         )
     check_colour(colour)
     if image.ndim == 3 and image.shape[2] == 4:
@@ -106,8 +105,7 @@ def as_bgr(image: object, colour: Colour = "bgr") -> Image:
     is_grey = image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 1)
     if not is_grey and not (image.ndim == 3 and image.shape[2] == 3):
         raise InputError(
-            f"expected an image of shape [H, W, 3] or [H, W], got {image.shape}. "
-            "For several faces call predict_batch"
+            f"expected an image of shape [H, W, 3] or [H, W], got {image.shape}. {_to_3d(image)}"
         )
     height, width = image.shape[:2]
     if min(height, width) < MIN_SIDE_PX:
@@ -126,6 +124,28 @@ def as_bgr(image: object, colour: Colour = "bgr") -> Image:
     if colour == "grey":
         raise InputError(f"expected a grey image of shape [H, W], got {image.shape}")
     return image if code is None else _convert(image, code)
+
+
+def _to_uint8(image: npt.NDArray[Any]) -> str:
+    """Return how to make uint8 of an array whose range only the caller knows."""
+    if image.dtype == np.uint16:  # Y16 of infrared cameras, whose sensors have 10 to 16 bits
+        return "Keep the upper 8 of the sensor's bits, of 16: (image >> 8).astype('uint8')"
+    if image.dtype.kind == "f":
+        return "If its values are 0..1: (image * 255).round().astype('uint8')"
+    if image.dtype == np.bool_:
+        return "If True is white: image.astype('uint8') * 255"
+    return "If its values are 0..255: image.astype('uint8')"
+
+
+def _to_3d(image: npt.NDArray[Any]) -> str:
+    """Return how to make an image of an array of another shape."""
+    if image.ndim == 1:
+        return "If it is a camera's buffer: image.reshape(height, width, -1)"
+    if image.ndim == 3 and image.shape[2] == 2:  # YUYV and UYVY share this shape
+        return "If it is YUYV: cv2.cvtColor(image, cv2.COLOR_YUV2BGR_YUYV)"
+    if image.ndim == 3 and image.shape[0] in (1, 3):
+        return "If its channels come first: image.transpose(1, 2, 0)"
+    return "For several faces call predict_batch"
 
 
 def _convert(image: Image, code: int) -> Image:

@@ -122,6 +122,31 @@ def test_a_refused_array_is_told_what_was_expected_and_what_came(kind: str) -> N
     assert f"got {got}" in str(caught.value) or f"shape {got}" in str(caught.value)
 
 
+# Frames of cameras that do not give BGR: the refusal ends with the line of Python that converts.
+CAMERAS: dict[str, Any] = {
+    "Y16": np.full((48, 64), 200 << 8, np.uint16),
+    "floats in 0..1": np.full((48, 64, 3), 200 / 255, np.float32),
+    "a mask": np.ones((48, 64), bool),
+    "whole numbers": np.full((48, 64, 3), 200, np.int64),
+    "BGRA": np.full((48, 64, 4), 200, np.uint8),
+    "YUYV": np.full((48, 64, 2), 128, np.uint8),
+    "channels first": np.full((3, 48, 64), 200, np.uint8),
+    "a flat buffer": np.full(48 * 64 * 3, 200, np.uint8),
+}
+
+
+@pytest.mark.parametrize("kind", CAMERAS)
+def test_a_frame_of_another_format_is_refused_with_its_conversion(kind: str) -> None:
+    image = CAMERAS[kind]
+    with pytest.raises(InputError) as caught:
+        as_bgr(image)
+    names = {"cv2": cv2, "image": image, "height": 48, "width": 64}
+    converted = as_bgr(eval(str(caught.value).rsplit(": ", 1)[1], names))
+    assert converted.shape == (48, 64, 3)
+    expected = {"a mask": 255, "YUYV": 130}.get(kind, 200)
+    np.testing.assert_allclose(converted, expected, atol=1)
+
+
 def test_the_smallest_and_the_largest_allowed_sizes_are_taken() -> None:
     assert as_bgr(np.zeros((MIN_SIDE_PX, MIN_SIDE_PX, 3), np.uint8)).shape[0] == MIN_SIDE_PX
     largest = broadcast(8000, MAX_PIXELS // 8000, 3)
