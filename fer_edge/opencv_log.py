@@ -5,6 +5,7 @@ This works on every version of OpenCV that is allowed.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,6 +49,19 @@ def quiet_opencv() -> Iterator[None]:
             _depth -= 1
             if _depth == 0 and _before is not None:
                 _set_level(_before)
+
+
+def _reset() -> None:
+    """Start anew in a forked child, whose parent may have been in a block."""
+    global _lock, _depth
+    _lock = threading.Lock()
+    if _depth and _before is not None:
+        _set_level(_before)
+    _depth = 0
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_reset)
 
 
 def _set_level(level: int) -> int | None:

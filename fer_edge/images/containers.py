@@ -33,13 +33,20 @@ _SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _HUFFMAN_DCT = {0xC0: 2, 0xC1: 2, 0xC2: 1}
 """Frame headers of baseline, extended and progressive Huffman JPEGs, and the least bits of an 8x8
 block: a code for DC and one for the end of the block; in a progressive JPEG, DC alone."""
-_SOS, _EOI, _APP1, _PROGRESSIVE = 0xDA, 0xD9, 0xE1, 0xC2
+_SOS, _EOI, _APP1 = 0xDA, 0xD9, 0xE1
 _MOST_DEFLATE = 1032
 """Largest ratio that deflate can compress by (zlib's technical notes)."""
 _MOST_SURPLUS_BYTES = 128 * 1024 * 1024
 """Most bytes after a PNG's last row once inflated, which takes libpng 0.25 s."""
 _INFLATE_BYTES = 1024 * 1024
 """Bytes that are inflated at once."""
+_BMP_HEADERS = frozenset({40, 52, 56, 64, 108, 124})
+"""Bytes of the BMP headers that programs write; 12 is that of OS/2."""
+_ANIMATION = 0x02
+"""Flag of a WebP with several frames."""
+_MAX_CANVAS_PIXELS = 16_000_000
+"""Most pixels of an animated WebP. Its canvas is drawn however small the frames are, in three
+copies: 64 million pixels took 670 MB."""
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 """Samples of a pixel by PNG colour type."""
 
@@ -119,8 +126,11 @@ def _png(data: bytes, name: str, max_pixels: int) -> PictureInfo:
                     f"expected 8 bits a channel, but {name} has 16. Scale it to 8 first"
                 )
         elif kind == b"fcTL" and end - start >= 20:  # a frame of an animation
-            if struct.unpack(">II", data[start + 4 : start + 12]) > (width, height):
+            frame = struct.unpack(">II", data[start + 4 : start + 12])
+            if frame[0] > width or frame[1] > height:
                 raise InputError(f"{name} is a PNG whose frames exceed its size. Export it again")
+            if not packed_bytes and frame != (width, height):  # the next pixels are this frame's
+                raise InputError(f"{name} is a PNG of two sizes. Export it again")
         elif kind == b"IDAT":
             packed_bytes += end - start
         elif kind == b"eXIf":
@@ -174,7 +184,8 @@ def _png_chunks(data: bytes, name: str) -> Iterator[tuple[bytes, int, int]]:
 def _jpeg(data: bytes, name: str, max_pixels: int) -> PictureInfo:
     size: tuple[int, int] | None = None
     orientation, scans, at = 1, 0, 2
-    missing: set[tuple[int, int]] = set()  # component and coefficient without its last bit
+    # Component and coefficient without its last bit. A baseline scan has all of its components'.
+    missing: set[tuple[int, int]] = set()
     scan_bytes = block_bits = 0
     for _ in range(MAX_CHUNKS):
         while data[at : at + 2] == b"\xff\xff":  # fill bytes
@@ -208,7 +219,7 @@ def _jpeg(data: bytes, name: str, max_pixels: int) -> PictureInfo:
                 )
             _check_size(width, height, name, max_pixels)
             size, block_bits = (width, height), _HUFFMAN_DCT[marker]
-            if marker == _PROGRESSIVE:
+            if not missing:
                 missing = {(c, k) for c in data[at + 10 : at + 2 + length : 3] for k in range(64)}
         elif marker == _APP1 and data[at + 4 : at + 10] == b"Exif\0\0":
             orientation = exif_orientation(data[at + 10 : at + 2 + length])
@@ -228,7 +239,7 @@ def _jpeg(data: bytes, name: str, max_pixels: int) -> PictureInfo:
 
 
 def _finished(scan: bytes) -> set[tuple[int, int]]:
-    """Component and coefficient pairs that a progressive scan brings to their last bit.
+    """Component and coefficient pairs that a scan brings to their last bit.
 
     The scan header is that of ITU-T T.81, B.2.3: components, spectral band, bit position.
     """
@@ -239,20 +250,26 @@ def _finished(scan: bytes) -> set[tuple[int, int]]:
 
 
 def _bmp(data: bytes, name: str, max_pixels: int) -> PictureInfo:
-    header = int.from_bytes(data[14:18], "little")
+    pixels_at, header = struct.unpack("<II", data[10:18])
+    compression = colours = 0
     if header == 12:  # OS/2: 16-bit sizes
         width, height, _, depth = struct.unpack("<HHHH", data[18:26])
-        packed = False
-    elif header >= 40 and len(data) >= 54:
+    elif header in _BMP_HEADERS and len(data) >= 54:
         width, height, _, depth, compression = struct.unpack("<iiHHI", data[18:34])
-        packed = compression in (1, 2)
+        colours = int.from_bytes(data[46:50], "little")
     else:
         raise InputError(f"{name} is a BMP without a readable header. Export it again")
+    if compression in (1, 2):  # the runs may end early, and nobody can tell what is missing
+        raise InputError(
+            f"expected a BMP without compression, but {name} has run-length encoding. "
+            "Save it without, or as a PNG"
+        )
     width, height = abs(width), abs(height)
     _check_size(width, height, name, max_pixels)
-    pixels_at = int.from_bytes(data[10:14], "little")
-    row_bytes = (width * depth + 31) // 32 * 4
-    if not packed and pixels_at + row_bytes * height > len(data):
+    palette = (colours or 1 << depth) * (3 if header == 12 else 4) if depth <= 8 else 0
+    if pixels_at < 14 + header + palette:
+        raise InputError(f"{name} is a BMP with a damaged header. Copy or export it again")
+    if pixels_at + (width * depth + 31) // 32 * 4 * height > len(data):
         raise _cut_off("BMP", name)
     return PictureInfo(width, height)
 
@@ -260,7 +277,7 @@ def _bmp(data: bytes, name: str, max_pixels: int) -> PictureInfo:
 def _webp(data: bytes, name: str, max_pixels: int) -> PictureInfo:
     end = 8 + int.from_bytes(data[4:8], "little")
     size: tuple[int, int] | None = None
-    orientation, at, has_pixels = 1, 12, False
+    orientation, at, has_pixels, has_exif = 1, 12, False, False
     for _ in range(MAX_CHUNKS):
         if at + 8 > min(end, len(data)):
             break
@@ -268,11 +285,15 @@ def _webp(data: bytes, name: str, max_pixels: int) -> PictureInfo:
         start = at + 8
         if kind in (b"VP8X", b"VP8L", b"VP8 ") and length >= 10 and size is None:
             size = _webp_size(kind, data[start : start + 10])
-            _check_size(*size, name, max_pixels)
+            animated = kind == b"VP8X" and data[start] & _ANIMATION
+            _check_size(
+                *size, name, min(max_pixels, _MAX_CANVAS_PIXELS) if animated else max_pixels
+            )
         elif kind == b"VP8L" and length >= 5 and size is None:
             size = _webp_size(kind, data[start : start + 5])
             _check_size(*size, name, max_pixels)
-        elif kind == b"EXIF":
+        elif kind == b"EXIF" and not has_exif:  # the first one counts (RFC 9649, 2.7.1.5)
+            has_exif = True
             orientation = exif_orientation(data[start : start + length].removeprefix(b"Exif\0\0"))
         if start + length > min(end, len(data)):
             raise _cut_off("WebP", name)

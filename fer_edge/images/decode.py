@@ -12,10 +12,14 @@ from fer_edge.errors import InputError
 from fer_edge.images.containers import PictureInfo
 from fer_edge.images.decoder_warnings import with_warnings
 from fer_edge.images.exif import upright
+from fer_edge.opencv_log import quiet_opencv
 
-_DAMAGE = re.compile(r"Corrupt JPEG data|Premature end|Inconsistent progression")
-"""libjpeg's warnings (jerror.h) about missing or wrong picture data. The others are about colour
-profiles and versions."""
+_DAMAGE = re.compile(
+    r"Corrupt JPEG data|Premature end|Inconsistent progression|Invalid SOS parameters"
+    r"|unknown JFIF revision|Unknown Adobe color transform"
+)
+"""libjpeg's warnings (jerror.h) about missing or wrong data. It prints the first of a picture only:
+a wrong version or transform would hide that pixels are missing."""
 _PADDING = re.compile(r"Corrupt JPEG data: [12] extraneous bytes before marker 0xd9")
 """One or two bytes between the last pixel and the end: encoders that pad to a word. Of faces with
 data missing in the middle, one in eight ends with more bytes to spare."""
@@ -35,7 +39,8 @@ def decode(data: bytes, info: PictureInfo, name: str) -> npt.NDArray[np.uint8]:
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     encoded = np.frombuffer(data, np.uint8)
     try:
-        image, warnings = with_warnings(lambda: cv2.imdecode(encoded, flags))
+        with quiet_opencv():
+            image, warnings = with_warnings(lambda: cv2.imdecode(encoded, flags))
     except cv2.error as error:
         raise InputError(f"{name} cannot be decoded: {error.err}. Export it again") from error
     if image is None or (_DAMAGE.search(warnings) and not _PADDING.search(warnings)):
