@@ -21,7 +21,8 @@ from fer_edge.progress import Say, Step, silent
 from fer_edge.progress_bar import progress
 from fer_edge.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from fer_edge.training.data.holdout import share_and_seed, split_data
-from fer_edge.training.loop.dataset import FaceDataset, fastest_device
+from fer_edge.training.loop.dataset import fastest_device
+from fer_edge.training.loop.held_out import HeldOut, effects_of
 from fer_edge.training.loop.selection import calibrated
 
 _HOLD_OUT = (0.1, 0)
@@ -68,7 +69,7 @@ def average(
         "averaged": {"start": first.sha256, "trained": last.sha256, "share": share}
     }
     made = replace(last, facts=facts, int8=None, familiarity=None)
-    held_out = FaceDataset(split.held_out, None, last.spec.input)
+    held_out = HeldOut(split.held_out, last.spec.input, effects_of(last.facts))
     with tempfile.TemporaryDirectory() as folder:  # saving rounds the weights to calibrate
         save_checkpoint(made, Path(folder) / out.name)
         made = load_checkpoint(Path(folder) / out.name)

@@ -17,7 +17,7 @@ from fer_edge.errors import TrainingError
 from fer_edge.progress import Say, Step
 from fer_edge.training.config.schema import Phase, Recipe
 from fer_edge.training.loop.augment import Mix
-from fer_edge.training.loop.dataset import FaceDataset
+from fer_edge.training.loop.held_out import HeldOut
 from fer_edge.training.loop.losses import Loss
 from fer_edge.training.loop.processes import in_parallel
 from fer_edge.training.loop.resume import Position, restore
@@ -59,7 +59,7 @@ class TrainingRun:
     loss_of: Loss
     normalise: Normalise
     mix: Mix | None
-    held_out: FaceDataset
+    held_out: HeldOut
     facts: dict[str, Any]
     fingerprint: str
     say: Say

@@ -34,6 +34,15 @@ def in_car(spec: InCar) -> list[Change]:
     return [_sometimes(CHANGES[name], share) for name, share in asdict(spec).items() if share]
 
 
+def one_of(spec: InCar) -> Change | None:
+    """Return a change of uint8 ``[C, S, S]`` by one effect drawn by the shares; None without."""
+    shares = {name: share for name, share in asdict(spec).items() if share}
+    if not shares:
+        return None
+    names, weights = list(shares), torch.tensor(list(shares.values()))
+    return lambda pixels: changed(CHANGES[names[int(torch.multinomial(weights, 1))]], pixels)
+
+
 def _sometimes(change: Change, share: float) -> Change:
     def apply(pixels: Tensor) -> Tensor:
         return changed(change, pixels) if float(torch.rand(())) < share else pixels

@@ -18,12 +18,12 @@ from fer_edge.preprocess import Image
 from fer_edge.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from fer_edge.training.evaluation.calibrate import abstention_threshold, best_nll, fit_temperature
 from fer_edge.training.evaluation.metrics import metrics
-from fer_edge.training.loop.dataset import FaceDataset, predict_logits
+from fer_edge.training.loop.dataset import FaceDataset
 from fer_edge.training.loop.epochs import ActivePhase, TrainingRun
+from fer_edge.training.loop.held_out import HeldOut
 from fer_edge.training.loop.processes import gpu_memory
 from fer_edge.training.loop.resume import Position, save_state
 from fer_edge.training.loop.run_folder import BEST, METRICS, STATE, Log, best_so_far
-from fer_edge.training.loop.targets import indices
 from fer_edge.training.models.lora import merged
 from fer_edge.training.models.network import ExpressionNet, parameter_count
 
@@ -96,22 +96,22 @@ def sample_batch(run: TrainingRun, count: int) -> list[tuple[Image, str]]:
 
 
 def score_held_out(
-    net: ExpressionNet, held_out: FaceDataset, batch: int, accelerator: Accelerator
+    net: ExpressionNet, held_out: HeldOut, batch: int, accelerator: Accelerator
 ) -> dict[str, float]:
-    """Score the held-out faces.
+    """Score the held-out faces: as they are, and for ``held_calibrated_nll`` under effects too.
 
     The first process computes the scores and sends them to all others.
     """
     scores: dict[str, float] = {}
     if accelerator.is_main_process:
-        logits = predict_logits(net, held_out, batch, accelerator.device)
+        logits, judged = held_out.logits(net, batch, accelerator.device)
         truth = [face.label for face in held_out.faces]
         report = metrics(logits.softmax(1).numpy(), truth, net.spec.labels)
         scores = {
             "held_accuracy": report["accuracy"],
             "held_balanced_accuracy": report["balanced_accuracy"],
             "held_nll": report["nll"],
-            "held_calibrated_nll": best_nll(logits, indices(held_out.faces, net.spec.labels)),
+            "held_calibrated_nll": best_nll(judged, held_out.truth(net.spec.labels)),
         }
     shared: list[dict[str, float]] = broadcast_object_list([scores])
     return shared[0]
@@ -151,7 +151,7 @@ def finish(run: TrainingRun, licence: str | None) -> None:
 
 
 def calibrated(
-    checkpoint: Checkpoint, held_out: FaceDataset, batch: int, device: torch.device
+    checkpoint: Checkpoint, held_out: HeldOut, batch: int, device: torch.device
 ) -> tuple[Checkpoint, Tensor]:
     """Fit temperature and threshold of a checkpoint on held-out faces.
 
@@ -163,19 +163,19 @@ def calibrated(
 
     Returns:
         Checkpoint with its figures as ``facts["held_out"]``, and calibrated probabilities
-        float32 ``[N, classes]``.
+        float32 ``[N, classes]``, both of the faces as they are.
     """
     labels = checkpoint.spec.labels
-    logits = predict_logits(checkpoint.model.to(device), held_out, batch, device)
-    truth = indices(held_out.faces, labels)
-    temperature = fit_temperature(logits, truth)
+    logits, judged = held_out.logits(checkpoint.model.to(device), batch, device)
+    truth = held_out.truth(labels)
+    temperature = fit_temperature(judged, truth)
     probabilities = (logits / temperature).softmax(1)
     scores = metrics(probabilities.numpy(), [face.label for face in held_out.faces], labels)
     names = ("accuracy", "balanced_accuracy", "macro_f1", "ece")
     made = replace(
         checkpoint,
         temperature=temperature,
-        abstain_below=abstention_threshold(probabilities, truth),
+        abstain_below=abstention_threshold((judged / temperature).softmax(1), truth),
         facts=checkpoint.facts | {"held_out": {name: scores[name] for name in names}},
     )
     return made, probabilities

@@ -21,9 +21,9 @@ from fer_edge.training.data.holdout import Split, split_data
 from fer_edge.training.data.own_labels import class_names, own_labels, set_labels
 from fer_edge.training.loop import run_folder
 from fer_edge.training.loop.augment import mixing
-from fer_edge.training.loop.dataset import FaceDataset
 from fer_edge.training.loop.elastic import claim
 from fer_edge.training.loop.epochs import TrainingRun, start_phase, stops_early, train_epoch
+from fer_edge.training.loop.held_out import HeldOut
 from fer_edge.training.loop.loader import train_loader
 from fer_edge.training.loop.losses import loss_function
 from fer_edge.training.loop.opinions import opinion_facts
@@ -164,7 +164,7 @@ def _build(
         loss_of=loss_function(recipe.fit, split.train, spec.labels),
         normalise=Normalise(spec.input).to(accelerator.device),
         mix=mixing(recipe.augment, len(spec.labels)),
-        held_out=FaceDataset(split.held_out, None, spec.input),
+        held_out=HeldOut(split.held_out, spec.input, recipe.augment.incar),
         facts={
             "recipe": recipe.as_dict(),
             "teachers": teacher_facts(recipe),
