@@ -22,7 +22,7 @@ from fer_edge.shipped import checkpoint_path
     show_default=True,
     help="Distil for this many passes over the faces.",
 )
-@click.option("--fast", is_flag=True, help="Measure ranges alone, without distillation.")
+@click.option("--fast", is_flag=True, help="Measure ranges and fit each layer, without training.")
 @click.option(
     "--batch",
     type=click.IntRange(1, 4096),

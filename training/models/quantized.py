@@ -13,6 +13,7 @@ import copy
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -216,6 +217,21 @@ def source(node: Node) -> Node:
     while node.target in _SAME_NUMBERS:
         node = node.all_input_nodes[0]
     return node
+
+
+def conv2d_arguments(args: Sequence[Any]) -> tuple[Any, ...]:
+    """Return the arguments of a conv2d node with its defaults filled in.
+
+    Args:
+        args: Arguments of the node; those that have their default may be absent.
+
+    Returns:
+        Input, weight, bias, stride, padding, dilation (pairs), groups.
+    """
+    defaults = (None, None, None, [1, 1], [0, 0], [1, 1], 1)
+    given = (*args, *defaults[len(args) :])
+    pair = [[v, v] if isinstance(v, int) else [*v] * (2 if len(v) == 1 else 1) for v in given[3:6]]
+    return (*given[:3], *pair, given[6])
 
 
 def _name(node: Node) -> str:

@@ -7,7 +7,7 @@ with rounded numbers. Gradients pass the rounding unchanged (Bengio et al., 2013
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from fer_edge.progress import Step
 from fer_edge.training.loop.dataset import FaceDataset
 from fer_edge.training.models.depthwise import strided_depthwise
 from fer_edge.training.models.network import Normalise
-from fer_edge.training.models.quantized import QuantizedNet
+from fer_edge.training.models.quantized import QuantizedNet, conv2d_arguments
 from fer_edge.training.quantization.exact import ExactScales
 
 TEMPERATURE = 2.0
@@ -166,15 +166,7 @@ def _for_training(net: QuantizedNet) -> nn.Module:
     for node in graph.nodes:
         if node.target is not torch.ops.aten.conv2d.default:
             continue
-        x, weight, bias, stride, padding, dilation, groups = _filled(node.args)
+        x, weight, bias, stride, padding, dilation, groups = conv2d_arguments(node.args)
         if max(stride) > 1 and groups > 1 and set(dilation) == {1}:
             node.target, node.args = strided_depthwise, (x, weight, bias, stride, padding, groups)
     return torch.fx.GraphModule(net.body, graph)
-
-
-def _filled(args: Sequence[Any]) -> tuple[Any, ...]:
-    """Fill in the defaults of conv2d."""
-    defaults = (None, None, None, [1, 1], [0, 0], [1, 1], 1)
-    given = (*args, *defaults[len(args) :])
-    pair = [[v, v] if isinstance(v, int) else [*v] * (2 if len(v) == 1 else 1) for v in given[3:6]]
-    return (*given[:3], *pair, given[6])

@@ -25,9 +25,13 @@ from fer_edge.training.quantization.agreement import Agreement, agreement, float
 from fer_edge.training.quantization.distil import Distillation, Distiller
 from fer_edge.training.quantization.exact import ExactScales
 from fer_edge.training.quantization.ranges import measure_scales
+from fer_edge.training.quantization.reconstruct import reconstruct
 
 RANGE_FACES = 256
 """Number of faces that the ranges of the activations are measured on."""
+RECONSTRUCTION_FACES, _RECONSTRUCTION_SIDE = 128, 128
+"""Number of faces that weights are reconstructed on, and the side in px up to which it holds.
+Networks with a larger input take fewer, for the memory of their activations."""
 _HOLD_OUT, _MOST_HELD_OUT = (0.1, 0), 2000
 """Share (0..1) and seed of the faces that select the epoch, and their largest number."""
 _LEAST_FACES = 100
@@ -47,15 +51,15 @@ def quantize(
     """Quantise a checkpoint and write a copy of it with int8 weights.
 
     The labels of the faces are not used to learn: the float network is the teacher. The epoch with
-    the most decisions of the float network on held-out faces is kept; before the first epoch the
-    ranges alone are an epoch of their own.
+    the most decisions of the float network on held-out faces is kept. The network reconstructed
+    layer by layer, without training, is epoch 0.
 
     Args:
         checkpoint: Checkpoint to quantise.
         data: Faces of the kind that the network was trained on, with a ``train`` part or without
             parts. Duplicates of faces in the ``val`` part are dropped.
         out: Folder of the new checkpoint. The state to resume from lies beside it.
-        settings: Settings of the distillation; 0 epochs measure the ranges alone.
+        settings: Settings of the distillation; 0 epochs reconstruct the layers alone.
         resume: Continue a killed run after its last complete epoch. It ends with the same weights
             as an unbroken run.
         say: Receives each sentence of progress.
@@ -101,9 +105,9 @@ def quantize(
     distiller = Distiller(net, source.model, learn, settings, device)
     done = run.load(distiller) if resume else 0
 
-    def judge(epoch: int, note: str) -> None:
-        found = agreement(net, source, held_out, expected, device)
-        if run.note(net, found):
+    def judge(epoch: int, note: str, candidate: QuantizedNet = net) -> None:
+        found = agreement(candidate, source, held_out, expected, device)
+        if run.note(candidate, found):
             note += "  best"
         say(f"epoch {epoch}/{settings.epochs}  {found}{note}")
 
@@ -111,8 +115,12 @@ def quantize(
         measure_scales(net, _batches(learn, RANGE_FACES, settings.seed, device), step)
         exact = ExactScales(net)
         exact.set_weights()
+        # Distillation starts from the float weights: its own scales follow them.
+        reconstructed = copy.deepcopy(net)
         exact.set_biases()
-        judge(0, "  (ranges alone)")
+        few = _batches(learn, _reconstruction_faces(source), settings.seed, device)
+        reconstruct(reconstructed, torch.cat(few), step)
+        judge(0, "  (without training)", reconstructed)
         run.save(distiller, 0)
     for number in range(done, settings.epochs):
         began = time.monotonic()
@@ -183,7 +191,11 @@ class _Run:
         assert self._agreement is not None
         net.cpu().load_state_dict(self._best)
         facts = {
-            "method": {"distillation": asdict(self._settings), "range_faces": RANGE_FACES},
+            "method": {
+                "distillation": asdict(self._settings),
+                "range_faces": RANGE_FACES,
+                "reconstruction_faces": _reconstruction_faces(self._source),
+            },
             "held_out": self._agreement.record(),
             "minutes": round((time.monotonic() - self._started) / 60, 1),
         }
@@ -191,6 +203,12 @@ class _Run:
         save_checkpoint(made, self._out)
         self._path.unlink(missing_ok=True)
         return load_checkpoint(self._out)
+
+
+def _reconstruction_faces(source: Checkpoint) -> int:
+    """Return the number of faces that weights are reconstructed on."""
+    smaller = min(_RECONSTRUCTION_SIDE / source.spec.input.size_px, 1)
+    return int(RECONSTRUCTION_FACES * smaller**2)
 
 
 def _batches(faces: FaceDataset, count: int, seed: int, device: torch.device) -> list[Tensor]:

@@ -36,7 +36,7 @@ def _tensors(folder: Path) -> dict[str, torch.Tensor]:
 def test_a_killed_run_ends_with_the_same_weights(float_folder: Path, tmp_path: Path) -> None:
     said: list[str] = []
     quantize(float_folder, FACES, tmp_path / "whole", QUICK, say=said.append)
-    assert sum(text.startswith("epoch") for text in said) == 3  # ranges alone, and two epochs
+    assert sum(text.startswith("epoch") for text in said) == 3  # without training, and two epochs
 
     class KilledError(Exception):
         pass
