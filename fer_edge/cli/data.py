@@ -78,12 +78,21 @@ def data() -> None:
 
 @data.command()
 @_sources
+@click.option(
+    "--near-duplicates",
+    is_flag=True,
+    help="Search for copies in another crop or tone across parts; --json names them.",
+)
 @_labels_option
 @broken_option
 @quiet_option
 @json_option
 def summary(
-    sources: tuple[Path, ...], labels: list[str] | None, broken: Broken, as_json: bool
+    sources: tuple[Path, ...],
+    near_duplicates: bool,
+    labels: list[str] | None,
+    broken: Broken,
+    as_json: bool,
 ) -> None:
     """Count faces by class and part; list broken pictures.
 
@@ -96,7 +105,7 @@ def summary(
     from fer_edge.training.data.summary import check_unbroken, summarise, table
 
     with progress() as (say, step):
-        report = summarise(sources, labels, say=say, step=step)
+        report = summarise(sources, labels, near_duplicates=near_duplicates, say=say, step=step)
     if as_json:
         print_json(report)
     else:

@@ -33,6 +33,11 @@ from fer_edge.shipped import checkpoint_path
 @split_option
 @variant_options
 @click.option(
+    "--near-duplicates",
+    is_flag=True,
+    help="Report without faces that are copies of a training face in another crop or tone too.",
+)
+@click.option(
     "--by",
     "columns",
     multiple=True,
@@ -59,6 +64,7 @@ def evaluate(
     split: str | None,
     target: str | None,
     precision: str | None,
+    near_duplicates: bool,
     columns: tuple[str, ...],
     fold: str | None,
     find_faces: bool,
@@ -83,6 +89,8 @@ def evaluate(
     for source in sources:
         check_model(source)
     check_data([data])
+    if columns and near_duplicates:
+        raise click.UsageError("--near-duplicates does not go with --by")
     if columns:
         _evaluate_groups(
             sources, data, columns, split, fold, (find_faces, detector), target, precision, outs,
@@ -96,7 +104,10 @@ def evaluate(
     from fer_edge.training.evaluation.evaluate import evaluate_all
 
     with progress() as (_, step):
-        report = evaluate_all(sources, data, split, target=target, precision=precision, step=step)
+        report = evaluate_all(
+            sources, data, split, target=target, precision=precision,
+            near_duplicates=near_duplicates, step=step,
+        )  # fmt: skip
     write_outs({out: _rendered(report, out.suffix) for out in outs})
     if as_json:
         print_json(report)
@@ -174,11 +185,13 @@ def _print(report: dict[str, Any]) -> None:
 
 def _print_model(model: dict[str, Any]) -> None:
     click.echo(model["name"])
-    for key in ("all", "deduplicated"):
+    keys = [key for key in ("all", "deduplicated", "near_deduplicated") if key in model]
+    width = max(13, *map(len, keys))
+    for key in keys:
         m = model[key]
         low, high = m["intervals"]["accuracy"]
         click.echo(
-            f"{key:13s} {m['faces']:6,} faces  accuracy {m['accuracy']:.4f} "
+            f"{key:{width}s} {m['faces']:6,} faces  accuracy {m['accuracy']:.4f} "
             f"[{low:.4f}, {high:.4f}]  balanced {m['balanced_accuracy']:.4f}  "
             f"macro F1 {m['macro_f1']:.4f}  weighted F1 {m['weighted_f1']:.4f}  "
             f"ECE {m['ece']:.4f}"

@@ -15,6 +15,7 @@ from fer_edge.preprocess import Image
 from fer_edge.progress import Say, Step, silent
 from fer_edge.training.data.dataset_spec import DatasetSpecs
 from fer_edge.training.data.faces import LabelledFace, hashed
+from fer_edge.training.data.near_duplicates import near_duplicates as find_near_duplicates
 from fer_edge.training.data.parts import Parts, load_parts, per_class
 from fer_edge.training.data.picture_files import printable
 
@@ -23,6 +24,7 @@ def summarise(
     sources: DatasetSpecs,
     labels: Sequence[str] | None = None,
     *,
+    near_duplicates: bool = False,
     say: Say = lambda text: None,
     step: Step = silent,
 ) -> dict[str, Any]:
@@ -31,6 +33,7 @@ def summarise(
     Args:
         sources: Data sets, counted together.
         labels: The model's labels, if user-defined.
+        near_duplicates: Search for near duplicates across parts.
         say: Reports faces that are left out.
         step: Reports progress.
 
@@ -43,6 +46,8 @@ def summarise(
           ``table``), ``duplicates`` (pictures beyond the first of each), ``broken``, ``subjects``
           and ``clips``.
         - ``duplicates_across``: by pair of parts, pictures of the second that are in the first.
+        - ``near_duplicates_across``: if asked for, by pair of parts, the near duplicates in the
+          second of pictures in the first: ``name``, ``of`` and ``correlation`` of each.
         - ``subjects_across``: by pair of parts, the subjects in both.
         - ``contradictory``: pictures with two labels.
         - ``without_faces``: the model's labels that no face has.
@@ -55,8 +60,10 @@ def summarise(
     rows: dict[str, Any] = {}
     pictures: dict[str, Counter[str]] = {}
     labels_of: dict[str, set[str]] = {}
+    readable: dict[str, list[LabelledFace]] = {}
     for part, faces in parts.items():
         rows[part], hashes = _part_summary(faces, step)
+        readable[part] = [f for f, digest in zip(faces, hashes, strict=True) if digest is not None]
         pictures[part] = Counter(digest for digest in hashes if digest is not None)
         for face, digest in zip(faces, hashes, strict=True):
             if digest is not None:
@@ -66,6 +73,7 @@ def summarise(
         "labels": sorted({face.label for faces in parts.values() for face in faces}),
         "parts": rows,
         "duplicates_across": _duplicates_across(pictures),
+        **({"near_duplicates_across": _near_across(readable, step)} if near_duplicates else {}),
         "subjects_across": _subjects_across(parts),
         "contradictory": sum(len(names) > 1 for names in labels_of.values()),
         "without_faces": _without_faces(parts, labels),
@@ -112,6 +120,24 @@ def _duplicates_across(pictures: Mapping[str, Counter[str]]) -> dict[str, int]:
     }
 
 
+def _near_across(
+    readable: Mapping[str, Sequence[LabelledFace]], step: Step
+) -> dict[str, list[dict[str, Any]]]:
+    found = {}
+    for one, other in combinations(readable, 2):
+        matches = find_near_duplicates(readable[other], readable[one], step, within=False)
+        found[f"{one}/{other}"] = [
+            {
+                "name": face.name,
+                "of": readable[one][match.of].name,
+                "correlation": match.correlation,
+            }
+            for face, match in zip(readable[other], matches, strict=True)
+            if match is not None
+        ]
+    return found
+
+
 def _subjects_across(parts: Parts) -> dict[str, list[str]]:
     return {
         f"{one}/{other}": sorted(_subjects(parts[one]) & _subjects(parts[other]))
@@ -156,6 +182,8 @@ def table(report: dict[str, Any]) -> list[str]:
             lines.append(f"sizes, {part}: {least} to {most} px, median {median}")
     for pair, count in report["duplicates_across"].items():
         lines.append(f"duplicates across {pair}: {count:,}")
+    for pair, copies in report.get("near_duplicates_across", {}).items():
+        lines.append(f"near duplicates across {pair}: {len(copies):,}")
     for pair, subjects in report["subjects_across"].items():
         if subjects:
             lines.append(f"subjects across {pair}: {', '.join(subjects)}")

@@ -19,6 +19,7 @@ from fer_edge.machine import software
 from fer_edge.progress import Step, silent
 from fer_edge.shipped import checkpoint_path
 from fer_edge.training.data.faces import LabelledFace, fingerprint, load_faces, pixel_hash
+from fer_edge.training.data.near_duplicates import near_duplicates as find_near_duplicates
 from fer_edge.training.evaluation.bootstrap import METHOD, difference, intervals
 from fer_edge.training.evaluation.metrics import metrics
 from fer_edge.training.evaluation.roc import roc
@@ -32,6 +33,7 @@ def evaluate(
     *,
     target: str | None = None,
     precision: str | None = None,
+    near_duplicates: bool = False,
     step: Step = silent,
 ) -> dict[str, Any]:
     """Evaluate a checkpoint or a bundle on labelled faces.
@@ -44,13 +46,15 @@ def evaluate(
         split: Part of the data to evaluate on; None for data without parts.
         target: Target of the bundle's variant; None lets the Predictor choose.
         precision: Precision of the bundle's variant; None lets the Predictor choose.
+        near_duplicates: Add figures without near duplicates.
         step: Receives progress.
 
     Returns:
         ``all``, figures over every face; ``deduplicated``, figures over each distinct image that
-        has no duplicate in the ``train`` part; ``abstention``; ``trained_on``, True if the model's
-        card names these faces as its training data, None if nothing is known; and facts about model
-        and data.
+        has no duplicate in the ``train`` part; ``near_deduplicated``, figures over each of those
+        that is no near duplicate either, if asked for; ``abstention``; ``trained_on``, True if the
+        model's card names these faces as its training data, None if nothing is known; and facts
+        about model and data.
 
     Raises:
         DataError: The data cannot be read, or every image is in its ``train`` part.
@@ -59,7 +63,7 @@ def evaluate(
         BundleError: The bundle is damaged.
         TargetError: No requested variant runs on this machine.
     """
-    test_set = EvaluationSet(Path(data), split, step)
+    test_set = EvaluationSet(Path(data), split, step, near_duplicates)
     return _evaluate_one(checkpoint_path(source), target, precision, test_set)[0]
 
 
@@ -70,6 +74,7 @@ def evaluate_all(
     *,
     target: str | None = None,
     precision: str | None = None,
+    near_duplicates: bool = False,
     step: Step = silent,
 ) -> dict[str, Any]:
     """Evaluate models on the same faces, and compare them with the first.
@@ -81,6 +86,7 @@ def evaluate_all(
         target: Target of the bundles' variants. ``all`` evaluates every variant that runs on this
             machine; None lets the Predictor choose.
         precision: Precision of the bundles' variants; None lets the Predictor choose.
+        near_duplicates: Add figures without near duplicates.
         step: Receives progress.
 
     Returns:
@@ -91,7 +97,7 @@ def evaluate_all(
     Raises:
         TargetError: No variant runs on this machine. Other errors are as from evaluate.
     """
-    test_set = EvaluationSet(Path(data), split, step)
+    test_set = EvaluationSet(Path(data), split, step, near_duplicates)
     inputs: list[dict[str, Any]] = []
     answers: list[list[str]] = []
     refused: list[dict[str, str]] = []
@@ -167,17 +173,17 @@ class EvaluationSet:
         data: Data set.
         split: Part of the data, or None.
         step: Receives progress.
+        near_duplicates: True if near duplicates are searched for.
         faces: Faces, after the first ``read``.
         labels: Labels of the last model that read them.
-        has_train_part: True if the data has a train part to compare with, after ``distinct``.
     """
 
     data: Path
     split: str | None
     step: Step
+    near_duplicates: bool = False
     faces: list[LabelledFace] = field(default_factory=list)
     labels: Sequence[str] = ()
-    has_train_part: bool = False
 
     def read(self, labels: Sequence[str]) -> list[LabelledFace]:
         """Return the faces. Raises LabelError for labels unknown to the model."""
@@ -199,13 +205,7 @@ class EvaluationSet:
     @cached_property
     def distinct(self) -> list[int]:
         """Indices of distinct images that have no duplicate in the ``train`` part."""
-        own = self.hashes
-        others: list[LabelledFace] = []
-        if self.split not in (None, "train"):
-            # Data without a train part has no duplicates there.
-            with suppress(MissingPartError):
-                others = load_faces(self.data, "train", self.labels)
-        self.has_train_part = bool(others)
+        own, others = self.hashes, self._train_part
         trained = set()
         with skip_advice(self.data):
             for i, face in enumerate(others):
@@ -225,6 +225,29 @@ class EvaluationSet:
             )
         return distinct
 
+    @cached_property
+    def near_distinct(self) -> list[int]:
+        """Indices of distinct images without a near duplicate in the ``train`` part or before."""
+        with skip_advice(self.data):
+            matches = find_near_duplicates(
+                [self.faces[i] for i in self.distinct], self._train_part, self.step
+            )
+        kept = [i for i, match in zip(self.distinct, matches, strict=True) if match is None]
+        if not kept:
+            raise DataError(
+                f"every image of {self.data} is a near duplicate of one in its train part: nothing "
+                "to evaluate on. Use faces that were not trained on"
+            )
+        return kept
+
+    @cached_property
+    def _train_part(self) -> list[LabelledFace]:
+        """Faces of the ``train`` part; none if it is evaluated, or there is none."""
+        if self.split not in (None, "train"):
+            with suppress(MissingPartError):
+                return load_faces(self.data, "train", self.labels)
+        return []
+
     def trained_on(self, trained: str | None) -> bool | None:
         """Return True if a model was trained on these faces, None if that is not known.
 
@@ -233,7 +256,7 @@ class EvaluationSet:
         """
         if trained is not None and trained == fingerprint(self.faces, self.hashes):
             return True
-        return False if self.has_train_part else None
+        return False if self._train_part else None
 
 
 @contextmanager
@@ -258,7 +281,11 @@ def _evaluate_one(
         faces = test_set.read(runner.labels)
         with skip_advice(test_set.data):
             probabilities, _, abstains = runner.judge(faces, "evaluating", test_set.step)
-    truth, labels, distinct = test_set.truth, runner.labels, test_set.distinct
+    truth, labels = test_set.truth, runner.labels
+
+    def on(chosen: Sequence[int]) -> dict[str, Any]:
+        return figures(probabilities[chosen], [truth[i] for i in chosen], labels)
+
     report = {
         **runner.facts,
         "data": test_set.data.name,
@@ -266,7 +293,8 @@ def _evaluate_one(
         "labels": list(labels),
         "trained_on": test_set.trained_on(runner.fingerprint),
         "all": figures(probabilities, truth, labels),
-        "deduplicated": figures(probabilities[distinct], [truth[i] for i in distinct], labels),
+        "deduplicated": on(test_set.distinct),
+        **({"near_deduplicated": on(test_set.near_distinct)} if test_set.near_duplicates else {}),
         "abstention": abstention(probabilities, truth, labels, runner.abstain_below, abstains),
     }
     return report, [labels[i] for i in probabilities.argmax(1)]

@@ -52,10 +52,11 @@ def side_by_side(reports: Sequence[Report]) -> list[str]:
     for key, title in (
         ("all", "Every face"),
         ("deduplicated", "Each image once, without images of the train part"),
+        ("near_deduplicated", "The same without near duplicates: other crops and tones"),
     ):
         if key not in reports[0]:
             continue
-        if key != "all" and reports[0][key]["faces"] == reports[0]["all"]["faces"]:
+        if key == "deduplicated" and reports[0][key]["faces"] == reports[0]["all"]["faces"]:
             parts.append(f"<p>No image is a duplicate{_train_part(reports[0])}.</p>")
             continue
         rows = [["faces", *(f"{r[key]['faces']:,}" for r in reports)]]

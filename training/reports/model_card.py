@@ -75,7 +75,7 @@ def write_card(checkpoint: Path, bundle: Path, data: Path, out: Path) -> None:
         TargetError: A variant does not run on this machine.
     """
     loaded, loaded_bundle = load_checkpoint(checkpoint), open_bundle(bundle)
-    report = evaluate(checkpoint, data)
+    report = evaluate(checkpoint, data, near_duplicates=True)
     variants = {
         v.name: evaluate(bundle, data, target=v.target, precision=v.precision)
         for v in loaded_bundle.variants
@@ -269,7 +269,13 @@ def _averaged(facts: dict[str, Any]) -> str:
 def _headline(report: dict[str, Any], spec: InputSpec, bundle: Path) -> str:
     megabytes = sum(f.stat().st_size for f in bundle.rglob("*") if f.is_file()) / 1e6
     rows = []
-    for name, key in (("PublicTest", "all"), ("PublicTest, without duplicates", "deduplicated")):
+    for name, key in (
+        ("PublicTest", "all"),
+        ("PublicTest, without duplicates", "deduplicated"),
+        ("PublicTest, without near duplicates", "near_deduplicated"),
+    ):
+        if key not in report:
+            continue
         m = report[key]
         rows.append(
             [

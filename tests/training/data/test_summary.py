@@ -85,6 +85,17 @@ def test_subjects_on_two_sides_are_named(tmp_path: Path) -> None:
     assert "subjects across train/val: kmu-fed:01" in table(report)
 
 
+def test_near_duplicates_are_named_across_parts(tmp_path: Path) -> None:
+    data = write(tmp_path / "d", {"train": [(1, "fear"), (2, "anger")], "val": [(2, "anger")]})
+    report = summarise([data], near_duplicates=True)
+    ((pair, copies),) = report["near_duplicates_across"].items()
+    assert pair == "train/val"
+    assert [copy["correlation"] for copy in copies] == [pytest.approx(1)]
+    assert copies[0]["of"] != copies[0]["name"]
+    assert "near duplicates across train/val: 1" in table(report)
+    assert "near_duplicates_across" not in summarise([data])
+
+
 def test_the_duplicates_of_fer2013_are_found(shared: Path) -> None:
     """As many as its description counts."""
     report = summarise(shared / "data" / "fer2013")

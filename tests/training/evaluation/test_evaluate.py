@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -63,6 +65,29 @@ def test_duplicates_count_once_and_not_at_all_where_they_were_trained_on(
     report = evaluate(fake_bundle, tmp_path)
     assert report["all"]["faces"] == 60
     assert report["deduplicated"]["faces"] == 45
+
+
+def test_near_duplicates_count_neither(fake_bundle: Path, tmp_path: Path) -> None:
+    def row(seed: int, gain: float = 1.0, edge: int = 0) -> dict[str, Any]:
+        chance = np.random.default_rng(seed).normal(0, 1, (60, 60))
+        smooth = 128 + 900 * gain * cv2.GaussianBlur(chance, (0, 0), 4)
+        pixels = np.clip(smooth, 0, 255).astype(np.uint8)[edge : 60 - edge, edge : 60 - edge]
+        image = {"bytes": cv2.imencode(".png", pixels)[1].tobytes(), "path": None}
+        return {"name": f"{seed}-{gain}-{edge}", "image": image, "label": EMOTIONS[seed % 7]}
+
+    write(tmp_path / "f-train.parquet", [row(seed) for seed in range(10)])
+    new = [row(seed) for seed in range(20, 30)]
+    copies = [row(seed, 0.8, 3) for seed in (0, 1, 20)]
+    write(tmp_path / "f-val.parquet", [*new, row(3), *copies])
+    evaluation = evaluate_all([fake_bundle], tmp_path, near_duplicates=True)
+    report = evaluation["inputs"][0]
+    keys = ("all", "deduplicated", "near_deduplicated")
+    assert [report[key]["faces"] for key in keys] == [14, 13, 10]
+    assert "without near duplicates" in evaluation_page(evaluation)
+    assert "near_deduplicated" not in evaluate(fake_bundle, tmp_path)
+    write(tmp_path / "f-val.parquet", copies[:2])
+    with pytest.raises(DataError, match="near duplicate of one in its train part"):
+        evaluate(fake_bundle, tmp_path, near_duplicates=True)
 
 
 @pytest.mark.parametrize("split", ["val", None])
