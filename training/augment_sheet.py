@@ -24,7 +24,7 @@ from fer_edge.training.config.schema import Augment
 from fer_edge.training.loop.augment import augmentation, mixing
 
 SHOWN: dict[str, Augment] = {
-    "crop_px": Augment(flip=0, crop_px=84),
+    "crop_px": Augment(flip=0, crop_px=56),
     "resized_crop": Augment(flip=0, resized_crop=0.6),
     "flip": Augment(flip=0.5),
     "rotate_deg": Augment(flip=0, rotate_deg=12),
@@ -41,13 +41,13 @@ SHOWN: dict[str, Augment] = {
     "cutmix": Augment(flip=0, cutmix=1.0),
 }
 """Each key alone, with the value that is drawn."""
-_SIDE_PX, _DRAWS, _NAME_PX, _COLUMNS = 96, 5, 110, 2
+_SIDE_PX, _DRAWS, _NAME_PX, _COLUMNS = 64, 4, 110, 2
 
 
 def contact_sheet(out: Path) -> None:
     """Draw the sheet; it is the same each time.
 
-    Each row has a composite face, unchanged and after one augmentation five times.
+    Each row has a composite face, unchanged and after one augmentation four times.
 
     Args:
         out: File to write, .png.
@@ -58,7 +58,8 @@ def contact_sheet(out: Path) -> None:
     rows += [np.full_like(rows[0], 255)] * (-len(rows) % _COLUMNS)
     height = len(rows) // _COLUMNS
     columns = [np.vstack(rows[i * height : (i + 1) * height]) for i in range(_COLUMNS)]
-    cv2.imwrite(str(out), np.hstack(columns), [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    sheet = cv2.cvtColor(np.hstack(columns), cv2.COLOR_BGR2GRAY)  # composite faces are grey
+    cv2.imwrite(str(out), sheet, [cv2.IMWRITE_PNG_COMPRESSION, 9])
 
 
 def _row(name: str, spec: Augment, faces: list[Tensor], row: int) -> Image:
