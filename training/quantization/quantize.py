@@ -29,7 +29,7 @@ from fer_edge.training.quantization.reconstruct import reconstruct
 
 RANGE_FACES = 256
 """Number of faces that the ranges of the activations are measured on."""
-RECONSTRUCTION_FACES, _RECONSTRUCTION_SIDE = 128, 128
+RECONSTRUCTION_FACES, _RECONSTRUCTION_SIDE = 512, 128
 """Number of faces that weights are reconstructed on, and the side in px up to which it holds.
 Networks with a larger input take fewer, for the memory of their activations."""
 _HOLD_OUT, _MOST_HELD_OUT = (0.1, 0), 2000
