@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fer_edge.errors import BundleError
+from fer_edge.plain_file import read_plain
 from fer_edge.shipped import is_shipped
 from fer_edge.shown import shown
 
@@ -67,7 +68,7 @@ def read_manifest(root: Path) -> bytes:
             raise BundleError(
                 f"expected a plain {MANIFEST} of at most 4 MiB in {root}. Copy the bundle again"
             )
-        return manifest.read_bytes()
+        return read_plain(manifest, _MAX_MANIFEST_BYTES)
     except OSError as error:
         raise BundleError(f"cannot read {manifest}: {error.strerror}") from error
 
@@ -93,7 +94,7 @@ def read_checked(root: Path, file: BundleFile) -> bytes:
     path = root / file.path
     try:
         size = path.stat().st_size
-        data = path.read_bytes() if size == file.bytes else b""
+        data = read_plain(path, size) if size == file.bytes else b""
     except OSError as error:
         raise BundleError(f"cannot read {path}: {error.strerror}") from error
     if size != file.bytes or hashlib.sha256(data).hexdigest() != file.sha256:

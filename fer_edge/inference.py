@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import cv2
 import numpy as np
@@ -11,8 +11,9 @@ import numpy.typing as npt
 
 from fer_edge.backends.base import Outputs
 from fer_edge.bundle import Bundle
-from fer_edge.errors import EngineError
+from fer_edge.errors import EngineError, InputError
 from fer_edge.familiarity import REASON
+from fer_edge.images.containers import MAX_PIXELS
 from fer_edge.loaded import Loaded, Request, load_best
 from fer_edge.preprocess import Image, to_batch
 from fer_edge.results import Prediction, Times
@@ -27,9 +28,18 @@ _SUM_TOLERANCE = 0.02
 
 
 def warm_up(loaded: Loaded, batch_sizes: Sequence[int]) -> None:
-    """Run each batch size twice on random noise. Raises EngineError."""
+    """Run each batch size twice on random noise. Raises EngineError or InputError."""
     size = loaded.bundle.crop.size_px
+    most = MAX_PIXELS // size**2
+    if isinstance(batch_sizes, str | bytes) or not isinstance(batch_sizes, Collection):
+        raise InputError(f"expected a list of batch sizes such as [1, 8], got {batch_sizes!r}")
     for count in batch_sizes:
+        if (
+            isinstance(count, bool)
+            or not isinstance(count, int | np.integer)
+            or not 1 <= count <= most
+        ):
+            raise InputError(f"expected batch sizes of 1 to {most:,} faces, got {count!r}")
         noise = np.random.default_rng(0).integers(0, 256, (count, size, size, 3), np.uint8)
         for _ in range(2):
             run_checked(loaded, noise)

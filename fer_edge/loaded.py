@@ -18,6 +18,9 @@ from fer_edge.familiarity import Familiarity, read_familiarity
 
 _log = logging.getLogger("fer_edge")
 
+MOST_THREADS = 4096
+"""Most CPU threads per inference, above those of any machine."""
+
 
 @dataclass(frozen=True)
 class VariantChoice:
@@ -136,6 +139,7 @@ class Loaded:
 
 def checked_options(
     target: str | None,
+    precision: str | None,
     device: str | None,
     threads: int | None,
     hint: Literal["latency", "throughput"],
@@ -145,12 +149,20 @@ def checked_options(
 
     Raises:
         TargetError: The target is unknown.
-        InputError: The hint or the number of threads is invalid.
+        InputError: An option has an invalid value.
     """
     if hint not in ("latency", "throughput"):
         raise InputError(f"expected hint 'latency' or 'throughput', got {hint!r}")
-    if threads is not None and threads < 1:
-        raise InputError(f"expected at least 1 thread, got {threads}")
+    if threads is not None:
+        if isinstance(threads, bool) or not isinstance(threads, int):
+            raise InputError(f"expected a whole number of threads, got {threads!r}")
+        if not 1 <= threads <= MOST_THREADS:
+            raise InputError(f"expected 1 to {MOST_THREADS} threads, got {threads}")
+    for name, value in {"target": target, "precision": precision, "device": device}.items():
+        if value is not None and not isinstance(value, str):
+            raise InputError(f"expected the {name} as text, got {value!r}")
+    if cache_dir is not None and not isinstance(cache_dir, str | Path):
+        raise InputError(f"expected cache_dir as a path, got {cache_dir!r}")
     if target is not None and target not in targets():
         raise unknown_target(target)
     return Options(
@@ -159,6 +171,19 @@ def checked_options(
         hint=hint,
         cache_dir=Path(cache_dir) if cache_dir is not None else None,
     )
+
+
+def checked_exclude(exclude: Collection[str], bundle: Bundle) -> frozenset[str]:
+    """Return the names of variants to leave out. Raises InputError if they are none."""
+    names = [variant.name for variant in bundle.variants]
+    if isinstance(exclude, str | bytes) or not isinstance(exclude, Collection):
+        raise InputError(f"expected a list of variants to exclude, got {exclude!r}")
+    if unknown := [name for name in exclude if name not in names]:
+        raise InputError(
+            f"expected to exclude variants among {', '.join(names)}, got "
+            f"{', '.join(sorted(map(str, unknown)))}"
+        )
+    return frozenset(exclude)
 
 
 def check_same_labels(running: Bundle, new: Bundle) -> None:

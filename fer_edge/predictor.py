@@ -22,6 +22,7 @@ from fer_edge.loaded import (
     Request,
     VariantChoice,
     check_same_labels,
+    checked_exclude,
     checked_options,
     load_best,
     with_executions,
@@ -75,17 +76,12 @@ class Predictor:
         exclude: Collection[str] = (),
         trusted_keys: Sequence[Key] | None = None,
     ) -> None:
-        options = checked_options(target, device, threads, hint, cache_dir)
+        options = checked_options(target, precision, device, threads, hint, cache_dir)
         self._trusted_keys = None if trusted_keys is None else load_keys(trusted_keys)
         content = open_bundle(bundle_path(bundle), self._trusted_keys)
-        names = [variant.name for variant in content.variants]
-        if unknown := set(exclude) - set(names):
-            raise InputError(
-                f"expected to exclude variants among {', '.join(names)}, got "
-                f"{', '.join(sorted(unknown))}"
-            )
+        excluded = checked_exclude(exclude, content)
         self._path = None if bundle is None else bundle_path(bundle).absolute()
-        self._request = Request(target, precision, frozenset(exclude), options)
+        self._request = Request(target, precision, excluded, options)
         self._lock = threading.RLock()  # a signal handler may call close() in any line
         self._closed = False
         self._shadow: Shadow | None = None

@@ -67,7 +67,7 @@ class CropRule:
 
 def check_colour(colour: str) -> None:
     """Raise InputError for a colour order that does not exist."""
-    if colour not in _COLOURS:
+    if not isinstance(colour, str) or colour not in _COLOURS:
         raise InputError(f"expected colour 'bgr', 'rgb' or 'grey', got {colour!r}")
 
 

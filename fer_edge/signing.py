@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from fer_edge.atomic import write_file
 from fer_edge.errors import BundleError, InputError, MissingDependencyError
 from fer_edge.manifest import read_json
+from fer_edge.plain_file import read_plain
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import (
@@ -128,9 +129,9 @@ def read_signatures(bundle: Path) -> list[Signature]:
     """
     path = bundle / SIGNATURES
     try:
-        if path.is_symlink() or path.stat().st_size > MAX_SIGNATURES_BYTES:
+        if path.is_symlink() or path.lstat().st_size > MAX_SIGNATURES_BYTES:
             raise BundleError(f"expected a plain file of at most 64 KiB at {path}. Sign it anew")
-        content = read_json(path.read_bytes())
+        content = read_json(read_plain(path, MAX_SIGNATURES_BYTES))
         rows = content["signatures"]
         if content["schema"] != 1 or not 0 < len(rows) <= MAX_SIGNATURES:
             raise ValueError
@@ -160,6 +161,8 @@ def load_keys(trusted: Sequence[Key]) -> tuple[bytes, ...]:
     """
     if isinstance(trusted, str | bytes | Path):
         raise InputError("expected a list of trusted keys, got a single one. Put it into a list")
+    if not isinstance(trusted, Sequence):
+        raise InputError(f"expected a list of trusted keys, got {type(trusted).__name__}")
     if not trusted:
         raise InputError("expected at least one trusted key, got none. Name a public key file")
     pems = tuple(_pem(key) for key in trusted)
@@ -260,13 +263,15 @@ def _public_key(key: Key, name: str = "the key") -> Ed25519PublicKey:
 def _pem(key: Key) -> bytes:
     if isinstance(key, bytes):
         return key
+    if not isinstance(key, str | Path):
+        raise InputError(f"expected a PEM file or its bytes as a key, got {type(key).__name__}")
     path = Path(key)
     try:
-        if path.stat().st_size > _MAX_KEY_BYTES:
-            raise InputError(f"expected a PEM key, {path} is too large to be one")
-        return path.read_bytes()
+        return read_plain(path, _MAX_KEY_BYTES, pipes=True)
     except OSError as error:
-        raise InputError(f"cannot read the key {path}: {error.strerror}") from error
+        raise InputError(
+            f"cannot read the key {path}: {error.strerror}. Make a pair: fer-edge keygen NAME"
+        ) from error
 
 
 def _name(key: Key) -> str:

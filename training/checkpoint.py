@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from safetensors import SafetensorError
 from fer_edge.atomic import write_folder
 from fer_edge.errors import CheckpointError, FerEdgeError
 from fer_edge.familiarity import Familiarity, FamiliarityRecord, Statistics
+from fer_edge.plain_file import read_plain
 from fer_edge.shipped import checkpoint_path
 from fer_edge.shown import shown
 from fer_edge.training.int8_weights import Int8Weights
@@ -192,7 +194,7 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
 
 def _int8(folder: Path, section: Any) -> Int8Weights:
     try:
-        data = (folder / INT8).read_bytes()
+        data = read_plain(folder / INT8, sys.maxsize)
     except OSError as error:
         raise CheckpointError(
             f"expected the int8 weights at {folder / INT8}: {error.strerror}. Copy the checkpoint "
@@ -215,7 +217,7 @@ def _familiarity(folder: Path, card: dict[str, Any], model: ExpressionNet) -> Fa
     try:
         record = FamiliarityRecord.parse(card["familiarity"], "familiarity")
         record.check(model.embedding_dim, model.spec.input.size_px)
-        data = (folder / FAMILIARITY).read_bytes()
+        data = read_plain(folder / FAMILIARITY, record.file.bytes)
         if (len(data), hashlib.sha256(data).hexdigest()) != (record.file.bytes, record.file.sha256):
             raise ValueError(f"{FAMILIARITY} has another size or SHA-256 than the card says")
         statistics = Statistics.read(data, record.components, model.embedding_dim)
@@ -232,18 +234,13 @@ def _read(folder: Path) -> tuple[Any, bytes]:
         for name in (CARD, WEIGHTS):
             if (folder / name).exists() and not (folder / name).is_file():
                 raise CheckpointError(f"expected a file at {folder / name}, found something else")
-        with (folder / CARD).open("rb") as file:
-            text = file.read(_MOST_CARD_BYTES + 1)
-        data = (folder / WEIGHTS).read_bytes()
+        text = read_plain(folder / CARD, _MOST_CARD_BYTES)
+        data = read_plain(folder / WEIGHTS, sys.maxsize)
     except OSError as error:
         raise CheckpointError(
             f"expected a checkpoint folder with {WEIGHTS} and {CARD} at {folder}: "
             f"{error.strerror}. fer-edge train writes one, in RUN/best"
         ) from error
-    if len(text) > _MOST_CARD_BYTES:
-        raise CheckpointError(
-            f"expected at most {_MOST_CARD_BYTES >> 20} MiB in {folder / CARD}: it is no card"
-        )
     try:
         card = json.loads(text)
         if _depth(card) > _MOST_DEPTH:

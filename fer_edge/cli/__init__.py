@@ -111,7 +111,8 @@ class _Group(click.Group):
         warnings.showwarning = _show_warning
         try:
             result = super().invoke(ctx)
-            sys.stdout.flush()  # a full disk shows here, and not after the last line of Python
+            if sys.stdout is not None:  # None if it was closed before the start
+                sys.stdout.flush()  # a full disk shows here, and not after the last line of Python
             return result
         except MissingDependencyError as error:
             click.echo(f"fer-edge: {for_command(error, ctx.invoked_subcommand)}", err=True)

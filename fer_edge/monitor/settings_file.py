@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_edge.errors import InputError, MissingDependencyError
+from fer_edge.plain_file import read_plain
 
 _MOST_BYTES = 64 * 1024
 """Largest settings file. All settings written out have 2 KiB."""
@@ -28,13 +29,14 @@ def read_settings_file(path: str | Path) -> Any:
     if path.suffix.lower() not in (".json", ".yaml", ".yml"):
         raise InputError(f"expected settings in a .json, .yaml or .yml file, got {path}")
     try:
-        with path.open("rb") as file:
-            data = file.read(_MOST_BYTES + 1)
-        text = data.decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_plain(path, _MOST_BYTES, pipes=True).decode("utf-8-sig")
+    except OSError as error:
+        raise InputError(
+            f"cannot read settings from {path}: {error.strerror}. Give a file of at most "
+            f"{_MOST_BYTES >> 10} KiB"
+        ) from error
+    except UnicodeDecodeError as error:
         raise InputError(f"cannot read settings from {path}: {error}. Save it as UTF-8") from error
-    if len(data) > _MOST_BYTES:
-        raise InputError(f"expected at most {_MOST_BYTES >> 10} KiB of settings in {path}")
     return _json(text, path) if path.suffix.lower() == ".json" else _yaml(text, path)
 
 

@@ -139,6 +139,20 @@ def test_a_full_disk_behind_the_output_is_a_sentence(command: list[str]) -> None
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs a shell")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
+def test_streams_that_are_closed_change_no_exit_code(closed: str) -> None:
+    command = [sys.executable, "-m", "fer_edge", "inspect", "--json"]
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$@" {closed}', "sh", *command],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize("encoding", ["cp1252", "latin-1", "cp932", "ascii", "cp437"])
 def test_the_output_can_be_written_under_a_legacy_code_page(encoding: str) -> None:
     done = subprocess.run(

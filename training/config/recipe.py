@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_edge.errors import RecipeError
+from fer_edge.plain_file import read_plain
 from fer_edge.training.config.from_yaml import build, override
 from fer_edge.training.config.read_yaml import MAX_BYTES, read_yaml
 from fer_edge.training.config.schema import Recipe
@@ -45,8 +46,7 @@ def load_recipe(path_or_name: str | Path, overrides: Sequence[str] = ()) -> Reci
 def _read(path: Path) -> dict[str, Any]:
     """Return the sections of a YAML file. Raises RecipeError."""
     try:
-        with path.open("rb") as file:
-            text = file.read(MAX_BYTES + 1).decode("utf-8")
+        text = read_plain(path, MAX_BYTES, pipes=True).decode("utf-8")
     except OSError as error:
         shipped = ", ".join(sorted(p.stem for p in RECIPE_DIR.glob("*.yaml")))
         raise RecipeError(

@@ -1,0 +1,50 @@
+"""Options of a Predictor that cannot be used are a sentence, whatever their type."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fer_edge import FerEdgeError, InputError, Predictor
+from fer_edge.preprocess import Image
+
+OPTIONS: list[dict[str, Any]] = [
+    *({"threads": value} for value in (0, -1, 1.5, "2", True, 10**9, [2])),
+    *({"hint": value} for value in (None, 7, ["latency"])),
+    *({"device": value} for value in (7, b"cpu", ["cpu"])),
+    *({"target": value} for value in (7, "", ["fake"], "no such")),
+    *({"precision": value} for value in (7, "", ["fp32"], "no such")),
+    *({"cache_dir": value} for value in (7, b"x", ["x"])),
+    *({"exclude": value} for value in (None, 7, "fake/fp32", [7], [["x"]], ["no such"])),
+    *({"trusted_keys": value} for value in (7, "a.pem", [], [7], [b""], ["no such"], ["."])),
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_an_option_of_another_kind_is_refused(fake_bundle: Path, options: dict[str, Any]) -> None:
+    with pytest.raises(FerEdgeError):
+        Predictor(fake_bundle, **options)
+
+
+@pytest.mark.parametrize(
+    "sizes", [None, 0, 1.5, "1", b"1", [0], [-1], [1.5], ["1"], [True], [10**9], [[1]]], ids=repr
+)
+def test_batch_sizes_that_are_none_are_refused(predictor: Predictor, sizes: Any) -> None:
+    with pytest.raises(InputError, match="batch sizes"):
+        predictor.warm_up(sizes)
+
+
+def test_batch_sizes_may_be_any_whole_numbers(predictor: Predictor) -> None:
+    for sizes in ([], [1, 2], (3,), range(1, 3), np.array([2])[:1].tolist(), [np.int64(2)]):
+        predictor.warm_up(sizes)
+
+
+@pytest.mark.parametrize("colour", [["bgr"], {}, {"bgr"}, 7, None, b"bgr"], ids=repr)
+def test_a_colour_of_another_type_is_refused(
+    predictor: Predictor, face: Image, colour: Any
+) -> None:
+    with pytest.raises(InputError, match="expected colour"):
+        predictor(face, colour=colour)
