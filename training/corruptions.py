@@ -3,7 +3,7 @@
     python -m fer_edge.training.corruptions default.fer --data FER2013 -o curves.png
 
 A model that knows its limits answers less where it is wrong more: at each corruption, BAR of its
-answers are right, or it answers few.
+answers are right, or it answers few. Of pictures without a face it answers few.
 """
 
 from __future__ import annotations
@@ -77,6 +77,32 @@ CORRUPTIONS: dict[str, dict[str, Change]] = {
 }
 """Corruptions by name, each by severity. In-car effects draw their strength for each face."""
 
+NO_FACE = "no face"
+_SIDE_PX = 64
+
+
+def _white_noise(rng: np.random.Generator) -> npt.NDArray[Any]:
+    return rng.uniform(0, 255, (_SIDE_PX, _SIDE_PX))
+
+
+def _blobs(rng: np.random.Generator) -> npt.NDArray[Any]:
+    smooth = cv2.GaussianBlur(rng.normal(size=(_SIDE_PX, _SIDE_PX)), (0, 0), rng.uniform(1, 8))
+    return 255 * (smooth - smooth.min()) / np.ptp(smooth)
+
+
+def _stripes(rng: np.random.Generator) -> npt.NDArray[Any]:
+    down, across = np.mgrid[:_SIDE_PX, :_SIDE_PX] / rng.uniform(3, 20)  # of a period
+    angle, light = rng.uniform(0, np.pi), rng.uniform(20, 127)
+    return 127 + light * np.sin(2 * np.pi * (across * np.cos(angle) + down * np.sin(angle)))
+
+
+NON_FACES: dict[str, Callable[[np.random.Generator], npt.NDArray[Any]]] = {
+    "white noise": _white_noise,
+    "blobs": _blobs,
+    "stripes": _stripes,
+}
+"""Grey pictures without a face, drawn from random numbers."""
+
 
 def risk_coverage(
     runner: ModelRunner,
@@ -98,14 +124,15 @@ def risk_coverage(
     Returns:
         A row for each corruption and severity, clean first: ``right``, ``answered``,
         ``right_of_answered`` with its ``interval`` (None without answers), ``ece``, ``passes``
-        (the bar holds), and ``curve``, ``[coverage, risk]`` of the surest answers.
+        (the bar holds), and ``curve``, ``[coverage, risk]`` of the surest answers. Then a row for
+        each kind of picture without a face: what is no share of faces is None, or empty.
     """
     chosen = stratified(load_faces(data, split, runner.labels), faces, _SEED)
     truth = np.array([runner.labels.index(face.label) for face in chosen])
     pictures = [face.read() for face in chosen]
     changes: list[tuple[str, str, Change]] = [(CLEAN, "", lambda face: face)]
     changes += [(name, key, f) for name, by in CORRUPTIONS.items() for key, f in by.items()]
-    rows = []
+    rows, count = [], len(changes) + len(NON_FACES)
     for i, (name, severity, change) in enumerate(changes):
         torch.manual_seed(_SEED)
         probabilities, _, abstains = runner.judge(
@@ -113,7 +140,16 @@ def risk_coverage(
         )
         figures = _figures(probabilities, abstains, truth, runner.abstain_below)
         rows.append({"corruption": name, "severity": severity, **figures})
-        step("corruptions", i + 1, len(changes))
+        step("corruptions", i + 1, count)
+    for i, (name, draw_one) in enumerate(NON_FACES.items()):
+        rng = np.random.default_rng(_SEED)
+        drawn = [cv2.cvtColor(_image(draw_one(rng)), cv2.COLOR_GRAY2BGR) for _ in chosen]
+        _, _, abstains = runner.judge(drawn, NO_FACE, silent)
+        answered = float((~abstains).mean())
+        nothing = {"right": None, "right_of_answered": None, "interval": None, "ece": None}
+        figures = {"answered": answered, "passes": answered <= FEW, "curve": []}
+        rows.append({"corruption": NO_FACE, "severity": name, **nothing, **figures})
+        step("corruptions", len(changes) + i + 1, count)
     return rows
 
 
@@ -155,10 +191,10 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
         body.append(
             [
                 f"{row['corruption']} {row['severity']}".strip(),
-                f"{row['right']:.1%}",
+                "" if row["right"] is None else f"{row['right']:.1%}",
                 f"{row['answered']:.1%}",
                 "none" if share is None else f"{share:.1%}{ends}",
-                f"{row['ece']:.3f}",
+                "" if row["ece"] is None else f"{row['ece']:.3f}",
                 "yes" if row["passes"] else "no",
             ]
         )

@@ -11,7 +11,16 @@ from click.testing import CliRunner
 
 from fer_edge.shipped import FACES
 from fer_edge.training import corruptions
-from fer_edge.training.corruptions import CLEAN, CORRUPTIONS, draw, main, markdown, risk_coverage
+from fer_edge.training.corruptions import (
+    CLEAN,
+    CORRUPTIONS,
+    NO_FACE,
+    NON_FACES,
+    draw,
+    main,
+    markdown,
+    risk_coverage,
+)
 from fer_edge.training.evaluation.runner import open_model
 
 
@@ -27,8 +36,9 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def test_there_is_a_row_for_each_corruption_and_severity(rows: Any) -> None:
     names = [(row["corruption"], row["severity"]) for row in rows]
     assert names[0] == (CLEAN, "")
-    assert names[1:] == [(name, key) for name, by in CORRUPTIONS.items() for key in by]
-    for row in rows:  # the fake engine always answers neutral, with 0.9
+    drawn = [(NO_FACE, name) for name in NON_FACES]
+    assert names[1:] == [(name, key) for name, by in CORRUPTIONS.items() for key in by] + drawn
+    for row in rows[: -len(drawn)]:  # the fake engine always answers neutral, with 0.9
         assert row["right"] == pytest.approx(1 / 7)
         assert row["answered"] == 1
         assert row["ece"] == pytest.approx(0.9 - 1 / 7, abs=1e-5)
@@ -36,9 +46,24 @@ def test_there_is_a_row_for_each_corruption_and_severity(rows: Any) -> None:
         assert row["curve"][-1] == [1.0, pytest.approx(6 / 7)]
 
 
+def test_pictures_without_a_face_are_not_to_be_answered(rows: Any) -> None:
+    for row in rows[-len(NON_FACES) :]:
+        assert row["answered"] == 1
+        assert row["right"] is row["right_of_answered"] is row["ece"] is None
+        assert not row["passes"]
+
+
+@pytest.mark.parametrize("name", NON_FACES)
+def test_a_picture_without_a_face_is_drawn_anew_and_not_flat(name: str) -> None:
+    rng = np.random.default_rng(0)
+    one, other = (corruptions._image(NON_FACES[name](rng)) for _ in range(2))
+    assert one.std() > 10
+    assert (one != other).any()
+
+
 def test_table_and_picture_have_every_corruption(rows: Any) -> None:
     text = markdown(rows)
-    assert all(f"| {name}" in text for name in (CLEAN, *CORRUPTIONS))
+    assert all(f"| {name}" in text for name in (CLEAN, *CORRUPTIONS, NO_FACE))
     assert draw(rows, "title")[:4] == b"\x89PNG"
 
 
