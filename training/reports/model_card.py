@@ -192,11 +192,12 @@ def _int8(checkpoint: Checkpoint, name: str) -> list[str]:
     held, method = facts["held_out"], facts["method"]["distillation"]
     low, high = held["agreement_95"]
     worse, better = held["accuracy_change_95"]
+    how = f"{method['epochs']} epochs" if method["epochs"] else "without training,"
     return [
         "## int8",
         "",
-        f"`{name}-checkpoint` has int8 weights and ranges of `fer-edge quantize`: "
-        f"{method['epochs']} epochs in {facts['minutes']:.0f} minutes. On {held['faces']:,} "
+        f"`{name}-checkpoint` has int8 weights and ranges of `fer-edge quantize`, {how} in "
+        f"{facts['minutes']:.1f} minutes. On {held['faces']:,} "
         f"held-out faces they keep {held['agreement']:.2%} of the float network's decisions (95 %: "
         f"{low:.2%} to {high:.2%}), {held['answered_agreement']:.2%} of the answered ones, and "
         f"change the accuracy by {100 * held['accuracy_change']:+.2f} points "
