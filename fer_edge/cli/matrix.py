@@ -83,6 +83,13 @@ if TYPE_CHECKING:
     metavar="S",
     help="Time each variant of a release for S seconds (default: 3).",
 )
+@click.option(
+    "--judge-seconds",
+    type=click.FloatRange(0, min_open=True),
+    metavar="S",
+    help="Judge each variant of a release on the faces that take S seconds, and on at least 100; "
+    "for simulators (default: 120).",
+)
 @click.option("--again", is_flag=True, help="Grade the cells of a release again that are done.")
 @click.option(
     "--against",
@@ -117,6 +124,7 @@ def matrix(
     keep: Path | None,
     faces: int | None,
     budget_s: float | None,
+    judge_seconds: float | None,
     again: bool,
     against: Path | None,
     latency_factor: float | None,
@@ -137,6 +145,7 @@ def matrix(
     """
     _check_usage(context, release)
     if release:
+        from fer_edge.converters.pipeline.prepare import JUDGE_SECONDS
         from fer_edge.release_matrix.regressions import LATENCY_FACTOR
         from fer_edge.release_matrix.run import BUDGET_S, FOLDER, Request
 
@@ -148,6 +157,7 @@ def matrix(
             faces=faces,
             gpus=gpus,
             budget_s=BUDGET_S if budget_s is None else budget_s,
+            judge_seconds=JUDGE_SECONDS if judge_seconds is None else judge_seconds,
             again=again,
             factor=LATENCY_FACTOR if latency_factor is None else latency_factor,
             against=against,
@@ -184,7 +194,15 @@ def matrix(
         click.echo(markdown(rows))
 
 
-_OF_RELEASE = ("checkpoints", "faces", "budget_s", "again", "against", "latency_factor")
+_OF_RELEASE = (
+    "checkpoints",
+    "faces",
+    "budget_s",
+    "judge_seconds",
+    "again",
+    "against",
+    "latency_factor",
+)
 _OF_BACKBONES = ("small", "networks", "keep")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -152,7 +153,7 @@ class Accuracy:
         high: Upper end of its interval.
         faces: Number of faces.
         independent: Share (0..1) of the faces that are evidence of their own; copies are none.
-        correct: A bit for each face, in hexadecimal: the label was right.
+        correct: A bit for each face, in base64: the label was right.
     """
 
     value: float
@@ -165,7 +166,7 @@ class Accuracy:
     @property
     def bits(self) -> npt.NDArray[np.bool_]:
         """True for each face with the right label, ``[faces]``."""
-        packed = np.frombuffer(bytes.fromhex(self.correct), np.uint8)
+        packed = np.frombuffer(base64.b64decode(self.correct), np.uint8)
         return np.unpackbits(packed, count=self.faces).astype(bool)
 
     @classmethod
@@ -174,7 +175,7 @@ class Accuracy:
         item = read_object(value, where, _names(cls))
         faces = read_count(item["faces"], f"{where}.faces")
         correct = read_text(item["correct"], f"{where}.correct")
-        if len(bytes.fromhex(correct)) != -(-faces // 8):
+        if len(base64.b64decode(correct, validate=True)) != -(-faces // 8):
             raise ValueError(f"expected {faces} bits in {where}.correct")
         names = ("value", "low", "high", "independent")
         shares = {name: read_share(item[name], f"{where}.{name}") for name in names}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import tempfile
 import time
@@ -14,6 +15,7 @@ import numpy as np
 
 from fer_edge.backends.base import Options, simulator
 from fer_edge.benchmarks.bench import bench
+from fer_edge.benchmarks.measure.rows import pack, unpack
 from fer_edge.bundle import open_bundle, write_bundle
 from fer_edge.converters.pipeline.assemble_bundle import assemble
 from fer_edge.converters.pipeline.build_variant import (
@@ -25,6 +27,7 @@ from fer_edge.converters.pipeline.build_variant import (
 from fer_edge.converters.pipeline.prepare import Prepared
 from fer_edge.errors import FerEdgeError, MissingDependencyError
 from fer_edge.loaded import executed
+from fer_edge.parity import ParityReport
 from fer_edge.preprocess import CropRule
 from fer_edge.progress import Say
 from fer_edge.release_matrix.cell import (
@@ -39,6 +42,10 @@ from fer_edge.release_matrix.cell import (
     Run,
 )
 from fer_edge.training.evaluation.intervals import share_interval
+from fer_edge.verdict import PASSED
+
+SAMPLES = 100
+"""Samples of a latency that a cell stores, evenly spread: enough to compare medians."""
 
 
 @dataclass(frozen=True)
@@ -93,9 +100,21 @@ def grade(key: tuple[str, str, str], identity: Identity, shared: Grading, say: S
     return replace(
         cell,
         run=_run(built, shared),
-        parity=report,
+        parity=_short(report),
         accuracy=_accuracy(built.variant.name, check),
     )
+
+
+def _short(report: ParityReport) -> ParityReport:
+    """Leave out the passed checks of single classes: they are a third of a stored cell."""
+    if report.judgement is None:
+        return report
+    checks = tuple(
+        check
+        for check in report.judgement.checks
+        if check.verdict != PASSED or not check.name.startswith("recall_change.")
+    )
+    return replace(report, judgement=replace(report.judgement, checks=checks))
 
 
 def _accuracy(name: str, check: ParityCheck) -> Accuracy:
@@ -105,7 +124,7 @@ def _accuracy(name: str, check: ParityCheck) -> Accuracy:
     correct = decisions == np.array(truth)
     weight = check.gate.independent  # copies of a face are no evidence of their own
     low, high = share_interval(float(correct.sum()) * weight, len(correct) * weight)
-    bits = np.packbits(correct).tobytes().hex()
+    bits = base64.b64encode(np.packbits(correct).tobytes()).decode()
     return Accuracy(float(correct.mean()), low, high, len(correct), weight, bits)
 
 
@@ -142,10 +161,11 @@ def _timed(run: Run, bundle: Path, budget_s: float) -> Run:
     except FerEdgeError as error:
         return replace(run, note=str(error))
     row = report["rows"][0]
+    samples = unpack(row["latencies_ns"])
     return replace(
         run,
         p50_ms=row["p50_ms"],
         p99_ms=row["p99_ms"],
-        latencies_ns=row["latencies_ns"],
+        latencies_ns=pack(samples[:: -(-len(samples) // SAMPLES)]),
         note=report["note"],
     )

@@ -11,9 +11,10 @@ from fer_edge.verdict import PASSED, UNDECIDED
 
 _MARKS = {"not built": "–", "built": "built", "ran": "✗", UNDECIDED: "?", PASSED: "✓"}
 _LEGEND = (
-    "✓ passed its parity gate; ? too few faces for a verdict; ✗ ran and failed its gate; built: "
-    "nothing on this machine ran it; – not built. **simulated** cells ran on a simulator of the "
-    "chip, **stand-in** cells on an evaluator or another engine that runs the same file."
+    "✓ passed its parity gate; ? too few faces for a verdict; ✗ ran, and a figure is beyond its "
+    "limit; built: nothing on this machine ran it; – not built. **simulated** cells ran on a "
+    "simulator of the chip, **stand-in** cells on an evaluator or another engine that runs the "
+    "same file."
 )
 _LATENCY = (
     "Latency: `predict_batch` with one 200x200 BGR crop (batch 1), resize and answer included, "
@@ -96,6 +97,9 @@ def _conditions(matrix: Matrix) -> str:
     lines = [f"`{facts.get('command')}`, {facts.get('time')}, {facts.get('machine')}."]
     lines += [f"- {name}: {faces}" for name, faces in dict(facts.get("faces", {})).items()]
     versions = ", ".join(f"{k} {v}" for k, v in dict(facts.get("libraries", {})).items())
+    if "judge_seconds" in facts:
+        seconds = f"{facts['judge_seconds']:g} s"
+        lines += [f"- each cell is judged on the faces of {seconds}, and on at least 100"]
     lines += [f"- {facts.get('system')}, Python {facts.get('python')}, {versions}"]
     return lines[0] + "\n\n" + "\n".join(map(_safe, lines[1:]))
 

@@ -11,7 +11,7 @@ import fer_edge
 from fer_edge.benchmarks.machine.environment import environment, machine
 from fer_edge.benchmarks.reports.compare_reports import MACHINE
 from fer_edge.converters.pipeline.matrix import cells as target_cells
-from fer_edge.converters.pipeline.prepare import Settings, prepare
+from fer_edge.converters.pipeline.prepare import JUDGE_SECONDS, Settings, prepare
 from fer_edge.errors import FerEdgeError, MissingDependencyError
 from fer_edge.progress import Say, Step, silent
 from fer_edge.release_matrix import stored
@@ -43,6 +43,7 @@ class Request:
         faces: Largest number of faces that judge a cell; None takes all.
         gpus: GPUs to compile engines for, as in convert.
         budget_s: Seconds to time each variant.
+        judge_seconds: Seconds after which a variant is judged on the faces so far.
         again: Grade all cells again.
         factor: Growth of the median latency that is no regression.
         against: JSON to compare with; None is that of the last version before this one.
@@ -55,6 +56,7 @@ class Request:
     faces: int | None = None
     gpus: tuple[str, ...] = ()
     budget_s: float = BUDGET_S
+    judge_seconds: float = JUDGE_SECONDS
     again: bool = False
     factor: float = LATENCY_FACTOR
     against: Path | None = None
@@ -179,7 +181,7 @@ def _shared(
     say: Say,
 ) -> Grading | str:
     """Return what the cells of a model share, or why the network cannot be exported."""
-    settings = Settings(gpus=request.gpus)
+    settings = Settings(gpus=request.gpus, judge_seconds=request.judge_seconds)
     pairs = [(target, precision) for _, target, precision in keys]
     say(f"{model.name}: {len(model.gate.images):,} faces judge")
     try:
@@ -203,8 +205,10 @@ def _conditions(
         "python": env["python"],
         "libraries": dict(env["libraries"]),
         "budget_s": request.budget_s,
+        "judge_seconds": request.judge_seconds,
         "latency_factor": request.factor,
         "faces": {
-            model.name: f"{len(model.gate.images):,} of {model.gate.source}" for model in models
+            model.name: f"{len(model.gate.images):,} faces of {model.gate.source}"
+            for model in models
         },
     }

@@ -158,10 +158,19 @@ def change(path: Path, edit: Callable[[Matrix], Matrix], version: str) -> Matrix
         path.parent.mkdir(parents=True, exist_ok=True)
         with locked(path):
             matrix = edit(load(path) if path.exists() else Matrix(version))
-            write(path, json.dumps(matrix.as_dict(), indent=1, allow_nan=False) + "\n")
+            write(path, _text(matrix))
     except OSError as error:
         raise DataError(f"cannot write {path}: {error.strerror}. Choose another -o") from error
     return matrix
+
+
+def _text(matrix: Matrix) -> str:
+    """Return the JSON with a line for each cell: it is committed, and lines show what changed."""
+    item = matrix.as_dict()
+    cells = [json.dumps(cell, separators=(",", ":"), allow_nan=False) for cell in item["cells"]]
+    head = json.dumps(item | {"cells": []}, indent=1, allow_nan=False)
+    lines = ",\n".join(cells)
+    return head.removesuffix("[]\n}") + (f"[\n{lines}\n]" if cells else "[]") + "\n}\n"
 
 
 def write(path: Path, text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import replace
 from typing import Any
 
@@ -22,7 +23,7 @@ def accuracy(correct: int, faces: int = 1_000) -> Accuracy:
     bits = np.arange(faces) < correct
     share = correct / faces
     low, high = max(share - 0.02, 0), min(share + 0.02, 1)
-    return Accuracy(share, low, high, faces, 1.0, np.packbits(bits).tobytes().hex())
+    return Accuracy(share, low, high, faces, 1.0, base64.b64encode(np.packbits(bits)).decode())
 
 
 def ran(p50_ms: float = 1.0, where: str = HERE, **more: Any) -> Run:

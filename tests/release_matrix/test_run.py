@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+import fer_edge
 from fer_edge.cli import main
 from fer_edge.converters import onnxruntime as converter
 from fer_edge.converters.base import Artifact, ConversionInput, QuantizationRecipe
+from fer_edge.converters.pipeline.face_samples import MIN_GATE_FACES
 from fer_edge.errors import ConversionError
 from fer_edge.release_matrix import run as run_module
 from fer_edge.release_matrix import stored
@@ -87,6 +89,33 @@ def test_a_cell_has_all_four_steps(graded: Path) -> None:
     assert (stand_in.run.where, stand_in.run.by) == (STAND_IN, "coreml_evaluator")
     assert stand_in.run.p50_ms is None
     assert "✓ stand-in" in (graded / "0.1.0.md").read_text("utf-8")
+
+
+def test_a_stored_cell_is_one_line_without_what_no_reader_needs(graded: Path) -> None:
+    """A JSON of 40 cells is committed below docs/, where 150 kB is the limit."""
+    text = (graded / "0.1.0.json").read_text()
+    lines = [line for line in text.splitlines() if line.startswith('{"model"')]
+    assert len(lines) == 2
+    assert max(map(len, lines)) < 3_750
+    for cell in stored.load(graded / "0.1.0.json").cells:
+        assert cell.parity is not None
+        assert cell.parity.judgement is not None
+        classes = [c for c in cell.parity.judgement.checks if c.name.startswith("recall_change.")]
+        assert "passed" not in {check.verdict for check in classes}
+        assert cell.run is not None
+        assert cell.run.latencies is None or len(cell.run.latencies) <= 100
+
+
+def test_judge_seconds_bounds_the_faces_and_the_page_says_it(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    done = command(checkpoint, tmp_path, "--judge-seconds", "0.000001")
+    assert done.exit_code == 0, done.output
+    (cell,) = stored.load(tmp_path / f"{fer_edge.__version__}.json").cells
+    assert cell.accuracy is not None
+    assert cell.accuracy.faces == MIN_GATE_FACES < 140
+    text = (tmp_path / f"{fer_edge.__version__}.md").read_text("utf-8")
+    assert "each cell is judged on the faces of 1e-06 s, and on at least 100" in text
 
 
 def test_a_run_that_was_killed_goes_on_where_it_ended(
@@ -186,6 +215,7 @@ def test_a_cell_that_cannot_be_compared_ends_with_3(
     [
         (["tiny"], "CHECKPOINT needs --release"),
         (["--faces", "20"], "--faces needs --release"),
+        (["--judge-seconds", "9"], "--judge-seconds needs --release"),
         (["--again"], "--again needs --release"),
         (["--release", "--small"], "--small does not go with --release"),
         (["--release", "--keep", "x"], "--keep does not go with --release"),
