@@ -4,8 +4,8 @@ A copy differs in its pixels, and its hash says nothing. Each picture is embedde
 thumbnail of its middle, and searched for in windows of several sizes and places of the others. The
 nearest candidates are registered, pixel on pixel; the correlation of what both show decides.
 
-The embedding of an expression network cannot do this: it is alike for two smiles of two people. Faces of
-different people in FER2013 have cosines up to 0.998 in the model of decision 62.
+The embedding of an expression network cannot do this: it is alike for two smiles of two people.
+Faces of different people in FER2013 have cosines up to 0.998 in the model of decision 62.
 """
 
 from __future__ import annotations
