@@ -21,10 +21,10 @@ from fer_edge.training.models.quantize_operation import LEAST_WEIGHT, MOST, OPER
 from fer_edge.training.models.quantized import LAYERS, QuantizedNet, conv2d_arguments
 from fer_edge.training.quantization.exact import ExactScales
 
-_ROWS = 1 << 15
-"""Largest number of input vectors of a layer that its weights are fitted to."""
-_VALUES = 1 << 25
-"""Largest number of values in these vectors."""
+_ROWS = 1 << 18
+"""Number of positions of a layer's input above which only some are used, spread over all faces."""
+_FACES = 8
+"""Number of faces whose input vectors are in memory at a time."""
 _DAMPING = 0.01
 """Share (0..1) of a Gram matrix's mean diagonal that is added to its diagonal, as in GPTQ."""
 _LEAST_DIAGONAL = 1e-12
@@ -149,23 +149,22 @@ def _channel_means(node: Node, value: Tensor) -> Tensor:
 
 
 def _fit_weight(node: Node, x: Tensor, weight: Tensor, scale: Tensor) -> None:
-    if _is_convolution(node):
-        _, _, _, stride, padding, dilation, groups = conv2d_arguments(node.args)
-        kernel = (weight.shape[2], weight.shape[3])
-        positions = x.shape[2] * x.shape[3] // (stride[0] * stride[1])
-        width = weight[0].numel() * groups
-        faces = x[: max(_rows(width) // max(positions, 1), 1)]
-        rows = functional.unfold(faces, kernel, dilation, padding, stride).transpose(1, 2)
-        rows = rows.reshape(-1, groups, width // groups)
-    else:
-        groups = 1
-        rows = x.reshape(-1, 1, x.shape[-1])
-        rows = rows[:: max(len(rows) // _rows(x.shape[-1]), 1)]
-    gram = torch.einsum("ngi,ngj->gij", rows, rows)
+    groups = conv2d_arguments(node.args)[6] if _is_convolution(node) else 1
     wide = weight.view(groups, len(weight) // groups, -1)
+    gram = wide.new_zeros(groups, wide.shape[2], wide.shape[2])
+    positions = x.numel() // x.shape[1 if _is_convolution(node) else -1]
+    apart = positions // _ROWS | 1  # odd: not the same columns of each row
+    for few in torch.split(x, _FACES):
+        rows = _inputs(node, few, weight)[::apart].reshape(-1, groups, wide.shape[2])
+        gram += torch.einsum("ngi,ngj->gij", rows, rows)
     fitted = round_with_feedback(wide, scale.view(groups, -1), gram)
     weight.copy_(fitted.view_as(weight))
 
 
-def _rows(width: int) -> int:
-    return min(_ROWS, _VALUES // width)
+def _inputs(node: Node, x: Tensor, weight: Tensor) -> Tensor:
+    """Return the vectors that a layer multiplies by its weight, one in each row."""
+    if not _is_convolution(node):
+        return x.reshape(-1, x.shape[-1])
+    _, _, _, stride, padding, dilation, _ = conv2d_arguments(node.args)
+    patches = functional.unfold(x, tuple(weight.shape[2:]), dilation, padding, stride)
+    return patches.transpose(1, 2).flatten(0, 1)
