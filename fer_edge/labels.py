@@ -6,7 +6,7 @@ folder called ``3``) are turned into names as they are read, with the orders in 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from fer_edge.errors import LabelError
 from fer_edge.lookalikes import odd_letters, shape
@@ -128,6 +128,7 @@ def check_label_list(names: Iterable[str]) -> tuple[str, ...]:
     names = tuple(names)
     listed = f"among the labels {', '.join(map(repr, names[:20]))}"[:1000]
     seen: set[str] = set()
+    shapes = {shape(name): name for name in _CANONICAL}  # compared by shape: lists may be long
     for name in names:
         meant = _CANONICAL.get(name.strip().lower(), name)
         if meant != name:
@@ -136,20 +137,19 @@ def check_label_list(names: Iterable[str]) -> tuple[str, ...]:
             raise LabelError(f"expected 1 to 64 characters without spaces around them {listed}")
         if name.casefold() in seen:
             raise LabelError(f"{name!r} stands twice {listed}")
-        _check_letters(name, seen)
+        _check_letters(name, shapes)
         seen.add(name.casefold())
+        shapes.setdefault(shape(name), name.casefold())
     return names
 
 
-def _check_letters(name: str, others: Collection[str]) -> None:
-    """Raise LabelError for a name that people take for another one."""
+def _check_letters(name: str, shapes: Mapping[str, str]) -> None:
+    """Raise LabelError for a name that people take for another one; ``shapes`` has those."""
     if reason := odd_letters(name):
         raise LabelError(f"the label {name!a} {reason}. Spell it with plain letters")
-    for other in (*_CANONICAL, *others):
-        if shape(name) == shape(other) and name.casefold() != other:
-            raise LabelError(
-                f"the label {name!a} looks like {other!a}. Spell it with plain letters"
-            )
+    other = shapes.get(shape(name), name.casefold())
+    if other != name.casefold():
+        raise LabelError(f"the label {name!a} looks like {other!a}. Spell it with plain letters")
 
 
 def label_map(spellings: Iterable[str], own: Collection[str] = ()) -> dict[str, str]:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fer_edge import labels
 from fer_edge.errors import LabelError
 from fer_edge.labels import (
     EMOTIONS,
@@ -18,6 +19,7 @@ from fer_edge.labels import (
     label_map,
     label_of_number,
 )
+from fer_edge.lookalikes import shape
 
 SPELLINGS = {
     "anger": ["angry", "Anger", "MAD"],
@@ -163,3 +165,12 @@ def test_any_number_has_one_name_or_none(order: str, number: int) -> None:
     else:
         with pytest.raises(LabelError):
             label_of_number(number, order)
+
+
+def test_a_long_list_of_labels_is_checked_in_linear_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bundle.json of 4 MiB may have 300,000; each was compared with each."""
+    calls: list[str] = []
+    monkeypatch.setattr(labels, "shape", lambda name: (calls.append(name), shape(name))[1])
+    names = tuple(f"own {number}" for number in range(2000))
+    assert labels.check_label_list(names) == names
+    assert len(calls) < 10 * len(names)
