@@ -87,13 +87,14 @@ def _white_noise(rng: np.random.Generator) -> npt.NDArray[Any]:
 
 def _blobs(rng: np.random.Generator) -> npt.NDArray[Any]:
     smooth = cv2.GaussianBlur(rng.normal(size=(_SIDE_PX, _SIDE_PX)), (0, 0), rng.uniform(1, 8))
-    return 255 * (smooth - smooth.min()) / np.ptp(smooth)
+    return np.asarray(255 * (smooth - smooth.min()) / np.ptp(smooth))
 
 
 def _stripes(rng: np.random.Generator) -> npt.NDArray[Any]:
     down, across = np.mgrid[:_SIDE_PX, :_SIDE_PX] / rng.uniform(3, 20)  # of a period
     angle, light = rng.uniform(0, np.pi), rng.uniform(20, 127)
-    return 127 + light * np.sin(2 * np.pi * (across * np.cos(angle) + down * np.sin(angle)))
+    wave = np.sin(2 * np.pi * (across * np.cos(angle) + down * np.sin(angle)))
+    return np.asarray(127 + light * wave)
 
 
 NON_FACES: dict[str, Callable[[np.random.Generator], npt.NDArray[Any]]] = {
