@@ -42,6 +42,8 @@ _INFLATE_BYTES = 1024 * 1024
 """Bytes that are inflated at once."""
 _BMP_HEADERS = frozenset({40, 52, 56, 64, 108, 124})
 """Bytes of the BMP headers that programs write; 12 is that of OS/2."""
+_BMP_COMPRESSIONS = frozenset({0, 3})
+"""None, and bit masks for the channels. OpenCV 4.8 prints what it thinks of others."""
 _ANIMATION = 0x02
 """Flag of a WebP with several frames."""
 _MAX_CANVAS_PIXELS = 16_000_000
@@ -267,7 +269,7 @@ def _bmp(data: bytes, name: str, max_pixels: int) -> PictureInfo:
     width, height = abs(width), abs(height)
     _check_size(width, height, name, max_pixels)
     palette = (colours or 1 << depth) * (3 if header == 12 else 4) if depth <= 8 else 0
-    if pixels_at < 14 + header + palette:
+    if pixels_at < 14 + header + palette or compression not in _BMP_COMPRESSIONS:
         raise InputError(f"{name} is a BMP with a damaged header. Copy or export it again")
     if pixels_at + (width * depth + 31) // 32 * 4 * height > len(data):
         raise _cut_off("BMP", name)
