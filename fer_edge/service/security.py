@@ -71,9 +71,11 @@ class SecurityMiddleware:
             if message["type"].endswith(("http.response.start", "websocket.accept")):
                 status = message.get("status", 101)
                 self._metrics.requests.labels(path, str(status)).inc()
+                message.setdefault("headers", [])  # accept() may leave them out
+                headers = MutableHeaders(scope=message)
+                headers.update(SECURITY_HEADERS)
                 if "status" in message:
-                    headers = MutableHeaders(scope=message)
-                    headers.update(SECURITY_HEADERS | self._origins.cors(request))
+                    headers.update(self._origins.cors(request))
                     if "retry-after" in headers:
                         scope[NOT_BEFORE_S] = float(headers["retry-after"])
             await send(message)

@@ -85,6 +85,17 @@ def test_an_upgrade_that_cannot_be_accepted_is_refused_at_once(server: Any, kind
     ends_well(server)
 
 
+def test_an_accepted_upgrade_has_the_security_headers(server: Any) -> None:
+    with dial(server) as connection:
+        connection.sendall(upgrade())
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += connection.recv(65536)
+    assert head.startswith(b"HTTP/1.1 101 ")
+    for name in (b"content-security-policy", b"x-content-type-options", b"cache-control"):
+        assert head.lower().count(name + b":") == 1
+
+
 def test_an_upgrade_of_http_1_0_or_with_post_is_refused(server: Any) -> None:
     for first in (b"GET /live HTTP/1.0", b"POST /live HTTP/1.1"):
         with dial(server) as connection:
