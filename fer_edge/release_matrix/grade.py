@@ -44,7 +44,7 @@ from fer_edge.release_matrix.cell import (
 from fer_edge.training.evaluation.intervals import share_interval
 from fer_edge.verdict import PASSED
 
-SAMPLES = 100
+SAMPLES = 64
 """Samples of a latency that a cell stores, evenly spread: enough to compare medians."""
 
 

@@ -60,7 +60,7 @@ def test_each_change_has_a_line(run: Any, pair: tuple[Path, Path]) -> None:
         "temperature: ",
         f"abstain_below: {old.abstain_below} -> 0.25",
         "variants: openvino/bf16, ",
-        f"openvino/bf16: agreement: {first.parity.agreement:.5g} -> 0.98",
+        f"openvino/bf16: agreement: {first.parity.agreement:g} -> 0.98",
         "openvino/bf16: needs: ",
         "licences: ",
     ):
