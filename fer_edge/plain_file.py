@@ -14,9 +14,9 @@ _PIPE_S = 5.0
 
 
 def read_plain(path: Path, most_bytes: int, *, pipes: bool = False) -> bytes:
-    """Read a file, but no device, and wait for nobody.
+    """Read a regular file. A device or a pipe is refused at once, instead of waiting for it.
 
-    The kind is that of the opened file, so it cannot be exchanged between check and use.
+    The opened file is checked, so nobody can exchange the file between check and use.
 
     Args:
         path: Path of the file.

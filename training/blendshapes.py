@@ -60,7 +60,7 @@ class Readings:
 
 @dataclass(frozen=True)
 class Result:
-    """What ``write_blendshape_opinions`` wrote.
+    """Figures of the opinions that ``write_blendshape_opinions`` wrote.
 
     Attributes:
         faces: Number of faces.
