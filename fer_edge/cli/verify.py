@@ -14,8 +14,8 @@ from fer_edge.shipped import bundle_path
 @click.command()
 @click.argument("bundle", type=bundle_path)
 @click.option(
-    "--trusted",
-    "trusted",
+    "--trusted-key",
+    "trusted_keys",
     type=PATH,
     multiple=True,
     required=True,
@@ -24,15 +24,15 @@ from fer_edge.shipped import bundle_path
 )
 @quiet_option
 @json_option
-def verify(bundle: Path, trusted: tuple[Path, ...], as_json: bool) -> None:
+def verify(bundle: Path, trusted_keys: tuple[Path, ...], as_json: bool) -> None:
     """Check that a trusted key signed a bundle and every file.
 
     \b
-    Example: fer-edge verify driver.fer --trusted fleet-2026.pub
+    Example: fer-edge verify driver.fer --trusted-key fleet-2026.pub
 
     The exit code is 4 if the bundle is unsigned, changed, or signed by other keys only.
     """
-    opened = fer_edge.open_bundle(bundle, trusted)
+    opened = fer_edge.open_bundle(bundle, trusted_keys)
     for variant in opened.variants:
         opened.read(variant)  # checks what the models refer to
     if as_json:

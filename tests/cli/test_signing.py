@@ -57,9 +57,9 @@ def test_sign_and_verify(run: Any, keys: Any, fake_bundle: Path) -> None:
     key, public = keys("a")
     signed = run("sign", fake_bundle, "--key", key)
     assert signed.exit_code == 0, signed.output
-    verified = run("verify", fake_bundle, "--trusted", public)
+    verified = run("verify", fake_bundle, "--trusted-key", public)
     assert verified.exit_code == 0, verified.output
-    report = json.loads(run("verify", fake_bundle, "--trusted", public, "--json").stdout)
+    report = json.loads(run("verify", fake_bundle, "--trusted-key", public, "--json").stdout)
     assert report["signed_by"] in signed.output
     assert report["version"] == "0"
     assert report["signed_by"] in run("inspect", fake_bundle).output
@@ -75,7 +75,7 @@ def test_a_bundle_that_was_tampered_with_is_refused(
     key, public = keys("a")
     run("sign", fake_bundle, "--key", key)
     tamper(fake_bundle)
-    assert run("verify", fake_bundle, "--trusted", public).exit_code == 4
+    assert run("verify", fake_bundle, "--trusted-key", public).exit_code == 4
     with pytest.raises(BundleError):
         Predictor(fake_bundle, trusted_keys=[public])
 
@@ -83,11 +83,11 @@ def test_a_bundle_that_was_tampered_with_is_refused(
 def test_only_trusted_keys_count(run: Any, keys: Any, fake_bundle: Path) -> None:
     (key_a, pub_a), (key_b, pub_b) = keys("a"), keys("b")
     run("sign", fake_bundle, "--key", key_a)
-    assert run("verify", fake_bundle, "--trusted", pub_b).exit_code == 4
-    assert run("verify", fake_bundle, "--trusted", pub_b, "--trusted", pub_a).exit_code == 0
+    assert run("verify", fake_bundle, "--trusted-key", pub_b).exit_code == 4
+    assert run("verify", fake_bundle, "--trusted-key", pub_b, "--trusted-key", pub_a).exit_code == 0
     run("sign", fake_bundle, "--key", key_b)  # the change from one key to the next
     for public in (pub_a, pub_b):
-        assert run("verify", fake_bundle, "--trusted", public).exit_code == 0
+        assert run("verify", fake_bundle, "--trusted-key", public).exit_code == 0
     with pytest.raises(BundleError, match="not signed"):
         Predictor(trusted_keys=[pub_a])
 
@@ -136,7 +136,7 @@ def test_wrong_keys_and_names_end_with_a_sentence(
     key, public = keys("a")
     for arguments in (
         ["sign", fake_bundle, "--key", public],
-        ["verify", fake_bundle, "--trusted", key],
+        ["verify", fake_bundle, "--trusted-key", key],
         ["keygen", tmp_path / "a"],
         ["keygen", tmp_path / "no/such/folder/a"],
         ["sign", fake_bundle, "--key", tmp_path / "missing"],
