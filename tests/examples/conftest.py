@@ -17,6 +17,8 @@ import pytest
 from fer_edge import read_image
 from fer_edge.shipped import FACES
 
+sys.path.insert(0, str(Path(__file__).parent))
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 CPP = EXAMPLES / "cpp"
 HZ = 10
