@@ -52,8 +52,15 @@ from fer_edge.shown import printable, shown
 from fer_edge.signing import SIGNATURES, Key, read_signatures, verify_manifest
 
 __all__ = [
-    "MANIFEST", "SCHEMA", "Bundle", "BundleFile", "Variant", "listed", "open_bundle", "write_bundle"
-]  # fmt: skip
+    "MANIFEST",
+    "SCHEMA",
+    "Bundle",
+    "BundleFile",
+    "Variant",
+    "listed",
+    "open_bundle",
+    "write_bundle",
+]
 
 SCHEMA = 1
 MAX_NAME = 100

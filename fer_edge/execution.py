@@ -9,8 +9,14 @@ from typing import Any
 
 from fer_edge.shown import printable
 
-_ARITHMETIC = {"fp32": "fp32", "fp16": "fp16", "bf16": "bf16", "int8": "int8", "w8a8": "int8",
-               "w8a16": "w8a16"}  # fmt: skip
+_ARITHMETIC = {
+    "fp32": "fp32",
+    "fp16": "fp16",
+    "bf16": "bf16",
+    "int8": "int8",
+    "w8a8": "int8",
+    "w8a16": "w8a16",
+}
 """Arithmetic that most layers must have, by precision. Palettes (``pal6``) state none."""
 
 

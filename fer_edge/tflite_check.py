@@ -34,16 +34,29 @@ _UINT8 = 3
 _MOST_BUILTIN = 161
 """Highest known operation whose options hold numbers only. StableHLO's come after it."""
 _REFUSED = {
-    31: "CALL", 32: "CUSTOM", 51: "DELEGATE", 118: "IF", 119: "WHILE", 129: "CALL_ONCE",
-    136: "HASHTABLE", 142: "VAR_HANDLE", 147: "BUCKETIZE", 29: "CONCAT_EMBEDDINGS",
-}  # fmt: skip
+    31: "CALL",
+    32: "CUSTOM",
+    51: "DELEGATE",
+    118: "IF",
+    119: "WHILE",
+    129: "CALL_ONCE",
+    136: "HASHTABLE",
+    142: "VAR_HANDLE",
+    147: "BUCKETIZE",
+    29: "CONCAT_EMBEDDINGS",
+}
 """Operations that loop, call code that is not in the file, or hold options of unknown length."""
 
 # Table: the fields that hold offsets, by what they lead to. ``*`` is a vector of tables; a number
 # is a vector of that many bytes an element.
 _FIELDS: dict[str, dict[int, str | int]] = {
     "Model": {
-        1: "*OperatorCode", 2: "*SubGraph", 3: 1, 4: "*Buffer", 5: 4, 6: "*Metadata",
+        1: "*OperatorCode",
+        2: "*SubGraph",
+        3: 1,
+        4: "*Buffer",
+        5: 4,
+        6: "*Metadata",
         7: "*SignatureDef",
     },
     "OperatorCode": {},
@@ -57,17 +70,22 @@ _FIELDS: dict[str, dict[int, str | int]] = {
     "Metadata": {0: 1},
     "SignatureDef": {0: "*TensorMap", 1: "*TensorMap", 2: 1},
     "TensorMap": {0: 1},
-}  # fmt: skip
+}
 # Fields that a converted network never has. Most lead out of the checked part of the file.
 _FORBIDDEN = {
     "Model": {8: "external data", 9: "external data"},
     "OperatorCode": {1: "a custom operation"},
     "Tensor": {6: "sparse weights", 9: "variant tensors", 10: "external data"},
     "Quantization": {5: "custom quantisation"},
-    "Operator": {5: "a custom operation", 9: "external data", 10: "external data",
-                 11: "StableHLO operations", 12: "StableHLO operations"},
+    "Operator": {
+        5: "a custom operation",
+        9: "external data",
+        10: "external data",
+        11: "StableHLO operations",
+        12: "StableHLO operations",
+    },
     "Buffer": {1: "external data", 2: "external data"},
-}  # fmt: skip
+}
 _METADATA, _BUFFERS = 6, 4
 _RESHAPE_OPTIONS, _SQUEEZE_OPTIONS = 17, 30
 """Kinds of options with a list of dimensions, in the schema's union BuiltinOptions."""

@@ -71,8 +71,11 @@ def test_external_data_are_refused_before_an_engine_is_imported(
         )
         done = subprocess.run(
             [sys.executable, "-P", "-c", code, str(path)],
-            capture_output=True, text=True, check=False, cwd="/",
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd="/",
+        )
         assert "outside the file" in done.stdout
         assert done.returncode == 0
 
@@ -140,9 +143,14 @@ def test_xml_that_is_named_onnx_reaches_no_engine(data: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("target", "entry"),
-    [("openvino", "o/model.pb"), ("onnxruntime", "o/model.ort"), ("onnxruntime", "o/model.xml"),
-     ("tensorrt", "o/sm86.engine"), ("openvino", "o/model")],
-)  # fmt: skip
+    [
+        ("openvino", "o/model.pb"),
+        ("onnxruntime", "o/model.ort"),
+        ("onnxruntime", "o/model.xml"),
+        ("tensorrt", "o/sm86.engine"),
+        ("openvino", "o/model"),
+    ],
+)
 def test_a_form_that_cannot_be_checked_is_refused(target: str, entry: str) -> None:
     with pytest.raises(BundleError, match="expected the model of"):
         check_models(target, entry, {entry: model()}, FACTS)

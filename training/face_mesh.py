@@ -117,11 +117,14 @@ class FaceMesh:
         """Return landmarks in pixels of the pictures, and presence, of a square of each."""
         crops = [
             cv2.warpAffine(
-                face, square, (SIDE_PX, SIDE_PX), flags=cv2.INTER_CUBIC,
+                face,
+                square,
+                (SIDE_PX, SIDE_PX),
+                flags=cv2.INTER_CUBIC,
                 borderMode=cv2.BORDER_REPLICATE,
             )
             for face, square in zip(faces, squares, strict=True)
-        ]  # fmt: skip
+        ]
         pixels = np.stack([crop[:, :, ::-1] for crop in crops]).astype(np.float32) / 255
         out = self._landmarks.infer({0: pixels})
         points = out[0].reshape(len(faces), LANDMARKS, 3).copy()

@@ -53,10 +53,27 @@ def load(variant: Variant, files: Mapping[str, bytes], options: Options) -> Onnx
     return OnnxRuntimeSession(files[variant.entry], options)
 
 
-_LAYERS = ("Conv", "FusedConv", "ConvTranspose", "Gemm", "FusedGemm", "MatMul", "FusedMatMul",
-           "Attention", "MultiHeadAttention")  # fmt: skip
-_INT8_LAYERS = ("QLinearConv", "QLinearMatMul", "QGemm", "ConvInteger", "MatMulInteger",
-                "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "QAttention")  # fmt: skip
+_LAYERS = (
+    "Conv",
+    "FusedConv",
+    "ConvTranspose",
+    "Gemm",
+    "FusedGemm",
+    "MatMul",
+    "FusedMatMul",
+    "Attention",
+    "MultiHeadAttention",
+)
+_INT8_LAYERS = (
+    "QLinearConv",
+    "QLinearMatMul",
+    "QGemm",
+    "ConvInteger",
+    "MatMulInteger",
+    "MatMulIntegerToFloat",
+    "DynamicQuantizeMatMul",
+    "QAttention",
+)
 _PRECISIONS = {"float": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 """Our names of ONNX Runtime's types."""
 

@@ -93,9 +93,17 @@ def evaluate(
         raise click.UsageError("--near-duplicates does not go with --by")
     if columns:
         _evaluate_groups(
-            sources, data, columns, split, fold, (find_faces, detector), target, precision, outs,
+            sources,
+            data,
+            columns,
+            split,
+            fold,
+            (find_faces, detector),
+            target,
+            precision,
+            outs,
             as_json,
-        )  # fmt: skip
+        )
         return
     if fold or find_faces or detector:
         raise click.UsageError("--fold, --find-faces and --detector go with --by")
@@ -105,9 +113,14 @@ def evaluate(
 
     with progress() as (_, step):
         report = evaluate_all(
-            sources, data, split, target=target, precision=precision,
-            near_duplicates=near_duplicates, step=step,
-        )  # fmt: skip
+            sources,
+            data,
+            split,
+            target=target,
+            precision=precision,
+            near_duplicates=near_duplicates,
+            step=step,
+        )
     write_outs({out: _rendered(report, out.suffix) for out in outs})
     if as_json:
         print_json(report)
@@ -138,9 +151,16 @@ def _evaluate_groups(
     detector = require_detector(finding[1]) if any(finding) else None
     with progress() as (_, step):
         report = evaluate_groups(
-            sources, data, columns, split, fold=chosen, detector=detector, target=target,
-            precision=precision, step=step,
-        )  # fmt: skip
+            sources,
+            data,
+            columns,
+            split,
+            fold=chosen,
+            detector=detector,
+            target=target,
+            precision=precision,
+            step=step,
+        )
     write_outs({out: _rendered_groups(report, out.suffix) for out in outs})
     if as_json:
         print_json(report)

@@ -97,8 +97,9 @@ def pull(
     try:
         write_folder(out, fill)
     except OSError as error:
-        raise InputError(f"cannot write {out}: {error.strerror or error}. Choose another path") \
-            from error  # fmt: skip
+        raise InputError(
+            f"cannot write {out}: {error.strerror or error}. Choose another path"
+        ) from error
     size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
     return Transfer(repo, kind, sha, out, len(siblings), size, result[0])
 

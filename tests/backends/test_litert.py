@@ -48,11 +48,17 @@ def bundle(path: Path, *precisions: str, temperature: float | None = None) -> Pa
     exported = json.loads(note or b"{}")["temperature"]
     write_bundle(
         Bundle(
-            path, EMOTIONS, CropRule(48), temperature or exported, 0.0, 32, {},
+            path,
+            EMOTIONS,
+            CropRule(48),
+            temperature or exported,
+            0.0,
+            32,
+            {},
             tuple(variant(p) for p in precisions),
         ),
         files,
-    )  # fmt: skip
+    )
     return path
 
 

@@ -39,12 +39,19 @@ def _library() -> None:
 def network(extra: str | None = None) -> bytes:
     """A convolution and a softmax in eight bits; ``extra`` is one more operation in float."""
     stored = {
-        "one": np.float32(1), "u0": np.uint8(0), "s": np.float32(4), "u128": np.uint8(128),
+        "one": np.float32(1),
+        "u0": np.uint8(0),
+        "s": np.float32(4),
+        "u128": np.uint8(128),
         "w": np.random.default_rng(0).integers(-9, 9, (3, 3, SIZE, SIZE), np.int8),
-        "ws": np.full(3, 0.01, np.float32), "wz": np.zeros(3, np.int8),
-        "b": np.zeros(3, np.int32), "bs": np.full(3, 0.01, np.float32), "bz": np.zeros(3, np.int32),
-        "p": np.float32(1 / 256), "flat": np.array([-1, 3]),
-    }  # fmt: skip
+        "ws": np.full(3, 0.01, np.float32),
+        "wz": np.zeros(3, np.int8),
+        "b": np.zeros(3, np.int32),
+        "bs": np.full(3, 0.01, np.float32),
+        "bz": np.zeros(3, np.int32),
+        "p": np.float32(1 / 256),
+        "flat": np.array([-1, 3]),
+    }
     outputs = ["probabilities", "embedding"]
     last = "p0" if extra else outputs[0]
     steps = [

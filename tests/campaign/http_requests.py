@@ -70,16 +70,21 @@ class Report:
 def _post(body: bytes, kind: bytes, *, length: int | None = None) -> bytes:
     size = len(body) if length is None else length
     return (
-        b"POST /predict HTTP/1.1\r\n" + _HEAD + b"Connection: close\r\nContent-Type: " + kind
-        + b"\r\nContent-Length: %d\r\n\r\n" % size + body
-    )  # fmt: skip
+        b"POST /predict HTTP/1.1\r\n"
+        + _HEAD
+        + b"Connection: close\r\nContent-Type: "
+        + kind
+        + b"\r\nContent-Length: %d\r\n\r\n" % size
+        + body
+    )
 
 
 def _form(data: bytes) -> bytes:
     return (
         b'--B\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
-        + data + b"\r\n--B--\r\n"
-    )  # fmt: skip
+        + data
+        + b"\r\n--B--\r\n"
+    )
 
 
 FORM, JSON = b"multipart/form-data; boundary=B", b"application/json"
@@ -194,8 +199,10 @@ def run(count: int, seed: int = 0) -> Report:
                 return is_hostile, -1 if isinstance(error, TimeoutError) else -2
 
         def ask_all(number: int) -> None:
-            chosen = [(bool(rng.random() < HOSTILE_SHARE), int(rng.integers(2**32)))
-                      for _ in range(number)]  # fmt: skip
+            chosen = [
+                (bool(rng.random() < HOSTILE_SHARE), int(rng.integers(2**32)))
+                for _ in range(number)
+            ]
             for is_hostile, status in clients.map(lambda pair: ask(*pair), chosen):
                 statuses[status] += 1
                 if status < 0 or (status >= 500 and status != 503):

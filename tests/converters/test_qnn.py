@@ -114,9 +114,15 @@ def test_the_record_names_the_simulator_and_the_same_file_on_onnxruntime(
 ) -> None:
     said: list[str] = []
     bundle = convert(
-        checkpoint, ["qnn"], tmp_path / "x.fer", ["fp16"], allow_drop=0.5, judge_seconds=1,
-        socs=["sa8295"], say=said.append,
-    )  # fmt: skip
+        checkpoint,
+        ["qnn"],
+        tmp_path / "x.fer",
+        ["fp16"],
+        allow_drop=0.5,
+        judge_seconds=1,
+        socs=["sa8295"],
+        say=said.append,
+    )
     (variant,) = open_bundle(bundle.path).variants
     report = variant.parity
     assert report is not None

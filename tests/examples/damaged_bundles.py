@@ -106,4 +106,4 @@ DAMAGES: dict[str, Edit] = {
     "a short hash": edited(
         lambda content: [v["files"][0].update(sha256="ab") for v in content["variants"]]
     ),
-}  # fmt: skip
+}

@@ -78,8 +78,11 @@ def test_the_package_is_copied_completely(path: Path) -> None:
 @each_dockerfile
 def test_the_extras_of_pip_exist(path: Path) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    (line,) = [rest for name, rest in instructions(path) if name == "RUN" and " install " in rest
-               and "pip" in rest]  # fmt: skip
+    (line,) = [
+        rest
+        for name, rest in instructions(path)
+        if name == "RUN" and " install " in rest and "pip" in rest
+    ]
     match = re.search(r"-c constraints\.txt '\.\[([a-z,]+)\]'$", line)
     assert match is not None
     assert set(match[1].split(",")) <= set(project["optional-dependencies"])

@@ -25,9 +25,13 @@ def message(image: Image, encoding: str = "bgr8", padding: int = 0, time_s: floa
     padded = np.concatenate([rows, np.full((height, padding), 9, np.uint8)], axis=1)
     stamp = SimpleNamespace(sec=int(time_s), nanosec=int(time_s % 1 * 1e9))
     return SimpleNamespace(
-        height=height, width=width, encoding=encoding, step=padded.shape[1],
-        data=padded.tobytes(), header=SimpleNamespace(stamp=stamp),
-    )  # fmt: skip
+        height=height,
+        width=width,
+        encoding=encoding,
+        step=padded.shape[1],
+        data=padded.tobytes(),
+        header=SimpleNamespace(stamp=stamp),
+    )
 
 
 @pytest.fixture

@@ -147,9 +147,15 @@ class _Handler(BaseHTTPRequestHandler):
             self.json({"files": rows})
         elif path.endswith(".git/info/lfs/objects/batch"):
             objects = json.loads(body)["objects"]
-            self.json({"transfer": "basic", "objects": [
-                {**o, "actions": {"upload": {"href": f"{hub.url}/lfs/{o['oid']}"}}} for o in objects
-            ]})  # fmt: skip
+            self.json(
+                {
+                    "transfer": "basic",
+                    "objects": [
+                        {**o, "actions": {"upload": {"href": f"{hub.url}/lfs/{o['oid']}"}}}
+                        for o in objects
+                    ],
+                }
+            )
         elif path.startswith(f"/api/models/{REPO}/commit/"):
             self.commit(body)
         elif match := re.fullmatch(rf"/{REPO}/resolve/([^/]+)/(.+)", path):
@@ -197,8 +203,13 @@ class _Handler(BaseHTTPRequestHandler):
         etag = hashlib.sha256(data).hexdigest() if is_large(data) else git_hash(data)
         data = self.hub.change.get(name, data)
         start = int((re.match(r"bytes=(\d+)-", self.headers.get("Range", "")) or [0, 0])[1])
-        self.answer(206 if start else 200, data[start:], ETag=f'"{etag}"', X_Repo_Commit=str(sha),
-                    Accept_Ranges="bytes")  # fmt: skip
+        self.answer(
+            206 if start else 200,
+            data[start:],
+            ETag=f'"{etag}"',
+            X_Repo_Commit=str(sha),
+            Accept_Ranges="bytes",
+        )
 
 
 @contextmanager

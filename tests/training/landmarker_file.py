@@ -58,10 +58,14 @@ class Network:
         offset = ("UOffsetTRelative", 0)
         self.tensors.append(
             self.table(
-                8, _0=(offset[0], sizes), _1=("Int8", kind), _2=("Uint32", buffer),
-                _3=(offset[0], name), _7=(offset[0], signature),
+                8,
+                _0=(offset[0], sizes),
+                _1=("Int8", kind),
+                _2=("Uint32", buffer),
+                _3=(offset[0], name),
+                _7=(offset[0], signature),
             )
-        )  # fmt: skip
+        )
         return len(self.tensors) - 1
 
     def operation(self, code: int, inputs: list[int], shape: list[int], options: int = 0) -> int:

@@ -202,9 +202,17 @@ def same_network(file: Path, expected: Any) -> None:
 
 @pytest.mark.parametrize(
     "prefix",
-    ["model.", "model._orig_mod.", "_orig_mod.module.", "_orig_mod.model.", "module.model.",
-     "net.", "model.module._orig_mod.", "model.model."],
-)  # fmt: skip
+    [
+        "model.",
+        "model._orig_mod.",
+        "_orig_mod.module.",
+        "_orig_mod.model.",
+        "module.model.",
+        "net.",
+        "model.module._orig_mod.",
+        "model.model.",
+    ],
+)
 def test_prefixes_of_wrappers_are_removed_in_any_order(file: Path, prefix: str) -> None:
     wanted, _ = take_over(file, spec("test_byobnet"))
     state = {f"{prefix}{k}": v for k, v in torch.load(file).items()}

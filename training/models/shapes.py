@@ -61,8 +61,14 @@ def header_shapes(weights: bytes) -> dict[str, Shape]:
             for name, entry in entries.items()
             if name != "__metadata__"
         }
-    except (struct.error, LookupError, TypeError, ValueError, AttributeError,
-            RecursionError) as error:  # fmt: skip
+    except (
+        struct.error,
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         raise CheckpointError(
             f"the weights are damaged: {str(error)[:80]}. Copy the checkpoint again"
         ) from error

@@ -27,16 +27,23 @@ _MOST_DIMENSIONS = 16
 _MOST_UNPACKED = 4
 """Largest size of all records as a multiple of the file; torch stores them uncompressed."""
 _DTYPES = {
-    "DoubleStorage": torch.float64, "FloatStorage": torch.float32, "HalfStorage": torch.float16,
-    "BFloat16Storage": torch.bfloat16, "LongStorage": torch.int64, "IntStorage": torch.int32,
-    "ShortStorage": torch.int16, "CharStorage": torch.int8, "ByteStorage": torch.uint8,
+    "DoubleStorage": torch.float64,
+    "FloatStorage": torch.float32,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
-}  # fmt: skip
+}
 _REBUILDERS = {"torch._utils._rebuild_tensor": 4, "torch._utils._rebuild_tensor_v2": 4}
 _PARAMETERS = (
-    "torch._utils._rebuild_parameter", "torch._utils._rebuild_parameter_with_state",
+    "torch._utils._rebuild_parameter",
+    "torch._utils._rebuild_parameter_with_state",
     "torch.nn.parameter.Parameter",
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True)

@@ -148,9 +148,12 @@ def test_faces_are_packed_without_labels(tmp_path: Path, form: Any, name: str) -
     path = write(tmp_path / "people.parquet", rows(6), ["label"])
     said: list[str] = []
     packed = pack_datasets(
-        f"{path}@labels=none", tmp_path / name, form=form, locate=left_half_of_bright,
+        f"{path}@labels=none",
+        tmp_path / name,
+        form=form,
+        locate=left_half_of_bright,
         say=said.append,
-    )  # fmt: skip
+    )
     assert [face.name for face in packed["train"]] == [row["name"] for row in rows(6)[1:]]
     assert said == ["train: left out 1 of 6 pictures, in which no face was found"]
     again = load_faces(f"{tmp_path / name}@labels=none", "train")
@@ -163,9 +166,10 @@ def test_faces_are_packed_without_labels(tmp_path: Path, form: Any, name: str) -
 def test_no_face_anywhere_writes_nothing(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no face was found in part val"):
         pack_datasets(
-            f"{FACES / 'faces-val.parquet'}@labels=none", tmp_path / "out",
+            f"{FACES / 'faces-val.parquet'}@labels=none",
+            tmp_path / "out",
             locate=lambda faces, step: [None] * len(faces),
-        )  # fmt: skip
+        )
     assert not (tmp_path / "out").exists()
 
 

@@ -67,9 +67,14 @@ def taught(recipe: Recipe, finished: Any, people: Path) -> Recipe:
 
 def split_for(recipe: Recipe, faces: Path) -> Split:
     return split_data(
-        faces, recipe.labels, recipe.data.holdout, recipe.seed, lambda *_: None, quiet,
+        faces,
+        recipe.labels,
+        recipe.data.holdout,
+        recipe.seed,
+        lambda *_: None,
+        quiet,
         unlabelled=recipe.data.unlabelled,
-    )  # fmt: skip
+    )
 
 
 def test_without_a_teacher_they_are_refused() -> None:
@@ -155,8 +160,10 @@ def test_votes_change_the_labelled_faces_alone(taught: Recipe, few_faces: Path) 
     split = split_for(taught, few_faces)
 
     def voted(faces: list[Any]) -> list[Any]:
-        return [replace(f, votes=tuple(int(3 * i % 7 == j) for j in range(10)))
-                for i, f in enumerate(faces)]  # fmt: skip
+        return [
+            replace(f, votes=tuple(int(3 * i % 7 == j) for j in range(10)))
+            for i, f in enumerate(faces)
+        ]
 
     split = replace(split, train=voted(split.train), held_out=voted(split.held_out))
     n = len(split.train)

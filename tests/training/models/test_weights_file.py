@@ -115,13 +115,19 @@ def test_every_protocol_is_read(path: Path, protocol: int) -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        torch.ones(3, dtype=torch.bfloat16), torch.ones(3).half(), torch.tensor(3),
-        torch.ones(2, 3).bool(), torch.arange(12.0).view(3, 4).t(), torch.arange(9)[2:7:2],
-        torch.empty(0, 4), torch.ones(2, 2, dtype=torch.float64),
-        torch.nn.Parameter(torch.ones(3)), torch.ones(3, dtype=torch.uint8),
+        torch.ones(3, dtype=torch.bfloat16),
+        torch.ones(3).half(),
+        torch.tensor(3),
+        torch.ones(2, 3).bool(),
+        torch.arange(12.0).view(3, 4).t(),
+        torch.arange(9)[2:7:2],
+        torch.empty(0, 4),
+        torch.ones(2, 2, dtype=torch.float64),
+        torch.nn.Parameter(torch.ones(3)),
+        torch.ones(3, dtype=torch.uint8),
         torch.ones(1, 3, 4, 5).to(memory_format=torch.channels_last),
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("legacy", [True, False], ids=["legacy", "zip"])
 def test_values_are_torchs_own(path: Path, value: torch.Tensor, legacy: bool) -> None:
     torch.save({"a": value, "b": value}, path, _use_new_zipfile_serialization=not legacy)
@@ -190,10 +196,13 @@ def declared(path: Path, shape: tuple[int, ...], strides: tuple[int, ...], offse
 @pytest.mark.parametrize(
     ("shape", "strides", "offset"),
     [
-        ((1 << 40,), (1,), 0), ((1 << 50, 1 << 50), (0, 0), 0), ((4,), (1,), 1),
-        ((2,), (1 << 60,), 0), ((1 << 61,), (0,), 0),
+        ((1 << 40,), (1,), 0),
+        ((1 << 50, 1 << 50), (0, 0), 0),
+        ((4,), (1,), 1),
+        ((2,), (1 << 60,), 0),
+        ((1 << 61,), (0,), 0),
     ],
-)  # fmt: skip
+)
 def test_a_tensor_larger_than_its_values_is_refused(
     path: Path, shape: tuple[int, ...], strides: tuple[int, ...], offset: int
 ) -> None:
