@@ -73,10 +73,14 @@ class Journal:
             write_file(path, (json.dumps(identity, indent=1) + "\n").encode())
             return
         before = self.identity()
-        others = sorted(key for key in identity if before.get(key) != identity[key])
-        if others:
+        self.refuse([key for key in identity if before.get(key) != identity[key]])
+
+    def refuse(self, differences: list[str]) -> None:
+        """Raise InputError if the earlier run differs in anything."""
+        if differences:
             raise InputError(
-                f"{self.out} was scored with another {', '.join(others)}. Choose another -o"
+                f"{self.out} was scored with another {', '.join(sorted(differences))}. Choose "
+                "another -o"
             )
 
     def identity(self) -> dict[str, Any]:

@@ -121,6 +121,8 @@ def _score(
 ) -> int:
     """Score the clips that are not done, and return their number."""
     out, identity = journal.out, dict[str, Any]()
+    if journal.done:  # workers would notice, and none starts if every clip is done
+        journal.refuse(scorer.differences(journal.identity()))
     journal.forget_moved(list(clips))
     todo = [clip for clip in clips if not journal.is_done(clip)]
     progress.start(len(todo))

@@ -15,6 +15,7 @@ from typing import Any
 import cv2
 
 from fer_edge import __version__
+from fer_edge.bundle import open_bundle
 from fer_edge.errors import FerEdgeError
 from fer_edge.fleet.clips import Clip
 from fer_edge.fleet.disagreements import Comparison
@@ -35,6 +36,7 @@ from fer_edge.monitor import (
 from fer_edge.monitor.detector_default import monitor_detector
 from fer_edge.monitor.fetch_detector import default_path
 from fer_edge.predictor import Predictor
+from fer_edge.shipped import bundle_path
 
 _NEVER_S = 1e5
 """Seconds for waits that would make states depend on the machine. Workers have a watchdog."""
@@ -154,15 +156,46 @@ class DriveScorer:
         if self._identity is None:
             predictor = self.load()
             self._identity = {
-                "version": __version__,
                 **_model(predictor),
                 "labels": list(predictor.labels),
                 "against": None if self._second is None else _model(self._second),
                 "detector": self._detector_name(),
-                "settings": self.settings.as_dict(),
-                "every_s": "change" if self.every_s == float("inf") else self.every_s,
+                **self._request(),
             }
         return self._identity
+
+    def differences(self, identity: dict[str, Any]) -> list[str]:
+        """Return the keys of an earlier run's identity that this scorer would change.
+
+        No engine is loaded, and what each machine chooses by itself is not compared: the variant
+        without ``target`` and ``precision``, and the default detector.
+
+        Args:
+            identity: As ``identity`` returned it.
+
+        Raises:
+            FerEdgeError: Bundle or detector cannot be read.
+        """
+        request = self._request()
+        if self.detector is not None:
+            request["detector"] = self._detector_name()
+        keys = [key for key, value in request.items() if identity.get(key) != value]
+        keys += _other_model(self.bundle, self.target, self.precision, identity)
+        against = identity.get("against")
+        if self.against is None or not isinstance(against, dict):
+            same = self.against is against is None
+        else:
+            names = self.against_target, self.against_precision
+            same = not _other_model(self.against, *names, against)
+        return keys if same else [*keys, "against"]
+
+    def _request(self) -> dict[str, Any]:
+        """Return what decides the rows besides bundles and detector."""
+        return {
+            "version": __version__,
+            "settings": self.settings.as_dict(),
+            "every_s": "change" if self.every_s == float("inf") else self.every_s,
+        }
 
     def score(
         self, clip: Clip, out: str | Path, beat: Callable[[int], object] = lambda frames: None
@@ -254,6 +287,19 @@ def _loaded(bundle: str | Path | None, target: str | None, precision: str | None
 
 def _model(predictor: Predictor) -> dict[str, Any]:
     return {"bundle_sha256": predictor.bundle.sha256, "variant": predictor.variant.name}
+
+
+def _other_model(
+    bundle: str | Path | None, target: str | None, precision: str | None, model: dict[str, Any]
+) -> list[str]:
+    """Return the keys of ``_model`` that a bundle and a requested variant contradict."""
+    keys = []
+    if open_bundle(bundle_path(bundle)).sha256 != model.get("bundle_sha256"):
+        keys.append("bundle_sha256")
+    ran = str(model.get("variant")).partition("/")
+    if target not in (None, ran[0]) or precision not in (None, ran[2]):
+        keys.append("variant")
+    return keys
 
 
 def write_error(out: Path, clip: Clip, error: str, identity: dict[str, Any]) -> None:

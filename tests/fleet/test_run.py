@@ -24,7 +24,7 @@ from fer_edge.backends.fake import write_fake_bundle
 from fer_edge.fleet import DriveScorer, find_clips, score_drives
 from fer_edge.fleet.crew import News
 from fer_edge.fleet.processes import Processes
-from fer_edge.monitor import Settings, WholeFrame
+from fer_edge.monitor import Boxes, Settings, WholeFrame
 
 TIMEOUT_S = 120
 
@@ -125,6 +125,49 @@ def test_an_output_of_other_settings_or_of_another_program_is_refused(
         inline(clips, drives, scorer)
     with pytest.raises(InputError, match="at least 1 worker"):
         inline(clips, tmp_path / "out", scorer, workers=0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"settings": Settings(smooth_s=1.0)}, "settings"),
+        ({"every_s": 0.5}, "every_s"),
+        ({"bundle": "other"}, "bundle_sha256"),
+        ({"detector": Boxes(lambda image: [])}, "detector"),
+        ({"precision": "int8"}, "variant"),
+        ({"against": "other"}, "against"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_finished_folder_answers_for_no_other_run(
+    scorer: DriveScorer,
+    drives: Path,
+    tmp_path: Path,
+    inline: Any,
+    changes: dict[str, Any],
+    name: str,
+) -> None:
+    clips = find_clips([drives / "monday" / "a.avi"])
+    inline(clips, tmp_path / "out", scorer)
+    other = write_fake_bundle(tmp_path / "other.fer", abstain_below=0.5)
+    options = {"bundle": scorer.bundle, "detector": WholeFrame(), **changes}
+    options |= {key: other for key, value in options.items() if value == "other"}
+    with pytest.raises(InputError, match=f"another {name}"):
+        inline(clips, tmp_path / "out", DriveScorer(**options))
+
+
+def test_a_folder_of_two_bundles_is_no_run_of_other_two(
+    scorer: DriveScorer, drives: Path, tmp_path: Path, inline: Any
+) -> None:
+    clips = find_clips([drives / "monday" / "a.avi"])
+    options: dict[str, Any] = {"bundle": scorer.bundle, "detector": WholeFrame()}
+    both = DriveScorer(**options, against=scorer.bundle)
+    inline(clips, tmp_path / "out", both)
+    assert inline(clips, tmp_path / "out", both).scored == 0
+    third = write_fake_bundle(tmp_path / "third.fer", abstain_below=0.5)
+    for against in ({}, {"against": third}, {"against": scorer.bundle, "against_target": "qnn"}):
+        with pytest.raises(InputError, match="another against"):
+            inline(clips, tmp_path / "out", DriveScorer(**options, **against))
 
 
 def test_a_line_that_a_killed_process_left_unfinished_is_scored_again(
