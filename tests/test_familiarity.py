@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fer_edge import DEFAULT_BUNDLE, Predictor, open_bundle
 from fer_edge.bundle import MANIFEST, Bundle, write_bundle
@@ -153,6 +156,79 @@ def test_numbers_that_are_not_finite_are_refused(copied: Path) -> None:
         Predictor(copied)
 
 
+def numbers_by_definition(batch: Any) -> Any:
+    """Return the numbers by their definition, in float64 throughout."""
+    count, size_px = batch.shape[:2]
+    edges = np.arange(32) * size_px // 32
+    sides = np.diff(np.append(edges, size_px))
+    grey = batch.sum(3, dtype=np.float64) / 3
+    sums = np.add.reduceat(np.add.reduceat(grey, edges, 1), edges, 2)
+    level = picture = sums / np.outer(sides, sides)
+    variances = [picture.var((1, 2))]
+    for side in (16, 8, 4, 2):
+        level = level.reshape(count, side, 2, side, 2).mean((2, 4))
+        variances.append(level.var((1, 2)))
+    whole, mean = variances[0] + 1, picture.mean((1, 2))
+    shares = [np.maximum(finer - coarser, 0) / whole for finer, coarser in pairwise(variances)]
+    centred = picture - mean[:, None, None]
+    mirrored = (centred * centred[:, :, ::-1]).mean((1, 2)) / whole
+    details = [np.log(np.sqrt(share) + 1e-3) for share in shares]
+    return np.stack([*details, np.log(whole) / 2, mean / 64, mirrored], 1)
+
+
+PICTURES: dict[str, Callable[[Any, int], Any]] = {
+    "noise": lambda rng, s: rng.integers(0, 256, (s, s, 3)),
+    "faint noise": lambda rng, s: rng.integers(100, 102, (s, s, 3)),
+    "grey noise": lambda rng, s: np.repeat(rng.integers(0, 256, (s, s, 1)), 3, 2),
+    "flat": lambda rng, s: np.full((s, s, 3), rng.integers(0, 256, 3)),
+    "white": lambda rng, s: np.full((s, s, 3), 255),
+    "half": lambda rng, s: (
+        np.where(np.arange(s)[:, None, None] < s // 2, 0, [[[255, 255, 254]]]) + np.zeros((s, s, 3))
+    ),
+    "one pixel": lambda rng, s: np.pad([[[1, 0, 0]]], ((s - 1, 0), (0, s - 1), (0, 0))),
+    "face": lambda rng, s: cv2.resize(FACE, (s, s)),
+}
+LAYOUTS: dict[str, Callable[[Any], Any]] = {
+    "contiguous": lambda batch: batch,
+    "mirrored": lambda batch: batch[:, :, ::-1],
+    "RGB": lambda batch: batch[..., ::-1],
+    "turned": lambda batch: batch.transpose(0, 2, 1, 3),
+    "channels first": lambda batch: np.ascontiguousarray(batch.transpose(0, 3, 1, 2)).transpose(
+        0, 2, 3, 1
+    ),
+    "every second": lambda batch: np.repeat(batch, 2, 0)[::2],
+}
+
+
+@given(
+    st.integers(32, 260),
+    st.lists(st.sampled_from(sorted(PICTURES)), max_size=5),
+    st.sampled_from(sorted(LAYOUTS)),
+    st.integers(0, 99),
+)
+def test_numbers_are_those_of_the_definition(
+    size_px: int, pictures: list[str], layout: str, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    faces = [np.asarray(PICTURES[name](rng, size_px), np.uint8) for name in pictures]
+    batch = LAYOUTS[layout](np.array(faces, np.uint8).reshape(-1, size_px, size_px, 3))
+    rows, expected = numbers_of(batch), numbers_by_definition(batch)
+    assert rows.shape == (len(faces), 7)
+    assert rows[:, 4:] == pytest.approx(expected[:, 4:], abs=1e-9)
+    # Near 0, the logarithm magnifies the rounding of a share of the variance: 1e-15 to 1e-5.
+    shares, expected_shares = ((np.exp(x[:, :4]) - 1e-3) ** 2 for x in (rows, expected))
+    assert shares == pytest.approx(expected_shares, abs=1e-13)
+    clear = expected_shares > 1e-6
+    assert rows[:, :4][clear] == pytest.approx(expected[:, :4][clear], abs=1e-9)
+
+
+def test_sums_that_exceed_32_bits_do_not_matter() -> None:
+    batch = np.full((1, 2000, 2000, 3), 255, np.uint8)
+    batch[0, ::7, ::3] = 2
+    assert batch.sum(dtype=np.int64) > 2**31
+    assert numbers_of(batch) == pytest.approx(numbers_by_definition(batch), abs=1e-9)
+
+
 def test_numbers_describe_contrast_by_scale() -> None:
     ramp = np.repeat(np.linspace(0, 255, 128).astype(np.uint8)[None, :], 128, 0)
     batch = np.stack([np.repeat(x[:, :, None], 3, 2) for x in (ramp, ramp[:, ::-1])])
@@ -185,9 +261,11 @@ def test_the_distance_is_that_of_probabilistic_pca() -> None:
         2.0, np.zeros(6), basis[:, :2].T * scales[:, None], np.zeros(7), np.eye(7)
     )
     points = rng.normal(size=(20, 6)).astype(np.float32)
+    points[3] = 0
     inverse = basis @ np.diag(1 / variances) @ basis.T
     expected = np.einsum("ni,ij,nj->n", unit(points), inverse, unit(points))
-    assert statistics.of_embeddings(points) == pytest.approx(expected)
+    assert statistics.of_embeddings(points) == pytest.approx(expected, abs=1e-9)
+    assert statistics.of_embeddings(points[:0]).shape == (0,)
     assert FamiliarityRecord.parse  # the record is typed: see HOSTILE
 
 
