@@ -48,13 +48,19 @@ class Processes:
         self._oom_kills = _oom_kills()
 
     def start(self) -> int:
-        """Start a process and return its number."""
-        ours, theirs = self._context.Pipe()
-        process = self._context.Process(
-            target=_work, args=(theirs, self._scorer, str(self._out)), daemon=True
-        )
-        with _interrupts_blocked():
-            process.start()
+        """Start a process and return its number. Raises EngineError if there is no room for it."""
+        try:
+            ours, theirs = self._context.Pipe()
+            process = self._context.Process(
+                target=_work, args=(theirs, self._scorer, str(self._out)), daemon=True
+            )
+            with _interrupts_blocked():
+                process.start()
+        except OSError as error:
+            raise EngineError(
+                f"worker {self._count + 1} does not start: {error.strerror or error}. Start fewer: "
+                "--workers 1"
+            ) from error
         theirs.close()
         self._count += 1
         self._workers[self._count] = process, ours
