@@ -117,7 +117,8 @@ class Counting:
             end_s = self._last.time_s + usual_s
         tally.events = dict(sorted(Counter(event.kind for event in events).items()))
         for event in events:
-            _add(tally.event_s, event.kind, (event.end_s or end_s) - event.start_s)
+            ended_s = end_s if event.end_s is None else event.end_s
+            _add(tally.event_s, event.kind, ended_s - event.start_s)
         for sums in (tally.missing_s, tally.label_s, tally.event_s):
             ordered = sorted(sums.items())
             sums.clear()

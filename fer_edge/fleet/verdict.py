@@ -68,7 +68,7 @@ def judge(figures: dict[str, dict[str, Any]], drives: int) -> tuple[str, str]:
     if drives < MIN_DRIVES:
         return "undecided", f"{drives} drives; a verdict needs {MIN_DRIVES}"
     if different["interval"] is None or change["interval"] is None:
-        return "undecided", "at no time both bundles know the expression"
+        return "undecided", "the two bundles never know an expression at the same time"
     (low, high), (worst, best) = different["interval"], change["interval"]
     limits = f"limits: {MOST_DIFFERENT:.0%} different, {MOST_LOST:.0%} of availability lost"
     if low > MOST_DIFFERENT or best < -MOST_LOST:
