@@ -43,8 +43,6 @@ class ParityLimits:
         fp32_max_abs_dp: Largest absolute difference of a probability.
         fp32_embedding_cosine: Smallest cosine between embeddings.
         answered_agreement: Smallest share (0..1) of the answered decisions that are kept.
-        engine_agreement: Smallest share (0..1) of all decisions that an engine keeps of a
-            quantised network.
         accuracy_drop: Largest loss of accuracy, as a share (0..1), at the interval's lower end.
         ece_rise: Largest rise of the expected calibration error.
         recall_drop: Largest loss of a class's recall, as a share (0..1), beyond noise.
@@ -53,7 +51,6 @@ class ParityLimits:
     fp32_max_abs_dp: float = 1e-4
     fp32_embedding_cosine: float = 0.9999
     answered_agreement: float = 0.995
-    engine_agreement: float = 0.99
     accuracy_drop: float = 0.005
     ece_rise: float = 0.01
     recall_drop: float = 0.03
@@ -67,8 +64,7 @@ class Bar:
         precision: Precision of the variant; fp32 has limits of its own.
         labels: Names of the classes, in the order of the outputs.
         abstain_below: Confidence (0..1) from which the Predictor answers.
-        quantised_reference: The reference is the quantised network in torch, so that the variant
-            must be its equal.
+        quantised_reference: The reference is the quantised network in torch.
         allow_drop: Accuracy, as a share (0..1), that a reduced precision may lose. It replaces
             the other limits of reduced precisions; None keeps them.
         independent: Share (0..1) of the faces that are evidence of their own. Copies of few faces
@@ -159,9 +155,8 @@ def _flips(answers: _Answers) -> Flips:
 def _checks(answers: _Answers, bar: Bar) -> list[Check]:
     limits = bar.limits
     judged = bar.precision != "fp32" and bar.allow_drop is None
-    equal = judged and bar.quantised_reference
     drop = limits.accuracy_drop if bar.allow_drop is None else bar.allow_drop
-    checks = [_share("agreement", answers, None, limits.engine_agreement if equal else None)]
+    checks = [_share("agreement", answers, None, None)]
     limit = limits.answered_agreement if judged else None
     if answers.answered.any():
         checks.append(_share("answered_agreement", answers, answers.answered, limit))

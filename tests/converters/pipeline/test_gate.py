@@ -222,16 +222,18 @@ def test_a_small_class_that_is_lost_whole_fails() -> None:
 # --- what the bar is -----------------------------------------------------------------------------
 
 
-def test_a_quantised_reference_asks_for_99_percent_of_all_decisions_too() -> None:
+def test_an_engine_of_a_quantised_network_is_judged_where_the_network_answers() -> None:
     p, truth = network(6000)
-    q = flipped(p, withheld(p)[:180])
-    loose = verdict(p, q, truth).check("agreement")
-    strict = verdict(p, q, truth, replace(INT8, quantised_reference=True))
-    assert (loose.verdict, loose.limit) == (None, None)
-    assert (strict.check("agreement").verdict, strict.reference) == (FAILED, QUANTISED)
+    engine = replace(INT8, quantised_reference=True)
+    q = flipped(p, withheld(p)[:120])
+    judged = verdict(p, q, truth, engine)
+    assert (judged.verdict, judged.reference) == (PASSED, QUANTISED)
     assert verdict(p, q, truth).reference == FP32
-    few = verdict(p, flipped(p, withheld(p)[:12]), truth, replace(INT8, quantised_reference=True))
-    assert few.check("agreement").verdict == PASSED
+    reported = judged.check("agreement")
+    assert (reported.value, reported.limit, reported.verdict) == (0.98, None, None)
+    sure = np.setdiff1d(np.arange(len(p)), withheld(p))[:60]
+    other = verdict(p, flipped(p, sure), truth, engine)
+    assert other.check("answered_agreement").verdict == FAILED
 
 
 def test_an_allowed_drop_replaces_the_other_limits() -> None:
