@@ -139,6 +139,9 @@ class Execution:
         for place in self.placements:
             counts = ((place.layers, "layer"), (place.others, "other operation"))
             words = [f"{n} {word}{'s' * (n != 1)}" for n, word in counts if n]
-            places.append(f"{' and '.join(words)} in {place.precision}")
-        fallback = f"; elsewhere: {', '.join(self.elsewhere)}" if self.elsewhere else ""
-        return printable(f"{self.engine} on {self.device}: {', '.join(places)}{fallback}")
+            where = f" on {place.device}" if place.device != self.device else ""
+            places.append(f"{' and '.join(words)} in {place.precision}{where}")
+        if not self.elsewhere:
+            return printable(f"{self.engine}, all on {self.device}: {', '.join(places)}")
+        fallback = f"not on {self.device}: {', '.join(self.elsewhere)}"
+        return printable(f"{self.engine} on {self.device}: {', '.join(places)}; {fallback}")

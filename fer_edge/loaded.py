@@ -50,7 +50,8 @@ class VariantChoice:
     def __str__(self) -> str:
         line = f"{self.target}/{self.precision}: {'taken' if self.taken else self.reason}"
         line += f" ({self.warning})" if self.taken and self.warning else ""
-        line += f", on the {self.simulator}, not on a chip" if self.simulator else ""
+        if self.simulator:
+            line += f", on the {self.simulator}, not on a chip: its speed is no chip's"
         line += f"; {self.execution}" if self.execution else ""
         return line + (f"; REFUSED: {self.refusal}" if self.refusal else "")
 

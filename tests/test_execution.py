@@ -15,7 +15,7 @@ def test_operations_are_counted_by_place_and_precision() -> None:
     execution = run("int8", "int8", "fp32")
     assert execution.placements == (Placement("CPU", "int8", 2, 0), Placement("CPU", "fp32", 1, 3))
     assert str(execution) == (
-        "engine 1.0 on CPU: 2 layers in int8, 1 layer and 3 other operations in fp32"
+        "engine 1.0, all on CPU: 2 layers in int8, 1 layer and 3 other operations in fp32"
     )
 
 
@@ -45,7 +45,9 @@ def test_an_operation_that_fell_back_is_named() -> None:
     )
     assert execution.elsewhere == ("Softmax",)
     assert "Softmax" in str(execution.refusal("int8"))
-    assert "elsewhere: Softmax" in str(execution)
+    assert str(execution) == (
+        "engine 1.0 on NPU: 1 layer in int8, 1 other operation in fp32 on CPU; not on NPU: Softmax"
+    )
 
 
 def test_it_is_plain_values_for_json() -> None:

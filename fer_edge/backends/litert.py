@@ -70,12 +70,11 @@ def executed(
         session.close()
     placed = [_operation(each, half) for each in operations]
     left = [each["op_name"] for each in operations if each["index"] not in delegated]
-    build = f"LiteRT {version('ai-edge-litert')}, XNNPACK"
+    taken = "fully accelerated"
     if left:
         names = ", ".join(sorted(set(left)))
-        engine = f"{build} for {len(delegated)} of {len(operations)} operations, not {names},"
-    else:
-        engine = f"{build}, fully accelerated,"
+        taken = f"{len(delegated)} of {len(operations)} operations, not {names}"
+    engine = f"LiteRT {version('ai-edge-litert')} (XNNPACK: {taken})"
     return Execution.of(engine, "CPU", placed)
 
 

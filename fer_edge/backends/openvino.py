@@ -111,7 +111,7 @@ def load(variant: Variant, files: Mapping[str, bytes], options: Options) -> Open
 _PRECISIONS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "i8": "int8", "u8": "int8"}
 """Our names of the precisions in an execution graph."""
 _LAYERS = ("Convolution", "Deconvolution", "FullyConnected", "MatMul", "ScaledDotProductAttention")
-_NO_WORK = ("Const", "Input", "Output", "Parameter", "Result")
+_NO_WORK = ("Input", "Output", "Parameter", "Result")
 
 
 def executed(
@@ -278,12 +278,19 @@ class _Graph:
             )
 
     def operations(self) -> list[Operation]:
-        """Return the operations of the execution graph that do work."""
+        """Return the operations of the execution graph that do work for a face."""
         devices = self._compiled.get_property("EXECUTION_DEVICES")
         device = "+".join(devices) if isinstance(devices, list) else str(devices)
-        nodes = self._compiled.get_runtime_model().get_ordered_ops()
-        operations = [_operation(node, device) for node in nodes]
-        return [each for each in operations if each.kind not in _NO_WORK]
+        ready: set[str] = set()  # constants, and weights that were reordered as the graph loaded
+        operations = []
+        for node in self._compiled.get_runtime_model().get_ordered_ops():
+            operation = _operation(node, device)
+            sources = {each.get_source_output().get_node().get_name() for each in node.inputs()}
+            if operation.kind == "Const" or (sources and sources <= ready):
+                ready.add(node.get_name())
+            elif operation.kind not in _NO_WORK:
+                operations.append(operation)
+        return operations
 
     def release(self, request: _Request) -> None:
         self._idle.append(request)

@@ -36,6 +36,14 @@ def test_the_shipped_variants_execute_what_they_are_called(variant: Variant) -> 
     assert any(digit.isdigit() for digit in execution.engine)
 
 
+def test_what_openvino_does_to_weights_as_it_loads_is_no_operation_of_a_face() -> None:
+    for variant in SHIPPED.variants:
+        if variant.target == "openvino" and runs(variant):
+            execution, _ = executed(SHIPPED, variant, Options(threads=1))
+            assert execution is not None
+            assert sum(place.others for place in execution.placements) < 20
+
+
 def test_a_profile_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
@@ -77,7 +85,14 @@ def test_explain_says_it_on_request_alone(tmp_path: Path) -> None:
     assert choice == VariantChoice(
         "fake", "fp32", True, None, choice.warning, execution=choice.execution
     )
-    assert str(choice).endswith("; the fake engine on no chip: 1 layer in fp32")
+    assert str(choice).endswith("; the fake engine, all on no chip: 1 layer in fp32")
+
+
+def test_a_simulator_is_named_and_its_speed_is_no_chips() -> None:
+    choice = VariantChoice("qnn", "int8", True, None, simulator="simulator of the HTP v73")
+    assert str(choice) == (
+        "qnn/int8: taken, on the simulator of the HTP v73, not on a chip: its speed is no chip's"
+    )
 
 
 def test_a_start_asks_no_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -132,7 +132,7 @@ def test_a_batch_of_another_size_is_an_engine_error() -> None:
 def test_it_says_that_xnnpack_runs_everything() -> None:
     execution = litert.executed(variant("fp32"), contents("fp32"), Options(threads=1), 48)
     assert execution.layers_in("fp32") == execution.layers == 5
-    assert "XNNPACK, fully accelerated" in execution.engine
+    assert "(XNNPACK: fully accelerated)" in execution.engine
     assert execution.refusal("fp32") is None
 
 
@@ -168,7 +168,7 @@ def test_the_predictor_runs_a_bundle(tmp_path: Path, faces: np.ndarray[Any, Any]
         assert predictor.variant.name == "litert/fp32"
         assert predictor(faces[0]).probabilities.keys() == set(EMOTIONS)
         line = str(predictor.explain(executed=True)[0])
-    assert "XNNPACK, fully accelerated, on CPU: 5 layers" in line
+    assert "(XNNPACK: fully accelerated), all on CPU: 5 layers" in line
 
 
 def test_fp16_needs_a_cpu_that_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
