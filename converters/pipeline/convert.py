@@ -24,6 +24,7 @@ from fer_edge.converters.pipeline.request import ALL, AUTO, check_names, request
 from fer_edge.errors import (
     BundleError,
     ConversionError,
+    EngineError,
     MissingDependencyError,
     ParityError,
 )
@@ -57,8 +58,9 @@ def convert(
 ) -> Bundle:
     """Convert a checkpoint into a new bundle, or extend an old one.
 
-    With ``all`` or ``auto`` among the precisions, a variant that cannot run on this machine or
-    fails its parity gate is left out and reported. Precisions given by name raise an error instead.
+    With ``all`` or ``auto`` among the precisions, a variant that cannot run on this machine, whose
+    engine fails, or that fails its parity gate is left out and reported. Precisions given by name
+    raise an error instead.
     A variant that too few faces judge is written, last in order and with its verdict, if each
     observed figure is within its limit; otherwise it is left out like a failed one.
     The bundle's ``provenance["refused"]`` lists each variant that was built and left out, with its
@@ -96,6 +98,7 @@ def convert(
         ParityError: A variant whose target and precision are named fails its gate, or none passes.
             Nothing is written.
         ConversionError: A variant cannot be built or cannot be verified.
+        EngineError: An engine fails on a variant whose target and precision are named.
         MissingDependencyError: The library of a named target is not installed.
         TargetError: A target, a precision or a GPU is unknown.
         BundleError: ``out`` holds another checkpoint or is damaged.
@@ -187,7 +190,13 @@ def _build_and_verify(
             continue
         if built.session is not None:
             sessions.callback(built.session.close)
-            variant = verify_variant(built, prepared.check(precision), say)
+            try:
+                variant = verify_variant(built, prepared.check(precision), say)
+            except EngineError as error:
+                if not lenient.precisions:
+                    raise
+                say(f"Left out: {built.variant.name}: {error}")
+                continue
             verified.append(replace(built, variant=variant))
         elif lenient.unproven:
             say(f"  {built.variant.name}: NOT PROVEN, {built.unable}")
@@ -215,7 +224,7 @@ def _built(
     """Build a variant, or say why it is left out and return None."""
     try:
         return build_variant(target, precision, work, rule, say)
-    except (MissingDependencyError, ConversionError) as error:
+    except (MissingDependencyError, ConversionError, EngineError) as error:
         missing = isinstance(error, MissingDependencyError)
         if not (lenient.libraries if missing else lenient.precisions):
             raise

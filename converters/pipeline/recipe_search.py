@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from fer_edge.converters.base import ENOUGH, QuantizationRecipe
-from fer_edge.errors import ConversionError
+from fer_edge.errors import ConversionError, EngineError
 from fer_edge.parity import RecipeTrial
 from fer_edge.progress import Say
 
@@ -23,8 +23,9 @@ def best_recipe(
 ) -> tuple[QuantizationRecipe, tuple[RecipeTrial, ...]]:
     """Try recipes in order and return the one that agrees most often.
 
-    Each recipe changes what it names in the best one before it. A recipe with ``keep_float``
-    (layers kept in float) is skipped while the best agreement is below NEAR.
+    Each recipe changes what it names in the best one before it. One that cannot be built or run is
+    passed over. A recipe with ``keep_float`` (layers kept in float) is skipped while the best
+    agreement is below NEAR.
 
     Args:
         recipes: Recipes, the default first.
@@ -37,7 +38,7 @@ def best_recipe(
         The recipe, and every trial.
 
     Raises:
-        ConversionError: No recipe could be built.
+        ConversionError: No recipe could be built and run.
     """
     best: QuantizationRecipe = {}
     most = -1.0
@@ -51,7 +52,7 @@ def best_recipe(
         share, refused = None, None
         try:
             share = agreement(recipe)
-        except ConversionError as error:
+        except (ConversionError, EngineError) as error:
             refused = str(error)
         if share is None and refused is None:
             return recipe, ()
@@ -64,7 +65,7 @@ def best_recipe(
             break
     if most < 0:
         raise ConversionError(
-            "no recipe could be built: "
+            "no recipe could be built and run: "
             + "; ".join(dict.fromkeys(str(trial.refused) for trial in trials))
         )
     return best, tuple(trials)

@@ -66,6 +66,12 @@ def test_every_small_network_passes_in_fp32(monkeypatch: pytest.MonkeyPatch) -> 
     assert FACES >= 765
 
 
+def test_a_quantised_network_is_judged_by_its_own_int8(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnxruntime, "PRECISIONS", ("int8",))
+    (row,) = matrix({}, named=["the default model"], only=["onnxruntime"], say=quiet)
+    assert (row.agreement, row.failures, row.recipes_tried) == (1, (), 0)
+
+
 def test_a_refusal_is_a_row_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     build = onnxruntime.build
 
@@ -79,7 +85,7 @@ def test_a_refusal_is_a_row_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> 
     rows = matrix({"cnn48": SMALL["cnn48"]}, only=["onnxruntime"], say=quiet)
     assert [row.refused for row in rows] == 2 * [
         "no such chip | here",
-        "no recipe could be built: this chip has no such arithmetic",
+        "no recipe could be built and run: this chip has no such arithmetic",
     ]
     at_a_glance, table = (part.splitlines() for part in markdown(rows).split("\n\n")[1:])
     assert at_a_glance[2:] == [
