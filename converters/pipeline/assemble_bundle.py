@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
+from typing import Any
 
 from fer_edge.bundle import Bundle, Variant
 from fer_edge.bundle_files import read_checked
@@ -86,10 +87,34 @@ def assemble(
             contents = {**existing.read(variant), **contents}
             merged.append(variant)
     merged.sort(key=_preference)
+    bundle = Bundle(
+        path=out,
+        labels=source.spec.labels,
+        crop=rule,
+        temperature=source.temperature,
+        abstain_below=source.abstain_below,
+        embedding_dim=source.model.embedding_dim,
+        provenance=_provenance(source, existing, names, refused or {}),
+        variants=tuple(merged),
+        name=name if name is not None else existing.name if existing else out.stem,
+        version=version if version is not None else existing.version if existing else "0",
+        created=today(),
+        familiarity=record,
+    )
+    return bundle, contents
+
+
+def _provenance(
+    source: Checkpoint,
+    existing: Bundle | None,
+    names: Set[str],
+    refused: Mapping[str, RefusedVariant],
+) -> dict[str, Any]:
+    """Return the origin of a bundle; refusals of variants in ``names`` are replaced."""
     facts = source.facts
     earlier = existing.provenance.get("refused") if existing else None
     kept = earlier.items() if isinstance(earlier, dict) else ()
-    provenance = {
+    return {
         "checkpoint_sha256": source.sha256,
         "backbone": source.spec.backbone,
         "recipe": facts.get("recipe", {}).get("name"),
@@ -98,21 +123,6 @@ def assemble(
         "licences": facts.get("licences", {}),
         "refused": {
             **{name: figures for name, figures in kept if name not in names},
-            **{name: figures.as_dict() for name, figures in (refused or {}).items()},
+            **{name: figures.as_dict() for name, figures in refused.items()},
         },
     }
-    bundle = Bundle(
-        path=out,
-        labels=source.spec.labels,
-        crop=rule,
-        temperature=source.temperature,
-        abstain_below=source.abstain_below,
-        embedding_dim=source.model.embedding_dim,
-        provenance=provenance,
-        variants=tuple(merged),
-        name=name if name is not None else existing.name if existing else out.stem,
-        version=version if version is not None else existing.version if existing else "0",
-        created=today(),
-        familiarity=record,
-    )
-    return bundle, contents

@@ -32,6 +32,9 @@ from fer_edge.training.deploy import DeployModule
 from fer_edge.training.models.quantized import QuantizedNet
 from fer_edge.verdict import FAILED, PASSED, UNDECIDED, Judgement
 
+_FILE_FACES = 500
+"""Largest number of faces that two engines run the same file on."""
+
 
 @dataclass(frozen=True)
 class BuiltVariant:
@@ -50,10 +53,6 @@ class BuiltVariant:
     session: Session | None
     unable: str | None = None
     search: tuple[RecipeTrial, ...] = ()
-
-
-_FILE_FACES = 500
-"""Largest number of faces that two engines run the same file on."""
 
 
 def torch_outputs(checkpoint: Checkpoint, images: npt.NDArray[np.uint8]) -> Outputs:
@@ -127,7 +126,7 @@ def build_variant(
         The variant. The caller closes its session.
 
     Raises:
-        ConversionError: No recipe could be built.
+        ConversionError: No recipe could be built and run.
         TargetError: The target is unknown or its library is not installed.
         EngineError: The engine refuses the files.
     """
@@ -209,7 +208,30 @@ def verify_variant(built: BuiltVariant, check: ParityCheck, say: Say) -> Variant
     assert built.session is not None
     outputs = run_all(built.session, check.gate.images, check.budget_s, MIN_GATE_FACES)
     faces = check.gate.first(len(outputs[0]))
-    reference = check.reference[0][: len(faces.images)], check.reference[1][: len(faces.images)]
+    execution = _execution(built, faces)
+    same_file = _file_parity(built, faces, outputs)
+    report = replace(_report(built, check, faces, outputs, execution), file_parity=same_file)
+    more = "--data" if len(faces.images) == len(check.gate.images) else "--judge-seconds"
+    say(f"  {variant.name}: {_summary(report, more)}")
+    notes = [str(fact) for fact in (execution, same_file) if fact is not None]
+    if _is_quantised(variant):
+        notes += _between_engines(outputs[0], check)
+    for note in notes:
+        say(f"    {note}")
+    check.answers[variant.name] = outputs[0]
+    return replace(variant, parity=report)
+
+
+def _report(
+    built: BuiltVariant,
+    check: ParityCheck,
+    faces: FaceSamples,
+    outputs: Outputs,
+    execution: Execution | None,
+) -> ParityReport:
+    """Judge the outputs, the batch sizes, and what the engine ran."""
+    variant, count = built.variant, len(faces.images)
+    reference = check.reference[0][:count], check.reference[1][:count]
     bar = Bar(
         precision=variant.precision,
         labels=check.labels,
@@ -222,44 +244,39 @@ def verify_variant(built: BuiltVariant, check: ParityCheck, say: Say) -> Variant
     figures = compare(reference, outputs, faces.truth, check.labels)
     judgement = judge(reference, outputs, faces.truth, bar)
     broken = failures(figures, judgement, variant.precision, bar.limits)
-    in_int8 = variant.precision in backend(variant.target).FACTS.quantised
-    batch_sizes: list[int] = []
-    try:
-        batch_sizes = prove_batches(built.session, faces.images, outputs, in_int8)
-    except ConversionError as error:
-        broken.append(str(error))
-        judgement = replace(judgement, verdict=FAILED)
-    execution = _execution(built, faces)
+    batch_sizes, refusals = _batch_sizes(built, faces, outputs)
     if execution is not None and (refusal := execution.refusal(variant.precision)):
-        broken.append(refusal)
+        refusals.append(refusal)
+    if refusals or (variant.precision == "fp32" and broken):
         judgement = replace(judgement, verdict=FAILED)
-    if variant.precision == "fp32" and broken:
-        judgement = replace(judgement, verdict=FAILED)
-    same_file = _file_parity(built, faces, outputs)
-    report = ParityReport(
+    calibrated = _is_quantised(variant) and not check.quantised
+    return ParityReport(
         **vars(figures),
         batch_sizes=tuple(batch_sizes),
         faces=faces.record,
         allowed_drop=check.allow_drop,
-        failures=tuple(broken),
+        failures=(*broken, *refusals),
         machine=cpu_name(),
         judged_by=_judge(built),
-        calibration=check.calibration.record if in_int8 and not check.quantised else None,
+        calibration=check.calibration.record if calibrated else None,
         search=built.search,
         judgement=judgement,
-        file_parity=same_file,
     )
-    more = "--data" if len(faces.images) == len(check.gate.images) else "--judge-seconds"
-    say(f"  {variant.name}: {_summary(report, judgement, more)}")
-    if execution is not None:
-        say(f"    {execution}")
-    if same_file is not None:
-        say(f"    {same_file}")
-    if in_int8:
-        for sentence in _between_engines(outputs[0], check):
-            say(f"    {sentence}")
-    check.answers[variant.name] = outputs[0]
-    return replace(variant, parity=report)
+
+
+def _is_quantised(variant: Variant) -> bool:
+    return variant.precision in backend(variant.target).FACTS.quantised
+
+
+def _batch_sizes(
+    built: BuiltVariant, faces: FaceSamples, outputs: Outputs
+) -> tuple[list[int], list[str]]:
+    """Return the batch sizes that give the same answers, or none and the reason."""
+    assert built.session is not None
+    try:
+        return prove_batches(built.session, faces.images, outputs, _is_quantised(built.variant)), []
+    except ConversionError as error:
+        return [], [str(error)]
 
 
 def _judge(built: BuiltVariant) -> JudgedBy | None:
@@ -315,8 +332,10 @@ def _execution(built: BuiltVariant, faces: FaceSamples) -> Execution | None:
     return execution
 
 
-def _summary(report: ParityReport, judgement: Judgement, more: str) -> str:
+def _summary(report: ParityReport, more: str) -> str:
     """Return the line that a conversion prints about a variant; ``more`` gives more faces."""
+    judgement = report.judgement
+    assert judgement is not None
     line = (
         f"accuracy {100 * report.accuracy:.2f} % ({100 * report.accuracy_change:+.2f} points), "
         f"agreement {100 * report.agreement:.2f} %{_answered(judgement)}, "
