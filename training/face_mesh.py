@@ -30,7 +30,7 @@ SIDE_PX = 256
 PRESENT = 0.5
 """Least probability (0..1) of a face at which its mesh counts; MediaPipe's own default."""
 _BATCH = 16
-_LARGEST = 64 << 20
+_MOST_BYTES = 64 << 20
 """Bytes of the largest network that is read. MediaPipe's largest has 2.6 MB."""
 _PARTS = ("face_landmarks_detector.tflite", "face_blendshapes.tflite")
 _SUBSET = (
@@ -177,10 +177,15 @@ def _networks(file: Path) -> list[bytes]:
                     f"expected {' and '.join(missing)} in {file}. Give MediaPipe's "
                     "face_landmarker.task"
                 )
-            if max(sizes[name] for name in _PARTS) > _LARGEST:
-                raise DataError(f"expected networks of at most {_LARGEST >> 20} MiB in {file}")
+            if max(sizes[name] for name in _PARTS) > _MOST_BYTES:
+                raise DataError(
+                    f"expected networks of at most {_MOST_BYTES >> 20} MiB in {file}. Give "
+                    "MediaPipe's face_landmarker.task"
+                )
             networks = [task.read(name) for name in _PARTS]
-    except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+    except DataError:
+        raise
+    except Exception as error:  # zipfile and what it decompresses with raise many kinds
         raise DataError(
             f"cannot read {file}: {error}. Give MediaPipe's face_landmarker.task"
         ) from error
@@ -203,7 +208,9 @@ def _compiled(data: bytes, file: str | Path) -> Any:
                 core.read_model(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
             )
     except (RuntimeError, ValueError) as error:
-        raise DataError(f"OpenVINO cannot load {file}: {error}") from error
+        raise DataError(
+            f"OpenVINO cannot load {file}: {error}. Give MediaPipe's face_landmarker.task"
+        ) from error
 
 
 def _values(network: Any, output: int) -> int:

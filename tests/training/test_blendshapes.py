@@ -123,3 +123,18 @@ def test_another_file_is_refused_in_a_sentence(task: Path, tmp_path: Path) -> No
         FaceMesh(write_task(other, **swapped))
     with pytest.raises(DataError, match=r"other\.task"):
         FaceMesh(write_task(other, **{"face_blendshapes.tflite": b"damaged"}))
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
+def test_a_compressed_file_that_is_damaged_is_a_sentence(
+    task: Path, tmp_path: Path, method: int
+) -> None:
+    other = tmp_path / "other.task"
+    with zipfile.ZipFile(task) as whole, zipfile.ZipFile(other, "w", method) as packed:
+        for name in whole.namelist():
+            packed.writestr(name, whole.read(name))
+    data = bytearray(other.read_bytes())
+    data[200:400] = bytes(200)
+    other.write_bytes(data)
+    with pytest.raises(DataError, match=r"cannot read .* Give MediaPipe's"):
+        FaceMesh(other)

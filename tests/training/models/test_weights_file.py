@@ -265,6 +265,23 @@ def test_a_file_that_is_cut_or_changed_anywhere_raises_nothing_else(
                 read_weights(path)
 
 
+@pytest.mark.parametrize("method", ["ZIP_DEFLATED", "ZIP_BZIP2", "ZIP_LZMA"])
+def test_a_compressed_archive_that_is_damaged_raises_nothing_else(path: Path, method: str) -> None:
+    torch.save({"net": OWN}, path)
+    with zipfile.ZipFile(path) as old:
+        records = {name: old.read(name) for name in old.namelist()}
+    with zipfile.ZipFile(path, "w", getattr(zipfile, method)) as new:
+        for name, record in records.items():
+            new.writestr(name, record)
+    whole = path.read_bytes()
+    directory = range(len(whole) - 300, len(whole))
+    for at in (*range(0, len(whole), max(len(whole) // 200, 1)), *directory):
+        for bit in (0x08, 0x80):
+            path.write_bytes(whole[:at] + bytes([whole[at] ^ bit]) + whole[at + 1 :])
+            with contextlib.suppress(CheckpointError):
+                read_weights(path)
+
+
 def test_deeply_nested_values_do_not_end_the_process(path: Path) -> None:
     deep = b"\x80\x02" + b"]" * 200_000 + b"a" * 199_999 + b"."
     archive(path, lambda name, data: deep if name.endswith("data.pkl") else data)
