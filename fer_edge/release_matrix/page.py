@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from fer_edge.converters.pipeline.face_samples import MIN_GATE_FACES
 from fer_edge.page import markdown_table
 from fer_edge.release_matrix.cell import HERE, NOWHERE, SIMULATED, STAND_IN, Accuracy, Cell
 from fer_edge.release_matrix.stored import Comparison, Matrix
@@ -19,8 +21,8 @@ _LEGEND = (
 _LATENCY = (
     "Latency: `predict_batch` with one 200x200 BGR crop (batch 1), resize and answer included, "
     "call after call in the steady state, as `fer-edge bench --scenario single` measures it; "
-    "{budget_s:g} s for each variant, alone. Simulators and stand-ins are not timed. An empty p99 "
-    "has too few samples (662 are needed)."
+    "each variant alone. Simulators and stand-ins are not timed. An empty p99 has too few samples "
+    "(662 are needed)."
 )
 _PARITY = (
     "Parity: share of the answered decisions that the variant keeps, with its 95 % interval. "
@@ -34,7 +36,6 @@ def page(matrix: Matrix) -> str:
     rows = [_row(cell, notes) for cell in matrix.cells]
     head = ["model", "target", "precision", "grade", "MB", "build s", "runs", "p50 ms", "p99 ms"]
     head += ["parity", "accuracy", "notes"]
-    budget_s = matrix.conditions.get("budget_s", 0)
     parts = [
         f"# Release matrix {matrix.version}",
         _compared(matrix.comparison, matrix.unfinished),
@@ -42,9 +43,9 @@ def page(matrix: Matrix) -> str:
         markdown_table(["", *_models(matrix)], _glance(matrix)).rstrip(),
         _LEGEND,
         "## Conditions",
-        _conditions(matrix),
+        *map(_conditions, matrix.conditions),
         "## Cells",
-        _LATENCY.format(budget_s=budget_s),
+        _LATENCY,
         _PARITY,
         markdown_table(head, rows).rstrip(),
         "\n".join(f"[{i}] {note}  " for i, note in enumerate(notes, start=1)),
@@ -92,16 +93,21 @@ def _mark(cell: Cell) -> str:
     return f"{mark} {cell.run.where}"
 
 
-def _conditions(matrix: Matrix) -> str:
-    facts = matrix.conditions
-    lines = [f"`{facts.get('command')}`, {facts.get('time')}, {facts.get('machine')}."]
-    lines += [f"- {name}: {faces}" for name, faces in dict(facts.get("faces", {})).items()]
-    versions = ", ".join(f"{k} {v}" for k, v in dict(facts.get("libraries", {})).items())
-    if "judge_seconds" in facts:
-        seconds = f"{facts['judge_seconds']:g} s"
-        lines += [f"- each cell is judged on the faces of {seconds}, and on at least 100"]
-    lines += [f"- {facts.get('system')}, Python {facts.get('python')}, {versions}"]
-    return lines[0] + "\n\n" + "\n".join(map(_safe, lines[1:]))
+def _conditions(run: Mapping[str, Any]) -> str:
+    """Return settings and machine of a run, and the number of its cells."""
+    targets = dict.fromkeys(name.rpartition(" ")[2].partition("/")[0] for name in run["cells"])
+    count = len(run["cells"])
+    cells = f"{count} cell{'s' * (count != 1)} of {', '.join(targets)}"
+    head = f"`{run.get('command')}`, {run.get('time')}, {run.get('machine')}: {cells}"
+    lines = [f"- {name}: {faces}" for name, faces in dict(run.get("faces", {})).items()]
+    if {"judge_seconds", "budget_s"} <= run.keys():
+        lines += [
+            f"- each variant is judged on the faces of {run['judge_seconds']:g} s, and on at least "
+            f"{MIN_GATE_FACES}; timed for {run['budget_s']:g} s"
+        ]
+    versions = ", ".join(f"{k} {v}" for k, v in dict(run.get("libraries", {})).items())
+    lines += [f"- {run.get('system')}, Python {run.get('python')}, {versions}"]
+    return head + "\n\n" + "\n".join(map(_safe, lines))
 
 
 def _row(cell: Cell, notes: list[str]) -> list[str]:

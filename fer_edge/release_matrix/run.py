@@ -111,7 +111,7 @@ def release_matrix(
         conditions=_conditions(request, models, env),
         machine={key: env[key] for key in MACHINE},  # type: ignore[literal-required]
     )
-    done = len(identities) - len(todo)
+    done, graded = len(identities) - len(todo), list[Cell]()
     for model in models:
         keys = [key for key in model.identities if key in todo]
         shared = _shared(model, keys, request, facts.machine, say) if keys else ""
@@ -123,7 +123,8 @@ def release_matrix(
                 else grade(key, identities[key], shared, say)
             )
             done += 1
-            matrix = facts.add(cell, unfinished=len(identities) - done)
+            graded.append(cell)
+            matrix = facts.add(cell, graded, unfinished=len(identities) - done)
     comparison = None
     if old is not None:
         everything = not (request.checkpoints or request.targets or request.precisions)
@@ -151,18 +152,20 @@ class _Facts:
     conditions: Mapping[str, Any]
     machine: Mapping[str, Any] = field(default_factory=dict)
 
-    def add(self, cell: Cell, unfinished: int) -> Matrix:
-        """Write a graded cell; return the matrix."""
-        return self.write(
-            lambda now: replace(now.with_cell(cell), unfinished=unfinished, comparison=None)
-        )
+    def add(self, cell: Cell, graded: Sequence[Cell], unfinished: int) -> Matrix:
+        """Write a graded cell, the last of this run's; return the matrix."""
+
+        def added(now: Matrix) -> Matrix:
+            cells = now.with_cell(cell).graded_under(self.conditions, graded)
+            return replace(cells, unfinished=unfinished, comparison=None)
+
+        return self.write(added)
 
     def write(self, edit: Callable[[Matrix], Matrix]) -> Matrix:
         """Change the JSON, write the page beside it, and return the matrix."""
 
         def ordered(now: Matrix) -> Matrix:
-            changed = replace(edit(now), conditions=self.conditions)
-            return changed.sorted_by(self.order, target_cells())
+            return edit(now).sorted_by(self.order, target_cells())
 
         matrix = stored.change(self.path, ordered, self.version)
         stored.write(self.path.with_suffix(".md"), page(matrix))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,14 +53,15 @@ class Matrix:
 
     Attributes:
         version: Version of the package.
-        conditions: Settings and machine of the last run, for readers.
+        conditions: Settings and machine of each run, for readers, with the names of the ``cells``
+            that it graded.
         cells: Cells, in the order of models and targets.
         unfinished: Number of cells that the last run has not graded yet.
         comparison: Comparison with an earlier version; None before the end, or without one.
     """
 
     version: str
-    conditions: Mapping[str, Any] = field(default_factory=dict)
+    conditions: tuple[Mapping[str, Any], ...] = ()
     cells: tuple[Cell, ...] = ()
     unfinished: int = 0
     comparison: Comparison | None = None
@@ -82,6 +83,24 @@ class Matrix:
         ]
         return replace(self, cells=(*others, cell))
 
+    def graded_under(self, conditions: Mapping[str, Any], graded: Sequence[Cell]) -> Matrix:
+        """Return the matrix with the conditions under which cells were graded.
+
+        Earlier runs keep their other cells; a run without any is dropped.
+
+        Args:
+            conditions: Settings and machine of this run.
+            graded: Cells that this run graded.
+        """
+        own = [cell.name for cell in graded]
+        others = {cell.name for cell in self.cells} - set(own)
+        runs = [
+            {**run, "cells": [name for name in run["cells"] if name in others]}
+            for run in self.conditions
+        ]
+        runs.append({**conditions, "cells": own})
+        return replace(self, conditions=tuple(run for run in runs if run["cells"]))
+
     def sorted_by(self, models: Sequence[str], pairs: Sequence[tuple[str, str]]) -> Matrix:
         """Return the matrix with its cells in the order of models, then of pairs."""
 
@@ -98,7 +117,7 @@ class Matrix:
         return {
             "schema": SCHEMA,
             "version": self.version,
-            "conditions": dict(self.conditions),
+            "conditions": [dict(run) for run in self.conditions],
             "unfinished": self.unfinished,
             "comparison": None if comparison is None else dict(vars(comparison)),
             "cells": [cell.as_dict() for cell in self.cells],
@@ -119,11 +138,18 @@ class Matrix:
             raise ValueError("expected each cell once in matrix.cells")
         return cls(
             read_text(item["version"], "matrix.version"),
-            read_mapping(item["conditions"], "matrix.conditions"),
+            read_list(item["conditions"], "matrix.conditions", _read_conditions),
             cells,
             unfinished,
             read_optional(item, "comparison", "matrix", Comparison.parse),
         )
+
+
+def _read_conditions(value: Any, where: str) -> Mapping[str, Any]:
+    run = read_mapping(value, where)
+    if "cells" not in run:
+        raise ValueError(f"expected cells in {where}")
+    return {**run, "cells": list(read_list(run["cells"], f"{where}.cells", read_text))}
 
 
 def load(path: Path) -> Matrix:

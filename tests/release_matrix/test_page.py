@@ -64,8 +64,22 @@ def test_simulated_cells_are_marked_with_what_ran() -> None:
 
 
 def test_figures_have_their_intervals_and_their_method() -> None:
-    text = page(replace(matrix(), conditions={"budget_s": 3.0}))
+    text = page(matrix())
     assert "80.00 % (78.00 to 82.00), 1,000 faces" in text
     assert "passed, 99.90 % (99.70 to 100.00), max dp 1.0e-02" in text
     assert "one 200x200 BGR crop (batch 1)" in text
-    assert "3 s for each variant" in text
+
+
+def test_each_run_stands_with_its_conditions_and_cells() -> None:
+    qnn = replace(CELL, target="qnn")
+    runs = (
+        {"command": "a", "budget_s": 3.0, "judge_seconds": 120.0, "cells": [CELL.name]},
+        {"command": "b", "budget_s": 3.0, "judge_seconds": 600.0, "cells": [qnn.name]},
+    )
+    lines = page(replace(matrix(CELL, qnn), conditions=runs)).splitlines()
+    first, second = (next(i for i, x in enumerate(lines) if f"`{c}`" in x) for c in "ab")
+    assert lines[first].endswith("1 cell of onnxruntime")
+    assert lines[second].endswith("1 cell of qnn")
+    judged = "- each variant is judged on the faces of {} s, and on at least 100; timed for 3 s"
+    assert judged.format(120) in lines[first:second]
+    assert judged.format(600) in lines[second:]

@@ -115,7 +115,7 @@ def test_judge_seconds_bounds_the_faces_and_the_page_says_it(
     assert cell.accuracy is not None
     assert cell.accuracy.faces == MIN_GATE_FACES < 140
     text = (tmp_path / f"{fer_edge.__version__}.md").read_text("utf-8")
-    assert "each cell is judged on the faces of 1e-06 s, and on at least 100" in text
+    assert "each variant is judged on the faces of 1e-06 s, and on at least 100" in text
 
 
 def test_a_run_that_was_killed_goes_on_where_it_ended(
@@ -141,6 +141,11 @@ def test_a_run_that_was_killed_goes_on_where_it_ended(
     assert graded == ["onnxruntime", "", "openvino"]
     assert (len(whole.cells), whole.unfinished) == (2, 0)
     assert whole.cell(half.cells[0].key) == half.cells[0]
+    first, second = whole.conditions
+    assert (first["cells"], second["cells"]) == (
+        ["tiny onnxruntime/fp32"],
+        ["tiny openvino/fp32"],
+    )
 
 
 def test_a_cell_is_graded_again_only_if_its_inputs_changed(

@@ -16,7 +16,9 @@ from fer_edge.release_matrix.stored import Comparison, Matrix
 
 def test_a_matrix_survives_its_file(tmp_path: Path) -> None:
     comparison = Comparison("0.1.0", ("a cell got worse",), ("a cell is gone",), ("a note",))
-    whole = replace(matrix(), comparison=comparison, conditions={"machine": "a chip"})
+    whole = replace(
+        matrix(), comparison=comparison, conditions=({"machine": "a chip", "cells": [CELL.name]},)
+    )
     path = tmp_path / "new/0.2.0.json"
     assert stored.change(path, lambda now: whole, "0.2.0") == whole
     assert stored.load(path) == whole
@@ -36,6 +38,8 @@ def test_a_matrix_survives_its_file(tmp_path: Path) -> None:
         json.dumps(matrix().as_dict() | {"cells": [CELL.as_dict(), CELL.as_dict()]}),
         json.dumps(matrix().as_dict() | {"cells": [CELL.as_dict() | {"grade": "ran"}]}),
         json.dumps(matrix().as_dict() | {"unfinished": -1}),
+        json.dumps(matrix().as_dict() | {"conditions": {"command": "of an earlier form"}}),
+        json.dumps(matrix().as_dict() | {"conditions": [{"command": "without its cells"}]}),
     ],
 )
 def test_a_damaged_file_is_refused_with_a_sentence(tmp_path: Path, text: str) -> None:
@@ -68,6 +72,23 @@ def test_the_last_version_before_this_one_is_found(tmp_path: Path) -> None:
         path = stored.earlier(tmp_path, version)
         assert (None if path is None else path.stem) == before
     assert stored.earlier(tmp_path / "none", "1.0") is None
+
+
+def test_each_run_keeps_the_conditions_of_its_cells() -> None:
+    """A second run for one target says nothing about the cells of the first."""
+    other = replace(CELL, precision="fp32")
+    both = matrix(CELL, other)
+    first = both.graded_under({"command": "all"}, [CELL, other])
+    second = first.graded_under({"command": "int8 alone"}, [CELL])
+    assert second.conditions == (
+        {"command": "all", "cells": [other.name]},
+        {"command": "int8 alone", "cells": [CELL.name]},
+    )
+    assert second.graded_under({"command": "nothing was left to do"}, []) == second
+    third = second.graded_under({"command": "all again"}, [CELL, other])
+    assert [run["command"] for run in third.conditions] == ["all again"]
+    gone = replace(second, cells=(CELL,)).graded_under({"command": "last"}, [])
+    assert [run["command"] for run in gone.conditions] == ["int8 alone"]
 
 
 def test_a_cell_replaces_itself_and_those_of_an_earlier_checkpoint() -> None:
