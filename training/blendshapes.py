@@ -28,7 +28,7 @@ from fer_edge.training.data.faces import LabelledFace, hash_of, load_faces
 from fer_edge.training.data.folds import fold_of
 from fer_edge.training.evaluation.calibrate import minimise
 from fer_edge.training.face_mesh import PRESENT, FaceMesh
-from fer_edge.training.loop.opinions import write_opinion
+from fer_edge.training.loop.opinions import check_before_work, write_opinion
 from fer_edge.training.loop.write_opinions import train_faces
 
 FOLDS = 5
@@ -167,6 +167,7 @@ def write_blendshape_opinions(
             "expected labelled faces of at least two classes. Name them with --data, and faces "
             "without labels with --unlabelled"
         )
+    check_before_work(out, faces)
     readings = read_blendshapes(mesh, faces, step)
     truth = torch.tensor([labels.index(face.label) for face in known])
     opinions = fitted_opinions(readings, truth, len(labels))

@@ -8,7 +8,9 @@ each label with the logarithm of its probability. Any program can write it.
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,9 +43,12 @@ def read_opinion(file: str | Path, faces: Sequence[LabelledFace], labels: Sequen
     columns = _columns(Path(file), ["name", *labels])
     _check_distinct(columns["name"], file)
     try:
-        values = torch.tensor([columns[label] for label in labels], dtype=torch.float64).T
+        values = torch.tensor([columns[label] for label in labels], dtype=torch.float64)
     except (TypeError, ValueError) as error:
         raise DataError(f"expected numbers in the columns of labels of {file}: {error}") from error
+    if values.ndim != 2:
+        raise DataError(f"expected numbers in the columns of labels of {file}, got lists")
+    values = values.T
     row_of = {name: i for i, name in enumerate(columns["name"])}
     if missing := [name for name in names if name not in row_of]:
         raise DataError(
@@ -75,10 +80,9 @@ def write_opinion(
 
     from fer_edge.atomic import fill_file
 
-    names = [face.name for face in faces]
-    _check_distinct(names, "the data sets")
+    check_before_work(file, faces)
     log_p = nn.functional.log_softmax(logits.double(), 1)
-    columns: dict[str, Any] = {"name": names}
+    columns: dict[str, Any] = {"name": [face.name for face in faces]}
     columns |= {label: log_p[:, i].numpy() for i, label in enumerate(labels)}
     table = pyarrow.table(columns)
 
@@ -89,7 +93,31 @@ def write_opinion(
     try:
         fill_file(Path(file), fill)
     except OSError as error:
-        raise DataError(f"cannot write {file}: {error.strerror or error}") from error
+        raise _unwritable(file, error) from error
+
+
+def check_before_work(file: str | Path, faces: Sequence[LabelledFace]) -> None:
+    """Check names and path of a file before minutes of predictions depend on them.
+
+    Args:
+        file: Path to write; its folder is made.
+        faces: The faces.
+
+    Raises:
+        DataError: The file cannot be written, or two faces have the same name.
+    """
+    _check_distinct([face.name for face in faces], "the data sets")
+    path = Path(file)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    except OSError as error:
+        raise _unwritable(file, error) from error
+
+
+def _unwritable(file: str | Path, error: OSError) -> DataError:
+    return DataError(f"cannot write {file}: {error.strerror or error}. Choose another file with -o")
 
 
 def opinion_facts(files: Sequence[str]) -> dict[str, list[dict[str, str]]]:
@@ -121,7 +149,9 @@ def _columns(file: Path, needed: Sequence[str]) -> dict[str, list[Any]]:
     return columns
 
 
-def _check_distinct(names: Sequence[str], where: object) -> None:
+def _check_distinct(names: Sequence[Any], where: object) -> None:
+    if not all(isinstance(name, str) for name in names):
+        raise DataError(f"expected the names of faces as texts in {where}")
     name, count = Counter(names).most_common(1)[0] if names else ("", 0)
     if count > 1:
         raise DataError(

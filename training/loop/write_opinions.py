@@ -20,7 +20,7 @@ from fer_edge.training.checkpoint import load_checkpoint
 from fer_edge.training.data.dataset_spec import DatasetSpec
 from fer_edge.training.data.faces import LabelledFace, load_faces
 from fer_edge.training.loop.dataset import fastest_device
-from fer_edge.training.loop.opinions import write_opinion
+from fer_edge.training.loop.opinions import check_before_work, write_opinion
 from fer_edge.training.loop.targets import mirrored_opinion
 
 _BATCH = 64
@@ -73,6 +73,7 @@ def write_opinions(
     """
     teacher = load_checkpoint(checkpoint)
     faces = train_faces(data, unlabelled, say, step)
+    check_before_work(out, faces)
     opinion = mirrored_opinion(teacher, faces, _BATCH, fastest_device())
     write_opinion(out, faces, opinion, teacher.spec.labels)
     return len(faces)

@@ -17,7 +17,7 @@ from fer_edge.errors import DataError
 from fer_edge.labels import EMOTIONS
 from fer_edge.training.config.schema import Recipe
 from fer_edge.training.data.faces import LabelledFace
-from fer_edge.training.data.holdout import split_data
+from fer_edge.training.data.holdout import Holdout, split_data
 from fer_edge.training.loop.opinions import opinion_facts, read_opinion, write_opinion
 from fer_edge.training.loop.targets import train_targets
 from fer_edge.training.loop.write_opinions import main
@@ -37,7 +37,7 @@ def test_a_file_teaches_as_the_checkpoint_that_wrote_it(
     ran = CliRunner().invoke(main, ["default", "--data", str(few_faces), "-o", str(out)])
     assert ran.exit_code == 0, ran.output
     assert "84 faces" in ran.output
-    split = split_data(few_faces, recipe.labels, recipe.data.holdout, recipe.seed, lambda *_: None)
+    split = split_data(few_faces, recipe.labels, Holdout.of(recipe), lambda *_: None)
     by_file, by_checkpoint = (
         train_targets(split, replace(recipe, data=replace(recipe.data, **more)), quiet)
         for more in ({"opinions": (str(out),)}, {"teachers": ("default",)})
@@ -79,6 +79,29 @@ def test_names_must_tell_faces_apart(tmp_path: Path) -> None:
         read_opinion(file, [*THREE, THREE[0]], EMOTIONS)
 
 
+@pytest.mark.parametrize("fault", ["names", "a folder", "no folder"])
+def test_faults_are_told_before_the_faces_are_predicted(
+    few_faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    """Predicting takes minutes."""
+
+    def predicted(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("fer_edge.training.loop.write_opinions.mirrored_opinion", predicted)
+    data, out = [f"--data={few_faces}"], tmp_path / "o.parquet"
+    if fault == "names":
+        data *= 2
+    elif fault == "a folder":
+        out.mkdir()
+    else:
+        (tmp_path / "file").write_bytes(b"")
+        out = tmp_path / "file" / "o.parquet"
+    ran = CliRunner().invoke(main, ["default", *data, "-o", str(out)])
+    assert ran.exit_code == 1, ran.output
+    assert ("is in the data sets 2 times" if fault == "names" else "cannot write") in ran.output
+
+
 def test_a_file_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "o.parquet"
     with pytest.raises(DataError, match="found none"):
@@ -89,8 +112,9 @@ def test_a_file_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     write_opinion(file, THREE, LOGITS[:, :6], EMOTIONS[:6])
     with pytest.raises(DataError, match=f"it lacks {EMOTIONS[6]}"):
         read_opinion(file, THREE, EMOTIONS)
-    for cell, message in ((float("-inf"), "finite"), ("much", "numbers"), (None, "numbers")):
-        table = pyarrow.table({"name": ["a"], **{key: [cell] for key in EMOTIONS}})
+    cells = ((float("-inf"), "finite"), ("much", "numbers"), (None, "numbers"), ([0.5], "numbers"))
+    for name, (cell, message) in [*(("a", cell) for cell in cells), (["a"], (0.5, "as texts"))]:
+        table = pyarrow.table({"name": [name], **{key: [cell] for key in EMOTIONS}})
         pyarrow.parquet.write_table(table, file)
         with pytest.raises(DataError, match=message):
             read_opinion(file, THREE[:1], EMOTIONS)
