@@ -20,6 +20,8 @@ import numpy.typing as npt
 import torch
 from matplotlib.figure import Figure
 
+from fer_edge.atomic import write_file
+from fer_edge.errors import FerEdgeError
 from fer_edge.page import markdown_table
 from fer_edge.preprocess import Image
 from fer_edge.progress import Step, silent
@@ -35,28 +37,29 @@ CLEAN = "clean"
 _SEED = 2026
 _COLUMNS = 4
 
-Change = Callable[[Image], Image]
+Change = Callable[[Image, np.random.Generator], Image]
 
 
 def _noise(sigma: float) -> Change:
-    rng = np.random.default_rng(_SEED)
-    return lambda face: _image(face + rng.normal(0, sigma, face.shape[:2])[:, :, None])
+    return lambda face, rng: _image(face + rng.normal(0, sigma, face.shape[:2])[:, :, None])
 
 
 def _dark(gain: float) -> Change:
-    return lambda face: _image(gain * face.astype(np.float64))
+    return lambda face, _: _image(gain * face.astype(np.float64))
 
 
 def _blur(sigma_px: float) -> Change:
-    return lambda face: _image(cv2.GaussianBlur(face, (0, 0), sigma_px))
+    return lambda face, _: _image(cv2.GaussianBlur(face, (0, 0), sigma_px))
 
 
 def _small(side_px: int) -> Change:
-    return lambda face: _image(cv2.resize(face, (side_px, side_px), interpolation=cv2.INTER_AREA))
+    return lambda face, _: _image(
+        cv2.resize(face, (side_px, side_px), interpolation=cv2.INTER_AREA)
+    )
 
 
 def _in_car(name: str) -> Change:
-    def change(face: Image) -> Image:
+    def change(face: Image, _: np.random.Generator) -> Image:
         pixels = torch.from_numpy(np.ascontiguousarray(face.transpose(2, 0, 1)))
         changed = incar.changed(incar.CHANGES[name], pixels).numpy()
         return np.ascontiguousarray(changed.transpose(1, 2, 0))
@@ -75,7 +78,8 @@ CORRUPTIONS: dict[str, dict[str, Change]] = {
     "size": {f"{side} px": _small(side) for side in (32, 24, 16)},
     **{name.replace("_", " "): {"drawn": _in_car(name)} for name in incar.CHANGES},
 }
-"""Corruptions by name, each by severity. In-car effects draw their strength for each face."""
+"""Corruptions by name, each by severity. In-car effects draw their strength for each face, from
+torch's random numbers."""
 
 NO_FACE = "no face"
 _SIDE_PX = 64
@@ -131,14 +135,14 @@ def risk_coverage(
     chosen = stratified(load_faces(data, split, runner.labels), faces, _SEED)
     truth = np.array([runner.labels.index(face.label) for face in chosen])
     pictures = [face.read() for face in chosen]
-    changes: list[tuple[str, str, Change]] = [(CLEAN, "", lambda face: face)]
+    changes: list[tuple[str, str, Change]] = [(CLEAN, "", lambda face, _: face)]
     changes += [(name, key, f) for name, by in CORRUPTIONS.items() for key, f in by.items()]
     rows, count = [], len(changes) + len(NON_FACES)
     for i, (name, severity, change) in enumerate(changes):
         torch.manual_seed(_SEED)
-        probabilities, _, abstains = runner.judge(
-            [change(picture) for picture in pictures], name, silent
-        )
+        rng = np.random.default_rng(_SEED)
+        changed = [change(picture, rng) for picture in pictures]
+        probabilities, _, abstains = runner.judge(changed, name, silent)
         figures = _figures(probabilities, abstains, truth, runner.abstain_below)
         rows.append({"corruption": name, "severity": severity, **figures})
         step("corruptions", i + 1, count)
@@ -231,9 +235,19 @@ def draw(rows: Sequence[dict[str, Any]], title: str) -> bytes:
 
 @click.command("corruptions")
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--data", required=True, type=click.Path(path_type=Path), help="Labelled faces.")
-@click.option("--split", default="val", show_default=True, help="Part of the data, or none.")
-@click.option("--faces", default=700, show_default=True, type=click.IntRange(20))
+@click.option(
+    "--data", required=True, type=click.Path(path_type=Path), help="Judge on these labelled faces."
+)
+@click.option(
+    "--split", default="val", show_default=True, help="Take this part of the data, or none."
+)
+@click.option(
+    "--faces",
+    default=700,
+    show_default=True,
+    type=click.IntRange(20),
+    help="Judge at most this many faces.",
+)
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Draw the curves here, .png.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def main(model: Path, data: Path, split: str, faces: int, out: Path | None, as_json: bool) -> None:
@@ -241,10 +255,18 @@ def main(model: Path, data: Path, split: str, faces: int, out: Path | None, as_j
     from fer_edge.progress_bar import progress
 
     part = None if split == "none" else split
-    with open_model(model) as runner, progress() as (_, step):
-        rows = risk_coverage(runner, data, part, faces=faces, step=step)
-    if out is not None:
-        out.write_bytes(draw(rows, f"{model.name}: risk against coverage, {faces} faces"))
+    try:
+        with open_model(model) as runner, progress() as (_, step):
+            rows = risk_coverage(runner, data, part, faces=faces, step=step)
+        if out is not None:
+            title = f"{model.name}: risk against coverage, at most {faces} faces"
+            write_file(out, draw(rows, title))
+    except FerEdgeError as error:
+        raise click.ClickException(str(error)) from error
+    except OSError as error:
+        raise click.ClickException(
+            f"cannot write {out}: {error.strerror}. Choose another file with -o"
+        ) from error
     click.echo(json.dumps(rows, indent=1) if as_json else markdown(rows))
 
 

@@ -93,3 +93,30 @@ def test_the_command_writes_the_picture(fake_bundle: Path, tmp_path: Path) -> No
     assert done.exit_code == 0, done.output
     assert "| clean |" in done.output
     assert out.read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_second_run_in_the_process_gives_the_same_faces(fake_bundle: Path) -> None:
+    seen: list[bytes] = []
+    with open_model(fake_bundle) as runner:
+        judge = runner.judge
+
+        def watching(pictures: Any, *rest: Any) -> Any:
+            seen.append(b"".join(picture.tobytes() for picture in pictures))
+            return judge(pictures, *rest)
+
+        object.__setattr__(runner, "judge", watching)
+        for _ in range(2):
+            risk_coverage(runner, FACES, faces=7)
+    half = len(seen) // 2
+    assert seen[:half] == seen[half:]
+
+
+@pytest.mark.parametrize("fault", ["no model", "no data", "no folder"])
+def test_the_command_says_what_is_wrong(fake_bundle: Path, tmp_path: Path, fault: str) -> None:
+    model = tmp_path / "none.fer" if fault == "no model" else fake_bundle
+    data = tmp_path / "none" if fault == "no data" else FACES
+    out = tmp_path / "none" / "curves.png"
+    done = CliRunner().invoke(main, [str(model), f"--data={data}", "--faces=20", f"-o{out}"])
+    assert done.exit_code == 1
+    assert done.output.startswith("Error: ")
+    assert str(out) in done.output or fault != "no folder"
