@@ -37,3 +37,19 @@ def test_a_row_states_the_figures_of_its_bundle(name: str) -> None:
     assert size.split()[0] == str(weights["model"]["input"]["size_px"])
     assert int(parameters.replace(",", "")) > 0
     assert card.startswith("[card](")
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/explanation/abstention.md"])
+def test_other_pages_state_the_figures_of_the_default_models_card(page: str) -> None:
+    root = Path(__file__).parents[2]
+    text = " ".join((root / page).read_text("utf-8").split())
+    card = root / "fer_edge/models/default-card/evaluation.json"
+    checkpoint = json.loads(card.read_text("utf-8"))["checkpoint"]
+    figures, abstention = checkpoint["all"], checkpoint["abstention"]
+    assert f"{100 * figures['accuracy']:.2f} %" in text
+    if page == "README.md":
+        return
+    assert f"calibration error of {figures['ece']:.3f} on PublicTest" in text
+    assert f"abstains below {abstention['threshold']:.2f}" in text
+    assert f"answers {100 * abstention['coverage']:.1f} % of the faces" in text
+    assert f"is right on {100 * abstention['accuracy']:.1f} % of those" in text

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from fer_edge import DataError, Predictor
+from fer_edge import DataError, Predictor, open_bundle
 from fer_edge.benchmarks.studies.robustness import (
     BEGIN,
     CHANGES,
@@ -21,7 +21,7 @@ from fer_edge.benchmarks.studies.robustness import (
     robustness,
     write_between,
 )
-from fer_edge.shipped import FACES
+from fer_edge.shipped import DEFAULT_BUNDLE, FACES
 
 
 @pytest.fixture(scope="module")
@@ -110,8 +110,10 @@ def test_the_command_writes_the_page(fake_bundle: Path, tmp_path: Path) -> None:
     assert done.stderr.startswith("robustness: ")
 
 
-def test_the_projects_own_page_has_the_markers() -> None:
+def test_the_projects_own_page_has_the_table_of_the_shipped_bundle() -> None:
     page = Path(__file__).parents[3] / "docs/explanation/law-and-ethics.md"
     _, begin, rest = page.read_text("utf-8").partition(BEGIN)
     assert begin
-    assert "| untouched |" in rest.partition(END)[0]
+    table = rest.partition(END)[0]
+    assert "| untouched |" in table
+    assert open_bundle(DEFAULT_BUNDLE).sha256[:12] in table
