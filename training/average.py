@@ -20,12 +20,12 @@ from fer_edge.errors import CheckpointError, FerEdgeError
 from fer_edge.progress import Say, Step, silent
 from fer_edge.progress_bar import progress
 from fer_edge.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from fer_edge.training.data.holdout import share_and_seed, split_data
+from fer_edge.training.data.holdout import Holdout, split_data
 from fer_edge.training.loop.dataset import fastest_device
 from fer_edge.training.loop.held_out import HeldOut, effects_of
 from fer_edge.training.loop.selection import calibrated
 
-_HOLD_OUT = (0.1, 0)
+_HOLD_OUT = Holdout(0.1, 0)
 """Share (0..1) and seed of the held-out faces if the card states none."""
 _BATCH = 96
 
@@ -64,7 +64,7 @@ def average(
             "input or labels. Average a checkpoint with the one that its training started from"
         )
     last.model.load_state_dict(_weighted(first, last, share))
-    split = split_data(data, last.spec.labels, *share_and_seed(last.facts, _HOLD_OUT), step, say)
+    split = split_data(data, last.spec.labels, Holdout.stated(last.facts) or _HOLD_OUT, step, say)
     facts = {key: value for key, value in last.facts.items() if key != "int8"} | {
         "averaged": {"start": first.sha256, "trained": last.sha256, "share": share}
     }

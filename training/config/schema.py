@@ -71,6 +71,7 @@ class Data:
 
     Attributes:
         holdout: Share (0.01..0.5) held out to select the best epoch and fit the temperature.
+        holdout_by: Hold out pictures, or photographs with all of their near duplicates.
         soft_weight: Share (0..1) of each target that comes from votes and teachers.
         votes: Use the data set's FER+ votes in the targets.
         teachers: Checkpoint folders or shipped names whose predictions are used in the targets.
@@ -80,6 +81,7 @@ class Data:
     """
 
     holdout: float = 0.05
+    holdout_by: Literal["picture", "photograph"] = "picture"
     soft_weight: float = 0.5
     votes: bool = False
     teachers: tuple[str, ...] = ()

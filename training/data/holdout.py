@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from fer_edge.errors import DataError, MissingPartError
 from fer_edge.progress import Say, Step
+from fer_edge.training.config.schema import Recipe
 from fer_edge.training.data.dataset_spec import DatasetSpec, DatasetSpecs, as_dataset_specs
 from fer_edge.training.data.faces import (
     LabelledFace,
@@ -18,8 +19,50 @@ from fer_edge.training.data.faces import (
     readable_faces,
     without_duplicates,
 )
+from fer_edge.training.data.near_duplicates import Photographs
 from fer_edge.training.data.partition import groups_of, partition
 from fer_edge.training.data.parts import class_warning
+
+
+@dataclass(frozen=True)
+class Holdout:
+    """Rule by which faces are held out.
+
+    Attributes:
+        share: Share (0..1) of each label's pictures or photographs, or of the subjects.
+        seed: Seed of the choice.
+        by: Unit that stays together if no subject is known: ``picture`` keeps pixel-identical
+            copies together, ``photograph`` near duplicates too.
+    """
+
+    share: float
+    seed: int
+    by: Literal["picture", "photograph"] = "picture"
+
+    @staticmethod
+    def of(recipe: Recipe) -> Holdout:
+        """Return the rule of a recipe."""
+        return Holdout(recipe.data.holdout, recipe.seed, recipe.data.holdout_by)
+
+    @staticmethod
+    def stated(facts: Mapping[str, Any]) -> Holdout | None:
+        """Return the rule that a network was trained with, or None if its card states none.
+
+        A network is surer on the faces that it learnt from than on others.
+
+        Args:
+            facts: Facts of a checkpoint's card.
+        """
+        recipe = facts.get("recipe")
+        data = recipe.get("data") if isinstance(recipe, dict) else None
+        if not isinstance(recipe, dict) or not isinstance(data, dict):
+            return None
+        share, seed = data.get("holdout"), recipe.get("seed")
+        if not isinstance(share, float) or not 0 < share < 1 or not isinstance(seed, int):
+            return None
+        # Cards of older versions lack the key; they held out by picture.
+        by = data.get("holdout_by")
+        return Holdout(share, seed, "photograph" if by == "photograph" else "picture")
 
 
 @dataclass(frozen=True)
@@ -97,8 +140,7 @@ class Split:
 def split_data(
     sources: DatasetSpecs,
     labels: Sequence[str],
-    share: float,
-    seed: int,
+    rule: Holdout,
     step: Step,
     say: Say = lambda text: None,
     *,
@@ -114,8 +156,7 @@ def split_data(
     Args:
         sources: Data sets to merge.
         labels: Labels of the network.
-        share: Share (0..1) of each label's pictures, or of the subjects, to hold out.
-        seed: Seed of the choice.
+        rule: Faces to hold out.
         step: Reports progress.
         say: Reports faces that are left out, classes without faces, and subjects that are in
             train and in val.
@@ -154,12 +195,12 @@ def split_data(
             f"{len(shared)} subject(s) are in train and in val: scores on val will be too high. "
             "Split by subject with 'fer-edge data split --by subject'"
         )
-    held_out = _held_out_indices(unique, unique_hashes, share, seed)
+    held_out = _held_out_indices(unique, unique_hashes, rule, step)
     train = [face for i, face in enumerate(unique) if i not in held_out]
     if lonely := sorted({face.label for face in unique} - {face.label for face in train}):
         raise DataError(
             f"expected at least 2 distinct pictures of each class, one to train on and one to hold "
-            f"out; {names} has a single one (or subject) of {', '.join(lonely)}"
+            f"out; {names} has a single one (photograph or subject) of {', '.join(lonely)}"
         )
     split = Split(
         train=train,
@@ -176,24 +217,6 @@ def split_data(
     known = {*validation_hashes, *(unique_hashes[i] for i in held_out)}
     subjects = {face.subject for face in (*split.held_out, *validation) if face.subject}
     return replace(split, unlabelled=_without_labels(more, known, subjects, say, step))
-
-
-def share_and_seed(facts: Mapping[str, Any], default: tuple[float, int]) -> tuple[float, int]:
-    """Return the share and the seed that held faces out when a network was trained.
-
-    A network is surer on the faces that it learnt from than on others.
-
-    Args:
-        facts: Facts of a checkpoint's card.
-        default: Share (0..1) and seed if the card does not state both.
-    """
-    recipe = facts.get("recipe")
-    data = recipe.get("data") if isinstance(recipe, dict) else None
-    share = data.get("holdout") if isinstance(data, dict) else None
-    seed = recipe.get("seed") if isinstance(recipe, dict) else None
-    if isinstance(share, float) and 0 < share < 1 and isinstance(seed, int):
-        return share, seed
-    return default
 
 
 def hold_out(hashes: Sequence[str], labels: Sequence[str], share: float, seed: int) -> list[int]:
@@ -216,6 +239,47 @@ def hold_out(hashes: Sequence[str], labels: Sequence[str], share: float, seed: i
         pictures = sorted({h for h, own in zip(hashes, labels, strict=True) if own == label})
         count = max(1, round(share * len(pictures)))
         chosen.update(rng.choice(np.array(pictures), size=count, replace=False).tolist())
+    return [i for i, h in enumerate(hashes) if h in chosen]
+
+
+def hold_out_photographs(
+    hashes: Sequence[str],
+    labels: Sequence[str],
+    share: float,
+    seed: int,
+    photograph: Callable[[str], set[str]],
+    step: Step,
+) -> list[int]:
+    """Choose a held-out part, stratified by label; copies of a photograph stay on one side.
+
+    At least one photograph of each label is held out. Only photographs that are drawn are asked
+    for, because the search for copies takes long.
+
+    Args:
+        hashes: Pixel hash of each face.
+        labels: Label of each face.
+        share: Share (0..1) of each label's distinct pictures.
+        seed: Seed of the choice.
+        photograph: Returns the hashes of all copies of a picture, itself included.
+        step: Reports progress.
+
+    Returns:
+        Indices of the held-out faces, ascending.
+    """
+    rng = np.random.default_rng(seed)
+    chosen: set[str] = set()
+    names = sorted(set(labels))
+    for number, label in enumerate(names):
+        pictures = sorted({h for h, own in zip(hashes, labels, strict=True) if own == label})
+        own, enough = set(pictures), max(1, round(share * len(pictures)))
+        for digest in rng.permutation(np.array(pictures)).tolist():
+            if len(own & chosen) >= enough:
+                break
+            copies = photograph(digest)
+            # Drawn by its first copy alone: ten copies must not make it ten times as likely.
+            if digest == min(own & copies):
+                chosen |= copies
+        step("looking for copies of held-out faces", number + 1, len(names))
     return [i for i, h in enumerate(hashes) if h in chosen]
 
 
@@ -271,11 +335,14 @@ def _readable_part(
 
 
 def _held_out_indices(
-    faces: Sequence[LabelledFace], hashes: Sequence[str], share: float, seed: int
+    faces: Sequence[LabelledFace], hashes: Sequence[str], rule: Holdout, step: Step
 ) -> set[int]:
     labels = [face.label for face in faces]
-    if not any(face.subject for face in faces):
-        return set(hold_out(hashes, labels, share, seed))
-    groups = groups_of(faces, hashes, "subject")
-    sides = partition(groups, labels, (1 - share, share), seed)
-    return {i for i, side in enumerate(sides) if side == 1}
+    if any(face.subject for face in faces):
+        groups = groups_of(faces, hashes, "subject")
+        sides = partition(groups, labels, (1 - rule.share, rule.share), rule.seed)
+        return {i for i, side in enumerate(sides) if side == 1}
+    if rule.by == "picture":
+        return set(hold_out(hashes, labels, rule.share, rule.seed))
+    photographs = Photographs(dict(zip(hashes, faces, strict=True)), step)
+    return set(hold_out_photographs(hashes, labels, rule.share, rule.seed, photographs.of, step))

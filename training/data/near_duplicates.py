@@ -10,7 +10,7 @@ Faces of different people in FER2013 have cosines up to 0.998 in the model of de
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,40 +91,74 @@ def near_duplicates(
         DataError: A picture is broken.
     """
     known = [*others, *(faces if within else ())]
-    thumbnails = np.zeros((len(known), _GRID**2), np.float32)
-    for i, face in enumerate(known):
-        thumbnails[i] = _thumbnail(_middle(_grey(face.read())))
-        if i % 500 == 0:
-            step("embedding pictures", i, len(known))
+    thumbnails = _thumbnails(known, step)
     matches = []
     for i, face in enumerate(faces):
         earlier = thumbnails[: len(others) + i]  # without ``within``, there are others alone
-        matches.append(_match(_grey(face.read()), known, earlier))
+        matches.append(next(_matches(_grey(face.read()), known, earlier), None))
         if i % 20 == 0 or i + 1 == len(faces):
             step("looking for near duplicates", i + 1, len(faces))
     return matches
 
 
-def _match(
-    picture: Image, known: Sequence[LabelledFace], thumbnails: Floats
-) -> NearDuplicate | None:
+class Photographs:
+    """Pictures, and which of them show the same photograph.
+
+    Copies are searched for when a photograph is asked for: 30 ms a picture among 28,000.
+
+    Args:
+        faces: Pictures by name.
+        step: Receives progress.
+
+    Raises:
+        DataError: A picture is broken.
+    """
+
+    def __init__(self, faces: Mapping[str, LabelledFace], step: Step) -> None:
+        self._names, self._faces = list(faces), list(faces.values())
+        self._index = {name: i for i, name in enumerate(self._names)}
+        self._thumbnails = _thumbnails(self._faces, step)
+        self._copies: dict[int, list[int]] = {}
+
+    def of(self, name: str) -> set[str]:
+        """Return the names of a picture, of its copies, of their copies and so on."""
+        group, new = {self._index[name]}, [self._index[name]]
+        while new:
+            more = set(self._copies_of(new.pop())) - group
+            group |= more
+            new += more
+        return {self._names[i] for i in group}
+
+    def _copies_of(self, index: int) -> list[int]:
+        if index not in self._copies:
+            picture = _grey(self._faces[index].read())
+            matches = _matches(picture, self._faces, self._thumbnails, index)
+            self._copies[index] = [match.of for match in matches]
+        return self._copies[index]
+
+
+def _matches(
+    picture: Image, known: Sequence[LabelledFace], thumbnails: Floats, own: int | None = None
+) -> Iterator[NearDuplicate]:
+    """Yield the copies of a picture among known ones, except its own index."""
     windows = list(_windows())
     seen = np.stack([_thumbnail(picture[y : y + s, x : x + s]) for x, y, s in windows])
-    for index in _nearest(seen, thumbnails):
+    for index in _nearest(seen, thumbnails, own):
         x, y, side = windows[int((seen @ thumbnails[index]).argmax())]
         correlation = _registered(_grey(known[index].read()), picture, x, y, side)
         if correlation >= LEAST_CORRELATION:
-            return NearDuplicate(index, correlation)
-    return None
+            yield NearDuplicate(index, correlation)
 
 
-def _nearest(seen: Floats, thumbnails: Floats) -> list[int]:
-    """Return the indices of the thumbnails that are most similar to any window."""
+def _nearest(seen: Floats, thumbnails: Floats, own: int | None) -> list[int]:
+    """Return the indices of the thumbnails that are most similar to any window, except ``own``."""
     rows = max(_BLOCK // len(seen), 1)
     cosines = np.concatenate(
         [np.zeros(0, np.float32)]
         + [(thumbnails[i : i + rows] @ seen.T).max(1) for i in range(0, len(thumbnails), rows)]
     )
+    if own is not None:
+        cosines[own] = -1
     count = min(_CANDIDATES, len(cosines))
     if count == 0:
         return []
@@ -178,6 +212,16 @@ def _grey(image: Image) -> Image:
 
 def _middle(picture: Image) -> Image:
     return picture[_MARGIN_PX:-_MARGIN_PX, _MARGIN_PX:-_MARGIN_PX]
+
+
+def _thumbnails(faces: Sequence[LabelledFace], step: Step) -> Floats:
+    """Return a thumbnail of the middle of each picture, ``[N, 144]``."""
+    thumbnails = np.zeros((len(faces), _GRID**2), np.float32)
+    for i, face in enumerate(faces):
+        thumbnails[i] = _thumbnail(_middle(_grey(face.read())))
+        if i % 500 == 0:
+            step("embedding pictures", i, len(faces))
+    return thumbnails
 
 
 def _thumbnail(picture: Image) -> Floats:

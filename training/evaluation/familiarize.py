@@ -17,7 +17,7 @@ from fer_edge.progress import Say, Step, silent
 from fer_edge.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from fer_edge.training.data.dataset_spec import DatasetSpecs
 from fer_edge.training.data.faces import LabelledFace
-from fer_edge.training.data.holdout import share_and_seed, split_data
+from fer_edge.training.data.holdout import Holdout, split_data
 from fer_edge.training.deploy import DeployModule
 from fer_edge.training.evaluation.familiarity import check_counts, fit_familiarity
 
@@ -25,7 +25,7 @@ MOST_TRAINING_FACES = 6000
 """Largest number of training faces; more do not change 32 components."""
 _SEED = 0
 _BATCH = 64
-_HOLD_OUT = (0.05, 0)
+_HOLD_OUT = Holdout(0.05, 0)
 """Split of a network whose card states none."""
 
 
@@ -60,7 +60,7 @@ def familiarize(
             f"{source.spec.input.size_px}"
         )
     split = split_data(
-        data, source.spec.labels, *share_and_seed(source.facts, _HOLD_OUT), step, say
+        data, source.spec.labels, Holdout.stated(source.facts) or _HOLD_OUT, step, say
     )
     stated = source.facts.get("data")
     if isinstance(stated, dict) and stated.get("fingerprint") not in (None, split.fingerprint):

@@ -19,7 +19,7 @@ from fer_edge.errors import RecipeError
 from fer_edge.training.checkpoint import Checkpoint, load_checkpoint
 from fer_edge.training.config.schema import Recipe
 from fer_edge.training.data.faces import LabelledFace
-from fer_edge.training.data.holdout import Split
+from fer_edge.training.data.holdout import Holdout, Split
 from fer_edge.training.evaluation.calibrate import minimise
 from fer_edge.training.loop.dataset import FaceDataset, predict_logits
 from fer_edge.training.loop.opinions import read_opinion
@@ -142,7 +142,8 @@ def teacher_opinion(
             f"expected a teacher with the labels {', '.join(recipe.labels)}; {folder} has "
             f"{', '.join(teacher.spec.labels)}. Choose another teacher or other labels"
         )
-    if _held_out(teacher.facts) != (split.fingerprint, recipe.seed, recipe.data.holdout):
+    faces = teacher.facts.get("data", {}).get("fingerprint")
+    if (faces, Holdout.stated(teacher.facts)) != (split.fingerprint, Holdout.of(recipe)):
         say(
             f"The teacher {folder} was trained on other data, or with other held-out faces. It may "
             "have been trained on faces that are held out now, and then has too much weight."
@@ -178,12 +179,6 @@ def teacher_facts(recipe: Recipe) -> list[dict[str, Any]]:
     """Return weights' SHA-256 and recipe of each teacher, for the card."""
     teachers = [load_checkpoint(folder) for folder in recipe.data.teachers]
     return [{"sha256": t.sha256, "recipe": t.facts.get("recipe", {})} for t in teachers]
-
-
-def _held_out(facts: dict[str, Any]) -> tuple[Any, Any, Any]:
-    """Return what determines the held-out faces of a checkpoint's run."""
-    data, recipe = facts.get("data", {}), facts.get("recipe", {})
-    return data.get("fingerprint"), recipe.get("seed"), recipe.get("data", {}).get("holdout")
 
 
 def _mirror(pixels: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from fer_edge.labels import EMOTIONS
 from fer_edge.progress import Say, Step, silent
 from fer_edge.training.config.schema import Recipe
 from fer_edge.training.data.dataset_spec import DatasetSpecs
-from fer_edge.training.data.holdout import Split, split_data
+from fer_edge.training.data.holdout import Holdout, Split, split_data
 from fer_edge.training.data.own_labels import class_names, own_labels, set_labels
 from fer_edge.training.loop import run_folder
 from fer_edge.training.loop.augment import mixing
@@ -133,10 +133,8 @@ def _split(recipe: Recipe, source: DatasetSpecs, step: Step, say: Say) -> tuple[
 
 
 def _split_for(recipe: Recipe, source: DatasetSpecs, step: Step, say: Say) -> Split:
-    data = recipe.data
-    return split_data(
-        source, recipe.labels, data.holdout, recipe.seed, step, say, unlabelled=data.unlabelled
-    )
+    rule, unlabelled = Holdout.of(recipe), recipe.data.unlabelled
+    return split_data(source, recipe.labels, rule, step, say, unlabelled=unlabelled)
 
 
 def _build(

@@ -16,7 +16,7 @@ from fer_edge.errors import CheckpointError, DataError, InputError
 from fer_edge.progress import Say, Step, silent
 from fer_edge.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from fer_edge.training.data.faces import stratified
-from fer_edge.training.data.holdout import share_and_seed, split_data
+from fer_edge.training.data.holdout import Holdout, split_data
 from fer_edge.training.int8_weights import Int8Weights
 from fer_edge.training.loop.dataset import FaceDataset, fastest_device
 from fer_edge.training.models.network import ExpressionNet, Normalise
@@ -32,7 +32,7 @@ RANGE_FACES = 256
 RECONSTRUCTION_FACES, _RECONSTRUCTION_SIDE = 512, 128
 """Number of faces that weights are reconstructed on, and the side in px up to which it holds.
 Networks with a larger input take fewer, for the memory of their activations."""
-_HOLD_OUT, _MOST_HELD_OUT = (0.1, 0), 2000
+_HOLD_OUT, _MOST_HELD_OUT = Holdout(0.1, 0), 2000
 """Share (0..1) and seed of the faces that select the epoch, and their largest number."""
 _LEAST_FACES = 100
 _BATCH = 64
@@ -87,7 +87,7 @@ def quantize(
             f"cannot write {out}: {error.strerror or error}. Choose another folder with -o"
         ) from error
     split = split_data(
-        data, source.spec.labels, *share_and_seed(source.facts, _HOLD_OUT), step, say
+        data, source.spec.labels, Holdout.stated(source.facts) or _HOLD_OUT, step, say
     )
     if len(split.train) < _LEAST_FACES:
         raise DataError(

@@ -20,10 +20,17 @@ from hypothesis import strategies as st
 from fer_edge.cli import main
 from fer_edge.errors import DataError, LabelError, MissingPartError
 from fer_edge.labels import EMOTIONS
+from fer_edge.progress import silent
 from fer_edge.training.config.schema import Recipe
 from fer_edge.training.data.dataset_spec import DatasetSpec
 from fer_edge.training.data.faces import pixel_hash
-from fer_edge.training.data.holdout import Split, hold_out, split_data
+from fer_edge.training.data.holdout import (
+    Holdout,
+    Split,
+    hold_out,
+    hold_out_photographs,
+    split_data,
+)
 
 
 def png(seed: int) -> bytes:
@@ -45,7 +52,7 @@ def write(path: Path, seeds: range, labels: tuple[str, ...] = EMOTIONS) -> Path:
 def run(recipe: Recipe, *sources: Path | str | DatasetSpec) -> tuple[Split, list[str]]:
     said: list[str] = []
     return split_data(
-        sources, recipe.labels, recipe.data.holdout, recipe.seed, lambda *_: None, said.append
+        sources, recipe.labels, Holdout.of(recipe), lambda *_: None, said.append
     ), said
 
 
@@ -84,7 +91,7 @@ def test_the_order_of_sources_does_not_change_the_fingerprint(
 
 def test_one_source_is_taken_as_before(tmp_path: Path, recipe: Recipe) -> None:
     path = write(tmp_path / "one.parquet", range(28))
-    alone = split_data(path, recipe.labels, recipe.data.holdout, recipe.seed, lambda *_: None)
+    alone = split_data(path, recipe.labels, Holdout.of(recipe), lambda *_: None)
     assert alone == run(recipe, path)[0]
 
 
@@ -189,3 +196,74 @@ def test_hold_out_depends_on_the_seed() -> None:
     hashes = [str(i) for i in range(200)]
     parts = {tuple(hold_out(hashes, ["anger"] * 200, 0.1, seed)) for seed in range(5)}
     assert len(parts) == 5
+
+
+@given(PICTURES, st.floats(0.01, 0.5), st.integers(0, 1000), st.integers(1, 31))
+def test_copies_of_a_photograph_are_never_parted(
+    rows: list[tuple[int, str]], share: float, seed: int, photographs: int
+) -> None:
+    pictures, labels = [p for p, _ in rows], [label for _, label in rows]
+    hashes = [str(p) for p in pictures]
+
+    def copies(digest: str) -> set[str]:
+        return {h for h in hashes if (int(h) - int(digest)) % photographs == 0}
+
+    held_out = hold_out_photographs(hashes, labels, share, seed, copies, silent)
+    parts: tuple[set[int], set[int]] = set(), set()
+    for i, picture in enumerate(pictures):
+        parts[i in held_out].add(picture % photographs)
+    assert not parts[0] & parts[1]
+    assert {labels[i] for i in held_out} == set(labels)
+    assert held_out == sorted(held_out)
+
+
+def test_photographs_with_many_copies_are_held_out_as_often_as_others() -> None:
+    """Nine tenths of the photographs are one picture each, the others have ten copies."""
+    photographs = [[str(100 * n + k) for k in range(10 if n % 10 == 0 else 1)] for n in range(400)]
+    group = {h: set(copies) for copies in photographs for h in copies}
+    hashes, held_out = list(group), Counter[int]()
+    for seed in range(30):
+        chosen = hold_out_photographs(
+            hashes, ["anger"] * len(hashes), 0.1, seed, group.__getitem__, silent
+        )
+        held_out.update(len(group[hashes[i]]) for i in chosen)
+    shares = {size: held_out[size] / 30 / (360 if size == 1 else 400) for size in (1, 10)}
+    assert shares[1] == pytest.approx(0.1, abs=0.02)
+    assert shares[10] == pytest.approx(0.1, abs=0.02)
+
+
+def test_a_recipe_holds_out_by_photograph(tmp_path: Path, recipe: Recipe) -> None:
+    """Each picture has a copy in another tone: by picture, many are parted; by photograph, none."""
+    folder = tmp_path / "faces"
+    for seed in range(28):
+        smooth = cv2.GaussianBlur(np.random.default_rng(seed).normal(0, 1, (48, 48)), (0, 0), 3)
+        for name, gain in (("a", 400), ("b", 300)):
+            path = folder / EMOTIONS[seed % 7] / f"{seed}{name}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(path), np.clip(128 + gain * smooth, 0, 255).astype(np.uint8))
+
+    def parted(changed: Recipe) -> set[str]:
+        split = run(changed, folder)[0]
+        assert len(split.train) + len(split.held_out) == 56
+        names = [
+            {Path(face.name).stem[:-1] for face in part} for part in (split.train, split.held_out)
+        ]
+        return names[0] & names[1]
+
+    by_photograph = replace(recipe, data=replace(recipe.data, holdout_by="photograph"))
+    assert parted(recipe)
+    assert not parted(by_photograph)
+    assert run(by_photograph, folder)[0] == run(by_photograph, folder)[0]
+
+
+def test_a_card_states_how_faces_were_held_out(recipe: Recipe) -> None:
+    facts = {"recipe": recipe.as_dict()}
+    assert Holdout.stated(facts) == Holdout.of(recipe)
+    changed = replace(recipe, data=replace(recipe.data, holdout_by="photograph"))
+    assert Holdout.stated({"recipe": changed.as_dict()}) == Holdout.of(changed)
+    assert Holdout.of(changed).by == "photograph"
+    older = recipe.as_dict()
+    del older["data"]["holdout_by"]
+    assert Holdout.stated({"recipe": older}) == Holdout.of(recipe)
+    for card in ({}, {"recipe": None}, {"recipe": {"data": 1}}, {"recipe": {"seed": 1}}):
+        assert Holdout.stated(card) is None

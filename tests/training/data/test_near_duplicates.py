@@ -13,7 +13,11 @@ from hypothesis import strategies as st
 from fer_edge.errors import DataError
 from fer_edge.progress import silent
 from fer_edge.training.data.faces import LabelledFace
-from fer_edge.training.data.near_duplicates import LEAST_CORRELATION, near_duplicates
+from fer_edge.training.data.near_duplicates import (
+    LEAST_CORRELATION,
+    Photographs,
+    near_duplicates,
+)
 
 Array = np.ndarray[Any, Any]
 OTHERS = range(100, 112)
@@ -89,3 +93,18 @@ def test_blank_pictures_and_mirror_images_are_no_copies() -> None:
 def test_a_broken_picture_is_named() -> None:
     with pytest.raises(DataError, match="torn"):
         near_duplicates([LabelledFace(b"", "", "torn")], [], silent)
+
+
+def test_all_copies_of_a_photograph_are_one_group() -> None:
+    """A copy of a copy belongs to it too."""
+    sides = {"a": 72, "b": 64, "c": 58}
+    faces = {name: face(cut(photograph(1), side=side)) for name, side in sides.items()}
+    faces |= {f"other {n}": face(cut(photograph(n))) for n in OTHERS}
+    photographs = Photographs(faces, silent)
+    for name in sides:
+        assert photographs.of(name) == set(sides)
+    assert photographs.of("other 103") == {"other 103"}
+
+
+def test_a_picture_alone_is_its_own_photograph() -> None:
+    assert Photographs({"a": face(cut(photograph(1)))}, silent).of("a") == {"a"}

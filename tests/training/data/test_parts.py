@@ -11,7 +11,7 @@ import pytest
 from fer_edge.errors import DataError
 from fer_edge.labels import EMOTIONS
 from fer_edge.training.config.schema import Recipe
-from fer_edge.training.data.holdout import split_data
+from fer_edge.training.data.holdout import Holdout, split_data
 from fer_edge.training.data.parts import class_warning
 from fer_edge.training.data.summary import summarise, table
 
@@ -32,9 +32,7 @@ def test_train_and_summary_say_so(
         shutil.rmtree(folder / name)
         (folder / name).mkdir()
     said: list[str] = []
-    split_data(
-        folder, recipe.labels, recipe.data.holdout, recipe.seed, lambda *_: None, said.append
-    )
+    split_data(folder, recipe.labels, Holdout.of(recipe), lambda *_: None, said.append)
     assert "No face of anger, disgust, fear" in said[0]
     lines = "\n".join(table(summarise(folder)))
     assert "warning: no face of anger, disgust, fear" in lines
@@ -49,7 +47,6 @@ def test_a_set_of_broken_pictures_is_a_sentence(
         split_data(
             f"{tmp_path}@broken=skip",
             recipe.labels,
-            recipe.data.holdout,
-            recipe.seed,
+            Holdout.of(recipe),
             lambda *_: None,
         )

@@ -18,7 +18,7 @@ from fer_edge.labels import EMOTIONS, SOURCE_ORDERS
 from fer_edge.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from fer_edge.training.config.schema import Data, Recipe
 from fer_edge.training.data.faces import LabelledFace
-from fer_edge.training.data.holdout import Split, split_data
+from fer_edge.training.data.holdout import Holdout, Split, split_data
 from fer_edge.training.loop.targets import teacher_facts, train_targets
 
 VOTERS = SOURCE_ORDERS["ferplus"]
@@ -109,7 +109,7 @@ def test_a_teacher_counts_for_what_it_is_worth(
 ) -> None:
     """Fitted on the faces it was not trained on, its opinion is no worse than chance."""
     said: list[str] = []
-    split = split_data(few_faces, recipe.labels, recipe.data.holdout, recipe.seed, lambda *_: None)
+    split = split_data(few_faces, recipe.labels, Holdout.of(recipe), lambda *_: None)
     targets = train_targets(split, taught, said.append)
     assert torch.allclose(targets.sum(1), torch.ones(len(split.train)), atol=1e-5)
     assert not any("held out now" in line for line in said)
@@ -121,7 +121,7 @@ def test_a_teacher_that_held_out_other_faces_is_said(taught: Recipe, few_faces: 
     other = replace(taught, seed=taught.seed + 1)
     said: list[str] = []
     train_targets(
-        split_data(few_faces, other.labels, other.data.holdout, other.seed, lambda *_: None),
+        split_data(few_faces, other.labels, Holdout.of(other), lambda *_: None),
         other,
         said.append,
     )
@@ -131,7 +131,7 @@ def test_a_teacher_that_held_out_other_faces_is_said(taught: Recipe, few_faces: 
 def test_the_order_of_the_teachers_labels_does_not_matter(
     recipe: Recipe, untrained: Callable[..., Checkpoint], few_faces: Path, tmp_path: Path
 ) -> None:
-    split = split_data(few_faces, recipe.labels, recipe.data.holdout, recipe.seed, lambda *_: None)
+    split = split_data(few_faces, recipe.labels, Holdout.of(recipe), lambda *_: None)
     plain = untrained()
     save_checkpoint(plain, tmp_path / "plain")
     turned = untrained()
@@ -163,9 +163,7 @@ def test_a_teacher_that_is_not_there_is_named(taught: Recipe, few_faces: Path) -
     missing = replace(taught, data=replace(taught.data, teachers=("no-such-teacher",)))
     with pytest.raises(CheckpointError, match="no-such-teacher"):
         train_targets(
-            split_data(
-                few_faces, missing.labels, missing.data.holdout, missing.seed, lambda *_: None
-            ),
+            split_data(few_faces, missing.labels, Holdout.of(missing), lambda *_: None),
             missing,
             quiet,
         )
@@ -180,7 +178,7 @@ def test_a_teacher_that_knows_other_labels_is_refused(
     taught = replace(recipe, data=replace(recipe.data, teachers=(str(tmp_path / "teacher"),)))
     with pytest.raises(RecipeError, match="contempt"):
         train_targets(
-            split_data(few_faces, recipe.labels, recipe.data.holdout, recipe.seed, lambda *_: None),
+            split_data(few_faces, recipe.labels, Holdout.of(recipe), lambda *_: None),
             taught,
             quiet,
         )

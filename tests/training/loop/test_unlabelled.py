@@ -22,7 +22,7 @@ from fer_edge.training.checkpoint import load_checkpoint
 from fer_edge.training.config.schema import Data, Recipe
 from fer_edge.training.data.faces import load_faces, pixel_hash
 from fer_edge.training.data.folds import Fold
-from fer_edge.training.data.holdout import Split, Unlabelled, split_data
+from fer_edge.training.data.holdout import Holdout, Split, Unlabelled, split_data
 from fer_edge.training.loop.loader import train_loader
 from fer_edge.training.loop.resume import Position, load_state, save_state
 from fer_edge.training.loop.targets import train_targets
@@ -69,8 +69,7 @@ def split_for(recipe: Recipe, faces: Path) -> Split:
     return split_data(
         faces,
         recipe.labels,
-        recipe.data.holdout,
-        recipe.seed,
+        Holdout.of(recipe),
         lambda *_: None,
         quiet,
         unlabelled=recipe.data.unlabelled,
