@@ -312,7 +312,9 @@ def write_bundle(bundle: Bundle, contents: Mapping[str, bytes]) -> None:
     try:
         write_folder(bundle.path, fill)
     except OSError as error:
-        raise BundleError(f"cannot write {bundle.path}: {error.strerror}") from error
+        raise BundleError(
+            f"cannot write {bundle.path}: {error.strerror}. Choose another path"
+        ) from error
 
 
 def _parse(root: Path, content: Any) -> Bundle:

@@ -70,7 +70,9 @@ def read_manifest(root: Path) -> bytes:
             )
         return read_plain(manifest, _MAX_MANIFEST_BYTES)
     except OSError as error:
-        raise BundleError(f"cannot read {manifest}: {error.strerror}") from error
+        raise BundleError(
+            f"cannot read {manifest}: {error.strerror}. Check the path, or copy the bundle again"
+        ) from error
 
 
 def _no_bundle(root: Path) -> BundleError:
@@ -96,7 +98,7 @@ def read_checked(root: Path, file: BundleFile) -> bytes:
         size = path.stat().st_size
         data = read_plain(path, size) if size == file.bytes else b""
     except OSError as error:
-        raise BundleError(f"cannot read {path}: {error.strerror}") from error
+        raise BundleError(f"cannot read {path}: {error.strerror}. Copy the bundle again") from error
     if size != file.bytes or hashlib.sha256(data).hexdigest() != file.sha256:
         raise BundleError(
             f"{path} is not the file that the bundle lists (size or SHA-256 differs). "
@@ -138,7 +140,9 @@ def check_listing(root: Path, paths: Collection[str], optional: Collection[str] 
             if entry.is_file():
                 present.add(entry.relative_to(root).as_posix())
     except OSError as error:
-        raise BundleError(f"cannot read {error.filename}: {error.strerror}") from error
+        raise BundleError(
+            f"cannot read {error.filename}: {error.strerror}. Copy the bundle again"
+        ) from error
     if unlisted := sorted(present - {*paths, *optional}):
         names = ", ".join(
             name if name.isprintable() else shown(name) for name in unlisted[:_SHOWN_NAMES]

@@ -44,7 +44,9 @@ def reseal(bundle: Path, **changes: str) -> str:
             write_file(manifest, before)
             raise
     except OSError as error:
-        raise BundleError(f"cannot write {manifest}: {error.strerror}") from error
+        raise BundleError(
+            f"cannot write {manifest}: {error.strerror}. Seal a copy in another folder"
+        ) from error
     except ValueError as error:
         raise BundleError(f"{manifest} cannot be sealed: {error}. Mend it first") from error
     return str(content[SEAL])

@@ -118,7 +118,9 @@ def add_signature(bundle: Path, signature: Signature) -> None:
     try:
         write_file(bundle / SIGNATURES, text.encode())
     except OSError as error:
-        raise InputError(f"cannot write {bundle / SIGNATURES}: {error.strerror}") from error
+        raise InputError(
+            f"cannot write {bundle / SIGNATURES}: {error.strerror}. Sign a copy in another folder"
+        ) from error
 
 
 def read_signatures(bundle: Path) -> list[Signature]:
@@ -139,7 +141,7 @@ def read_signatures(bundle: Path) -> list[Signature]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise BundleError(f"cannot read {path}: {error.strerror}") from error
+        raise BundleError(f"cannot read {path}: {error.strerror}. Copy the bundle again") from error
     except (ValueError, KeyError, TypeError) as error:
         raise BundleError(
             f"{path} is damaged. Delete it, and sign the bundle anew: "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import fer_edge
 from fer_edge import errors
@@ -34,3 +35,17 @@ def test_a_missing_library_ends_with_the_command_that_installs_it() -> None:
     assert str(MissingDependencyError("rich", "bench")) == (
         "rich is required and is not installed. Run: pip install 'fer-edge[bench]'"
     )
+
+
+def test_what_the_system_says_is_followed_by_the_next_step() -> None:
+    """``cannot write x: Permission denied`` alone does not help."""
+    root = Path(fer_edge.__file__).parent
+    rooms = (root, *(root / name for name in ("training", "converters", "benchmarks")))
+    bare = [
+        f"{path.relative_to(root)}: {line.strip()}"
+        for room in rooms
+        for path in room.rglob("*.py")
+        for line in path.read_text("utf-8").splitlines()
+        if re.search(r"raise \w+\(.*\.strerror\}\"\)", line)
+    ]
+    assert bare == []

@@ -90,7 +90,9 @@ def _logs_folder(folder: Path, run: Run, official: str) -> Path:
     try:
         logs.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"cannot write LoadGen's logs to {logs}: {error.strerror}") from error
+        raise InputError(
+            f"cannot write logs to {logs}: {error.strerror}. Choose another --loadgen-logs"
+        ) from error
     return logs
 
 

@@ -106,7 +106,9 @@ def load_report(path: str | Path) -> StoredReport:
     try:
         return StoredReport.parse(json.loads(Path(path).read_text("utf-8")))
     except OSError as error:
-        raise DataError(f"cannot read the report {path}: {error.strerror}") from error
+        raise DataError(
+            f"cannot read the report {path}: {error.strerror}. Check the path"
+        ) from error
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         missing = isinstance(error, KeyError)
         reason = f"the key {error} is missing" if missing else str(error)

@@ -200,7 +200,9 @@ def write_between(path: Path, text: str) -> None:
     try:
         write_file(path, f"{before}{BEGIN}\n{text}\n{END}{after}".encode())
     except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror}") from error
+        raise DataError(
+            f"cannot write {path}: {error.strerror}. Choose another file with --write"
+        ) from error
 
 
 def _share(flags: Sequence[bool]) -> float | None:

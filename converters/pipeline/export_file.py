@@ -94,7 +94,9 @@ def export_file(
     try:
         write_file(Path(out), content)
     except OSError as error:
-        raise InputError(f"cannot write {out}: {error.strerror}") from error
+        raise InputError(
+            f"cannot write {out}: {error.strerror}. Choose another file with -o"
+        ) from error
     facts = {"file": str(out), "bytes": len(content), "format": form, "labels": list(labels)}
     return {**facts, "faces": asdict(gate.record), "batch_sizes": proven, **asdict(figures)}
 

@@ -85,7 +85,9 @@ class DrawnFiles:
             try:
                 out.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise InputError(f"cannot create {out}: {error.strerror}") from error
+                raise InputError(
+                    f"cannot create {out}: {error.strerror}. Choose another --save"
+                ) from error
             out = out / self._free_name("stdin" if name == "-" else Path(name).stem)
         if out.resolve() in self._inputs:
             raise InputError(f"{out} is one of the images. Draw into another place with --save")

@@ -37,7 +37,9 @@ def sign(bundle: Path, key: Path) -> None:
             signature = sign_manifest(_checked_manifest(bundle), key)
             add_signature(bundle, signature)
     except OSError as error:
-        raise BundleError(f"cannot write to {bundle}: {error.strerror}") from error
+        raise BundleError(
+            f"cannot write to {bundle}: {error.strerror}. Sign a copy in another folder"
+        ) from error
     click.echo(f"{bundle}: signed by {signature.key_id}")
 
 

@@ -99,7 +99,7 @@ def table(
                 raise InputError(f"expected a table of at most {MAX_BYTES >> 20} MiB: {name}")
             data = Path(name).read_bytes()
         except OSError as error:
-            raise InputError(f"cannot read {name}: {error.strerror}") from error
+            raise InputError(f"cannot read {name}: {error.strerror}. Check the path") from error
     read = _parquet if name.lower().endswith(".parquet") else _csv
     yield from read(name, data, columns, required)
 

@@ -83,7 +83,9 @@ def fetch_yunet(out: Path, url: str = YUNET_URL, sha256: str = YUNET_SHA256) -> 
         out.parent.mkdir(parents=True, exist_ok=True)
         write_file(out, data)
     except OSError as error:
-        raise InputError(f"cannot write {out}: {error.strerror}") from error
+        raise InputError(
+            f"cannot write {out}: {error.strerror}. Choose another file with -o"
+        ) from error
     return True
 
 

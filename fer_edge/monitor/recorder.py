@@ -64,7 +64,7 @@ class VideoRecorder:
                 prefix=f".{self.path.stem}.", suffix=self.path.suffix, dir=self.path.parent
             )
         except OSError as error:
-            raise InputError(f"cannot write {self.path}: {error.strerror}") from error
+            raise _unwritable(self.path, error) from error
         os.close(handle)
         self._temporary = Path(name)
 
@@ -119,7 +119,7 @@ class VideoRecorder:
             self._temporary.chmod(0o644)
             self._temporary.replace(self.path)
         except OSError as error:
-            raise InputError(f"cannot write {self.path}: {error.strerror}") from error
+            raise _unwritable(self.path, error) from error
         finally:
             self._temporary.unlink(missing_ok=True)
 
@@ -200,7 +200,7 @@ class EventLog:
         try:
             self._handle = os.open(self.path, flags, 0o644)
         except OSError as error:
-            raise InputError(f"cannot write {self.path}: {error.strerror}") from error
+            raise _unwritable(self.path, error) from error
 
     def write(self, event: Event) -> None:
         """Append one event. Raises InputError if the file cannot be written."""
@@ -208,7 +208,7 @@ class EventLog:
         try:
             written = os.write(self._handle, line)
         except OSError as error:
-            raise InputError(f"cannot write {self.path}: {error.strerror}") from error
+            raise _unwritable(self.path, error) from error
         if written < len(line):
             raise InputError(f"cannot write {self.path}: the disk is full. Free some space")
         self.lines += 1
@@ -222,3 +222,7 @@ class EventLog:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _unwritable(path: Path, error: OSError) -> InputError:
+    return InputError(f"cannot write {path}: {error.strerror}. Choose another file, or free space")

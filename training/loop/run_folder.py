@@ -46,7 +46,9 @@ def claim(run: Path, resume: bool) -> None:
     try:
         run.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise TrainingError(f"cannot make the run folder {run}: {error.strerror}") from error
+        raise TrainingError(
+            f"cannot make the run folder {run}: {error.strerror}. Choose another folder with -o"
+        ) from error
 
 
 @contextmanager

@@ -82,7 +82,9 @@ def read_weights(path: str | Path, names: Collection[str] = ()) -> StateDict:
             raise CheckpointError(f"expected a file of weights at {path}, found none")
         data = path.read_bytes()
     except OSError as error:
-        raise CheckpointError(f"cannot read weights {path}: {error.strerror}") from error
+        raise CheckpointError(
+            f"cannot read weights {path}: {error.strerror}. Check the path"
+        ) from error
     digest = hashlib.sha256(data).hexdigest()
     key = ""
     try:
