@@ -3,7 +3,8 @@
     python -m fer_edge.benchmarks.studies.familiarity_cost [--bundle FOLDER]
 
 Both bundles hold the same files. A bundle without statistics gets random ones of the usual size,
-which cost the same. The calls are timed in turns, batch 1, with a 200x200 BGR crop.
+which cost the same. The calls are timed in turns, batch 1, with a 200x200 BGR crop: both
+Predictors, and the judgement alone.
 """
 
 from __future__ import annotations
@@ -24,10 +25,11 @@ from fer_edge import DEFAULT_BUNDLE, Predictor, TargetError, open_bundle
 from fer_edge.benchmarks.job import CROP_PX
 from fer_edge.benchmarks.machine.environment import environment, machine, noise_note
 from fer_edge.benchmarks.measure.percentile_ratio import percentile_ratio
-from fer_edge.benchmarks.measure.timing import interleaved
+from fer_edge.benchmarks.measure.timing import Call, interleaved
 from fer_edge.benchmarks.studies.command import Command, bundle_option, json_option
 from fer_edge.bundle import Bundle, listed, write_bundle
-from fer_edge.familiarity import NUMBERS, PATH, FamiliarityRecord
+from fer_edge.familiarity import NUMBERS, PATH, FamiliarityRecord, read_familiarity
+from fer_edge.preprocess import to_batch
 
 _SAMPLES = 2000
 _COMPONENTS = 32
@@ -54,7 +56,8 @@ def main(samples: int, bundle: Path | None, as_json: bool) -> None:
         click.echo(
             f"  {row['variant']:18s} p50 {row['with_ms']:.3f} / {row['without_ms']:.3f} ms = "
             f"{row['ratio']:.3f}x ({row['low']:.3f} to {row['high']:.3f}), "
-            f"least {row['least_with_ms']:.3f} / {row['least_without_ms']:.3f} ms"
+            f"least {row['least_with_ms']:.3f} / {row['least_without_ms']:.3f} ms; "
+            f"alone p50 {row['alone_ms']:.3f}, least {row['least_alone_ms']:.3f} ms"
         )
 
 
@@ -69,6 +72,10 @@ def rows(path: Path, samples: int) -> Iterator[dict[str, Any]]:
     crop = np.random.default_rng(0).integers(0, 256, (CROP_PX, CROP_PX, 3), np.uint8)
     with TemporaryDirectory() as folder:
         plain, wary = write_pair(bundle, Path(folder))
+        judge = read_familiarity(wary, open_bundle(wary).familiarity, bundle.embedding_dim)
+        assert judge is not None
+        batch = to_batch([crop], bundle.crop)
+        embedding = np.ones((1, bundle.embedding_dim), np.float32)
         for variant in bundle.variants:
             with ExitStack() as stack:
                 try:
@@ -78,7 +85,11 @@ def rows(path: Path, samples: int) -> Iterator[dict[str, Any]]:
                     )
                 except TargetError:
                     continue
-                calls = {"with": partial(one, crop), "without": partial(other, crop)}
+                calls: dict[str, Call] = {
+                    "with": partial(one, crop),
+                    "without": partial(other, crop),
+                    "alone": partial(judge.unfamiliar, batch, embedding),
+                }
                 latencies = interleaved(calls, samples, warm_up=50)
             ratio, low, high = percentile_ratio(
                 latencies["with"].ns, latencies["without"].ns, 50, paired=True
