@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fer_edge.backends.base import offered
+from fer_edge.cli.early_checks import check_targets
 from fer_edge.cli.options import (
     PATH,
     PRECISIONS,
@@ -144,6 +146,7 @@ def matrix(
     cell of the last version cannot be compared.
     """
     _check_usage(context, release)
+    check_targets(targets or ("all",), precisions, offered())
     if release:
         from fer_edge.converters.pipeline.prepare import JUDGE_SECONDS
         from fer_edge.release_matrix.regressions import LATENCY_FACTOR

@@ -32,13 +32,22 @@ _PARITY = (
 
 def page(matrix: Matrix) -> str:
     """Return the page in Markdown: regressions first, then the cells and their notes."""
+    parts = [
+        f"# Release matrix {matrix.version}",
+        _compared(matrix.comparison, matrix.unfinished),
+    ]
+    if matrix.cells:
+        parts += _tables(matrix)
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _tables(matrix: Matrix) -> list[str]:
+    """Return the sections on cells."""
     notes: list[str] = []
     rows = [_row(cell, notes) for cell in matrix.cells]
     head = ["model", "target", "precision", "grade", "MB", "build s", "runs", "p50 ms", "p99 ms"]
     head += ["parity", "accuracy", "notes"]
-    parts = [
-        f"# Release matrix {matrix.version}",
-        _compared(matrix.comparison, matrix.unfinished),
+    return [
         "## At a glance",
         markdown_table(["", *_models(matrix)], _glance(matrix)).rstrip(),
         _LEGEND,
@@ -50,13 +59,13 @@ def page(matrix: Matrix) -> str:
         markdown_table(head, rows).rstrip(),
         "\n".join(f"[{i}] {note}  " for i, note in enumerate(notes, start=1)),
     ]
-    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _compared(comparison: Comparison | None, unfinished: int) -> str:
     """Return the section on regressions, or why there is none."""
     if unfinished:
-        return f"**Unfinished: {unfinished} cells are left.** Run the command again to go on."
+        left = "1 cell is" if unfinished == 1 else f"{unfinished} cells are"
+        return f"**Unfinished: {left} left.** Run the command again to go on."
     if comparison is None:
         return "There is no earlier version to compare with."
     count = len(comparison.regressions)

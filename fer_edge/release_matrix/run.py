@@ -111,6 +111,8 @@ def release_matrix(
         conditions=_conditions(request, models, env),
         machine={key: env[key] for key in MACHINE},  # type: ignore[literal-required]
     )
+    if todo:  # a place that cannot be written is known before hours of work
+        facts.write(lambda now: replace(now, unfinished=len(todo), comparison=None))
     done, graded = len(identities) - len(todo), list[Cell]()
     for model in models:
         keys = [key for key in model.identities if key in todo]

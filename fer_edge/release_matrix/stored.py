@@ -161,10 +161,14 @@ def load(path: Path) -> Matrix:
     try:
         return Matrix.parse(json.loads(path.read_text("utf-8")))
     except OSError as error:
-        raise DataError(f"cannot read the release matrix {path}: {error.strerror}") from error
-    except (ValueError, RecursionError, OverflowError) as error:
         raise DataError(
-            f"expected {path} to be a release matrix of fer-edge matrix --release, but {error}. "
+            f"cannot read the release matrix {path}: {error.strerror}. Name another file with "
+            "--against, or another folder with -o"
+        ) from error
+    except (ValueError, RecursionError, OverflowError) as error:
+        reason = "it is no JSON" if isinstance(error, json.JSONDecodeError) else error
+        raise DataError(
+            f"expected {path} to be a release matrix of fer-edge matrix --release, but {reason}. "
             "Restore it, or move it away and run again"
         ) from error
 

@@ -8,7 +8,7 @@ from sample_cells import CELL, failed, matrix, report
 
 from fer_edge.release_matrix.cell import NOWHERE, SIMULATED, STAND_IN, Build, Run
 from fer_edge.release_matrix.page import page
-from fer_edge.release_matrix.stored import Comparison
+from fer_edge.release_matrix.stored import Comparison, Matrix
 from fer_edge.verdict import UNDECIDED
 
 
@@ -27,6 +27,12 @@ def test_regressions_stand_at_the_top() -> None:
 
 def test_an_unfinished_matrix_says_so() -> None:
     assert "**Unfinished: 3 cells are left.**" in page(replace(matrix(), unfinished=3))
+
+
+def test_a_matrix_without_a_cell_has_no_empty_table() -> None:
+    text = page(Matrix("0.2.0", unfinished=2))
+    assert "Unfinished: 2 cells are left." in text
+    assert "|" not in text
 
 
 def test_simulated_cells_are_marked_with_what_ran() -> None:

@@ -135,7 +135,7 @@ def test_a_run_that_was_killed_goes_on_where_it_ended(
         release_matrix(wanted, tmp_path, version="0.1.0", say=quiet)
     half = stored.load(tmp_path / "0.1.0.json")
     assert (len(half.cells), half.unfinished) == (1, 1)
-    assert "Unfinished: 1 cells" in (tmp_path / "0.1.0.md").read_text("utf-8")
+    assert "Unfinished: 1 cell is left." in (tmp_path / "0.1.0.md").read_text("utf-8")
     graded.append("")  # the second run does not die
     whole = release_matrix(wanted, tmp_path, version="0.1.0", say=quiet)
     assert graded == ["onnxruntime", "", "openvino"]
@@ -194,6 +194,38 @@ def test_a_damaged_matrix_is_refused_before_the_work(
         assert f"{name} to be a release matrix" in done.stderr
         (tmp_path / name).unlink()
     assert builds == []
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(
+    checkpoint: Path, tmp_path: Path, builds: list[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "page" / f"{fer_edge.__version__}.md").mkdir(parents=True)
+    for name in ("file", "file/below", "page"):
+        done = command(checkpoint, tmp_path / name)
+        assert done.exit_code == 3, done.output
+        assert "Choose another -o" in done.stderr
+    assert builds == []
+
+
+def test_a_run_says_what_is_left_before_its_first_cell(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run_module, "grade", killed)
+    with pytest.raises(KeyboardInterrupt):
+        release_matrix(request(checkpoint), tmp_path, version="0.1.0", say=quiet)
+    assert "Unfinished: 1 cell is left." in (tmp_path / "0.1.0.md").read_text("utf-8")
+
+
+def test_a_precision_that_no_target_has_is_refused_beside_one_that_it_has(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    done = command(checkpoint, tmp_path, "--precision", "w8a16")
+    assert done.exit_code == 5
+    assert "none of the targets has the precision 'w8a16'. Offered: onnxruntime" in done.stderr
 
 
 def test_a_cell_that_cannot_be_compared_ends_with_3(

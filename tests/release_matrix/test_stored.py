@@ -53,8 +53,15 @@ def test_bytes_that_are_no_text_and_a_missing_file_are_refused(tmp_path: Path) -
     (tmp_path / "0.1.0.json").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DataError, match="Restore it"):
         stored.load(tmp_path / "0.1.0.json")
-    with pytest.raises(DataError, match="cannot read the release matrix"):
-        stored.load(tmp_path / "0.2.0.json")
+    for path in (tmp_path / "0.2.0.json", tmp_path):
+        with pytest.raises(DataError, match=r"cannot read the release matrix .* Name another file"):
+            stored.load(path)
+
+
+def test_a_file_that_is_no_json_is_called_so(tmp_path: Path) -> None:
+    (tmp_path / "0.1.0.md").write_text("# Release matrix 0.1.0")
+    with pytest.raises(DataError, match="but it is no JSON"):
+        stored.load(tmp_path / "0.1.0.md")
 
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
