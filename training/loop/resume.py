@@ -55,10 +55,15 @@ class Position:
 
 
 def save_state(path: Path, at: Position, state: dict[str, Any]) -> None:
+    """Write the state and the position of a run. Raises OSError."""
+    save_tensors(path, {**state, "at": asdict(at)})
+
+
+def save_tensors(path: Path, values: dict[str, Any]) -> None:
     """Write tensors and plain values in one step. Raises OSError."""
     try:
         with replacing(path) as temporary, temporary.open("wb") as file:
-            torch.save({**state, "at": asdict(at)}, file)
+            torch.save(values, file)
     except RuntimeError as error:  # torch's writer hides the error of the file system
         if isinstance(error.__context__, OSError):
             raise error.__context__ from error

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fer_edge.atomic import replacing
 from fer_edge.errors import CheckpointError, DataError, InputError
 from fer_edge.progress import Say, Step, silent
 from fer_edge.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -19,6 +18,7 @@ from fer_edge.training.data.faces import stratified
 from fer_edge.training.data.holdout import Holdout, split_data
 from fer_edge.training.int8_weights import Int8Weights
 from fer_edge.training.loop.dataset import FaceDataset, fastest_device
+from fer_edge.training.loop.resume import save_tensors
 from fer_edge.training.models.network import ExpressionNet, Normalise
 from fer_edge.training.models.quantized import QuantizedNet
 from fer_edge.training.quantization.agreement import Agreement, agreement, float_answers
@@ -77,15 +77,59 @@ def quantize(
     settings = Distillation() if settings is None else settings
     started = time.monotonic()
     out = Path(out)
-    source = load_checkpoint(checkpoint)
-    if not isinstance(source.model, ExpressionNet):
-        raise CheckpointError(f"expected a float checkpoint at {checkpoint}")
+    source, network = _float_checkpoint(checkpoint, out)
+    learn, held_out, fingerprint = _faces(source, data, say, step)
+    net, device = QuantizedNet(network), fastest_device()
+    distiller = Distiller(net, network, learn, settings, device)
+    run = _Run(out, source, settings, fingerprint, started)
+    done = run.load(distiller) if resume else 0
+    expected = float_answers(source, held_out)
+
+    def judge(epoch: int, note: str, candidate: QuantizedNet = net) -> None:
+        kept = agreement(candidate, source, held_out, expected, device)
+        if run.note(candidate, kept):
+            note += "  best"
+        say(f"epoch {epoch}/{settings.epochs}  {kept}{note}")
+
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)  # refused before minutes of work
+        if not done:
+            reconstructed = _reconstructed(net, source, learn, settings, device, step)
+            judge(0, "  (without training)", reconstructed)
+            run.save(distiller, 0)
+        for number in range(done, settings.epochs):
+            began = time.monotonic()
+            loss = distiller.epoch(number, step)
+            judge(number + 1, f"  loss {loss:.4f}  {time.monotonic() - began:.0f} s")
+            run.save(distiller, number + 1)
+        return run.finish(net)
+    except OSError as error:
+        raise InputError(
+            f"cannot write beside {out}: {error.strerror or error}. Free space and continue with "
+            "--resume"
+        ) from error
+
+
+def _float_checkpoint(checkpoint: str | Path, out: Path) -> tuple[Checkpoint, ExpressionNet]:
+    """Read checkpoint and network, and make the folder around ``out`` before minutes of work."""
+    source = load_checkpoint(checkpoint)
+    network = source.model
+    if not isinstance(network, ExpressionNet):
+        raise CheckpointError(
+            f"expected a float checkpoint at {checkpoint}. Name the one that it was made from"
+        )
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(
             f"cannot write {out}: {error.strerror or error}. Choose another folder with -o"
         ) from error
+    return source, network
+
+
+def _faces(
+    source: Checkpoint, data: str | Path, say: Say, step: Step
+) -> tuple[FaceDataset, FaceDataset, str]:
+    """Return the faces to learn from, those that select the epoch, and a fingerprint of all."""
     split = split_data(
         data, source.spec.labels, Holdout.stated(source.facts) or _HOLD_OUT, step, say
     )
@@ -98,36 +142,27 @@ def quantize(
     learn = FaceDataset(split.train, None, source.spec.input)
     held_out = FaceDataset(split.held_out[::apart], None, source.spec.input)
     say(f"{len(learn):,} faces to learn from, {len(held_out):,} held out")
-    expected = float_answers(source, held_out)
-    net = QuantizedNet(source.model)
-    run = _Run(out, source, settings, split.fingerprint, started)
-    device = fastest_device()
-    distiller = Distiller(net, source.model, learn, settings, device)
-    done = run.load(distiller) if resume else 0
+    return learn, held_out, split.fingerprint
 
-    def judge(epoch: int, note: str, candidate: QuantizedNet = net) -> None:
-        found = agreement(candidate, source, held_out, expected, device)
-        if run.note(candidate, found):
-            note += "  best"
-        say(f"epoch {epoch}/{settings.epochs}  {found}{note}")
 
-    if not done:
-        measure_scales(net, _batches(learn, RANGE_FACES, settings.seed, device), step)
-        exact = ExactScales(net)
-        exact.set_weights()
-        # Distillation starts from the float weights: its own scales follow them.
-        reconstructed = copy.deepcopy(net)
-        exact.set_biases()
-        few = _batches(learn, _reconstruction_faces(source), settings.seed, device)
-        reconstruct(reconstructed, torch.cat(few), step)
-        judge(0, "  (without training)", reconstructed)
-        run.save(distiller, 0)
-    for number in range(done, settings.epochs):
-        began = time.monotonic()
-        loss = distiller.epoch(number, step)
-        judge(number + 1, f"  loss {loss:.4f}  {time.monotonic() - began:.0f} s")
-        run.save(distiller, number + 1)
-    return run.finish(net)
+def _reconstructed(
+    net: QuantizedNet,
+    source: Checkpoint,
+    learn: FaceDataset,
+    settings: Distillation,
+    device: torch.device,
+    step: Step,
+) -> QuantizedNet:
+    """Set the scales of ``net``, and return a copy whose layers are fitted one by one."""
+    measure_scales(net, _batches(learn, RANGE_FACES, settings.seed, device), step)
+    exact = ExactScales(net)
+    exact.set_weights()
+    # Distillation starts from the float weights: its own scales follow them.
+    reconstructed = copy.deepcopy(net)
+    exact.set_biases()
+    few = _batches(learn, _reconstruction_faces(source), settings.seed, device)
+    reconstruct(reconstructed, torch.cat(few), step)
+    return reconstructed
 
 
 class _Run:
@@ -161,8 +196,7 @@ class _Run:
             "agreement": asdict(self._agreement),
             "distiller": distiller.state(),
         }
-        with replacing(self._path) as temporary, temporary.open("wb") as file:
-            torch.save(state, file)
+        save_tensors(self._path, state)
 
     def load(self, distiller: Distiller) -> int:
         """Go on from the state file; return the number of complete epochs."""
@@ -170,20 +204,24 @@ class _Run:
             return 0
         try:
             state: dict[str, Any] = torch.load(self._path, map_location="cpu", weights_only=True)
-            about, seconds = state["about"], float(state["seconds"])
+            about = state["about"]
         except Exception as error:  # whatever a damaged archive makes torch raise
-            raise InputError(
-                f"cannot read {self._path}: {error}. Remove it, or leave --resume out"
-            ) from error
+            raise self._damaged(error) from error
         if about != self._about:
             raise InputError(
                 f"{self._path} was started with another checkpoint, other faces or other settings. "
                 "Resume with those, or leave --resume out"
             )
-        distiller.load(state["distiller"])
-        self._started -= seconds
-        self._best, self._agreement = state["best"], Agreement(**state["agreement"])
-        return int(state["epoch"])
+        try:
+            distiller.load(state["distiller"])
+            self._started -= float(state["seconds"])
+            self._best, self._agreement = state["best"], Agreement(**state["agreement"])
+            return int(state["epoch"])
+        except Exception as error:  # each part raises its own errors
+            raise self._damaged(error) from error
+
+    def _damaged(self, error: Exception) -> InputError:
+        return InputError(f"cannot read {self._path}: {error}. Remove it, or leave --resume out")
 
     def finish(self, net: QuantizedNet) -> Checkpoint:
         """Write the checkpoint and remove the state file."""

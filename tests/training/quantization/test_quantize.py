@@ -87,3 +87,35 @@ def test_too_few_faces_and_broken_states_are_sentences(
     (tmp_path / "bad.state.pt").write_bytes(b"not a state")
     with pytest.raises(InputError, match="leave --resume out"):
         quantize(float_folder, FACES, tmp_path / "bad", QUICK, resume=True, say=lambda text: None)
+
+
+def test_a_full_disk_and_a_state_that_lacks_a_part_are_sentences(
+    float_folder: Path, tmp_path: Path
+) -> None:
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(what: str, done: int, total: int) -> None:
+        if what == "Fitting layers":
+            resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+
+    out, fast = tmp_path / "full", Distillation(epochs=0)
+    try:
+        with pytest.raises(InputError, match=r"Free space and continue with --resume"):
+            quantize(float_folder, FACES, out, fast, say=lambda text: None, step=fill)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    def stop(text: str) -> None:
+        if text.startswith("epoch 1/"):
+            raise KeyboardInterrupt
+
+    one = Distillation(epochs=1)
+    with pytest.raises(KeyboardInterrupt):
+        quantize(float_folder, FACES, out, one, say=stop)
+    path = tmp_path / "full.state.pt"
+    whole = torch.load(path, weights_only=True)
+    for part in ("distiller", "best", "agreement", "epoch", "seconds"):
+        torch.save({key: value for key, value in whole.items() if key != part}, path)
+        with pytest.raises(InputError, match="leave --resume out"):
+            quantize(float_folder, FACES, out, one, resume=True, say=lambda text: None)
