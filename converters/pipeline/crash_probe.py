@@ -20,6 +20,8 @@ from fer_edge.errors import ConversionError
 
 _TIMEOUT_S = 600
 """Seconds until an engine that does not answer counts as crashed."""
+_RAISED = 1
+"""Exit code of a Python program that an exception ends."""
 _RUN = """
 import sys
 from fer_edge import Predictor
@@ -59,11 +61,20 @@ def crash_reason(bundle: Bundle, contents: Mapping[str, bytes]) -> str | None:
         except subprocess.TimeoutExpired:
             return f"its engine gave no answer within {_TIMEOUT_S} s"
     if done.returncode < 0:
-        return f"its engine crashes on this machine ({signal.Signals(-done.returncode).name})"
+        return f"its engine crashes on this machine ({_signal_name(-done.returncode)})"
     if "imported" not in done.stdout:
         reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise ConversionError(
             f"the child that tries an engine cannot import fer_edge: {reason}. "
             "Check the installation: fer-edge doctor"
         )
+    if done.returncode not in (0, _RAISED):  # Windows has no signals
+        return f"its engine ends the process with exit code {done.returncode:#x}"
     return None
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # real-time signals have no name
+        return f"signal {number}"

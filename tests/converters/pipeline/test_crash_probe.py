@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -38,3 +39,23 @@ def test_a_variant_whose_engine_crashes_is_left_out_and_the_others_are_written(
     assert any("onnxruntime/int8 cannot run" in line and "crashes" in line for line in said)
     with pytest.raises(ConversionError, match="crashes"):
         convert(checkpoint, ["onnxruntime"], tmp_path / "y.fer", ["int8"], say=said.append)
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        (-11, "SIGSEGV"),
+        (-40, "signal 40"),
+        (0xC0000005, "exit code 0xc0000005"),  # an access violation on Windows
+        (1, None),
+        (0, None),
+    ],
+)
+def test_the_end_of_the_child_is_read_on_every_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, says: str | None
+) -> None:
+    bundle = open_bundle(write_fake_bundle(tmp_path / "x.fer"))
+    done = subprocess.CompletedProcess([], code, "imported\n", "")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
+    reason = crash_reason(bundle, bundle.read(bundle.variants[0]))
+    assert (reason is None) if says is None else (reason is not None and says in reason)
