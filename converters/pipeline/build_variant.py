@@ -54,6 +54,11 @@ class BuiltVariant:
     unable: str | None = None
     search: tuple[RecipeTrial, ...] = ()
 
+    @property
+    def on_hardware(self) -> bool:
+        """True if the engine runs on its own chip, so that its latency means something."""
+        return self.unable is None and simulator(self.variant.target, Options()) is None
+
 
 def torch_outputs(checkpoint: Checkpoint, images: npt.NDArray[np.uint8]) -> Outputs:
     """Run the reference: the deploy graph in torch, fp32, on the CPU.

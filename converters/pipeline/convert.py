@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fer_edge.backends.base import Options, simulator
 from fer_edge.bundle import Bundle, Variant, open_bundle, write_bundle
 from fer_edge.converters.base import ConversionInput
 from fer_edge.converters.pipeline.assemble_bundle import assemble, refusal
@@ -344,8 +343,8 @@ def _with_speed(
     variants: Sequence[BuiltVariant], gate: FaceSamples, say: Say
 ) -> list[BuiltVariant]:
     """Add the latency of each variant whose engine runs here, and the variant that beats it."""
-    others = [built for built in variants if not _runs_on_hardware(built)]
-    timed = [built for built in variants if _runs_on_hardware(built)]
+    others = [built for built in variants if not built.on_hardware]
+    timed = [built for built in variants if built.on_hardware]
     sessions = {built.variant.name: built.session for built in timed if built.session is not None}
     p50_ms = single_face_p50_ms(sessions, gate.images[:1])
     better = _beaten([built.variant for built in timed], p50_ms)
@@ -358,10 +357,6 @@ def _with_speed(
         say(f"  {name}: {p50_ms[name]:.3f} ms a face{note}")
         others.append(replace(built, variant=replace(built.variant, speed=speed)))
     return others
-
-
-def _runs_on_hardware(built: BuiltVariant) -> bool:
-    return built.unable is None and simulator(built.variant.target, Options()) is None
 
 
 def _beaten(variants: Sequence[Variant], p50_ms: Mapping[str, float]) -> dict[str, str]:

@@ -24,6 +24,7 @@ from fer_edge.converters.pipeline.parity import compare, prove_batches, run_all
 from fer_edge.errors import ConversionError, EngineError, InputError, ParityError
 from fer_edge.preprocess import CropRule
 from fer_edge.progress import Step, silent
+from fer_edge.shown import shown
 from fer_edge.training.checkpoint import Checkpoint, load_checkpoint
 from fer_edge.training.deploy import DeployModule
 
@@ -62,10 +63,12 @@ def export_file(
     Raises:
         CheckpointError: The checkpoint cannot be read.
         DataError: The faces cannot be read, or are too few.
-        InputError: The file cannot be written.
+        InputError: The form is unknown, or the file cannot be written.
         ConversionError: torch cannot export the network.
         ParityError: The file's answers differ from the checkpoint's.
     """
+    if form not in FORMS:
+        raise InputError(f"expected the form as {', '.join(FORMS)}, got {shown(form)}")
     write, load = FORMS[form]
     step("loading the checkpoint", 0, _STAGES)
     source = load_checkpoint(checkpoint)

@@ -33,7 +33,6 @@ def run_all(
     Args:
         session: Session to run.
         images: Faces, uint8 ``[N, S, S, 3]`` BGR.
-
         budget_s: Seconds after which no further face is run; None runs all.
         at_least: Number of faces that are run whatever they take.
 
