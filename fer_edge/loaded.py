@@ -51,7 +51,8 @@ class VariantChoice:
         line = f"{self.target}/{self.precision}: {'taken' if self.taken else self.reason}"
         line += f" ({self.warning})" if self.taken and self.warning else ""
         if self.simulator:
-            line += f", on the {self.simulator}, not on a chip: its speed is no chip's"
+            name = "a simulator" if self.execution else f"the {self.simulator}"  # it names it too
+            line += f", on {name}, not on a chip: its speed is no chip's"
         line += f"; {self.execution}" if self.execution else ""
         return line + (f"; REFUSED: {self.refusal}" if self.refusal else "")
 
@@ -208,8 +209,10 @@ def load_best(bundle: Bundle, request: Request) -> Loaded:
     session: Session | None = None
     for variant in bundle.variants:
         if taken is not None and _mismatch(variant, request) is None:
-            reason: str | None = _unfit(variant, request.options) or (
-                f"would run too, but {taken.name} comes first in the bundle"
+            reason: str | None = (
+                _unfit(variant, request.options)
+                or _unasked_simulator(variant, request)
+                or f"would run too, but {taken.name} comes first in the bundle"
             )
         else:
             reason = _mismatch(variant, request)
@@ -297,6 +300,14 @@ def _unfit(variant: Variant, options: Options) -> str | None:
         return f"its engine failed: {type(error).__name__}: {error}"
 
 
+def _unasked_simulator(variant: Variant, request: Request) -> str | None:
+    """Return why a variant that only a simulator runs here is not taken, or None."""
+    simulated = simulator(variant.target, request.options) if request.target is None else None
+    if not simulated:
+        return None
+    return f"would run on the {simulated}. Ask for it by name: target {variant.target!r}"
+
+
 def _load(
     bundle: Bundle, variant: Variant, request: Request
 ) -> tuple[Session, None] | tuple[None, str]:
@@ -304,8 +315,8 @@ def _load(
     options = request.options
     if reason := _unfit(variant, options):
         return None, reason
-    if request.target is None and (simulated := simulator(variant.target, options)):
-        return None, f"would run on the {simulated}. Ask for it by name: target {variant.target!r}"
+    if reason := _unasked_simulator(variant, request):
+        return None, reason
     try:
         return backend(variant.target).load(variant, bundle.read(variant), options), None
     except BundleError:

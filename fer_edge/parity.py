@@ -67,7 +67,7 @@ class JudgedBy:
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.judge}; the engine has not run this variant yet: {self.reason}"
+        return f"{self.judge}; the chip itself has not run it yet: {self.reason}"
 
     @classmethod
     def parse(cls, value: Any, where: str) -> JudgedBy:

@@ -201,9 +201,7 @@ def test_a_bundle_with_a_damaged_report_is_refused(
 
 def test_the_session_that_judged_is_named_with_the_reason() -> None:
     sentence = ParityReport.parse(REPORT).verification
-    assert sentence == (
-        "verified by onnxruntime; the engine has not run this variant yet: no GPU here"
-    )
+    assert sentence == ("verified by onnxruntime; the chip itself has not run it yet: no GPU here")
     assert ParityReport.parse(SHIPPED["variants"][0]["parity"]).verification is None
 
 

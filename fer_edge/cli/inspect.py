@@ -65,7 +65,7 @@ def inspect(bundle: Path | None, as_json: bool) -> None:
         facts += _warnings(v, reasons)
         print_line(f"  {v.name:18s} {size:5.1f} MB  {'; '.join(facts)}", 29)
     for number, reason in enumerate(reasons, start=1):
-        print_line(f"  [{number}] the engine itself has not run these yet: {reason}", 4)
+        print_line(f"  [{number}] the chip itself has not run these yet: {reason}", 4)
     for line in _left_out(provenance.get("refused")):
         print_line(f"  {line}")
     click.echo("On this machine:")

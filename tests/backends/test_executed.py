@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from fer_edge import EngineError, Predictor, VariantChoice, open_bundle
+from fer_edge import EngineError, Predictor, VariantChoice, loaded, open_bundle
 from fer_edge.backends import openvino
 from fer_edge.backends.base import Options, backend
 from fer_edge.backends.fake import write_fake_bundle
 from fer_edge.bundle import Bundle, Variant
+from fer_edge.execution import Execution
 from fer_edge.loaded import executed
 from fer_edge.shipped import DEFAULT_BUNDLE
 
@@ -90,9 +91,25 @@ def test_explain_says_it_on_request_alone(tmp_path: Path) -> None:
 
 def test_a_simulator_is_named_and_its_speed_is_no_chips() -> None:
     choice = VariantChoice("qnn", "int8", True, None, simulator="simulator of the HTP v73")
+    traced = replace(choice, execution=Execution.of("engine", "simulator of the HTP v73", []))
+    assert ", on a simulator, not on a chip: its speed is no chip's; engine, all on" in str(traced)
     assert str(choice) == (
         "qnn/int8: taken, on the simulator of the HTP v73, not on a chip: its speed is no chip's"
     )
+
+
+def test_a_variant_that_only_a_simulator_runs_would_not_run_after_the_one_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without its target's name it never runs, wherever it stands in the bundle."""
+    others = {"openvino": "onnxruntime", "onnxruntime": "openvino"}
+    with Predictor() as predictor:
+        simulated = others[predictor.variant.target]
+    monkeypatch.setattr(loaded, "simulator", lambda name, _: "simulator" * (name == simulated))
+    with Predictor() as predictor:
+        reasons = [str(c.reason) for c in predictor.explain() if c.target == simulated]
+    assert reasons
+    assert all("would run on the simulator. Ask for it by name" in reason for reason in reasons)
 
 
 def test_a_start_asks_no_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

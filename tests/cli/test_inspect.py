@@ -103,5 +103,5 @@ def test_the_reason_of_a_stand_in_is_printed_once(
     assert output.count("verified by onnxruntime [1]") == 2
     assert output.count("verified by coreml_evaluator [2]") == 1
     assert output.count("there is no GPU here") == 1
-    assert "[1] the engine itself has not run these yet: there is no GPU here\n" in output
+    assert "[1] the chip itself has not run these yet: there is no GPU here\n" in output
     assert f"on {shipped.faces.faces:,} faces" in output

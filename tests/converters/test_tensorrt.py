@@ -183,7 +183,7 @@ def test_a_bundle_says_what_judged_and_is_preferred_where_it_can_run(
         assert variant.parity is not None
         assert variant.parity.judged_by is not None
         assert variant.parity.judged_by.judge == "onnxruntime"
-        assert "the engine has not run this variant yet" in str(variant.warning)
+        assert "the chip itself has not run it yet" in str(variant.warning)
         assert variant.speed is None
     entries = {v.entry for v in bundle.variants if v.precision == "fp32"}
     assert len(entries) == 1  # the exported graph is in the bundle once

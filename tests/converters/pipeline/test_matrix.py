@@ -120,7 +120,7 @@ def test_who_judged_in_an_engines_place_stands_below_the_table() -> None:
     )
     table = markdown([row, replace(row, precision="pal6")])
     assert table.count("passed (the best of 3 recipes) [1]") == 2
-    note = "coreml_evaluator; the engine has not run this variant yet: no Mac here"
+    note = "coreml_evaluator; the chip itself has not run it yet: no Mac here"
     assert table.endswith(f"[1] Verified by {note}.  \n")
 
 
