@@ -14,7 +14,7 @@ from fer_edge.hub.client import api, endpoint, library, sentences
 from fer_edge.hub.model import KINDS, MANIFESTS, Kind, Transfer, check
 from fer_edge.progress import Step, silent
 from fer_edge.shown import shown
-from fer_edge.signing import Key
+from fer_edge.signing import Key, load_keys
 
 _MOST_FILES = 1000
 _MOST_BYTES = 4 << 30
@@ -52,11 +52,13 @@ def pull(
         The commit and what was written.
 
     Raises:
-        InputError: The Hub cannot be reached or has no such model, or ``out`` is another folder.
+        InputError: The Hub cannot be reached or has no such model, a key cannot be read, or ``out``
+            is another folder.
         BundleError: The bundle is damaged, unsigned or signed by others, or a file differs.
         CheckpointError: The checkpoint is damaged, or a file differs.
         MissingDependencyError: The ``hub`` or the ``sign`` extra is not installed.
     """
+    keys = None if trusted_keys is None else load_keys(trusted_keys)  # before gigabytes are pulled
     hub = library()
     with sentences(repo, revision):
         info = api(hub).model_info(repo, revision=revision, files_metadata=True)
@@ -64,7 +66,7 @@ def pull(
     if not _SHA.fullmatch(sha):
         raise InputError(f"expected a commit of {repo}, the Hub answered {shown(sha)}. Try again")
     kind, root, siblings = _model_in(repo, info.siblings or (), kind, out)
-    if trusted_keys is not None and kind == "checkpoint":
+    if keys is not None and kind == "checkpoint":
         raise InputError(
             f"{repo} holds a checkpoint, and only bundles are signed. Pull it without a trusted key"
         )
@@ -74,22 +76,14 @@ def pull(
     def fill(temporary: Path) -> None:
         for i, file in enumerate(siblings):
             step(f"pulling {repo}", i, len(siblings))
-            with sentences(repo, sha):
-                stored = hub.hf_hub_download(
-                    repo,
-                    file.rfilename,
-                    revision=sha,
-                    endpoint=endpoint(),
-                    library_name="fer-edge",
-                )
-            data = Path(stored).read_bytes()
+            data = _fetched(hub, repo, sha, file)
             _check_hash(repo, sha, kind, file, data)
             target = temporary / file.rfilename.removeprefix(root)
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(data)
         step(f"pulling {repo}", len(siblings), len(siblings))
         try:
-            result.append(check(kind, temporary, trusted_keys))
+            result.append(check(kind, temporary, keys))
         except (BundleError, CheckpointError) as error:
             text = str(error).replace(str(temporary), f"{repo} at {sha[:12]}")
             raise type(error)(f"nothing was written to {out}: {text}") from error
@@ -102,6 +96,15 @@ def pull(
         ) from error
     size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
     return Transfer(repo, kind, sha, out, len(siblings), size, result[0])
+
+
+def _fetched(hub: Any, repo: str, sha: str, file: Any) -> bytes:
+    """Return a file of a commit. The client keeps it in its cache."""
+    with sentences(repo, sha):
+        stored = hub.hf_hub_download(
+            repo, file.rfilename, revision=sha, endpoint=endpoint(), library_name="fer-edge"
+        )
+    return Path(stored).read_bytes()
 
 
 def _model_in(

@@ -103,6 +103,14 @@ def test_a_damaged_bundle_is_not_pushed(hub: Hub, fake_bundle: Path) -> None:
     assert hub.requests == []
 
 
+def test_a_key_that_cannot_be_read_is_told_before_the_hub_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nobody listens
+    with pytest.raises(InputError, match=r"fleet\.pub"):
+        pull(REPO, tmp_path / "x.fer", trusted_keys=[tmp_path / "fleet.pub"])
+
+
 def test_only_a_trusted_signature_is_accepted(hub: Hub, fake_bundle: Path, tmp_path: Path) -> None:
     for name in ("fleet", "other"):
         new_key_pair(tmp_path / f"{name}.key", tmp_path / f"{name}.pub")
