@@ -51,6 +51,11 @@ def test_the_file_holds_nothing_of_this_machine(
         assert b"site-packages" not in part
 
 
+def test_an_unknown_form_is_refused_in_a_sentence(checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="torchscript, torch-export, onnx, got 'tflite'"):
+        export_file(checkpoint, "tflite", tmp_path / "m")
+
+
 def test_the_progress_names_each_stage_and_counts_faces(checkpoint: Path, tmp_path: Path) -> None:
     steps: list[tuple[str, int, int]] = []
     export_file(checkpoint, "onnx", tmp_path / "m.onnx", step=lambda *step: steps.append(step))
