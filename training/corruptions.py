@@ -26,13 +26,12 @@ from fer_edge.page import markdown_table
 from fer_edge.preprocess import Image
 from fer_edge.progress import Step, silent
 from fer_edge.training.data.faces import load_faces, stratified
+from fer_edge.training.evaluation.calibrate import BAR, FEW
 from fer_edge.training.evaluation.intervals import ece, share_interval
 from fer_edge.training.evaluation.runner import ModelRunner, open_model
 from fer_edge.training.loop import incar
 from fer_edge.training.reports import plots
 
-BAR, FEW = 0.75, 0.20
-"""Least share right among the answers, or largest share answered, at each corruption."""
 CLEAN = "clean"
 _SEED = 2026
 _COLUMNS = 4

@@ -11,6 +11,10 @@ from torch import Tensor, nn
 
 ABSTAIN_TARGET_ACCURACY = 0.8
 """Least accuracy (0..1) of answers above the threshold, on held-out faces."""
+BAR, FEW = 0.75, 0.20
+"""Least share right among the answers, or largest share answered, under each effect."""
+_STEP = 0.005
+"""Distance of the thresholds that are tried under effects."""
 
 
 def fit_temperature(logits: Tensor, truth: Tensor) -> float:
@@ -68,6 +72,38 @@ def abstention_threshold(probabilities: Tensor, truth: Tensor) -> float:
     last = max(int(good[-1]) if len(good) else 0, fewest)
     # Rounded down: the face that defines the threshold must pass it.
     return math.floor(1e4 * float(confidence[order[last]])) / 1e4
+
+
+def threshold_under_effects(lowest: float, effects: Sequence[Tensor], truth: Tensor) -> float:
+    """Return the lowest threshold at which a network is sure only where it is right.
+
+    Under each effect, at least BAR of the answers are right, or at most FEW of the faces are
+    answered.
+
+    Args:
+        lowest: Threshold (0..1) that holds without effects.
+        effects: Calibrated probabilities float ``[N, classes]`` under each effect.
+        truth: Class indices int64 ``[N]``.
+
+    Returns:
+        ``lowest``, or the first multiple of a small step above it at which every effect holds.
+    """
+    if all(_holds(probabilities, truth, lowest) for probabilities in effects):
+        return lowest
+    first = math.floor(lowest / _STEP) + 1
+    for number in range(first, round(1 / _STEP)):
+        threshold = round(number * _STEP, 4)
+        if all(_holds(probabilities, truth, threshold) for probabilities in effects):
+            return threshold
+    return 1.0
+
+
+def _holds(probabilities: Tensor, truth: Tensor, threshold: float) -> bool:
+    confidence, answer = probabilities.max(1)
+    answered = confidence >= threshold
+    right = int((answered & (answer == truth)).sum())
+    count = int(answered.sum())
+    return count <= FEW * len(truth) or right >= BAR * count
 
 
 def minimise(parameters: Sequence[Tensor], loss: Callable[[], Tensor]) -> None:

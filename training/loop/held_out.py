@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from fer_edge.training.config.from_yaml import build
 from fer_edge.training.config.schema import InCar
 from fer_edge.training.data.faces import LabelledFace
 from fer_edge.training.loop.dataset import FaceDataset, predict_logits
-from fer_edge.training.loop.incar import one_of
+from fer_edge.training.loop.incar import each_of, one_of
 from fer_edge.training.loop.targets import indices
 from fer_edge.training.models.network import InputSpec
 
@@ -35,6 +36,7 @@ class HeldOut:
         effect = one_of(incar)
         self._plain = FaceDataset(faces, None, spec)
         self._changed = FaceDataset(faces, None, spec, effect) if effect else None
+        self._each = [FaceDataset(faces, None, spec, each) for each in each_of(incar)]
 
     def logits(self, net: nn.Module, batch: int, device: torch.device) -> tuple[Tensor, Tensor]:
         """Return logits of the faces as they are, and of all that count.
@@ -56,6 +58,18 @@ class HeldOut:
             if self._changed is None:
                 return plain, plain
             return plain, torch.cat([plain, predict_logits(net, self._changed, batch, device)])
+
+    def under_each_effect(
+        self, net: nn.Module, batch: int, device: torch.device
+    ) -> Iterator[Tensor]:
+        """Return the logits of all faces under each effect, float32 ``[N, classes]``.
+
+        Arguments and random numbers are those of ``logits``.
+        """
+        for faces in self._each:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(_SEED)
+                yield predict_logits(net, faces, batch, device)
 
     def truth(self, labels: tuple[str, ...]) -> Tensor:
         """Return the class indices of all that count, int64 ``[N or 2 N]``."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -41,6 +42,12 @@ def one_of(spec: InCar) -> Change | None:
         return None
     names, weights = list(shares), torch.tensor(list(shares.values()))
     return lambda pixels: changed(CHANGES[names[int(torch.multinomial(weights, 1))]], pixels)
+
+
+def each_of(spec: InCar) -> list[Change]:
+    """Return a change of uint8 ``[C, S, S]`` by each effect of the recipe, in fixed order."""
+    names = [name for name, share in asdict(spec).items() if share]
+    return [partial(changed, CHANGES[name]) for name in names]
 
 
 def _sometimes(change: Change, share: float) -> Change:

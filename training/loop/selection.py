@@ -16,7 +16,12 @@ from torch import Tensor
 from fer_edge.errors import CheckpointError, TrainingError
 from fer_edge.preprocess import Image
 from fer_edge.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from fer_edge.training.evaluation.calibrate import abstention_threshold, best_nll, fit_temperature
+from fer_edge.training.evaluation.calibrate import (
+    abstention_threshold,
+    best_nll,
+    fit_temperature,
+    threshold_under_effects,
+)
 from fer_edge.training.evaluation.metrics import metrics
 from fer_edge.training.loop.dataset import FaceDataset
 from fer_edge.training.loop.epochs import ActivePhase, TrainingRun
@@ -155,6 +160,8 @@ def calibrated(
 ) -> tuple[Checkpoint, Tensor]:
     """Fit temperature and threshold of a checkpoint on held-out faces.
 
+    The threshold holds for the faces as they are and under each effect of the recipe.
+
     Args:
         checkpoint: Checkpoint; its network is moved to ``device``.
         held_out: Labelled faces that it was not trained on.
@@ -166,16 +173,22 @@ def calibrated(
         float32 ``[N, classes]``, both of the faces as they are.
     """
     labels = checkpoint.spec.labels
-    logits, judged = held_out.logits(checkpoint.model.to(device), batch, device)
+    net = checkpoint.model.to(device)
+    logits, judged = held_out.logits(net, batch, device)
     truth = held_out.truth(labels)
     temperature = fit_temperature(judged, truth)
     probabilities = (logits / temperature).softmax(1)
     scores = metrics(probabilities.numpy(), [face.label for face in held_out.faces], labels)
+    threshold = abstention_threshold((judged / temperature).softmax(1), truth)
+    effects = [
+        (under / temperature).softmax(1) for under in held_out.under_each_effect(net, batch, device)
+    ]
+    threshold = threshold_under_effects(threshold, effects, truth[: len(logits)])
     names = ("accuracy", "balanced_accuracy", "macro_f1", "ece")
     made = replace(
         checkpoint,
         temperature=temperature,
-        abstain_below=abstention_threshold((judged / temperature).softmax(1), truth),
+        abstain_below=threshold,
         facts=checkpoint.facts | {"held_out": {name: scores[name] for name in names}},
     )
     return made, probabilities

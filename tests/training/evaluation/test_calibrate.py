@@ -12,8 +12,11 @@ from hypothesis import strategies as st
 
 from fer_edge.training.evaluation.calibrate import (
     ABSTAIN_TARGET_ACCURACY,
+    BAR,
+    FEW,
     abstention_threshold,
     fit_temperature,
+    threshold_under_effects,
 )
 
 
@@ -79,3 +82,36 @@ def test_equally_confident_answers_are_not_all_withheld(confidence: float) -> No
 def test_nothing_is_withheld_where_all_answers_are_right() -> None:
     p, truth = answers(np.linspace(0.3, 0.9, 50), [1] * 50)
     assert not withheld(p, abstention_threshold(p, truth)).any()
+
+
+def test_effects_that_hold_leave_the_threshold() -> None:
+    p, truth = answers(np.linspace(0.99, 0.4, 100), [1] * 100)
+    assert threshold_under_effects(0.5432, [p, p], truth) == 0.5432
+    assert threshold_under_effects(0.5432, [], truth) == 0.5432
+
+
+def test_an_effect_that_makes_a_network_wrong_and_sure_raises_the_threshold() -> None:
+    """The surest 24 are right, and of the others none: of 32 answers, 75 % are right."""
+    good, truth = answers(np.linspace(0.99, 0.4, 100), [1] * 100)
+    bad = torch.cat([good[:24], good[24:].roll(1, 1)])
+    threshold = threshold_under_effects(0.45, [good, bad], truth)
+    assert int((~withheld(bad, threshold)).sum()) == 32
+    assert int((~withheld(bad, threshold - 0.005)).sum()) > 32
+
+
+def test_an_effect_that_blinds_a_network_leaves_few_answers() -> None:
+    blind, truth = answers(np.linspace(0.99, 0.4, 100), [0] * 100)
+    threshold = threshold_under_effects(0.45, [blind], truth)
+    assert 19 <= int((~withheld(blind, threshold)).sum()) <= FEW * 100
+    certain, truth = answers([1.0] * 100, [0] * 100)
+    assert threshold_under_effects(0.45, [certain], truth) == 1.0
+
+
+@given(st.lists(st.tuples(st.floats(0.2, 1), st.booleans()), min_size=1, max_size=60))
+def test_no_effect_breaks_the_bar_at_the_threshold(faces: list[tuple[float, bool]]) -> None:
+    p, truth = answers([c for c, _ in faces], [r for _, r in faces])
+    threshold = threshold_under_effects(0.3, [p], truth)
+    answered = ~withheld(p, threshold)
+    right = int((answered & (p.argmax(1) == truth)).sum())
+    count = int(answered.sum())
+    assert threshold == 1 or count <= FEW * len(p) or right >= BAR * count

@@ -12,6 +12,7 @@ from fer_edge.shipped import FACES, checkpoint_path
 from fer_edge.training.checkpoint import Checkpoint, load_checkpoint
 from fer_edge.training.config.schema import InCar
 from fer_edge.training.data.faces import LabelledFace, load_faces
+from fer_edge.training.evaluation.calibrate import BAR, FEW
 from fer_edge.training.loop.held_out import HeldOut, effects_of
 from fer_edge.training.loop.incar import CHANGES, one_of
 from fer_edge.training.loop.selection import calibrated
@@ -50,6 +51,34 @@ def test_with_effects_each_face_counts_twice_and_always_the_same(
     assert torch.equal(held_out.logits(checkpoint.model, 8, CPU)[1], judged)
     truth = held_out.truth(checkpoint.spec.labels)
     assert torch.equal(truth[: len(faces)], truth[len(faces) :])
+
+
+def test_each_effect_changes_every_face_and_always_the_same(
+    checkpoint: Checkpoint, faces: list[LabelledFace]
+) -> None:
+    held_out = HeldOut(faces, checkpoint.spec.input, InCar(night_noise=0.1, mask=0.01))
+    before = torch.get_rng_state()
+    first, second = held_out.under_each_effect(checkpoint.model, 8, CPU)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not torch.isclose(first, second).all(1).any()
+    assert torch.equal(list(held_out.under_each_effect(checkpoint.model, 8, CPU))[1], second)
+    none = HeldOut(faces, checkpoint.spec.input, InCar())
+    assert not list(none.under_each_effect(checkpoint.model, 8, CPU))
+
+
+def test_a_threshold_holds_under_each_effect(
+    checkpoint: Checkpoint, faces: list[LabelledFace]
+) -> None:
+    """An effect that is rare in training counts as much as a frequent one."""
+    spec = checkpoint.spec.input
+    held_out = HeldOut(faces, spec, InCar(low_light=0.99, mask=0.01))
+    made, _ = calibrated(checkpoint, held_out, 16, CPU)
+    truth = held_out.truth(checkpoint.spec.labels)[: len(faces)]
+    for logits in held_out.under_each_effect(checkpoint.model, 8, CPU):
+        confidence, answer = (logits / made.temperature).softmax(1).max(1)
+        answered = confidence >= made.abstain_below
+        right = int((answer == truth)[answered].sum())
+        assert int(answered.sum()) <= FEW * len(faces) or right >= BAR * int(answered.sum())
 
 
 def test_effects_are_drawn_by_their_shares(monkeypatch: pytest.MonkeyPatch) -> None:
