@@ -7,21 +7,23 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from fer_edge.errors import DataError
 from fer_edge.labels import EMOTIONS
 from fer_edge.preprocess import Image, read_image
 from fer_edge.shipped import FACES
 from fer_edge.training.config.schema import Augment
 from fer_edge.training.loop.augment import augmentation, mixing
+from fer_edge.training.loop.incar import write_png
 
 SHOWN: dict[str, Augment] = {
     "crop_px": Augment(flip=0, crop_px=56),
@@ -59,7 +61,7 @@ def contact_sheet(out: Path) -> None:
     height = len(rows) // _COLUMNS
     columns = [np.vstack(rows[i * height : (i + 1) * height]) for i in range(_COLUMNS)]
     sheet = cv2.cvtColor(np.hstack(columns), cv2.COLOR_BGR2GRAY)  # composite faces are grey
-    cv2.imwrite(str(out), sheet, [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    write_png(out, sheet)
 
 
 def _row(name: str, spec: Augment, faces: list[Tensor], row: int) -> Image:
@@ -102,5 +104,15 @@ def _framed(tile: Tensor) -> Tensor:
     return F.pad(tile, (side // 2, side - side // 2, side // 2, side - side // 2), value=255)
 
 
+@click.command("augment_sheet")
+@click.argument("out", type=click.Path(path_type=Path))
+def main(out: Path) -> None:
+    """Draw each augmentation on composite faces into OUT, a PNG."""
+    try:
+        contact_sheet(out)
+    except DataError as error:
+        raise click.ClickException(str(error)) from error
+
+
 if __name__ == "__main__":
-    contact_sheet(Path(sys.argv[1]))
+    main()

@@ -6,8 +6,9 @@ from dataclasses import fields
 from pathlib import Path
 
 import cv2
+from click.testing import CliRunner
 
-from fer_edge.training.augment_sheet import SHOWN, contact_sheet
+from fer_edge.training.augment_sheet import SHOWN, contact_sheet, main
 from fer_edge.training.config.schema import Augment
 
 
@@ -23,3 +24,11 @@ def test_the_sheet_in_the_documentation_is_what_the_code_draws(tmp_path: Path) -
     shipped = cv2.imread(str(Path(__file__).parents[2] / "docs/images/augmentations.png"))
     assert ours.shape == shipped.shape
     assert cv2.absdiff(ours, shipped).mean() < 1  # a machine may round otherwise
+
+
+def test_the_command_draws_the_sheet_or_says_what_is_wrong(tmp_path: Path) -> None:
+    assert CliRunner().invoke(main, [str(tmp_path / "a.png")]).exit_code == 0
+    assert (tmp_path / "a.png").stat().st_size > 1000
+    done = CliRunner().invoke(main, [str(tmp_path / "none" / "a.png")])
+    assert (done.exit_code, "Choose another file" in done.output) == (1, True)
+    assert CliRunner().invoke(main, []).exit_code == 2

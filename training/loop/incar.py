@@ -9,19 +9,23 @@ assume a face that fills its crop, as in FER2013: eyes at 0.37 of the height, mo
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
+import click
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from fer_edge.atomic import write_file
+from fer_edge.errors import DataError
 from fer_edge.labels import EMOTIONS
+from fer_edge.preprocess import Image, read_image
+from fer_edge.shipped import FACES
 from fer_edge.training.config.schema import InCar
 
 Change = Callable[[Tensor], Tensor]
@@ -225,10 +229,9 @@ def contact_sheet(out: Path, scale: int = 2) -> None:
     """Draw the contact sheet; it is the same each time.
 
     Each row has a composite face, unchanged and after each effect twice.
-    """
-    from fer_edge.preprocess import read_image
-    from fer_edge.shipped import FACES
 
+    Raises DataError if the file cannot be written.
+    """
     torch.manual_seed(2026)
     rows = []
     for label in EMOTIONS[::3]:
@@ -244,8 +247,27 @@ def contact_sheet(out: Path, scale: int = 2) -> None:
         place = ((1 + 2 * i) * tile_px + 4, 15)
         text = name.replace("_", " ")
         cv2.putText(head, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
-    cv2.imwrite(str(out), np.concatenate([head, sheet]), [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    write_png(out, np.concatenate([head, sheet]))
+
+
+def write_png(out: Path, image: Image) -> None:
+    """Write a picture in one step. Raises DataError."""
+    png = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 9])[1]
+    try:
+        write_file(out, png.tobytes())
+    except OSError as error:
+        raise DataError(f"cannot write {out}: {error.strerror}. Choose another file") from error
+
+
+@click.command("incar")
+@click.argument("out", type=click.Path(path_type=Path))
+def main(out: Path) -> None:
+    """Draw the in-car effects on composite faces into OUT, a PNG."""
+    try:
+        contact_sheet(out)
+    except DataError as error:
+        raise click.ClickException(str(error)) from error
 
 
 if __name__ == "__main__":
-    contact_sheet(Path(sys.argv[1]))
+    main()

@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import pytest
 import torch
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,7 +15,7 @@ from fer_edge.preprocess import read_image
 from fer_edge.shipped import FACES
 from fer_edge.training.config.schema import Augment, InCar
 from fer_edge.training.loop.augment import augmentation
-from fer_edge.training.loop.incar import CHANGES, Change, changed, contact_sheet, in_car
+from fer_edge.training.loop.incar import CHANGES, Change, changed, contact_sheet, in_car, main
 
 
 def face(channels: int, size_px: int = 48) -> torch.Tensor:
@@ -107,3 +108,11 @@ def test_the_contact_sheet_in_the_documentation_is_what_the_code_draws(tmp_path:
     shipped = cv2.imread(str(Path(__file__).parents[3] / "docs/images/in-car.png"))
     assert ours.shape == shipped.shape
     assert cv2.absdiff(ours, shipped).mean() < 1  # a machine may round otherwise
+
+
+def test_the_command_draws_the_sheet_or_says_what_is_wrong(tmp_path: Path) -> None:
+    assert CliRunner().invoke(main, [str(tmp_path / "a.png")]).exit_code == 0
+    assert (tmp_path / "a.png").stat().st_size > 1000
+    done = CliRunner().invoke(main, [str(tmp_path / "none" / "a.png")])
+    assert (done.exit_code, "Choose another file" in done.output) == (1, True)
+    assert CliRunner().invoke(main, []).exit_code == 2
