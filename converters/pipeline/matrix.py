@@ -12,19 +12,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from fer_edge.converters.base import ConversionInput, converter, targets
-from fer_edge.converters.onnx_graph.export import export_onnx
 from fer_edge.converters.pipeline.build_variant import (
     BuiltVariant,
     ParityCheck,
     build_variant,
-    is_quantised,
-    torch_outputs,
     verify_variant,
 )
 from fer_edge.converters.pipeline.face_samples import FaceSamples, calibration_faces, parity_faces
 from fer_edge.converters.pipeline.matrix_networks import fitted
 from fer_edge.converters.pipeline.matrix_table import MatrixRow
-from fer_edge.converters.pipeline.prepare import JUDGE_SECONDS
+from fer_edge.converters.pipeline.prepare import Settings, prepare
 from fer_edge.converters.pipeline.quick_latency import single_face_p50_ms
 from fer_edge.errors import FerEdgeError, InputError
 from fer_edge.labels import EMOTIONS
@@ -101,26 +98,17 @@ def matrix(
         if folder is not None:
             save_checkpoint(checkpoint, folder)
         parameters = parameter_count(checkpoint.model)
+        settings = Settings(gpus=tuple(gpus))
         try:
-            graph = export_onnx(checkpoint)
+            prepared = prepare(checkpoint, pairs, gate, calibration, settings, say)
         except FerEdgeError as error:
             rows += [MatrixRow(name, parameters, t, p, refused=str(error)) for t, p in pairs]
             continue
-        source = ConversionInput(checkpoint, graph, calibration.images, gpus=tuple(gpus))
-        reference = torch_outputs(checkpoint, gate.images)
-        check = ParityCheck(
-            reference,
-            gate,
-            calibration,
-            EMOTIONS,
-            abstain_below=checkpoint.abstain_below,
-            quantised=is_quantised(checkpoint),
-            budget_s=JUDGE_SECONDS,
-        )
         for k, (target, precision) in enumerate(pairs):
             step(f"{name} {target}/{precision}", n * len(pairs) + k, len(chosen) * len(pairs))
             row = MatrixRow(name, parameters, target, precision)
-            rows.append(_cell(row, source, rule, check, say))
+            check = prepared.check(precision)
+            rows.append(_cell(row, prepared.work, rule, check, say))
             found(rows)
     return rows
 
