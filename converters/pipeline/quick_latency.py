@@ -15,6 +15,10 @@ _BLOCKS, _BLOCK, _SETTLE = 15, 20, 3
 """Blocks of each session, timed calls in a block, and untimed calls before them."""
 _WARM_UP = 20
 """Untimed calls of each session before the first block."""
+_LONGEST_S = 2.0
+"""Seconds after which a warm-up or a block ends, with at least one call."""
+_BUDGET_S = 60.0
+"""Seconds after which no further round of blocks begins. Only slow networks need as many."""
 
 
 def single_face_p50_ms(
@@ -23,7 +27,8 @@ def single_face_p50_ms(
     """Measure the median latency of each session at batch 1.
 
     Sessions take turns, so that drift affects all alike. They do so in blocks: some engines keep
-    threads spinning after a call, which slows the next engine.
+    threads spinning after a call, which slows the next engine. Slow networks have fewer calls, so
+    that the measurement ends after about a minute.
 
     Args:
         sessions: Sessions by name.
@@ -36,17 +41,27 @@ def single_face_p50_ms(
         EngineError: An engine fails.
     """
     for session in sessions.values():
-        for _ in range(_WARM_UP):
-            session.run(face)
+        _call_times_ns(session, face, _WARM_UP)
     times: dict[str, list[int]] = {name: [] for name in sessions}
+    end_s = time.perf_counter() + _BUDGET_S
     for _ in range(_BLOCKS):
         for name, session in sessions.items():
-            for call in range(_SETTLE + _BLOCK):
-                start = time.perf_counter_ns()
-                session.run(face)
-                if call >= _SETTLE:
-                    times[name].append(time.perf_counter_ns() - start)
+            _call_times_ns(session, face, _SETTLE)
+            times[name] += _call_times_ns(session, face, _BLOCK)
+        if time.perf_counter() > end_s:
+            break
     return {name: statistics.median(values) / 1e6 for name, values in times.items()}
+
+
+def _call_times_ns(session: Session, face: npt.NDArray[np.uint8], most: int) -> list[int]:
+    """Return the times of up to ``most`` calls, for _LONGEST_S and one call at the most."""
+    times: list[int] = []
+    end_s = time.perf_counter() + _LONGEST_S
+    while len(times) < most and (not times or time.perf_counter() < end_s):
+        start = time.perf_counter_ns()
+        session.run(face)
+        times.append(time.perf_counter_ns() - start)
+    return times
 
 
 def beaten(p50_ms: Mapping[str, float], agreement: Mapping[str, float]) -> dict[str, str]:
