@@ -47,7 +47,6 @@ def _sentence(repo: str, revision: str | None, error: Exception) -> str:
     chain = list(_causes(error))
     names = {kind.__name__ for one in chain for kind in type(one).__mro__}
     status = next((s for one in chain if (s := _status(one)) is not None), None)
-    log_in = "Log in with 'hf auth login', or set HF_TOKEN to a token that may"
     at = f" at {revision}" if revision else ""
     if "HFValidationError" in names:
         return f"expected a repository like OWNER/NAME, got {shown(repo)}"
@@ -57,27 +56,10 @@ def _sentence(repo: str, revision: str | None, error: Exception) -> str:
         return f"{repo} is gated. Accept its terms on the Hub, and log in with 'hf auth login'"
     if "RevisionNotFoundError" in names:
         return f"{repo} has no revision {shown(revision)}. Name a branch, a tag or a commit"
-    if status == 401:
-        return (
-            f"the Hub does not show {repo} to you: no such repository, or private. {log_in} read it"
-        )
-    if status == 403:
-        return f"the Hub does not let you change {repo}. {log_in} write to it"
     if "RemoteEntryNotFoundError" in names or ("EntryNotFoundError" in names and status == 404):
         return f"a file of {repo}{at} is missing on the Hub. Push the model again"
-    if status == 404:
-        return f"the Hub has no repository {repo}. Check its name, OWNER/NAME. {log_in} read it"
-    if status in (409, 412):
-        return f"{repo} was changed at the same time: nothing was pushed. Push again"
-    if status == 416:
-        return (
-            f"the Hub cannot continue a download of {repo}: a part of it is in the cache and is "
-            "longer than the file. Clear the cache (hf cache) and pull again"
-        )
-    if status == 429:
-        return "the Hub refuses so many requests. Wait some minutes and try again"
     if status is not None:
-        return f"the Hub answered {status} for {repo}{at}. Try again later"
+        return _refused(repo, at, status)
     if any("onsistency check failed" in str(one) for one in chain):
         return f"a file of {repo}{at} was cut off on the way. Pull again: the part is kept"
     reason = next((str(one) for one in reversed(chain) if str(one)), type(error).__name__)
@@ -90,6 +72,24 @@ def _sentence(repo: str, revision: str | None, error: Exception) -> str:
         f"cannot reach the Hub at {endpoint() or 'https://huggingface.co'} for {repo}: "
         f"{shown(reason)}. Check the network and HF_ENDPOINT, and try again"
     )
+
+
+def _refused(repo: str, at: str, status: int) -> str:
+    """Return the sentence about a status of the Hub."""
+    log_in = "Log in with 'hf auth login', or set HF_TOKEN to a token that may"
+    changed = f"{repo} was changed at the same time: nothing was pushed. Push again"
+    known = {
+        401: f"the Hub does not show {repo} to you: no such repository, or private. {log_in} "
+        "read it",
+        403: f"the Hub does not let you change {repo}. {log_in} write to it",
+        404: f"the Hub has no repository {repo}. Check its name, OWNER/NAME. {log_in} read it",
+        409: changed,
+        412: changed,
+        416: f"the Hub cannot continue a download of {repo}: a part of it is in the cache and is "
+        "longer than the file. Clear the cache (hf cache) and pull again",
+        429: "the Hub refuses so many requests. Wait some minutes and try again",
+    }
+    return known.get(status, f"the Hub answered {status} for {repo}{at}. Try again later")
 
 
 def _status(error: BaseException) -> int | None:
