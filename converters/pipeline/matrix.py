@@ -128,7 +128,10 @@ def cells(only: Sequence[str] = (), precisions: Sequence[str] = ()) -> list[tupl
         if not precisions or precision in precisions
     ]
     if not pairs:
-        raise InputError(f"no target that was asked for has the precision {', '.join(precisions)}")
+        raise InputError(
+            f"no requested target has the precision {', '.join(precisions)}. Choose others with "
+            "--precision"
+        )
     return pairs
 
 
@@ -146,7 +149,7 @@ def _cell(
         report = verify_variant(candidate, check, say).parity
         assert report is not None
         p50_ms = None
-        if candidate.unable is None:
+        if candidate.on_hardware:
             name = candidate.variant.name
             p50_ms = single_face_p50_ms({name: candidate.session}, check.gate.images[:1])[name]
         return replace(

@@ -20,8 +20,8 @@ from fer_edge.converters.base import (
     converter,
     targets,
 )
+from fer_edge.converters.pipeline import build_variant, matrix_networks
 from fer_edge.converters.pipeline import matrix as matrix_module
-from fer_edge.converters.pipeline import matrix_networks
 from fer_edge.converters.pipeline.build_variant import torch_outputs
 from fer_edge.converters.pipeline.face_samples import parity_faces
 from fer_edge.converters.pipeline.matrix import FACES, matrix
@@ -96,6 +96,15 @@ def test_a_refusal_is_a_row_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> 
     ]
     assert len(table) == 2 + len(rows)
     assert len({line.count("|") for line in table}) == 1
+
+
+def test_a_simulator_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It needs seconds for a face, and its latency says nothing of a chip's."""
+    monkeypatch.setattr(build_variant, "simulator", lambda *_: "simulator of a chip")
+    (row,) = matrix({}, only=["onnxruntime"], precisions=["fp32"], say=quiet)
+    assert row.agreement == 1
+    assert row.judged_by is not None
+    assert row.p50_ms is None
 
 
 def test_what_became_of_each_cell_is_seen_at_a_glance() -> None:
