@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from fer_edge import InputError, Predictor, TargetError, Variant, open_bundle
+from fer_edge import InputError, Predictor, TargetError, open_bundle
 from fer_edge.backends.base import Options, simulator
 from fer_edge.benchmarks.job import CROP_PX, Job, Ready
 from fer_edge.benchmarks.machine.environment import cpu_seconds, environment, noise, noise_note
@@ -21,7 +21,7 @@ from fer_edge.benchmarks.references.vendor_tools import TOOLS
 from fer_edge.benchmarks.reports.report import SCHEMA, Executed, PlacedOperations, Refused
 from fer_edge.benchmarks.scenarios.base import scenario as find_scenario
 from fer_edge.execution import Placement
-from fer_edge.loaded import executed
+from fer_edge.loaded import executed, requested_variants
 from fer_edge.progress import Step, silent
 from fer_edge.shipped import DEFAULT_CHECKPOINT, bundle_path
 
@@ -164,7 +164,7 @@ def _open(
     """Open the requested variants; return the predictors, and the variants that do not run."""
     predictors: dict[str, Predictor] = {}
     refused: list[Refused] = []
-    for variant in _requested(path, target, precision):
+    for variant in requested_variants(open_bundle(path), target, precision):
         try:
             predictor = Predictor(path, variant.target, variant.precision)
         except TargetError as error:
@@ -174,21 +174,6 @@ def _open(
     if not predictors:
         raise TargetError("; ".join(item["reason"] for item in refused))
     return predictors, refused
-
-
-def _requested(path: Path, target: str | None, precision: str | None) -> list[Variant]:
-    variants = open_bundle(path).variants
-    requested = [
-        variant
-        for variant in variants
-        if target in (None, variant.target) and precision in (None, variant.precision)
-    ]
-    if not requested:
-        raise TargetError(
-            f"expected a variant {target or 'any'}/{precision or 'any'} in {path}, it has "
-            f"{', '.join(variant.name for variant in variants)}"
-        )
-    return requested
 
 
 def _compiled(checkpoint: str | Path, others: Mapping[str, Ready]) -> ChildReference:

@@ -197,12 +197,42 @@ def check_same_labels(running: Bundle, new: Bundle) -> None:
         )
 
 
+def requested_variants(
+    bundle: Bundle, target: str | None, precision: str | None
+) -> tuple[Variant, ...]:
+    """Return the variants of a target and a precision, in the bundle's order.
+
+    Args:
+        bundle: Bundle of the variants.
+        target: Name of a target; None takes all.
+        precision: Name of a precision; None takes all.
+
+    Raises:
+        TargetError: There is none; the message lists the variants and how to add one.
+    """
+    variants = tuple(
+        variant
+        for variant in bundle.variants
+        if target in (None, variant.target) and precision in (None, variant.precision)
+    )
+    if not variants:
+        requested = "/".join(filter(None, (target, precision)))
+        options = f"--target {target or 'TARGET'}" + (f" --precision {precision}" * bool(precision))
+        raise TargetError(
+            f"{bundle.path} has no variant for {requested}, only "
+            f"{', '.join(variant.name for variant in bundle.variants)}. "
+            f"Make one: fer-edge convert CHECKPOINT {options} -o NAME.fer"
+        )
+    return variants
+
+
 def load_best(bundle: Bundle, request: Request) -> Loaded:
     """Load a bundle's first variant that fits request and machine.
 
     Raises:
         TargetError: No variant fits; the message has the reason for each.
     """
+    requested_variants(bundle, request.target, request.precision)
     familiarity = read_familiarity(bundle.path, bundle.familiarity, bundle.embedding_dim)
     choices: list[VariantChoice] = []
     taken: Variant | None = None
@@ -338,5 +368,5 @@ def _nothing_fits(
     ]
     return TargetError(
         f"expected to run {requested} of {bundle.path}, but nothing that fits can run here: "
-        + "; ".join(map(str, fits or choices))
+        f"{'; '.join(map(str, fits))}. To see what runs here: fer-edge doctor"
     )

@@ -36,7 +36,7 @@ def preflight(variant: Variant, options: Options) -> str | None:
     if problem := engine_problem(_ENGINE, FACTS.extra):
         return problem
     if (options.device or "cpu") != "cpu":
-        return f"this backend runs on device 'cpu', not {options.device!r}"
+        return f"this backend runs on device 'cpu', not {options.device!r}. Leave the device out"
     if variant.precision == "fp16" and not has_fp16():
         return "XNNPACK computes in fp16 on Arm CPUs with FEAT_FP16, and this CPU is none"
     return None
