@@ -134,7 +134,10 @@ def convert(
         timed = _with_speed(passed, gate, say)
     chosen, slower = _worth_keeping(timed) if AUTO in precisions else (timed, [])
     if not chosen:
-        raise ParityError("nothing was written: no variant passed its gate")
+        raise ParityError(
+            "nothing was written: no variant passed its gate. Its figures are above; --allow-drop "
+            "POINTS accepts a loss on purpose"
+        )
     refused = {built.variant.name: refusal(built.variant) for built in (*failed, *slower)}
     _write(out, source, rule, chosen, refused, (name, version))
     return open_bundle(out)
@@ -316,7 +319,7 @@ def _path(value: str | Path | None) -> Path | None:
 def _existing(out: Path, source: Checkpoint) -> Bundle | None:
     """Open the bundle at ``out``; raises BundleError if it holds another checkpoint."""
     if out.suffix != ".fer":
-        raise BundleError(f"expected a bundle name that ends in .fer, got {out}")
+        raise BundleError(f"expected a bundle name that ends in .fer, got {out}. Use -o NAME.fer")
     if not out.exists():
         return None
     bundle = open_bundle(out)

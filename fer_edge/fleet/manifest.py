@@ -68,7 +68,7 @@ def read_manifest(path: str | Path, *, root: str | Path | None = None) -> list[C
         shown_faults = "; ".join(faults[:_MOST_FAULTS])
         raise InputError(f"cannot use the manifest {name}: {shown_faults}{more}. Correct the rows")
     if not clips:
-        raise InputError(f"expected a row for each clip in {name}, got none")
+        raise InputError(f"expected a row for each clip in {name}, got none. Add rows")
     return clips
 
 
@@ -96,7 +96,9 @@ def table(
             if not Path(name).is_file():  # a pipe would keep the reader waiting
                 raise InputError(f"expected a file with a table, got {name}. Check the path")
             if Path(name).stat().st_size > MAX_BYTES:
-                raise InputError(f"expected a table of at most {MAX_BYTES >> 20} MiB: {name}")
+                raise InputError(
+                    f"expected a table of at most {MAX_BYTES >> 20} MiB: {name}. Split it"
+                )
             data = Path(name).read_bytes()
         except OSError as error:
             raise InputError(f"cannot read {name}: {error.strerror}. Check the path") from error
@@ -116,9 +118,11 @@ def _csv(
         columns = _columns(name, list(reader.fieldnames or ()), known, required)
         for row in reader:
             if reader.line_num > _MOST_ROWS:
-                raise InputError(f"expected at most {_MOST_ROWS:,} rows in {name}")
+                raise InputError(f"expected at most {_MOST_ROWS:,} rows in {name}. Split it")
             if None in row:
-                raise InputError(f"row {reader.line_num} of {name} has too many cells")
+                raise InputError(
+                    f"row {reader.line_num} of {name} has too many cells. Correct the row"
+                )
             yield reader.line_num, {columns[key]: row[key] for key in row if key in columns}
     except csv.Error as error:
         raise InputError(f"{name} is no readable CSV: {error}") from error
@@ -135,7 +139,7 @@ def _parquet(
     try:
         file = pq.ParquetFile(pa.BufferReader(data))
         if file.metadata.num_rows > _MOST_ROWS:
-            raise InputError(f"expected at most {_MOST_ROWS:,} rows in {name}")
+            raise InputError(f"expected at most {_MOST_ROWS:,} rows in {name}. Split it")
         columns = _columns(name, list(file.schema_arrow.names), known, required)
         number = 0
         for batch in file.iter_batches(columns=list(columns)):
@@ -167,11 +171,12 @@ def _columns(name: str, header: list[str], known: Sequence[str], required: str) 
         plain = _OTHER_NAMES.get(plain, plain)
         if plain in known:
             if plain in columns.values():
-                raise InputError(f"{name} has the column {plain} twice")
+                raise InputError(f"{name} has the column {plain} twice. Remove one")
             columns[column] = plain
     if required not in columns.values():
         raise InputError(
-            f"expected a column {required} in {name}, separated by commas, got {shown(header[:20])}"
+            f"expected a column {required} in {name}, separated by commas, got "
+            f"{shown(header[:20])}. Correct the first row"
         )
     return columns
 

@@ -110,11 +110,13 @@ def _copy(address: str, copy: Path) -> None:
     except MissingDependencyError:
         raise
     except FileNotFoundError as error:
-        raise SourceError(f"no file is at {_public(address)}") from error
+        raise SourceError(f"no file is at {_public(address)}. Check the address") from error
     except Exception as error:  # each file system raises its own
         raise UnreachableError(f"cannot read {_public(address)}: {_short(error)}") from error
     if (size or 0) > MAX_CLIP_BYTES:
-        raise SourceError(f"{_public(address)} has more than {MAX_CLIP_BYTES >> 30} GiB")
+        raise SourceError(
+            f"{_public(address)} has more than {MAX_CLIP_BYTES >> 30} GiB. Cut it into parts"
+        )
     with copy.open("wb") as target:
         for block in _blocks(system, path, address):
             target.write(block)
@@ -142,7 +144,7 @@ def read_bytes(address: str, most: int) -> bytes:
     except Exception as error:
         raise InputError(f"cannot read {_public(address)}: {_short(error)}") from error
     if len(data) > most:
-        raise InputError(f"expected at most {most >> 20} MiB at {_public(address)}")
+        raise InputError(f"expected at most {most >> 20} MiB at {_public(address)}. Split the file")
     return data
 
 

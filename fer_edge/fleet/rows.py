@@ -185,5 +185,5 @@ def every_seconds(text: str) -> float | None:
     number = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*(ms|s|min)?", text.strip())
     seconds = float(number[1]) * {"ms": 1e-3, "min": 60.0}.get(number[2], 1.0) if number else 0.0
     if not 0.001 <= seconds <= 86400:
-        raise InputError(f"expected frame, change or a time like 0.2s, got {text[:40]!r}")
+        raise InputError(f"expected --every frame, change or a time like 0.2s, got {text[:40]!r}")
     return seconds

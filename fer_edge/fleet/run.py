@@ -100,7 +100,7 @@ def score_drives(
     """
     began_s, out, scorer = time.monotonic(), Path(out).absolute(), scorer or DriveScorer()
     if workers is not None and workers < 1:
-        raise InputError(f"expected at least 1 worker, got {workers}")
+        raise InputError(f"expected at least 1 worker, got {workers}. Give --workers 1 or more")
     with Journal(out) as journal:
         progress = _Progress(step, say, len(clips))
         try:

@@ -53,9 +53,9 @@ def read_signals(name: str) -> Signals:
     for number, row in table(name, COLUMNS, "time_s"):
         values = {column: _value(column, row.get(column), number) for column in COLUMNS}
         if values["time_s"] is None:
-            raise InputError(f"row {number} of the signals has no time_s")
+            raise InputError(f"row {number} of the signals has no time_s. Correct the file")
         if samples and values["time_s"] < samples[-1].time_s:
-            raise InputError(f"row {number} of the signals: time_s runs back")
+            raise InputError(f"row {number} of the signals: time_s runs back. Sort the file")
         values["degraded"] = bool(values["degraded"])
         samples.append(Sample(**values))
     return Signals(samples)

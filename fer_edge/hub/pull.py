@@ -176,6 +176,8 @@ def _check_hash(repo: str, sha: str, kind: Kind, file: Any, data: bytes) -> None
 
 def _check_out(kind: Kind, out: Path) -> None:
     if kind == "bundle" and out.suffix != ".fer":
-        raise InputError(f"expected a name that ends in .fer for a bundle, got {out}")
+        raise InputError(
+            f"expected a name that ends in .fer for a bundle, got {out}. Use -o NAME.fer"
+        )
     if out.is_dir() and any(out.iterdir()) and not (out / MANIFESTS[kind]).is_file():
         raise InputError(f"{out} exists and is no {kind}. Choose another path with -o")
