@@ -105,8 +105,8 @@ class FaceMesh:
 
     def _read(self, faces: Sequence[Image]) -> tuple[Floats, Floats, Floats]:
         """Find each face in its picture, then its mesh in an upright square around it."""
-        found, _ = self._meshes(faces, [_whole(face) for face in faces])
-        points, presence = self._meshes(faces, [_around(mesh) for mesh in found])
+        coarse, _ = self._meshes(faces, [_whole(face) for face in faces])
+        points, presence = self._meshes(faces, [_around(mesh) for mesh in coarse])
         shapes = [
             self._blendshapes.infer({0: mesh[None, list(_SUBSET), :2]})[0].reshape(-1).copy()
             for mesh in points

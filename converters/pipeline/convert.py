@@ -370,6 +370,6 @@ def _beaten(variants: Sequence[Variant], p50_ms: Mapping[str, float]) -> dict[st
     better: dict[str, str] = {}
     for name in reports:
         rivals = proven | {name}
-        found = beaten({n: p50_ms[n] for n in rivals}, agreement)
-        better |= {name: found[name]} if name in found else {}
+        beaten_by = beaten({n: p50_ms[n] for n in rivals}, agreement)
+        better |= {name: beaten_by[name]} if name in beaten_by else {}
     return better

@@ -52,7 +52,7 @@ def matrix(
     keep: Path | None = None,
     say: Say = print,
     step: Step = silent,
-    found: Callable[[list[MatrixRow]], None] = lambda rows: None,
+    on_rows: Callable[[list[MatrixRow]], None] = lambda rows: None,
 ) -> list[MatrixRow]:
     """Convert and verify every network on every target in every precision.
 
@@ -67,7 +67,7 @@ def matrix(
             again.
         say: Receives each sentence of progress.
         step: Receives the progress over all cells.
-        found: Receives the rows so far after each new one, which can take minutes.
+        on_rows: Receives the rows so far after each new one, which can take minutes.
 
     Returns:
         One row for each network, target and precision.
@@ -109,7 +109,7 @@ def matrix(
             row = MatrixRow(name, parameters, target, precision)
             check = prepared.check(precision)
             rows.append(_cell(row, prepared.work, rule, check, say))
-            found(rows)
+            on_rows(rows)
     return rows
 
 

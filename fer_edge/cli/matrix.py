@@ -188,7 +188,7 @@ def matrix(
             keep=keep,
             say=say,
             step=step,
-            found=write,  # after each row: an early end keeps the rows so far
+            on_rows=write,  # after each row: an early end keeps the rows so far
         )
     write(rows)
     if as_json:

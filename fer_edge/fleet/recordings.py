@@ -187,10 +187,10 @@ class _Mcap(_Recording):
 
     def messages(self, topic: str | None) -> Iterator[tuple[int, Decode, bytes]]:
         decoders: dict[int, Decode] = {}
-        found = self._reader.iter_messages(
+        messages = self._reader.iter_messages(
             topics=None if topic is None else [topic], log_time_order=self._indexed
         )
-        for schema, channel, message in found:
+        for schema, channel, message in messages:
             if schema is None or not is_picture(schema.name):
                 continue
             if topic is None:

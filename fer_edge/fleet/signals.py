@@ -88,15 +88,15 @@ def _value(column: str, value: Any, number: int) -> Any:
     if column in _RANGES:
         low, high = _RANGES[column]
         try:
-            found = float(value)
+            parsed = float(value)
         except (TypeError, ValueError, OverflowError):
-            found = math.nan
-        if not low <= found <= high:
+            parsed = math.nan
+        if not low <= parsed <= high:
             raise InputError(
                 f"row {number} of the signals: expected {column} from {low:g} to {high:g}, got "
                 f"{shown(value)}"
             )
-        return found
+        return parsed
     text = str(value).strip().lower()
     if text not in (*_TRUE, *_FALSE):
         raise InputError(

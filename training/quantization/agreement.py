@@ -81,18 +81,18 @@ def agreement(
         expected: Result of ``float_answers`` for them.
         device: Device of ``net``.
     """
-    found = _answers(net, checkpoint, faces, device).argmax(1)
-    confidence, decided = expected.max(1)
+    in_int8 = _answers(net, checkpoint, faces, device).argmax(1)
+    confidence, in_float = expected.max(1)
     names = checkpoint.spec.labels
     truth = torch.tensor([names.index(face.label) for face in faces.faces])
-    same, answered = found == decided, confidence >= checkpoint.abstain_below
+    same, answered = in_int8 == in_float, confidence >= checkpoint.abstain_below
     return Agreement(
-        faces=len(found),
+        faces=len(in_int8),
         same=int(same.sum()),
         answered=int(answered.sum()),
         same_answered=int((same & answered).sum()),
-        gained=int(((found == truth) & (decided != truth)).sum()),
-        lost=int(((found != truth) & (decided == truth)).sum()),
+        gained=int(((in_int8 == truth) & (in_float != truth)).sum()),
+        lost=int(((in_int8 != truth) & (in_float == truth)).sum()),
     )
 
 

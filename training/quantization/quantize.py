@@ -178,11 +178,11 @@ class _Run:
         self._best: dict[str, Tensor] | None = None
         self._agreement: Agreement | None = None
 
-    def note(self, net: QuantizedNet, found: Agreement) -> bool:
+    def note(self, net: QuantizedNet, counts: Agreement) -> bool:
         """Keep the weights if they agree most; return True if they do."""
-        if self._agreement is not None and found.all <= self._agreement.all:
+        if self._agreement is not None and counts.all <= self._agreement.all:
             return False
-        self._agreement = found
+        self._agreement = counts
         self._best = copy.deepcopy(net.state_dict())
         return True
 
