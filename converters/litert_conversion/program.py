@@ -34,15 +34,15 @@ def program(checkpoint: Checkpoint) -> bytes:
     Raises:
         ConversionError: torch cannot export the network.
     """
-    module = ChannelsLastDeployModule(checkpoint)
-    if isinstance(module.network, QuantizedNet):
-        module.network = _rounded_by_torch(module.network)
     size = checkpoint.spec.input.size_px
     example = torch.zeros(1, size, size, 3, dtype=torch.uint8)
     archive = io.BytesIO()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            module = ChannelsLastDeployModule(checkpoint)
+            if isinstance(module.network, QuantizedNet):
+                module.network = _rounded_by_torch(module.network)
             exported = torch.export.export(module, (), {INPUT: example})
             for node in exported.graph.nodes:  # paths of this machine
                 node.meta.pop("stack_trace", None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from fer_edge.converters.litert_conversion.forced_half import ForcedHalfSession
 from fer_edge.converters.pipeline.build_variant import torch_outputs
 from fer_edge.converters.pipeline.face_samples import FaceSamples
 from fer_edge.converters.pipeline.parity import run_all
+from fer_edge.errors import MissingDependencyError
 from fer_edge.shipped import FACES
 from fer_edge.training.checkpoint import load_checkpoint
 from fer_edge.training.quantization.distil import Distillation
@@ -32,7 +35,9 @@ def test_own_scales_are_written_without_calibration(
     own = source.quantised()
     work = ConversionInput(source, b"", gate.images[:0], int8=Int8Input(own, b""))
     assert converter("litert").recipes(work, "int8") == ()
-    artifact = converter("litert").build(work, "int8", {})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a conversion prints none
+        artifact = converter("litert").build(work, "int8", {})
     files = tuple(listed(path, data) for path, data in artifact.files.items())
     variant = Variant("litert", "int8", artifact.entry, files, needs=artifact.needs)
     session = backend("litert").load(variant, artifact.files, Options())
@@ -44,6 +49,13 @@ def test_own_scales_are_written_without_calibration(
     assert clear.mean() > 0.5
     np.testing.assert_array_equal(answers.argmax(1)[clear], expected.argmax(1)[clear])
     assert np.abs(answers - expected).mean() < 0.02
+
+
+def test_the_stand_in_names_the_library_that_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A release matrix goes on with its other cells after it."""
+    monkeypatch.setitem(sys.modules, "ai_edge_litert.compiled_model", None)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'fer-edge\[litert\]'"):
+        ForcedHalfSession(b"")
 
 
 def test_forced_fp16_differs_from_fp32_arithmetic_on_the_same_file(
