@@ -21,7 +21,7 @@ from fer_edge.benchmarks.references.vendor_tools import TOOLS
 from fer_edge.benchmarks.reports.report import SCHEMA, Executed, PlacedOperations, Refused
 from fer_edge.benchmarks.scenarios.base import scenario as find_scenario
 from fer_edge.execution import Placement
-from fer_edge.loaded import executed, requested_variants
+from fer_edge.loaded import NothingFitsError, executed, requested_variants
 from fer_edge.progress import Step, silent
 from fer_edge.shipped import DEFAULT_CHECKPOINT, bundle_path
 
@@ -98,7 +98,7 @@ def bench(
                 predictors.pop(line["variant"])
                 refused.append({"variant": line["variant"], "reason": line["refusal"]})
         if not predictors:
-            raise TargetError("; ".join(item["reason"] for item in refused))
+            raise _nothing_runs(path, refused)
         size_px = content.crop.size_px
         references = _references(checkpoint, against, size_px) if chosen.references else {}
         for reference in references.values():
@@ -167,13 +167,23 @@ def _open(
     for variant in requested_variants(open_bundle(path), target, precision):
         try:
             predictor = Predictor(path, variant.target, variant.precision)
-        except TargetError as error:
-            refused.append({"variant": variant.name, "reason": str(error)})
+        except TargetError as error:  # that no variant fits, or that its target is unknown
+            reasons = error.reasons if isinstance(error, NothingFitsError) else {}
+            reason = reasons.get(variant.name, str(error))
+            refused.append({"variant": variant.name, "reason": reason})
             continue
         predictors[variant.name] = stack.enter_context(predictor)
     if not predictors:
-        raise TargetError("; ".join(item["reason"] for item in refused))
+        raise _nothing_runs(path, refused)
     return predictors, refused
+
+
+def _nothing_runs(path: Path, refused: Sequence[Refused]) -> TargetError:
+    reasons = "; ".join(f"{item['variant']}: {item['reason']}" for item in refused)
+    return TargetError(
+        f"expected a variant of {path} that runs here, but {reasons}. To see what runs here: "
+        "fer-edge doctor"
+    )
 
 
 def _compiled(checkpoint: str | Path, others: Mapping[str, Ready]) -> ChildReference:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -55,6 +55,18 @@ class VariantChoice:
             line += f", on {name}, not on a chip: its speed is no chip's"
         line += f"; {self.execution}" if self.execution else ""
         return line + (f"; REFUSED: {self.refusal}" if self.refusal else "")
+
+
+class NothingFitsError(TargetError):
+    """Bundle without a variant that the caller accepts and this machine runs.
+
+    Attributes:
+        reasons: Reason of each variant that was asked for, by name.
+    """
+
+    def __init__(self, message: str, reasons: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.reasons = dict(reasons or {})
 
 
 @dataclass(frozen=True)
@@ -230,7 +242,8 @@ def load_best(bundle: Bundle, request: Request) -> Loaded:
     """Load a bundle's first variant that fits request and machine.
 
     Raises:
-        TargetError: No variant fits; the message has the reason for each.
+        TargetError: The bundle has no variant of that target and precision.
+        NothingFitsError: No variant fits; the message has the reason for each.
     """
     requested_variants(bundle, request.target, request.precision)
     familiarity = read_familiarity(bundle.path, bundle.familiarity, bundle.embedding_dim)
@@ -359,14 +372,15 @@ def _load(
 
 def _nothing_fits(
     bundle: Bundle, request: Request, choices: Collection[VariantChoice]
-) -> TargetError:
+) -> NothingFitsError:
     requested = "/".join(filter(None, (request.target, request.precision))) or "any variant"
     fits = [
         choice
         for choice in choices
         if request.target in (None, choice.target) and request.precision in (None, choice.precision)
     ]
-    return TargetError(
+    return NothingFitsError(
         f"expected to run {requested} of {bundle.path}, but nothing that fits can run here: "
-        f"{'; '.join(map(str, fits))}. To see what runs here: fer-edge doctor"
+        f"{'; '.join(map(str, fits))}. To see what runs here: fer-edge doctor",
+        {f"{choice.target}/{choice.precision}": choice.reason or "" for choice in fits},
     )

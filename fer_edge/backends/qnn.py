@@ -93,7 +93,10 @@ def diagnose() -> tuple[bool, str]:
     if simulated is None:
         return True, f"{package}; runs here on an HTP"
     compiles = f"compiles here for {', '.join(CHIPS)}"
-    return True, f"{package}, {compiles}; does not run here: the {simulated} stands in for a chip"
+    return True, (
+        f"{package}, {compiles}; does not run here: there is no HTP; the {simulated} stands in if "
+        "it is asked for by name, and its speed is no chip's"
+    )
 
 
 def load(variant: Variant, files: Mapping[str, bytes], options: Options) -> QnnSession:

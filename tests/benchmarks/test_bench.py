@@ -11,6 +11,7 @@ from typing import NoReturn
 import pytest
 import torch
 
+from fer_edge.backends import fake
 from fer_edge.backends.fake import write_fake_bundle
 from fer_edge.benchmarks.bench import bench
 from fer_edge.benchmarks.measure.timing import MIN_SAMPLES
@@ -95,6 +96,21 @@ def test_a_variant_that_cannot_run_here_is_said_to_be_refused(
     (refused,) = report["refused"]
     assert refused["variant"] == "somechip/fp32"
     assert "somechip" in refused["reason"]
+
+
+def test_variants_that_cannot_run_are_each_named_once(
+    fake_bundle: Path,
+    with_foreign_variant: Callable[[Path], Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fake, "preflight", lambda *_: "no such chip")
+    path = with_foreign_variant(fake_bundle)
+    with pytest.raises(TargetError) as error:
+        bench(path, (1,), budget_s=0.1)
+    said = str(error.value)
+    assert said.startswith(f"expected a variant of {path} that runs here, but fake/fp32: no such")
+    assert [said.count(name) for name in ("fake/fp32", "somechip/fp32")] == [1, 1]
+    assert said.endswith("To see what runs here: fer-edge doctor")
 
 
 @pytest.fixture
