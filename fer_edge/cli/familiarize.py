@@ -31,7 +31,7 @@ def familiarize(checkpoint: Path, data: tuple[Path, ...], out: Path, as_json: bo
     check_model(checkpoint)
     check_data(data)
     from fer_edge.progress_bar import progress
-    from fer_edge.training.evaluation.familiarize import familiarize as fit
+    from fer_edge.training.familiarize import familiarize as fit
 
     with progress() as (say, step):
         report = fit(checkpoint, list(data), out, say=say, step=step)

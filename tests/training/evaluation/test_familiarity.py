@@ -15,11 +15,9 @@ from fer_edge.converters.pipeline.assemble_bundle import assemble
 from fer_edge.errors import CheckpointError, DataError
 from fer_edge.familiarity import PATH, Statistics
 from fer_edge.preprocess import CropRule
-from fer_edge.shipped import DEFAULT_BUNDLE, DEFAULT_CHECKPOINT, FACES
+from fer_edge.shipped import DEFAULT_BUNDLE, DEFAULT_CHECKPOINT
 from fer_edge.training.checkpoint import FAMILIARITY, load_checkpoint, save_checkpoint
-from fer_edge.training.evaluation import familiarity as module
 from fer_edge.training.evaluation.familiarity import fit_familiarity, moved, with_limits
-from fer_edge.training.evaluation.familiarize import familiarize
 from fer_edge.training.evaluation.runner import open_model
 
 DIM = 96
@@ -144,22 +142,3 @@ def test_a_bundle_keeps_it_when_a_plain_checkpoint_adds_a_variant(
     )
     assert bundle.familiarity == of_shipped.record
     assert kept[PATH] == files[PATH]
-
-
-def test_a_checkpoint_learns_the_faces_that_training_used(
-    finished: Any, few_faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with pytest.raises(DataError, match=r"at least 500 training faces and 200 held-out"):
-        familiarize(finished.best, few_faces, tmp_path / "out")
-    monkeypatch.setattr(module, "FEWEST_TRAINING_FACES", 20)
-    monkeypatch.setattr(module, "FEWEST_HELD_OUT_FACES", 5)
-    notes: list[str] = []
-    report = familiarize(finished.best, few_faces, tmp_path / "out", say=notes.append)
-    before, after = load_checkpoint(finished.best), load_checkpoint(tmp_path / "out")
-    assert after.sha256 == before.sha256
-    assert after.facts == before.facts
-    assert after.familiarity is not None
-    assert after.familiarity.record.faces == report["held_out_faces"] >= 5
-    assert not any("not the faces" in note for note in notes)
-    familiarize(finished.best, FACES, tmp_path / "other", say=notes.append)
-    assert any("These are not the faces that the checkpoint was trained on" in n for n in notes)

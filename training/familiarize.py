@@ -1,7 +1,11 @@
-"""Familiarity of a checkpoint, fitted to the faces that it was trained on."""
+"""Familiarity of a checkpoint, fitted to the faces that it was trained on.
+
+A network that is trained for a car knows faces under its effects: they are among these faces.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +24,10 @@ from fer_edge.training.data.faces import LabelledFace
 from fer_edge.training.data.holdout import Holdout, split_data
 from fer_edge.training.deploy import DeployModule
 from fer_edge.training.evaluation.familiarity import check_counts, fit_familiarity
+from fer_edge.training.loop.dataset import FaceDataset
+from fer_edge.training.loop.held_out import effects_of
+from fer_edge.training.loop.incar import Change, one_of
+from fer_edge.training.models.network import InputSpec
 
 MOST_TRAINING_FACES = 6000
 """Largest number of training faces; more do not change 32 components."""
@@ -39,6 +47,9 @@ def familiarize(
 ) -> dict[str, Any]:
     """Write a checkpoint that knows faces unlike those it was trained on.
 
+    If its recipe has in-car effects, half of the training faces are under one of them, drawn by
+    their shares, and each held-out face counts as it is and under one.
+
     Args:
         checkpoint: Checkpoint folder.
         data: Data sets that it was trained on. They are split as in training.
@@ -47,7 +58,8 @@ def familiarize(
         step: Receives progress.
 
     Returns:
-        The record, and the number of training faces.
+        The record, and the number of training faces. ``held_out_faces`` counts those under an
+        effect too.
 
     Raises:
         CheckpointError: The checkpoint is damaged, or its input is below 32 px.
@@ -68,8 +80,13 @@ def familiarize(
     check_counts(len(split.train), len(split.held_out))
     order = np.random.default_rng(_SEED).permutation(len(split.train))[:MOST_TRAINING_FACES]
     training = [split.train[i] for i in order]
-    embeddings, numbers = _features(source, training, step)
-    held_out = _features(source, split.held_out, step)
+    effect = one_of(effects_of(source.facts))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(_SEED)
+        parts = [(training[::2], None), (training[1::2], effect)]
+        embeddings, numbers = _features(source, parts, step)
+        parts = [(split.held_out, change) for change in ([None, effect] if effect else [None])]
+        held_out = _features(source, parts, step)
     familiarity = fit_familiarity(embeddings, numbers, held_out)
     save_checkpoint(replace(source, familiarity=familiarity), out)
     record = familiarity.record
@@ -86,15 +103,32 @@ def familiarize(
 
 
 def _features(
-    source: Checkpoint, faces: list[LabelledFace], step: Step
+    source: Checkpoint, parts: Sequence[tuple[list[LabelledFace], Change | None]], step: Step
 ) -> tuple[npt.NDArray[np.float32], Floats]:
-    """Return embeddings ``[N, D]``, and numbers on the pictures ``[N, 7]``."""
-    module, rule = DeployModule(source), CropRule(source.spec.input.size_px)
-    embeddings, numbers = [], []
-    for i in range(0, len(faces), _BATCH):
-        batch = to_batch([face.read() for face in faces[i : i + _BATCH]], rule)
-        with torch.inference_mode():
-            embeddings.append(module(torch.from_numpy(batch))[1].numpy())
-        numbers.append(numbers_of(batch))
-        step("embedding faces", min(i + _BATCH, len(faces)), len(faces))
+    """Return embeddings ``[N, D]``, and numbers on the pictures ``[N, 7]``.
+
+    Each part is under its change, if it has one.
+    """
+    module, count = DeployModule(source), sum(len(faces) for faces, _ in parts)
+    embeddings: list[npt.NDArray[np.float32]] = []
+    numbers: list[Floats] = []
+    for faces, change in parts:
+        for i in range(0, len(faces), _BATCH):
+            batch = _batch(faces[i : i + _BATCH], source.spec.input, change)
+            with torch.inference_mode():
+                embeddings.append(module(torch.from_numpy(batch))[1].numpy())
+            numbers.append(numbers_of(batch))
+            step("embedding faces", sum(map(len, numbers)), count)
     return np.concatenate(embeddings), np.concatenate(numbers)
+
+
+def _batch(
+    faces: list[LabelledFace], spec: InputSpec, change: Change | None
+) -> npt.NDArray[np.uint8]:
+    """Return faces as the network's input, uint8 ``[N, S, S, 3]`` BGR."""
+    if change is None:
+        return to_batch([face.read() for face in faces], CropRule(spec.size_px))
+    changed = FaceDataset(faces, None, spec, change)
+    pixels = torch.stack([changed[i][0] for i in range(len(faces))])
+    bgr = pixels.expand(-1, 3, -1, -1).flip(1)  # grey: the same three times
+    return np.ascontiguousarray(bgr.permute(0, 2, 3, 1).numpy())
