@@ -21,7 +21,7 @@ from fer_edge.benchmarks.references.vendor_tools import TOOLS
 from fer_edge.benchmarks.reports.report import SCHEMA, Executed, PlacedOperations, Refused
 from fer_edge.benchmarks.scenarios.base import scenario as find_scenario
 from fer_edge.execution import Placement
-from fer_edge.loaded import NothingFitsError, executed, requested_variants
+from fer_edge.loaded import NothingFitsError, executed, requested_variants, unasked_simulator
 from fer_edge.progress import Step, silent
 from fer_edge.shipped import DEFAULT_CHECKPOINT, bundle_path
 
@@ -166,6 +166,9 @@ def _open(
     refused: list[Refused] = []
     for variant in requested_variants(open_bundle(path), target, precision):
         try:
+            if reason := unasked_simulator(variant, target, Options()):
+                refused.append({"variant": variant.name, "reason": reason})
+                continue
             predictor = Predictor(path, variant.target, variant.precision)
         except TargetError as error:  # that no variant fits, or that its target is unknown
             reasons = error.reasons if isinstance(error, NothingFitsError) else {}

@@ -254,7 +254,7 @@ def load_best(bundle: Bundle, request: Request) -> Loaded:
         if taken is not None and _mismatch(variant, request) is None:
             reason: str | None = (
                 _unfit(variant, request.options)
-                or _unasked_simulator(variant, request)
+                or unasked_simulator(variant, request.target, request.options)
                 or f"would run too, but {taken.name} comes first in the bundle"
             )
         else:
@@ -343,9 +343,15 @@ def _unfit(variant: Variant, options: Options) -> str | None:
         return f"its engine failed: {type(error).__name__}: {error}"
 
 
-def _unasked_simulator(variant: Variant, request: Request) -> str | None:
-    """Return why a variant that only a simulator runs here is not taken, or None."""
-    simulated = simulator(variant.target, request.options) if request.target is None else None
+def unasked_simulator(variant: Variant, target: str | None, options: Options) -> str | None:
+    """Return why a variant that a simulator would run is left out; None if it is not.
+
+    Args:
+        variant: Variant of a target that this version knows.
+        target: Target that the caller named; a simulator runs for no other.
+        options: How the engine uses the machine.
+    """
+    simulated = simulator(variant.target, options) if target is None else None
     if not simulated:
         return None
     return f"would run on the {simulated}. Ask for it by name: target {variant.target!r}"
@@ -358,7 +364,7 @@ def _load(
     options = request.options
     if reason := _unfit(variant, options):
         return None, reason
-    if reason := _unasked_simulator(variant, request):
+    if reason := unasked_simulator(variant, request.target, options):
         return None, reason
     try:
         return backend(variant.target).load(variant, bundle.read(variant), options), None

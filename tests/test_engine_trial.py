@@ -18,7 +18,7 @@ from fer_edge.engine_trial import try_variants
 
 TAKEN = (
     "fake/fp32: taken (not proven: it has no parity report); "
-    "the fake engine on no chip: 1 layer in fp32"
+    "the fake engine, all on no chip: 1 layer in fp32"
 )
 
 

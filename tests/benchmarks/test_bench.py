@@ -113,6 +113,17 @@ def test_variants_that_cannot_run_are_each_named_once(
     assert said.endswith("To see what runs here: fer-edge doctor")
 
 
+def test_a_simulator_is_timed_by_name_alone(
+    fake_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In turns with it, the other variants get a sample for each of its slow answers."""
+    monkeypatch.setattr(fake, "simulates", lambda _: "simulator of a chip", raising=False)
+    with pytest.raises(TargetError, match=r"fake/fp32: would run on the simulator.* target 'fake'"):
+        bench(fake_bundle, (1,), budget_s=0.1)
+    report = bench(fake_bundle, (1,), target="fake", budget_s=0.1)
+    assert report["executed"][0]["simulator"] == "simulator of a chip"
+
+
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
     torch.manual_seed(0)

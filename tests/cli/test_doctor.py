@@ -19,7 +19,7 @@ def test_doctor_knows_every_part_and_the_model(
     report = json.loads(run("doctor", "--json").stdout)
     assert report["default_model"] == [
         "fake/fp32: taken (not proven: it has no parity report); "
-        "the fake engine on no chip: 1 layer in fp32"
+        "the fake engine, all on no chip: 1 layer in fp32"
     ]
     assert {"onnxruntime", "openvino", "torch"} <= set(report["parts"])
     for finding in report["parts"].values():

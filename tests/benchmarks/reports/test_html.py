@@ -111,7 +111,7 @@ def test_a_median_that_neighbours_change_is_printed_twice(report: dict[str, Any]
 
 
 def test_what_ran_where_stands_below_the_table(report: dict[str, Any]) -> None:
-    assert "fake/fp32 ran as: the fake engine on no chip: 1 layer in fp32" in markdown(report)
+    assert "fake/fp32 ran as: the fake engine, all on no chip: 1 layer in fp32" in markdown(report)
     assert report["executed"][0]["placements"][0]["layers"] == 1
 
 
