@@ -84,7 +84,9 @@ def fetch_dataset(
     try:
         fill_file(out, lambda path: _write_checked(path, data))
     except OSError as error:
-        raise DataError(f"cannot write {out}: {error.strerror or error}") from error
+        raise DataError(
+            f"cannot write {out}: {error.strerror or error}. Choose another folder"
+        ) from error
     return out
 
 

@@ -150,8 +150,8 @@ def split_data(
 
     Duplicates of faces in any val part are dropped.
 
-    A data set may contribute train, val or both. If subjects are known, complete subjects are held
-    out.
+    A data set may contribute train, val or both. If subjects or clips are known, complete ones
+    are held out.
 
     Args:
         sources: Data sets to merge.
@@ -338,7 +338,7 @@ def _held_out_indices(
     faces: Sequence[LabelledFace], hashes: Sequence[str], rule: Holdout, step: Step
 ) -> set[int]:
     labels = [face.label for face in faces]
-    if any(face.subject for face in faces):
+    if any(face.subject or face.clip for face in faces):
         groups = groups_of(faces, hashes, "subject")
         sides = partition(groups, labels, (1 - rule.share, rule.share), rule.seed)
         return {i for i, side in enumerate(sides) if side == 1}

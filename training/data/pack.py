@@ -115,7 +115,9 @@ def write_parts(out: Path, parts: Parts, form: OutputFormat | None, step: Step =
         else:
             write_folder(out, lambda folder: _parquet(folder, parts, step))
     except OSError as error:
-        raise DataError(f"cannot write {out}: {error.strerror or error}") from error
+        raise DataError(
+            f"cannot write {out}: {error.strerror or error}. Choose another path with -o"
+        ) from error
     return out
 
 

@@ -113,6 +113,21 @@ def test_whole_subjects_are_held_out(tmp_path: Path, recipe: Recipe) -> None:
     assert held.isdisjoint(face.subject for face in split.train)
 
 
+def test_whole_clips_are_held_out_where_subjects_are_unknown(
+    tmp_path: Path, recipe: Recipe
+) -> None:
+    columns = {
+        "image": [{"bytes": png(seed), "path": None} for seed in range(280)],
+        "label": [EMOTIONS[seed // 8 % 7] for seed in range(280)],
+        "clip": [f"drive-{seed // 8}" for seed in range(280)],
+    }
+    pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "train.parquet")
+    split, _ = run(recipe, tmp_path / "train.parquet")
+    held = {face.clip for face in split.held_out}
+    assert len(held) * 8 == len(split.held_out)
+    assert held.isdisjoint(face.clip for face in split.train)
+
+
 def test_a_broken_picture_is_an_error_or_left_out_by_its_source(
     tmp_path: Path, recipe: Recipe
 ) -> None:
