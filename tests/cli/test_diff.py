@@ -24,7 +24,7 @@ def pair(tmp_path: Path) -> tuple[Path, Path]:
 
 def rewrite(path: Path, **changed: Any) -> Bundle:
     bundle = open_bundle(path)
-    contents = {k: data for v in bundle.variants for k, data in bundle.read(v).items()}
+    contents = {file.path: (path / file.path).read_bytes() for file in bundle.files}
     write_bundle(replace(bundle, **changed), contents)
     return bundle
 

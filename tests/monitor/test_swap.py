@@ -23,7 +23,7 @@ Picture = Callable[..., Image]
 def changed(bundle: Path, path: Path, **changes: Any) -> Path:
     """Write a bundle with other facts and the same engines."""
     opened = open_bundle(bundle)
-    contents = {k: v for variant in opened.variants for k, v in opened.read(variant).items()}
+    contents = {file.path: (bundle / file.path).read_bytes() for file in opened.files}
     write_bundle(replace(opened, path=path, **changes), contents)
     return path
 
