@@ -37,7 +37,9 @@ def folded(graph: bytes) -> bytes:
     for entry in [entry for entry in model.opset_import if entry.domain]:
         model.opset_import.remove(entry)  # onnxruntime's own domains, used or not
     for node in [node for node in model.graph.node if node.op_type == "Constant"]:
-        value = next(a.t for a in node.attribute if a.name == "value")
+        value = next((a.t for a in node.attribute if a.name == "value"), None)
+        if value is None:  # it stops at a broken graph, prints why, and returns what it has
+            raise ConversionError(f"onnxruntime could not fold the constant {node.output[0]!r}")
         value.name = node.output[0]
         model.graph.initializer.append(value)
         model.graph.node.remove(node)

@@ -96,7 +96,10 @@ def quantised_form(
         overrides[NORMALISED] = overrides.pop(first)
     known = tensor_names(model)
     if missing := [name for name in overrides if name not in known]:
-        raise ConversionError(f"folding lost the tensors {', '.join(missing[:3])}")
+        raise ConversionError(
+            "the HTP's graph cannot hold the int8 scales of this network: folding lost the tensors "
+            f"{', '.join(missing[:3])}. Convert with --precision fp16"
+        )
     overrides |= _input_scales(spec, bits)
     _take_unsigned_gains(model, overrides)
     changed, temperature = fold_temperature(model)
@@ -220,9 +223,15 @@ def _take_scales(model: onnx.ModelProto) -> Overrides:
             scales[name] = _eight_bits(scale, _MIDDLE)
         elif node.op_type != "QuantizeLinear":
             kept.append(node)
+    # A rounding may have made an output of the graph: the tensor that it rounded takes its name.
+    ends = {sources[end.name]: end.name for end in graph.output if end.name in sources}
     for node in kept:
         for i, name in enumerate(node.input):
-            node.input[i] = sources.get(name, name)
+            name = sources.get(name, name)
+            node.input[i] = ends.get(name, name)
+        for i, name in enumerate(node.output):
+            node.output[i] = ends.get(name, name)
+    scales = {ends.get(name, name): entries for name, entries in scales.items()}
     del graph.node[:]
     graph.node.extend(kept)
     prune(model)
