@@ -94,13 +94,44 @@ def _rounded_by_torch(net: QuantizedNet) -> QuantizedNet:
                 body.register_buffer(zeros, torch.zeros(len(scale), dtype=torch.int64))
                 places = (graph.get_attr(zeros), axis, least(axis), MOST, torch.int8)
                 rounded = _pair(graph, value, (read, *places), "per_channel")
+        if "val" in value.meta:  # a weight has none
+            rounded.meta["val"] = value.meta["val"]
         node.replace_all_uses_with(rounded)
         graph.erase_node(node)
+    for node in list(graph.nodes):
+        if node.target is torch.ops.aten.cat.default:
+            _add_in_place_of_joining(graph, node)
     graph.eliminate_dead_code()
     body.recompile()
     copied = copy.copy(net)
     copied._modules = {**net._modules, "body": body}
     return copied
+
+
+def _add_in_place_of_joining(graph: Graph, node: Node) -> None:
+    """Exchange a concatenation for a sum of its parts, each padded with zeros to its place.
+
+    LiteRT's converter gives all parts of a concatenation the scale of one of them. The padding and
+    the sum are exact, and leave each part its own.
+    """
+    parts, dim = node.args[0], node.args[1] if len(node.args) > 1 else 0
+    assert isinstance(parts, (list, tuple)) and isinstance(dim, int)
+    shapes = [part.meta["val"].shape for part in parts]  # type: ignore[union-attr]
+    sides = [int(shape[dim]) for shape in shapes]
+    inner = len(shapes[0]) - 1 - dim % len(shapes[0])  # dimensions after the one that grows
+    with graph.inserting_before(node):
+        padded = [
+            graph.call_function(
+                torch.ops.aten.constant_pad_nd.default,
+                (part, [0, 0] * inner + [sum(sides[:i]), sum(sides[i + 1 :])]),
+            )
+            for i, part in enumerate(parts)
+        ]
+        joined = padded[0]
+        for part in padded[1:]:
+            joined = graph.call_function(torch.ops.aten.add.Tensor, (joined, part))
+    node.replace_all_uses_with(joined)
+    graph.erase_node(node)
 
 
 def _pair(graph: Graph, value: Node, how: tuple[object, ...], kind: str) -> Node:

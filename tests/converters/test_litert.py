@@ -8,32 +8,53 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from fer_edge.backends.base import Options, backend
 from fer_edge.bundle import Variant, listed
 from fer_edge.converters.base import ConversionInput, Int8Input, converter
 from fer_edge.converters.litert_conversion.forced_half import ForcedHalfSession
+from fer_edge.converters.litert_conversion.program import _add_in_place_of_joining
 from fer_edge.converters.pipeline.build_variant import torch_outputs
-from fer_edge.converters.pipeline.face_samples import FaceSamples
+from fer_edge.converters.pipeline.face_samples import FaceSamples, calibration_faces
+from fer_edge.converters.pipeline.matrix_networks import SMALL, fitted
 from fer_edge.converters.pipeline.parity import run_all
 from fer_edge.errors import MissingDependencyError
+from fer_edge.labels import EMOTIONS
+from fer_edge.preprocess import CropRule, to_batch
 from fer_edge.shipped import FACES
-from fer_edge.training.checkpoint import load_checkpoint
+from fer_edge.training.checkpoint import load_checkpoint, save_checkpoint
+from fer_edge.training.data.faces import load_faces
 from fer_edge.training.quantization.distil import Distillation
 from fer_edge.training.quantization.quantize import quantize
 
 FIXTURES = Path(__file__).parents[1] / "backends" / "litert"
 
 
+@pytest.mark.parametrize("network", ["the tiny network", "vit_mae, small"])
 def test_own_scales_are_written_without_calibration(
-    checkpoint: Path, gate: FaceSamples, tmp_path: Path
+    network: str,
+    checkpoint: Path,
+    gate: FaceSamples,
+    tmp_path: Path,
 ) -> None:
-    """No faces are given, so that nothing else than the own scales can be in the file."""
+    """No faces are given, so that nothing else than the own scales can be in the file.
+
+    A vision transformer joins a token and the patches, which have scales of their own.
+    """
     converter("litert").check_ready()  # type: ignore[attr-defined]
-    quantize(checkpoint, FACES, tmp_path / "c8", Distillation(epochs=0), say=lambda text: None)
+    path = checkpoint
+    if network in SMALL:
+        path, rule = tmp_path / "vit", CropRule(SMALL[network].input.size_px)
+        save_checkpoint(
+            fitted(SMALL[network], calibration_faces(None, EMOTIONS, rule, gate, 0)), path
+        )
+    quantize(path, FACES, tmp_path / "c8", Distillation(epochs=0), say=lambda text: None)
     source = load_checkpoint(tmp_path / "c8")
     own = source.quantised()
-    work = ConversionInput(source, b"", gate.images[:0], int8=Int8Input(own, b""))
+    size_px = source.spec.input.size_px
+    images = to_batch([face.read() for face in load_faces(FACES, "val")][::4], CropRule(size_px))
+    work = ConversionInput(source, b"", images[:0], int8=Int8Input(own, b""))
     assert converter("litert").recipes(work, "int8") == ()
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # a conversion prints none
@@ -41,14 +62,30 @@ def test_own_scales_are_written_without_calibration(
     files = tuple(listed(path, data) for path, data in artifact.files.items())
     variant = Variant("litert", "int8", artifact.entry, files, needs=artifact.needs)
     session = backend("litert").load(variant, artifact.files, Options())
-    answers = run_all(session, gate.images)[0]
+    answers = run_all(session, images)[0]
     session.close()
-    expected = torch_outputs(own, gate.images)[0]
+    expected = torch_outputs(own, images)[0]
     ranked = np.sort(expected, axis=1)
     clear = ranked[:, -1] - ranked[:, -2] > 0.1
     assert clear.mean() > 0.5
     np.testing.assert_array_equal(answers.argmax(1)[clear], expected.argmax(1)[clear])
     assert np.abs(answers - expected).mean() < 0.02
+
+
+@pytest.mark.parametrize("dim", [0, 1, -1])
+def test_a_joining_becomes_a_sum_with_the_same_numbers(dim: int) -> None:
+    class Joins(torch.nn.Module):
+        def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            return torch.cat([x, y, x + y], dim) * 2
+
+    inputs = torch.randn(3, 4, 4), torch.randn(3, 4, 4)
+    graph = torch.export.export(Joins(), inputs).module()
+    (join,) = [n for n in graph.graph.nodes if n.target is torch.ops.aten.cat.default]
+    _add_in_place_of_joining(graph.graph, join)
+    graph.graph.lint()
+    graph.recompile()
+    assert not [n for n in graph.graph.nodes if "cat" in str(n.target)]
+    assert torch.equal(graph(*inputs), Joins()(*inputs))
 
 
 def test_the_stand_in_names_the_library_that_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
