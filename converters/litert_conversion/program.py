@@ -115,7 +115,8 @@ def _add_in_place_of_joining(graph: Graph, node: Node) -> None:
     the sum are exact, and leave each part its own.
     """
     parts, dim = node.args[0], node.args[1] if len(node.args) > 1 else 0
-    assert isinstance(parts, (list, tuple)) and isinstance(dim, int)
+    assert isinstance(parts, (list, tuple))
+    assert isinstance(dim, int)
     shapes = [part.meta["val"].shape for part in parts]  # type: ignore[union-attr]
     sides = [int(shape[dim]) for shape in shapes]
     inner = len(shapes[0]) - 1 - dim % len(shapes[0])  # dimensions after the one that grows
