@@ -41,6 +41,7 @@ class ExpressionFilter:
         self._good_s = -math.inf
         self._issue: QualityIssue = ("new", "no good view of the face yet")
         self._label: int | None = None
+        self._had_label = False
         self._since_s: float | None = None
         self._rival: int | None = None
         self._rival_since_s: float | None = None
@@ -169,13 +170,12 @@ class ExpressionFilter:
         if label == self._label:
             return
         self._label, self._since_s = label, time_s
-        self._changes.append(time_s)
+        if self._had_label:  # the first one is no change
+            self._changes.append(time_s)
+        self._had_label = True
 
     def _flicker_hz(self) -> float:
         while self._changes and self._changes[0] < self._now_s - _FLICKER_S:
             self._changes.popleft()
         watched_s = min(self._now_s - self._first_s, _FLICKER_S)
-        # The first label is no change. Below one second a rate means little.
-        first = self._first_s >= self._now_s - _FLICKER_S
-        changes = len(self._changes) - (1 if first and self._changes else 0)
-        return changes / max(watched_s, 1.0)
+        return len(self._changes) / max(watched_s, 1.0)  # below a second, a rate means little

@@ -112,6 +112,14 @@ def test_flicker_is_measured_in_changes_per_second() -> None:
     assert states[-1].flicker_hz == 0.0
 
 
+def test_the_first_label_is_never_a_change() -> None:
+    """Neither at once, nor when the face came into view ten seconds ago and its label later."""
+    who = person()
+    show(who, None, 0, 0.5)
+    states, _ = show(who, "neutral", 0.5, 12)
+    assert {state.flicker_hz for state in states} == {0.0}
+
+
 def test_a_weak_answer_is_unsure_and_says_so() -> None:
     states, _ = show(person(), "fear", 0, 1, share=0.4)
     assert labels(states) == [None]
