@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fer_edge.benchmarks.measure.timing import MIN_SAMPLES
 from fer_edge.converters.pipeline.face_samples import MIN_GATE_FACES
 from fer_edge.page import markdown_table
 from fer_edge.release_matrix.cell import HERE, NOWHERE, SIMULATED, STAND_IN, Accuracy, Cell
@@ -22,7 +23,7 @@ _LATENCY = (
     "Latency: `predict_batch` with one 200x200 BGR crop (batch 1), resize and answer included, "
     "call after call in the steady state, as `fer-edge bench --scenario single` measures it; "
     "each variant alone. Simulators and stand-ins are not timed. An empty p99 has too few samples "
-    "(662 are needed)."
+    f"({MIN_SAMPLES[99]:,} are needed)."
 )
 _PARITY = (
     "Parity: share of the answered decisions that the variant keeps, with its 95 % interval. "
