@@ -18,7 +18,7 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from fer_edge.converters.onnx_graph.export import EMBEDDING, INPUT, PROBABILITIES
+from fer_edge.converters.onnx_graph.export import INPUT, PROBABILITIES
 from fer_edge.converters.onnx_graph.fold import folded
 from fer_edge.converters.onnx_graph.htp_graph import (
     NORMALISED,
@@ -34,16 +34,14 @@ from fer_edge.converters.onnx_graph.htp_graph import (
     tensor_names,
     with_pixel_input,
 )
+from fer_edge.converters.onnx_graph.htp_logits import Overrides, largest_logit
 from fer_edge.converters.onnx_graph.int8 import calibration_reader
 from fer_edge.errors import ConversionError
 from fer_edge.training.models.network import InputSpec
 
-_MOST, _MIDDLE, _STEPS = 127, 128, 255
+_MOST, _MIDDLE = 127, 128
 _TO_16_BITS = 257
 """Steps of 16 bits in one of eight, so that each number of eight bits is one of 16."""
-
-Overrides = dict[str, list[dict[str, Any]]]
-"""Quantisation of tensors by name, in the form of onnxruntime's ``TensorQuantOverrides``."""
 
 
 def float_form(graph: bytes, spec: InputSpec) -> bytes:
@@ -343,30 +341,13 @@ def _widen_head(model: onnx.ModelProto, overrides: Overrides) -> None:
     if node is None or node.op_type != "Gemm":
         return
     weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    bound = _bound(node, weights, overrides)
+    bound = largest_logit(node, weights, made_by, overrides)
     if bound is not None:
         overrides[name][0] |= _range(-bound, bound)
 
 
 def _range(low: float, high: float) -> dict[str, Any]:
     return {"rmin": np.array(low, np.float32), "rmax": np.array(high, np.float32)}
-
-
-def _bound(
-    layer: onnx.NodeProto, weights: Mapping[str, npt.NDArray[Any]], overrides: Overrides
-) -> float | None:
-    """Return the largest logit that the scales allow; None if calibration has to tell.
-
-    Sixteen bits have room for it, and no face's logits are clipped.
-    """
-    source = overrides.get(layer.input[0]) or overrides.get(EMBEDDING)
-    weight = weights.get(layer.input[1])
-    if layer.op_type != "Gemm" or weight is None or not source or "scale" not in source[0]:
-        return None
-    most = float(source[0]["scale"]) * _STEPS
-    bias = weights.get(layer.input[2]) if len(layer.input) > 2 else None
-    sums = np.abs(weight).sum(1) * most + (0.0 if bias is None else np.abs(bias))
-    return float(sums.max())
 
 
 def _take_pixels(model: onnx.ModelProto) -> onnx.ModelProto:
