@@ -8,7 +8,7 @@ import numpy as np
 from fer_edge.preprocess import as_bgr, read_image
 from fer_edge.shipped import FACES
 
-_NAMES = ("happiness", "neutral", "surprise")
+_NAMES = ("happiness", "neutral", "anger")
 _FACE_PX = 176
 """Side of a portrait; the shipped faces have 48 px."""
 _EDGE_PX, _FRAME_PX = 52, 7
