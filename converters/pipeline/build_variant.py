@@ -34,6 +34,8 @@ from fer_edge.verdict import FAILED, PASSED, UNDECIDED, Judgement
 
 _FILE_FACES = 500
 """Largest number of faces that two engines run the same file on."""
+_TORCH_BATCH = 16
+"""Faces in a batch of the reference: of 64, a layer's numbers do not fit into a CPU's caches."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def torch_outputs(checkpoint: Checkpoint, images: npt.NDArray[np.uint8]) -> Outp
     """
     module = DeployModule(checkpoint)
     with torch.inference_mode():
-        parts = [module(part) for part in torch.split(torch.from_numpy(images), 64)]
+        parts = [module(part) for part in torch.split(torch.from_numpy(images), _TORCH_BATCH)]
     return (
         np.concatenate([p.numpy() for p, _ in parts]),
         np.concatenate([e.numpy() for _, e in parts]),

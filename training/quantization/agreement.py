@@ -12,7 +12,8 @@ from fer_edge.training.checkpoint import Checkpoint
 from fer_edge.training.evaluation.intervals import paired_change_interval, share_interval
 from fer_edge.training.loop.dataset import FaceDataset, predict_logits
 
-_BATCH = 64
+_BATCH = 16
+"""Faces in a batch: of 64, a layer's numbers do not fit into a CPU's caches."""
 
 
 @dataclass(frozen=True)

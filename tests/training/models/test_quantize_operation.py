@@ -36,6 +36,17 @@ def test_halves_go_to_the_even_step() -> None:
     assert out.tolist() == [0.0, 2.0, 2.0, 0.0, -2.0]
 
 
+@pytest.mark.parametrize("scale", [1.0, 2.0**-6, 6 / 255, 0.037])
+def test_it_rounds_as_torchs_fake_quantize_does(scale: float) -> None:
+    ends = torch.arange(-300, 301).float()
+    ties = (ends + 0.5) * scale
+    beside = [torch.nextafter(ties, torch.tensor(to)) for to in (-1e9, 1e9)]
+    x = torch.cat([ends * scale, ties, *beside, torch.tensor([0.0, -0.0, 1e30, -1e30])])
+    zero = torch.zeros((), dtype=torch.int32)
+    expected = torch.fake_quantize_per_tensor_affine(x, torch.tensor(scale), zero, -128, 127)
+    assert torch.equal(quantize_dequantize(x, torch.tensor(scale)), expected)
+
+
 def test_weights_have_a_scale_for_each_channel_and_are_symmetric() -> None:
     weight = torch.tensor([[-300.0, 1.4], [-3.0, 0.14]])
     out = quantize_dequantize(weight, torch.tensor([1.0, 0.1]), 0)
