@@ -57,6 +57,7 @@ from fer_edge.cli.train import train
 from fer_edge.cli.verify import verify
 from fer_edge.cli.video import video
 from fer_edge.errors import FerEdgeError, InputError, MissingDependencyError
+from fer_edge.torch_waits import short_waits
 
 _EXTRA_OF = {
     **dict.fromkeys(("torch", "torchvision", "timm", "accelerate", "torchmetrics"), "train"),
@@ -182,7 +183,8 @@ def _extra_of_engine(module: str) -> str | None:
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(fer_edge.__version__, prog_name="fer-edge")
-def main() -> None:
+@click.pass_context
+def main(ctx: click.Context) -> None:
     """Train a facial-expression model once and run it on any edge chip.
 
     \b
@@ -194,6 +196,8 @@ def main() -> None:
       4 damaged checkpoint or bundle   130 interrupted by Ctrl-C
     Shell completion: eval "$(_FER_EDGE_COMPLETE=bash_source fer-edge)"
     """
+    if ctx.invoked_subcommand != "bench":  # which times torch with the settings that torch has
+        short_waits()
 
 
 for commands in _SECTIONS.values():

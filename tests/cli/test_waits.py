@@ -1,0 +1,45 @@
+"""Waits of torch's threads, as commands set them before torch is there."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+
+from fer_edge.cli import main
+from fer_edge.torch_waits import ROUNDS
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Environment that ``doctor`` and ``bench`` see."""
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.setenv(name, "")  # so that the test's end removes what the command sets
+        monkeypatch.delenv(name)
+    seen: dict[str, str] = {}
+    for command in ("doctor", "bench"):
+        monkeypatch.setattr(main.commands[command], "callback", lambda **_: seen.update(os.environ))
+    return seen
+
+
+def test_a_command_shortens_the_waits(run: Any, seen: dict[str, str]) -> None:
+    run("doctor")
+    assert seen["GOMP_SPINCOUNT"] == ROUNDS
+
+
+@pytest.mark.parametrize("name", ["GOMP_SPINCOUNT", "OMP_WAIT_POLICY"])
+def test_the_users_own_setting_stays(
+    run: Any, seen: dict[str, str], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "ACTIVE")
+    run("doctor")
+    others = {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & set(seen)
+    assert others == {name}
+    assert seen[name] == "ACTIVE"
+
+
+def test_bench_times_torch_as_it_is(run: Any, seen: dict[str, str]) -> None:
+    run("bench", "x.fer")
+    assert seen
+    assert "GOMP_SPINCOUNT" not in seen
