@@ -1,11 +1,10 @@
-"""Variants from recipe to parity report: build, load, verify on faces."""
+"""Variants from recipe to open session: search, build, load."""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,24 +16,17 @@ from fer_edge.bundle import Variant, listed
 from fer_edge.converters.base import Artifact, ConversionInput, QuantizationRecipe, converter
 from fer_edge.converters.pipeline.assemble_bundle import assemble
 from fer_edge.converters.pipeline.crash_probe import crash_reason
-from fer_edge.converters.pipeline.face_samples import MIN_GATE_FACES, FaceSamples
-from fer_edge.converters.pipeline.gate import Bar, ParityLimits, failures, judge
-from fer_edge.converters.pipeline.parity import compare, prove_batches, run_all
+from fer_edge.converters.pipeline.gate import ParityLimits
+from fer_edge.converters.pipeline.parity import run_all
 from fer_edge.converters.pipeline.recipe_search import best_recipe
-from fer_edge.errors import ConversionError
-from fer_edge.execution import Execution
-from fer_edge.machine import cpu_name
-from fer_edge.parity import FileParity, JudgedBy, ParityReport, RecipeTrial
+from fer_edge.parity import RecipeTrial
 from fer_edge.preprocess import CropRule
 from fer_edge.progress import Say
 from fer_edge.training.checkpoint import Checkpoint
 from fer_edge.training.deploy import DeployModule
 from fer_edge.training.models.quantized import QuantizedNet
-from fer_edge.verdict import FAILED, PASSED, UNDECIDED, Judgement
 
-_FILE_FACES = 500
-"""Largest number of faces that two engines run the same file on."""
-_TORCH_BATCH = 16
+_TORCH_BATCH = 8
 """Faces in a batch of the reference: of 64, a layer's numbers do not fit into a CPU's caches."""
 
 
@@ -84,35 +76,6 @@ def torch_outputs(checkpoint: Checkpoint, images: npt.NDArray[np.uint8]) -> Outp
 def is_quantised(checkpoint: Checkpoint) -> bool:
     """Return True if the checkpoint's network is quantised, so that its scales are its own."""
     return isinstance(checkpoint.model, QuantizedNet)
-
-
-@dataclass(frozen=True)
-class ParityCheck:
-    """Faces and reference outputs that every variant is verified against.
-
-    Attributes:
-        reference: Outputs of the checkpoint in torch for the gate's faces.
-        gate: Faces that verify.
-        calibration: Faces that calibrated int8, for the record.
-        labels: Names of the classes, in the order of the outputs.
-        allow_drop: Accuracy, as a share (0..1), that reduced precisions may lose; None requires
-            agreement instead.
-        abstain_below: Confidence (0..1) from which the Predictor answers.
-        quantised: The reference is a quantised network in torch, and variants must be its equal.
-        budget_s: Seconds after which a variant is judged on the faces so far; None takes all.
-        answers: Probabilities of the variants so far, by name. Engines are compared with each
-            other in int8.
-    """
-
-    reference: Outputs
-    gate: FaceSamples
-    calibration: FaceSamples
-    labels: Sequence[str]
-    allow_drop: float | None = None
-    abstain_below: float = 0.0
-    quantised: bool = False
-    budget_s: float | None = None
-    answers: dict[str, npt.NDArray[np.float32]] = field(default_factory=dict)
 
 
 def build_variant(
@@ -195,172 +158,3 @@ def _loaded(
     if unable is not None:
         return BuiltVariant(variant, artifact, None, unable)
     return BuiltVariant(variant, artifact, engine.load(variant, artifact.files, Options()))
-
-
-def verify_variant(built: BuiltVariant, check: ParityCheck, say: Say) -> Variant:
-    """Return the variant with its parity report.
-
-    Args:
-        built: Variant with an open session.
-        check: Faces and reference outputs to compare with.
-        say: Receives the verdict.
-
-    Returns:
-        The variant. Its report lists the limits that it breaks; none means that it passed.
-
-    Raises:
-        EngineError: The engine fails on a face.
-    """
-    variant = built.variant
-    assert built.session is not None
-    outputs = run_all(built.session, check.gate.images, check.budget_s, MIN_GATE_FACES)
-    faces = check.gate.first(len(outputs[0]))
-    execution = _execution(built, faces)
-    same_file = _file_parity(built, faces, outputs)
-    report = replace(_report(built, check, faces, outputs, execution), file_parity=same_file)
-    more = "--data" if len(faces.images) == len(check.gate.images) else "--judge-seconds"
-    say(f"  {variant.name}: {_summary(report, more)}")
-    notes = [str(fact) for fact in (execution, same_file) if fact is not None]
-    if _is_quantised(variant):
-        notes += _between_engines(outputs[0], check)
-    for note in notes:
-        say(f"    {note}")
-    check.answers[variant.name] = outputs[0]
-    return replace(variant, parity=report)
-
-
-def _report(
-    built: BuiltVariant,
-    check: ParityCheck,
-    faces: FaceSamples,
-    outputs: Outputs,
-    execution: Execution | None,
-) -> ParityReport:
-    """Judge the outputs, the batch sizes, and what the engine ran."""
-    variant, count = built.variant, len(faces.images)
-    reference = check.reference[0][:count], check.reference[1][:count]
-    bar = Bar(
-        precision=variant.precision,
-        labels=check.labels,
-        abstain_below=check.abstain_below,
-        quantised_reference=check.quantised,
-        allow_drop=check.allow_drop,
-        independent=faces.independent,
-        limits=ParityLimits(),
-    )
-    figures = compare(reference, outputs, faces.truth, check.labels)
-    judgement = judge(reference, outputs, faces.truth, bar)
-    broken = failures(figures, judgement, variant.precision, bar.limits)
-    batch_sizes, refusals = _batch_sizes(built, faces, outputs)
-    if execution is not None and (refusal := execution.refusal(variant.precision)):
-        refusals.append(refusal)
-    if refusals or (variant.precision == "fp32" and broken):
-        judgement = replace(judgement, verdict=FAILED)
-    calibrated = _is_quantised(variant) and not check.quantised
-    return ParityReport(
-        **vars(figures),
-        batch_sizes=tuple(batch_sizes),
-        faces=faces.record,
-        allowed_drop=check.allow_drop,
-        failures=(*broken, *refusals),
-        machine=cpu_name(),
-        judged_by=_judge(built),
-        calibration=check.calibration.record if calibrated else None,
-        search=built.search,
-        judgement=judgement,
-    )
-
-
-def _is_quantised(variant: Variant) -> bool:
-    return variant.precision in backend(variant.target).FACTS.quantised
-
-
-def _batch_sizes(
-    built: BuiltVariant, faces: FaceSamples, outputs: Outputs
-) -> tuple[list[int], list[str]]:
-    """Return the batch sizes that give the same answers, or none and the reason."""
-    assert built.session is not None
-    try:
-        return prove_batches(built.session, faces.images, outputs, _is_quantised(built.variant)), []
-    except ConversionError as error:
-        return [], [str(error)]
-
-
-def _judge(built: BuiltVariant) -> JudgedBy | None:
-    """Return what ran in the place of the engine on its chip; None if the chip itself did."""
-    if built.unable:
-        return JudgedBy(built.artifact.verified_by, built.unable)
-    simulated = simulator(built.variant.target, Options())
-    return JudgedBy(simulated, "this machine has no such chip") if simulated else None
-
-
-def _file_parity(built: BuiltVariant, faces: FaceSamples, outputs: Outputs) -> FileParity | None:
-    """Compare the engine with the one that can stand in for it, on the same file."""
-    stand_in = built.artifact.reference_session
-    if built.unable or stand_in is None:
-        return None
-    with contextlib.closing(stand_in()) as other:
-        answers = run_all(other, faces.images[:_FILE_FACES])[0]
-    own = outputs[0][: len(answers)]
-    return FileParity(
-        built.artifact.verified_by,
-        len(answers),
-        agreement=float((answers.argmax(1) == own.argmax(1)).mean()),
-        max_abs_dp=float(np.abs(answers - own).max()),
-    )
-
-
-def _between_engines(probabilities: npt.NDArray[np.float32], check: ParityCheck) -> list[str]:
-    """Compare an int8 variant with the int8 variants before it, on the faces that both answered."""
-    sentences = []
-    for other, answers in check.answers.items():
-        target, _, precision = other.partition("/")
-        if precision not in backend(target).FACTS.quantised:
-            continue
-        faces = min(len(answers), len(probabilities))
-        one, two = answers[:faces], probabilities[:faces]
-        equal = one.argmax(1) == two.argmax(1)
-        sure = np.maximum(one.max(1), two.max(1)) >= np.float32(check.abstain_below)
-        answered = f", {equal[sure].mean():.2%} of the answered ones" if sure.any() else ""
-        sentences.append(
-            f"decides as {other} on {equal.mean():.2%} of {faces:,} faces{answered}; "
-            f"max |dp| {np.abs(one - two).max():.1e}"
-        )
-    return sentences
-
-
-def _execution(built: BuiltVariant, faces: FaceSamples) -> Execution | None:
-    """Return what the engine ran where; None if it does not run here, or cannot say."""
-    trace = getattr(backend(built.variant.target), "executed", None)
-    if built.unable is not None or trace is None:
-        return None
-    size_px = faces.images.shape[1]
-    execution: Execution = trace(built.variant, built.artifact.files, Options(), size_px)
-    return execution
-
-
-def _summary(report: ParityReport, more: str) -> str:
-    """Return the line that a conversion prints about a variant; ``more`` gives more faces."""
-    judgement = report.judgement
-    assert judgement is not None
-    line = (
-        f"accuracy {100 * report.accuracy:.2f} % ({100 * report.accuracy_change:+.2f} points), "
-        f"agreement {100 * report.agreement:.2f} %{_answered(judgement)}, "
-        f"max |dp| {report.max_abs_dp:.1e}, {report.faces.faces:,} faces"
-    )
-    if judgement.verdict == FAILED:
-        return f"{line}  FAILED: {', '.join(report.failures)}"
-    if judgement.verdict == PASSED:
-        return f"{line}  passed"
-    doubts = [check.doubt for check in judgement.undecided]
-    return f"{line}  {UNDECIDED.upper()}: {'; '.join(doubts)}. Give more with {more}"
-
-
-def _answered(judgement: Judgement) -> str:
-    for check in judgement.checks:
-        if check.name == "answered_agreement":
-            return (
-                f" ({100 * check.value:.2f} % of the answered ones, "
-                f"{100 * check.low:.2f} to {100 * check.high:.2f})"
-            )
-    return ""

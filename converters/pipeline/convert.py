@@ -4,27 +4,20 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from fer_edge.bundle import Bundle, Variant, open_bundle, write_bundle
-from fer_edge.converters.base import ConversionInput
 from fer_edge.converters.pipeline.assemble_bundle import assemble, refusal
-from fer_edge.converters.pipeline.build_variant import (
-    BuiltVariant,
-    build_variant,
-    verify_variant,
-)
+from fer_edge.converters.pipeline.build_requested import Lenience, build_and_verify
+from fer_edge.converters.pipeline.build_variant import BuiltVariant
 from fer_edge.converters.pipeline.face_samples import FaceSamples, calibration_faces, parity_faces
 from fer_edge.converters.pipeline.own_int8 import without_rivals
-from fer_edge.converters.pipeline.prepare import JUDGE_SECONDS, Prepared, Settings, prepare
+from fer_edge.converters.pipeline.prepare import JUDGE_SECONDS, Settings, prepare
 from fer_edge.converters.pipeline.quick_latency import beaten, single_face_p50_ms
 from fer_edge.converters.pipeline.request import ALL, AUTO, check_names, requested_variants
 from fer_edge.errors import (
     BundleError,
-    ConversionError,
-    EngineError,
-    MissingDependencyError,
     ParityError,
 )
 from fer_edge.lock import locked
@@ -123,13 +116,13 @@ def convert(
         judge_seconds,
     )
     prepared = prepare(source, requested, gate, calibration, settings, say)
-    lenient = _Lenience(
+    lenient = Lenience(
         precisions=ALL in targets or bool({ALL, AUTO} & set(precisions)),
         libraries=ALL in targets,
         unproven=allow_unproven,
     )
     with contextlib.ExitStack() as sessions:
-        verified = _build_and_verify(requested, prepared, rule, lenient, sessions, say)
+        verified = build_and_verify(requested, prepared, rule, lenient, sessions, say)
         passed, failed = _drop_or_fail(verified, lenient)
         timed = _with_speed(passed, gate, say)
     chosen, slower = _worth_keeping(timed) if AUTO in precisions else (timed, [])
@@ -141,21 +134,6 @@ def convert(
     refused = {built.variant.name: refusal(built.variant) for built in (*failed, *slower)}
     _write(out, source, rule, chosen, refused, (name, version))
     return open_bundle(out)
-
-
-@dataclass(frozen=True)
-class _Lenience:
-    """Reasons to leave a variant out that are not errors.
-
-    Attributes:
-        precisions: Targets or precisions were not named, so a variant that fails is left out.
-        libraries: Targets were not named, so one without its library is left out.
-        unproven: A variant that nothing here can verify is written.
-    """
-
-    precisions: bool
-    libraries: bool
-    unproven: bool
 
 
 def _faces(
@@ -176,66 +154,8 @@ def _faces(
     return gate, calibration
 
 
-def _build_and_verify(
-    requested: Sequence[tuple[str, str]],
-    prepared: Prepared,
-    rule: CropRule,
-    lenient: _Lenience,
-    sessions: contextlib.ExitStack,
-    say: Say,
-) -> list[BuiltVariant]:
-    """Build each variant and add its parity report; ``sessions`` closes what is opened."""
-    verified = []
-    for target, precision in requested:
-        built = _built(target, precision, prepared.work, rule, lenient, say)
-        if built is None:
-            continue
-        if built.session is not None:
-            sessions.callback(built.session.close)
-            try:
-                variant = verify_variant(built, prepared.check(precision), say)
-            except EngineError as error:
-                if not lenient.precisions:
-                    raise
-                say(f"Left out: {built.variant.name}: {error}")
-                continue
-            verified.append(replace(built, variant=variant))
-        elif lenient.unproven:
-            say(f"  {built.variant.name}: NOT PROVEN, {built.unable}")
-            unproven = replace(built.variant, unproven=built.unable)
-            verified.append(replace(built, variant=unproven))
-        else:
-            sentence = (
-                f"{built.variant.name} cannot run on this machine, so it cannot be judged: "
-                f"{built.unable}. Add --allow-unproven to write it unchecked"
-            )
-            if not lenient.precisions:
-                raise ConversionError(sentence)
-            say(f"Left out: {sentence}")
-    return verified
-
-
-def _built(
-    target: str,
-    precision: str,
-    work: ConversionInput,
-    rule: CropRule,
-    lenient: _Lenience,
-    say: Say,
-) -> BuiltVariant | None:
-    """Build a variant, or say why it is left out and return None."""
-    try:
-        return build_variant(target, precision, work, rule, say)
-    except (MissingDependencyError, ConversionError, EngineError) as error:
-        missing = isinstance(error, MissingDependencyError)
-        if not (lenient.libraries if missing else lenient.precisions):
-            raise
-        say(f"Left out: {target}/{precision}: {error}")
-        return None
-
-
 def _drop_or_fail(
-    verified: Sequence[BuiltVariant], lenient: _Lenience
+    verified: Sequence[BuiltVariant], lenient: Lenience
 ) -> tuple[list[BuiltVariant], list[BuiltVariant]]:
     """Split into passed and failed; raises ParityError for a failure that is not left out."""
     broken = {

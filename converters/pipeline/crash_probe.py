@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from fer_edge.backends.base import Options, simulator
 from fer_edge.bundle import Bundle, write_bundle
 from fer_edge.child import python_command
 from fer_edge.converters.pipeline.parity import BATCHES
@@ -34,7 +35,8 @@ with Predictor(*sys.argv[1:3]) as predictor:
 def crash_reason(bundle: Bundle, contents: Mapping[str, bytes]) -> str | None:
     """Return the crash of a bundle's first variant, or None.
 
-    The engine runs at the batch sizes of the gate. An exception is no crash: the gate reports it.
+    The engine runs at the batch sizes of the gate, a simulator at the first two: it runs face by
+    face, and takes up to a second for each. An exception is no crash: the gate reports it.
 
     Args:
         bundle: Bundle with one variant; its path is not used.
@@ -50,9 +52,10 @@ def crash_reason(bundle: Bundle, contents: Mapping[str, bytes]) -> str | None:
         path = Path(folder, "probe.fer")
         write_bundle(replace(bundle, path=path), contents)
         target = bundle.variants[0].target  # a simulator runs for those who name it
+        sizes = BATCHES if simulator(target, Options()) is None else BATCHES[:2]
         try:
             done = subprocess.run(
-                python_command("-c", _RUN, str(path), target, *map(str, BATCHES)),
+                python_command("-c", _RUN, str(path), target, *map(str, sizes)),
                 capture_output=True,
                 text=True,
                 timeout=_TIMEOUT_S,

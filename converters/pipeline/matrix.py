@@ -12,17 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from fer_edge.converters.base import ConversionInput, converter, targets
-from fer_edge.converters.pipeline.build_variant import (
-    BuiltVariant,
-    ParityCheck,
-    build_variant,
-    verify_variant,
-)
+from fer_edge.converters.pipeline.build_variant import BuiltVariant, build_variant
 from fer_edge.converters.pipeline.face_samples import FaceSamples, calibration_faces, parity_faces
 from fer_edge.converters.pipeline.matrix_networks import fitted
 from fer_edge.converters.pipeline.matrix_table import MatrixRow
 from fer_edge.converters.pipeline.prepare import Settings, prepare
 from fer_edge.converters.pipeline.quick_latency import single_face_p50_ms
+from fer_edge.converters.pipeline.verify_variant import ParityCheck, verify_variant
 from fer_edge.errors import FerEdgeError, InputError
 from fer_edge.labels import EMOTIONS
 from fer_edge.preprocess import CROP_MARGIN, CropRule

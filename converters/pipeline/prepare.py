@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from fer_edge.converters.base import ConversionInput, Int8Input
 from fer_edge.converters.onnx_graph.export import export_onnx
-from fer_edge.converters.pipeline.build_variant import ParityCheck, is_quantised, torch_outputs
+from fer_edge.converters.pipeline.build_variant import is_quantised, torch_outputs
 from fer_edge.converters.pipeline.face_samples import FaceSamples
 from fer_edge.converters.pipeline.own_int8 import INT8, own_int8
+from fer_edge.converters.pipeline.verify_variant import ParityCheck
 from fer_edge.progress import Say
 from fer_edge.training.checkpoint import Checkpoint
 

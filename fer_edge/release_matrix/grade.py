@@ -18,13 +18,9 @@ from fer_edge.benchmarks.bench import bench
 from fer_edge.benchmarks.measure.rows import pack, unpack
 from fer_edge.bundle import open_bundle, write_bundle
 from fer_edge.converters.pipeline.assemble_bundle import assemble
-from fer_edge.converters.pipeline.build_variant import (
-    BuiltVariant,
-    ParityCheck,
-    build_variant,
-    verify_variant,
-)
+from fer_edge.converters.pipeline.build_variant import BuiltVariant, build_variant
 from fer_edge.converters.pipeline.prepare import Prepared
+from fer_edge.converters.pipeline.verify_variant import ParityCheck, verify_variant
 from fer_edge.errors import FerEdgeError, MissingDependencyError
 from fer_edge.loaded import executed
 from fer_edge.parity import ParityReport

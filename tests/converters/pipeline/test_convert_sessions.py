@@ -12,8 +12,7 @@ import pytest
 from fer_edge.backends.base import Batch, Outputs
 from fer_edge.bundle import Variant, listed
 from fer_edge.converters.base import Artifact
-from fer_edge.converters.pipeline import build_variant
-from fer_edge.converters.pipeline import convert as module
+from fer_edge.converters.pipeline import build_requested, verify_variant
 from fer_edge.converters.pipeline.build_variant import BuiltVariant
 from fer_edge.converters.pipeline.convert import convert
 from fer_edge.errors import ConversionError, ParityError
@@ -53,9 +52,9 @@ def building(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, Any]], None
                 raise outcome
             return built(precision, outcome)
 
-        monkeypatch.setattr(module, "build_variant", build)
+        monkeypatch.setattr(build_requested, "build_variant", build)
         # The stand-in's file is no graph that an engine could say something about.
-        monkeypatch.setattr(build_variant, "_execution", lambda *_: None)
+        monkeypatch.setattr(verify_variant, "_execution", lambda *_: None)
 
     return plan
 

@@ -13,16 +13,12 @@ from onnx import numpy_helper
 from fer_edge.backends import onnxruntime
 from fer_edge.backends.base import Batch, Options, Outputs
 from fer_edge.bundle import Variant, listed
-from fer_edge.converters.base import Artifact
-from fer_edge.converters.pipeline import build_variant as module
-from fer_edge.converters.pipeline.build_variant import BuiltVariant, ParityCheck, verify_variant
 from fer_edge.converters.pipeline.face_samples import FaceSamples
 from fer_edge.converters.pipeline.gate import Bar, ParityLimits, failures, fp32_failures, judge
 from fer_edge.converters.pipeline.parity import BATCHES, compare, prove_batches, run_all
 from fer_edge.errors import ConversionError, EngineError
 from fer_edge.labels import EMOTIONS
 from fer_edge.parity import Comparison
-from fer_edge.verdict import UNDECIDED
 
 LIMITS = ParityLimits()
 
@@ -219,21 +215,6 @@ def test_the_faces_are_judged_one_at_a_time(images: Batch) -> None:
     assert set(sizes) == {1}
 
 
-def test_answers_that_change_with_the_batch_fail_the_gate_and_do_not_end_the_conversion(
-    images: Batch,
-) -> None:
-    """OpenVINO's int8 graphs do: the variant is refused with its figures, the others stay."""
-    reference = Session().run(images)
-    faces = FaceSamples(images, [EMOTIONS[0]] * len(images), "noise", "")
-    variant = Variant("fake", "fp32", "a", (listed("a", b""),))
-    artifact = Artifact("a", {"a": b""}, {})
-    candidate = BuiltVariant(variant, artifact, Session(repeats_the_first))
-    check = ParityCheck(reference, faces, faces, EMOTIONS)
-    judged = verify_variant(candidate, check, lambda text: None)
-    assert any("change with the batch size, at 2 by up to" in why for why in judged.parity.failures)
-    assert judged.parity.batch_sizes == ()
-
-
 def one_face_at_a_boundary(batch: Batch, outputs: Outputs) -> Outputs:
     if len(batch) < 32:
         return outputs
@@ -251,41 +232,3 @@ def test_int8_may_round_one_face_otherwise_in_a_batch_and_may_not_mix_faces(imag
     for spoil in (mixes_faces, repeats_the_first):
         with pytest.raises(ConversionError, match="on average"):
             prove_batches(Session(spoil), images, alone, quantised=True)
-
-
-# --- time ----------------------------------------------------------------------------------------
-
-
-def test_a_slow_chip_is_judged_on_the_faces_that_it_answers_in_time(images: Batch) -> None:
-    faces = FaceSamples(
-        images, [EMOTIONS[i % 7] for i in range(64)], "noise", "a" * 64, ("b",) * 64
-    )
-    check = ParityCheck(Session().run(images), faces, faces, EMOTIONS, budget_s=0.0)
-    variant = Variant("fake", "int8", "a", (listed("a", b""),))
-    built = BuiltVariant(variant, Artifact("a", {"a": b""}, {}), Session(), "a simulator")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "MIN_GATE_FACES", 40)
-        report = verify_variant(built, check, lambda text: None).parity
-    assert report is not None
-    assert report.faces.faces == 40
-    assert report.faces.sha256 == faces.first(40).sha256 != faces.sha256
-    assert report.verdict == UNDECIDED
-    assert report.failures == ()
-
-
-def test_int8_engines_are_compared_with_each_other(images: Batch) -> None:
-    reference = Session().run(images)
-    faces = FaceSamples(images, [EMOTIONS[i % 7] for i in range(64)], "noise", "", ("",) * 64)
-    check = ParityCheck(reference, faces, faces, EMOTIONS)
-
-    def turns_one(batch: Batch, outputs: Outputs) -> Outputs:
-        first = np.array_equal(batch[0], images[0])
-        return (np.roll(outputs[0], 1, axis=1), outputs[1]) if first else outputs
-
-    said: list[str] = []
-    for target, session in (("onnxruntime", Session()), ("openvino", Session(turns_one))):
-        variant = Variant(target, "int8", "a", (listed("a", b""),))
-        built = BuiltVariant(variant, Artifact("a", {"a": b""}, {}), session, "a stand-in")
-        verify_variant(built, check, said.append)
-    (sentence,) = (text for text in said if "decides as" in text)
-    assert "decides as onnxruntime/int8 on 98.44% of 64 faces" in sentence

@@ -1,0 +1,135 @@
+"""All requested variants of a conversion, built and verified."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+
+from fer_edge.backends.base import Options, simulator
+from fer_edge.bundle import Variant
+from fer_edge.converters.base import ConversionInput
+from fer_edge.converters.pipeline.build_variant import BuiltVariant, build_variant
+from fer_edge.converters.pipeline.judges import Judges
+from fer_edge.converters.pipeline.prepare import Prepared
+from fer_edge.converters.pipeline.verify_variant import between_engines
+from fer_edge.errors import ConversionError, EngineError, MissingDependencyError
+from fer_edge.preprocess import CropRule
+from fer_edge.progress import Say
+
+
+@dataclass(frozen=True)
+class Lenience:
+    """Reasons to leave a variant out that are not errors.
+
+    Attributes:
+        precisions: Targets or precisions were not named, so a variant that fails is left out.
+        libraries: Targets were not named, so one without its library is left out.
+        unproven: A variant that nothing here can verify is written.
+    """
+
+    precisions: bool
+    libraries: bool
+    unproven: bool
+
+
+def build_and_verify(
+    requested: Sequence[tuple[str, str]],
+    prepared: Prepared,
+    rule: CropRule,
+    lenient: Lenience,
+    sessions: contextlib.ExitStack,
+    say: Say,
+) -> list[BuiltVariant]:
+    """Build each variant and add its parity report.
+
+    Args:
+        requested: Targets with precisions.
+        prepared: Graphs, and the checks that every variant passes.
+        rule: Crop rule of the bundle.
+        lenient: Reasons to leave a variant out that are not errors.
+        sessions: Closes the sessions that are opened.
+        say: Receives each sentence of progress.
+
+    Returns:
+        The variants, with reports that may list failures.
+
+    Raises:
+        ConversionError: A variant cannot be built or cannot be verified.
+        EngineError: An engine fails on a variant that was named.
+        MissingDependencyError: The library of a named target is not installed.
+    """
+    jobs: list[tuple[BuiltVariant, Future[Variant] | None]] = []
+    with Judges(say) as judges:
+        # Simulators are slow: they start first, and run beside the rest.
+        for target, precision in sorted(requested, key=lambda pair: not _simulated(pair[0])):
+            built = _built(target, precision, prepared.work, rule, lenient, say)
+            if built is None:
+                continue
+            if built.session is None:
+                jobs += [(unproven, None) for unproven in _unproven(built, lenient, say)]
+                continue
+            sessions.callback(built.session.close)
+            with _left_out(built.variant.name, lenient, say):
+                jobs.append((built, judges.verify(built, prepared.check(precision))))
+        verified = []
+        for built, verdict in jobs:
+            if verdict is None:
+                verified.append(built)
+                continue
+            with _left_out(built.variant.name, lenient, say):
+                verified.append(replace(built, variant=verdict.result()))
+    for check in prepared.checks.values():
+        for sentence in between_engines(check):
+            say(f"  {sentence}")
+    return verified
+
+
+def _simulated(target: str) -> bool:
+    return simulator(target, Options()) is not None
+
+
+@contextlib.contextmanager
+def _left_out(name: str, lenient: Lenience, say: Say) -> Iterator[None]:
+    """Say that a variant is left out if its engine fails on a face; raise if it was named."""
+    try:
+        yield
+    except EngineError as error:
+        if not lenient.precisions:
+            raise
+        say(f"Left out: {name}: {error}")
+
+
+def _unproven(built: BuiltVariant, lenient: Lenience, say: Say) -> list[BuiltVariant]:
+    """Return a variant that nothing here can verify, marked so, if that is allowed."""
+    if lenient.unproven:
+        say(f"  {built.variant.name}: NOT PROVEN, {built.unable}")
+        return [replace(built, variant=replace(built.variant, unproven=built.unable))]
+    sentence = (
+        f"{built.variant.name} cannot run on this machine, so it cannot be judged: "
+        f"{built.unable}. Add --allow-unproven to write it unchecked"
+    )
+    if not lenient.precisions:
+        raise ConversionError(sentence)
+    say(f"Left out: {sentence}")
+    return []
+
+
+def _built(
+    target: str,
+    precision: str,
+    work: ConversionInput,
+    rule: CropRule,
+    lenient: Lenience,
+    say: Say,
+) -> BuiltVariant | None:
+    """Build a variant, or say why it is left out and return None."""
+    try:
+        return build_variant(target, precision, work, rule, say)
+    except (MissingDependencyError, ConversionError, EngineError) as error:
+        missing = isinstance(error, MissingDependencyError)
+        if not (lenient.libraries if missing else lenient.precisions):
+            raise
+        say(f"Left out: {target}/{precision}: {error}")
+        return None

@@ -1,0 +1,96 @@
+"""Verification of variants, beside the build of the next ones where nothing is timed."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from types import TracebackType
+
+import torch
+
+from fer_edge.backends.base import Batch, Outputs, Session
+from fer_edge.bundle import Variant
+from fer_edge.converters.pipeline.build_variant import BuiltVariant
+from fer_edge.converters.pipeline.verify_variant import ParityCheck, verify_variant
+from fer_edge.errors import ConversionError
+from fer_edge.progress import Say
+
+_BESIDE = 2
+"""Stand-ins and simulators that run at a time. Each takes one core, and most of them seconds."""
+
+
+class Judges:
+    """Context manager that verifies variants; leaving it ends what still runs.
+
+    An engine on its own chip is verified at once, so that the build of another one, which may time
+    its kernels, has the chip to itself. A stand-in or a simulator runs in a thread.
+
+    Args:
+        say: Receives the sentences about each variant, together.
+    """
+
+    def __init__(self, say: Say) -> None:
+        self._say = say
+        self._turn = threading.Lock()
+        self._ended = threading.Event()
+        self._torch_threads = torch.get_num_threads()
+        # torch's threads wait for each other in a loop: with two pools on two cores, for minutes.
+        self._pool = ThreadPoolExecutor(_BESIDE, "judge", lambda: torch.set_num_threads(1))
+
+    def __enter__(self) -> Judges:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._ended.set()
+        self._pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(self._torch_threads)
+
+    def verify(self, built: BuiltVariant, check: ParityCheck) -> Future[Variant]:
+        """Verify a variant, now or beside what follows.
+
+        Args:
+            built: Variant with an open session.
+            check: Faces and reference outputs to compare with.
+
+        Returns:
+            The variant with its report, or what ``verify_variant`` raises.
+
+        Raises:
+            EngineError: An engine on its own chip fails on a face.
+        """
+        if not built.on_hardware:
+            return self._pool.submit(self._verify, built, check)
+        done: Future[Variant] = Future()
+        done.set_result(self._verify(built, check))
+        return done
+
+    def _verify(self, built: BuiltVariant, check: ParityCheck) -> Variant:
+        assert built.session is not None
+        sentences: list[str] = []
+        session = _Ending(built.session, self._ended)
+        variant = verify_variant(replace(built, session=session), check, sentences.append)
+        with self._turn:
+            for sentence in sentences:
+                self._say(sentence)
+        return variant
+
+
+class _Ending:
+    """Session that takes no further face once the conversion has ended."""
+
+    def __init__(self, session: Session, ended: threading.Event) -> None:
+        self._session, self._ended = session, ended
+
+    def run(self, batch: Batch) -> Outputs:
+        if self._ended.is_set():
+            raise ConversionError("the conversion ended before this variant was verified")
+        return self._session.run(batch)
+
+    def close(self) -> None:
+        self._session.close()
