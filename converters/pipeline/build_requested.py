@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, as_completed
 from dataclasses import dataclass, replace
 
 from fer_edge.backends.base import Options, simulator
@@ -73,6 +73,10 @@ def build_and_verify(
             sessions.callback(built.session.close)
             with _left_out(built.variant.name, lenient, say):
                 jobs.append((built, judges.verify(built, prepared.check(precision))))
+        if pending := [b.variant.name for b, verdict in jobs if verdict and not verdict.done()]:
+            say(f"Still verifying {', '.join(pending)}")
+        for _ in as_completed([verdict for _, verdict in jobs if verdict]):
+            judges.say_finished()
         verified = []
         for built, verdict in jobs:
             if verdict is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from queue import SimpleQueue
 from types import TracebackType
 
 import torch
@@ -27,12 +28,13 @@ class Judges:
     its kernels, has the chip to itself. A stand-in or a simulator runs in a thread.
 
     Args:
-        say: Receives the sentences about each variant, together.
+        say: Receives the sentences about each variant, together, in the caller's thread: a build
+            may hide what other threads print.
     """
 
     def __init__(self, say: Say) -> None:
         self._say = say
-        self._turn = threading.Lock()
+        self._unsaid: SimpleQueue[list[str]] = SimpleQueue()
         self._ended = threading.Event()
         self._torch_threads = torch.get_num_threads()
         # torch's threads wait for each other in a loop: with two pools on two cores, for minutes.
@@ -65,19 +67,25 @@ class Judges:
             EngineError: An engine on its own chip fails on a face.
         """
         if not built.on_hardware:
-            return self._pool.submit(self._verify, built, check)
-        done: Future[Variant] = Future()
-        done.set_result(self._verify(built, check))
-        return done
+            verdict = self._pool.submit(self._verify, built, check)
+        else:
+            verdict = Future()
+            verdict.set_result(self._verify(built, check))
+        self.say_finished()
+        return verdict
+
+    def say_finished(self) -> None:
+        """Say the sentences about the variants that were verified since the last call."""
+        while not self._unsaid.empty():
+            for sentence in self._unsaid.get():
+                self._say(sentence)
 
     def _verify(self, built: BuiltVariant, check: ParityCheck) -> Variant:
         assert built.session is not None
         sentences: list[str] = []
         session = _Ending(built.session, self._ended)
         variant = verify_variant(replace(built, session=session), check, sentences.append)
-        with self._turn:
-            for sentence in sentences:
-                self._say(sentence)
+        self._unsaid.put(sentences)
         return variant
 
 

@@ -70,6 +70,8 @@ def test_a_stand_in_runs_beside_what_follows_and_an_engine_on_its_chip_does_not(
         go_on.set()
         for verdict in (at_once, beside):
             assert verdict.result().parity is not None
+        assert len(said) == 1  # only in the caller's thread
+        judges.say_finished()
     assert len(said) == 2
 
 
