@@ -103,11 +103,10 @@ def _print_faces(faces: Analysis) -> None:
         prediction = face.prediction
         x, y = face.box[:2] if face.box else (0, 0)
         bar = "█" * round(_BAR * prediction.confidence)
-        doubt = "  not sure" if prediction.uncertain else ""
-        click.echo(
-            f"   face at {x:3.0f}, {y:3.0f}   {prediction.label:10s}{prediction.confidence:5.0%} "
-            f"{bar}{doubt}"
-        )
+        label, confidence = prediction.label, prediction.confidence
+        click.echo(f"   face at {x:3.0f}, {y:3.0f}   {label:10s}{confidence:5.0%} {bar}")
+        if prediction.uncertain:
+            click.echo(f"{'':16s}uncertain: {prediction.reason}")
 
 
 def _list_engines() -> dict[str, str]:
