@@ -78,119 +78,122 @@ def _answering(app: ASGIApp) -> ASGIApp:
     return answering
 
 
-def http_protocol(limits: ServiceLimits) -> type[H11Protocol]:
-    """Return the protocol class for uvicorn's ``http`` setting."""
+class TimedProtocol(H11Protocol):
+    """Connection of HTTP/1.1 whose every state has a time limit."""
 
-    class TimedProtocol(H11Protocol):
-        _timer: asyncio.TimerHandle | None = None
-        _write_clock: WriteClock
-        _handshake: Handshake
+    limits: ServiceLimits
+    _timer: asyncio.TimerHandle | None = None
+    _write_clock: WriteClock
+    _handshake: Handshake
 
-        # --- times ---------------------------------------------------------------------------
+    # --- times -----------------------------------------------------------------------------------
 
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            super().connection_made(transport)
-            self._write_clock = WriteClock(limits.write_s)
-            WriteClock.watch(transport)
-            self._live_app = self.app
-            self.app = _answering(self.app)
-            if len(self.connections) > limits.connections:
-                self.app = _FULL
-            self._watch()
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._write_clock = WriteClock(self.limits.write_s)
+        WriteClock.watch(transport)
+        self._live_app = self.app
+        self.app = _answering(self.app)
+        if len(self.connections) > self.limits.connections:
+            self.app = _FULL
+        self._watch()
 
-        def handle_events(self) -> None:
-            super().handle_events()
-            self._watch()
+    def handle_events(self) -> None:
+        super().handle_events()
+        self._watch()
 
-        def on_response_complete(self) -> None:
-            wait_s: float | None = self.cycle.scope.get(NOT_BEFORE_S)  # type: ignore[assignment]
-            super().on_response_complete()
-            self._watch()
-            if wait_s is not None and not self.transport.is_closing():
-                self.transport.pause_reading()
-                self.loop.call_later(min(wait_s, _LONGEST_PAUSE_S), self._read_again)
+    def on_response_complete(self) -> None:
+        wait_s: float | None = self.cycle.scope.get(NOT_BEFORE_S)  # type: ignore[assignment]
+        super().on_response_complete()
+        self._watch()
+        if wait_s is not None and not self.transport.is_closing():
+            self.transport.pause_reading()
+            self.loop.call_later(min(wait_s, _LONGEST_PAUSE_S), self._read_again)
 
-        def _read_again(self) -> None:
-            if not (self.transport.is_closing() or self.flow.read_paused or self._is_upgraded()):
-                self.transport.resume_reading()
+    def _read_again(self) -> None:
+        if not (self.transport.is_closing() or self.flow.read_paused or self._is_upgraded()):
+            self.transport.resume_reading()
 
-        def pause_writing(self) -> None:
-            super().pause_writing()
-            self._write_clock.start(self.transport)
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._write_clock.start(self.transport)
 
-        def resume_writing(self) -> None:
-            super().resume_writing()
-            self._write_clock.stop()
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._write_clock.stop()
 
-        def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop()
+        self._write_clock.stop()
+        super().connection_lost(exc)
+
+    def _watch(self) -> None:
+        """Time the client while it is its turn. Single bytes do not set the timer back."""
+        if self.transport.is_closing() or self._is_upgraded():
+            return
+        if self.cycle is not None and not self.cycle.response_complete:
             self._stop()
-            self._write_clock.stop()
-            super().connection_lost(exc)
+        elif self._timer is None:
+            self._timer = self.loop.call_later(self.limits.head_s, self.transport.abort)
 
-        def _watch(self) -> None:
-            """Time the client while it is its turn. Single bytes do not set the timer back."""
-            if self.transport.is_closing() or self._is_upgraded():
-                return
-            if self.cycle is not None and not self.cycle.response_complete:
-                self._stop()
-            elif self._timer is None:
-                self._timer = self.loop.call_later(limits.head_s, self.transport.abort)
+    def _stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
-        def _stop(self) -> None:
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
+    # --- upgrades --------------------------------------------------------------------------------
 
-        # --- upgrades ------------------------------------------------------------------------
+    def _is_upgraded(self) -> bool:
+        return self.transport.get_protocol() is not self
 
-        def _is_upgraded(self) -> bool:
-            return self.transport.get_protocol() is not self
+    def _should_upgrade_to_ws(self) -> bool:
+        """Check the handshake before the hand-over; a wrong one gets an ordinary answer."""
+        try:
+            self._handshake = Handshake(dict(self.scope), self.limits)
+        except RefusedError as refusal:
+            self.app = _refusing(refusal, close=True)
+            return False
+        return self.app is not _FULL
 
-        def _should_upgrade_to_ws(self) -> bool:
-            """Check the handshake before the hand-over; a wrong one gets an ordinary answer."""
-            try:
-                self._handshake = Handshake(dict(self.scope), limits)
-            except RefusedError as refusal:
-                self.app = _refusing(refusal, close=True)
-                return False
-            return self.app is not _FULL
+    def _unsupported_upgrade_warning(self) -> None:
+        """Write nothing into the log: clients decide what they send."""
 
-        def _unsupported_upgrade_warning(self) -> None:
-            """Write nothing into the log: clients decide what they send."""
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        self._stop()
+        self._unset_keepalive_if_required()
+        self._write_clock.stop()
+        self.connections.discard(self)
+        protocol = WebSocketProtocol(
+            self._live_app,
+            dict(self.scope),
+            self._handshake,
+            self.transport,
+            self.limits,
+            self.server_state,
+        )
+        self.transport.set_protocol(protocol)
+        if self.flow.write_paused:
+            protocol.pause_writing()
+        protocol.start()
 
-        def handle_websocket_upgrade(self, event: h11.Request) -> None:
-            self._stop()
-            self._unset_keepalive_if_required()
-            self._write_clock.stop()
-            self.connections.discard(self)
-            protocol = WebSocketProtocol(
-                self._live_app,
-                dict(self.scope),
-                self._handshake,
-                self.transport,
-                limits,
-                self.server_state,
+    # --- errors ----------------------------------------------------------------------------------
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is not HTTP, unless an answer is under way already."""
+        if self.cycle is not None:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            answer = answer_to(
+                RefusedError(400, "expected an HTTP/1.1 request with a head below 64 KiB")
             )
-            self.transport.set_protocol(protocol)
-            if self.flow.write_paused:
-                protocol.pause_writing()
-            protocol.start()
+            headers = [*answer.raw_headers, (b"connection", b"close")]
+            head = h11.Response(status_code=400, headers=headers, reason=b"Bad Request")
+            for part in (head, h11.Data(data=bytes(answer.body)), h11.EndOfMessage()):
+                self.transport.write(self.conn.send(part) or b"")
+        self.transport.close()
 
-        # --- errors --------------------------------------------------------------------------
 
-        def send_400_response(self, msg: str) -> None:
-            """Answer what is not HTTP, unless an answer is under way already."""
-            if self.cycle is not None:
-                self.cycle.disconnected = True
-                self.cycle.message_event.set()
-            if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-                answer = answer_to(
-                    RefusedError(400, "expected an HTTP/1.1 request with a head below 64 KiB")
-                )
-                headers = [*answer.raw_headers, (b"connection", b"close")]
-                head = h11.Response(status_code=400, headers=headers, reason=b"Bad Request")
-                for part in (head, h11.Data(data=bytes(answer.body)), h11.EndOfMessage()):
-                    self.transport.write(self.conn.send(part) or b"")
-            self.transport.close()
-
-    return TimedProtocol
+def http_protocol(limits: ServiceLimits) -> type[H11Protocol]:
+    """Return the protocol class with these limits, for uvicorn's ``http`` setting."""
+    return type("LimitedProtocol", (TimedProtocol,), {"limits": limits})
