@@ -182,6 +182,11 @@ class Accuracy:
         return cls(**shares, faces=faces, correct=correct)
 
 
+def cell_name(model: str, target: str, precision: str) -> str:
+    """Return the name of a cell for readers: ``default openvino/int8``."""
+    return f"{model} {target}/{precision}"
+
+
 @dataclass(frozen=True)
 class Cell:
     """One model on one target in one precision.
@@ -216,7 +221,7 @@ class Cell:
     @property
     def name(self) -> str:
         """Name for readers: ``default openvino/int8``."""
-        return f"{self.model} {self.target}/{self.precision}"
+        return cell_name(*self.key)
 
     @property
     def verdict(self) -> str | None:

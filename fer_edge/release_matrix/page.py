@@ -62,10 +62,11 @@ def _tables(matrix: Matrix) -> list[str]:
     ]
 
 
-def _compared(comparison: Comparison | None, unfinished: int) -> str:
+def _compared(comparison: Comparison | None, unfinished: Sequence[str]) -> str:
     """Return the section on regressions, or why there is none."""
     if unfinished:
-        left = "1 cell is" if unfinished == 1 else f"{unfinished} cells are"
+        count = len(unfinished)
+        left = "1 cell is" if count == 1 else f"{count} cells are"
         return f"**Unfinished: {left} left.** Run the command again to go on."
     if comparison is None:
         return "There is no earlier version to compare with."

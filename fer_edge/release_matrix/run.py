@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from fer_edge.converters.pipeline.prepare import JUDGE_SECONDS, Settings, prepar
 from fer_edge.errors import FerEdgeError, MissingDependencyError
 from fer_edge.progress import Say, Step, silent
 from fer_edge.release_matrix import stored
-from fer_edge.release_matrix.cell import Build, Cell, Identity
+from fer_edge.release_matrix.cell import Build, Cell, Identity, cell_name
 from fer_edge.release_matrix.grade import Grading, grade
 from fer_edge.release_matrix.models import GradedModel, load_models
 from fer_edge.release_matrix.page import page
@@ -60,6 +60,11 @@ class Request:
     again: bool = False
     factor: float = LATENCY_FACTOR
     against: Path | None = None
+
+    @property
+    def everything(self) -> bool:
+        """True if all cells are asked for."""
+        return not (self.checkpoints or self.targets or self.precisions)
 
 
 def release_matrix(
@@ -110,9 +115,15 @@ def release_matrix(
         order=[model.name for model in models] + list(MODELS),
         conditions=_conditions(request, models, env),
         machine={key: env[key] for key in MACHINE},  # type: ignore[literal-required]
+        asked=None if request.everything else {cell_name(*key) for key in identities},
     )
     if todo:  # a place that cannot be written is known before hours of work
-        facts.write(lambda now: replace(now, unfinished=len(todo), comparison=None))
+        left = [cell_name(*key) for key in todo]
+        facts.write(
+            lambda now: replace(
+                now, unfinished=(*facts.left_by_others(now), *left), comparison=None
+            )
+        )
     done, graded = len(identities) - len(todo), list[Cell]()
     for model in models:
         keys = [key for key in model.identities if key in todo]
@@ -126,14 +137,15 @@ def release_matrix(
             )
             done += 1
             graded.append(cell)
-            matrix = facts.add(cell, graded, unfinished=len(identities) - done)
+            matrix = facts.add(cell, graded)
     comparison = None
     if old is not None:
-        everything = not (request.checkpoints or request.targets or request.precisions)
         comparison = compare(
-            old, matrix, lambda key: everything or key in identities, request.factor
+            old, matrix, lambda key: request.everything or key in identities, request.factor
         )
-    return facts.write(lambda now: replace(now, unfinished=0, comparison=comparison))
+    return facts.write(
+        lambda now: replace(now, unfinished=facts.left_by_others(now), comparison=comparison)
+    )
 
 
 @dataclass(frozen=True)
@@ -146,6 +158,7 @@ class _Facts:
         order: Names of models in the order of the page.
         conditions: Settings and machine, for readers.
         machine: Facts about the machine; see ``Cell``.
+        asked: Names of the cells that were asked for; None means all.
     """
 
     path: Path
@@ -153,13 +166,21 @@ class _Facts:
     order: Sequence[str]
     conditions: Mapping[str, Any]
     machine: Mapping[str, Any] = field(default_factory=dict)
+    asked: Set[str] | None = None
 
-    def add(self, cell: Cell, graded: Sequence[Cell], unfinished: int) -> Matrix:
+    def left_by_others(self, now: Matrix) -> tuple[str, ...]:
+        """Return the cells that earlier runs left, and this one was not asked for."""
+        if self.asked is None:
+            return ()
+        return tuple(name for name in now.unfinished if name not in self.asked)
+
+    def add(self, cell: Cell, graded: Sequence[Cell]) -> Matrix:
         """Write a graded cell, the last of this run's; return the matrix."""
 
         def added(now: Matrix) -> Matrix:
             cells = now.with_cell(cell).graded_under(self.conditions, graded)
-            return replace(cells, unfinished=unfinished, comparison=None)
+            left = tuple(name for name in now.unfinished if name != cell.name)
+            return replace(cells, unfinished=left, comparison=None)
 
         return self.write(added)
 

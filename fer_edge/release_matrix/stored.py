@@ -56,14 +56,14 @@ class Matrix:
         conditions: Settings and machine of each run, for readers, with the names of the ``cells``
             that it graded.
         cells: Cells, in the order of models and targets.
-        unfinished: Number of cells that the last run has not graded yet.
+        unfinished: Names of the cells that a run was to grade and did not, because it ended early.
         comparison: Comparison with an earlier version; None before the end, or without one.
     """
 
     version: str
     conditions: tuple[Mapping[str, Any], ...] = ()
     cells: tuple[Cell, ...] = ()
-    unfinished: int = 0
+    unfinished: tuple[str, ...] = ()
     comparison: Comparison | None = None
 
     def cell(self, key: tuple[str, str, str]) -> Cell | None:
@@ -118,7 +118,7 @@ class Matrix:
             "schema": SCHEMA,
             "version": self.version,
             "conditions": [dict(run) for run in self.conditions],
-            "unfinished": self.unfinished,
+            "unfinished": list(self.unfinished),
             "comparison": None if comparison is None else dict(vars(comparison)),
             "cells": [cell.as_dict() for cell in self.cells],
         }
@@ -130,9 +130,6 @@ class Matrix:
         item = read_object(value, "matrix", keys)
         if item["schema"] != SCHEMA:
             raise ValueError(f"expected schema {SCHEMA}, got {str(item['schema'])[:40]!r}")
-        unfinished = item["unfinished"]
-        if isinstance(unfinished, bool) or not isinstance(unfinished, int) or unfinished < 0:
-            raise ValueError("expected a number of cells in matrix.unfinished")
         cells = read_list(item["cells"], "matrix.cells", Cell.parse)
         if len({cell.key for cell in cells}) < len(cells):
             raise ValueError("expected each cell once in matrix.cells")
@@ -140,7 +137,7 @@ class Matrix:
             read_text(item["version"], "matrix.version"),
             read_list(item["conditions"], "matrix.conditions", _read_conditions),
             cells,
-            unfinished,
+            read_list(item["unfinished"], "matrix.unfinished", read_text),
             read_optional(item, "comparison", "matrix", Comparison.parse),
         )
 

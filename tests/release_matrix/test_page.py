@@ -26,11 +26,13 @@ def test_regressions_stand_at_the_top() -> None:
 
 
 def test_an_unfinished_matrix_says_so() -> None:
-    assert "**Unfinished: 3 cells are left.**" in page(replace(matrix(), unfinished=3))
+    assert "**Unfinished: 3 cells are left.**" in page(
+        replace(matrix(), unfinished=("a", "b", "c"))
+    )
 
 
 def test_a_matrix_without_a_cell_has_no_empty_table() -> None:
-    text = page(Matrix("0.2.0", unfinished=2))
+    text = page(Matrix("0.2.0", unfinished=("a", "b")))
     assert "Unfinished: 2 cells are left." in text
     assert "|" not in text
 
