@@ -11,9 +11,9 @@ on your own faces.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
+import click
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ import pyarrow
 import pyarrow.parquet
 from rich.progress import track
 
+from fer_edge.errors import FerEdgeError
 from fer_edge.labels import EMOTIONS, SOURCE_ORDERS
 from fer_edge.progress import silent
 from fer_edge.training.data.faces import LabelledFace, load_faces, pixel_hash
@@ -134,5 +135,17 @@ def make(source: Path, teacher: Path, out: Path) -> None:
         pyarrow.parquet.write_table(table, out / f"faces-{split}.parquet", compression="zstd")
 
 
+@click.command("make_composites")
+@click.argument("data", type=click.Path(path_type=Path))
+@click.argument("teacher", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+def main(data: Path, teacher: Path, out: Path) -> None:
+    """Average faces of DATA that the checkpoint TEACHER is sure of, into the folder OUT."""
+    try:
+        make(data, teacher, out)
+    except FerEdgeError as error:
+        raise click.ClickException(str(error)) from error
+
+
 if __name__ == "__main__":
-    make(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]))
+    main()

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+import click
 import numpy as np
 
 from fer_edge import Predictor, TargetError, Variant, open_bundle
@@ -29,6 +30,7 @@ from fer_edge.benchmarks.measure.timing import Call, Samples, interleaved
 from fer_edge.benchmarks.references.baselines import TORCH_COMPILE, TORCH_EAGER
 from fer_edge.benchmarks.references.in_child import ChildReference
 from fer_edge.benchmarks.references.vendor_tools import benchmark_app
+from fer_edge.benchmarks.studies.command import PATH, Command
 from fer_edge.benchmarks.studies.peak import operations, peak_per_s
 from fer_edge.page import markdown_table
 from fer_edge.training.checkpoint import load_checkpoint
@@ -156,9 +158,10 @@ def _against(
     return f"{ratio:.2f}x ({low:.2f} to {high:.2f})" if interval else f"{ratio:.2f}x"
 
 
-def main() -> int:
-    """Measure the bundles of a folder, and print and write the table."""
-    folder = Path(sys.argv[1])
+@click.command("backbones", cls=Command)
+@click.argument("folder", type=PATH)
+def main(folder: Path) -> None:
+    """Measure the bundles of FOLDER, and print and write the table."""
     env = environment()
     about = f"{machine(env)}, {env['time']}. {noise_note(env) or 'The machine was quiet.'}"
     cells: list[list[str]] = []
@@ -166,8 +169,7 @@ def main() -> int:
         cells += rows(bundle, folder / "checkpoints" / bundle.stem)
         write_file(folder / "backbones.md", f"{about}\n\n{markdown_table(HEADER, cells)}".encode())
     print(f"{about}\n\n{markdown_table(HEADER, cells)}")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

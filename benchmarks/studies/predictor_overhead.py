@@ -15,7 +15,6 @@ reach its rate; one caller, which waits for each answer, is shown for informatio
 from __future__ import annotations
 
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import numpy.typing as npt
 
@@ -32,6 +32,7 @@ from fer_edge.benchmarks.job import CROP_PX
 from fer_edge.benchmarks.machine.environment import environment, machine, noise_note
 from fer_edge.benchmarks.measure.timing import interleaved
 from fer_edge.benchmarks.references.vendor_tools import benchmark_app
+from fer_edge.benchmarks.studies.command import PATH, Command
 from fer_edge.telemetry import import_without_telemetry
 
 _SAMPLES = 3000
@@ -170,9 +171,11 @@ def _latency(bundle: Path, variant: Variant, size_px: int) -> bool:
     return good
 
 
-def main() -> int:
-    """Measure a bundle; return 1 if a bar was missed."""
-    bundle = Path(sys.argv[1]) if len(sys.argv) > 1 else DEFAULT_BUNDLE
+@click.command("predictor_overhead", cls=Command)
+@click.argument("bundle", type=PATH, default=DEFAULT_BUNDLE)
+@click.pass_context
+def main(ctx: click.Context, bundle: Path) -> None:
+    """Measure BUNDLE (default: the shipped one); exit code 1 says that a bar was missed."""
     content = open_bundle(bundle)
     size_px = content.crop.size_px
     env = environment()
@@ -187,8 +190,8 @@ def main() -> int:
         for variant in content.variants:
             if variant.target == "openvino":
                 good &= _throughput(bundle, variant, batch, size_px)
-    return 0 if good else 1
+    ctx.exit(0 if good else 1)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -8,14 +8,15 @@ precision; the pictures are random.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 
+import click
 import torch
 
 from fer_edge.benchmarks.machine.environment import environment, machine, noise_note
 from fer_edge.benchmarks.measure.percentile_ratio import percentile_ratio
 from fer_edge.benchmarks.measure.timing import interleaved
+from fer_edge.benchmarks.studies.command import Command
 from fer_edge.training.config.recipe import load_recipe
 from fer_edge.training.config.schema import Recipe
 from fer_edge.training.models.depthwise import quicken
@@ -54,9 +55,11 @@ def training_step(recipe: Recipe, quick: bool) -> Callable[[], object]:
     return step
 
 
-def main() -> int:
-    """Print the times of a step and their ratio."""
-    recipe = load_recipe(sys.argv[1] if len(sys.argv) > 1 else "edge-default")
+@click.command("training_step", cls=Command)
+@click.argument("name", metavar="RECIPE", default="edge-default")
+def main(name: str) -> None:
+    """Print the times of a step of RECIPE (default: edge-default) and their ratio."""
+    recipe = load_recipe(name)
     env = environment()
     print(machine(env), noise_note(env) or "", sep="\n")
     steps = {"quick": training_step(recipe, True), "torch's own": training_step(recipe, False)}
@@ -70,8 +73,7 @@ def main() -> int:
         latencies["torch's own"].ns, latencies["quick"].ns, 50, paired=True
     )
     print(f"  quick is {ratio:.2f}x as fast ({low:.2f} to {high:.2f})")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -8,13 +8,14 @@ Writes MODEL_CARD.md, model-card.png (confusion, calibration, coverage) and eval
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
+import click
 from matplotlib.figure import Figure
 
 from fer_edge.bundle import Bundle, open_bundle
+from fer_edge.errors import FerEdgeError
 from fer_edge.page import markdown_table
 from fer_edge.training.checkpoint import WEIGHTS, Checkpoint, load_checkpoint
 from fer_edge.training.evaluation.evaluate import evaluate
@@ -364,5 +365,18 @@ def _draw(report: dict[str, Any], out: Path) -> None:
     out.write_bytes(plots.data(figure, "png"))
 
 
+@click.command("model_card")
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("data", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+def main(checkpoint: Path, bundle: Path, data: Path, out: Path) -> None:
+    """Write the model card of CHECKPOINT and its BUNDLE, on faces of DATA, into the folder OUT."""
+    try:
+        write_card(checkpoint, bundle, data, out)
+    except FerEdgeError as error:
+        raise click.ClickException(str(error)) from error
+
+
 if __name__ == "__main__":
-    write_card(*(Path(argument) for argument in sys.argv[1:5]))
+    main()
