@@ -13,7 +13,6 @@ import contextlib
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -27,6 +26,7 @@ from fer_edge.benchmarks.measure.percentile_ratio import percentile_ratio
 from fer_edge.benchmarks.measure.timing import Call, interleaved
 from fer_edge.benchmarks.references.in_child import ChildReference
 from fer_edge.benchmarks.studies.command import PATH, Command, json_option
+from fer_edge.child import python_command
 from fer_edge.shipped import DEFAULT_CHECKPOINT
 from fer_edge.torch_waits import ROUNDS, SPIN_COUNT
 from fer_edge.training.checkpoint import load_checkpoint
@@ -90,7 +90,7 @@ def _busy_core() -> Iterator[None]:
     Linux shares the cores between sessions, as between containers: both threads of torch then get
     what the other session leaves.
     """
-    command = [sys.executable, "-c", "while True: pass"]
+    command = python_command("-c", "while True: pass")
     process = subprocess.Popen(command, start_new_session=True)
     try:
         yield

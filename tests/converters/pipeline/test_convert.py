@@ -21,8 +21,8 @@ from fer_edge.backends.base import Options
 from fer_edge.cli import main
 from fer_edge.converters import onnxruntime as converter
 from fer_edge.converters.base import Artifact, ConversionInput, QuantizationRecipe
-from fer_edge.converters.pipeline import build_variant as module
 from fer_edge.converters.pipeline import request
+from fer_edge.converters.pipeline import verify_variant as module
 from fer_edge.converters.pipeline.convert import convert
 from fer_edge.converters.pipeline.face_samples import FaceSamples
 from fer_edge.converters.pipeline.gate import ParityLimits

@@ -20,7 +20,7 @@ from fer_edge.converters.base import (
     converter,
     targets,
 )
-from fer_edge.converters.pipeline import build_variant, matrix_networks
+from fer_edge.converters.pipeline import build_variant, matrix_networks, verify_variant
 from fer_edge.converters.pipeline import matrix as matrix_module
 from fer_edge.converters.pipeline.build_variant import torch_outputs
 from fer_edge.converters.pipeline.face_samples import parity_faces
@@ -100,7 +100,8 @@ def test_a_refusal_is_a_row_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_simulator_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     """It needs seconds for a face, and its latency says nothing of a chip's."""
-    monkeypatch.setattr(build_variant, "simulator", lambda *_: "simulator of a chip")
+    for module in (build_variant, verify_variant):
+        monkeypatch.setattr(module, "simulator", lambda *_: "simulator of a chip")
     (row,) = matrix({}, only=["onnxruntime"], precisions=["fp32"], say=quiet)
     assert row.agreement == 1
     assert row.judged_by is not None
