@@ -18,7 +18,7 @@ from fer_edge.errors import ConversionError
 from fer_edge.progress import Say
 
 _BESIDE = 2
-"""Stand-ins and simulators that run at a time. Each takes one core, and most of them seconds."""
+"""Stand-ins and simulators that run at a time, and share the cores."""
 
 
 class Judges:
@@ -30,15 +30,17 @@ class Judges:
     Args:
         say: Receives the sentences about each variant, together, in the caller's thread: a build
             may hide what other threads print.
+        variants: Number of variants that will be verified.
     """
 
-    def __init__(self, say: Say) -> None:
+    def __init__(self, say: Say, variants: int) -> None:
         self._say = say
         self._unsaid: SimpleQueue[list[str]] = SimpleQueue()
         self._ended = threading.Event()
         self._torch_threads = torch.get_num_threads()
-        # torch's threads wait for each other in a loop: with two pools on two cores, for minutes.
-        self._pool = ThreadPoolExecutor(_BESIDE, "judge", lambda: torch.set_num_threads(1))
+        # torch's threads wait for each other: two pools of two on two cores would take minutes.
+        share = max(1, self._torch_threads // max(1, min(_BESIDE, variants)))
+        self._pool = ThreadPoolExecutor(_BESIDE, "judge", lambda: torch.set_num_threads(share))
 
     def __enter__(self) -> Judges:
         return self
