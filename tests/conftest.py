@@ -11,12 +11,14 @@ from hypothesis import settings
 
 from fer_edge.backends.fake import write_fake_bundle
 from fer_edge.preprocess import Image
+from fer_edge.torch_waits import short_waits
 
 ROOT = Path(__file__).parents[1]
 
 # Derandomised: the same examples in every run. No deadline: a busy machine is not a bug.
 settings.register_profile("fer_edge", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("fer_edge")
+short_waits()  # before a test imports torch: the workers of a run share the cores
 
 
 @pytest.fixture
