@@ -1,8 +1,8 @@
 """Short waits for the threads of torch, so that a busy machine does not stop them.
 
-torch's threads wait for each other in a loop, up to some milliseconds after each layer. If a
+torch's threads wait for each other in a loop after each layer. If a
 program of another session has one of two cores, both threads share the other one, and each waits
-while the other should compute: a network takes 60 to 160 times as long
+while the other should compute: a network takes 60 to 180 times as long
 (docs/decisions/0070-short-waits.md).
 """
 
@@ -14,11 +14,17 @@ SPIN_COUNT = "GOMP_SPINCOUNT"
 """Environment variable with the rounds of the loop after which a thread sleeps; of GNU's OpenMP,
 which torch has on Linux."""
 ROUNDS = "5000"
-"""Some tens of microseconds: enough between two layers on a quiet machine."""
-_OTHERS = ("OMP_WAIT_POLICY", SPIN_COUNT)
+"""Rounds that cost nothing on a quiet machine; decision 70 has the measurements."""
+_CHOICES = ("OMP_WAIT_POLICY", SPIN_COUNT)
+"""Variables by which a user chooses the waits."""
 
 
 def short_waits() -> None:
     """Shorten the waits unless the user chose them. It must run before torch is imported."""
-    if not any(name in os.environ for name in _OTHERS):
+    if not any(name in os.environ for name in _CHOICES):
         os.environ[SPIN_COUNT] = ROUNDS
+
+
+def torchs_own() -> dict[str, str]:
+    """Return the environment without what ``short_waits`` sets, for a child that times torch."""
+    return {k: v for k, v in os.environ.items() if (k, v) != (SPIN_COUNT, ROUNDS)}

@@ -29,6 +29,7 @@ from fer_edge.benchmarks.job import noise
 from fer_edge.benchmarks.measure.timing import settle_and_time
 from fer_edge.child import python_command
 from fer_edge.errors import EngineError
+from fer_edge.torch_waits import torchs_own
 
 TIMEOUT_S = 600.0
 """Seconds without an answer after which a reference counts as hung; torch.compile takes minutes."""
@@ -44,7 +45,7 @@ class ChildReference:
     Args:
         checkpoint: Folder of the checkpoint.
         compiled: Run it through ``torch.compile``.
-        env: Environment of the child; None means that of this process.
+        env: Environment of the child; None means that of this process, with torch's own waits.
 
     Raises:
         EngineError: torch cannot run the checkpoint on this machine.
@@ -64,7 +65,7 @@ class ChildReference:
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=None if env is None else dict(env),
+            env=torchs_own() if env is None else dict(env),
             process_group=0 if _CAN_STOP else None,
         )
         try:

@@ -6,7 +6,6 @@ import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from queue import SimpleQueue
-from types import TracebackType
 
 import torch
 
@@ -22,7 +21,7 @@ _BESIDE = 2
 
 
 class Judges:
-    """Context manager that verifies variants; leaving it ends what still runs.
+    """Threads that verify variants; ``close`` ends what still runs.
 
     An engine on its own chip is verified at once, so that the build of another one, which may time
     its kernels, has the chip to itself. A stand-in or a simulator runs in a thread.
@@ -42,15 +41,8 @@ class Judges:
         share = max(1, self._torch_threads // max(1, min(_BESIDE, variants)))
         self._pool = ThreadPoolExecutor(_BESIDE, "judge", lambda: torch.set_num_threads(share))
 
-    def __enter__(self) -> Judges:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """End what still runs."""
         self._ended.set()
         self._pool.shutdown(cancel_futures=True)
         torch.set_num_threads(self._torch_threads)

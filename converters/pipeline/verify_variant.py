@@ -112,7 +112,7 @@ def _report(
         refusals.append(refusal)
     if refusals or (variant.precision == "fp32" and broken):
         judgement = replace(judgement, verdict=FAILED)
-    calibrated = _is_quantised(variant) and not check.quantised
+    calibrated = _calibrated(variant.name) and not check.quantised
     return ParityReport(
         **vars(figures),
         batch_sizes=tuple(batch_sizes),
@@ -127,12 +127,9 @@ def _report(
     )
 
 
-def _is_quantised(variant: Variant) -> bool:
-    return _calibrated(variant.target, variant.precision)
-
-
-def _calibrated(target: str, precision: str) -> bool:
-    """Return True if a float network needs faces for the ranges of this precision."""
+def _calibrated(name: str) -> bool:
+    """Return True if a float network needs faces for the ranges of this variant."""
+    target, _, precision = name.partition("/")
     return precision in backend(target).FACTS.quantised
 
 
@@ -142,7 +139,12 @@ def _batch_sizes(
     """Return the batch sizes that give the same answers, or none and the reason."""
     assert built.session is not None
     try:
-        return prove_batches(built.session, faces.images, outputs, _is_quantised(built.variant)), []
+        return prove_batches(
+            built.session,
+            faces.images,
+            outputs,
+            _calibrated(built.variant.name),
+        ), []
     except ConversionError as error:
         return [], [str(error)]
 
@@ -186,7 +188,7 @@ def between_engines(check: ParityCheck) -> list[str]:
     engines = [
         (name, answers)
         for name, answers in sorted(check.answers.items())
-        if check.quantised or _calibrated(*name.split("/"))
+        if check.quantised or _calibrated(name)
     ]
     sentences = []
     for (first, ones), (second, others) in combinations(engines, 2):

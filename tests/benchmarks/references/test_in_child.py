@@ -20,6 +20,7 @@ from fer_edge.benchmarks.references import in_child
 from fer_edge.benchmarks.references.in_child import ChildReference
 from fer_edge.errors import EngineError
 from fer_edge.labels import EMOTIONS
+from fer_edge.torch_waits import ROUNDS, SPIN_COUNT
 from fer_edge.training.checkpoint import Checkpoint, save_checkpoint
 from fer_edge.training.models.network import ExpressionNet, InputSpec, ModelSpec
 
@@ -144,3 +145,19 @@ def test_a_stopped_child_does_not_outlive_a_killed_bench(checkpoint: Path, subre
         bench.wait(20)
         if pid is not None and state(pid) not in ("gone", "Z"):
             os.kill(pid, signal.SIGKILL)
+
+
+@LINUX
+def test_torch_has_its_own_waits_under_a_command_that_shortens_them(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """fer-edge demo --full times torch in a command that shortens the waits of its own torch."""
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    for chosen, seen in ((ROUNDS, False), ("7", True)):
+        monkeypatch.setenv(SPIN_COUNT, chosen)
+        child = ChildReference(checkpoint)
+        try:
+            environment = Path(f"/proc/{child.pid}/environ").read_bytes().split(b"\0")
+        finally:
+            child.close()
+        assert (f"{SPIN_COUNT}={chosen}".encode() in environment) is seen
