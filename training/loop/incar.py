@@ -13,11 +13,13 @@ from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -64,6 +66,19 @@ def _sometimes(change: Change, share: float) -> Change:
 def changed(change: Change, pixels: Tensor) -> Tensor:
     """Apply one effect to uint8 ``[C, S, S]``; round and clip."""
     return (255 * change(pixels.float() / 255)).round().clamp(0, 255).to(torch.uint8)
+
+
+def as_image(pixels: Tensor) -> NDArray[Any]:
+    """Return ``[C, S, S]`` for OpenCV: ``[S, S]`` of one channel, else ``[S, S, C]``."""
+    if len(pixels) == 1:
+        return np.ascontiguousarray(pixels[0].numpy())
+    return np.ascontiguousarray(pixels.permute(1, 2, 0).numpy())
+
+
+def as_pixels(image: NDArray[Any]) -> Tensor:
+    """Return an image of OpenCV as ``[C, S, S]``; see ``as_image``."""
+    pixels = torch.from_numpy(image)
+    return pixels[None] if image.ndim == 2 else pixels.permute(2, 0, 1)
 
 
 def near_infrared(x: Tensor) -> Tensor:
@@ -163,13 +178,12 @@ def motion_blur(x: Tensor) -> Tensor:
     """
     size = max(3, round(_between(0.06, 0.16) * x.shape[-1])) | 1
     angle, reach = _between(0, np.pi), size // 2
-    kernel = torch.zeros(size, size)
-    along = torch.linspace(-reach, reach, 4 * size)
-    rows, columns = (reach + along * f(angle) for f in (np.sin, np.cos))
-    kernel[rows.round().long(), columns.round().long()] = 1
-    weight = (kernel / kernel.sum()).expand(x.shape[0], 1, size, size)
-    padded = F.pad(x[None], (reach,) * 4, mode="replicate")
-    return F.conv2d(padded, weight, groups=x.shape[0])[0]
+    kernel = np.zeros((size, size), np.float32)
+    along = np.linspace(-reach, reach, 4 * size)
+    rows, columns = (np.rint(reach + along * f(angle)).astype(int) for f in (np.sin, np.cos))
+    kernel[rows, columns] = 1
+    kernel /= kernel.sum()
+    return as_pixels(cv2.filter2D(as_image(x), -1, kernel, borderType=cv2.BORDER_REPLICATE))
 
 
 def low_light(x: Tensor) -> Tensor:
@@ -186,9 +200,7 @@ def low_resolution(x: Tensor) -> Tensor:
 
 def defocus(x: Tensor) -> Tensor:
     """Simulate a lens out of focus: Gaussian blur of 1.5 to 6 % of the side."""
-    image = x.permute(1, 2, 0).contiguous().numpy()
-    blurred = cv2.GaussianBlur(image, (0, 0), _between(0.015, 0.06) * x.shape[-1])
-    return torch.from_numpy(blurred).view(*image.shape).permute(2, 0, 1)
+    return as_pixels(cv2.GaussianBlur(as_image(x), (0, 0), _between(0.015, 0.06) * x.shape[-1]))
 
 
 CHANGES: dict[str, Change] = {

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fer_edge.training.config.schema import Augment
 from fer_edge.training.loop.augment import augmentation
+
+from torchvision.transforms.v2.functional import (  # isort: skip  (after the shim)
+    adjust_brightness,
+    adjust_contrast,
+)
 
 MOVED = Augment(flip=0, rotate_deg=12, translate=0.06, scale=0.15)
 
@@ -74,3 +80,42 @@ def test_the_same_seed_gives_the_same_face() -> None:
 
 def test_no_change_is_no_step() -> None:
     assert augmentation(Augment(flip=0), 48) is None
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_mirrored_faces_are_exact_and_as_many_as_the_recipe_says(channels: int) -> None:
+    torch.manual_seed(0)
+    face = torch.randint(0, 256, (channels, 47, 47), dtype=torch.uint8)
+    always, often = (augmentation(Augment(flip=share), 47) for share in (1, 0.3))
+    assert always is not None
+    assert often is not None
+    assert torch.equal(always(face), face.flip(-1))
+    drawn = [often(face) for _ in range(400)]
+    assert all(torch.equal(one, face) or torch.equal(one, face.flip(-1)) for one in drawn)
+    assert 90 < sum(torch.equal(one, face.flip(-1)) for one in drawn) < 150
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10_000), channels=st.sampled_from([1, 3]))
+def test_light_changes_as_in_torchvision(seed: int, channels: int) -> None:
+    torch.manual_seed(seed)
+    face = torch.randint(0, 256, (channels, 24, 24), dtype=torch.uint8)
+    brighter, stronger = (
+        augmentation(Augment(flip=0, **{name: 0.4}), 24) for name in ("brightness", "contrast")
+    )
+    assert brighter is not None
+    assert stronger is not None
+    for change, same in ((brighter, adjust_brightness), (stronger, adjust_contrast)):
+        made = change(face).int()
+        away = [(same(face, 0.6 + 0.004 * i).int() - made).abs().max() for i in range(201)]
+        assert min(away) <= 2  # a level for the step of the search, and one for rounding
+
+
+def test_light_draws_its_whole_range() -> None:
+    change = augmentation(Augment(flip=0, brightness=0.4, contrast=0.4), 24)
+    assert change is not None
+    torch.manual_seed(0)
+    face = torch.full((1, 24, 24), 100, dtype=torch.uint8)  # contrast leaves an even picture
+    means = torch.stack([change(face).float().mean() for _ in range(400)])
+    assert 60 <= means.min() < 65
+    assert 135 < means.max() <= 140
