@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,12 +16,15 @@ from hypothesis import strategies as st
 
 from fer_edge.errors import DataError
 from fer_edge.labels import EMOTIONS
+from fer_edge.training.checkpoint import load_checkpoint
 from fer_edge.training.config.schema import Recipe
 from fer_edge.training.data.faces import LabelledFace
+from fer_edge.training.data.folds import fold_of
 from fer_edge.training.data.holdout import Holdout, split_data
 from fer_edge.training.loop.opinions import opinion_facts, read_opinion, write_opinion
-from fer_edge.training.loop.targets import train_targets
-from fer_edge.training.loop.write_opinions import main
+from fer_edge.training.loop.targets import mirrored_opinion, train_targets
+from fer_edge.training.loop.train import train
+from fer_edge.training.loop.write_opinions import main, train_faces
 
 THREE = [LabelledFace(b"", "", name) for name in ("a", "b", "c")]
 LOGITS = torch.eye(3, len(EMOTIONS))
@@ -43,6 +47,58 @@ def test_a_file_teaches_as_the_checkpoint_that_wrote_it(
         for more in ({"opinions": (str(out),)}, {"teachers": ("default",)})
     )
     assert torch.allclose(by_file, by_checkpoint, atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def fold_teachers(
+    recipe: Recipe, few_faces: Path, tmp_path_factory: pytest.TempPathFactory
+) -> list[str]:
+    """Checkpoints trained without the first, and without the second half of the few faces."""
+    runs = tmp_path_factory.mktemp("folds")
+    return [
+        str(train(recipe, f"{few_faces}@without={i}/2", runs / str(i), say=quiet)) for i in range(2)
+    ]
+
+
+def test_each_face_is_predicted_by_the_network_that_has_not_seen_it(
+    fold_teachers: list[str], few_faces: Path, tmp_path: Path
+) -> None:
+    out, more = tmp_path / "opinions.parquet", tmp_path / "more"
+    shutil.copytree(few_faces, more)
+    table = pyarrow.parquet.read_table(few_faces / "faces-train.parquet")
+    names = [f"more {i}" for i in range(len(table))]
+    table = table.set_column(table.schema.get_field_index("name"), "name", pyarrow.array(names))
+    pyarrow.parquet.write_table(table, more / "faces-train.parquet")
+    args = [*fold_teachers, "--data", str(few_faces), "--unlabelled", str(more), "-o", str(out)]
+    ran = CliRunner().invoke(main, args)
+    assert ran.exit_code == 0, ran.output
+    faces = train_faces((str(few_faces), str(more)), (), quiet)
+    first, second = (
+        mirrored_opinion(load_checkpoint(folder), faces, 64, torch.device("cpu"))
+        for folder in fold_teachers
+    )
+    mean = ((first + second) / 2).log_softmax(1)
+    in_first = torch.tensor([fold_of(face.name, 2) == 0 for face in faces])
+    expected = torch.where(in_first[:, None], first, second)
+    expected[84:] = mean[84:]
+    assert 20 < int(in_first[:84].sum()) < 64
+    assert torch.allclose(read_opinion(out, faces, EMOTIONS), expected, atol=1e-4)
+
+
+def test_a_teacher_of_the_faces_it_should_predict_is_refused(
+    fold_teachers: list[str], few_faces: Path, tmp_path: Path
+) -> None:
+    for wrong, said in (
+        (fold_teachers[::-1], "without fold 0/2"),
+        ([*fold_teachers, fold_teachers[0]], "without fold 0/3"),
+        (["default", "fast"], "its card says"),
+    ):
+        ran = CliRunner().invoke(
+            main, [*wrong, "--data", str(few_faces), "-o", str(tmp_path / "o.parquet")]
+        )
+        assert ran.exit_code == 1
+        assert said in ran.output
+        assert "@without=0/" in ran.output
 
 
 def test_the_command_says_what_is_wrong(tmp_path: Path) -> None:
