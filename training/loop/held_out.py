@@ -12,11 +12,31 @@ from fer_edge.training.config.from_yaml import build
 from fer_edge.training.config.schema import InCar
 from fer_edge.training.data.faces import LabelledFace
 from fer_edge.training.loop.dataset import FaceDataset, predict_logits
-from fer_edge.training.loop.incar import each_of, one_of
+from fer_edge.training.loop.incar import Change, each_of, one_of
 from fer_edge.training.loop.targets import indices
 from fer_edge.training.models.network import InputSpec
 
 _SEED = 0
+_KEPT_BYTES = 2**28
+"""Largest size of held-out faces that are kept in memory from epoch to epoch."""
+
+
+class _KeptFaces(FaceDataset):
+    """Faces that are read and changed once, if all of them fit in ``_KEPT_BYTES``."""
+
+    def __init__(
+        self, faces: list[LabelledFace], spec: InputSpec, change: Change | None = None
+    ) -> None:
+        super().__init__(faces, None, spec, change)
+        self._fit = len(faces) * spec.channels * spec.size_px**2 <= _KEPT_BYTES
+        self._items: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        if (item := self._items.get(index)) is None:
+            item = super().__getitem__(index)
+            if self._fit:
+                self._items[index] = item
+        return item
 
 
 class HeldOut:
@@ -34,8 +54,8 @@ class HeldOut:
     def __init__(self, faces: list[LabelledFace], spec: InputSpec, incar: InCar):
         self.faces = faces
         effect = one_of(incar)
-        self._plain = FaceDataset(faces, None, spec)
-        self._changed = FaceDataset(faces, None, spec, effect) if effect else None
+        self._plain = _KeptFaces(faces, spec)
+        self._changed = _KeptFaces(faces, spec, effect) if effect else None
         self._each = [FaceDataset(faces, None, spec, each) for each in each_of(incar)]
 
     def logits(self, net: nn.Module, batch: int, device: torch.device) -> tuple[Tensor, Tensor]:

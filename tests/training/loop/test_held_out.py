@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import pytest
 import torch
 
 from fer_edge.errors import RecipeError
+from fer_edge.preprocess import Image
 from fer_edge.shipped import FACES, checkpoint_path
 from fer_edge.training.checkpoint import Checkpoint, load_checkpoint
 from fer_edge.training.config.schema import InCar
 from fer_edge.training.data.faces import LabelledFace, load_faces
 from fer_edge.training.evaluation.calibrate import BAR, FEW
+from fer_edge.training.loop import held_out as held_out_module
 from fer_edge.training.loop.held_out import HeldOut, effects_of
 from fer_edge.training.loop.incar import CHANGES, one_of
 from fer_edge.training.loop.selection import calibrated
@@ -51,6 +54,28 @@ def test_with_effects_each_face_counts_twice_and_always_the_same(
     assert torch.equal(held_out.logits(checkpoint.model, 8, CPU)[1], judged)
     truth = held_out.truth(checkpoint.spec.labels)
     assert torch.equal(truth[: len(faces)], truth[len(faces) :])
+
+
+@pytest.mark.parametrize(("room", "reads"), [(2**28, 1), (0, 2)])
+def test_faces_are_read_once_if_they_fit_in_memory(
+    checkpoint: Checkpoint,
+    faces: list[LabelledFace],
+    monkeypatch: pytest.MonkeyPatch,
+    room: int,
+    reads: int,
+) -> None:
+    monkeypatch.setattr(held_out_module, "_KEPT_BYTES", room)
+    held_out = HeldOut(faces, checkpoint.spec.input, InCar(night_noise=0.1, mask=0.1))
+    read, count = LabelledFace.read, Counter[str]()
+
+    def counted(face: LabelledFace) -> Image:
+        count[face.name] += 1
+        return read(face)
+
+    monkeypatch.setattr(LabelledFace, "read", counted)
+    first, again = (held_out.logits(checkpoint.model, 8, CPU)[1] for _ in range(2))
+    assert torch.equal(first, again)
+    assert set(count.values()) == {2 * reads}  # as it is, and under an effect
 
 
 def test_each_effect_changes_every_face_and_always_the_same(
