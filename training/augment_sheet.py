@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fer_edge.errors import DataError
 from fer_edge.labels import EMOTIONS
+from fer_edge.module_command import ModuleCommand
 from fer_edge.preprocess import Image, read_image
 from fer_edge.shipped import FACES
 from fer_edge.training.config.schema import Augment
@@ -104,14 +104,11 @@ def _framed(tile: Tensor) -> Tensor:
     return F.pad(tile, (side // 2, side - side // 2, side // 2, side - side // 2), value=255)
 
 
-@click.command("augment_sheet")
+@click.command("augment_sheet", cls=ModuleCommand)
 @click.argument("out", type=click.Path(path_type=Path))
 def main(out: Path) -> None:
     """Draw each augmentation on composite faces into OUT, a PNG."""
-    try:
-        contact_sheet(out)
-    except DataError as error:
-        raise click.ClickException(str(error)) from error
+    contact_sheet(out)
 
 
 if __name__ == "__main__":

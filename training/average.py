@@ -16,7 +16,8 @@ import click
 import torch
 from torch import Tensor
 
-from fer_edge.errors import CheckpointError, FerEdgeError
+from fer_edge.errors import CheckpointError
+from fer_edge.module_command import ModuleCommand
 from fer_edge.progress import Say, Step, silent
 from fer_edge.progress_bar import progress
 from fer_edge.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -86,7 +87,7 @@ def _weighted(first: Checkpoint, last: Checkpoint, share: float) -> dict[str, Te
     }
 
 
-@click.command("average")
+@click.command("average", cls=ModuleCommand)
 @click.argument("start")
 @click.argument("trained")
 @click.option(
@@ -102,11 +103,8 @@ def _weighted(first: Checkpoint, last: Checkpoint, share: float) -> dict[str, Te
 )
 def main(start: str, trained: str, share: float, data: str, out: Path) -> None:
     """Average the weights of START and TRAINED, and calibrate the result."""
-    try:
-        with progress() as (say, step):
-            made = average(start, trained, share, data, out, say, step)
-    except FerEdgeError as error:
-        raise click.ClickException(str(error)) from error
+    with progress() as (say, step):
+        made = average(start, trained, share, data, out, say, step)
     held = made.facts["held_out"]
     click.echo(f"{out}: accuracy {held['accuracy']:.4f}, ECE {held['ece']:.3f} on held-out faces")
 

@@ -20,7 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fer_edge.errors import DataError, FerEdgeError
+from fer_edge.errors import DataError
+from fer_edge.module_command import ModuleCommand
 from fer_edge.progress import Say, Step, silent
 from fer_edge.progress_bar import progress
 from fer_edge.training.data.dataset_spec import DatasetSpec
@@ -204,7 +205,7 @@ def _fitted(features: Tensor, truth: Tensor, classes: int) -> nn.Linear:
     return head.requires_grad_(requires_grad=False)
 
 
-@click.command("blendshapes")
+@click.command("blendshapes", cls=ModuleCommand)
 @click.argument("task", type=click.Path(path_type=Path))
 @click.option(
     "--data", multiple=True, required=True, help="Read the train part of this data set. Repeatable."
@@ -215,11 +216,8 @@ def _fitted(features: Tensor, truth: Tensor, classes: int) -> nn.Linear:
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="File to write.")
 def main(task: Path, data: tuple[str, ...], unlabelled: tuple[str, ...], out: Path) -> None:
     """Write opinions from the blendshapes of TASK, MediaPipe's face_landmarker.task."""
-    try:
-        with progress() as (say, step):
-            result = write_blendshape_opinions(task, data, unlabelled, out, say, step)
-    except FerEdgeError as error:
-        raise click.ClickException(str(error)) from error
+    with progress() as (say, step):
+        result = write_blendshape_opinions(task, data, unlabelled, out, say, step)
     click.echo(
         f"{out}: {result.faces:,} faces, {result.without_mesh:,} of them without a mesh. Labelled "
         f"faces: {result.accuracy:.1%} right, cross-entropy {result.cross_entropy:.3f}"

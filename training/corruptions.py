@@ -21,7 +21,8 @@ import torch
 from matplotlib.figure import Figure
 
 from fer_edge.atomic import write_file
-from fer_edge.errors import FerEdgeError
+from fer_edge.errors import DataError
+from fer_edge.module_command import ModuleCommand
 from fer_edge.page import markdown_table
 from fer_edge.preprocess import Image
 from fer_edge.progress import Step, silent
@@ -232,7 +233,7 @@ def draw(rows: Sequence[dict[str, Any]], title: str) -> bytes:
     return plots.data(figure, "png")
 
 
-@click.command("corruptions")
+@click.command("corruptions", cls=ModuleCommand)
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option(
     "--data", required=True, type=click.Path(path_type=Path), help="Judge on these labelled faces."
@@ -254,18 +255,17 @@ def main(model: Path, data: Path, split: str, faces: int, out: Path | None, as_j
     from fer_edge.progress_bar import progress
 
     part = None if split == "none" else split
-    try:
-        with open_model(model) as runner, progress() as (_, step):
-            rows = risk_coverage(runner, data, part, faces=faces, step=step)
-        if out is not None:
-            title = f"{model.name}: risk against coverage, at most {faces} faces"
-            write_file(out, draw(rows, title))
-    except FerEdgeError as error:
-        raise click.ClickException(str(error)) from error
-    except OSError as error:
-        raise click.ClickException(
-            f"cannot write {out}: {error.strerror}. Choose another file with -o"
-        ) from error
+    with open_model(model) as runner, progress() as (_, step):
+        rows = risk_coverage(runner, data, part, faces=faces, step=step)
+    if out is not None:
+        try:
+            write_file(
+                out, draw(rows, f"{model.name}: risk against coverage, at most {faces} faces")
+            )
+        except OSError as error:
+            raise DataError(
+                f"cannot write {out}: {error.strerror}. Choose another file with -o"
+            ) from error
     click.echo(json.dumps(rows, indent=1) if as_json else markdown(rows))
 
 

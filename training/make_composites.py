@@ -21,8 +21,8 @@ import pyarrow
 import pyarrow.parquet
 from rich.progress import track
 
-from fer_edge.errors import FerEdgeError
 from fer_edge.labels import EMOTIONS, SOURCE_ORDERS
+from fer_edge.module_command import ModuleCommand
 from fer_edge.progress import silent
 from fer_edge.training.data.faces import LabelledFace, load_faces, pixel_hash
 from fer_edge.training.evaluation.runner import open_model
@@ -135,16 +135,13 @@ def make(source: Path, teacher: Path, out: Path) -> None:
         pyarrow.parquet.write_table(table, out / f"faces-{split}.parquet", compression="zstd")
 
 
-@click.command("make_composites")
+@click.command("make_composites", cls=ModuleCommand)
 @click.argument("data", type=click.Path(path_type=Path))
 @click.argument("teacher", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
 def main(data: Path, teacher: Path, out: Path) -> None:
     """Average faces of DATA that the checkpoint TEACHER is sure of, into the folder OUT."""
-    try:
-        make(data, teacher, out)
-    except FerEdgeError as error:
-        raise click.ClickException(str(error)) from error
+    make(data, teacher, out)
 
 
 if __name__ == "__main__":

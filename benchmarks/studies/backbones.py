@@ -30,8 +30,9 @@ from fer_edge.benchmarks.measure.timing import Call, Samples, interleaved
 from fer_edge.benchmarks.references.baselines import TORCH_COMPILE, TORCH_EAGER
 from fer_edge.benchmarks.references.in_child import ChildReference
 from fer_edge.benchmarks.references.vendor_tools import benchmark_app
-from fer_edge.benchmarks.studies.command import PATH, Command
+from fer_edge.benchmarks.studies.options import PATH
 from fer_edge.benchmarks.studies.peak import operations, peak_per_s
+from fer_edge.module_command import ModuleCommand
 from fer_edge.page import markdown_table
 from fer_edge.training.checkpoint import load_checkpoint
 from fer_edge.training.deploy import DeployModule
@@ -158,7 +159,7 @@ def _against(
     return f"{ratio:.2f}x ({low:.2f} to {high:.2f})" if interval else f"{ratio:.2f}x"
 
 
-@click.command("backbones", cls=Command)
+@click.command("backbones", cls=ModuleCommand)
 @click.argument("folder", type=PATH)
 def main(folder: Path) -> None:
     """Measure the bundles of FOLDER, and print and write the table."""

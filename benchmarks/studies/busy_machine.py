@@ -25,8 +25,9 @@ from fer_edge.benchmarks.machine.environment import environment, machine, noise_
 from fer_edge.benchmarks.measure.percentile_ratio import percentile_ratio
 from fer_edge.benchmarks.measure.timing import Call, interleaved
 from fer_edge.benchmarks.references.in_child import ChildReference
-from fer_edge.benchmarks.studies.command import PATH, Command, json_option
+from fer_edge.benchmarks.studies.options import PATH, json_option
 from fer_edge.child import python_command
+from fer_edge.module_command import ModuleCommand
 from fer_edge.shipped import DEFAULT_CHECKPOINT
 from fer_edge.torch_waits import ROUNDS, SPIN_COUNT
 from fer_edge.training.checkpoint import load_checkpoint
@@ -34,7 +35,7 @@ from fer_edge.training.checkpoint import load_checkpoint
 _SAMPLES, _BLOCK, _BUDGET_S = 48, 4, 120.0
 
 
-@click.command("busy_machine", cls=Command)
+@click.command("busy_machine", cls=ModuleCommand)
 @click.option("--checkpoint", type=PATH, help="Run this network (default: the shipped one).")
 @click.option("--batch", type=click.IntRange(1), default=8, show_default=True)
 @click.option("--samples", type=click.IntRange(8), default=_SAMPLES, show_default=True)

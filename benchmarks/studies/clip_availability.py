@@ -18,8 +18,9 @@ import numpy.typing as npt
 from fer_edge import InputError, Predictor
 from fer_edge.benchmarks.machine.environment import environment
 from fer_edge.benchmarks.measure.cells import percent
-from fer_edge.benchmarks.studies.command import PATH, Command, bundle_option, json_option
+from fer_edge.benchmarks.studies.options import PATH, bundle_option, json_option
 from fer_edge.fleet.tally import Counting
+from fer_edge.module_command import ModuleCommand
 from fer_edge.monitor import (
     Detector,
     DriverMonitor,
@@ -194,7 +195,7 @@ def markdown(report: dict[str, Any]) -> str:
     )
 
 
-@click.command("availability", cls=Command)
+@click.command("availability", cls=ModuleCommand)
 @click.argument("clips", nargs=-1, required=True, type=PATH)
 @bundle_option
 @click.option("--detector", type=PATH, metavar="FILE", help="Detect faces with this YuNet.")

@@ -19,7 +19,8 @@ from fer_edge import InputError, LimitError
 from fer_edge.benchmarks.machine.environment import environment, machine
 from fer_edge.benchmarks.scenarios.memory import memory_figures
 from fer_edge.benchmarks.studies.clips import Watched
-from fer_edge.benchmarks.studies.command import Command, json_option, monitor_options
+from fer_edge.benchmarks.studies.options import json_option, monitor_options
+from fer_edge.module_command import ModuleCommand
 from fer_edge.monitor import Frames, WholeFrame
 
 _READINGS = 100
@@ -125,7 +126,7 @@ def _enough(_context: click.Context, _parameter: click.Parameter, frames: int) -
     return frames
 
 
-@click.command("endurance", cls=Command)
+@click.command("endurance", cls=ModuleCommand)
 @monitor_options
 @click.option(
     "--frames",

@@ -26,16 +26,17 @@ from fer_edge.benchmarks.job import CROP_PX
 from fer_edge.benchmarks.machine.environment import environment, machine, noise_note
 from fer_edge.benchmarks.measure.percentile_ratio import percentile_ratio
 from fer_edge.benchmarks.measure.timing import Call, interleaved
-from fer_edge.benchmarks.studies.command import Command, bundle_option, json_option
+from fer_edge.benchmarks.studies.options import bundle_option, json_option
 from fer_edge.bundle import Bundle, listed, write_bundle
 from fer_edge.familiarity import NUMBERS, PATH, FamiliarityRecord, read_familiarity
+from fer_edge.module_command import ModuleCommand
 from fer_edge.preprocess import to_batch
 
 _SAMPLES = 2000
 _COMPONENTS = 32
 
 
-@click.command("familiarity_cost", cls=Command)
+@click.command("familiarity_cost", cls=ModuleCommand)
 @click.option("--samples", type=click.IntRange(24), default=_SAMPLES, show_default=True)
 @bundle_option
 @json_option

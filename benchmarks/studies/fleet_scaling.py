@@ -24,8 +24,9 @@ from fer_edge.benchmarks.machine.environment import (
     noise,
     noise_note,
 )
-from fer_edge.benchmarks.studies.command import PATH, Command, bundle_option, json_option
+from fer_edge.benchmarks.studies.options import PATH, bundle_option, json_option
 from fer_edge.fleet import Clip, DriveScorer, find_clips, score_drives
+from fer_edge.module_command import ModuleCommand
 from fer_edge.monitor import Detector, DriverMonitor, WholeFrame, YuNet
 from fer_edge.page import markdown_table
 from fer_edge.progress import Step, silent
@@ -146,7 +147,7 @@ def _plain(clips: Sequence[Clip], bundle: Path | None, detector: Detector | Path
                     pass
 
 
-@click.command("fleet", cls=Command)
+@click.command("fleet", cls=ModuleCommand)
 @click.argument("paths", nargs=-1, required=True)
 @bundle_option
 @click.option("--detector", type=PATH, metavar="FILE", help="Detect faces with this YuNet.")

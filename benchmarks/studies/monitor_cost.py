@@ -25,7 +25,8 @@ from fer_edge.benchmarks.measure.rows import percentiles
 from fer_edge.benchmarks.measure.timing import MIN_SAMPLES, Samples
 from fer_edge.benchmarks.scenarios.contended import load
 from fer_edge.benchmarks.studies.clips import Image, Watched, paced
-from fer_edge.benchmarks.studies.command import Command, json_option, monitor_options
+from fer_edge.benchmarks.studies.options import json_option, monitor_options
+from fer_edge.module_command import ModuleCommand
 from fer_edge.monitor import Frames, MonitorState, WholeFrame
 from fer_edge.page import markdown_table
 
@@ -155,7 +156,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
     ]
 
 
-@click.command("monitor", cls=Command)
+@click.command("monitor", cls=ModuleCommand)
 @monitor_options
 @click.option(
     "--hz",

@@ -27,7 +27,8 @@ from fer_edge.benchmarks.job import CROP_PX
 from fer_edge.benchmarks.machine.environment import environment, machine, noise_note
 from fer_edge.benchmarks.measure.percentile_ratio import percentile_ratio
 from fer_edge.benchmarks.measure.timing import Call, interleaved
-from fer_edge.benchmarks.studies.command import PATH, Command, json_option
+from fer_edge.benchmarks.studies.options import PATH, json_option
+from fer_edge.module_command import ModuleCommand
 from fer_edge.page import markdown_table
 from fer_edge.progress import Step, silent
 from fer_edge.training.data.faces import LabelledFace, load_faces
@@ -163,7 +164,7 @@ def markdown(found: Sequence[dict[str, Any]]) -> str:
     return markdown_table(HEADER, cells)
 
 
-@click.command("precisions", cls=Command)
+@click.command("precisions", cls=ModuleCommand)
 @click.argument("bundles", nargs=-1, required=True, type=PATH)
 @click.option("--data", required=True, type=PATH, help="Labelled faces; their val part decides.")
 @json_option

@@ -26,7 +26,8 @@ from fer_edge import DataError, Prediction, Predictor
 from fer_edge.atomic import write_file
 from fer_edge.benchmarks.machine.environment import environment
 from fer_edge.benchmarks.measure.cells import percent
-from fer_edge.benchmarks.studies.command import PATH, Command, bundle_option, json_option
+from fer_edge.benchmarks.studies.options import PATH, bundle_option, json_option
+from fer_edge.module_command import ModuleCommand
 from fer_edge.page import markdown_table
 from fer_edge.progress import Step, silent
 
@@ -214,7 +215,7 @@ def _margin(count: int) -> float:
     return float(100 * 1.96 * np.sqrt(0.25 / max(count, 1)))
 
 
-@click.command("robustness", cls=Command)
+@click.command("robustness", cls=ModuleCommand)
 @click.option("--data", required=True, type=PATH, help="Predict these labelled faces.")
 @click.option(
     "--split", default="val", show_default=True, help="Use this part: train, val, test, or none."

@@ -16,7 +16,7 @@ import torch
 from fer_edge.benchmarks.machine.environment import environment, machine, noise_note
 from fer_edge.benchmarks.measure.percentile_ratio import percentile_ratio
 from fer_edge.benchmarks.measure.timing import interleaved
-from fer_edge.benchmarks.studies.command import Command
+from fer_edge.module_command import ModuleCommand
 from fer_edge.training.config.recipe import load_recipe
 from fer_edge.training.config.schema import Recipe
 from fer_edge.training.models.depthwise import quicken
@@ -55,7 +55,7 @@ def training_step(recipe: Recipe, quick: bool) -> Callable[[], object]:
     return step
 
 
-@click.command("training_step", cls=Command)
+@click.command("training_step", cls=ModuleCommand)
 @click.argument("name", metavar="RECIPE", default="edge-default")
 def main(name: str) -> None:
     """Print the times of a step of RECIPE (default: edge-default) and their ratio."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 from click.testing import CliRunner
 
+from fer_edge.errors import DataError
 from fer_edge.training.augment_sheet import SHOWN, contact_sheet, main
 from fer_edge.training.config.schema import Augment
 
@@ -30,5 +31,5 @@ def test_the_command_draws_the_sheet_or_says_what_is_wrong(tmp_path: Path) -> No
     assert CliRunner().invoke(main, [str(tmp_path / "a.png")]).exit_code == 0
     assert (tmp_path / "a.png").stat().st_size > 1000
     done = CliRunner().invoke(main, [str(tmp_path / "none" / "a.png")])
-    assert (done.exit_code, "Choose another file" in done.output) == (1, True)
+    assert (done.exit_code, "Choose another file" in done.output) == (DataError.exit_code, True)
     assert CliRunner().invoke(main, []).exit_code == 2

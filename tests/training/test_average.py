@@ -95,5 +95,5 @@ def test_the_command_ends_with_a_sentence(folders: list[Path], tmp_path: Path) -
     assert "accuracy" in done.output
     assert out.is_dir()
     done = CliRunner().invoke(main, ["nowhere", *arguments[1:]])
-    assert done.exit_code == 1
+    assert done.exit_code == CheckpointError.exit_code
     assert "nowhere" in done.output

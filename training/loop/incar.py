@@ -26,6 +26,7 @@ from torch.nn import functional as F
 from fer_edge.atomic import write_file
 from fer_edge.errors import DataError
 from fer_edge.labels import EMOTIONS
+from fer_edge.module_command import ModuleCommand
 from fer_edge.preprocess import Image, read_image
 from fer_edge.shipped import FACES
 from fer_edge.training.config.schema import InCar
@@ -271,14 +272,11 @@ def write_png(out: Path, image: Image) -> None:
         raise DataError(f"cannot write {out}: {error.strerror}. Choose another file") from error
 
 
-@click.command("incar")
+@click.command("incar", cls=ModuleCommand)
 @click.argument("out", type=click.Path(path_type=Path))
 def main(out: Path) -> None:
     """Draw the in-car effects on composite faces into OUT, a PNG."""
-    try:
-        contact_sheet(out)
-    except DataError as error:
-        raise click.ClickException(str(error)) from error
+    contact_sheet(out)
 
 
 if __name__ == "__main__":

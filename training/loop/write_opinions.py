@@ -23,7 +23,8 @@ from pathlib import Path
 import click
 import torch
 
-from fer_edge.errors import DataError, FerEdgeError
+from fer_edge.errors import DataError
+from fer_edge.module_command import ModuleCommand
 from fer_edge.progress import Say, Step, silent
 from fer_edge.progress_bar import progress
 from fer_edge.training.checkpoint import Checkpoint, load_checkpoint
@@ -125,7 +126,7 @@ def _check_fits(name: str, teacher: Checkpoint, labels: tuple[str, ...], fold: F
         )
 
 
-@click.command("write_opinions")
+@click.command("write_opinions", cls=ModuleCommand)
 @click.argument("checkpoints", nargs=-1, required=True)
 @click.option("--data", multiple=True, help="Predict the train part of this data set. Repeatable.")
 @click.option(
@@ -139,11 +140,8 @@ def main(
 
     Of several, each predicts the fold of DATA that it was trained without.
     """
-    try:
-        with progress() as (say, step):
-            count = write_opinions(checkpoints, data, unlabelled, out, say, step)
-    except FerEdgeError as error:
-        raise click.ClickException(str(error)) from error
+    with progress() as (say, step):
+        count = write_opinions(checkpoints, data, unlabelled, out, say, step)
     click.echo(f"{out}: {count:,} faces")
 
 

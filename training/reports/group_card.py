@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 
 from fer_edge.bundle import open_bundle
-from fer_edge.errors import FerEdgeError
+from fer_edge.module_command import ModuleCommand
 from fer_edge.monitor.detector import Detector
 from fer_edge.training.checkpoint import load_checkpoint
 from fer_edge.training.data.folds import Fold
@@ -90,7 +90,7 @@ def _variant(bundle: Path) -> tuple[str | None, str | None]:
     return ("openvino" if any(name.startswith("openvino/") for name in names) else None), None
 
 
-@click.command("group_card")
+@click.command("group_card", cls=ModuleCommand)
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("london", type=click.Path(path_type=Path))
@@ -98,10 +98,7 @@ def _variant(bundle: Path) -> tuple[str | None, str | None]:
 @click.argument("out", type=click.Path(path_type=Path))
 def main(checkpoint: Path, bundle: Path, london: Path, fairface: Path, out: Path) -> None:
     """Write the figures by groups of CHECKPOINT and its BUNDLE into the model card in OUT."""
-    try:
-        write_groups(checkpoint, bundle, london, fairface, out)
-    except FerEdgeError as error:
-        raise click.ClickException(str(error)) from error
+    write_groups(checkpoint, bundle, london, fairface, out)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import click
 from matplotlib.figure import Figure
 
 from fer_edge.bundle import Bundle, open_bundle
-from fer_edge.errors import FerEdgeError
+from fer_edge.module_command import ModuleCommand
 from fer_edge.page import markdown_table
 from fer_edge.training.checkpoint import WEIGHTS, Checkpoint, load_checkpoint
 from fer_edge.training.evaluation.evaluate import evaluate
@@ -365,17 +365,14 @@ def _draw(report: dict[str, Any], out: Path) -> None:
     out.write_bytes(plots.data(figure, "png"))
 
 
-@click.command("model_card")
+@click.command("model_card", cls=ModuleCommand)
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("data", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
 def main(checkpoint: Path, bundle: Path, data: Path, out: Path) -> None:
     """Write the model card of CHECKPOINT and its BUNDLE, on faces of DATA, into the folder OUT."""
-    try:
-        write_card(checkpoint, bundle, data, out)
-    except FerEdgeError as error:
-        raise click.ClickException(str(error)) from error
+    write_card(checkpoint, bundle, data, out)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fer_edge.errors import DataError
+from fer_edge.errors import CheckpointError, DataError
 from fer_edge.labels import EMOTIONS
 from fer_edge.training.checkpoint import load_checkpoint
 from fer_edge.training.config.schema import Recipe
@@ -96,7 +96,7 @@ def test_a_teacher_of_the_faces_it_should_predict_is_refused(
         ran = CliRunner().invoke(
             main, [*wrong, "--data", str(few_faces), "-o", str(tmp_path / "o.parquet")]
         )
-        assert ran.exit_code == 1
+        assert ran.exit_code == DataError.exit_code
         assert said in ran.output
         assert "@without=0/" in ran.output
 
@@ -104,7 +104,7 @@ def test_a_teacher_of_the_faces_it_should_predict_is_refused(
 def test_the_command_says_what_is_wrong(tmp_path: Path) -> None:
     args = [str(tmp_path), "--data", str(tmp_path), "-o", str(tmp_path / "o.parquet")]
     ran = CliRunner().invoke(main, args)
-    assert ran.exit_code == 1
+    assert ran.exit_code == CheckpointError.exit_code
     assert "checkpoint folder" in ran.output
 
 
@@ -154,7 +154,7 @@ def test_faults_are_told_before_the_faces_are_predicted(
         (tmp_path / "file").write_bytes(b"")
         out = tmp_path / "file" / "o.parquet"
     ran = CliRunner().invoke(main, ["default", *data, "-o", str(out)])
-    assert ran.exit_code == 1, ran.output
+    assert ran.exit_code == DataError.exit_code, ran.output
     assert ("is in the data sets 2 times" if fault == "names" else "cannot write") in ran.output
 
 

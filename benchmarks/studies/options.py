@@ -1,4 +1,4 @@
-"""Command line of the studies: ``python -m fer_edge.benchmarks.studies.NAME``."""
+"""Command-line options of several studies."""
 
 from __future__ import annotations
 
@@ -8,25 +8,8 @@ from typing import Any
 
 import click
 
-from fer_edge import FerEdgeError
-
 Decorated = Callable[..., Any]
 PATH = click.Path(path_type=Path)
-
-
-class Command(click.Command):
-    """Command that ends like ``fer-edge``.
-
-    An error of fer_edge gives one sentence and its exit code.
-    """
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the command."""
-        try:
-            return super().invoke(ctx)
-        except FerEdgeError as error:
-            click.echo(f"{ctx.command.name}: {error}", err=True)
-            ctx.exit(error.exit_code)
 
 
 bundle_option = click.option(
