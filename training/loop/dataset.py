@@ -53,6 +53,15 @@ class FaceDataset(Dataset[tuple[Tensor, Tensor]]):
         return (self.change(pixels) if self.change else pixels), self.targets[index]
 
 
+def on_one_core(worker: int) -> None:
+    """Let a process that loads faces use one core; OpenCV would take all of them.
+
+    0 means no threads. 1 would end those of the process that this one is a copy of, and wait for
+    them for ever.
+    """
+    cv2.setNumThreads(0)
+
+
 def fastest_device() -> torch.device:
     """Return the NVIDIA GPU if torch can use one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -68,6 +77,6 @@ def predict_logits(net: nn.Module, faces: FaceDataset, batch: int, device: torch
     net.eval()
     normalise = Normalise(faces.spec).to(device)
     readers = 0 if device.type == "cpu" or len(faces) < _FEW else min(_READERS, os.cpu_count() or 1)
-    loader = DataLoader(faces, batch_size=batch, num_workers=readers)
+    loader = DataLoader(faces, batch_size=batch, num_workers=readers, worker_init_fn=on_one_core)
     with torch.backends.cudnn.flags(allow_tf32=False):
         return torch.cat([net(normalise(x.to(device).float()))[0].float().cpu() for x, _ in loader])

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Sampler, WeightedRandomSampler
 from fer_edge.training.config.schema import Recipe
 from fer_edge.training.data.faces import LabelledFace
 from fer_edge.training.loop.augment import augmentation
-from fer_edge.training.loop.dataset import FaceDataset
+from fer_edge.training.loop.dataset import FaceDataset, on_one_core
 from fer_edge.training.models.network import InputSpec
 
 _LARGE_SET_PARTS = 10
@@ -78,5 +78,6 @@ def train_loader(
         shuffle=sampler is None,
         drop_last=len(faces) >= fit.part,
         num_workers=fit.workers,
+        worker_init_fn=on_one_core,
         generator=order,
     )
