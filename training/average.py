@@ -28,7 +28,6 @@ from fer_edge.training.loop.selection import calibrated
 
 _HOLD_OUT = Holdout(0.1, 0)
 """Share (0..1) and seed of the held-out faces if the card states none."""
-_BATCH = 96
 
 
 def average(
@@ -74,7 +73,7 @@ def average(
     with tempfile.TemporaryDirectory() as folder:  # saving rounds the weights to calibrate
         save_checkpoint(made, Path(folder) / out.name)
         made = load_checkpoint(Path(folder) / out.name)
-    made, _ = calibrated(made, held_out, _BATCH, fastest_device())
+    made, _ = calibrated(made, held_out, fastest_device())
     save_checkpoint(made, out)
     return made
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
 from fer_edge.training.checkpoint import Checkpoint
-from fer_edge.training.models.network import Normalise
+from fer_edge.training.models.network import Normalise, faces_at_once
 from fer_edge.training.models.quantized import QuantizedNet
+
+Floats = NDArray[np.float32]
 
 _BGR_TO_GREY = (1868 / 16384, 9617 / 16384, 4899 / 16384)
 """ITU-R BT.601 luma in the fixed point of OpenCV's BGR2GRAY, in BGR order.
@@ -51,6 +55,21 @@ class DeployModule(nn.Module):
         else:
             x = x.flip(3).permute(0, 3, 1, 2)
         return self.answer(x)
+
+    @torch.inference_mode()
+    def run(self, images: NDArray[np.uint8]) -> tuple[Floats, Floats]:
+        """Predict any number of faces on the CPU.
+
+        Args:
+            images: Faces, uint8 ``[N, S, S, 3]`` BGR.
+
+        Returns:
+            Probabilities float32 ``[N, C]`` and embeddings float32 ``[N, D]``.
+        """
+        count = faces_at_once(self.size_px, torch.device("cpu"))
+        parts = [self(part) for part in torch.split(torch.from_numpy(images), count)]
+        probabilities, embeddings = (torch.cat(one) for one in zip(*parts, strict=True))
+        return probabilities.numpy(), embeddings.numpy()
 
     def whole(self, grey: Tensor) -> Tensor:
         """Round grey values for an int8 network, whose input then lies halfway between no steps."""

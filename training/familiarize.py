@@ -115,8 +115,7 @@ def _features(
     for faces, change in parts:
         for i in range(0, len(faces), _BATCH):
             batch = _batch(faces[i : i + _BATCH], source.spec.input, change)
-            with torch.inference_mode():
-                embeddings.append(module(torch.from_numpy(batch))[1].numpy())
+            embeddings.append(module.run(batch)[1])
             numbers.append(numbers_of(batch))
             step("embedding faces", sum(map(len, numbers)), count)
     return np.concatenate(embeddings), np.concatenate(numbers)

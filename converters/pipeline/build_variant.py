@@ -8,10 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
-import torch
 
-from fer_edge.backends.base import Options, Outputs, Session, backend, simulator
+from fer_edge.backends.base import Options, Session, backend, simulator
 from fer_edge.bundle import Variant, listed
 from fer_edge.converters.base import Artifact, ConversionInput, QuantizationRecipe, converter
 from fer_edge.converters.pipeline.assemble_bundle import assemble
@@ -25,9 +23,6 @@ from fer_edge.progress import Say
 from fer_edge.training.checkpoint import Checkpoint
 from fer_edge.training.deploy import DeployModule
 from fer_edge.training.models.quantized import QuantizedNet
-
-_TORCH_BATCH = 8
-"""Faces in a batch of the reference: of 64, a layer's numbers do not fit into a CPU's caches."""
 
 
 @dataclass(frozen=True)
@@ -52,25 +47,6 @@ class BuiltVariant:
     def on_hardware(self) -> bool:
         """True if the engine runs on its own chip, so that its latency means something."""
         return self.unable is None and simulator(self.variant.target, Options()) is None
-
-
-def torch_outputs(checkpoint: Checkpoint, images: npt.NDArray[np.uint8]) -> Outputs:
-    """Run the reference: the deploy graph in torch, fp32, on the CPU.
-
-    Args:
-        checkpoint: Checkpoint to run.
-        images: Faces, uint8 ``[N, S, S, 3]`` BGR.
-
-    Returns:
-        Probabilities float32 ``[N, C]`` and embeddings float32 ``[N, D]``.
-    """
-    module = DeployModule(checkpoint)
-    with torch.inference_mode():
-        parts = [module(part) for part in torch.split(torch.from_numpy(images), _TORCH_BATCH)]
-    return (
-        np.concatenate([p.numpy() for p, _ in parts]),
-        np.concatenate([e.numpy() for _, e in parts]),
-    )
 
 
 def is_quantised(checkpoint: Checkpoint) -> bool:
@@ -115,7 +91,7 @@ def _recipe(
     recipes = converter(target).recipes(source, precision)
     if len(recipes) < 2:
         return (recipes[0] if recipes else {}), ()
-    expected = torch_outputs(source.checkpoint, source.calibration)[0]
+    expected = DeployModule(source.checkpoint).run(source.calibration)[0]
     anywhere = replace(source, gpus=(), socs=())  # compiled for the chosen recipe alone
 
     def agreement(recipe: QuantizationRecipe) -> float | None:

@@ -17,7 +17,6 @@ from fer_edge.atomic import write_file
 from fer_edge.backends.base import Batch, Options, Outputs, Session
 from fer_edge.backends.onnxruntime import OnnxRuntimeSession
 from fer_edge.converters.onnx_graph.export import export_onnx
-from fer_edge.converters.pipeline.build_variant import torch_outputs
 from fer_edge.converters.pipeline.face_samples import parity_faces
 from fer_edge.converters.pipeline.gate import ParityLimits, fp32_failures
 from fer_edge.converters.pipeline.parity import compare, prove_batches, run_all
@@ -77,7 +76,7 @@ def export_file(
     most = _FACES if data is None else None
     gate = parity_faces(None if data is None else Path(data), labels, CropRule(size_px), most)
     step("running the checkpoint", 1, _STAGES)
-    reference = torch_outputs(source, gate.images)
+    reference = DeployModule(source).run(gate.images)
     try:
         step("exporting", 2, _STAGES)
         content = write(source)

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from fer_edge.converters.pipeline.build_variant import torch_outputs
 from fer_edge.converters.pipeline.face_samples import FaceSamples
 from fer_edge.labels import EMOTIONS
 from fer_edge.training.checkpoint import Checkpoint
@@ -95,7 +94,7 @@ def fitted(spec: ModelSpec, faces: FaceSamples) -> Checkpoint:
         for part in torch.split(torch.from_numpy(faces.images), 64) if norms else ():
             deployed(part)
     model.eval()
-    _, embedding = torch_outputs(Checkpoint(model), faces.images)
+    _, embedding = DeployModule(Checkpoint(model)).run(faces.images)
     mean = embedding.mean(0)
     x = embedding - mean
     truth = np.eye(len(EMOTIONS))[[EMOTIONS.index(name) for name in faces.truth]] - 1 / len(

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 from fer_edge.converters.base import ConversionInput, Int8Input
 from fer_edge.converters.onnx_graph.export import export_onnx
-from fer_edge.converters.pipeline.build_variant import is_quantised, torch_outputs
+from fer_edge.converters.pipeline.build_variant import is_quantised
 from fer_edge.converters.pipeline.face_samples import FaceSamples
 from fer_edge.converters.pipeline.own_int8 import INT8, own_int8
 from fer_edge.converters.pipeline.verify_variant import ParityCheck
 from fer_edge.progress import Say
 from fer_edge.training.checkpoint import Checkpoint
+from fer_edge.training.deploy import DeployModule
 
 JUDGE_SECONDS = 120.0
 """Seconds after which a variant is judged on the faces so far; a simulated chip needs seconds for
@@ -87,7 +88,7 @@ def prepare(
         if network is not None:
             say(f"Running {source.spec.backbone} in torch{' in int8' if network is own else ''}")
             checks[network is own] = ParityCheck(
-                torch_outputs(network, gate.images),
+                DeployModule(network).run(gate.images),
                 gate,
                 calibration,
                 source.spec.labels,

@@ -18,7 +18,6 @@ import torch
 from fer_edge.backends.base import Outputs
 from fer_edge.converters.onnx_graph.export import export_onnx
 from fer_edge.converters.pipeline import face_samples
-from fer_edge.converters.pipeline.build_variant import torch_outputs
 from fer_edge.converters.pipeline.face_samples import FaceSamples, calibration_faces, parity_faces
 from fer_edge.converters.pipeline.matrix_networks import SMALL, fitted
 from fer_edge.errors import MissingDependencyError
@@ -27,6 +26,7 @@ from fer_edge.preprocess import CROP_MARGIN, CropRule
 from fer_edge.shipped import FACES
 from fer_edge.training.checkpoint import Checkpoint, load_checkpoint
 from fer_edge.training.config.schema import Augment, Data, Fit, Input, Model, Recipe
+from fer_edge.training.deploy import DeployModule
 from fer_edge.training.loop.train import train
 
 # The network is tiny: two threads would wait for each other longer than they work.
@@ -68,7 +68,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
             input=Input(48, "grey", (0.508,), (0.255,)),
             data=Data(holdout=0.1),
             augment=Augment(),
-            fit=Fit(epochs=6, batch=16, lr=3e-3, optimizer="adamw", workers=0),
+            fit=Fit(epochs=14, batch=16, lr=3e-3, optimizer="adamw", workers=0),
         )
         return train(recipe, FACES, tmp_path_factory.mktemp("runs") / "tiny", say=lambda _: None)
 
@@ -138,7 +138,7 @@ def graph(checkpoint: Path) -> bytes:
 @pytest.fixture(scope="session")
 def reference(checkpoint: Path, gate: FaceSamples) -> Outputs:
     """Torch's outputs for the gate's faces."""
-    return torch_outputs(load_checkpoint(checkpoint), gate.images)
+    return DeployModule(load_checkpoint(checkpoint)).run(gate.images)
 
 
 @pytest.fixture(scope="session")
@@ -150,4 +150,4 @@ def composites() -> FaceSamples:
 @pytest.fixture(scope="session")
 def expected(checkpoint: Path, composites: FaceSamples) -> Outputs:
     """Torch's outputs for the composites."""
-    return torch_outputs(load_checkpoint(checkpoint), composites.images)
+    return DeployModule(load_checkpoint(checkpoint)).run(composites.images)

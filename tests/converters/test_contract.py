@@ -17,12 +17,12 @@ from fer_edge.backends import base as backends
 from fer_edge.backends.base import Options, Outputs, Session
 from fer_edge.bundle import Variant, listed
 from fer_edge.converters.base import Artifact, ConversionInput, converter, targets
-from fer_edge.converters.pipeline.build_variant import torch_outputs
 from fer_edge.converters.pipeline.face_samples import FaceSamples
 from fer_edge.converters.pipeline.parity import BATCHES, compare, run_all
 from fer_edge.errors import TargetError
 from fer_edge.labels import EMOTIONS
 from fer_edge.training.checkpoint import load_checkpoint
+from fer_edge.training.deploy import DeployModule
 
 PAIRS = [(target, precision) for target in targets() for precision in converter(target).PRECISIONS]
 SAME_DP = {"fp32": 1e-5}
@@ -199,7 +199,7 @@ def test_int8_keeps_most_answers_of_a_transformer(target: str, small: Callable[[
     faces = faces_for(target, vit.gate)
     with contextlib.closing(session):
         answers = run_all(session, faces.images)
-    expected = torch_outputs(vit.network, faces.images)
+    expected = DeployModule(vit.network).run(faces.images)
     report = compare(expected, answers, faces.truth, EMOTIONS)
     assert report.agreement >= 0.8, recipe
 

@@ -26,7 +26,6 @@ from fer_edge.bundle import Variant, listed, open_bundle
 from fer_edge.converters import coreml
 from fer_edge.converters.base import Artifact, ConversionInput
 from fer_edge.converters.coreml_evaluator.program import ProgramSession
-from fer_edge.converters.pipeline.build_variant import torch_outputs
 from fer_edge.converters.pipeline.convert import convert
 from fer_edge.converters.pipeline.face_samples import FaceSamples, parity_faces
 from fer_edge.converters.pipeline.gate import Bar, ParityLimits, failures, fp32_failures, judge
@@ -36,6 +35,7 @@ from fer_edge.labels import EMOTIONS
 from fer_edge.preprocess import CROP_MARGIN, CropRule
 from fer_edge.shipped import DEFAULT_CHECKPOINT
 from fer_edge.training.checkpoint import Checkpoint, load_checkpoint
+from fer_edge.training.deploy import DeployModule
 from fer_edge.training.models.network import ExpressionNet, InputSpec, ModelSpec
 
 MODEL, WEIGHTS = "coreml-fp32/model.mlmodel", "coreml-fp32/weight.bin"
@@ -227,7 +227,7 @@ def differences(checkpoint: Checkpoint, artifact: Artifact) -> tuple[float, floa
     images = noise(3, checkpoint.spec.input.size_px)
     assert artifact.reference_session is not None
     ours = artifact.reference_session().run(images)
-    wanted = torch_outputs(checkpoint, images)
+    wanted = DeployModule(checkpoint).run(images)
     dp, de = (float(np.abs(a - b).max()) for a, b in zip(ours, wanted, strict=True))
     return dp, de / float(np.abs(wanted[1]).max())
 
@@ -255,7 +255,7 @@ def test_other_networks_agree_with_torch(
 def unnoticed_transposes(checkpoint: Checkpoint, artifact: Artifact) -> list[int]:
     """Those that can be given another order of dimensions without an answer changing."""
     images = noise(1, checkpoint.spec.input.size_px)
-    wanted = torch_outputs(checkpoint, images)[1]
+    wanted = DeployModule(checkpoint).run(images)[1]
     kinds = [entry.type for entry in operations(described(artifact))]
     assert "transpose" in kinds
     unnoticed = []
@@ -283,7 +283,7 @@ def test_the_shipped_model_passes_its_gate(gate: FaceSamples) -> None:
     checkpoint = load_checkpoint(DEFAULT_CHECKPOINT)
     rule = CropRule(checkpoint.spec.input.size_px, CROP_MARGIN)
     faces = parity_faces(None, checkpoint.spec.labels, rule)
-    reference = torch_outputs(checkpoint, faces.images)
+    reference = DeployModule(checkpoint).run(faces.images)
     for precision in ("fp32", "fp16"):
         artifact = coreml.build(source(checkpoint, gate), precision, {})
         assert artifact.reference_session is not None

@@ -15,7 +15,6 @@ from fer_edge.bundle import Variant, listed
 from fer_edge.converters.base import ConversionInput, Int8Input, converter
 from fer_edge.converters.litert_conversion.forced_half import ForcedHalfSession
 from fer_edge.converters.litert_conversion.program import _add_in_place_of_joining
-from fer_edge.converters.pipeline.build_variant import torch_outputs
 from fer_edge.converters.pipeline.face_samples import FaceSamples, calibration_faces
 from fer_edge.converters.pipeline.matrix_networks import SMALL, fitted
 from fer_edge.converters.pipeline.parity import run_all
@@ -25,6 +24,7 @@ from fer_edge.preprocess import CropRule, to_batch
 from fer_edge.shipped import FACES
 from fer_edge.training.checkpoint import load_checkpoint, save_checkpoint
 from fer_edge.training.data.faces import load_faces
+from fer_edge.training.deploy import DeployModule
 from fer_edge.training.quantization.distil import Distillation
 from fer_edge.training.quantization.quantize import quantize
 
@@ -64,7 +64,7 @@ def test_own_scales_are_written_without_calibration(
     session = backend("litert").load(variant, artifact.files, Options())
     answers = run_all(session, images)[0]
     session.close()
-    expected = torch_outputs(own, images)[0]
+    expected = DeployModule(own).run(images)[0]
     ranked = np.sort(expected, axis=1)
     clear = ranked[:, -1] - ranked[:, -2] > 0.1
     assert clear.mean() > 0.5

@@ -15,8 +15,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from fer_edge.converters.base import ConversionInput, converter
 from fer_edge.converters.onnx_graph.export import EMBEDDING, INPUT, PROBABILITIES
-from fer_edge.converters.pipeline.build_variant import build_variant, torch_outputs
+from fer_edge.converters.pipeline.build_variant import build_variant
 from fer_edge.training.checkpoint import load_checkpoint
+from fer_edge.training.deploy import DeployModule
 
 
 def deep(blocks: int) -> bytes:
@@ -93,7 +94,7 @@ def test_windows_of_attention_are_exact_one_face_at_a_time(small: Callable[[str]
     found = build_variant("openvino", "fp32", source, gcvit.rule, lambda _: None)
     assert found.session is not None
     images = gcvit.gate.images[:40]
-    expected, _ = torch_outputs(gcvit.network, images)
+    expected, _ = DeployModule(gcvit.network).run(images)
     one_by_one = [found.session.run(face[None])[0][0] for face in images]
     found.session.close()
     assert np.abs(one_by_one - expected).max() < 1e-4

@@ -19,7 +19,6 @@ from fer_edge.converters.onnx_graph.export import export_onnx
 from fer_edge.converters.onnx_graph.htp_form import quantised_form
 from fer_edge.converters.onnx_graph.uint8_form import uint8_form
 from fer_edge.converters.pipeline import prepare as module
-from fer_edge.converters.pipeline.build_variant import torch_outputs
 from fer_edge.converters.pipeline.convert import convert
 from fer_edge.converters.pipeline.face_samples import FaceSamples
 from fer_edge.converters.pipeline.parity import run_all
@@ -27,6 +26,7 @@ from fer_edge.errors import MissingDependencyError
 from fer_edge.shipped import FACES
 from fer_edge.telemetry import import_without_telemetry
 from fer_edge.training.checkpoint import Checkpoint, load_checkpoint
+from fer_edge.training.deploy import DeployModule
 from fer_edge.training.quantization.distil import Distillation
 from fer_edge.training.quantization.quantize import quantize
 from fer_edge.verdict import QUANTISED
@@ -78,7 +78,7 @@ def held(own: Checkpoint) -> tuple[str, ...]:
 @pytest.fixture(scope="module")
 def reference(folder: Path, gate: FaceSamples) -> Outputs:
     """Outputs of the float network for the gate's faces."""
-    return torch_outputs(load_checkpoint(folder), gate.images)
+    return DeployModule(load_checkpoint(folder)).run(gate.images)
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,7 @@ def answers(
 ) -> dict[str, Outputs]:
     """Outputs of torch and of every target for the gate's faces."""
     int8 = Int8Input(own, graph)
-    found = {"torch": torch_outputs(own, gate.images)}
+    found = {"torch": DeployModule(own).run(gate.images)}
     for target in held:
         # An HTP computes nothing in float, and calibration finds the scales that are not the own.
         faces = calibration.images[: 70 if target == "qnn" else 0]
@@ -203,7 +203,7 @@ def test_a_conversion_runs_no_float_network(
 
     def watched(network: Checkpoint, images: Any) -> Outputs:
         ran.append(module.is_quantised(network))
-        return torch_outputs(network, images)
+        return DeployModule(network).run(images)
 
     monkeypatch.setattr(module, "torch_outputs", watched)
     said: list[str] = []

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from fer_edge.familiarity import Familiarity, read_familiarity
 from fer_edge.predictor import Predictor
@@ -145,13 +144,6 @@ def _fingerprint(facts: Mapping[str, Any]) -> str | None:
 
 def _of_checkpoint(source: Path) -> ModelRunner:
     checkpoint = load_checkpoint(source)
-    module = DeployModule(checkpoint)
-
-    def run(batch: npt.NDArray[np.uint8]) -> tuple[Floats, Floats]:
-        with torch.inference_mode():
-            probabilities, embeddings = module(torch.from_numpy(batch))
-        return probabilities.numpy(), embeddings.numpy()
-
     return ModelRunner(
         labels=checkpoint.spec.labels,
         rule=CropRule(checkpoint.spec.input.size_px, CROP_MARGIN),
@@ -161,7 +153,7 @@ def _of_checkpoint(source: Path) -> ModelRunner:
             "sha256": checkpoint.sha256,
             "parameters": parameter_count(checkpoint.model),
         },
-        run=run,
+        run=DeployModule(checkpoint).run,
         fingerprint=_fingerprint(checkpoint.facts),
         familiarity=checkpoint.familiarity,
     )

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from fer_edge.preprocess import CropRule, to_batch
 from fer_edge.training.data.faces import LabelledFace
-from fer_edge.training.models.network import InputSpec, Normalise
+from fer_edge.training.models.network import InputSpec, Normalise, faces_at_once
 
 _FEW, _READERS = 5_000, 8
 """Faces from which on several processes read for a GPU, and their largest number."""
@@ -68,7 +68,7 @@ def fastest_device() -> torch.device:
 
 
 @torch.no_grad()
-def predict_logits(net: nn.Module, faces: FaceDataset, batch: int, device: torch.device) -> Tensor:
+def predict_logits(net: nn.Module, faces: FaceDataset, device: torch.device) -> Tensor:
     """Return logits float32 ``[N, classes]`` on the CPU, computed in fp32.
 
     ``net`` is on ``device``. TF32, torch's default for convolutions on a GPU, stays off: it has 10
@@ -77,6 +77,7 @@ def predict_logits(net: nn.Module, faces: FaceDataset, batch: int, device: torch
     net.eval()
     normalise = Normalise(faces.spec).to(device)
     readers = 0 if device.type == "cpu" or len(faces) < _FEW else min(_READERS, os.cpu_count() or 1)
+    batch = faces_at_once(faces.spec.size_px, device)
     loader = DataLoader(faces, batch_size=batch, num_workers=readers, worker_init_fn=on_one_core)
     with torch.backends.cudnn.flags(allow_tf32=False):
         return torch.cat([net(normalise(x.to(device).float()))[0].float().cpu() for x, _ in loader])

@@ -58,14 +58,13 @@ class HeldOut:
         self._changed = _KeptFaces(faces, spec, effect) if effect else None
         self._each = [FaceDataset(faces, None, spec, each) for each in each_of(incar)]
 
-    def logits(self, net: nn.Module, batch: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    def logits(self, net: nn.Module, device: torch.device) -> tuple[Tensor, Tensor]:
         """Return logits of the faces as they are, and of all that count.
 
         The effects are the same at each call, and leave torch's random numbers alone.
 
         Args:
             net: Network on ``device``.
-            batch: Faces that go through the network at once.
             device: Device to compute on.
 
         Returns:
@@ -74,14 +73,12 @@ class HeldOut:
         """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(_SEED)
-            plain = predict_logits(net, self._plain, batch, device)
+            plain = predict_logits(net, self._plain, device)
             if self._changed is None:
                 return plain, plain
-            return plain, torch.cat([plain, predict_logits(net, self._changed, batch, device)])
+            return plain, torch.cat([plain, predict_logits(net, self._changed, device)])
 
-    def under_each_effect(
-        self, net: nn.Module, batch: int, device: torch.device
-    ) -> Iterator[Tensor]:
+    def under_each_effect(self, net: nn.Module, device: torch.device) -> Iterator[Tensor]:
         """Return the logits of all faces under each effect, float32 ``[N, classes]``.
 
         Arguments and random numbers are those of ``logits``.
@@ -89,7 +86,7 @@ class HeldOut:
         for faces in self._each:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(_SEED)
-                yield predict_logits(net, faces, batch, device)
+                yield predict_logits(net, faces, device)
 
     def truth(self, labels: tuple[str, ...]) -> Tensor:
         """Return the class indices of all that count, int64 ``[N or 2 N]``."""

@@ -44,7 +44,7 @@ def record_epoch(
     """
     fit = run.recipe.fit
     candidate = merged(phase.average.module if phase.average else run.net)
-    scores = score_held_out(candidate, run.held_out, fit.batch, run.accelerator)
+    scores = score_held_out(candidate, run.held_out, run.accelerator)
     better = at.note(scores["held_calibrated_nll"], fit.min_delta)
     if fit.by_score:
         phase.schedule.step(scores["held_calibrated_nll"])
@@ -101,7 +101,7 @@ def sample_batch(run: TrainingRun, count: int) -> list[tuple[Image, str]]:
 
 
 def score_held_out(
-    net: ExpressionNet, held_out: HeldOut, batch: int, accelerator: Accelerator
+    net: ExpressionNet, held_out: HeldOut, accelerator: Accelerator
 ) -> dict[str, float]:
     """Score the held-out faces: as they are, and for ``held_calibrated_nll`` under effects too.
 
@@ -109,7 +109,7 @@ def score_held_out(
     """
     scores: dict[str, float] = {}
     if accelerator.is_main_process:
-        logits, judged = held_out.logits(net, batch, accelerator.device)
+        logits, judged = held_out.logits(net, accelerator.device)
         truth = [face.label for face in held_out.faces]
         report = metrics(logits.softmax(1).numpy(), truth, net.spec.labels)
         scores = {
@@ -141,7 +141,7 @@ def finish(run: TrainingRun, licence: str | None) -> None:
 
     best = run.folder / BEST
     checkpoint, probabilities = calibrated(
-        load_checkpoint(best), run.held_out, run.recipe.fit.batch, run.accelerator.device
+        load_checkpoint(best), run.held_out, run.accelerator.device
     )
     licences = {"data": licence or "not stated"}
     save_checkpoint(replace(checkpoint, facts=checkpoint.facts | {"licences": licences}), best)
@@ -156,7 +156,7 @@ def finish(run: TrainingRun, licence: str | None) -> None:
 
 
 def calibrated(
-    checkpoint: Checkpoint, held_out: HeldOut, batch: int, device: torch.device
+    checkpoint: Checkpoint, held_out: HeldOut, device: torch.device
 ) -> tuple[Checkpoint, Tensor]:
     """Fit temperature and threshold of a checkpoint on held-out faces.
 
@@ -165,7 +165,6 @@ def calibrated(
     Args:
         checkpoint: Checkpoint; its network is moved to ``device``.
         held_out: Labelled faces that it was not trained on.
-        batch: Faces that go through the network at once.
         device: Device to compute on.
 
     Returns:
@@ -174,14 +173,14 @@ def calibrated(
     """
     labels = checkpoint.spec.labels
     net = checkpoint.model.to(device)
-    logits, judged = held_out.logits(net, batch, device)
+    logits, judged = held_out.logits(net, device)
     truth = held_out.truth(labels)
     temperature = fit_temperature(judged, truth)
     probabilities = (logits / temperature).softmax(1)
     scores = metrics(probabilities.numpy(), [face.label for face in held_out.faces], labels)
     threshold = abstention_threshold((judged / temperature).softmax(1), truth)
     effects = [
-        (under / temperature).softmax(1) for under in held_out.under_each_effect(net, batch, device)
+        (under / temperature).softmax(1) for under in held_out.under_each_effect(net, device)
     ]
     threshold = threshold_under_effects(threshold, effects, truth[: len(logits)])
     names = ("accuracy", "balanced_accuracy", "macro_f1", "ece")

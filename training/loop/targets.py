@@ -149,11 +149,11 @@ def teacher_opinion(
             "have been trained on faces that are held out now, and then has too much weight."
         )
     order = [teacher.spec.labels.index(name) for name in recipe.labels]
-    return mirrored_opinion(teacher, _in_order(split), recipe.fit.batch, device)[:, order]
+    return mirrored_opinion(teacher, _in_order(split), device)[:, order]
 
 
 def mirrored_opinion(
-    teacher: Checkpoint, faces: list[LabelledFace], batch: int, device: torch.device
+    teacher: Checkpoint, faces: list[LabelledFace], device: torch.device
 ) -> Tensor:
     """Return log P(label | face), float64 ``[N, classes]`` in the order of the teacher's labels.
 
@@ -162,14 +162,11 @@ def mirrored_opinion(
     Args:
         teacher: Checkpoint that predicts.
         faces: Faces to predict.
-        batch: Faces that go through the network at once.
         device: Device of the network.
     """
     net = teacher.model.to(device)
     views = [
-        predict_logits(
-            net, FaceDataset(faces, None, teacher.spec.input, change), batch, device
-        ).double()
+        predict_logits(net, FaceDataset(faces, None, teacher.spec.input, change), device).double()
         for change in (None, _mirror)
     ]
     return nn.functional.log_softmax((views[0] + views[1]) / 2, 1)

@@ -35,8 +35,6 @@ from fer_edge.training.loop.dataset import fastest_device
 from fer_edge.training.loop.opinions import check_before_work, write_opinion
 from fer_edge.training.loop.targets import mirrored_opinion
 
-_BATCH = 64
-
 
 def train_faces(
     data: tuple[str, ...], unlabelled: tuple[str, ...], say: Say, step: Step = silent
@@ -101,7 +99,7 @@ def write_opinions(
             for source, faces in zip(data, known, strict=True)
             for face in fold.of(faces, DatasetSpec.parse(source).path)
         ]
-        opinion = mirrored_opinion(teacher, [*own, *more], _BATCH, device)
+        opinion = mirrored_opinion(teacher, [*own, *more], device)
         predicted.append((own, opinion[: len(own)]))
         mean += opinion[len(own) :] / len(teachers)
     faces = [*(face for own, _ in predicted for face in own), *more]

@@ -12,9 +12,6 @@ from fer_edge.training.checkpoint import Checkpoint
 from fer_edge.training.evaluation.intervals import paired_change_interval, share_interval
 from fer_edge.training.loop.dataset import FaceDataset, predict_logits
 
-_BATCH = 16
-"""Faces in a batch: of 64, a layer's numbers do not fit into a CPU's caches."""
-
 
 @dataclass(frozen=True)
 class Agreement:
@@ -100,5 +97,5 @@ def agreement(
 def _answers(
     net: nn.Module, checkpoint: Checkpoint, faces: FaceDataset, device: torch.device
 ) -> Tensor:
-    logits = predict_logits(net, faces, _BATCH, device)
+    logits = predict_logits(net, faces, device)
     return (logits / checkpoint.temperature).softmax(1)

@@ -22,7 +22,6 @@ from fer_edge.converters.base import (
 )
 from fer_edge.converters.pipeline import build_variant, matrix_networks, verify_variant
 from fer_edge.converters.pipeline import matrix as matrix_module
-from fer_edge.converters.pipeline.build_variant import torch_outputs
 from fer_edge.converters.pipeline.face_samples import parity_faces
 from fer_edge.converters.pipeline.matrix import FACES, matrix
 from fer_edge.converters.pipeline.matrix_networks import FULL, SMALL, fitted
@@ -32,6 +31,7 @@ from fer_edge.labels import EMOTIONS
 from fer_edge.parity import JudgedBy
 from fer_edge.preprocess import CropRule
 from fer_edge.training.checkpoint import load_checkpoint
+from fer_edge.training.deploy import DeployModule
 from fer_edge.training.models.network import ExpressionNet, parameter_count
 
 
@@ -203,7 +203,7 @@ def test_random_networks_do_not_explode() -> None:
     few = slice(0, None, 10)
     faces = replace(all_faces, images=all_faces.images[few], truth=all_faces.truth[few])
     made = fitted(spec, faces)
-    _, together = torch_outputs(made, faces.images[:4])
-    _, alone = torch_outputs(made, faces.images[:1])
+    _, together = DeployModule(made).run(faces.images[:4])
+    _, alone = DeployModule(made).run(faces.images[:1])
     assert np.allclose(alone[0], together[0], rtol=1e-3, atol=1e-3 * np.abs(together).max())
     assert np.abs(together).max() < 100

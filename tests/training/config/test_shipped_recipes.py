@@ -13,7 +13,6 @@ import pytest
 import torch
 
 from fer_edge import Predictor
-from fer_edge.converters.pipeline.build_variant import torch_outputs
 from fer_edge.converters.pipeline.convert import convert
 from fer_edge.converters.pipeline.face_samples import parity_faces
 from fer_edge.converters.pipeline.matrix_networks import SMALL
@@ -23,6 +22,7 @@ from fer_edge.shipped import FACES
 from fer_edge.training.checkpoint import load_checkpoint
 from fer_edge.training.config.recipe import load_recipe
 from fer_edge.training.config.schema import Recipe
+from fer_edge.training.deploy import DeployModule
 from fer_edge.training.evaluation.evaluate import evaluate
 from fer_edge.training.loop.train import train
 from fer_edge.training.models.freeze import freeze, parameter_counts, prepare, trainable_count
@@ -143,7 +143,7 @@ def test_from_faces_to_a_predictor(name: str, few: Path, tmp_path: Path) -> None
     convert(best, ["onnxruntime"], tmp_path / "small.fer", ["fp32"], data=few, say=lambda _: None)
     checkpoint = load_checkpoint(best)
     faces = parity_faces(few, EMOTIONS, CropRule(recipe.input.size_px))
-    expected, embedding = torch_outputs(checkpoint, faces.images)
+    expected, embedding = DeployModule(checkpoint).run(faces.images)
     with Predictor(tmp_path / "small.fer") as predictor:
         answers = predictor.predict_batch(faces.images[:8])
     for answer, probabilities, vector in zip(answers, expected[:8], embedding[:8], strict=True):

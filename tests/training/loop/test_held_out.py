@@ -37,7 +37,7 @@ def test_without_effects_each_face_counts_once(
     checkpoint: Checkpoint, faces: list[LabelledFace]
 ) -> None:
     held_out = HeldOut(faces, checkpoint.spec.input, InCar())
-    plain, judged = held_out.logits(checkpoint.model, 8, CPU)
+    plain, judged = held_out.logits(checkpoint.model, CPU)
     assert plain.shape == judged.shape == (len(faces), 7)
     assert len(held_out.truth(checkpoint.spec.labels)) == len(faces)
 
@@ -47,11 +47,11 @@ def test_with_effects_each_face_counts_twice_and_always_the_same(
 ) -> None:
     held_out = HeldOut(faces, checkpoint.spec.input, InCar(night_noise=0.1, mask=0.1))
     before = torch.get_rng_state()
-    plain, judged = held_out.logits(checkpoint.model, 8, CPU)
+    plain, judged = held_out.logits(checkpoint.model, CPU)
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(judged[: len(faces)], plain)
     assert not torch.isclose(judged[len(faces) :], plain).all(1).any()  # every face is changed
-    assert torch.equal(held_out.logits(checkpoint.model, 8, CPU)[1], judged)
+    assert torch.equal(held_out.logits(checkpoint.model, CPU)[1], judged)
     truth = held_out.truth(checkpoint.spec.labels)
     assert torch.equal(truth[: len(faces)], truth[len(faces) :])
 
@@ -73,7 +73,7 @@ def test_faces_are_read_once_if_they_fit_in_memory(
         return read(face)
 
     monkeypatch.setattr(LabelledFace, "read", counted)
-    first, again = (held_out.logits(checkpoint.model, 8, CPU)[1] for _ in range(2))
+    first, again = (held_out.logits(checkpoint.model, CPU)[1] for _ in range(2))
     assert torch.equal(first, again)
     assert set(count.values()) == {2 * reads}  # as it is, and under an effect
 
@@ -83,12 +83,12 @@ def test_each_effect_changes_every_face_and_always_the_same(
 ) -> None:
     held_out = HeldOut(faces, checkpoint.spec.input, InCar(night_noise=0.1, mask=0.01))
     before = torch.get_rng_state()
-    first, second = held_out.under_each_effect(checkpoint.model, 8, CPU)
+    first, second = held_out.under_each_effect(checkpoint.model, CPU)
     assert torch.equal(torch.get_rng_state(), before)
     assert not torch.isclose(first, second).all(1).any()
-    assert torch.equal(list(held_out.under_each_effect(checkpoint.model, 8, CPU))[1], second)
+    assert torch.equal(list(held_out.under_each_effect(checkpoint.model, CPU))[1], second)
     none = HeldOut(faces, checkpoint.spec.input, InCar())
-    assert not list(none.under_each_effect(checkpoint.model, 8, CPU))
+    assert not list(none.under_each_effect(checkpoint.model, CPU))
 
 
 def test_a_threshold_holds_under_each_effect(
@@ -97,9 +97,9 @@ def test_a_threshold_holds_under_each_effect(
     """An effect that is rare in training counts as much as a frequent one."""
     spec = checkpoint.spec.input
     held_out = HeldOut(faces, spec, InCar(low_light=0.99, mask=0.01))
-    made, _ = calibrated(checkpoint, held_out, 16, CPU)
+    made, _ = calibrated(checkpoint, held_out, CPU)
     truth = held_out.truth(checkpoint.spec.labels)[: len(faces)]
-    for logits in held_out.under_each_effect(checkpoint.model, 8, CPU):
+    for logits in held_out.under_each_effect(checkpoint.model, CPU):
         confidence, answer = (logits / made.temperature).softmax(1).max(1)
         answered = confidence >= made.abstain_below
         right = int((answer == truth)[answered].sum())
@@ -123,7 +123,7 @@ def test_a_network_that_effects_confuse_is_less_sure(
     checkpoint: Checkpoint, faces: list[LabelledFace]
 ) -> None:
     made = [
-        calibrated(checkpoint, HeldOut(faces, checkpoint.spec.input, effects), 16, CPU)[0]
+        calibrated(checkpoint, HeldOut(faces, checkpoint.spec.input, effects), CPU)[0]
         for effects in (InCar(), InCar(mask=0.1, night_noise=0.1))
     ]
     assert made[1].temperature > made[0].temperature

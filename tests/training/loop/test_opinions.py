@@ -74,7 +74,7 @@ def test_each_face_is_predicted_by_the_network_that_has_not_seen_it(
     assert ran.exit_code == 0, ran.output
     faces = train_faces((str(few_faces), str(more)), (), quiet)
     first, second = (
-        mirrored_opinion(load_checkpoint(folder), faces, 64, torch.device("cpu"))
+        mirrored_opinion(load_checkpoint(folder), faces, torch.device("cpu"))
         for folder in fold_teachers
     )
     mean = ((first + second) / 2).log_softmax(1)

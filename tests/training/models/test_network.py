@@ -7,7 +7,13 @@ import torch
 
 from fer_edge.errors import RecipeError
 from fer_edge.labels import EMOTIONS
-from fer_edge.training.models.network import ExpressionNet, InputSpec, ModelSpec, parameter_count
+from fer_edge.training.models.network import (
+    ExpressionNet,
+    InputSpec,
+    ModelSpec,
+    faces_at_once,
+    parameter_count,
+)
 
 GREY = InputSpec(48, "grey", (0.5,), (0.25,))
 RGB = InputSpec(64, "rgb", (0.5,) * 3, (0.5,) * 3)
@@ -69,3 +75,12 @@ def test_a_card_from_before_there_were_necks_is_read() -> None:
 def test_a_card_cannot_make_the_backbone_read_files(name: str) -> None:
     with pytest.raises(RecipeError, match=name):
         ExpressionNet(ModelSpec("cnn48", EMOTIONS, GREY, backbone_args={name: "/etc/passwd"}))
+
+
+def test_as_many_faces_at_once_as_the_caches_hold() -> None:
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    per_core = 128**2 * faces_at_once(128, cpu) / torch.get_num_threads()
+    assert per_core == 4 * 128**2
+    assert faces_at_once(64, cpu) == 4 * faces_at_once(128, cpu)
+    assert faces_at_once(10_000, cpu) == 1
+    assert faces_at_once(128, gpu) > 100
