@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import click
+import numpy as np
 import torch
 
 from fer_edge.benchmarks.machine.environment import environment, machine, noise_note
 from fer_edge.benchmarks.measure.percentile_ratio import percentile_ratio
-from fer_edge.benchmarks.measure.timing import interleaved
+from fer_edge.benchmarks.measure.timing import Samples, interleaved
 from fer_edge.module_command import ModuleCommand
 from fer_edge.training.config.recipe import load_recipe
 from fer_edge.training.config.schema import Recipe
@@ -55,6 +56,14 @@ def training_step(recipe: Recipe, quick: bool) -> Callable[[], object]:
     return step
 
 
+def speed(samples: Samples, pictures: int) -> str:
+    """Return the median time of steps with ``pictures`` pictures each, and the throughput."""
+    return (
+        f"{np.median(samples.ns) / 1e6:.0f} ms a step, "
+        f"{samples.throughput_hz(pictures):.0f} pictures/s"
+    )
+
+
 @click.command("training_step", cls=ModuleCommand)
 @click.argument("name", metavar="RECIPE", default="edge-default")
 def main(name: str) -> None:
@@ -65,10 +74,7 @@ def main(name: str) -> None:
     steps = {"quick": training_step(recipe, True), "torch's own": training_step(recipe, False)}
     latencies = interleaved(steps, _STEPS, warm_up=2, block=4, budget_s=_BUDGET_S)
     for name, samples in latencies.items():
-        print(
-            f"  {name:12s} {samples.percentile_ms(50):.0f} ms a step, "
-            f"{samples.throughput_hz(recipe.fit.batch):.0f} pictures/s"
-        )
+        print(f"  {name:12s} {speed(samples, recipe.fit.batch)}")
     ratio, low, high = percentile_ratio(
         latencies["torch's own"].ns, latencies["quick"].ns, 50, paired=True
     )

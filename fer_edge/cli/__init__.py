@@ -57,6 +57,7 @@ from fer_edge.cli.train import train
 from fer_edge.cli.verify import verify
 from fer_edge.cli.video import video
 from fer_edge.errors import FerEdgeError, InputError, MissingDependencyError
+from fer_edge.kept_memory import keep_memory
 from fer_edge.torch_waits import short_waits
 
 _EXTRA_OF = {
@@ -87,6 +88,8 @@ _SECTIONS: dict[str, tuple[click.Command, ...]] = {
 """Commands by what a user does, in the order of ``fer-edge --help``."""
 
 
+_TRAINS = ("train", "quantize")
+"""Commands that change weights, and fetch and free large blocks of memory for each batch."""
 _PACKAGE = Path(fer_edge.__file__).parent
 
 
@@ -198,6 +201,8 @@ def main(ctx: click.Context) -> None:
     """
     if ctx.invoked_subcommand != "bench":  # which times torch with the settings that torch has
         short_waits()
+    if ctx.invoked_subcommand in _TRAINS:
+        keep_memory()
 
 
 for commands in _SECTIONS.values():

@@ -1,4 +1,4 @@
-"""Waits of torch's threads, as commands set them before torch is there."""
+"""Waits and memory of torch, as commands set them."""
 
 from __future__ import annotations
 
@@ -43,3 +43,11 @@ def test_bench_times_torch_as_it_is(run: Any, seen: dict[str, str]) -> None:
     run("bench", "x.fer")
     assert seen
     assert "GOMP_SPINCOUNT" not in seen
+
+
+def test_commands_that_train_keep_their_memory(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[str] = []
+    monkeypatch.setattr("fer_edge.cli.keep_memory", lambda: kept.append(""))
+    for name in ("train", "quantize", "predict", "bench", "serve"):
+        run(name, "--help")
+    assert len(kept) == 2
