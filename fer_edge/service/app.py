@@ -1,4 +1,4 @@
-"""Application of the service: its routes."""
+"""Application of the service."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib import resources
-from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
@@ -17,15 +16,13 @@ import fer_edge
 from fer_edge.errors import FerEdgeError, InputError
 from fer_edge.monitor import Detector
 from fer_edge.predictor import Predictor
-from fer_edge.service.body import FIELD, picture_of, whole_body
 from fer_edge.service.example import example_picture
 from fer_edge.service.limits import Buffer, ServiceLimits
-from fer_edge.service.live import Live
 from fer_edge.service.metrics import Metrics
 from fer_edge.service.origins import Origins
 from fer_edge.service.recogniser import Recogniser
 from fer_edge.service.refusals import RefusedError, answer_to, refusal_for
-from fer_edge.service.schema import ErrorAnswer, HealthResponse, Info, LiveAnswer, PictureAnswer
+from fer_edge.service.routes import Routes
 from fer_edge.service.security import SecurityMiddleware
 from fer_edge.signing import Key
 
@@ -51,52 +48,6 @@ _ABOUT = (
     "Browsers send it to a WebSocket as the subprotocol `fer-edge.bearer.`, followed by the token "
     "in base64url, beside the subprotocol `fer-edge`."
 )
-
-_REFUSALS: dict[int | str, dict[str, Any]] = {
-    400: {"model": ErrorAnswer, "description": "The form or JSON differs from the description."},
-    401: {"model": ErrorAnswer, "description": "The token is missing or wrong."},
-    403: {"model": ErrorAnswer, "description": "The request comes from a page of another site."},
-    408: {"model": ErrorAnswer, "description": "The request is too slow."},
-    413: {"model": ErrorAnswer, "description": "The request has too many bytes."},
-    415: {"model": ErrorAnswer, "description": "The request is no image, form or JSON."},
-    422: {
-        "model": ErrorAnswer,
-        "description": "The image is damaged, no image, or has too many pixels.",
-    },
-    429: {
-        "model": ErrorAnswer,
-        "description": "The client sends too many requests; see Retry-After.",
-    },
-    503: {"model": ErrorAnswer, "description": "The server is busy; see Retry-After."},
-}
-_LIVE: dict[int | str, dict[str, Any]] = {
-    200: {"model": LiveAnswer, "description": "Each message after the upgrade."},
-    **{status: _REFUSALS[status] for status in (401, 403, 429, 503)},
-    426: {"model": ErrorAnswer, "description": "The request has no WebSocket upgrade."},
-}
-_PICTURE: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": [FIELD],
-                    "properties": {FIELD: {"type": "string", "format": "binary"}},
-                }
-            },
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "required": [FIELD],
-                    "additionalProperties": False,
-                    "properties": {FIELD: {"type": "string", "format": "byte"}},
-                }
-            },
-            "image/*": {"schema": {"type": "string", "format": "binary"}},
-        },
-    }
-}
 
 
 def create_app(
@@ -136,8 +87,6 @@ def create_app(
     limits = limits or ServiceLimits()
     metrics = Metrics()
     recogniser = Recogniser(predictor, detector, limits, metrics)
-    live = Live(recogniser, limits, metrics)
-    buffer = Buffer(limits.buffered_bytes)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -152,52 +101,8 @@ def create_app(
         redoc_url=None,
         lifespan=lifespan,
     )
-
-    @app.post("/predict", responses=_REFUSALS, openapi_extra=_PICTURE)
-    @app.post("/predict/", include_in_schema=False)
-    async def predict(request: Request) -> PictureAnswer:
-        """Classify all faces in one image: JPEG, PNG, BMP or WebP."""
-        kind = request.headers.get("content-type", "")
-        async with whole_body(request, limits, buffer) as body:
-            return await recogniser.recognise(partial(picture_of, body, kind))
-
-    app.add_api_websocket_route("/live", live.serve)
-
-    @app.get("/live", responses=_LIVE)
-    async def live_without_upgrade() -> None:
-        """Classify live frames over a WebSocket.
-
-        Send each frame as one binary message: JPEG, PNG, BMP or WebP. Each answer is one JSON
-        message. While the server processes a frame, it keeps the newest of the arriving frames and
-        drops the others. An unusable frame is answered with an error.
-        """
-        raise RefusedError(426, "expected a WebSocket; see /docs")
-
-    @app.get("/info", responses={401: _REFUSALS[401]})
-    async def info() -> Info:
-        """Return the versions and limits of this server."""
-        return Info(
-            version=fer_edge.__version__,
-            model=predictor.bundle.path.name,
-            bundle_sha256=predictor.bundle.sha256,
-            variant=predictor.variant.name,
-            labels=list(predictor.labels),
-            detector=None if detector is None else type(detector).__name__,
-            max_bytes=limits.body_bytes,
-            max_pixels=limits.pixels,
-        )
-
-    @app.get("/healthz")
-    async def healthz() -> HealthResponse:
-        """Return a sign of life."""
-        bundle = predictor.bundle
-        return HealthResponse(status="ok", bundle=bundle.path.name, bundle_sha256=bundle.sha256)
-
-    @app.get("/metrics", response_class=Response, responses={401: _REFUSALS[401]})
-    async def prometheus() -> Response:
-        """Return counts and times for Prometheus, without expressions."""
-        return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
-
+    buffer = Buffer(limits.buffered_bytes)
+    Routes(predictor, detector, recogniser, limits, metrics, buffer).add_to(app)
     for path, (name, media_type) in _FILES.items():
         data = resources.files("fer_edge.service").joinpath("static", name).read_bytes()
         app.add_api_route(path, partial(_file, data, media_type), include_in_schema=False)
