@@ -117,13 +117,11 @@ def release_matrix(
         machine={key: env[key] for key in MACHINE},  # type: ignore[literal-required]
         asked=None if request.everything else {cell_name(*key) for key in identities},
     )
-    if todo:  # a place that cannot be written is known before hours of work
-        left = [cell_name(*key) for key in todo]
-        facts.write(
-            lambda now: replace(
-                now, unfinished=(*facts.left_by_others(now), *left), comparison=None
-            )
-        )
+    left = [cell_name(*key) for key in todo]
+    # A place that cannot be written is known before hours of work.
+    facts.write(
+        lambda now: replace(now, unfinished=(*facts.left_by_others(now), *left), comparison=None)
+    )
     done, graded = len(identities) - len(todo), list[Cell]()
     for model in models:
         keys = [key for key in model.identities if key in todo]
@@ -143,9 +141,7 @@ def release_matrix(
         comparison = compare(
             old, matrix, lambda key: request.everything or key in identities, request.factor
         )
-    return facts.write(
-        lambda now: replace(now, unfinished=facts.left_by_others(now), comparison=comparison)
-    )
+    return facts.write(lambda now: replace(now, comparison=comparison))
 
 
 @dataclass(frozen=True)
