@@ -61,7 +61,7 @@ def build_and_verify(
         MissingDependencyError: The library of a named target is not installed.
     """
     jobs: list[tuple[BuiltVariant, Future[Variant] | None]] = []
-    with contextlib.closing(Judges(say, len(requested))) as judges:
+    with contextlib.closing(Judges(say)) as judges:
         # Simulators are slow: they start first, and run beside the rest.
         for target, precision in sorted(requested, key=lambda pair: not _simulated(pair[0])):
             built = _built(target, precision, prepared.work, rule, lenient, say)

@@ -17,7 +17,7 @@ from fer_edge.errors import ConversionError
 from fer_edge.progress import Say
 
 _BESIDE = 2
-"""Stand-ins and simulators that run at a time, and share the cores."""
+"""Stand-ins and simulators that run at a time, each on one core."""
 
 
 class Judges:
@@ -29,17 +29,16 @@ class Judges:
     Args:
         say: Receives the sentences about each variant, together, in the caller's thread: a build
             may hide what other threads print.
-        variants: Number of variants that will be verified.
     """
 
-    def __init__(self, say: Say, variants: int) -> None:
+    def __init__(self, say: Say) -> None:
         self._say = say
         self._unsaid: SimpleQueue[list[str]] = SimpleQueue()
         self._ended = threading.Event()
         self._torch_threads = torch.get_num_threads()
-        # torch's threads wait for each other: two pools of two on two cores would take minutes.
-        share = max(1, self._torch_threads // max(1, min(_BESIDE, variants)))
-        self._pool = ThreadPoolExecutor(_BESIDE, "judge", lambda: torch.set_num_threads(share))
+        # One face at a time is little work, for which torch's threads would be woken and wait:
+        # Core ML's evaluator takes 2.2 times as long with two threads.
+        self._pool = ThreadPoolExecutor(_BESIDE, "judge", lambda: torch.set_num_threads(1))
 
     def close(self) -> None:
         """End what still runs."""
