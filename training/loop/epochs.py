@@ -23,6 +23,7 @@ from fer_edge.training.loop.processes import in_parallel
 from fer_edge.training.loop.resume import Position, restore
 from fer_edge.training.loop.run_folder import best_so_far
 from fer_edge.training.loop.schedules import optimiser, scheduler
+from fer_edge.training.loop.waits import Waits
 from fer_edge.training.models.freeze import freeze, prepare, train_mode, trained_at
 from fer_edge.training.models.network import ExpressionNet, Normalise
 
@@ -162,9 +163,12 @@ def train_epoch(run: TrainingRun, phase: ActivePhase, at: Position) -> float:
     _select_parameters(run, phase, at.in_phase)
     train_mode(run.net)
     total_loss = torch.zeros((), device=run.accelerator.device)
-    for i, (images, targets) in enumerate(run.loader):
+    waits = Waits(run.loader)
+    for i, (images, targets) in enumerate(waits):
         total_loss += _train_batch(run, phase, images, targets)
         run.step(f"epoch {at.epoch + 1}/{run.epochs}", i + 1, len(run.loader))
+    if at.epoch == 0 and (advice := waits.advice(run.recipe.fit.workers)):
+        run.say(advice)
     loss = float(run.accelerator.reduce(total_loss, "mean")) / len(run.loader)
     if not math.isfinite(loss):
         raise TrainingError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import torch
 from fer_edge.errors import TrainingError
 from fer_edge.training.checkpoint import load_checkpoint
 from fer_edge.training.config.schema import Fit, Phase, Recipe
+from fer_edge.training.loop import waits
 from fer_edge.training.loop.dataset import FaceDataset
 from fer_edge.training.loop.train import train
 
@@ -89,3 +92,26 @@ def test_a_phase_that_stops_early_gives_way_to_the_next(
     assert found.count(1) < 20
     assert found.count(2) >= 1
     assert found == sorted(found)
+
+
+def test_a_run_that_waits_for_faces_says_so_once(
+    recipe: Recipe, few_faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = FaceDataset.__getitem__
+
+    def slow(self: FaceDataset, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        time.sleep(0.01)
+        return plain(self, index)
+
+    monkeypatch.setattr(FaceDataset, "__getitem__", slow)
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(waits, "_LEAST_S", 0.1)
+    said: list[str] = []
+    train(
+        replace(recipe, fit=replace(recipe.fit, epochs=2)),
+        few_faces,
+        tmp_path / "run",
+        say=said.append,
+    )
+    assert [text for text in said if "waiting for faces" in text and "fit.workers=7" in text]
+    assert sum("waiting for faces" in text for text in said) == 1
