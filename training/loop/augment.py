@@ -98,17 +98,13 @@ def _light(brightness: float, contrast: float) -> Change:
         first, brighter, stronger = torch.rand(3).mul_(2).sub_(1).tolist()
         image = as_image(pixels)
         grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if image.ndim == 3 else image
-        middle = cv2.mean(grey)[0]
         factor, spread = 1 + brighter * brightness, 1 + stronger * contrast
-        if first < 0:
-            middle *= factor
-            table = factor * values
-        else:
-            table = values
-        table = spread * table.clip(0, 255) + (1 - spread) * middle
+        table = (factor * values).clip(0, 255) if first < 0 else values
+        middle = cv2.mean(cv2.LUT(grey, table.astype(np.uint8)))[0]
+        table = (spread * table + (1 - spread) * middle).clip(0, 255)
         if first >= 0:
-            table = factor * table.clip(0, 255)
-        return as_pixels(cv2.LUT(image, table.clip(0, 255).astype(np.uint8)))
+            table = (factor * table).clip(0, 255)
+        return as_pixels(cv2.LUT(image, table.astype(np.uint8)))
 
     return apply
 
