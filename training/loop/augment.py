@@ -86,7 +86,7 @@ def _move(flip: float, rotate_deg: float, translate: float, scale: float) -> Cha
 def _light(brightness: float, contrast: float) -> Change:
     """Return a random change of brightness and contrast, in random order, from a table of 256.
 
-    Each is as in torchvision's ColorJitter, which takes five times as long for a face of 128 px.
+    Each is as in torchvision's ColorJitter, and takes less time.
 
     Args:
         brightness: Largest change of the pixels, as a share of them.
