@@ -14,7 +14,6 @@ import torch
 from fer_edge.errors import TrainingError
 from fer_edge.training.checkpoint import load_checkpoint
 from fer_edge.training.config.schema import Fit, Phase, Recipe
-from fer_edge.training.loop import waits
 from fer_edge.training.loop.dataset import FaceDataset
 from fer_edge.training.loop.train import train
 
@@ -97,15 +96,15 @@ def test_a_phase_that_stops_early_gives_way_to_the_next(
 def test_a_run_that_waits_for_faces_says_so_once(
     recipe: Recipe, few_faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = FaceDataset.__getitem__
+    plain, now = FaceDataset.__getitem__, [100.0]
 
     def slow(self: FaceDataset, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        time.sleep(0.01)
+        now[0] += 1
         return plain(self, index)
 
     monkeypatch.setattr(FaceDataset, "__getitem__", slow)
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
-    monkeypatch.setattr(waits, "_LEAST_S", 0.1)
     said: list[str] = []
     train(
         replace(recipe, fit=replace(recipe.fit, epochs=2)),

@@ -8,30 +8,32 @@ from collections.abc import Iterator
 
 import pytest
 
-from fer_edge.training.loop import waits
 from fer_edge.training.loop.waits import Waits
 
 
-@pytest.fixture(autouse=True)
-def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Epochs here take a fraction of a second."""
-    monkeypatch.setattr(waits, "_LEAST_S", 0.02)
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time in seconds, which stands still unless a test moves it."""
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    return now
 
 
-def batches(load_s: float) -> Iterator[int]:
-    for i in range(4):
-        time.sleep(load_s)
-        yield i
+def trained(clock: list[float], load_s: float, train_s: float) -> Waits:
+    """Return what four batches were waited for."""
 
+    def batches() -> Iterator[int]:
+        for i in range(4):
+            clock[0] += load_s
+            yield i
 
-def trained(load_s: float, train_s: float) -> Waits:
-    timed = Waits(batches(load_s))
+    waits = Waits(batches())
     seen = []
-    for batch in timed:
-        time.sleep(train_s)
+    for batch in waits:
+        clock[0] += train_s
         seen.append(batch)
     assert seen == [0, 1, 2, 3]
-    return timed
+    return waits
 
 
 @pytest.mark.parametrize(
@@ -46,20 +48,40 @@ def trained(load_s: float, train_s: float) -> Waits:
     ],
 )
 def test_slow_loading_names_the_processes_that_this_machine_has_cores_for(
-    monkeypatch: pytest.MonkeyPatch, cores: int, workers: int, processes: int, best: int | None
+    monkeypatch: pytest.MonkeyPatch,
+    clock: list[float],
+    cores: int,
+    workers: int,
+    processes: int,
+    best: int | None,
 ) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: cores)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
-    advice = trained(0.04, 0).advice(workers)
+    advice = trained(clock, 2, 1).advice(workers)
     assert advice is None if best is None else f"--set fit.workers={best}" in (advice or "")
 
 
-def test_fast_loading_and_few_batches_need_no_advice(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("load_s", "train_s", "share"),
+    [(0, 1, None), (0.3, 1, None), (1, 1, "43%"), (2, 0, "100%"), (0.2, 0, None)],
+)
+def test_only_long_waits_are_worth_a_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+    clock: list[float],
+    load_s: float,
+    train_s: float,
+    share: str | None,
+) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 16)
-    assert trained(0, 0.04).advice(1) is None
-    one = Waits([1])
-    assert list(one) == [1]
-    assert one.advice(0) is None
-    none = Waits([])
-    assert list(none) == []
-    assert none.advice(0) is None
+    advice = trained(clock, load_s, train_s).advice(1)
+    assert advice is None if share is None else (advice or "").startswith(f"{share} of the time")
+
+
+@pytest.mark.parametrize("batches", [[], [1]])
+def test_the_first_batch_does_not_count(
+    monkeypatch: pytest.MonkeyPatch, batches: list[int]
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 16)
+    waits = Waits(batches)
+    assert list(waits) == batches
+    assert waits.advice(0) is None
