@@ -16,9 +16,8 @@ from multiprocessing.connection import Connection
 import click
 
 from fer_edge.benchmarks.machine.environment import environment, machine, noise_note
-from fer_edge.benchmarks.measure.percentile_ratio import percentile_ratio
 from fer_edge.benchmarks.measure.timing import interleaved
-from fer_edge.benchmarks.studies.training_step import speed, training_step
+from fer_edge.benchmarks.studies.training_step import report, training_step
 from fer_edge.kept_memory import keep_memory
 from fer_edge.module_command import ModuleCommand
 from fer_edge.torch_waits import short_waits
@@ -40,15 +39,10 @@ def main(name: str, steps: int) -> None:
     with ExitStack() as stack:
         calls = {
             name: stack.enter_context(_in_child(recipe, keep))
-            for name, keep in (("kept", True), ("given back", False))
+            for name, keep in (("kept memory", True), ("given back", False))
         }
         latencies = interleaved(calls, steps, warm_up=2, block=4, budget_s=_BUDGET_S)
-    for name, samples in latencies.items():
-        print(f"  {name:10s} {speed(samples, recipe.fit.batch)}")
-    ratio, low, high = percentile_ratio(
-        latencies["given back"].ns, latencies["kept"].ns, 50, paired=True
-    )
-    print(f"  kept memory is {ratio:.2f}x as fast ({low:.2f} to {high:.2f})")
+    report(latencies, recipe.fit.batch)
 
 
 @contextmanager

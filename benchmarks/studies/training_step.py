@@ -8,7 +8,7 @@ precision; the pictures are random.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import click
 import numpy as np
@@ -56,12 +56,21 @@ def training_step(recipe: Recipe, quick: bool) -> Callable[[], object]:
     return step
 
 
-def speed(samples: Samples, pictures: int) -> str:
-    """Return the median time of steps with ``pictures`` pictures each, and the throughput."""
-    return (
-        f"{np.median(samples.ns) / 1e6:.0f} ms a step, "
-        f"{samples.throughput_hz(pictures):.0f} pictures/s"
-    )
+def report(latencies: Mapping[str, Samples], pictures: int) -> None:
+    """Print the times of two kinds of steps, and how much faster the first one is.
+
+    Args:
+        latencies: Times of the new and of the old kind of step, by name, taken in turns.
+        pictures: Pictures in a step.
+    """
+    for name, samples in latencies.items():
+        print(
+            f"  {name:12s} {np.median(samples.ns) / 1e6:.0f} ms a step, "
+            f"{samples.throughput_hz(pictures):.0f} pictures/s"
+        )
+    (name, new), (_, old) = latencies.items()
+    ratio, low, high = percentile_ratio(old.ns, new.ns, 50, paired=True)
+    print(f"  {name} is {ratio:.2f}x as fast ({low:.2f} to {high:.2f})")
 
 
 @click.command("training_step", cls=ModuleCommand)
@@ -73,12 +82,7 @@ def main(name: str) -> None:
     print(machine(env), noise_note(env) or "", sep="\n")
     steps = {"quick": training_step(recipe, True), "torch's own": training_step(recipe, False)}
     latencies = interleaved(steps, _STEPS, warm_up=2, block=4, budget_s=_BUDGET_S)
-    for name, samples in latencies.items():
-        print(f"  {name:12s} {speed(samples, recipe.fit.batch)}")
-    ratio, low, high = percentile_ratio(
-        latencies["torch's own"].ns, latencies["quick"].ns, 50, paired=True
-    )
-    print(f"  quick is {ratio:.2f}x as fast ({low:.2f} to {high:.2f})")
+    report(latencies, recipe.fit.batch)
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ from fer_edge.training.loop.targets import indices
 from fer_edge.training.models.network import InputSpec
 
 _SEED = 0
-_KEPT_BYTES = 2**28
-"""Largest size of held-out faces that are kept in memory from epoch to epoch."""
+_KEPT_BYTES = 2**27
+"""Largest size of the faces that stay in memory: as they are, and once more under an effect."""
 
 
 class _KeptFaces(FaceDataset):

@@ -5,8 +5,8 @@
 
 They are computed once, for several runs or for a run in several sittings.
 
-A network knows the faces that it was trained on by heart, and is too sure of them. With one
-checkpoint for each fold of the data, every face is predicted by the network that has not seen it:
+A network is too sure of the faces that it was trained on. Out-of-fold predictions avoid this: with
+one checkpoint for each fold of the data, a face is predicted by the network trained without it:
 
     python -m fer_edge.training.loop.write_opinions without-0/best without-1/best --data fer2013/ \\
         -o opinions.parquet

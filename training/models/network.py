@@ -210,9 +210,8 @@ class Normalise(nn.Module):
 def faces_at_once(size_px: int, device: torch.device) -> int:
     """Return the number of faces that a network predicts fastest at once.
 
-    On a CPU, the numbers of a layer should stay in the caches: the default model took 3.5 ms a
-    face in eights, and 9.3 in 64s (two cores of an AMD EPYC, Zen 4, 2026-11-26). A GPU waits for
-    its kernels to be started, and takes more.
+    On a CPU, the numbers of a layer should stay in the caches (docs/decisions/0071-kept-memory.md).
+    A GPU needs more faces to be busy.
 
     Args:
         size_px: Side of the network's input, in pixels.
