@@ -110,6 +110,7 @@ class InCar:
         half_lit: Share lit through one window only.
         sunglasses: Share with sunglasses.
         mask: Share with a face mask.
+        turned_head: Share turned to the left or right.
         motion_blur: Share with motion blur.
         low_light: Share that is underexposed, without noise.
         low_resolution: Share seen from far away, with few pixels across the face.
@@ -122,6 +123,7 @@ class InCar:
     half_lit: float = 0.0
     sunglasses: float = 0.0
     mask: float = 0.0
+    turned_head: float = 0.0
     motion_blur: float = 0.0
     low_light: float = 0.0
     low_resolution: float = 0.0

