@@ -14,6 +14,8 @@ IMAGENET = "imagenet"
 NAMES = (*MODELS, IMAGENET)
 """Short names that ``model.weights`` accepts besides files."""
 
+_PART_OF = {"mobilenetv2_stride16": "mobilenetv2_100"}
+"""Backbones that are the first layers of another one, and take its weights."""
 _CARD, _FILE = "card.json", "model.safetensors"
 _CROP_SHARE = 0.875
 """Side of the training crop as a share of the input's, as in edge-default."""
@@ -45,7 +47,7 @@ def weights_file(weights: str) -> Path:
 def adopt_network(data: dict[str, Any]) -> None:
     """Give a recipe the network of the shipped checkpoint that it starts from, in place.
 
-    A recipe with the checkpoint's backbone keeps its own input.
+    A recipe with the checkpoint's backbone, or with a part of it, keeps its own network.
 
     Raises:
         RecipeError: The checkpoint is missing.
@@ -55,7 +57,8 @@ def adopt_network(data: dict[str, Any]) -> None:
         return
     card = weights_file(model["weights"]).with_name(_CARD)
     network = json.loads(card.read_text("utf-8"))["model"]
-    if model.get("backbone") == network["backbone"]:
+    backbone = model.get("backbone")
+    if network["backbone"] in (backbone, _PART_OF.get(backbone)):
         return
     model.update(
         backbone=network["backbone"],

@@ -6,6 +6,9 @@
 in multiples of 32 channels keep the matrix units of CPUs (AMX, VNNI), GPUs and NPUs busy;
 depthwise networks of the same size wait for memory. Four stages end at 6x6, so that the last one
 still resolves the position of the mouth.
+
+``mobilenetv2_stride16``: timm's mobilenetv2_100 without its stages at stride 32. Of a small
+picture, these see 2x2 or 3x3 places, and they hold most of the weights.
 """
 
 from __future__ import annotations
@@ -14,7 +17,9 @@ from typing import Any
 
 from timm.models import generate_default_cfgs, register_model
 from timm.models._builder import build_model_with_cfg
+from timm.models._efficientnet_builder import decode_arch_def
 from timm.models.byobnet import ByoBlockCfg, ByobNet, ByoModelCfg
+from timm.models.efficientnet import EfficientNet
 from torch import Tensor, nn
 
 _FER_RESNET = ByoModelCfg(
@@ -28,6 +33,15 @@ _FER_RESNET = ByoModelCfg(
     stem_pool="",
 )
 
+_MOBILENETV2_STRIDE16 = [
+    ["ds_r1_k3_s1_c16"],
+    ["ir_r2_k3_s2_e6_c24"],
+    ["ir_r3_k3_s2_e6_c32"],
+    ["ir_r4_k3_s2_e6_c64"],
+    ["ir_r3_k3_s1_e6_c96"],
+]
+"""First five of the seven stages of MobileNetV2 (Sandler et al., 2018, table 2)."""
+
 # timm requires a configuration for every name; these have no weights.
 default_cfgs = generate_default_cfgs(
     {
@@ -37,6 +51,11 @@ default_cfgs = generate_default_cfgs(
             "classifier": "head.fc",
         },
         "cnn48.untrained": {"input_size": (1, 48, 48)},
+        "mobilenetv2_stride16.untrained": {
+            "input_size": (1, 80, 80),
+            "first_conv": "conv_stem",
+            "classifier": "classifier",
+        },
     }
 )
 
@@ -90,4 +109,23 @@ def fer_resnet(pretrained: bool = False, **kwargs: Any) -> ByobNet:
     )
     # ByobNet's stem halves the image; at 48 px its finest edges still help.
     model.stem.conv.stride = (1, 1)
+    return model
+
+
+@register_model  # type: ignore[untyped-decorator]
+def mobilenetv2_stride16(pretrained: bool = False, **kwargs: Any) -> EfficientNet:
+    """Create a mobilenetv2_stride16: 0.68 M parameters, 1,280 features.
+
+    No pretrained weights exist, but all layers except the last convolution fit mobilenetv2_100's.
+    """
+    model: EfficientNet = build_model_with_cfg(
+        EfficientNet,
+        "mobilenetv2_stride16",
+        pretrained,
+        block_args=decode_arch_def(_MOBILENETV2_STRIDE16),
+        num_features=1280,
+        stem_size=32,
+        act_layer=nn.ReLU6,
+        **kwargs,
+    )
     return model

@@ -13,6 +13,7 @@ from fer_edge.errors import RecipeError
 from fer_edge.shipped import DEFAULT_CHECKPOINT
 from fer_edge.training.config.recipe import load_recipe
 from fer_edge.training.config.start_weights import weights_file
+from fer_edge.training.models.from_recipe import build_network
 
 
 def test_default_is_the_shipped_checkpoint() -> None:
@@ -48,3 +49,13 @@ def test_a_recipe_takes_the_network_of_the_checkpoint(
     recipe = load_recipe("finetune", ("model.weights=default",))
     assert recipe.model.backbone == "mobilenetv2_050"
     assert (recipe.input.size_px, recipe.augment.crop_px) == (96, 84)
+
+
+def test_a_recipe_whose_network_is_a_part_of_the_checkpoint_s_keeps_it() -> None:
+    recipe = load_recipe("edge-fast", ("model.weights=default",))
+    assert (recipe.model.backbone, recipe.input.size_px) == ("mobilenetv2_stride16", 80)
+    net, account = build_network(recipe, lambda _: None)
+    assert account is not None
+    assert account["reshaped"] == ["conv_head.weight"]
+    assert not account["missing"]
+    assert sum(p.numel() for p in net.parameters()) == 676_359

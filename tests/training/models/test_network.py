@@ -42,6 +42,7 @@ def test_system_c_has_the_published_number_of_parameters() -> None:
     [
         ("cnn48", GREY, (), 256),
         ("fer_resnet", GREY, ("linear 128",), 128),
+        ("mobilenetv2_stride16", GREY, (), 1280),
         ("mobilenetv3_small_050", RGB, (), 1024),  # more than its num_features
         ("test_byobnet", RGB, ("linear 256", "batchnorm", "relu", "dropout 0.2"), 256),
     ],
