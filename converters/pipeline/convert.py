@@ -65,7 +65,7 @@ def convert(
         out: Bundle folder to write, ``NAME.fer``.
         precisions: Names of precisions, ``all`` or ``auto``; see ALL and AUTO.
         data: Labelled faces. Their ``val`` part verifies, their ``train`` part calibrates int8.
-            None takes the composite faces that ship with the package: 3,000 that are made from
+            None takes the composite faces that ship with the package: 4,000 that are made from
             them verify.
         calibrate: Other faces for the calibration of int8.
         allow_drop: Accuracy, as a share (0..1), that reduced precisions may lose. The bundle

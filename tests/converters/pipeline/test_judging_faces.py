@@ -8,11 +8,13 @@ import pytest
 
 from fer_edge.converters.pipeline import face_samples
 from fer_edge.converters.pipeline.face_samples import parity_faces
+from fer_edge.converters.pipeline.gate import ParityLimits
 from fer_edge.converters.pipeline.judging_faces import JUDGING_FACES, judging_faces
 from fer_edge.labels import EMOTIONS
 from fer_edge.preprocess import CropRule
 from fer_edge.shipped import FACES
 from fer_edge.training.data.faces import LabelledFace, load_faces
+from fer_edge.training.evaluation.intervals import paired_change_interval, share_interval
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +51,14 @@ def test_they_have_a_photographs_detail_and_composites_have_not(
 
 
 def test_the_gate_has_enough_of_them_for_a_verdict() -> None:
-    """Five of 2,400 answered decisions may change; 80 % of the faces are answered."""
-    assert JUDGING_FACES == 3000
+    # Core ML flips 64 decisions of the shipped model's int8: 22 to the right answer, 27 from it.
+    low, _ = paired_change_interval(22, 27, JUDGING_FACES)
+    assert low >= -ParityLimits().accuracy_drop
+    low, _ = share_interval(2400 - 5, 2400)
+    assert low >= ParityLimits().answered_agreement
+
+
+def test_the_gate_s_first_faces_are_those_of_a_smaller_gate() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(face_samples, "JUDGING_FACES", 1000)
         gate = parity_faces(None, EMOTIONS, CropRule(48, 0.1))
