@@ -78,7 +78,8 @@ def threshold_under_effects(lowest: float, effects: Sequence[Tensor], truth: Ten
     """Return the lowest threshold at which a network is sure only where it is right.
 
     Under each effect, at least BAR of the answers are right, or at most FEW of the faces are
-    answered.
+    answered. The share of right answers exceeds BAR by its standard error, so that the bar holds on
+    other faces too, five times in six.
 
     Args:
         lowest: Threshold (0..1) that holds without effects.
@@ -103,7 +104,8 @@ def _holds(probabilities: Tensor, truth: Tensor, threshold: float) -> bool:
     answered = confidence >= threshold
     right = int((answered & (answer == truth)).sum())
     count = int(answered.sum())
-    return count <= FEW * len(truth) or right >= BAR * count
+    error = math.sqrt(BAR * (1 - BAR) * count)
+    return count <= FEW * len(truth) or right >= BAR * count + error
 
 
 def minimise(parameters: Sequence[Tensor], loss: Callable[[], Tensor]) -> None:

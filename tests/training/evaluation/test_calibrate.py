@@ -91,12 +91,15 @@ def test_effects_that_hold_leave_the_threshold() -> None:
 
 
 def test_an_effect_that_makes_a_network_wrong_and_sure_raises_the_threshold() -> None:
-    """The surest 24 are right, and of the others none: of 32 answers, 75 % are right."""
+    """The surest 24 are right, and of the others none.
+
+    24 of 28 are 85.7 %, and 75 % with its standard error are 83.2; of 29, 82.8 and 83.0 %.
+    """
     good, truth = answers(np.linspace(0.99, 0.4, 100), [1] * 100)
     bad = torch.cat([good[:24], good[24:].roll(1, 1)])
     threshold = threshold_under_effects(0.45, [good, bad], truth)
-    assert int((~withheld(bad, threshold)).sum()) == 32
-    assert int((~withheld(bad, threshold - 0.005)).sum()) > 32
+    assert int((~withheld(bad, threshold)).sum()) == 28
+    assert int((~withheld(bad, threshold - 0.005)).sum()) > 28
 
 
 def test_an_effect_that_blinds_a_network_leaves_few_answers() -> None:
@@ -114,4 +117,5 @@ def test_no_effect_breaks_the_bar_at_the_threshold(faces: list[tuple[float, bool
     answered = ~withheld(p, threshold)
     right = int((answered & (p.argmax(1) == truth)).sum())
     count = int(answered.sum())
-    assert threshold == 1 or count <= FEW * len(p) or right >= BAR * count
+    error = (BAR * (1 - BAR) * count) ** 0.5
+    assert threshold == 1 or count <= FEW * len(p) or right >= BAR * count + error
