@@ -26,6 +26,7 @@ from fer_edge.module_command import ModuleCommand
 from fer_edge.page import markdown_table
 from fer_edge.preprocess import Image
 from fer_edge.progress import Step, silent
+from fer_edge.shipped import checkpoint_path
 from fer_edge.training.data.faces import load_faces, stratified
 from fer_edge.training.evaluation.calibrate import BAR, FEW
 from fer_edge.training.evaluation.intervals import ece, share_interval
@@ -234,7 +235,7 @@ def draw(rows: Sequence[dict[str, Any]], title: str) -> bytes:
 
 
 @click.command("corruptions", cls=ModuleCommand)
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", type=checkpoint_path)
 @click.option(
     "--data", required=True, type=click.Path(path_type=Path), help="Judge on these labelled faces."
 )

@@ -24,6 +24,7 @@ from rich.progress import track
 from fer_edge.labels import EMOTIONS, SOURCE_ORDERS
 from fer_edge.module_command import ModuleCommand
 from fer_edge.progress import silent
+from fer_edge.shipped import checkpoint_path
 from fer_edge.training.data.faces import LabelledFace, load_faces, pixel_hash
 from fer_edge.training.evaluation.runner import open_model
 
@@ -137,7 +138,7 @@ def make(source: Path, teacher: Path, out: Path) -> None:
 
 @click.command("make_composites", cls=ModuleCommand)
 @click.argument("data", type=click.Path(path_type=Path))
-@click.argument("teacher", type=click.Path(path_type=Path))
+@click.argument("teacher", type=checkpoint_path)
 @click.argument("out", type=click.Path(path_type=Path))
 def main(data: Path, teacher: Path, out: Path) -> None:
     """Average faces of DATA that the checkpoint TEACHER is sure of, into the folder OUT."""

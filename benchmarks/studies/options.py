@@ -8,12 +8,17 @@ from typing import Any
 
 import click
 
+from fer_edge.shipped import bundle_path
+
 Decorated = Callable[..., Any]
 PATH = click.Path(path_type=Path)
 
 
 bundle_option = click.option(
-    "--bundle", type=PATH, metavar="FOLDER", help="Measure this bundle (default: the shipped one)."
+    "--bundle",
+    type=bundle_path,
+    metavar="FOLDER",
+    help="Measure this bundle (default: the shipped one).",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 

@@ -31,6 +31,7 @@ from fer_edge.benchmarks.studies.options import PATH, json_option
 from fer_edge.module_command import ModuleCommand
 from fer_edge.page import markdown_table
 from fer_edge.progress import Step, silent
+from fer_edge.shipped import bundle_path
 from fer_edge.training.data.faces import LabelledFace, load_faces
 from fer_edge.training.evaluation.intervals import share_interval
 from fer_edge.training.evaluation.metrics import metrics
@@ -165,7 +166,7 @@ def markdown(found: Sequence[dict[str, Any]]) -> str:
 
 
 @click.command("precisions", cls=ModuleCommand)
-@click.argument("bundles", nargs=-1, required=True, type=PATH)
+@click.argument("bundles", nargs=-1, required=True, type=bundle_path)
 @click.option("--data", required=True, type=PATH, help="Labelled faces; their val part decides.")
 @json_option
 def main(bundles: tuple[Path, ...], data: Path, as_json: bool) -> None:

@@ -32,8 +32,8 @@ from fer_edge.benchmarks.job import CROP_PX
 from fer_edge.benchmarks.machine.environment import environment, machine, noise_note
 from fer_edge.benchmarks.measure.timing import interleaved
 from fer_edge.benchmarks.references.vendor_tools import benchmark_app
-from fer_edge.benchmarks.studies.options import PATH
 from fer_edge.module_command import ModuleCommand
+from fer_edge.shipped import bundle_path
 from fer_edge.telemetry import import_without_telemetry
 
 _SAMPLES = 3000
@@ -173,7 +173,7 @@ def _latency(bundle: Path, variant: Variant, size_px: int) -> bool:
 
 
 @click.command("predictor_overhead", cls=ModuleCommand)
-@click.argument("bundle", type=PATH, default=DEFAULT_BUNDLE)
+@click.argument("bundle", type=bundle_path, default=DEFAULT_BUNDLE)
 @click.pass_context
 def main(ctx: click.Context, bundle: Path) -> None:
     """Measure BUNDLE (default: the shipped one); exit code 1 says that a bar was missed."""

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from fer_edge.errors import DataError
 from fer_edge.shipped import FACES
 from fer_edge.training import corruptions
 from fer_edge.training.corruptions import (
@@ -120,3 +121,9 @@ def test_the_command_says_what_is_wrong(fake_bundle: Path, tmp_path: Path, fault
     assert done.exit_code > 1
     assert done.output.startswith("corruptions: ")
     assert str(out) in done.output or fault != "no folder"
+
+
+def test_the_name_of_a_shipped_model_is_a_model() -> None:
+    done = CliRunner().invoke(main, ["fast", "--data", "nowhere"])
+    assert done.exit_code == DataError.exit_code
+    assert "nowhere" in done.output

@@ -57,7 +57,7 @@ def adopt_network(data: dict[str, Any]) -> None:
         return
     card = weights_file(model["weights"]).with_name(_CARD)
     network = json.loads(card.read_text("utf-8"))["model"]
-    backbone = model.get("backbone")
+    backbone = str(model.get("backbone"))
     if network["backbone"] in (backbone, _PART_OF.get(backbone)):
         return
     model.update(

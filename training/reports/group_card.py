@@ -16,6 +16,7 @@ import click
 from fer_edge.bundle import open_bundle
 from fer_edge.module_command import ModuleCommand
 from fer_edge.monitor.detector import Detector
+from fer_edge.shipped import bundle_path, checkpoint_path
 from fer_edge.training.checkpoint import load_checkpoint
 from fer_edge.training.data.folds import Fold
 from fer_edge.training.evaluation.groups import evaluate_groups
@@ -91,8 +92,8 @@ def _variant(bundle: Path) -> tuple[str | None, str | None]:
 
 
 @click.command("group_card", cls=ModuleCommand)
-@click.argument("checkpoint", type=click.Path(path_type=Path))
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("checkpoint", type=checkpoint_path)
+@click.argument("bundle", type=bundle_path)
 @click.argument("london", type=click.Path(path_type=Path))
 @click.argument("fairface", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))

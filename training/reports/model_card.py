@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from fer_edge.bundle import Bundle, open_bundle
 from fer_edge.module_command import ModuleCommand
 from fer_edge.page import markdown_table
+from fer_edge.shipped import bundle_path, checkpoint_path
 from fer_edge.training.checkpoint import WEIGHTS, Checkpoint, load_checkpoint
 from fer_edge.training.evaluation.evaluate import evaluate
 from fer_edge.training.evaluation.metrics import ECE_BINS
@@ -366,8 +367,8 @@ def _draw(report: dict[str, Any], out: Path) -> None:
 
 
 @click.command("model_card", cls=ModuleCommand)
-@click.argument("checkpoint", type=click.Path(path_type=Path))
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("checkpoint", type=checkpoint_path)
+@click.argument("bundle", type=bundle_path)
 @click.argument("data", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
 def main(checkpoint: Path, bundle: Path, data: Path, out: Path) -> None:

@@ -7,11 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
+from click.testing import CliRunner
 
 from fer_edge.bundle import open_bundle
+from fer_edge.errors import DataError
 from fer_edge.shipped import DEFAULT_BUNDLE, MODELS, bundle_path, checkpoint_path
 from fer_edge.training.checkpoint import load_checkpoint
+from fer_edge.training.reports import group_card, model_card
 from fer_edge.training.reports.group_section import groups_beside
 from fer_edge.training.reports.model_card import card_text
 
@@ -84,3 +88,11 @@ def test_the_card_says_that_weights_are_an_average_and_who_taught() -> None:
     assert "50% of the checkpoint `1212121212121212…`" in text
     assert "predictions in `other.parquet`, SHA-256 `5656565656565656…`" in text
     assert "an average" not in _card(averaged=None)
+
+
+@pytest.mark.parametrize("command", [model_card.main, group_card.main])
+def test_the_names_of_shipped_models_are_models(command: click.Command, tmp_path: Path) -> None:
+    data = ["nowhere"] * (len(command.params) - 3)
+    done = CliRunner().invoke(command, ["fast", "fast", *data, str(tmp_path / "card")])
+    assert done.exit_code == DataError.exit_code
+    assert "nowhere" in done.output
