@@ -21,7 +21,8 @@ JUDGING_FACES = 4_000
 """Number of judging faces.
 
 The interval of a change of accuracy is then narrow enough for a verdict if 1.6 % of all decisions
-flip. Of 2,400 answered decisions, five may flip and still pass 99.5 %."""
+flip. Of 2,400 answered decisions, five may flip and still pass 99.5 %.
+"""
 _SEED = 2026
 _ADMIXTURE = 0.4
 """Largest share (0..1) of the second composite in a blend."""
