@@ -78,8 +78,8 @@ def threshold_under_effects(lowest: float, effects: Sequence[Tensor], truth: Ten
     """Return the lowest threshold at which a network is sure only where it is right.
 
     Under each effect, at least BAR of the answers are right, or at most FEW of the faces are
-    answered. The share of right answers exceeds BAR by its standard error, so that the bar holds on
-    other faces too, five times in six.
+    answered. The share of right answers exceeds BAR by its standard error: a share that only just
+    reaches BAR on these faces would miss it on others half of the time.
 
     Args:
         lowest: Threshold (0..1) that holds without effects.

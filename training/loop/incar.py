@@ -39,7 +39,8 @@ _TIP, _SIDES, _ENDS = 0.1, 1.9, 0.5
 """Depth of a face in its crop, in sides: tip - sides * x^2 - ends * y^2, from the middle.
 
 Fitted to the mean of MediaPipe's 478 landmarks over 151 frontal faces of FER2013, with an RMS error
-of 0.05. The depth is 0 in the plane of the head's axis, so that the features stay in the middle.
+of 0.05. The face turns about a vertical axis at depth 0, near the mean depth of eyes and mouth, so
+that they stay in the middle.
 """
 
 
@@ -187,8 +188,8 @@ def turned_head(x: Tensor) -> Tensor:
 def turned(x: Tensor, angle_deg: float) -> Tensor:
     """Turn the face in a crop about its vertical axis.
 
-    The face is a paraboloid that is seen from far away. A point at column x and depth z moves to x
-    cos(angle) + z sin(angle); what was hidden repeats the edge.
+    The face is a paraboloid that is seen from far away. A point at column x and depth z moves to
+    ``x cos(angle) + z sin(angle)``. Pixels from outside the crop repeat its edge.
 
     Args:
         x: Face crop, float32 ``[C, S, S]``.
