@@ -137,9 +137,13 @@ class Loaded:
         self._leave(1)
 
     def retire(self) -> None:
-        """Close the session as soon as no call uses it."""
-        self._retired = True
-        self._leave(0)
+        """Close the session as soon as no call uses it.
+
+        In a forked child, a session that only its parent can use stays as it is.
+        """
+        if self.usable:
+            self._retired = True
+            self._leave(0)
 
     def _leave(self, calls: int) -> None:
         """Count calls that ended; close a retired session after the last one."""

@@ -316,8 +316,7 @@ class Predictor:
             self._closed = True
             loaded = self._loaded
         self.stop_shadow()
-        if loaded.usable:
-            loaded.retire()
+        loaded.retire()
 
     def __enter__(self) -> Predictor:
         return self

@@ -56,6 +56,7 @@ class Shadow:
         self._loaded = loaded
         self._lock = threading.RLock()
         self._counts = ShadowCounts(loaded.bundle.sha256)
+        self._lost = False
 
     @property
     def bundle(self) -> Bundle:
@@ -75,6 +76,9 @@ class Shadow:
         """
         if answered_by.crop.margin != self.bundle.crop.margin:
             return
+        if not self._loaded.usable:
+            self._count_lost()
+            return
         if not self._loaded.enter():  # it was stopped a moment ago
             return
         try:
@@ -82,8 +86,7 @@ class Shadow:
                 others = predict(loaded, faces, 0)
         except FerEdgeError as error:
             _log.warning("the shadow bundle %s failed: %s", self._loaded.bundle.path, error)
-            with self._lock:
-                self._counts = replace(self._counts, failures=self._counts.failures + 1)
+            self._count_failure()
             return
         pairs = [(a, b) for a, b in zip(answers, others, strict=True) if a.label != b.label]
         answered = sum(not a.uncertain and not b.uncertain for a, b in pairs)
@@ -94,6 +97,22 @@ class Shadow:
                 disagreements=self._counts.disagreements + len(pairs),
                 answered_disagreements=self._counts.answered_disagreements + answered,
             )
+
+    def _count_failure(self) -> None:
+        with self._lock:
+            self._counts = replace(self._counts, failures=self._counts.failures + 1)
+
+    def _count_lost(self) -> None:
+        """Count a call in a forked child in which the engine cannot run; log the first one."""
+        if not self._lost:
+            self._lost = True
+            self._lock = threading.RLock()  # a thread of the parent may have held the old one
+            _log.warning(
+                "the shadow's %s was loaded before this process was forked, and cannot run in it. "
+                "Start the shadow in the child",
+                self._loaded.variant.name,
+            )
+        self._count_failure()
 
     def close(self) -> None:
         """Release the engine after the running calls."""

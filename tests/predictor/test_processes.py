@@ -58,6 +58,17 @@ def test_a_predictor_of_the_parent_answers_in_a_forked_child(target: str) -> Non
 
 
 @NEEDS_FORK
+def test_a_shadow_of_the_parent_fails_in_a_forked_child_and_answers_go_on() -> None:
+    before = "p = Predictor(); p.start_shadow('default'); p(picture)"
+    inside = """p(picture)
+    label, faces, failures = p(picture).label, p.shadow.faces, p.shadow.failures
+    p.close()
+    return label, faces, failures > 1"""
+    done = run(FORK.format(before=before, inside=inside).replace("range(4)", "range(1)"))
+    assert done.stdout.strip() == str([("happiness", 1, True)]), done.stderr
+
+
+@NEEDS_FORK
 @pytest.mark.parametrize("closed", ["p.close()", "pass"])
 def test_a_new_predictor_in_a_forked_child_answers(closed: str) -> None:
     before = f"p = Predictor(); p(picture); {closed}"
