@@ -17,8 +17,12 @@ from dataclasses import dataclass
 from fer_edge.errors import BundleError
 
 IDENTIFIER = b"TFL3"
-_MOST_OBJECTS = 2_000_000
+_MOST_OBJECTS = 1_000_000
 """Largest number of tables and vectors. A converted network has about 2,000."""
+_BYTES_OF_AN_OBJECT = 64
+"""Bytes of a vector's numbers that are counted like one object."""
+_MOST_SIDES = 8
+"""Largest number of dimensions of a tensor. LiteRT's operations take 6 at most."""
 _MOST_VALUES = 1 << 27
 """Largest number of values of a tensor. Swin-B's largest weight has 4 million."""
 _MOST_SCALE = 2.0**40
@@ -175,6 +179,8 @@ class _Reader:
         if self.number(tensor, 2, 4) >= buffers:
             raise IndexError("a tensor without a buffer")
         shape = self._integers(tensor, 0)
+        if len(shape) > _MOST_SIDES:
+            raise IndexError("a tensor of many dimensions")
         if (count := math.prod(max(side, 1) for side in shape)) > _MOST_VALUES:
             raise self._refused(f"a tensor of {count:,} values")
         for scales in self._part(tensor, 4):
@@ -245,6 +251,7 @@ class _Reader:
         if field not in table.fields:
             return b""
         start, count = self._bounds(table.fields[field], size)
+        self._count(count * size // _BYTES_OF_AN_OBJECT)
         return self._data[start : start + count * size]
 
     def number(self, table: _Table, field: int, size: int) -> int:
@@ -305,8 +312,9 @@ class _Reader:
             raise IndexError("a vector past the end")
         return at + 4, count
 
-    def _count(self) -> None:
-        self._left -= 1
+    def _count(self, objects: int = 1) -> None:
+        """Bound the work: a table or vector may be named many times, and is read each time."""
+        self._left -= objects
         if self._left < 0:
             raise IndexError("more objects than any converted network has")
 

@@ -266,6 +266,58 @@ def test_scales_that_end_the_process_are_refused() -> None:
             scan_tflite(bytes(bad), "bad")
 
 
+def flatbuffer_that_repeats(tensors: int, dimensions: int) -> bytes:
+    """A model whose list of tensors names one tensor many times; its shape is a list of ones."""
+    out = bytearray(struct.pack("<I", 0) + b"TFL3")
+
+    def layout(*fields: int, of: int) -> int:
+        at = len(out)
+        places = {field: 4 + 4 * i for i, field in enumerate(fields)}
+        out.extend(struct.pack("<HH", 4 + 2 * of, 4 + 4 * len(fields)))
+        out.extend(b"".join(struct.pack("<H", places.get(field, 0)) for field in range(of)))
+        out.extend(bytes(-len(out) % 4))
+        return at
+
+    def table(layout_at: int, fields: int) -> int:
+        at = len(out)
+        out.extend(struct.pack("<i", at - layout_at) + bytes(4 * fields))
+        return at
+
+    def vector(count: int, content: bytes) -> int:
+        at = len(out)
+        out.extend(struct.pack("<I", count) + content)
+        return at
+
+    def refer(place: int, at: int) -> None:
+        struct.pack_into("<I", out, place, at - place)
+
+    layouts = layout(2, 4, of=5), layout(0, of=5), layout(of=1), layout(0, of=8)
+    model = table(layouts[0], 2)  # offsets lead forward only
+    graphs, buffers = vector(1, bytes(4)), vector(1, bytes(4))
+    graph, buffer = table(layouts[1], 1), table(layouts[2], 0)
+    named = vector(tensors, bytes(4 * tensors))
+    tensor = table(layouts[3], 1)
+    shape = vector(dimensions, struct.pack("<i", 1) * dimensions)
+    struct.pack_into("<I", out, 0, model)
+    refer(model + 4, graphs)
+    refer(graphs + 4, graph)
+    refer(model + 8, buffers)
+    refer(buffers + 4, buffer)
+    refer(graph + 4, named)
+    for i in range(tensors):
+        refer(named + 4 + 4 * i, tensor)
+    refer(tensor + 4, shape)
+    return bytes(out)
+
+
+def test_the_work_of_a_check_is_bounded_by_what_is_read_and_not_by_what_is_stored() -> None:
+    scan_tflite(flatbuffer_that_repeats(10, 4), "plain")
+    for tensors, dimensions in ((100_000, 8_000), (1, 200_000), (1_200_000, 4)):
+        data = flatbuffer_that_repeats(tensors, dimensions)
+        with pytest.raises(ValueError, match="not a readable"):
+            scan_tflite(data, "repeats")
+
+
 def test_a_model_of_another_kind_is_refused_by_its_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
     graph = litert._Graph(next(iter(contents("fp32").values())), 1, True)
     graph._outputs = graph._outputs[:1]
