@@ -20,7 +20,7 @@ from fer_edge.training.data.faces import (
     without_duplicates,
 )
 from fer_edge.training.data.near_duplicates import Photographs
-from fer_edge.training.data.partition import groups_of, partition
+from fer_edge.training.data.partition import groups_of, partition, smallest_group
 from fer_edge.training.data.parts import class_warning
 
 
@@ -151,7 +151,7 @@ def split_data(
     Duplicates of faces in any val part are dropped.
 
     A data set may contribute train, val or both. If subjects or clips are known, complete ones
-    are held out.
+    are held out, and at least one.
 
     Args:
         sources: Data sets to merge.
@@ -168,7 +168,8 @@ def split_data(
 
     Raises:
         MissingPartError: No data set has a train part.
-        DataError: A data set or picture cannot be read, or a class has too few pictures.
+        DataError: A data set or picture cannot be read, a class has too few pictures, or all faces
+            are of one subject or clip.
         LabelError: A label is unknown.
     """
     specs = as_dataset_specs(sources)
@@ -340,8 +341,16 @@ def _held_out_indices(
     labels = [face.label for face in faces]
     if any(face.subject or face.clip for face in faces):
         groups = groups_of(faces, hashes, "subject")
+        if len(set(groups)) < 2:
+            raise DataError(
+                "expected faces of at least two subjects or clips, one to train on and one to hold "
+                "out, got one. Add faces of others with --data, or give the faces without subject "
+                "and clip: single pictures are then held out"
+            )
         sides = partition(groups, labels, (1 - rule.share, rule.share), rule.seed)
-        return {i for i, side in enumerate(sides) if side == 1}
+        chosen = {i for i, side in enumerate(sides) if side == 1}
+        # A share below half of every group fills no group: all of them would be trained on.
+        return chosen or set(smallest_group(groups, labels, rule.seed))
     if rule.by == "picture":
         return set(hold_out(hashes, labels, rule.share, rule.seed))
     photographs = Photographs(dict(zip(hashes, faces, strict=True)), step)

@@ -90,20 +90,47 @@ def partition(
     column = {name: i for i, name in enumerate(names)}
     size = np.array([total[name] for name in names], float)
     need = np.stack([_rounded(total[name], shares) for name in names], axis=1).astype(float)
-    members: dict[int, list[int]] = {}
-    for i, group in enumerate(groups):
-        members.setdefault(group, []).append(i)
-    shuffled = [list(members)[i] for i in np.random.default_rng(seed).permutation(len(members))]
     sides = [0] * len(labels)
-    for group in sorted(shuffled, key=lambda g: -len(members[g])):
+    for members in sorted(_shuffled(groups, seed), key=len, reverse=True):
         counts = np.zeros(len(names))
-        for i in members[group]:
+        for i in members:
             counts[column[labels[i]]] += 1
         side = int(np.argmax(need @ (counts / size)))
         need[side] -= counts
-        for i in members[group]:
+        for i in members:
             sides[i] = side
     return sides
+
+
+def smallest_group(groups: Sequence[int], labels: Sequence[str], seed: int) -> list[int]:
+    """Choose the smallest group without which every label still has faces.
+
+    If every group is the only one of a label, the smallest of all is chosen.
+
+    Args:
+        groups: Group number of each face.
+        labels: Label of each face.
+        seed: Seed of the choice among groups of one size.
+
+    Returns:
+        Indices of the group's faces, ascending.
+    """
+    total = Counter(labels)
+
+    def cost(members: list[int]) -> tuple[bool, int]:
+        own = Counter(labels[i] for i in members)
+        return any(own[label] == total[label] for label in own), len(members)
+
+    return min(_shuffled(groups, seed), key=cost)
+
+
+def _shuffled(groups: Sequence[int], seed: int) -> list[list[int]]:
+    """Return the indices of each group's faces, the groups in a seeded order."""
+    members: dict[int, list[int]] = {}
+    for i, group in enumerate(groups):
+        members.setdefault(group, []).append(i)
+    ordered = list(members.values())
+    return [ordered[i] for i in np.random.default_rng(seed).permutation(len(ordered))]
 
 
 def _rounded(count: int, shares: Sequence[float]) -> list[int]:

@@ -128,6 +128,57 @@ def test_whole_clips_are_held_out_where_subjects_are_unknown(
     assert held.isdisjoint(face.clip for face in split.train)
 
 
+def listed(folder: Path, column: str, groups: int, each: int) -> Path:
+    """A list of faces; every group has ``each`` pictures of anger and of fear."""
+    lines = [f"path,label,{column}"]
+    for number in range(groups * each * 2):
+        (folder / f"{number}.png").write_bytes(png(number))
+        lines.append(f"{number}.png,{('anger', 'fear')[number % 2]},p{number // (2 * each)}")
+    (folder / "list.csv").write_text("\n".join(lines))
+    return folder / "list.csv"
+
+
+@pytest.mark.parametrize("column", ["subject", "clip"])
+@pytest.mark.parametrize(
+    ("groups", "share"), [(2, 0.05), (2, 0.2), (5, 0.05), (8, 0.05), (10, 0.05)]
+)
+def test_a_group_is_held_out_although_the_share_is_less_than_half_of_it(
+    tmp_path: Path, recipe: Recipe, column: str, groups: int, share: float
+) -> None:
+    path = listed(tmp_path, column, groups, 3)
+    changed = replace(recipe, labels=("anger", "fear"), data=replace(recipe.data, holdout=share))
+    split, _ = run(changed, path)
+    assert len({getattr(face, column) for face in split.held_out}) == 1
+    assert len(split.held_out) == 6
+    assert len(split.train) == 6 * (groups - 1)
+    assert run(changed, path)[0] == split
+    others = [run(replace(changed, seed=seed), path)[0].held_out for seed in range(9)]
+    assert any(held_out != split.held_out for held_out in others)
+
+
+def test_the_group_held_out_leaves_every_class_faces(tmp_path: Path, recipe: Recipe) -> None:
+    """The smallest group has all faces of fear, so the next larger one is held out."""
+    lines = ["path,label,subject"]
+    for number, (label, subject) in enumerate(
+        [("fear", "a")] * 2 + [("anger", "b")] * 3 + [("anger", "c")] * 4
+    ):
+        (tmp_path / f"{number}.png").write_bytes(png(number))
+        lines.append(f"{number}.png,{label},{subject}")
+    (tmp_path / "list.csv").write_text("\n".join(lines))
+    changed = replace(recipe, labels=("anger", "fear"), data=replace(recipe.data, holdout=0.01))
+    split, _ = run(changed, tmp_path / "list.csv")
+    assert {face.subject for face in split.held_out} == {"b"}
+
+
+@pytest.mark.parametrize("column", ["subject", "clip"])
+def test_faces_of_one_subject_or_clip_are_refused(
+    tmp_path: Path, recipe: Recipe, column: str
+) -> None:
+    path = listed(tmp_path, column, 1, 10)
+    with pytest.raises(DataError, match=r"at least two subjects or clips.*got one\. Add faces"):
+        run(replace(recipe, labels=("anger", "fear")), path)
+
+
 def test_a_broken_picture_is_an_error_or_left_out_by_its_source(
     tmp_path: Path, recipe: Recipe
 ) -> None:
