@@ -27,7 +27,7 @@ from fer_edge.errors import InputError, SourceError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fer_edge.monitor import Detector, Health
+    from fer_edge.monitor import Detector, Health, Settings
     from fer_edge.progress import Say
 
 
@@ -113,7 +113,7 @@ def video(
     face in the seat's region. Only --save and --events write files. Without them, and without
     --headless and --json, a window opens. Ctrl-C ends a camera and leaves complete files.
     """
-    from fer_edge.monitor import DriverMonitor, EventRule, Settings
+    from fer_edge.monitor import DriverMonitor
     from fer_edge.monitor.recorder import EventLog, VideoRecorder
     from fer_edge.monitor.sources import open_source
     from fer_edge.progress_bar import frame_progress
@@ -121,11 +121,7 @@ def video(
 
     if whole_frame and detector is not None:
         raise click.UsageError("expected --detector or --whole-frame, got both")
-    settings = Settings() if settings_file is None else Settings.from_file(settings_file)
-    if seat is not None:
-        settings = replace(settings, driver_region=_shares(seat))
-    if rules:
-        settings = replace(settings, events=tuple(EventRule(*rule) for rule in rules))
+    settings = _settings(settings_file, seat, rules)
     camera_or_path = int(source) if source.isdecimal() else source
     live = open_source(camera_or_path).live
     _check_not_the_source(source, save, events)
@@ -163,8 +159,7 @@ def video(
             seconds=seconds,
             tick=lambda tally: step(tally.frames, tally.status),
         )
-    report: dict[str, Any] = {"source": source, "variant": variant, **tally.as_dict()}
-    report["fault"] = fault
+    report = {"source": source, "variant": variant, **tally.as_dict(), "fault": fault}
     if recorder is not None and recorder.frames:
         report["saved"] = {
             "path": str(save),
@@ -211,9 +206,19 @@ def _health_printer(source: str, say: Say) -> Callable[[Health], None]:
     return report
 
 
-def _shares(seat: list[float]) -> tuple[float, float, float, float]:
-    x, y, w, h = seat
-    return x, y, w, h
+def _settings(
+    file: Path | None, seat: list[float] | None, rules: tuple[tuple[str, float], ...]
+) -> Settings:
+    """Return the settings of a file, or the default ones, with the seat and rules if given."""
+    from fer_edge.monitor import EventRule, Settings
+
+    settings = Settings() if file is None else Settings.from_file(file)
+    if seat is not None:
+        x, y, w, h = seat
+        settings = replace(settings, driver_region=(x, y, w, h))
+    if rules:
+        settings = replace(settings, events=tuple(EventRule(*rule) for rule in rules))
+    return settings
 
 
 def _check_not_the_source(source: str, *outs: Path | None) -> None:
