@@ -81,7 +81,7 @@ def write_files(contents: Mapping[Path, bytes]) -> None:
     with contextlib.ExitStack() as stack:
         ready = []
         for final, data in contents.items():
-            final = final.resolve()
+            final = Path(os.path.realpath(final))  # resolve() fails on a link to itself
             if final.exists() and not final.is_file():
                 raise FileExistsError(errno.EEXIST, "expected a file there or nothing", str(final))
             _sweep(final)

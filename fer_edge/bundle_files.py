@@ -60,9 +60,9 @@ def listed(path: str, data: bytes) -> BundleFile:
 def read_manifest(root: Path) -> bytes:
     """Read a bundle's manifest. Raises BundleError if it is no plain file of at most 4 MiB."""
     manifest = root / MANIFEST
-    if not root.is_dir():
-        raise _no_bundle(root)
     try:
+        if not root.is_dir():
+            raise _no_bundle(root)
         check_plain(manifest, root)
         if not manifest.is_file() or manifest.stat().st_size > _MAX_MANIFEST_BYTES:
             raise BundleError(

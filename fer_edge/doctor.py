@@ -9,7 +9,7 @@ from typing import Any
 from fer_edge.backends.base import Options, TargetFacts, backend, offered
 from fer_edge.bundle import Variant
 from fer_edge.errors import FerEdgeError, InputError
-from fer_edge.monitor.fetch_detector import check_fetched, default_path
+from fer_edge.monitor.fetch_detector import check_fetched, fetched
 from fer_edge.predictor import Predictor
 
 # distribution: (purpose, command whose extra installs it)
@@ -111,8 +111,7 @@ def _library(name: str, purpose: str, extra: str | None) -> dict[str, Any]:
 
 
 def _yunet() -> dict[str, Any]:
-    path = default_path()
-    if path.is_file():
+    if path := fetched():
         try:
             check_fetched(path, path.read_bytes())
         except (InputError, OSError) as error:

@@ -24,6 +24,10 @@ Exceptions of other libraries are mapped to these. Exit code 2 means wrong usage
 
 from __future__ import annotations
 
+import errno
+
+from fer_edge.shown import shown
+
 
 class FerEdgeError(Exception):
     """Base class of all fer_edge errors.
@@ -134,3 +138,19 @@ class LimitError(FerEdgeError):
     """Measurement that breaks its budget or regression limit."""
 
     exit_code = 8
+
+
+def refused_path(error: OSError) -> InputError | None:
+    """Return the InputError for a path that the system refuses.
+
+    Args:
+        error: Any failure of the system.
+
+    Returns:
+        The error with its next step; None if no path is to blame, or a pipe or disk is.
+    """
+    if error.filename is None or error.errno in (errno.EPIPE, errno.ENOSPC):
+        return None
+    return InputError(
+        f"cannot use {shown(error.filename)}: {error.strerror}. Check the path, and who may read it"
+    )

@@ -6,13 +6,13 @@ from typing import Any
 
 import click
 
-from fer_edge.errors import FerEdgeError
+from fer_edge.errors import FerEdgeError, refused_path
 
 
 class ModuleCommand(click.Command):
     """Command that ends like ``fer-edge``.
 
-    An error of fer_edge gives one sentence and its exit code.
+    An error of fer_edge, or a path that the system refuses, gives one sentence and an exit code.
     """
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -20,5 +20,13 @@ class ModuleCommand(click.Command):
         try:
             return super().invoke(ctx)
         except FerEdgeError as error:
-            click.echo(f"{ctx.command.name}: {error}", err=True)
-            ctx.exit(error.exit_code)
+            self._end(ctx, error)
+        except OSError as error:
+            refused = refused_path(error)
+            if refused is None:
+                raise
+            self._end(ctx, refused)
+
+    def _end(self, ctx: click.Context, error: FerEdgeError) -> None:
+        click.echo(f"{self.name}: {error}", err=True)
+        ctx.exit(error.exit_code)

@@ -56,7 +56,7 @@ from fer_edge.cli.torch_folder import no_empty_folder
 from fer_edge.cli.train import train
 from fer_edge.cli.verify import verify
 from fer_edge.cli.video import video
-from fer_edge.errors import FerEdgeError, InputError, MissingDependencyError
+from fer_edge.errors import FerEdgeError, InputError, MissingDependencyError, refused_path
 from fer_edge.kept_memory import keep_memory
 from fer_edge.torch_waits import short_waits
 
@@ -132,6 +132,12 @@ class _Group(click.Group):
             missing = MissingDependencyError(name, extra)
             click.echo(f"fer-edge: {for_command(missing, ctx.invoked_subcommand)}", err=True)
             ctx.exit(missing.exit_code)
+        except OSError as error:
+            refused = refused_path(error)
+            if refused is None:
+                raise
+            click.echo(f"fer-edge: {refused}", err=True)
+            ctx.exit(refused.exit_code)
         except KeyboardInterrupt:
             click.echo(_interrupted(ctx.invoked_subcommand), err=True)
             ctx.exit(INTERRUPTED)

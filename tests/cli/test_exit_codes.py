@@ -45,6 +45,27 @@ HAPPY = FACES / "happiness.png"
         (["serve", "--bundle", "{fake}", "--detector", "nowhere.onnx"], 3),
         (["serve", "--bundle", "{fake}", "--host", "no.such.host.invalid"], 3),
         (["serve", "--bundle", "{fake}", "--token", ""], 3),
+        (["inspect", "{long}"], 4),
+        (["inspect", "{long}.fer"], 4),
+        (["verify", "{fake}", "--trusted-key", "{long}"], 3),
+        (["diff", "{long}", "{fake}"], 4),
+        (["sign", "{long}", "--key", "{long}"], 4),
+        (["bench", "{long}"], 4),
+        (["evaluate", "{long}", "--data", "{faces}"], 4),
+        (["convert", "{long}", "--target", "all", "-o", "x.fer"], 4),
+        (["predict", "{long}"], 3),
+        (["predict", "{happy}", "--detector", "{long}"], 3),
+        (["predict", "{happy}", "--crop", "--save", "{long}.png"], 3),
+        (["keygen", "{long}"], 3),
+        (["keygen", "."], 3),
+        (["keygen", ""], 3),
+        (["train", "{long}", "--data", "{faces}"], 3),
+        (["train", "edge-default", "--data", "{long}"], 3),
+        (["train", "edge-default", "--data", "{faces}", "--weights", "{long}"], 3),
+        (["embed", "{happy}", "-o", "{long}.npz"], 3),
+        (["video", "{long}", "--headless"], 3),
+        (["score", "{long}", "-o", "out"], 3),
+        (["export", "{long}", "--format", "onnx", "-o", "x.onnx"], 4),
         (["train", "no-such-recipe", "--data", "{faces}"], 3),
         (["train", "edge-default", "--data", "nowhere"], 3),
         (["train", "edge-default", "--data", "{faces}", "--set", "fit.epochz=3"], 3),
@@ -55,7 +76,7 @@ HAPPY = FACES / "happiness.png"
 def test_our_errors_are_one_sentence_and_their_exit_code(
     run: Any, fake_bundle: Path, arguments: list[str], code: int
 ) -> None:
-    names = {"fake": fake_bundle, "happy": HAPPY, "faces": FACES}
+    names = {"fake": fake_bundle, "happy": HAPPY, "faces": FACES, "long": "a" * 300}
     result = run(*(argument.format(**names) for argument in arguments))
     assert result.exit_code == code
     assert result.stdout == ""

