@@ -29,6 +29,8 @@ SPLIT_NAMES = {
     "testing": "test",
     "privatetest": "test",
 }
+SHARD_SUFFIXES = (".parquet", ".tar")
+"""Suffixes of files that hold pictures of one part."""
 MAX_LABEL = 64
 """Largest length of a label."""
 _MOST_NAMED = 20
@@ -208,12 +210,37 @@ class StoredFace:
 
 
 def part_of(path: Path) -> str:
-    """Return train, val or test from a file name, else "".
+    """Return train, val or test from the name of a file or folder, else "".
 
-    The last or the first word of the name counts.
+    Every word of a shard's name counts. Of a folder's name, the last and then the first count.
+
+    Raises:
+        DataError: A shard's name has words of several parts.
     """
-    words = path.stem.lower().replace("_", "-").split("-")
-    return SPLIT_NAMES.get(words[-1], "") or SPLIT_NAMES.get(words[0], "")
+    if path.suffix not in SHARD_SUFFIXES or path.is_dir():
+        words = path.stem.lower().replace("_", "-").split("-")
+        return SPLIT_NAMES.get(words[-1], "") or SPLIT_NAMES.get(words[0], "")
+    words = re.split("[^0-9a-z]+", path.stem.lower())
+    parts = sorted({SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES})
+    if len(parts) > 1:
+        raise DataError(
+            f"expected the word of one part in the name {shown(path.name)}, got those of "
+            f"{' and '.join(parts)}. Rename the file"
+        )
+    return parts[0] if parts else ""
+
+
+def check_shard(source: DatasetSpec, split: str | None) -> None:
+    """Check that the only file of a data set is the requested part; train if its name has none.
+
+    None reads a file of any part.
+
+    Raises:
+        MissingPartError: The file is another part.
+        DataError: The file's name has words of several parts.
+    """
+    if split is not None:
+        check_part(source, split, {part_of(source.file) or "train"})
 
 
 def check_part(source: DatasetSpec, split: str | None, parts: Iterable[str]) -> None:

@@ -7,7 +7,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fer_edge.errors import DataError
-from fer_edge.training.data.dataset_spec import DatasetSpec, StoredFace, check_part, part_of
+from fer_edge.training.data.dataset_spec import (
+    SHARD_SUFFIXES,
+    DatasetSpec,
+    StoredFace,
+    check_part,
+    part_of,
+)
 from fer_edge.training.data.picture_files import PassedOver, without_clutter
 from fer_edge.training.data.readers import csv as csv_reader
 from fer_edge.training.data.readers import ferplus as ferplus_reader
@@ -56,7 +62,7 @@ def read(source: DatasetSpec, split: str | None) -> Iterator[StoredFace | Passed
 def _parts(path: Path) -> dict[str, list[Path]]:
     parts: dict[str, list[Path]] = {}
     for entry in without_clutter(path):
-        if (entry.is_dir() or entry.suffix in (".parquet", ".tar")) and part_of(entry):
+        if (entry.is_dir() or entry.suffix in SHARD_SUFFIXES) and part_of(entry):
             parts.setdefault(part_of(entry), []).append(entry)
     return parts
 

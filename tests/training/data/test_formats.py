@@ -14,7 +14,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from fer_edge.errors import DataError, FerEdgeError
+from fer_edge.errors import DataError, FerEdgeError, MissingPartError
 from fer_edge.labels import EMOTIONS
 from fer_edge.training.data.faces import hash_of, hashed, load_faces, pixel_hash
 
@@ -87,6 +87,39 @@ def test_a_folder_of_parquet_files_is_split_by_their_names(samples: Any, tmp_pat
     samples.write_parquet(tmp_path / "fer2013-val.parquet", ["sad"] * 2)
     assert [f.label for f in load_faces(tmp_path, "train")] == ["happiness"] * 3
     assert [f.label for f in load_faces(tmp_path, "val")] == ["sadness"] * 2
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "tar"])
+def test_any_word_of_a_shards_name_tells_its_part(
+    samples: Any, tmp_path: Path, suffix: str
+) -> None:
+    names = ("fer-train-000000", "fer2013_test_0001", "valid.00000-of-00001", "x Training 7")
+    for name, label in zip(names, ("happy", "sad", "fear", "disgust"), strict=True):
+        write_shard(samples, tmp_path / f"{name}.{suffix}", label)
+    for split, labels in (("train", ["happiness", "disgust"]), ("test", ["sadness"])):
+        assert [f.label for f in load_faces(tmp_path, split)] == labels
+    assert [f.label for f in load_faces(tmp_path, "val")] == ["fear"]
+    alone = tmp_path / f"fer2013_test_0001.{suffix}"
+    assert [f.label for f in load_faces(alone, "test")] == ["sadness"]
+    with pytest.raises(MissingPartError, match="'train' part, only test"):
+        load_faces(alone, "train")
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "tar"])
+def test_a_shard_with_the_words_of_two_parts_is_refused(
+    samples: Any, tmp_path: Path, suffix: str
+) -> None:
+    path = write_shard(samples, tmp_path / f"train-test-000.{suffix}", "happy")
+    for source in (path, tmp_path):
+        with pytest.raises(DataError, match=r"expected the word of one part.*test and train"):
+            load_faces(source, "train")
+    assert len(load_faces(path)) == 1  # without a part, all of a file is read
+
+
+def write_shard(samples: Any, path: Path, label: str) -> Path:
+    if path.suffix == ".parquet":
+        return Path(samples.write_parquet(path, [label]))
+    return Path(samples.shard(path, ("1.png", samples.png(label)), ("1.cls", label.encode())))
 
 
 def test_a_missing_source_is_named(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 from fer_edge.errors import DataError
 from fer_edge.training.data.bounds import check_memory, check_rows
-from fer_edge.training.data.dataset_spec import DatasetSpec, StoredFace, check_part, part_of
+from fer_edge.training.data.dataset_spec import DatasetSpec, StoredFace, check_part, check_shard
 from fer_edge.training.data.lazy_rows import LazyRow
 from fer_edge.training.data.picture_files import without_clutter
 from fer_edge.training.data.readers.parquet_pages import Group, pages, row_groups
@@ -44,8 +44,7 @@ def read(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
         check_part(source, split, ())
         yield from read_shards(without_clutter(source.file, "*.parquet"), source.columns)
         return
-    if split not in (None, part_of(source.file) or "train"):
-        check_part(source, split, {part_of(source.file) or "train"})
+    check_shard(source, split)
     yield from read_shards([source.file], source.columns)
 
 

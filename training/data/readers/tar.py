@@ -17,7 +17,7 @@ from fer_edge.errors import DataError
 from fer_edge.images.files import IMAGE_SUFFIXES
 from fer_edge.shown import shown
 from fer_edge.training.data.bounds import check_rows
-from fer_edge.training.data.dataset_spec import DatasetSpec, StoredFace, check_part, part_of
+from fer_edge.training.data.dataset_spec import DatasetSpec, StoredFace, check_part, check_shard
 from fer_edge.training.data.lazy_rows import LazyRow
 from fer_edge.training.data.picture_files import PassedOver, is_clutter, printable, without_clutter
 from fer_edge.training.data.readers.tables import LABELS, from_columns, is_used, used_columns
@@ -46,8 +46,7 @@ def read(source: DatasetSpec, split: str | None) -> Iterator[StoredFace | Passed
         shards = without_clutter(source.file, "*.tar")
     else:
         shards = [source.file]
-        if split not in (None, part_of(source.file) or "train"):
-            check_part(source, split, {part_of(source.file) or "train"})
+        check_shard(source, split)
     passed_over = PassedOver()
     for path in shards:
         if not path.is_file():  # opening a FIFO would wait for ever
