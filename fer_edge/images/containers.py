@@ -28,6 +28,8 @@ MAX_CHUNKS = 20_000
 
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 """End of a JPEG scan: a marker that is neither a stuffed byte, a restart nor a fill byte."""
+_FILL = re.compile(rb"\xff+(?=\xff)")
+"""Fill bytes before a JPEG marker."""
 _SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """JPEG frame headers; C4, C8 and CC in that range are tables."""
 _HUFFMAN_DCT = {0xC0: 2, 0xC1: 2, 0xC2: 1}
@@ -40,6 +42,8 @@ _MOST_SURPLUS_BYTES = 128 * 1024 * 1024
 """Most bytes after a PNG's last row once inflated, which takes libpng 0.25 s."""
 _INFLATE_BYTES = 1024 * 1024
 """Bytes that are inflated at once."""
+_PIECE_BYTES = 64 * 1024
+"""Bytes of a file that zlib gets at once."""
 _BMP_HEADERS = frozenset({40, 52, 56, 64, 108, 124})
 """Bytes of the BMP headers that programs write; 12 is that of OS/2."""
 _BMP_COMPRESSIONS = frozenset({0, 3})
@@ -157,13 +161,18 @@ def _inflates_beyond(data: bytes, name: str, limit: int) -> bool:
     """
     stream, size = zlib.decompressobj(), 0
     for kind, start, end in _png_chunks(data, name):
-        rest = data[start:end] if kind == b"IDAT" else b""
-        while rest and not stream.eof and size <= limit:
-            try:
-                size += len(stream.decompress(rest, _INFLATE_BYTES))
-            except zlib.error:
-                return False  # the decoder says so
-            rest = stream.unconsumed_tail
+        if kind != b"IDAT":
+            continue
+        for at in range(start, end, _PIECE_BYTES):  # zlib copies what it has not read, each time
+            rest = data[at : min(at + _PIECE_BYTES, end)]
+            while rest and not stream.eof and size <= limit:
+                try:
+                    size += len(stream.decompress(rest, _INFLATE_BYTES))
+                except zlib.error:
+                    return False  # the decoder says so
+                rest = stream.unconsumed_tail
+            if stream.eof or size > limit:
+                return size > limit
     return size > limit
 
 
@@ -190,8 +199,8 @@ def _jpeg(data: bytes, name: str, max_pixels: int) -> PictureInfo:
     missing: set[tuple[int, int]] = set()
     scan_bytes = block_bits = 0
     for _ in range(MAX_CHUNKS):
-        while data[at : at + 2] == b"\xff\xff":  # fill bytes
-            at += 1
+        if fill := _FILL.match(data, at):
+            at = fill.end()
         if at + 2 > len(data):
             raise _cut_off("JPEG", name)
         if data[at] != 0xFF:
