@@ -216,6 +216,8 @@ def inside(base: str, path: str) -> str:
             raise InputError(f"{shown(path)} lies outside {base}. Name the folder with --root")
         return path
     root = Path(base).resolve()
+    if ".." in Path(path).parts:  # over a link, its meaning depends on who reads it
+        raise InputError(f"expected a path without '..', got {shown(path)}. Name it below {base}")
     try:
         target = (root / path).resolve()
     except (OSError, ValueError, RuntimeError) as error:
