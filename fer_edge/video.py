@@ -200,6 +200,8 @@ def watch(
         for state in monitor:
             before = tally.last.frame_index if tally.last else -1
             tally.add(state)
+            if events is not None and state.frame_index >= 0:
+                events.begin()
             if not live and state.frame_index == before:
                 fault = "; ".join(state.health.reasons)
             if not live and fault is None:

@@ -112,7 +112,7 @@ class DriverMonitor:
             self._classifier = _shared(bundle, self._health, clock, watchdog_s)
         else:
             # A list, and not self: a monitor that is dropped must be collected at once.
-            running = self._running = [bundle]
+            running = self._running = [None if bundle is None else bundle_path(bundle).absolute()]
             # Read once: a key file that changes later changes nothing.
             keys = None if trusted_keys is None else load_keys(trusted_keys)
             self._trusted_keys = keys
@@ -194,7 +194,7 @@ class DriverMonitor:
                 "Make a new DriverMonitor for it"
             )
         self._classifier.swap(bundle_path(bundle))
-        self._running[0] = bundle
+        self._running[0] = bundle_path(bundle).absolute()
 
     def reset_baseline(self) -> None:
         """Learn the driver's baseline again, as after a change of drivers."""

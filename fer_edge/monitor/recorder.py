@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import stat
 import tempfile
 from pathlib import Path
 from types import TracebackType
@@ -183,7 +184,7 @@ class EventLog:
     """Log of events, one line of JSON (``Event.as_dict``) each.
 
     Each line is written at once and unbuffered, so that the log is complete after a crash. An
-    existing file is replaced.
+    existing file is emptied by ``begin``, or by the first event. Without either, nothing is left.
 
     Args:
         path: The file.
@@ -196,14 +197,27 @@ class EventLog:
         self.path = Path(path)
         self.lines = 0
         """Lines written so far."""
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+        self._begun, self._is_new = False, not os.path.lexists(self.path)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         try:
             self._handle = os.open(self.path, flags, 0o644)
         except OSError as error:
             raise _unwritable(self.path, error) from error
 
+    def begin(self) -> None:
+        """Remove the events of an earlier run. Raises InputError if the file cannot be written."""
+        if self._begun:
+            return
+        try:
+            if stat.S_ISREG(os.fstat(self._handle).st_mode):
+                os.ftruncate(self._handle, 0)
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
+        self._begun = True
+
     def write(self, event: Event) -> None:
         """Append one event. Raises InputError if the file cannot be written."""
+        self.begin()
         line = (json.dumps(event.as_dict(), allow_nan=False) + "\n").encode()
         try:
             written = os.write(self._handle, line)
@@ -216,6 +230,8 @@ class EventLog:
     def close(self) -> None:
         """Close the file."""
         os.close(self._handle)
+        if self._is_new and not self._begun:
+            self.path.unlink(missing_ok=True)
 
     def __enter__(self) -> EventLog:
         return self

@@ -77,6 +77,11 @@ class QualityLimits:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        for item in fields(self):
+            if (value := getattr(self, item.name)) < 0:
+                raise InputError(f"expected {item.name} of at least 0, got {value}")
+        if self.bright_share > 1:
+            raise InputError(f"expected bright_share as 0 to 1, got {self.bright_share}")
 
 
 @dataclass(frozen=True)
@@ -169,6 +174,17 @@ class Settings:
                 "expected driver_region as (x, y, width, height) in shares of the frame, 0..1, "
                 f"got {self.driver_region}"
             )
+        if self.known_above is not None and not 0 <= self.known_above <= 1:
+            raise InputError(f"expected known_above as 0 to 1 or None, got {self.known_above}")
+        if self.expected_hz is not None and self.expected_hz <= 0:
+            raise InputError(f"expected expected_hz above 0 or None, got {self.expected_hz}")
+        if self.expected_size is not None and min(self.expected_size) < 1:
+            raise InputError(
+                "expected expected_size as a width and height of at least 1 pixel or None, got "
+                f"{self.expected_size}"
+            )
+        if self.black_below < 0:
+            raise InputError(f"expected black_below of at least 0, got {self.black_below}")
         if not 0 <= self.hysteresis < 1:
             raise InputError(
                 f"expected a hysteresis of at least 0 and below 1, got {self.hysteresis}"

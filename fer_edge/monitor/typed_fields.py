@@ -17,13 +17,19 @@ Item = TypeVar("Item")
 
 
 def check_fields(item: Any) -> None:
-    """Check each field of a dataclass against its type.
+    """Check each field of a dataclass against its type; make tuples of lists.
+
+    Args:
+        item: The dataclass; it may be frozen.
 
     Raises:
         InputError: A field has another type, or is a number that is not finite.
     """
     for name, kind in _types(type(item)).items():
         value = getattr(item, name)
+        if isinstance(value, list) and any(get_origin(each) is tuple for each in _options(kind)):
+            value = tuple(value)
+            object.__setattr__(item, name, value)
         if not _fits(value, kind):
             raise InputError(
                 f"expected {type(item).__name__}.{name} as {_word(kind)}, got {shown(value)}"

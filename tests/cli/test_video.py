@@ -121,6 +121,15 @@ def test_seconds_end_it(run: Any, clip: Path, fake_bundle: Path) -> None:
     assert json.loads(done.stdout)["frames"] == HZ + 1
 
 
+def test_a_source_that_is_missing_leaves_the_events_of_an_earlier_run(
+    run: Any, fake_bundle: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "events.jsonl").write_text("{}")
+    done = run("typo.mp4", "--whole-frame", "--bundle", fake_bundle, "--events", "events.jsonl")
+    assert done.exit_code == 3
+    assert (tmp_path / "events.jsonl").read_text() == "{}"
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
@@ -131,6 +140,7 @@ def test_seconds_end_it(run: Any, clip: Path, fake_bundle: Path) -> None:
         (["{clip}", "--save", "out.avi"], 3, ".webm"),
         (["{clip}", "--save", "nowhere/out.mp4"], 3, "cannot write"),
         (["{clip}", "--events", "."], 3, "cannot write"),
+        (["{clip}", "--events", "a.mp4", "--save", "./a.mp4"], 2, "two files"),
         (["{clip}", "--save", "{clip}"], 3, "another file"),
         (["{clip}", "--seat", "left"], 2, "0.5,0,0.5,1"),
         (["{clip}", "--seat", "0.5,0,0.9,1"], 3, "shares"),

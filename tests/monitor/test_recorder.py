@@ -166,6 +166,19 @@ def test_each_event_is_there_as_soon_as_it_was_told(tmp_path: Path) -> None:
             assert json.loads(lines[-1]) == event.as_dict()
 
 
+def test_a_log_without_a_frame_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+    old, new = tmp_path / "old.jsonl", tmp_path / "new.jsonl"
+    old.write_text("of another run")
+    for path in (old, new):
+        EventLog(path).close()
+    assert old.read_text() == "of another run"
+    assert not new.exists()
+    for path in (old, new):
+        with EventLog(path) as log:
+            log.begin()
+        assert path.read_text() == ""
+
+
 def test_events_that_cannot_be_written_are_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot write"):
         EventLog(tmp_path)

@@ -30,7 +30,14 @@ DRIVER_LABELS = ("awake", "distracted", "drowsy", "neutral")
         {"driver_region": (0.5, 0, 0.6, 1)},
         {"driver_region": (0, 0, 0, 1)},
         {"driver_region": (0, 0, 1)},
-        {"driver_region": [0, 0, 1, 1]},
+        {"driver_region": [0, 0, 1]},
+        {"driver_region": "0,0,1,1"},
+        {"known_above": 60},
+        {"known_above": -0.1},
+        {"expected_hz": 0},
+        {"expected_size": (640, 0)},
+        {"black_below": -1.0},
+        {"events": ["anger"]},
         {"driver_region": None},
         {"hysteresis": 1.0},
         {"max_persons": 0},
@@ -60,11 +67,19 @@ def test_settings_without_a_meaning_are_refused(wrong: dict[str, Any]) -> None:
         lambda: EventRule(3, 2),  # type: ignore[arg-type]
         lambda: QualityLimits(min_face_px=20.5),  # type: ignore[arg-type]
         lambda: QualityLimits(sharp_above=float("inf")),
+        lambda: QualityLimits(bright_share=50.0),
+        lambda: QualityLimits(min_face_px=-1),
     ],
 )
 def test_rules_and_limits_are_checked_too(wrong: Callable[[], object]) -> None:
     with pytest.raises(InputError, match="expected"):
         wrong()
+
+
+def test_lists_are_taken_as_tuples() -> None:
+    rule = EventRule("anger", 1.0)
+    lists: dict[str, Any] = {"events": [rule], "driver_region": [0.5, 0, 0.5, 1]}
+    assert Settings(**lists) == Settings(events=(rule,), driver_region=(0.5, 0, 0.5, 1))
 
 
 # Events.

@@ -83,6 +83,28 @@ def test_a_bundle_of_another_crop_rule_is_refused(
         assert next(monitor).bundle_sha256 == opened.sha256
 
 
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_relative_path_is_that_of_the_folder_at_the_start(
+    fake_variants: Callable[..., Path],
+    picture: Picture,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    swapped: bool,
+) -> None:
+    bundle = fake_variants(int8={"fail_after": 25}, fp32={})
+    monkeypatch.chdir(bundle.parent)
+    frames = Frames((picture(n) for n in range(60)), hz=30)
+    with DriverMonitor(bundle.name, frames, detector=WholeFrame()) as monitor:
+        if swapped:
+            monitor.swap(bundle.name)
+        next(monitor)
+        (tmp_path / "elsewhere").mkdir()
+        monkeypatch.chdir(tmp_path / "elsewhere")  # as a daemon goes to /
+        last = list(monitor)[-1]
+    assert list(last.health.causes) == [HealthCause.FAILOVER]
+    assert last.driver is not None
+
+
 def test_a_shared_predictor_is_swapped_by_its_owner(fake_bundle: Path, picture: Picture) -> None:
     frames = Frames((picture(n) for n in range(5)), hz=30)
     with (
