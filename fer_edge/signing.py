@@ -35,6 +35,7 @@ MAX_SIGNATURES = 16
 MAX_SIGNATURES_BYTES = 64 * 1024
 _CONTEXT = b"fer-edge bundle signature, version 1\n"
 """Prefix of the signed message, so that a signature for something else never fits."""
+_MAKE_PAIR = "Make a pair: fer-edge keygen NAME"
 _MAX_KEY_BYTES = 16 * 1024
 
 _KEY_ID = re.compile(r"[0-9a-f]{16}")
@@ -240,25 +241,29 @@ def _key_id(key: Ed25519PublicKey) -> str:
 
 def _private_key(key: Key) -> Ed25519PrivateKey:
     ed25519, serialization = _library()
+    unreadable = _unreadable()
     try:
         loaded = serialization.load_pem_private_key(_pem(key), password=None)
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{_name(key)} is no unencrypted private key in PEM form") from error
+    except unreadable as error:
+        raise InputError(
+            f"{_name(key)} is no unencrypted private key in PEM form. {_MAKE_PAIR}"
+        ) from error
     if not isinstance(loaded, ed25519.Ed25519PrivateKey):
-        raise InputError(f"expected an Ed25519 private key, {_name(key)} is of another kind")
+        raise InputError(
+            f"expected an Ed25519 private key, {_name(key)} is of another kind. {_MAKE_PAIR}"
+        )
     return loaded  # type: ignore[no-any-return]
 
 
 def _public_key(key: Key, name: str = "the key") -> Ed25519PublicKey:
     ed25519, serialization = _library()
+    unreadable = _unreadable()
     try:
         loaded = serialization.load_pem_public_key(_pem(key))
-    except (ValueError, TypeError) as error:
-        raise InputError(
-            f"{name} is no public key in PEM form. Make a pair: fer-edge keygen NAME"
-        ) from error
+    except unreadable as error:
+        raise InputError(f"{name} is no public key in PEM form. {_MAKE_PAIR}") from error
     if not isinstance(loaded, ed25519.Ed25519PublicKey):
-        raise InputError(f"expected an Ed25519 public key, {name} is of another kind")
+        raise InputError(f"expected an Ed25519 public key, {name} is of another kind. {_MAKE_PAIR}")
     return loaded  # type: ignore[no-any-return]
 
 
@@ -271,13 +276,18 @@ def _pem(key: Key) -> bytes:
     try:
         return read_plain(path, _MAX_KEY_BYTES, pipes=True)
     except OSError as error:
-        raise InputError(
-            f"cannot read the key {path}: {error.strerror}. Make a pair: fer-edge keygen NAME"
-        ) from error
+        raise InputError(f"cannot read the key {path}: {error.strerror}. {_MAKE_PAIR}") from error
 
 
 def _name(key: Key) -> str:
     return "the key" if isinstance(key, bytes) else str(key)
+
+
+def _unreadable() -> tuple[type[Exception], ...]:
+    """Return what cryptography raises for keys that it cannot read, or does not know."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+
+    return ValueError, TypeError, UnsupportedAlgorithm
 
 
 def _library() -> tuple[Any, Any]:
