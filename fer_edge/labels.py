@@ -115,6 +115,19 @@ def canonical_all(names: Iterable[str]) -> tuple[str, ...]:
     return mapped
 
 
+def model_labels(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the labels of a network: canonical names for emotions, any other name as it is.
+
+    Args:
+        names: Spellings of emotions, and user-defined labels.
+
+    Raises:
+        LabelError: As for check_label_list.
+    """
+    stripped = (name.strip() for name in names)
+    return check_label_list(_CANONICAL.get(name.lower(), name) for name in stripped)
+
+
 def check_label_list(names: Iterable[str]) -> tuple[str, ...]:
     """Check the labels of a model and return them.
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from fer_edge.errors import CheckpointError
 from fer_edge.module_command import ModuleCommand
+from fer_edge.option_types import FiniteRange
 from fer_edge.progress import Say, Step, silent
 from fer_edge.progress_bar import progress
 from fer_edge.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -93,7 +94,7 @@ def _weighted(first: Checkpoint, last: Checkpoint, share: float) -> dict[str, Te
     "--share",
     default=0.5,
     show_default=True,
-    type=click.FloatRange(0, 1),
+    type=FiniteRange(0, 1),
     help="Share of TRAINED in the average.",
 )
 @click.option("--data", required=True, help="Faces that TRAINED was trained on.")

@@ -22,6 +22,7 @@ from fer_edge.benchmarks.studies.clips import Watched
 from fer_edge.benchmarks.studies.options import json_option, monitor_options
 from fer_edge.module_command import ModuleCommand
 from fer_edge.monitor import Frames, WholeFrame
+from fer_edge.option_types import FiniteRange
 
 _READINGS = 100
 _MIN_FRAMES = 2_000
@@ -140,7 +141,7 @@ def _enough(_context: click.Context, _parameter: click.Parameter, frames: int) -
     "--max-growth-mib",
     default=4.0,
     show_default=True,
-    type=click.FloatRange(0),
+    type=FiniteRange(0),
     metavar="MIB",
     help="Exit with 8 if memory grows by more than MIB in the second half.",
 )

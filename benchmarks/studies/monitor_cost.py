@@ -28,6 +28,7 @@ from fer_edge.benchmarks.studies.clips import Image, Watched, paced
 from fer_edge.benchmarks.studies.options import json_option, monitor_options
 from fer_edge.module_command import ModuleCommand
 from fer_edge.monitor import Frames, MonitorState, WholeFrame
+from fer_edge.option_types import FiniteRange
 from fer_edge.page import markdown_table
 
 _MAX_CLIP_BYTES = 256 * 1024 * 1024
@@ -162,7 +163,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
     "--hz",
     default=30.0,
     show_default=True,
-    type=click.FloatRange(1, 1000),
+    type=FiniteRange(1, 1000),
     help="Deliver this many frames per second.",
 )
 @click.option(

@@ -18,6 +18,7 @@ from fer_edge.cli.options import (
     quiet_option,
     variant_options,
 )
+from fer_edge.option_types import FiniteRange
 from fer_edge.shipped import bundle_path
 
 
@@ -28,7 +29,7 @@ from fer_edge.shipped import bundle_path
 @click.option("--unlabelled", is_flag=True, help="Take DATA as pictures; folders are no labels.")
 @click.option(
     "--answer",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=FiniteRange(0, 1, min_open=True),
     metavar="SHARE",
     help="Answer this share of such faces, the surest ones (default: fitted to the labels).",
 )

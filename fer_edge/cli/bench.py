@@ -12,6 +12,7 @@ from fer_edge.benchmarks.scenarios.base import names as scenario_names
 from fer_edge.cli.options import (
     PATH,
     batch_sizes_option,
+    check_outs,
     data_option,
     json_option,
     out_option,
@@ -22,6 +23,7 @@ from fer_edge.cli.options import (
     write_outs,
 )
 from fer_edge.errors import DataError, LimitError
+from fer_edge.option_types import FiniteRange
 from fer_edge.shipped import bundle_path, checkpoint_path
 
 SCENARIOS = scenario_names()
@@ -65,11 +67,15 @@ def bench() -> None:
 )
 @variant_options
 @click.option(
-    "--hz", default=30.0, show_default=True, help="Send this many frames per second to a stream."
+    "--hz",
+    type=FiniteRange(),
+    default=30.0,
+    show_default=True,
+    help="Send this many frames per second to a stream.",
 )
 @click.option(
     "--deadline-ms",
-    type=float,
+    type=FiniteRange(),
     metavar="MS",
     help="Count answers later than MS after the frame's arrival as missed (default: one period).",
 )
@@ -149,6 +155,7 @@ def run(
     from fer_edge.benchmarks.reports.terminal import print_table
     from fer_edge.progress_bar import progress
 
+    check_outs(outs, (".json", ".md", ".html"))
     limits = None if budget is None else parse_budget(budget, scenario, with_data=data is not None)
     with progress() as (_, step):
         report = measure(

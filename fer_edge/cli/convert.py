@@ -23,6 +23,7 @@ from fer_edge.cli.options import (
     soc_option,
     workspace_option,
 )
+from fer_edge.option_types import FiniteRange
 from fer_edge.shipped import checkpoint_path
 
 # The converters themselves import torch, which a help text must not.
@@ -69,7 +70,7 @@ _PRECISIONS = precisions(_TARGETS)
 )
 @click.option(
     "--allow-drop",
-    type=click.FloatRange(0, 100),
+    type=FiniteRange(0, 100),
     metavar="POINTS",
     help="Accept up to POINTS percentage points of accuracy loss instead of requiring 99.5 % of "
     "the answered decisions. The bundle records it.",
@@ -90,7 +91,7 @@ _PRECISIONS = precisions(_TARGETS)
 @workspace_option
 @click.option(
     "--judge-seconds",
-    type=click.FloatRange(1, 86_400),
+    type=FiniteRange(1, 86_400),
     default=120.0,
     show_default=True,
     metavar="SECONDS",

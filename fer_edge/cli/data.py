@@ -19,6 +19,7 @@ from fer_edge.cli.options import (
     print_json,
     quiet_option,
 )
+from fer_edge.option_types import FiniteRange
 
 if TYPE_CHECKING:
     from fer_edge.training.data.dataset_spec import Broken
@@ -199,7 +200,7 @@ def split(
 )
 @click.option(
     "--margin",
-    type=click.FloatRange(0, 2),
+    type=FiniteRange(0, 2),
     default=0.1,
     show_default=True,
     help="With --find-faces, widen each box on each side by this share of its longer side.",

@@ -33,7 +33,10 @@ def _argument(text: str) -> tuple[str, Any]:
     help="Build this timm network, e.g. mobilenetv3_small_100.",
 )
 @click.option(
-    "--labels", required=True, metavar="A,B,…", help="Name the outputs of the network, in order."
+    "--labels",
+    required=True,
+    metavar="A,B,…",
+    help="Name the outputs of the network, in order: emotions, or labels of your own.",
 )
 @click.option(
     "--size",
@@ -102,14 +105,14 @@ def import_(
     removed. No pickle is executed; pickled modules are refused. The logits are compared with those
     of timm.
     """
-    from fer_edge.labels import canonical_all
+    from fer_edge.labels import model_labels
     from fer_edge.progress_bar import progress
     from fer_edge.training.import_timm import import_checkpoint
     from fer_edge.training.models.network import InputSpec, ModelSpec
 
     spec = ModelSpec(
         backbone=backbone,
-        labels=canonical_all(labels.split(",")),
+        labels=model_labels(labels.split(",")),
         input=InputSpec(size, colour, tuple(mean), tuple(std)),
         backbone_args=dict(arguments),
     )

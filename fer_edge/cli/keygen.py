@@ -24,9 +24,7 @@ def keygen(name: Path) -> None:
     from fer_edge.signing import new_key_pair
 
     if name.name in ("", ".."):
-        raise InputError(
-            f"expected a name for two files, got {name}. Run: fer-edge keygen fleet"
-        )
+        raise InputError(f"expected a name for two files, got {name}. Run: fer-edge keygen fleet")
     private = name.with_name(f"{name.name}.key")
     public = name.with_name(f"{name.name}.pub")
     if not name.parent.is_dir():

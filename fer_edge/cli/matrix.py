@@ -23,6 +23,7 @@ from fer_edge.cli.options import (
     write_out,
 )
 from fer_edge.errors import DataError, LimitError
+from fer_edge.option_types import FiniteRange
 
 if TYPE_CHECKING:
     from fer_edge.release_matrix.run import Request
@@ -81,13 +82,13 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--budget-s",
-    type=click.FloatRange(0, min_open=True),
+    type=FiniteRange(0, min_open=True),
     metavar="S",
     help="Time each variant of a release for S seconds (default: 3).",
 )
 @click.option(
     "--judge-seconds",
-    type=click.FloatRange(0, min_open=True),
+    type=FiniteRange(0, min_open=True),
     metavar="S",
     help="Judge each variant of a release on the faces that take S seconds, and on at least 100; "
     "for simulators (default: 120).",
@@ -101,7 +102,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--latency-factor",
-    type=click.FloatRange(1),
+    type=FiniteRange(1),
     metavar="X",
     help="Call a median that grew more than X times on the same machine a regression "
     "(default: 1.5).",

@@ -8,6 +8,7 @@ import click
 
 from fer_edge.cli.early_checks import check_data, check_model
 from fer_edge.cli.options import data_option, json_option, out_option, print_json, quiet_option
+from fer_edge.option_types import FiniteRange
 from fer_edge.shipped import checkpoint_path
 
 
@@ -32,7 +33,7 @@ from fer_edge.shipped import checkpoint_path
 )
 @click.option(
     "--lr",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=FiniteRange(0, 1, min_open=True),
     default=5e-5,
     show_default=True,
     help="Highest learning rate.",

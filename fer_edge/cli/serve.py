@@ -20,6 +20,7 @@ from fer_edge.cli.options import (
     variant_options,
 )
 from fer_edge.errors import InputError
+from fer_edge.option_types import FiniteRange
 
 if TYPE_CHECKING:
     from fer_edge.monitor import Detector
@@ -68,7 +69,7 @@ WARM_UP_BATCHES = (1, 2, 4, 8)
 )
 @click.option(
     "--rate",
-    type=click.FloatRange(0, min_open=True),
+    type=FiniteRange(0, min_open=True),
     default=30.0,
     show_default=True,
     metavar="HZ",

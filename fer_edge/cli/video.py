@@ -23,6 +23,7 @@ from fer_edge.cli.options import (
     whole_frame_option,
 )
 from fer_edge.errors import InputError, SourceError
+from fer_edge.option_types import FiniteRange
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,7 +78,7 @@ def _rule(text: str) -> tuple[str, float]:
 @settings_option
 @click.option(
     "--seconds",
-    type=click.FloatRange(0, min_open=True),
+    type=FiniteRange(0, min_open=True),
     metavar="S",
     help="Stop after S seconds of the stream.",
 )
@@ -125,6 +126,8 @@ def video(
     camera_or_path = int(source) if source.isdecimal() else source
     live = open_source(camera_or_path).live
     _check_not_the_source(source, save, events)
+    if save is not None and events is not None and save.absolute() == events.absolute():
+        raise click.UsageError(f"expected two files for --save and --events, got {save} for both")
     hz, total = rate_and_length(camera_or_path)
     with ExitStack() as stack:
         window = None

@@ -33,8 +33,11 @@ def test_bench_says_that_nothing_of_a_bundle_runs_here(run: Any, somechip_bundle
 def test_bench_says_that_it_cannot_write_its_report(run: Any, fake_bundle: Path) -> None:
     arguments = ["--batch-sizes", "1", "--budget-s", "0.1", "-o", "no/such/folder/report.json"]
     result = run("bench", fake_bundle, *arguments)
-    assert result.exit_code != 0
-    assert "report.json" in result.stderr
+    assert result.exit_code == 3
+    assert "report.json: there is no folder no/such/folder" in result.stderr
+    result = run("bench", fake_bundle, "--budget-s", "0.1", "-o", "report.txt")
+    assert result.exit_code == 3
+    assert "ends in .json or .md or .html" in result.stderr
 
 
 def test_bench_writes_all_reports_or_none(run: Any, fake_bundle: Path, tmp_path: Path) -> None:

@@ -153,6 +153,12 @@ def test_version(run: Any) -> None:
         ["bench", "--budget-s", "soon"],
         ["serve", "--port", "70000"],
         ["serve", "--rate", "0"],
+        ["serve", "--rate", "inf"],
+        ["serve", "--rate", "nan"],
+        ["video", "a.mp4", "--seconds", "nan"],
+        ["adapt", "a.fer", "--data", "x", "-o", "b.fer", "--answer", "nan"],
+        ["convert", "best", "--target", "all", "-o", "x.fer", "--judge-seconds", "nan"],
+        ["bench", "a.fer", "--hz", "nan"],
     ],
     ids=" ".join,
 )

@@ -32,6 +32,10 @@ def test_a_foreign_network_is_imported_evaluated_and_exported(run: Any, tmp_path
     result = run("export", "theirs", "--format", "torchscript", "-o", "theirs.pt", "--json")
     assert json.loads(result.stdout)["agreement"] == 1
     assert "deprecated" in result.stderr
+    own = "awake, drowsy,c,d,e,happy,g"
+    assert run("import", "t.pth", *IMPORT, "--labels", own, "-o", "own").exit_code == 0
+    card = json.loads((tmp_path / "own" / "card.json").read_text("utf-8"))
+    assert card["model"]["labels"] == ["awake", "drowsy", "c", "d", "e", "happiness", "g"]
     wrong = run("import", "t.pth", *IMPORT, "--labels", "happy,sad", "-o", "other")
     assert (wrong.exit_code, (tmp_path / "other").exists()) == (3, False)
     torch.save(timm.create_model("test_byobnet"), tmp_path / "whole.pth")
