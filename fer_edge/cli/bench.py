@@ -146,7 +146,7 @@ def run(
              fer-edge bench driver.fer --data fer2013/ -o report.html
              fer-edge bench driver.fer --budget "p99<10ms,rss<200MB"
 
-    'run' may be left out. Without BUNDLE, the model that ships with fer-edge is measured.
+    'run' may be left out. Without BUNDLE, the shipped model default is measured.
 
     To compare two reports: fer-edge bench compare --help
     """

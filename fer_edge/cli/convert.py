@@ -143,9 +143,9 @@ def convert(
              fer-edge convert CHECKPOINT --target tensorrt --precision fp16 \\
                  --gpu sm_86 --gpu sm_87 --batch-sizes 1,32 -o driver.fer
 
-    Each variant must agree with the checkpoint on faces. A variant that does not is left out. If
-    you named its target and its precision, nothing is written and the exit code is 7. If the faces
-    are too few to tell, it says so, and how many would tell.
+    Each variant is compared with the checkpoint on faces. A variant beyond a limit is left out. If
+    --target and --precision name it, nothing is written and the exit code is 7. If the faces are
+    too few for a verdict, the command prints how many would tell.
     """
     check_targets(targets, precisions, _TARGETS)
     check_model(checkpoint)

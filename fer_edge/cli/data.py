@@ -73,7 +73,7 @@ def data() -> None:
 
     A SOURCE is a path, or hf:NAME of the Hugging Face Hub, which needs the network. Options follow
     an @: 'fer2013/@labels=ferplus,drop=contempt'.
-    Formats, options and licence terms: docs/reference/data.md
+    Formats, options and licence terms: page 'Data formats' of the documentation.
     """
 
 

@@ -34,7 +34,7 @@ from fer_edge.shown import printable
     type=bundle_path,
     metavar="MODEL",
     show_default=True,
-    help="Run this checkpoint or bundle: a folder, or default, the shipped bundle.",
+    help="Run this checkpoint or bundle: a folder, or a shipped model, default or fast.",
 )
 @data_option("Embed these labelled faces instead of images.")
 @split_option

@@ -83,7 +83,7 @@ def evaluate(
     Of a bundle, the variant that Predictor chooses is evaluated; --target all evaluates every
     variant that runs here. Each further model is compared with the first, face by face.
     With --by, DATA needs no labels: abstention, confidence and answers are reported by group.
-    docs/reference/evaluation.md defines each figure.
+    The page 'Evaluation figures' of the documentation defines each figure.
     """
     check_outs(outs, (".json", ".html", ".png"))
     for source in sources:

@@ -18,15 +18,15 @@ from fer_edge.shipped import checkpoint_path
 @quiet_option
 @json_option
 def familiarize(checkpoint: Path, data: tuple[Path, ...], out: Path, as_json: bool) -> None:
-    """Let a checkpoint refuse faces unlike its own.
+    """Let a checkpoint refuse unfamiliar faces.
 
     \b
     Example: fer-edge familiarize runs/a/best --data fer2013/ -o a-familiar
              fer-edge convert a-familiar --target openvino -o a.fer
 
-    Statistics of the training faces go into the checkpoint, and from there into bundles. The
-    limits are set so that 1 % of the faces that training held out are refused. Refused faces are
-    uncertain, with the reason "unlike the faces it was trained on".
+    The command stores statistics of the training faces in the checkpoint; conversions copy them
+    into bundles. The limits refuse 1 % of the held-out faces. A refused face gets an uncertain
+    answer, with the reason "unlike the faces it was trained on".
     """
     check_model(checkpoint)
     check_data(data)

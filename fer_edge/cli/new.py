@@ -135,7 +135,7 @@ def _whole_photos(faces: Sequence[LabelledFace]) -> str | None:
     return (
         f"Note: {len(photos)} of {len(seen)} pictures looked at are large or not square, like "
         f"{photos[0]}. Each picture must be one face, cut out of its photo: "
-        "docs/tutorials/your-own-pictures.md shows how"
+        "the tutorial 'Your own pictures' shows how"
     )
 
 

@@ -96,8 +96,7 @@ bundle_option = click.option(
     "--bundle",
     type=bundle_path,
     metavar="BUNDLE",
-    help="Run this bundle: a .fer folder, or default, the model that ships with fer-edge "
-    "(default: default).",
+    help="Run this bundle: a .fer folder, or a shipped model, default or fast (default: default).",
 )
 
 detector_option = click.option(

@@ -37,7 +37,8 @@ class Source:
         data = sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
         if len(data) > MAX_FILE_BYTES:
             raise InputError(
-                f"expected an image of at most {MAX_FILE_BYTES >> 20} MiB on standard input"
+                f"expected an image of at most {MAX_FILE_BYTES >> 20} MiB on standard input. "
+                "Shrink it first"
             )
         return data
 

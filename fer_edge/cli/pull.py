@@ -16,7 +16,8 @@ from fer_edge.cli.options import PATH, json_option, out_option, print_json, quie
 @click.option(
     "--kind",
     type=click.Choice(["bundle", "checkpoint"]),
-    help="Pull this one of a repository that holds both (default: by the name of -o).",
+    help="Pull the bundle or the checkpoint of a repository that holds both (default: by the name "
+    "of -o).",
 )
 @click.option(
     "--revision",

@@ -38,9 +38,9 @@ def push(
     \b
     Example: fer-edge push driver.fer OWNER/driver --licence cc-by-nc-4.0
 
-    MODEL is a bundle, a checkpoint folder, or default. It is checked first, and pushed as one
-    commit, with a model card unless the repository has its own. Log in with 'hf auth login' or
-    HF_TOKEN. Needs fer-edge[hub].
+    MODEL is a bundle, a checkpoint folder, or a shipped model, default or fast. It is checked
+    first, and pushed as one commit, with a model card unless the repository has its own. Log in
+    with 'hf auth login' or HF_TOKEN. Needs fer-edge[hub].
     """
     from fer_edge.hub import push
     from fer_edge.progress_bar import progress

@@ -29,14 +29,14 @@ from fer_edge.shipped import checkpoint_path
     type=click.IntRange(1, 4096),
     default=64,
     show_default=True,
-    help="Faces in a step.",
+    help="Train on this many faces in a step.",
 )
 @click.option(
     "--lr",
     type=FiniteRange(0, 1, min_open=True),
     default=5e-5,
     show_default=True,
-    help="Highest learning rate.",
+    help="Set the highest learning rate.",
 )
 @click.option("--resume", is_flag=True, help="Continue after the last complete epoch.")
 @quiet_option
@@ -52,7 +52,7 @@ def quantize(
     resume: bool,
     as_json: bool,
 ) -> None:
-    """Train int8 weights for a checkpoint.
+    """Add int8 weights to a checkpoint.
 
     \b
     Example: fer-edge quantize default --data fer2013/ -o default8

@@ -64,7 +64,7 @@ WARM_UP_BATCHES = (1, 2, 4, 8)
     "--token",
     envvar="FER_EDGE_TOKEN",
     show_envvar=True,
-    help="Bearer token that clients must send. Prefer FER_EDGE_TOKEN: command lines are visible "
+    help="Require this bearer token. Prefer FER_EDGE_TOKEN: command lines are visible "
     "to other users.",
 )
 @click.option(

@@ -60,8 +60,8 @@ def _complete(names: list[str], word: str) -> list[CompletionItem]:
     "--weights",
     shell_complete=_weights,
     metavar="NAME|FILE",
-    help="Start the backbone from these weights: a file, a checkpoint folder, default "
-    "(shipped), or imagenet (timm's).",
+    help="Start the backbone from these weights: a file, a checkpoint folder, a shipped model "
+    "(default or fast), or imagenet (timm's).",
 )
 @click.option("--resume", is_flag=True, help="Continue after the last complete epoch.")
 @click.option(
@@ -90,7 +90,7 @@ def train(
              fer-edge train finetune --data drivers/ --bundle drivers.fer
 
     RECIPE is a file, or the name of a shipped recipe. DATA is any form of
-    docs/reference/data.md: folders, CSV, parquet, HDF5, hf:NAME, with options after an @.
+    the page 'Data formats': folders, CSV, parquet, HDF5, hf:NAME, with options after an @.
     The best checkpoint is RUN/best.
 
     \b

@@ -46,7 +46,7 @@ def named_images(name: str) -> list[Path]:
             f"expected JPEG, PNG, BMP or WebP files in the folder {name}, found none. "
             "Sub-folders are not read: name them"
         )
-    raise InputError(f"expected a pattern that some file fits, got {name}. Check the folder")
+    raise InputError(f"expected a pattern that matches a file, got {name}. Check the folder")
 
 
 def _in_folder(folder: Path) -> list[Path]:
