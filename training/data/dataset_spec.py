@@ -196,6 +196,7 @@ class StoredFace:
         subject: Person in the picture, or None if unknown.
         clip: Recording of the picture, or None if unknown.
         box: Face in the picture as (x, y, width, height) in pixels; None is the complete picture.
+        unnamed: True if the data set has no name for the picture; ``name`` is then its path.
         cells: Text of each column that the spec asks for.
     """
 
@@ -206,6 +207,7 @@ class StoredFace:
     subject: str | None = None
     clip: str | None = None
     box: Box | None = None
+    unnamed: bool = False
     cells: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 

@@ -48,6 +48,7 @@ class LabelledFace:
         clip: Recording of the picture, or None if unknown.
         box: Face in the picture as (x, y, width, height) in pixels; None is the complete picture.
         soft: True if the votes are the training target instead of the label.
+        unnamed: True if the data set has no name for the picture; ``name`` is then its path.
         cells: Text of each column that the spec asks for.
     """
 
@@ -59,6 +60,7 @@ class LabelledFace:
     clip: str | None = None
     box: Box | None = None
     soft: bool = False
+    unnamed: bool = False
     cells: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def read(self) -> Image:
@@ -194,6 +196,7 @@ def _named(
                 face.clip,
                 face.box,
                 soft=source.labels == "ferplus-soft",
+                unnamed=face.unnamed,
                 cells={name: _cell(face, name, source) for name in source.columns or ()},
             )
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ MOST_FOLDS = 100
 class _Named(Protocol):
     @property
     def name(self) -> str: ...
+    @property
+    def unnamed(self) -> bool: ...
 
 
 _Face = TypeVar("_Face", bound=_Named)
@@ -68,23 +71,23 @@ class Fold:
         return [face for face in faces if not self._holds(face, path)]
 
     def _holds(self, face: _Named, path: str) -> bool:
-        return fold_of(name_within(path, face.name), self.folds) == self.number
+        name = name_within(path, face.name) if face.unnamed else face.name
+        return fold_of(name, self.folds) == self.number
 
 
 def name_within(path: str, name: str) -> str:
-    """Return the name of a picture without the place of its data set.
+    """Return the path of a picture within its data set.
 
-    Sources without a name for each picture name it by its path. The fold must not depend on the
-    folder in which the data set lies on a machine.
+    Pictures without a name are named by their path. The fold must not depend on the folder in which
+    the data set lies on a machine.
 
     Args:
         path: Path of the data set.
-        name: Name of the picture.
+        name: Path of the picture; it begins with ``path`` as ``pathlib`` writes it.
     """
-    for root in (Path(path), Path(path).parent):
-        for end in "/:":
-            if name.startswith(f"{root}{end}"):
-                return name[len(f"{root}{end}") :]
+    for start in (f"{Path(path)}{end}" for end in (os.sep, ":")):
+        if name.startswith(start):
+            return name[len(start) :].replace(os.sep, "/")
     return name
 
 

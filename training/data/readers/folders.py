@@ -46,7 +46,7 @@ def read_classes(source: DatasetSpec, split: str | None) -> Iterator[StoredFace 
             if entry.is_dir():
                 _check_without_parts(entry)
         for file in pictures(source.file, passed_over):
-            yield StoredFace(file, None, str(file))
+            yield StoredFace(file, None, str(file), unnamed=True)
         yield passed_over
         return
     for entry in without_clutter(source.file):
@@ -56,7 +56,7 @@ def read_classes(source: DatasetSpec, split: str | None) -> Iterator[StoredFace 
         _check_without_parts(entry)
         label = as_label(entry.name, str(source.file))
         for file in pictures(entry, passed_over):
-            yield StoredFace(file, label, str(file))
+            yield StoredFace(file, label, str(file), unnamed=True)
     yield passed_over
 
 
@@ -114,6 +114,7 @@ def read_kmu_fed(source: DatasetSpec, split: str | None) -> Iterator[StoredFace 
             str(file),
             subject=f"kmu-fed:{subject}",
             clip=f"kmu-fed:{subject}_{match[2].upper()}_{match[3]}",
+            unnamed=True,
         )
     yield passed_over
 
@@ -213,7 +214,7 @@ def _affectnet_set(folder: Path) -> Iterator[StoredFace | PassedOver]:
             number = _stored_number(label)
         except Exception as error:  # a damaged header can make numpy raise anything
             raise DataError(f"expected the label of {file} in {label}: {error}") from error
-        yield StoredFace(file, _affectnet_label(number), str(file))
+        yield StoredFace(file, _affectnet_label(number), str(file), unnamed=True)
     yield passed_over
 
 

@@ -42,7 +42,7 @@ def read(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
       Kaggle's numbers.
     - ``data_pixel`` and ``data_label``; the numbers need an order.
     """
-    path = source.file.resolve()
+    path = source.file
     if not path.is_file():  # opening a FIFO would wait for ever
         raise DataError(f"expected an HDF5 file at {path}, found none")
     _import_h5py()
@@ -52,7 +52,7 @@ def read(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
 
 def read_all(source: DatasetSpec, split: str | None) -> None:
     """Read all that ``read`` and its pictures read. For a child process, see ``trial``."""
-    for _ in _read(source.file.resolve(), source, split, all_rows=True):
+    for _ in _read(source.file, source, split, all_rows=True):
         pass
 
 
@@ -143,9 +143,8 @@ def _rows(file: Any, path: Path, keys: dict[str, str], source: DatasetSpec) -> I
         )
     columns = {name: file[key][:].tolist() for name, key in used.items() if name != "image"}
     where = f"{path}:{Path(pictures.name).parent}" if "/" in keys["image"] else str(path)
-    images = [
-        LazyRow(open_pictures, (str(path), pictures.name, colour), i) for i in range(len(pictures))
-    ]
+    at = (str(path.resolve()), pictures.name, colour)
+    images = [LazyRow(open_pictures, at, i) for i in range(len(pictures))]
     fer2013 = keys.get("label", "").endswith("_label") and keys["label"] != "data_label"
     for face in from_columns(images, columns, where, more=source.columns):
         if fer2013 and isinstance(face.label, int):

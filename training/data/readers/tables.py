@@ -38,15 +38,17 @@ def from_columns(
     where: object,
     class_names: Sequence[str] | None = None,
     more: Sequence[str] | None = None,
+    keys: Sequence[str] | None = None,
 ) -> Iterator[StoredFace]:
     """Yield the rows of a table as faces.
 
     Args:
         pictures: Picture of each row.
         columns: Cells of each column.
-        where: Name of the table, for messages.
+        where: Path of the table, from which pictures without a name are named.
         class_names: Meaning of numeric labels if the file states it.
         more: Further columns to keep as text; the table then needs no label column.
+        keys: Key of each picture in the table; None counts the rows.
 
     Raises:
         DataError: The table has no label column or no such column, or a label is out of range.
@@ -80,11 +82,12 @@ def from_columns(
         yield StoredFace(
             picture,
             label,
-            name or f"{where}:{i}",
+            name or f"{where}:{i if keys is None else keys[i]}",
             # -1 stands for a missing vote: HDF5 has no empty cells.
             tuple(votes) if votes and min(votes) >= 0 else None,
             subject or None,
             clip or None,
+            unnamed=not name,
             cells={key: _text(column[i]).strip() for key, column in kept.items()},
         )
 
@@ -218,12 +221,12 @@ def _dataset(source: DatasetSpec, split: str | None, open_: Any) -> Iterator[Sto
         raise DataError(f"cannot load {source.path}.{hint} {error}") from error
     check_part(source, split, parts)
     part = "" if "" in parts else str(split)
-    table = parts[part]
-    used = used_columns(table.column_names, source.path, source.columns)
+    table, where = parts[part], str(source.file)
+    used = used_columns(table.column_names, where, source.columns)
     try:
         # As Arrow, without decoding, and only what is used: other columns can be of any size.
         cells = table.select_columns(used).with_format("arrow")[:]
-        columns = {name: cells_of(cells[name], f"{source.path}, column {name}") for name in used}
+        columns = {name: cells_of(cells[name], f"{where}, column {name}") for name in used}
     except DataError:
         raise
     except Exception as error:  # Arrow raises many types for values that it cannot convert
@@ -231,7 +234,7 @@ def _dataset(source: DatasetSpec, split: str | None, open_: Any) -> Iterator[Sto
     yield from from_columns(
         [LazyRow(open_, (location, part), i) for i in range(len(table))],
         columns,
-        source.path,
+        where,
         next((getattr(table.features[n], "names", None) for n in LABELS if n in used), None),
         source.columns,
     )

@@ -52,7 +52,7 @@ def read(source: DatasetSpec, split: str | None) -> Iterator[StoredFace | Passed
         if not path.is_file():  # opening a FIFO would wait for ever
             raise DataError(f"expected a tar file at {path}, found none")
         try:
-            pictures, columns = _listed(path, source.columns or (), passed_over)
+            pictures, keys, columns = _listed(path, source.columns or (), passed_over)
         except (DataError, OSError):
             raise
         except Exception as error:  # a damaged header can make tarfile raise anything
@@ -62,7 +62,7 @@ def read(source: DatasetSpec, split: str | None) -> Iterator[StoredFace | Passed
         if pictures:
             used = used_columns(["image", *columns], path, source.columns)
             kept = {name: columns[name] for name in used}
-            yield from from_columns(pictures, kept, path, more=source.columns)
+            yield from from_columns(pictures, kept, path, more=source.columns, keys=keys)
     yield passed_over
 
 
@@ -149,15 +149,15 @@ def _check_name(name: str, path: Path) -> None:
 
 def _listed(
     path: Path, more: Sequence[str], passed_over: PassedOver
-) -> tuple[list[LazyRow], dict[str, list[Any]]]:
-    """Return the pictures of a shard, and the cells of each column."""
+) -> tuple[list[LazyRow], list[str], dict[str, list[Any]]]:
+    """Return the pictures of a shard, their keys, and the cells of each column."""
     at, size = (str(path.resolve()),), path.stat().st_size
     pictures: list[LazyRow] = []
-    columns: dict[str, list[Any]] = {"name": []}
+    keys: list[str] = []
+    columns: dict[str, list[Any]] = {}
     words: dict[Any, Any] = {}
     with path.open("rb") as file:
         for key, offset, cells in _samples(path, file, more, passed_over):
-            cells.setdefault("name", f"{path}:{printable(key)}")
             for name in cells:
                 if name not in columns:
                     columns[name] = [None] * len(pictures)
@@ -167,8 +167,9 @@ def _listed(
                 cell = cells.get(name)
                 column.append(words.setdefault(cell, cell) if name != "name" else cell)
             pictures.append(LazyRow(open_pictures, at, offset))
+            keys.append(printable(key))
             check_rows(len(pictures), size, path)
-    return pictures, columns
+    return pictures, keys, columns
 
 
 def _samples(
