@@ -34,7 +34,7 @@ def locate(
     """Locate the face of each picture, cropped as ``Predictor`` crops a box.
 
     Args:
-        faces: Complete pictures.
+        faces: Pictures, complete or cut out at a box.
         detector: Face detector.
         margin: Margin on each side of a box, as a share of its longer side.
         step: Receives progress.
@@ -52,7 +52,9 @@ def locate(
         elif fills_picture(image, box, margin):
             located.append(face)
         else:
-            located.append(replace(face, box=_widened(box, margin)))
+            x, y, w, h = box
+            left, top = _corner(face)
+            located.append(replace(face, box=_widened((x + left, y + top, w, h), margin)))
         if i % 50 == 0 or i + 1 == len(faces):
             step("finding faces", i + 1, len(faces))
     return located
@@ -66,6 +68,11 @@ def _main_box(image: Image, detector: Detector) -> Box | None:
         (x, y, w, h) for x, y, w, h in boxes if x <= width / 2 < x + w and y <= height / 2 < y + h
     ]
     return max(central or boxes, key=lambda box: box[2] * box[3], default=None)
+
+
+def _corner(face: LabelledFace) -> tuple[int, int]:
+    """Return left and top of what a face shows, in pixels of the complete picture."""
+    return (0, 0) if face.box is None else _widened(face.box, 0)[:2]
 
 
 def _widened(box: Box, margin: float) -> Box:
