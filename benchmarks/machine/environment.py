@@ -6,6 +6,7 @@ import os
 import platform
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, NotRequired, TypedDict
@@ -120,19 +121,31 @@ def cpu_seconds() -> dict[str, float]:
     """Return the CPU seconds of the machine since its start.
 
     Returns:
-        ``all``, ``steal`` (taken by the hypervisor), ``idle``, and ``own`` (of this process and
-        its children).
+        ``all``, ``steal`` (taken by the hypervisor), ``idle``, and ``own`` (of this process, and
+        of its children, whether they have ended or not).
     """
     import psutil
 
     times = psutil.cpu_times()
-    own = psutil.Process().cpu_times()
     return {
         "all": sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0),
         "steal": getattr(times, "steal", 0.0),
         "idle": times.idle + getattr(times, "iowait", 0.0),
-        "own": own.user + own.system + own.children_user + own.children_system,
+        "own": _own_seconds(),
     }
+
+
+def _own_seconds() -> float:
+    import psutil
+
+    own = psutil.Process()
+    seconds = 0.0
+    for process in (own, *own.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):  # it may have ended meanwhile
+            times = process.cpu_times()
+            # The times of ended children go to the parent that waited for them.
+            seconds += times.user + times.system + times.children_user + times.children_system
+    return seconds
 
 
 def noise(

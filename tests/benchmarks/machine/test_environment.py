@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 
+import psutil
 import pytest
 
-from fer_edge.benchmarks.machine.environment import environment, machine, noise, noise_note
+from fer_edge.benchmarks.machine.environment import (
+    cpu_seconds,
+    environment,
+    machine,
+    noise,
+    noise_note,
+)
+
+BUSY = "import time\nwhile time.process_time() < 0.5: pass\n"
 
 
 def test_the_environment_is_plain_json_and_says_what_counts() -> None:
@@ -23,6 +34,34 @@ def test_a_machine_of_which_only_a_part_may_be_used_is_named_so() -> None:
     env = {"cpu": "A CPU", "cores": 4, "affinity": 4}
     assert machine(env) == machine({**env, "affinity": None}) == "A CPU, 4 cores"
     assert machine({**env, "affinity": 2}) == "A CPU, 2 of 4 cores"
+
+
+def test_children_count_while_they_run_and_after() -> None:
+    """Another process of the measurement, such as that of PyTorch, is no disturbance."""
+    grandchild = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {BUSY!r}])\n"
+    before = cpu_seconds()["own"]
+    with subprocess.Popen(
+        [sys.executable, "-c", f"{grandchild}{BUSY}print('done', flush=True)\ninput()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline()
+        alive = cpu_seconds()["own"]
+        assert alive - before >= 0.9
+    assert cpu_seconds()["own"] >= alive
+
+
+@pytest.mark.parametrize("error", [psutil.NoSuchProcess, psutil.AccessDenied])
+def test_a_child_that_ends_meanwhile_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, error: type[psutil.Error]
+) -> None:
+    class Ended:
+        def cpu_times(self) -> None:
+            raise error(1)
+
+    monkeypatch.setattr(psutil.Process, "children", lambda self, recursive: [Ended()])
+    assert cpu_seconds()["own"] > 0
 
 
 QUIET = {"all": 200.0, "steal": 0.0, "idle": 100.0, "own": 99.0}
