@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from fer_edge.errors import DataError, InputError, LabelError
-from fer_edge.labels import label_map, label_of_number
 from fer_edge.preprocess import Box, Image, as_bgr, crop, decode_image, read_image
 from fer_edge.progress import Say, Step, silent
-from fer_edge.shown import shown
 from fer_edge.training.data import ferplus, formats
 from fer_edge.training.data.dataset_spec import (
     SPLITS,
@@ -26,11 +22,10 @@ from fer_edge.training.data.dataset_spec import (
     column_named,
 )
 from fer_edge.training.data.folds import Fold
+from fer_edge.training.data.label_names import match_labels
 from fer_edge.training.data.lazy_rows import LazyRow
 from fer_edge.training.data.picture_files import PassedOver
 
-_MOST_LABELS = 200
-"""Largest number of different labels of a data set."""
 _LISTED = 5
 """Broken pictures that an error names; the others are counted."""
 
@@ -168,42 +163,27 @@ def _stored_faces(
 def _named(
     stored: Sequence[StoredFace], source: DatasetSpec, labels: Sequence[str], say: Say
 ) -> list[LabelledFace]:
-    """Return the faces with the model's labels, without dropped ones and non-expressions.
-
-    All faces stay, with the label "", if labels are not read, or if columns are read and no
-    picture has a label.
-    """
-    unlabelled = source.labels == "none" or (
-        source.columns is not None
-        and all(face.label is None and face.votes is None for face in stored)
-    )
-    names = {} if unlabelled else _label_names(stored, source, labels)
-    dropped = label_map(source.drop, labels).values()
-    left_out: Counter[str] = Counter()
-    faces = []
-    for face in stored:
-        label = "" if unlabelled else _label(face, source, names)
-        if label is None or (label and label in dropped):
-            left_out[label or "without an agreed expression"] += 1
-            continue
-        faces.append(
-            LabelledFace(
-                face.picture,
-                label,
-                face.name,
-                None if source.labels == "none" else face.votes,
-                face.subject,
-                face.clip,
-                face.box,
-                soft=source.labels == "ferplus-soft",
-                unnamed=face.unnamed,
-                cells={name: _cell(face, name, source) for name in source.columns or ()},
-            )
-        )
+    """Return the faces with the model's labels, without dropped ones and non-expressions."""
+    matched, left_out = match_labels(stored, source, labels, say)
     if left_out:
         counts = ", ".join(f"{count:,} {label}" for label, count in sorted(left_out.items()))
         say(f"{source.path}: left out {counts}")
-    return faces
+    return [
+        LabelledFace(
+            face.picture,
+            label,
+            face.name,
+            None if source.labels == "none" else face.votes,
+            face.subject,
+            face.clip,
+            face.box,
+            soft=source.labels == "ferplus-soft",
+            unnamed=face.unnamed,
+            cells={name: _cell(face, name, source) for name in source.columns or ()},
+        )
+        for face, label in zip(stored, matched, strict=True)
+        if label is not None
+    ]
 
 
 def _cell(face: StoredFace, column: str, source: DatasetSpec) -> str:
@@ -212,42 +192,6 @@ def _cell(face: StoredFace, column: str, source: DatasetSpec) -> str:
         return face.cells[column]
     known = {key: getattr(face, key) for key in ("subject", "clip") if getattr(face, key)}
     return str(known[column_named(column, list(known), source.path)])
-
-
-def _label_names(
-    stored: Sequence[StoredFace], source: DatasetSpec, labels: Sequence[str]
-) -> dict[Any, str]:
-    """Return the model's label for each spelling or number in the data set."""
-    distinct = {face.label for face in stored}
-    if len(distinct) > _MOST_LABELS:
-        raise LabelError(
-            f"expected at most {_MOST_LABELS} different labels in {source.path}, got "
-            f"{len(distinct):,} different labels, like {shown(stored[0].label)}. Check which "
-            "column holds the label"
-        )
-    names = label_map((f.label for f in stored if isinstance(f.label, str)), labels)
-    numbers = sorted({f.label for f in stored if isinstance(f.label, int)})
-    if numbers and names:
-        raise LabelError(
-            f"{source.path} labels its pictures with numbers and with names: "
-            f"{', '.join(map(str, numbers))}; {', '.join(sorted(names))}"
-        )
-    if not numbers:
-        return dict(names)
-    order = source.number_order()
-    spellings = {number: label_of_number(number, order) for number in numbers}
-    known = label_map(spellings.values(), labels)
-    return {number: known[spelling] for number, spelling in spellings.items()}
-
-
-def _label(face: StoredFace, source: DatasetSpec, names: dict[Any, str]) -> str | None:
-    """Return the label of a face, None for one without an expression."""
-    if source.labels == "own":
-        return names.get(face.label)
-    if face.votes is None:
-        raise DataError(f"{source.path} has no FER+ votes for {face.name}")
-    choose = ferplus.majority if source.labels == "ferplus" else ferplus.most_voted
-    return choose(face.votes)
 
 
 @dataclass(frozen=True)
