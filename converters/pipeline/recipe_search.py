@@ -15,6 +15,8 @@ NEAR = 0.95
 docs/results/matrix.md that gained two points over the better recipes, and took as long as all the
 recipes before it."""
 
+_CRASHES = "its engine crashes here"
+
 
 def best_recipe(
     recipes: Iterable[QuantizationRecipe],
@@ -31,7 +33,8 @@ def best_recipe(
         recipes: Recipes, the default first.
         agreement: Builds a recipe and returns the share (0..1) of the calibration faces with the
             checkpoint's decision, never of the faces that verify the variant afterwards. None
-            means that nothing here can run the variant: the first recipe is taken.
+            means that nothing here can run the variant: before any share is known, the recipe is
+            taken; later, the engine crashes on it, and it is passed over.
         say: Receives a sentence for each recipe.
 
     Returns:
@@ -55,7 +58,9 @@ def best_recipe(
         except (ConversionError, EngineError) as error:
             refused = str(error)
         if share is None and refused is None:
-            return recipe, ()
+            if most < 0:
+                return recipe, ()
+            refused = _CRASHES  # the engine has run another recipe
         if share is not None and share > most:
             best, most = recipe, share
         seconds = round(time.monotonic() - started, 1)

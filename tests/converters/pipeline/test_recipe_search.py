@@ -79,3 +79,15 @@ def test_nothing_to_build_is_an_error_that_says_why() -> None:
 
 def test_without_anything_to_judge_the_usual_recipe_is_taken() -> None:
     assert best_recipe([{"a": 1}, {"a": 2}], lambda recipe: None, quiet) == ({"a": 1}, ())
+
+
+def test_a_recipe_on_which_the_engine_crashes_is_passed_over() -> None:
+    shares = {"a 1": 0.9, "a 2": None, "a 3": 0.95}
+    said: list[str] = []
+    best, log = best_recipe(
+        [{"a": 1}, {"a": 2}, {"a": 3}], lambda recipe: shares[described(recipe)], said.append
+    )
+    assert best == {"a": 3}
+    assert [row.agreement for row in log] == [0.9, None, 0.95]
+    assert log[1].refused == "its engine crashes here"
+    assert said[1] == "    recipe a 2: its engine crashes here"
