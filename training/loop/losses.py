@@ -50,5 +50,7 @@ def focal(
     """
     targets = (1 - smoothing) * targets + smoothing / targets.shape[1]
     log_p = logits.log_softmax(1)
-    each = targets * (1 - log_p.exp()).pow(gamma) * log_p
+    # At 0 the derivative of a power below 1 is infinite, and its product with log 1 is NaN.
+    rest = (1 - log_p.exp()).clamp_min(torch.finfo(log_p.dtype).eps)
+    each = targets * rest.pow(gamma) * log_p
     return -(each if weights is None else each * weights).sum(1).mean()

@@ -42,6 +42,21 @@ def test_focal_loss_is_that_of_its_paper() -> None:
     torch.testing.assert_close(loss(logits, torch.tensor([[0.0, 1.0, 0.0]])), expected)
 
 
+@pytest.mark.parametrize("gamma", ["0", "0.3", "1", "2.5"])
+@pytest.mark.parametrize("sure", [12.0, 17.0, 40.0, 1000.0])
+def test_the_gradient_of_a_certain_answer_is_finite(gamma: str, sure: float) -> None:
+    """Rounded to float32, the probability is 1."""
+    logits = torch.tensor([[sure, 0.0, 0.0], [1.0, 0.0, 0.0]], requires_grad=True)
+    loss = loss_function(Fit(1, 2, 0.1, loss=f"focal {gamma}"), FACES, LABELS)
+    value = loss(logits, F.one_hot(torch.tensor([0, 1]), 3).float())
+    value.backward()
+    assert value.isfinite()
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
+    assert logits.grad[0].abs().max() < 1e-3
+    assert logits.grad[1].abs().max() > 0.1
+
+
 def test_a_rare_class_weighs_more_and_one_without_faces_nothing() -> None:
     weights = class_weights(FACES, LABELS)
     assert weights.tolist() == pytest.approx([4 / 6, 4 / 2, 0])
