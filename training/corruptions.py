@@ -29,7 +29,8 @@ from fer_edge.progress import Step, silent
 from fer_edge.shipped import checkpoint_path
 from fer_edge.training.data.faces import load_faces, stratified
 from fer_edge.training.evaluation.calibrate import BAR, FEW
-from fer_edge.training.evaluation.intervals import ece, share_interval
+from fer_edge.training.evaluation.intervals import share_interval
+from fer_edge.training.evaluation.metrics import ece
 from fer_edge.training.evaluation.runner import ModelRunner, open_model
 from fer_edge.training.loop import incar
 from fer_edge.training.reports import plots

@@ -13,12 +13,12 @@ from fer_edge.parity import Comparison
 from fer_edge.training.evaluation.intervals import (
     MOST_FACES,
     Interval,
-    ece,
     ece_change_interval,
     faces_to_tell,
     paired_change_interval,
     share_interval,
 )
+from fer_edge.training.evaluation.metrics import ece
 from fer_edge.verdict import (
     FAILED,
     FP32,

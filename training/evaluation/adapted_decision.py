@@ -13,7 +13,8 @@ import torch
 from fer_edge.recalibration import HIGHEST, LOWEST, Recalibration
 from fer_edge.training.evaluation.calibrate import abstention_threshold, fit_temperature
 from fer_edge.training.evaluation.group_figures import share
-from fer_edge.training.evaluation.intervals import ece, ece_intervals
+from fer_edge.training.evaluation.intervals import ece_intervals
+from fer_edge.training.evaluation.metrics import ece
 
 FOLDS = 5
 """Parts of the data. Figures after adapting are of each part, adapted on the others."""

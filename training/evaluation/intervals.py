@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.training.evaluation.metrics import ECE_BINS
+from fer_edge.training.evaluation.metrics import ECE_BINS, ece_bins
 
 Interval = tuple[float, float]
 
@@ -84,13 +84,6 @@ def _highest_change(gained: float, lost: float, faces: float) -> float:
     return (low + high) / 2
 
 
-def ece(probabilities: npt.NDArray[np.floating], right: npt.NDArray[np.bool_]) -> float:
-    """Return the expected calibration error, as metrics.metrics defines it."""
-    confidence = probabilities.max(1).astype(np.float64)
-    gaps = np.bincount(_bins(confidence), weights=confidence - right, minlength=ECE_BINS)
-    return float(np.abs(gaps).sum() / len(right))
-
-
 def ece_change_interval(
     first: npt.NDArray[np.floating],
     second: npt.NDArray[np.floating],
@@ -123,7 +116,7 @@ def ece_intervals(
     gaps = np.zeros((count, 2, ECE_BINS))
     for k, p in enumerate((first, second)):
         confidence = p.max(1).astype(np.float64)
-        gaps[np.arange(count), k, _bins(confidence)] = confidence - (p.argmax(1) == truth)
+        gaps[np.arange(count), k, ece_bins(confidence)] = confidence - (p.argmax(1) == truth)
     rng = np.random.default_rng(_SEED)
     parts = []
     for _ in range(0, ROUNDS, _ROUNDS_AT_ONCE):
@@ -138,12 +131,6 @@ def ece_intervals(
         )
     )
     return one, other, change
-
-
-def _bins(confidence: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
-    """Return the ECE bin of each confidence; a value on a border belongs to the lower bin."""
-    edges = np.linspace(0, 1, ECE_BINS + 1)
-    return np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, ECE_BINS - 1)
 
 
 def faces_to_tell(interval: Callable[[float], Interval], faces: int, limit: float) -> int | None:

@@ -9,13 +9,11 @@ import pytest
 
 from fer_edge.training.evaluation.intervals import (
     Z,
-    ece,
     ece_change_interval,
     faces_to_tell,
     paired_change_interval,
     share_interval,
 )
-from fer_edge.training.evaluation.metrics import metrics
 
 LABELS = ("anger", "fear", "happiness")
 
@@ -60,15 +58,6 @@ def test_no_changed_face_is_no_certainty() -> None:
     low, high = paired_change_interval(0, 0, 336)
     assert high == pytest.approx(Z * Z / (336 + Z * Z))
     assert low == -high
-
-
-def test_the_ece_is_that_of_the_metrics() -> None:
-    rng = np.random.default_rng(0)
-    p = rng.dirichlet((1, 1, 1), 700)
-    p[:5] = (0.6, 0.2, 0.2)  # on the border of two bins
-    truth = rng.integers(0, 3, 700)
-    expected = metrics(p, [LABELS[i] for i in truth], LABELS)["ece"]
-    assert ece(p, p.argmax(1) == truth) == pytest.approx(expected, abs=1e-6)
 
 
 def test_an_ece_that_rises_and_one_that_does_not_are_told_apart() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from fer_edge.training.evaluation.metrics import ECE_BINS, metrics
+from fer_edge.training.evaluation.metrics import ECE_BINS, ece, metrics
 
 ABC = ("anger", "fear", "neutral")
 Floats = npt.NDArray[np.float64]
@@ -77,6 +77,19 @@ def test_ece_of_known_bins() -> None:
     p = np.vstack([called(*["anger"] * 10, confidence=c) for c in (0.55, 0.95)])
     truth = ["anger"] * 5 + ["fear"] * 5 + ["anger"] * 10
     assert metrics(p, truth, ABC)["ece"] == pytest.approx(0.05, abs=1e-6)
+
+
+@pytest.mark.parametrize("border", [0.6, 0.8, 1.0])
+def test_every_figure_of_calibration_has_the_same_bins(border: float) -> None:
+    """Faces on the border of two bins are in the lower one, beside those just below it."""
+    p = np.vstack([called("anger", confidence=c) for c in (border, border - 0.02, border)])
+    truth = ["anger", "fear", "anger"]
+    m = metrics(p, truth, ABC)
+    rows = [row for row in m["reliability"] if row["faces"]]
+    assert [row["faces"] for row in rows] == [3]
+    gap = sum(row["faces"] * abs(row["accuracy"] - row["confidence"]) for row in rows) / 3
+    assert m["ece"] == pytest.approx(gap)
+    assert m["ece"] == ece(p, np.array([True, False, True]))
 
 
 def test_calibration_survives_float_rounding_above_one() -> None:
