@@ -212,12 +212,18 @@ def check(
         ``holds`` is True if the intervals of all figures are above chance.
 
     Raises:
+        InputError: ``split`` is ``train``, the gallery.
         DataError: The data cannot be read, or a part is missing.
         LabelError: The data has labels that the model does not have.
         CheckpointError: The checkpoint cannot be loaded.
         BundleError: The bundle is damaged.
         TargetError: No requested variant runs on this machine.
     """
+    if split == "train":
+        raise InputError(
+            "expected another part than train, which is the gallery: each of its faces would find "
+            "itself. Use --split val or --split test"
+        )
     test_set = EvaluationSet(Path(data), split, step)
     with open_model(model, target, precision) as runner:
         faces = test_set.read(runner.labels)

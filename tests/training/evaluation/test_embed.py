@@ -139,6 +139,11 @@ def test_an_expression_that_the_gallery_lacks_is_counted_and_not_judged(
     assert "fear" not in found["per_class"]
 
 
+def test_the_gallery_is_not_searched_for_itself(some: Path) -> None:
+    with pytest.raises(InputError, match=r"another part than train.*Use --split val"):
+        check(DEFAULT_CHECKPOINT, some, "train")
+
+
 def test_a_source_without_a_gallery_is_said(few_faces: Path) -> None:
     with pytest.raises(MissingPartError, match="val"):
         check(DEFAULT_CHECKPOINT, few_faces)
