@@ -22,12 +22,7 @@ from fer_edge.recalibration import Recalibration
 from fer_edge.training.data.dataset_spec import DatasetSpec
 from fer_edge.training.data.faces import LabelledFace, load_faces, pixel_hash
 from fer_edge.training.data.formats import FORMATS
-from fer_edge.training.data.picture_files import (
-    PassedOver,
-    is_picture,
-    pictures,
-    without_clutter,
-)
+from fer_edge.training.data.picture_files import is_picture, without_clutter
 from fer_edge.training.evaluation.adapted_decision import (
     Decision,
     Floats,
@@ -148,20 +143,15 @@ def _faces(
     data: str | Path, split: str | None, labels: Sequence[str] | None, say: Say, step: Step
 ) -> list[LabelledFace]:
     """Return the faces, without labels if ``labels`` is None or the data has none."""
-    spec = replace(DatasetSpec.parse(data), columns=())
-    folder = spec.file
-    if folder.is_dir() and (labels is None or _only_pictures(folder)):
-        passed_over = PassedOver()
-        found = [LabelledFace(path, "", str(path)) for path in pictures(folder, passed_over)]
-        if found:
-            return found
-    faces = load_faces(spec, split, labels, say, step)
-    return faces if labels is not None else [replace(face, label="") for face in faces]
+    spec = DatasetSpec.parse(data)
+    if labels is None or _only_pictures(spec.file):
+        return load_faces(replace(spec, labels="none"), split, None, say, step)
+    return load_faces(replace(spec, columns=()), split, labels, say, step)
 
 
 def _only_pictures(folder: Path) -> bool:
     """Return True for a folder of pictures that no format gives labels."""
-    entries = without_clutter(folder)
+    entries = without_clutter(folder) if folder.is_dir() else []
     return (
         bool(entries)
         and all(entry.is_file() and is_picture(entry) for entry in entries)

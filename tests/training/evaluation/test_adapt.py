@@ -141,6 +141,32 @@ def test_folders_of_subjects_are_no_labels_if_told_so(fake_bundle: Path, tmp_pat
     assert (report["faces"], report["labelled"]) == (60, False)
 
 
+@pytest.mark.parametrize("labels", [("driver0", "driver1"), ("fear", "anger")])
+def test_the_options_of_a_folder_hold_without_labels_too(
+    fake_bundle: Path, tmp_path: Path, labels: tuple[str, str]
+) -> None:
+    """Two parts; the fold, the broken picture and the other part are left out."""
+    faces = load_faces(FACES, "val")
+    for i, face in enumerate(faces[:200]):
+        folder = tmp_path / "camera" / ("val" if i < 120 else "train") / labels[i % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(folder / f"{i}.png"), face.read())
+    camera, out = tmp_path / "camera", tmp_path / "a.fer"
+    (camera / "val" / labels[0] / "broken.png").write_bytes(b"no picture")
+
+    def adapted(data: str, split: str | None) -> Any:
+        return adapt(fake_bundle, data, out, split, unlabelled=True, answer=1.0)["faces"]
+
+    third = load_faces(f"{camera}@labels=none,broken=skip,without=0/3", "val", say=lambda _: None)
+    assert adapted(f"{camera}@broken=skip,without=0/3", "val") == len(third) < 100
+    assert adapted(f"{camera}@broken=skip", "val") == 120
+    assert adapted(str(camera), "train") == 80
+    with pytest.raises(DataError, match=r"broken\.png"):
+        adapted(str(camera), "val")
+    with pytest.raises(DataError, match=r"has parts: train, val\. Choose one with --split"):
+        adapted(str(camera), None)
+
+
 def test_few_faces_and_bad_names_are_refused(fake_bundle: Path, tmp_path: Path) -> None:
     face = load_faces(FACES, "val")[0].read()
     crops = tmp_path / "crops"
