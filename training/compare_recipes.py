@@ -8,7 +8,9 @@ A killed comparison continues when it is started again.
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +24,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.ticker import MaxNLocator
 
-from fer_edge.errors import FerEdgeError, RecipeError
+from fer_edge.errors import FerEdgeError, InputError, RecipeError
 from fer_edge.page import markdown_table
 from fer_edge.progress import Say, Step, silent
 from fer_edge.progress_bar import progress
@@ -228,6 +230,28 @@ def _bars(
     axes.set_title(title, fontsize=10)
 
 
+def _check_out(out: Path) -> None:
+    """Check the path of the table before hours of training, and make its folder.
+
+    Raises InputError.
+    """
+    if out.suffix != ".md":
+        raise InputError(
+            f"expected a name that ends in .md for the table, got {out}. The chart is written "
+            "beside it, as .png"
+        )
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        if not os.access(out.parent, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        if out.is_dir() or out.with_suffix(".png").is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    except OSError as error:
+        raise InputError(
+            f"cannot write {out}: {error.strerror}. Choose another file with -o"
+        ) from error
+
+
 _PATH = click.Path(path_type=Path)
 
 
@@ -270,6 +294,7 @@ def main(
 ) -> None:
     """Train recipes on the same faces, and compare accuracy, time and parameters."""
     try:
+        _check_out(out)
         loaded = [load_recipe(name, overrides) for name in recipes]
         if epochs:
             loaded = [with_epochs(recipe, epochs) for recipe in loaded]

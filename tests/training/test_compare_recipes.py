@@ -13,9 +13,10 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from fer_edge.errors import RecipeError
+from fer_edge.errors import InputError, RecipeError
 from fer_edge.shipped import FACES
-from fer_edge.training.compare_recipes import compare_recipes, main, with_epochs
+from fer_edge.training import compare_recipes as module
+from fer_edge.training.compare_recipes import Result, compare_recipes, main, with_epochs
 from fer_edge.training.config.recipe import load_recipe
 from fer_edge.training.config.schema import Phase, Recipe
 from fer_edge.training.evaluation.evaluate import evaluate
@@ -69,6 +70,42 @@ def test_the_table_says_what_the_runs_did(recipe: Recipe, both_parts: Path) -> N
     assert "→ 201,223 (100.0%)" in lines[2]
     assert "results.png" in lines[5]
     assert cv2.imread(str(out.with_suffix(".png"))) is not None
+
+
+def test_the_folder_of_the_table_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = Result("a", "cpu, fp32", 10, (5,), (1,), (0.5,), (0.4,), 0.4, 0.4, 0.4)
+    monkeypatch.setattr(module, "compare_recipes", lambda *_: [result])
+    out = tmp_path / "results" / "new" / "x.md"
+    done = CliRunner().invoke(main, ["edge-default", "--data", str(tmp_path), "-o", str(out)])
+    assert done.exit_code == 0, done.output
+    assert "| a" in out.read_text("utf-8")
+    assert cv2.imread(str(out.with_suffix(".png"))) is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("x.png", "a name that ends in .md for the table"),
+        ("x", "a name that ends in .md for the table"),
+        ("folder.md", "Is a directory. Choose another file"),
+        ("chart.md", "Is a directory. Choose another file"),
+        ("file/x.md", "Choose another file with -o"),
+    ],
+)
+def test_a_path_that_cannot_be_written_is_said_before_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, said: str
+) -> None:
+    def trained(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(module, "compare_recipes", trained)
+    (tmp_path / "folder.md").mkdir()
+    (tmp_path / "chart.png").mkdir()
+    (tmp_path / "file").write_bytes(b"")
+    command = ["edge-default", "--data", str(tmp_path), "-o", str(tmp_path / name)]
+    done = CliRunner().invoke(main, command)
+    assert done.exit_code == InputError.exit_code, done.output
+    assert said in done.output
 
 
 def test_a_budget_is_shared_by_the_phases() -> None:
