@@ -1,7 +1,8 @@
 """Predictions of a teacher in a file, for teachers that are no checkpoint.
 
 A parquet file has a row for each face: ``name``, the face's name in its data set, and a column for
-each label with the logarithm of its probability. Any program can write it.
+each label with the logarithm of its probability. Any program can write it. Names are compared with
+control characters, invisible marks and bytes that are not UTF-8 escaped.
 
 ``write_opinions`` writes the predictions of a checkpoint.
 """
@@ -20,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from fer_edge.errors import DataError
+from fer_edge.shown import printable
 from fer_edge.training.data.faces import LabelledFace
 
 _NAMED = 3
@@ -38,7 +40,7 @@ def read_opinion(file: str | Path, faces: Sequence[LabelledFace], labels: Sequen
         DataError: The file cannot be read, a column or a face is missing, a number is not finite,
             or two faces have the same name.
     """
-    names = [face.name for face in faces]
+    names = _names(faces)
     _check_distinct(names, "the data sets of the run")
     columns = _columns(Path(file), ["name", *labels])
     _check_distinct(columns["name"], file)
@@ -49,7 +51,7 @@ def read_opinion(file: str | Path, faces: Sequence[LabelledFace], labels: Sequen
     if values.ndim != 2:
         raise DataError(f"expected numbers in the columns of labels of {file}, got lists")
     values = values.T
-    row_of = {name: i for i, name in enumerate(columns["name"])}
+    row_of = {printable(name): i for i, name in enumerate(columns["name"])}
     if missing := [name for name in names if name not in row_of]:
         raise DataError(
             f"{file} lacks {len(missing):,} of {len(names):,} faces, such as "
@@ -82,7 +84,7 @@ def write_opinion(
 
     check_before_work(file, faces)
     log_p = nn.functional.log_softmax(logits.double(), 1)
-    columns: dict[str, Any] = {"name": [face.name for face in faces]}
+    columns: dict[str, Any] = {"name": _names(faces)}
     columns |= {label: log_p[:, i].numpy() for i, label in enumerate(labels)}
     table = pyarrow.table(columns)
 
@@ -106,7 +108,7 @@ def check_before_work(file: str | Path, faces: Sequence[LabelledFace]) -> None:
     Raises:
         DataError: The file cannot be written, or two faces have the same name.
     """
-    _check_distinct([face.name for face in faces], "the data sets")
+    _check_distinct(_names(faces), "the data sets")
     path = Path(file)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -147,6 +149,10 @@ def _columns(file: Path, needed: Sequence[str]) -> dict[str, list[Any]]:
     except Exception as error:  # a damaged file can make pyarrow raise anything
         raise DataError(f"cannot read {file}: {error}") from error
     return columns
+
+
+def _names(faces: Sequence[LabelledFace]) -> list[str]:
+    return [printable(face.name) for face in faces]
 
 
 def _check_distinct(names: Sequence[Any], where: object) -> None:

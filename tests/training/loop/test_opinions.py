@@ -119,6 +119,21 @@ def test_faces_and_labels_are_found_by_name(
     assert torch.allclose(read_opinion(file, faces, EMOTIONS), expected)
 
 
+def test_names_that_no_text_file_holds_are_found(tmp_path: Path) -> None:
+    """Files of a folder may have names of any bytes; other programs write what they know."""
+    file = tmp_path / "o.parquet"
+    faces = [
+        LabelledFace(b"", "", name) for name in ("f\udcfcr.png", "new\nline", "a\u00a0b\u200b")
+    ]
+    write_opinion(file, faces, LOGITS, EMOTIONS)
+    expected = LOGITS.double().log_softmax(1)
+    assert torch.allclose(read_opinion(file, faces, EMOTIONS), expected)
+    table = pyarrow.parquet.read_table(file)
+    names = pyarrow.array(["f\\udcfcr.png", "new\nline", "a\u00a0b\u200b"])
+    pyarrow.parquet.write_table(table.set_column(0, "name", names), file)
+    assert torch.allclose(read_opinion(file, faces, EMOTIONS), expected)
+
+
 def test_a_face_without_a_prediction_is_named(tmp_path: Path) -> None:
     file = tmp_path / "o.parquet"
     write_opinion(file, THREE, LOGITS, EMOTIONS)
