@@ -50,11 +50,19 @@ def benchmark_app(
         duration_s: Seconds to measure.
 
     Raises:
+        InputError: The tool is not installed.
         EngineError: The tool failed or printed no figures.
     """
+    beside = str(Path(sys.executable).with_name("benchmark_app"))
+    path = shutil.which(beside) or shutil.which("benchmark_app")
+    if path is None:
+        raise InputError(
+            f"expected benchmark_app as {beside} or on PATH, got none. Install it: pip install "
+            "openvino"
+        )
     output = _run(
         variant,
-        str(Path(sys.executable).with_name("benchmark_app")),
+        path,
         *("-m", str(bundle.resolve() / variant.entry), "-d", "CPU", "-t", f"{duration_s:.0f}"),
         *("-shape", f"[{_shape(bundle, batch, ',')}]"),
         *("-hint", hint, "-infer_precision", ARITHMETIC[variant.precision]),

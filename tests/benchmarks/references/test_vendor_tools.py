@@ -33,6 +33,15 @@ def test_a_failing_benchmark_app_is_a_sentence(tmp_path: Path) -> None:
         benchmark_app(tmp_path / "x.fer", variant("openvino/fp32"), -1, "latency", 1)
 
 
+def test_without_benchmark_app_it_is_said_where_it_was_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(InputError, match=r"expected benchmark_app as .*on PATH.*pip install"):
+        benchmark_app(DEFAULT_BUNDLE, variant("openvino/fp32"), 1, "latency", 1.0)
+
+
 def test_a_report_has_its_figures_beside_ours() -> None:
     report = bench(
         scenario="single", target="openvino", precision="fp32", against="benchmark_app", budget_s=1
