@@ -155,7 +155,7 @@ def _listed(
     pictures: list[LazyRow] = []
     keys: list[str] = []
     columns: dict[str, list[Any]] = {}
-    words: dict[Any, Any] = {}
+    words: dict[tuple[type, Any], Any] = {}  # 0, 0.0 and False are equal
     with path.open("rb") as file:
         for key, offset, cells in _samples(path, file, more, passed_over):
             for name in cells:
@@ -165,7 +165,8 @@ def _listed(
                 raise DataError(f"expected at most {_MOST_COLUMNS} columns in {path}")
             for name, column in columns.items():
                 cell = cells.get(name)
-                column.append(words.setdefault(cell, cell) if name != "name" else cell)
+                shared = cell if name == "name" else words.setdefault((type(cell), cell), cell)
+                column.append(shared)
             pictures.append(LazyRow(open_pictures, at, offset))
             keys.append(printable(key))
             check_rows(len(pictures), size, path)

@@ -45,6 +45,19 @@ def test_columns_come_from_json_and_the_picture_stays_in_the_shard(
     assert told.cells == {"gender": "f"}
 
 
+def test_equal_cells_of_other_types_keep_their_type(samples: Any, tmp_path: Path) -> None:
+    """0 and 0.0 are equal; a vote may be either, a label is a whole number."""
+    names = ("anger", "fear", "neutral", "sadness", "happiness", "surprise", "disgust")
+    names += ("contempt", "unknown", "NF")
+    members = []
+    for i, vote in enumerate((0.0, 0, 1.0, 1)):
+        row = {"label": i % 2, **dict.fromkeys((f"ferplus_{name}" for name in names), vote)}
+        members += [(f"{i}.json", json.dumps(row).encode()), (f"{i}.png", samples.png("sad"))]
+    faces = load_faces(f"{samples.shard(tmp_path / 'a.tar', *members)}@order=anger/fear")
+    assert [face.label for face in faces] == ["anger", "fear", "anger", "fear"]
+    assert [face.votes for face in faces] == [(0,) * 10, (0,) * 10, (1,) * 10, (1,) * 10]
+
+
 def test_numbers_need_an_order(samples: Any, tmp_path: Path) -> None:
     path = samples.shard(tmp_path / "a.tar", ("1.png", samples.png("happy")), ("1.cls", b"3"))
     (face,) = load_faces(f"{path}@order=fer2013-csv")
