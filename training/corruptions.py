@@ -62,9 +62,9 @@ def _small(side_px: int) -> Change:
 
 def _in_car(name: str) -> Change:
     def change(face: Image, _: np.random.Generator) -> Image:
-        pixels = torch.from_numpy(np.ascontiguousarray(face.transpose(2, 0, 1)))
-        changed = incar.changed(incar.CHANGES[name], pixels).numpy()
-        return np.ascontiguousarray(changed.transpose(1, 2, 0))
+        rgb = np.ascontiguousarray(face[..., ::-1].transpose(2, 0, 1))
+        changed = incar.changed(incar.CHANGES[name], torch.from_numpy(rgb)).numpy()
+        return np.ascontiguousarray(changed.transpose(1, 2, 0)[..., ::-1])
 
     return change
 

@@ -47,6 +47,18 @@ def test_there_is_a_row_for_each_corruption_and_severity(rows: Any) -> None:
         assert row["curve"][-1] == [1.0, pytest.approx(6 / 7)]
 
 
+def test_in_car_effects_take_red_for_red() -> None:
+    """Red is nearest to near infrared; OpenCV's pictures begin with blue. A mask is bluish."""
+    blue, red = (np.zeros((48, 48, 3), np.uint8) for _ in range(2))
+    blue[..., 0] = red[..., 2] = 200
+    rng = np.random.default_rng(0)
+    infrared, mask = (CORRUPTIONS[name]["drawn"] for name in ("near infrared", "mask"))
+    assert infrared(red, rng).mean() > infrared(blue, rng).mean()
+    grey = np.full((48, 48, 3), 120, np.uint8)
+    colour = np.mean([mask(grey, rng)[36:, 12:36] for _ in range(8)], (0, 1, 2))
+    assert colour[0] > colour[2]
+
+
 def test_pictures_without_a_face_are_not_to_be_answered(rows: Any) -> None:
     for row in rows[-len(NON_FACES) :]:
         assert row["answered"] == 1
