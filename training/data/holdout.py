@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from fer_edge.errors import DataError, MissingPartError
+from fer_edge.errors import DataError, LabelError, MissingPartError
 from fer_edge.progress import Say, Step
 from fer_edge.training.config.schema import Recipe
 from fer_edge.training.data.dataset_spec import DatasetSpec, DatasetSpecs, as_dataset_specs
@@ -170,8 +170,13 @@ def split_data(
         MissingPartError: No data set has a train part.
         DataError: A data set or picture cannot be read, a class has too few pictures, or all faces
             are of one subject or clip.
-        LabelError: A label is unknown.
+        LabelError: A label is unknown, or there is one label alone.
     """
+    if len(labels) < 2:
+        raise LabelError(
+            f"expected at least two labels to tell apart, got {', '.join(labels) or 'none'}. Add "
+            "faces of another class; if the recipe lists its labels, name the class there"
+        )
     specs = as_dataset_specs(sources)
     faces, hashes, missing = _readable_part(specs, "train", labels, say, step)
     if not faces and missing:

@@ -204,6 +204,22 @@ def test_user_defined_labels_go_through(tmp_path: Path, recipe: Recipe) -> None:
         run(recipe, path)
 
 
+def test_one_label_is_refused(tmp_path: Path, recipe: Recipe) -> None:
+    path = write(tmp_path / "set.parquet", range(20), ("me",))
+    with pytest.raises(LabelError, match=r"two labels to tell apart, got me\. Add faces"):
+        split_data(path, ("me",), Holdout.of(recipe), lambda *_: None)
+
+
+def test_one_folder_of_a_class_trains_nothing(tmp_path: Path) -> None:
+    (tmp_path / "faces" / "me").mkdir(parents=True)
+    for seed in range(9):
+        (tmp_path / "faces" / "me" / f"{seed}.png").write_bytes(png(seed))
+    command = ["train", "edge-fast", "--data", str(tmp_path / "faces")]
+    done = CliRunner().invoke(main, [*command, "-o", str(tmp_path / "run")])
+    assert done.exit_code == LabelError.exit_code
+    assert "two labels to tell apart, got me" in done.output
+
+
 def test_train_takes_several_sources_on_the_command_line(tmp_path: Path, recipe: Recipe) -> None:
     fit = replace(recipe.fit, epochs=1, patience=1)
     content = replace(recipe, fit=fit, labels=("anger", "fear")).as_dict()
