@@ -71,6 +71,21 @@ def _squared_error(values: Tensor, scale: float) -> float:
     return float((rounded - values).square().mean())
 
 
+def step_between(count: int, wanted: int) -> int:
+    """Return a step that takes at most ``wanted`` of ``count`` values, spread over all columns.
+
+    The step shares no factor with ``count``, and so none with the width of a map.
+
+    Args:
+        count: Number of values, of complete maps.
+        wanted: Largest number of values to take.
+    """
+    apart = max(-(-count // wanted), 1)
+    while math.gcd(apart, count) > 1:
+        apart += 1
+    return apart
+
+
 class _Watch(Interpreter):
     """Runs the graph in float and keeps a sample of each activation."""
 
@@ -84,9 +99,7 @@ class _Watch(Interpreter):
         value, _, axis = args
         if axis == PER_TENSOR:
             flat = value.flatten()
-            apart = max(flat.numel() // self._share, 1)
-            while math.gcd(apart, flat.numel()) > 1:  # not the same columns of each row
-                apart += 1
+            apart = step_between(flat.numel(), self._share)
             self._seen.setdefault(self._next, []).append(flat[::apart].clone())
             self._next += 1
         return value

@@ -20,6 +20,7 @@ from fer_edge.progress import Step, silent
 from fer_edge.training.models.quantize_operation import LEAST_WEIGHT, MOST, OPERATION
 from fer_edge.training.models.quantized import LAYERS, QuantizedNet, conv2d_arguments
 from fer_edge.training.quantization.exact import ExactScales
+from fer_edge.training.quantization.ranges import step_between
 
 _ROWS = 1 << 18
 """Number of positions of a layer's input above which only some are used, spread over all faces."""
@@ -152,10 +153,10 @@ def _fit_weight(node: Node, x: Tensor, weight: Tensor, scale: Tensor) -> None:
     groups = conv2d_arguments(node.args)[6] if _is_convolution(node) else 1
     wide = weight.view(groups, len(weight) // groups, -1)
     gram = wide.new_zeros(groups, wide.shape[2], wide.shape[2])
-    positions = x.numel() // x.shape[1 if _is_convolution(node) else -1]
-    apart = positions // _ROWS | 1  # odd: not the same columns of each row
     for few in torch.split(x, _FACES):
-        rows = _inputs(node, few, weight)[::apart].reshape(-1, groups, wide.shape[2])
+        rows = _inputs(node, few, weight)
+        rows = rows[:: step_between(len(rows), _ROWS * len(few) // len(x))]
+        rows = rows.reshape(-1, groups, wide.shape[2])
         gram += torch.einsum("ngi,ngj->gij", rows, rows)
     fitted = round_with_feedback(wide, scale.view(groups, -1), gram)
     weight.copy_(fitted.view_as(weight))

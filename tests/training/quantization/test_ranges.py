@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fer_edge.progress import silent
 from fer_edge.training.checkpoint import Checkpoint
@@ -30,3 +32,11 @@ def test_a_range_is_that_of_every_column(
 
     assert scale_of_input(slice(1, None, period)) == scale_of_input(slice(None))
     assert scale_of_input(slice(1, None, period)) > 4 * scale_of_input(slice(0))
+
+
+@given(st.integers(1, 64), st.integers(1, 64), st.integers(1, 32), st.integers(1, 4000))
+def test_a_step_meets_all_columns(width: int, height: int, maps: int, wanted: int) -> None:
+    count = width * height * maps
+    taken = range(0, count, ranges.step_between(count, wanted))
+    assert 1 <= len(taken) <= wanted
+    assert len({place % width for place in taken}) == min(width, len(taken))
