@@ -26,7 +26,8 @@ from __future__ import annotations
 
 import errno
 
-from fer_edge.shown import shown
+_MOST_NAME = 80
+"""Largest number of characters of a path in a message."""
 
 
 class FerEdgeError(Exception):
@@ -151,6 +152,6 @@ def refused_path(error: OSError) -> InputError | None:
     """
     if error.filename is None or error.errno in (errno.EPIPE, errno.ENOSPC):
         return None
-    return InputError(
-        f"cannot use {shown(error.filename)}: {error.strerror}. Check the path, and who may read it"
-    )
+    name = str(error.filename)
+    name = name if len(name) <= _MOST_NAME else f"{name[:_MOST_NAME]}…"
+    return InputError(f"cannot use {name!r}: {error.strerror}. Check the path, and who may read it")
