@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,9 +15,10 @@ import numpy as np
 from fer_edge.atomic import fill_file, write_folder
 from fer_edge.errors import DataError, MissingDependencyError
 from fer_edge.progress import Say, Step, silent
-from fer_edge.training.data.dataset_spec import Broken, DatasetSpecs
+from fer_edge.training.data.dataset_spec import Broken, DatasetSpecs, as_dataset_specs
 from fer_edge.training.data.faces import LabelledFace, readable_faces
 from fer_edge.training.data.ferplus import NAMES
+from fer_edge.training.data.folds import name_within
 from fer_edge.training.data.lazy_rows import LazyRow
 from fer_edge.training.data.parts import Parts, load_parts
 from fer_edge.training.data.picture_files import printable
@@ -45,7 +47,8 @@ def pack_datasets(
 ) -> dict[str, list[LabelledFace]]:
     """Merge data sets into one with few large files.
 
-    Parts stay as they are.
+    Parts stay as they are. A picture without a name gets its path within its data set, so that
+    folds stay as they are; of several data sets, the path begins with the set's own name.
 
     Args:
         sources: Data sets to merge.
@@ -67,10 +70,24 @@ def pack_datasets(
     """
     parts, _ = load_parts(sources, labels, say, step)
     written = {part: readable_faces(faces, broken, say, step)[0] for part, faces in parts.items()}
+    written = {part: _named(faces, sources) for part, faces in written.items()}
     if locate is not None:
         written = {part: _found(faces, part, locate, say, step) for part, faces in written.items()}
     write_parts(out, written, form, step)
     return written
+
+
+def _named(faces: Sequence[LabelledFace], sources: DatasetSpecs) -> list[LabelledFace]:
+    """Return the faces, with paths within their data sets as names of those without one."""
+    paths = [spec.path for spec in as_dataset_specs(sources)]
+
+    def within(name: str) -> str:
+        for path in paths:
+            if (short := name_within(path, name)) != name:
+                return short if len(paths) == 1 else f"{Path(path).name}/{short}"
+        return name
+
+    return [replace(face, name=within(face.name)) if face.unnamed else face for face in faces]
 
 
 def _found(

@@ -110,3 +110,26 @@ def test_a_list_wants_files_below_it(tmp_path: Path, parts: dict[str, list[Label
     with pytest.raises(DataError, match="row 7"):
         pack.write_parts(tmp_path / "list.csv", {"train": [held]}, "list")
     assert not (tmp_path / "list.csv").exists()
+
+
+@pytest.mark.parametrize("form", ["parquet", "hdf5"])
+def test_a_fold_stays_the_same_after_packing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for i in range(12):
+        file = tmp_path / "set" / ("happy" if i % 2 else "sad") / f"{i}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        picture = np.full((48, 48), i, np.uint8)
+        picture[24:] = 200
+        file.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
+    out = Path("packed.h5" if form == "hdf5" else "packed")
+    pack.pack_datasets(["set"], out, form=form)
+
+    def pixels(data: str) -> set[int]:
+        return {int(face.read()[0, 0, 0]) for face in load_faces(f"{data}@without=0/3", "train")}
+
+    assert pixels(str(out)) == pixels("set") == pixels(str(tmp_path / "set"))
+    assert all(face.name.startswith(("happy/", "sad/")) for face in load_faces(out, "train"))
+    pack.pack_datasets(["set", str(tmp_path / "set")], tmp_path / "two", form="parquet")
+    assert all(face.name.startswith("set/") for face in load_faces("two", "train"))
