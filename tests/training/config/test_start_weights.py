@@ -59,3 +59,8 @@ def test_a_recipe_whose_network_is_a_part_of_the_checkpoint_s_keeps_it() -> None
     assert account["reshaped"] == ["conv_head.weight"]
     assert not account["missing"]
     assert sum(p.numel() for p in net.parameters()) == 676_359
+
+
+def test_a_recipe_of_more_layers_than_the_checkpoint_takes_its_network() -> None:
+    recipe = load_recipe("finetune", ("model.weights=fast",))
+    assert (recipe.model.backbone, recipe.input.size_px) == ("mobilenetv2_stride16", 80)
