@@ -42,8 +42,9 @@ from fer_edge.json_check import (
     read_text,
 )
 from fer_edge.labels import check_label_list
-from fer_edge.manifest import check_seal, read_json, sealed
+from fer_edge.manifest import MAX_NAME, check_seal, read_json, sealed
 from fer_edge.model_check import check_models, contract_of
+from fer_edge.out_folder import check_out_folder
 from fer_edge.parity import ParityReport, Speed
 from fer_edge.preprocess import CropRule
 from fer_edge.recalibration import Recalibration
@@ -63,8 +64,6 @@ __all__ = [
 ]
 
 SCHEMA = 1
-MAX_NAME = 100
-"""Largest number of characters of a bundle's name and version."""
 _KEYS = (
     "schema", "name", "version", "created", "labels", "input", "outputs", "crop", "temperature",
     "abstain_below", "embedding_dim", "provenance", "variants",
@@ -309,6 +308,7 @@ def write_bundle(bundle: Bundle, contents: Mapping[str, bytes]) -> None:
         (folder / MANIFEST).write_text(manifest, "utf-8")
         open_bundle(folder)  # only a readable bundle takes the place
 
+    check_out_folder(bundle.path, MANIFEST, "bundle")
     try:
         write_folder(bundle.path, fill)
     except OSError as error:

@@ -19,6 +19,8 @@ from fer_edge.shown import shown
 
 SEAL = "manifest_sha256"
 """Key of the SHA-256 of the manifest's canonical form."""
+MAX_NAME = 100
+"""Largest number of characters of a bundle's name and version."""
 _MOST_DEPTH = 32
 """Deepest nesting. ``fer-edge convert`` writes about 8 levels."""
 _MOST_OBJECTS = 100_000
@@ -139,3 +141,13 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> Any:
     raise ValueError(f"expected a finite number, got {name}")
+
+
+def check_names(*names: str | None) -> None:
+    """Check name and version before minutes of work depend on them. Raises InputError."""
+    for text in names:
+        if text is not None and (len(text) > MAX_NAME or not text.isprintable()):
+            raise InputError(
+                f"expected a name or version of at most {MAX_NAME} printable characters, got "
+                f"{shown(text)}"
+            )

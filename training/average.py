@@ -19,9 +19,10 @@ from torch import Tensor
 from fer_edge.errors import CheckpointError
 from fer_edge.module_command import ModuleCommand
 from fer_edge.option_types import FiniteRange
+from fer_edge.out_folder import check_out_folder
 from fer_edge.progress import Say, Step, silent
 from fer_edge.progress_bar import progress
-from fer_edge.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from fer_edge.training.checkpoint import CARD, Checkpoint, load_checkpoint, save_checkpoint
 from fer_edge.training.data.holdout import Holdout, split_data
 from fer_edge.training.loop.dataset import fastest_device
 from fer_edge.training.loop.held_out import HeldOut, effects_of
@@ -57,7 +58,9 @@ def average(
     Raises:
         CheckpointError: A checkpoint cannot be read, or the two are different networks.
         DataError: The faces cannot be read, or are too few.
+        InputError: ``out`` is a file or another folder.
     """
+    check_out_folder(out, CARD, "checkpoint")
     first, last = load_checkpoint(start), load_checkpoint(tuned)
     if first.spec != last.spec:
         raise CheckpointError(

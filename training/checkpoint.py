@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from fer_edge.atomic import write_folder
 from fer_edge.errors import CheckpointError, FerEdgeError
 from fer_edge.familiarity import Familiarity, FamiliarityRecord, Statistics
+from fer_edge.out_folder import check_out_folder
 from fer_edge.plain_file import read_plain
 from fer_edge.shipped import checkpoint_path
 from fer_edge.shown import shown
@@ -126,6 +127,7 @@ def save_checkpoint(checkpoint: Checkpoint, folder: str | Path) -> None:
             (temporary / INT8).write_bytes(int8)
         (temporary / CARD).write_text(json.dumps(card, indent=2) + "\n", "utf-8")
 
+    check_out_folder(Path(folder), CARD, "checkpoint")
     write_folder(Path(folder), fill)
 
 

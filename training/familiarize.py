@@ -16,9 +16,10 @@ import torch
 
 from fer_edge.errors import CheckpointError
 from fer_edge.familiarity import LEAST_SIZE_PX, Floats, numbers_of
+from fer_edge.out_folder import check_out_folder
 from fer_edge.preprocess import CropRule, to_batch
 from fer_edge.progress import Say, Step, silent
-from fer_edge.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from fer_edge.training.checkpoint import CARD, Checkpoint, load_checkpoint, save_checkpoint
 from fer_edge.training.data.dataset_spec import DatasetSpecs
 from fer_edge.training.data.faces import LabelledFace
 from fer_edge.training.data.holdout import Holdout, split_data
@@ -64,7 +65,9 @@ def familiarize(
     Raises:
         CheckpointError: The checkpoint is damaged, or its input is below 32 px.
         DataError: The data cannot be read, or has too few faces.
+        InputError: ``out`` is a file or another folder.
     """
+    check_out_folder(Path(out), CARD, "checkpoint")
     source = load_checkpoint(checkpoint)
     if source.spec.input.size_px < LEAST_SIZE_PX:
         raise CheckpointError(

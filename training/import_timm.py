@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fer_edge.errors import CheckpointError, InputError, LabelError, RecipeError
+from fer_edge.out_folder import check_out_folder
 from fer_edge.preprocess import CropRule, to_batch
 from fer_edge.shipped import FACES
 from fer_edge.training.checkpoint import CARD, Checkpoint, load_checkpoint, save_checkpoint
@@ -51,8 +52,7 @@ def import_checkpoint(
     """
     check_input(spec.input)
     out = Path(out)
-    if out.exists() and not (out / CARD).is_file():
-        raise InputError(f"{out} exists and is no checkpoint folder. Choose another path")
+    check_out_folder(out, CARD, "checkpoint")
     net, account = take_over(path, spec)
     facts = {
         "imported": account.facts(),

@@ -15,13 +15,14 @@ from fer_edge.converters.pipeline.face_samples import FaceSamples, calibration_f
 from fer_edge.converters.pipeline.own_int8 import without_rivals
 from fer_edge.converters.pipeline.prepare import JUDGE_SECONDS, Settings, prepare
 from fer_edge.converters.pipeline.quick_latency import beaten, single_face_p50_ms
-from fer_edge.converters.pipeline.request import ALL, AUTO, check_names, requested_variants
+from fer_edge.converters.pipeline.request import ALL, AUTO, requested_variants
 from fer_edge.errors import (
     BundleError,
     ParityError,
 )
 from fer_edge.lock import locked
 from fer_edge.machine import cpu_name
+from fer_edge.manifest import check_names
 from fer_edge.parity import RefusedVariant, Speed
 from fer_edge.preprocess import CROP_MARGIN, CropRule
 from fer_edge.progress import Say
@@ -99,7 +100,7 @@ def convert(
         InputError: The name or the version is too long or has control characters.
     """
     out = Path(out)
-    check_names(name, version)
+    check_names(name or out.stem, version)
     source = load_checkpoint(checkpoint)
     requested = requested_variants(targets, precisions)
     if ALL in precisions or AUTO in precisions:

@@ -4,25 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fer_edge.bundle import MAX_NAME
 from fer_edge.converters.base import converter
 from fer_edge.converters.base import targets as known_targets
-from fer_edge.errors import InputError, TargetError
-from fer_edge.shown import shown
+from fer_edge.errors import TargetError
 
 ALL, AUTO = "all", "auto"
 """Precisions for every one that a target has. ``all`` keeps each variant that passes its gate;
 ``auto`` keeps the Pareto front of latency and agreement, and the fp32 of each target."""
-
-
-def check_names(*names: str | None) -> None:
-    """Check name and version before minutes of work depend on them. Raises InputError."""
-    for text in names:
-        if text is not None and (len(text) > MAX_NAME or not text.isprintable()):
-            raise InputError(
-                f"expected a name or version of at most {MAX_NAME} printable characters, got "
-                f"{shown(text)}"
-            )
 
 
 def requested_variants(targets: Sequence[str], precisions: Sequence[str]) -> list[tuple[str, str]]:

@@ -12,6 +12,7 @@ from fer_edge.atomic import write_folder
 from fer_edge.errors import BundleError, CheckpointError, InputError
 from fer_edge.hub.client import api, endpoint, library, sentences
 from fer_edge.hub.model import KINDS, MANIFESTS, Kind, Transfer, check
+from fer_edge.out_folder import check_out_folder
 from fer_edge.progress import Step, silent
 from fer_edge.shown import shown
 from fer_edge.signing import Key, load_keys
@@ -179,5 +180,4 @@ def _check_out(kind: Kind, out: Path) -> None:
         raise InputError(
             f"expected a name that ends in .fer for a bundle, got {out}. Use -o NAME.fer"
         )
-    if out.is_dir() and any(out.iterdir()) and not (out / MANIFESTS[kind]).is_file():
-        raise InputError(f"{out} exists and is no {kind}. Choose another path with -o")
+    check_out_folder(out, MANIFESTS[kind], kind)

@@ -11,14 +11,16 @@ from typing import Any
 import numpy as np
 
 from fer_edge.bundle import Bundle, open_bundle, write_bundle
+from fer_edge.bundle_files import MANIFEST
 from fer_edge.errors import DataError, InputError
 from fer_edge.familiarity import Familiarity, numbers_of, read_familiarity
 from fer_edge.familiarity import Floats as Floats64
-from fer_edge.manifest import today
+from fer_edge.manifest import check_names, today
 from fer_edge.monitor.detector import Detector
+from fer_edge.out_folder import check_out_folder
 from fer_edge.preprocess import CropRule, to_batch
 from fer_edge.progress import Say, Step, silent
-from fer_edge.recalibration import Recalibration
+from fer_edge.recalibration import HIGHEST, LOWEST, Recalibration
 from fer_edge.training.data.dataset_spec import DatasetSpec
 from fer_edge.training.data.faces import LabelledFace, load_faces, pixel_hash
 from fer_edge.training.data.formats import FORMATS
@@ -91,6 +93,8 @@ def adapt(
     original, out = open_bundle(bundle), Path(out)
     if out.suffix != ".fer" or out.resolve() == original.path.resolve():
         raise InputError(f"expected the name of another bundle, NAME.fer, got {out}")
+    check_out_folder(out, MANIFEST, "bundle")
+    check_names(out.stem, *(names or {}).values())
     if answer is not None and not 0 < answer <= 1:
         raise InputError(f"expected a share of faces to answer above 0 and up to 1, got {answer}")
     with open_model(original.path, target, precision) as runner:
@@ -109,6 +113,9 @@ def adapt(
     if faces[0].label:
         truth = np.array([labels.index(face.label) for face in faces])
         after, measured = _by_labels(probabilities, truth, faces, before, answer, say)
+        total = min(max(earlier * after.temperature, LOWEST), HIGHEST)
+        if total != earlier * after.temperature:
+            after = fit(probabilities, truth, answer, temperature=total / earlier)
     elif answer is None and numbers is None:
         raise DataError(
             f"{data} has no labels, so no temperature can be fitted, and {original.path.name} has "
@@ -131,7 +138,7 @@ def adapt(
         "data": DatasetSpec.parse(data).name,
         "faces": len(faces),
         "labelled": bool(faces[0].label),
-        "temperature": {"before": earlier, "after": earlier * after.temperature},
+        "temperature": {"before": earlier, "after": total},
         "abstain_below": {"before": before.abstain_below, "after": after.abstain_below},
         **measured,
     }

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from fer_edge.errors import CheckpointError, DataError, InputError
+from fer_edge.out_folder import check_out_folder
 from fer_edge.progress import Say, Step, silent
-from fer_edge.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from fer_edge.training.checkpoint import CARD, Checkpoint, load_checkpoint, save_checkpoint
 from fer_edge.training.data.faces import stratified
 from fer_edge.training.data.holdout import Holdout, split_data
 from fer_edge.training.int8_weights import Int8Weights
@@ -77,6 +78,7 @@ def quantize(
     settings = Distillation() if settings is None else settings
     started = time.monotonic()
     out = Path(out)
+    check_out_folder(out, CARD, "checkpoint")
     source, network = _float_checkpoint(checkpoint, out)
     learn, held_out, fingerprint = _faces(source, data, say, step)
     net, device = QuantizedNet(network), fastest_device()
