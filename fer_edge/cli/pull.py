@@ -49,7 +49,7 @@ def pull(
 
     All files are checked before the folder is put in place: hashes, manifest, and the signature
     if a key is given. The commit is printed; --revision COMMIT pulls the same files again. Needs
-    fer-edge[hub].
+    fer-edge[hub], and fer-edge[train] for a checkpoint.
     """
     from fer_edge.hub import pull
     from fer_edge.progress_bar import progress

@@ -119,7 +119,7 @@ def _body(repo: str, kind: str, facts: dict[str, Any]) -> list[str]:
         *(f"- {name}: {_plain(value)}" for name, value in rows.items() if value),
         "",
         "```sh",
-        "pip install 'fer-edge[hub]'",
+        f"pip install 'fer-edge[{'hub' if kind == 'bundle' else 'hub,convert'}]'",
         f"fer-edge pull {repo} -o {out}",
         use,
         "```",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeGuard
 
 from fer_edge.errors import FerEdgeError, InputError, MissingDependencyError
 from fer_edge.shown import shown
@@ -63,6 +64,11 @@ def _sentence(repo: str, revision: str | None, error: Exception) -> str:
     if any("onsistency check failed" in str(one) for one in chain):
         return f"a file of {repo}{at} was cut off on the way. Pull again: the part is kept"
     reason = next((str(one) for one in reversed(chain) if str(one)), type(error).__name__)
+    if refused := next((one for one in chain if _is_local(one)), None):
+        return (
+            f"cannot use {refused.filename or 'the cache'}: {refused.strerror}. Free space, or set "
+            "HF_HOME to another folder"
+        )
     if not {"OSError", "HTTPError", "TransportError"} & names:
         return (
             f"the Hub's answer for {repo}{at} cannot be read: {type(error).__name__}, "
@@ -71,6 +77,14 @@ def _sentence(repo: str, revision: str | None, error: Exception) -> str:
     return (
         f"cannot reach the Hub at {endpoint() or 'https://huggingface.co'} for {repo}: "
         f"{shown(reason)}. Check the network and HF_ENDPOINT, and try again"
+    )
+
+
+def _is_local(error: BaseException) -> TypeGuard[OSError]:
+    """Return True for a file or a disk of this machine that fails, not the network."""
+    return isinstance(error, OSError) and (
+        error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+        or (error.filename is not None and error.errno is not None)
     )
 
 

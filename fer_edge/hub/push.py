@@ -35,7 +35,7 @@ def push(
         repo: Repository, ``OWNER/NAME``.
         licence: Licence of the weights, an identifier of the Hub such as ``mit``; None takes the
             one in the checkpoint's card.
-        private: Create a private repository.
+        private: Create a private repository; a public one is refused.
         revision: Branch to push to; None is the main branch.
         message: First line of the commit.
         step: Receives progress.
@@ -57,6 +57,11 @@ def push(
         client = api(hub)
         client.create_repo(repo, private=private or None, exist_ok=True)
         info = client.model_info(repo, revision=revision)
+        if private and info.private is False:
+            raise InputError(
+                f"{repo} is public, so nothing was pushed. Make it private on the Hub, or choose "
+                "another name"
+            )
         present = [file.rfilename for file in info.siblings or ()]
         operations: list[Any] = [
             hub.CommitOperationAdd(f"{kind}/{name}", str(path / name)) for name in files
@@ -85,10 +90,13 @@ def push(
 
 def _plain_files(path: Path) -> Iterator[str]:
     for entry in path.rglob("*"):
-        name = entry.relative_to(path).as_posix()
+        relative = entry.relative_to(path)
+        if any(part.startswith(".") for part in relative.parts):
+            continue
+        name = relative.as_posix()
         if entry.is_symlink():
             raise InputError(f"expected plain files in {path}, found a link: {name}. Copy it there")
-        if entry.is_file() and not entry.name.startswith("."):
+        if entry.is_file():
             yield name
 
 

@@ -21,6 +21,7 @@ class Hub:
     Attributes:
         commits: Files by commit, oldest first.
         exists: Whether the repository exists.
+        is_private: Whether it was created as a private one.
         token: Token that every request must bear; None lets everybody in.
         status: Answer this status to paths that match the pattern, by pattern.
         headers: Headers of these answers.
@@ -32,6 +33,7 @@ class Hub:
     def __init__(self) -> None:
         self.commits: dict[str, dict[str, bytes]] = {}
         self.exists = False
+        self.is_private = False
         self.token: str | None = None
         self.status: dict[str, int] = {}
         self.change: dict[str, bytes] = {}
@@ -123,6 +125,11 @@ class _Handler(BaseHTTPRequestHandler):
                 self.answer(409, json.dumps({"url": f"{hub.url}/{REPO}"}).encode())
                 return
             hub.commit({})
+            asked = json.loads(body)  # older clients send "private"
+            hub.is_private = "private" in (
+                asked.get("visibility"),
+                asked.get("private") and "private",
+            )
             self.json({"url": f"{hub.url}/{REPO}"})
         elif path == "/api/validate-yaml":
             self.json({"errors": [], "warnings": []})
@@ -176,7 +183,7 @@ class _Handler(BaseHTTPRequestHandler):
                 row["lfs"] = {"sha256": digest, "size": len(data), "pointerSize": 130}
             rows.append(row)
         self.json({"id": REPO, "modelId": REPO, "sha": sha, "siblings": rows, "tags": [],
-                   "private": False, "downloads": 0, "likes": 0})  # fmt: skip
+                   "private": self.hub.is_private, "downloads": 0, "likes": 0})  # fmt: skip
 
     def commit(self, body: bytes) -> None:
         files = dict(self.hub.files)

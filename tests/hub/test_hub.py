@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -279,3 +280,40 @@ def test_a_process_takes_the_address_from_its_environment(
         )
         assert done.returncode == 0, done.stderr
     assert tree(tmp_path / "x.fer") == tree(fake_bundle)
+
+
+def test_private_does_not_push_to_a_public_repository(hub: Hub, fake_bundle: Path) -> None:
+    push(fake_bundle, REPO, private=True)
+    assert hub.is_private
+    push(fake_bundle, REPO, private=True)
+    hub.is_private = False
+    before = hub.sha
+    with pytest.raises(InputError, match=r"is public, so nothing was pushed\. Make it private"):
+        push(fake_bundle, REPO, private=True)
+    assert hub.sha == before
+
+
+def test_hidden_folders_are_not_pushed(hub: Hub, tmp_path: Path) -> None:
+    shutil.copytree(DEFAULT_CHECKPOINT, tmp_path / "mine")
+    for hidden in (".git/config", ".ipynb_checkpoints/n.ipynb"):
+        (tmp_path / "mine" / hidden).parent.mkdir()
+        (tmp_path / "mine" / hidden).write_text("secret")
+    (tmp_path / "mine" / ".git" / "link").symlink_to(tmp_path)
+    push(tmp_path / "mine", REPO)
+    assert not [name for name in hub.files if "/." in name]
+    assert b"fer-edge[hub,convert]" in hub.files["README.md"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES])
+def test_a_disk_that_fails_is_not_the_network(
+    hub: Hub, fake_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    push(fake_bundle, REPO)
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError(number, os.strerror(number), "/cache/file")
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", fail)
+    with pytest.raises(InputError, match=r"cannot use /cache/file: .*HF_HOME") as refused:
+        pull(REPO, tmp_path / "x.fer")
+    assert "network" not in str(refused.value)
