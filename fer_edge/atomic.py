@@ -52,6 +52,19 @@ def write_folder(final: Path, fill: Callable[[Path], None], durable: bool = True
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def make_place(final: Path) -> None:
+    """Make the folder of a file, before hours of work depend on it.
+
+    Raises:
+        OSError: The file cannot be written there.
+    """
+    final.parent.mkdir(parents=True, exist_ok=True)
+    if not os.access(final.parent, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(final.parent))
+    if final.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(final))
+
+
 def write_file(final: Path, data: bytes) -> None:
     """Write a file in one step and replace an older one.
 
@@ -145,9 +158,10 @@ def _runs(pid: int) -> bool:
 
 
 def _exchange(one: Path, other: Path) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
     name = "renameatx_np" if sys.platform == "darwin" else "renameat2"
-    call = getattr(libc, name, None)
+    call = None
+    if sys.platform != "win32":  # which has no library of the process itself
+        call = getattr(ctypes.CDLL(None, use_errno=True), name, None)
     if call is not None:
         done = call(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE)
         if done == 0:
@@ -210,10 +224,10 @@ def _sync(folder: Path) -> None:
 
 
 def _sync_one(path: Path) -> None:
-    try:
-        handle = os.open(path, os.O_RDONLY)
-    except PermissionError:  # Windows opens no folders
+    windows = os.name == "nt"  # it opens no folders, and flushes files that are open for writing
+    if windows and path.is_dir():
         return
+    handle = os.open(path, os.O_RDWR if windows else os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

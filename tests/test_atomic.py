@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -68,6 +69,17 @@ def test_a_system_without_exchange_gets_the_new_folder_too(
     write_folder(final, put(new="new"))
     assert content(final) == {"new": "new"}
     assert names(tmp_path) == ["final"]
+
+
+def test_windows_has_no_exchange_and_gets_the_new_folder_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_folder(tmp_path / "x", put(a="old"))
+    monkeypatch.setattr("fer_edge.atomic.sys", SimpleNamespace(platform="win32"))
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: pytest.fail("Windows has no such library"))
+    write_folder(tmp_path / "x", put(b="new"))
+    assert content(tmp_path / "x") == {"b": "new"}
+    assert names(tmp_path) == ["x"]
 
 
 @pytest.mark.parametrize("failure", [RuntimeError, OSError, KeyboardInterrupt])

@@ -23,6 +23,7 @@ from fer_edge.training.reports import group_card, model_card
         (average.main, ["missing", "default", "--data", "damaged", "-o", "out"]),
         (blendshapes.main, ["missing.task", "--data", "damaged", "-o", "out"]),
         (corruptions.main, ["default", "--data", "damaged"]),
+        (corruptions.main, ["default", "--data", "damaged", "-o", "damaged"]),
         (write_opinions.main, ["missing", "--data", "damaged", "-o", "out"]),
         (model_card.main, ["missing", "missing.fer", "damaged", "out"]),
         (group_card.main, ["missing", "missing.fer", "damaged", "damaged", "out"]),

@@ -8,9 +8,7 @@ A killed comparison continues when it is started again.
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +22,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.ticker import MaxNLocator
 
+from fer_edge.atomic import make_place
 from fer_edge.errors import FerEdgeError, InputError, RecipeError
 from fer_edge.page import markdown_table
 from fer_edge.progress import Say, Step, silent
@@ -237,15 +236,12 @@ def _check_out(out: Path) -> None:
     """
     if out.suffix != ".md":
         raise InputError(
-            f"expected a name that ends in .md for the table, got {out}. The chart is written "
-            "beside it, as .png"
+            f"expected a name that ends in .md for the table, got {out}. Choose one with -o; the "
+            "chart goes beside it, as .png"
         )
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        if not os.access(out.parent, os.W_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-        if out.is_dir() or out.with_suffix(".png").is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        for path in (out, out.with_suffix(".png")):
+            make_place(path)
     except OSError as error:
         raise InputError(
             f"cannot write {out}: {error.strerror}. Choose another file with -o"

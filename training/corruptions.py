@@ -20,7 +20,7 @@ import numpy.typing as npt
 import torch
 from matplotlib.figure import Figure
 
-from fer_edge.atomic import write_file
+from fer_edge.atomic import make_place, write_file
 from fer_edge.errors import DataError
 from fer_edge.module_command import ModuleCommand
 from fer_edge.page import markdown_table
@@ -235,6 +235,10 @@ def draw(rows: Sequence[dict[str, Any]], title: str) -> bytes:
     return plots.data(figure, "png")
 
 
+def _unwritable(out: Path, error: OSError) -> DataError:
+    return DataError(f"cannot write {out}: {error.strerror}. Choose another file with -o")
+
+
 @click.command("corruptions", cls=ModuleCommand)
 @click.argument("model", type=checkpoint_path)
 @click.option(
@@ -257,6 +261,11 @@ def main(model: Path, data: Path, split: str, faces: int, out: Path | None, as_j
     from fer_edge.progress_bar import progress
 
     part = None if split == "none" else split
+    if out is not None:
+        try:
+            make_place(out)
+        except OSError as error:
+            raise _unwritable(out, error) from error
     with open_model(model) as runner, progress() as (_, step):
         rows = risk_coverage(runner, data, part, faces=faces, step=step)
     if out is not None:
@@ -265,9 +274,7 @@ def main(model: Path, data: Path, split: str, faces: int, out: Path | None, as_j
                 out, draw(rows, f"{model.name}: risk against coverage, at most {faces} faces")
             )
         except OSError as error:
-            raise DataError(
-                f"cannot write {out}: {error.strerror}. Choose another file with -o"
-            ) from error
+            raise _unwritable(out, error) from error
     click.echo(json.dumps(rows, indent=1) if as_json else markdown(rows))
 
 

@@ -1,17 +1,15 @@
 """Predictions of a teacher in a file, for teachers that are no checkpoint.
 
 A parquet file has a row for each face: ``name``, the face's name in its data set, and a column for
-each label with the logarithm of its probability. Any program can write it. Names are compared with
-control characters, invisible marks and bytes that are not UTF-8 escaped.
+each label with the logarithm of its probability. Any program can write it. Before names are
+compared, control characters, invisible marks and bytes that are not UTF-8 are escaped.
 
 ``write_opinions`` writes the predictions of a checkpoint.
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fer_edge.atomic import fill_file, make_place
 from fer_edge.errors import DataError
 from fer_edge.shown import printable
 from fer_edge.training.data.faces import LabelledFace
@@ -43,7 +42,6 @@ def read_opinion(file: str | Path, faces: Sequence[LabelledFace], labels: Sequen
     names = _names(faces)
     _check_distinct(names, "the data sets of the run")
     columns = _columns(Path(file), ["name", *labels])
-    _check_distinct(columns["name"], file)
     try:
         values = torch.tensor([columns[label] for label in labels], dtype=torch.float64)
     except (TypeError, ValueError) as error:
@@ -51,7 +49,9 @@ def read_opinion(file: str | Path, faces: Sequence[LabelledFace], labels: Sequen
     if values.ndim != 2:
         raise DataError(f"expected numbers in the columns of labels of {file}, got lists")
     values = values.T
-    row_of = {printable(name): i for i, name in enumerate(columns["name"])}
+    stored = [printable(name) for name in columns["name"]]
+    _check_distinct(stored, file)
+    row_of = {name: i for i, name in enumerate(stored)}
     if missing := [name for name in names if name not in row_of]:
         raise DataError(
             f"{file} lacks {len(missing):,} of {len(names):,} faces, such as "
@@ -80,8 +80,6 @@ def write_opinion(
     import pyarrow
     import pyarrow.parquet
 
-    from fer_edge.atomic import fill_file
-
     check_before_work(file, faces)
     log_p = nn.functional.log_softmax(logits.double(), 1)
     columns: dict[str, Any] = {"name": _names(faces)}
@@ -109,11 +107,8 @@ def check_before_work(file: str | Path, faces: Sequence[LabelledFace]) -> None:
         DataError: The file cannot be written, or two faces have the same name.
     """
     _check_distinct(_names(faces), "the data sets")
-    path = Path(file)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        make_place(Path(file))
     except OSError as error:
         raise _unwritable(file, error) from error
 
