@@ -1,8 +1,13 @@
-"""Command lines of child interpreters that ignore the current folder."""
+"""Child interpreters that ignore the current folder and end with their parent."""
 
 from __future__ import annotations
 
+import ctypes
+import signal
 import sys
+
+_PARENT_DEATH_SIGNAL = 1
+"""Number of the option PR_SET_PDEATHSIG of prctl (Linux)."""
 
 
 def python_command(*arguments: str) -> list[str]:
@@ -12,3 +17,11 @@ def python_command(*arguments: str) -> list[str]:
     so that a downloaded folder with a file ``cv2.py`` would run as part of a conversion.
     """
     return [sys.executable, "-P", *arguments]
+
+
+def end_with_parent() -> None:
+    """Let the kernel end this process with its parent, even while it is stopped."""
+    if hasattr(signal, "SIGHUP"):  # under nohup it is ignored, and a stopped orphan would stay
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    if sys.platform == "linux":  # a subreaper adopts orphans, and then no SIGHUP is sent
+        ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)

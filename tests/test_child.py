@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -59,6 +61,37 @@ def test_commands_run_nothing_from_the_current_folder(folder: Path, command: lis
     )
     assert done.returncode == 0, done.stderr
     assert not (folder / "PWNED").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends stopped orphans")
+def test_a_child_ends_with_its_parent_even_if_it_is_stopped() -> None:
+    child = "from fer_edge.child import end_with_parent; end_with_parent(); print(1, flush=True); "
+    child += "import time; time.sleep(600)"
+    code = f"""
+import os, signal, subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", {child!r}], stdout=subprocess.PIPE)
+child.stdout.readline()
+os.kill(child.pid, signal.SIGSTOP)
+print(child.pid, flush=True)
+time.sleep(600)
+"""
+    parent = subprocess.Popen(
+        python_command("-c", code), env=clean(), stdout=subprocess.PIPE, text=True
+    )
+    assert parent.stdout is not None
+    pid = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    for _ in range(100):
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        except FileNotFoundError:
+            return
+        if state == "Z":  # ended, and not yet waited for
+            return
+        time.sleep(0.05)
+    os.kill(pid, signal.SIGKILL)
+    pytest.fail("the stopped child outlived its parent")
 
 
 def test_no_other_child_is_started_without_it() -> None:

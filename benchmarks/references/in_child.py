@@ -9,7 +9,6 @@ module answers one line of JSON for each line that it reads.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import selectors
@@ -27,7 +26,7 @@ import numpy.typing as npt
 
 from fer_edge.benchmarks.job import noise
 from fer_edge.benchmarks.measure.timing import settle_and_time
-from fer_edge.child import python_command
+from fer_edge.child import end_with_parent, python_command
 from fer_edge.errors import EngineError
 from fer_edge.torch_waits import torchs_own
 
@@ -35,8 +34,6 @@ TIMEOUT_S = 600.0
 """Seconds without an answer after which a reference counts as hung; torch.compile takes minutes."""
 _CAN_STOP = hasattr(signal, "SIGSTOP")
 _MARK = "fer_edge: "
-_PARENT_DEATH_SIGNAL = 1
-"""PR_SET_PDEATHSIG of linux/prctl.h."""
 
 
 class ChildReference:
@@ -169,19 +166,11 @@ def _line(pipe: IO[bytes], timeout_s: float) -> str | None:
     return None
 
 
-def _end_with_parent() -> None:
-    """Let the kernel end this process with its parent, even while it is stopped."""
-    if hasattr(signal, "SIGHUP"):  # under nohup it is ignored, and a stopped orphan would stay
-        signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    if sys.platform == "linux":  # a subreaper adopts orphans, and then no SIGHUP is sent
-        ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
-
-
 def _serve(checkpoint: str, compiled: bool) -> None:
     """Answer each request with the times of its calls."""
     from fer_edge.benchmarks.references.in_torch import in_torch
 
-    _end_with_parent()
+    end_with_parent()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what torch and its compiler print is no answer
 

@@ -25,7 +25,14 @@ _BLOCK = 48
 _SETTLE_S = 0.1
 """Seconds for the scheduler to spread the load, and for the engine to be alone again."""
 # Larger than a core's L2 cache, so that memory bandwidth is contended as well.
-_LOAD = "import numpy as np; a = np.ones(4_000_000)\nwhile True: a *= 1.0000001"
+_LOAD = """
+from fer_edge.child import end_with_parent
+import numpy as np
+end_with_parent()
+a = np.ones(4_000_000)
+while True:
+    a *= 1.0000001
+"""
 
 METHOD = (
     "Contended: one process for each core streams 32 MB through the cache while the calls are "
