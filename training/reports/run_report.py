@@ -69,8 +69,9 @@ def write_run_report(
         "mistakes": worst_mistakes(probabilities, held_out, labels),
         "method": METHOD,
     }
-    by_name = {face.name: face for face in held_out}
-    wrong = [(by_name[row["name"]].read()[:, :, ::-1], _mistake(row)) for row in report["mistakes"]]
+    pictures = [held_out[i].read()[:, :, ::-1] for i in _worst(probabilities, held_out, labels)]
+    captions = [_mistake(row) for row in report["mistakes"]]
+    wrong = list(zip(pictures, captions, strict=True))
     text = json.dumps(report, indent=1, allow_nan=False) + "\n"
     html_page = run_page(report, samples, wrong)
     write_files({run / "report.json": text.encode(), run / "report.html": html_page.encode()})
@@ -86,17 +87,27 @@ def worst_mistakes(
     Arguments are as for write_run_report. Each row has ``name``, ``label``, ``answer`` and
     ``confidence``.
     """
-    rows: list[dict[str, Any]] = [
+    return [
         {
-            "name": face.name,
-            "label": face.label,
-            "answer": labels[int(row.argmax())],
-            "confidence": float(row.max()),
+            "name": faces[i].name,
+            "label": faces[i].label,
+            "answer": labels[int(probabilities[i].argmax())],
+            "confidence": float(probabilities[i].max()),
         }
-        for face, row in zip(faces, probabilities, strict=True)
+        for i in _worst(probabilities, faces, labels)
     ]
-    wrong = [row for row in rows if row["answer"] != row["label"]]
-    return sorted(wrong, key=lambda row: -row["confidence"])[:MISTAKES]
+
+
+def _worst(
+    probabilities: npt.NDArray[np.floating[Any]],
+    faces: Sequence[LabelledFace],
+    labels: Sequence[str],
+) -> list[int]:
+    """Return the places of the surest wrong answers. Names may repeat over data sets."""
+    wrong = [
+        i for i, face in enumerate(faces) if labels[int(probabilities[i].argmax())] != face.label
+    ]
+    return sorted(wrong, key=lambda i: -float(probabilities[i].max()))[:MISTAKES]
 
 
 def _mistake(row: dict[str, Any]) -> str:

@@ -6,9 +6,12 @@ import json
 import re
 from typing import Any
 
+import numpy as np
 import pytest
 
 from fer_edge.training.checkpoint import load_checkpoint
+from fer_edge.training.data.faces import LabelledFace
+from fer_edge.training.reports import run_report
 from fer_edge.training.reports.run_report import run_page
 
 
@@ -98,3 +101,16 @@ def test_the_surest_mistake_comes_first(report: dict[str, Any]) -> None:
 def test_the_epochs_say_how_long_the_run_takes(finished: Any) -> None:
     lines = [line for line in finished.said if line.startswith("epoch")]
     assert ["left" in line for line in lines] == [True, True, False]
+
+
+def test_mistakes_of_two_data_sets_with_the_same_names_keep_their_pictures() -> None:
+    faces = [
+        LabelledFace(np.full((48, 48, 3), value, np.uint8), label, "fer2013:2")
+        for value, label in ((10, "fear"), (20, "anger"))
+    ]
+    probabilities = np.array([[0.1, 0.9], [0.3, 0.7]])
+    assert run_report._worst(probabilities, faces, ["fear", "anger"]) == [0]
+    rows = run_report.worst_mistakes(probabilities, faces, ["fear", "anger"])
+    assert [(row["label"], row["answer"]) for row in rows] == [("fear", "anger")]
+    probabilities = np.array([[0.1, 0.9], [0.95, 0.05]])
+    assert run_report._worst(probabilities, faces, ["fear", "anger"]) == [1, 0]
