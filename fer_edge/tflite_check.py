@@ -20,7 +20,7 @@ IDENTIFIER = b"TFL3"
 _MOST_OBJECTS = 1_000_000
 """Largest number of tables and vectors. A converted network has about 2,000."""
 _BYTES_OF_AN_OBJECT = 64
-"""Bytes of a vector's numbers that are counted like one object."""
+"""Bytes of numbers, or of a table's layout, that count like one object."""
 _MOST_SIDES = 8
 """Largest number of dimensions of a tensor. LiteRT's operations take 6 at most."""
 _MOST_VALUES = 1 << 27
@@ -293,6 +293,7 @@ class _Reader:
         self._count()
         vtable = at - self._signed(at)
         size, inline = self._read(vtable, 2), self._read(vtable + 2, 2)
+        self._count(size // _BYTES_OF_AN_OBJECT)
         if size < 4 or size % 2 or inline < 4 or vtable + size > len(self._data):
             raise IndexError("a table without a layout")
         if at + inline > len(self._data):

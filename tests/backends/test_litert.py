@@ -266,7 +266,7 @@ def test_scales_that_end_the_process_are_refused() -> None:
             scan_tflite(bytes(bad), "bad")
 
 
-def flatbuffer_that_repeats(tensors: int, dimensions: int) -> bytes:
+def flatbuffer_that_repeats(tensors: int, dimensions: int, fields: int = 8) -> bytes:
     """A model whose list of tensors names one tensor many times; its shape is a list of ones."""
     out = bytearray(struct.pack("<I", 0) + b"TFL3")
 
@@ -291,7 +291,7 @@ def flatbuffer_that_repeats(tensors: int, dimensions: int) -> bytes:
     def refer(place: int, at: int) -> None:
         struct.pack_into("<I", out, place, at - place)
 
-    layouts = layout(2, 4, of=5), layout(0, of=5), layout(of=1), layout(0, of=8)
+    layouts = layout(2, 4, of=5), layout(0, of=5), layout(of=1), layout(0, of=fields)
     model = table(layouts[0], 2)  # offsets lead forward only
     graphs, buffers = vector(1, bytes(4)), vector(1, bytes(4))
     graph, buffer = table(layouts[1], 1), table(layouts[2], 0)
@@ -312,8 +312,8 @@ def flatbuffer_that_repeats(tensors: int, dimensions: int) -> bytes:
 
 def test_the_work_of_a_check_is_bounded_by_what_is_read_and_not_by_what_is_stored() -> None:
     scan_tflite(flatbuffer_that_repeats(10, 4), "plain")
-    for tensors, dimensions in ((100_000, 8_000), (1, 200_000), (1_200_000, 4)):
-        data = flatbuffer_that_repeats(tensors, dimensions)
+    for shape in ((100_000, 8_000), (1, 200_000), (1_200_000, 4), (60_000, 4, 32_000)):
+        data = flatbuffer_that_repeats(*shape)
         with pytest.raises(ValueError, match="not a readable"):
             scan_tflite(data, "repeats")
 
