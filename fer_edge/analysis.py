@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, cast, overload
 
 import cv2
 import numpy as np
@@ -17,6 +17,7 @@ from fer_edge.images.exif import upright
 from fer_edge.predictor import Predictor
 from fer_edge.preprocess import Box, Image, as_bgr, decode_image, read_image
 from fer_edge.results import Prediction
+from fer_edge.shown import shown
 
 if TYPE_CHECKING:
     from fer_edge.monitor import Detector, Face
@@ -61,7 +62,7 @@ class FaceAnalysis:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON: ``box``, ``score``, and those of the prediction."""
-        box = None if self.box is None else [int(value) for value in self.box]
+        box = None if self.box is None else [round(float(value)) for value in self.box]
         return {"box": box, "score": self.score, **self.prediction.as_dict()}
 
 
@@ -225,10 +226,11 @@ def _locate(
     """Return box and score of each face; box None is the complete picture."""
     if boxes is not None:
         try:
-            return [(box, None) for box in boxes]
+            return [(cast("Box", tuple(box)), None) for box in boxes]  # also of an array's rows
         except TypeError as error:
             raise InputError(
-                f"expected a list of boxes (x, y, width, height), got {boxes!r}"
+                f"expected a list of boxes (x, y, width, height), got {shown(boxes)}. Give one "
+                "box as [(x, y, width, height)]"
             ) from error
     if crop:
         return [(None, None)]

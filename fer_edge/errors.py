@@ -26,6 +26,13 @@ from __future__ import annotations
 
 import errno
 
+_REFUSALS = frozenset(
+    {
+        *(errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENOENT),
+        *(errno.ENOTDIR, errno.EISDIR, errno.EROFS),
+    }
+)
+"""Numbers of the system's errors that a path causes."""
 _MOST_NAME = 80
 """Largest number of characters of a path in a message."""
 
@@ -148,10 +155,10 @@ def refused_path(error: OSError) -> InputError | None:
         error: Any failure of the system.
 
     Returns:
-        The error with its next step; None if no path is to blame, or a pipe or disk is.
+        The error with its next step; None if the path is not to blame.
     """
-    if error.filename is None or error.errno in (errno.EPIPE, errno.ENOSPC):
+    if error.filename is None or error.errno not in _REFUSALS:
         return None
     name = str(error.filename)
     name = name if len(name) <= _MOST_NAME else f"{name[:_MOST_NAME]}…"
-    return InputError(f"cannot use {name!r}: {error.strerror}. Check the path, and who may read it")
+    return InputError(f"cannot use {name!r}: {error.strerror}. Check the path and its permissions")

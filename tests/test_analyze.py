@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,7 @@ def test_boxes_may_be_an_array_as_of_opencv_s_cascades(
     with Predictor(fake_bundle) as predictor:
         faces = analyze(canvas, predictor, boxes=boxes)
     assert len(faces) == count
+    assert list(faces) == [replace(face) for face in faces]
     assert faces.plot().shape == canvas.shape
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from pathlib import Path
 
 import fer_edge
 from fer_edge import errors
-from fer_edge.errors import FerEdgeError, MissingDependencyError
+from fer_edge.errors import FerEdgeError, MissingDependencyError, refused_path
 
 
 def descendants(parent: type[FerEdgeError], depth: int = 0) -> dict[str, tuple[int, int, bool]]:
@@ -49,3 +50,13 @@ def test_what_the_system_says_is_followed_by_the_next_step() -> None:
         if re.search(r"raise \w+\(.*\.strerror\}\"\)", line)
     ]
     assert bare == []
+
+
+def test_a_path_is_to_blame_for_some_errors_of_the_system_only() -> None:
+    refused = refused_path(OSError(errno.ENAMETOOLONG, "File name too long", "a" * 300))
+    assert refused is not None
+    assert str(refused).endswith("…': File name too long. Check the path and its permissions")
+    assert len(str(refused)) < 200
+    for number in (errno.EMFILE, errno.EIO, errno.ENOSPC, errno.EPIPE):
+        assert refused_path(OSError(number, "no", "a.png")) is None
+    assert refused_path(OSError(errno.EACCES, "no")) is None

@@ -33,8 +33,9 @@ def best_recipe(
         recipes: Recipes, the default first.
         agreement: Builds a recipe and returns the share (0..1) of the calibration faces with the
             checkpoint's decision, never of the faces that verify the variant afterwards. None
-            means that nothing here can run the variant: before any share is known, the recipe is
-            taken; later, the engine crashes on it, and it is passed over.
+            means that the engine did not run the recipe. If no recipe has a share yet, nothing
+            here can judge, and this recipe is returned. Otherwise the engine crashes on it, and
+            the search goes on.
         say: Receives a sentence for each recipe.
 
     Returns:

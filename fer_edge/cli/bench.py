@@ -68,14 +68,14 @@ def bench() -> None:
 @variant_options
 @click.option(
     "--hz",
-    type=FiniteRange(),
+    type=FiniteRange(0, 10_000, min_open=True),
     default=30.0,
     show_default=True,
     help="Send this many frames per second to a stream.",
 )
 @click.option(
     "--deadline-ms",
-    type=FiniteRange(),
+    type=FiniteRange(0, min_open=True),
     metavar="MS",
     help="Count answers later than MS after the frame's arrival as missed (default: one period).",
 )
@@ -105,6 +105,7 @@ def bench() -> None:
 )
 @click.option(
     "--budget-s",
+    type=FiniteRange(0, min_open=True),
     default=20.0,
     show_default=True,
     metavar="S",
@@ -146,7 +147,7 @@ def run(
              fer-edge bench driver.fer --data fer2013/ -o report.html
              fer-edge bench driver.fer --budget "p99<10ms,rss<200MB"
 
-    'run' may be left out. Without BUNDLE, the shipped model default is measured.
+    'run' may be left out. Without BUNDLE, the command measures default, a shipped model.
 
     To compare two reports: fer-edge bench compare --help
     """

@@ -26,7 +26,7 @@ def inspect(bundle: Path | None, as_json: bool) -> None:
 
     Example: fer-edge inspect driver.fer
 
-    Without BUNDLE, the shipped model default is inspected. The engines run in a process
+    Without BUNDLE, the command inspects default, a shipped model. The engines run in a process
     of their own, so that a model that crashes one is a line here.
     """
     from fer_edge.engine_trial import try_variants

@@ -93,7 +93,7 @@ if TYPE_CHECKING:
     help="Judge each variant of a release on the faces that take S seconds, and on at least 100; "
     "for simulators (default: 120).",
 )
-@click.option("--again", is_flag=True, help="Grade cells again that are graded already.")
+@click.option("--again", is_flag=True, help="Grade cells again, even if they have a grade.")
 @click.option(
     "--against",
     type=PATH,

@@ -130,6 +130,7 @@ def serve(
         raise InputError("FER_EDGE_TOKEN is set but empty. Set it to a token, or unset it")
     limits = ServiceLimits(
         body_bytes=max_mib << 20,
+        buffered_bytes=max(ServiceLimits.buffered_bytes, 2 * (max_mib << 20)),
         pixels=max_megapixels * 1_000_000,
         rate_hz=rate,
         burst=max(1, round(2 * rate)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -126,8 +127,11 @@ def video(
     camera_or_path = int(source) if source.isdecimal() else source
     live = open_source(camera_or_path).live
     _check_not_the_source(source, save, events)
-    if save is not None and events is not None and save.absolute() == events.absolute():
-        raise click.UsageError(f"expected two files for --save and --events, got {save} for both")
+    if save and events and os.path.realpath(save) == os.path.realpath(events):
+        raise click.UsageError(
+            f"expected two files for --save and --events, got {save} for both. Choose another "
+            "--events"
+        )
     hz, total = rate_and_length(camera_or_path)
     with ExitStack() as stack:
         window = None
@@ -170,7 +174,7 @@ def video(
             "hz": hz,
             "codec": recorder.codec,
         }
-    if log is not None:
+    if log is not None and tally.frames:
         report["event_lines"] = {"path": str(events), "lines": log.lines}
     if as_json:
         print_json(report)

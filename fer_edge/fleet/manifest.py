@@ -206,7 +206,7 @@ def inside(base: str, path: str) -> str:
     """Return the place of a path that stays below ``base``.
 
     Raises:
-        InputError: The path leads out of ``base``, also over a link.
+        InputError: The path has ``..``, or leads out of ``base``, also over a link.
     """
     if remote.is_address(base) or remote.is_address(path):
         if not remote.is_address(path):

@@ -183,8 +183,9 @@ class VideoRecorder:
 class EventLog:
     """Log of events, one line of JSON (``Event.as_dict``) each.
 
-    Each line is written at once and unbuffered, so that the log is complete after a crash. An
-    existing file is emptied by ``begin``, or by the first event. Without either, nothing is left.
+    Each line is written at once and unbuffered, so that the log is complete after a crash.
+    ``begin``, or the first event, empties an existing file. Without either, an existing file stays
+    as it is, and a new one is removed.
 
     Args:
         path: The file.
@@ -194,7 +195,7 @@ class EventLog:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = Path(path).absolute()
         self.lines = 0
         """Lines written so far."""
         self._begun, self._is_new = False, not os.path.lexists(self.path)

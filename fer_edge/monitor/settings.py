@@ -9,7 +9,7 @@ from typing import Any
 
 from fer_edge.errors import InputError
 from fer_edge.monitor.settings_file import read_settings_file
-from fer_edge.monitor.typed_fields import as_plain, check_fields, from_plain
+from fer_edge.monitor.typed_fields import as_plain, from_plain, normalise_fields
 from fer_edge.shown import shown
 
 Shares = tuple[float, float, float, float]
@@ -35,7 +35,7 @@ class EventRule:
     min_s: float
 
     def __post_init__(self) -> None:
-        check_fields(self)
+        normalise_fields(self)
         if not self.kind or self.min_s < 0:
             raise InputError(
                 "expected an event rule with a label and at least 0 seconds, got "
@@ -76,7 +76,7 @@ class QualityLimits:
     """Smallest strength of edges around the eyes, as a share of the face's mean; see flat_mouth."""
 
     def __post_init__(self) -> None:
-        check_fields(self)
+        normalise_fields(self)
         for item in fields(self):
             if (value := getattr(self, item.name)) < 0:
                 raise InputError(f"expected {item.name} of at least 0, got {value}")
@@ -158,7 +158,7 @@ class Settings:
     """Limits of a readable face."""
 
     def __post_init__(self) -> None:
-        check_fields(self)
+        normalise_fields(self)
         for item in fields(self):
             value = getattr(self, item.name)
             if item.name.endswith("_s") and value is not None and not 0 < value < 1e6:

@@ -16,8 +16,8 @@ from fer_edge.shown import shown
 Item = TypeVar("Item")
 
 
-def check_fields(item: Any) -> None:
-    """Check each field of a dataclass against its type; make tuples of lists.
+def normalise_fields(item: Any) -> None:
+    """Turn lists into tuples where a field is a tuple, and check each field's type.
 
     Args:
         item: The dataclass; it may be frozen.

@@ -54,8 +54,9 @@ def test_help_fits_a_terminal_of_80_columns(
     run: Any, command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    lines = run(*command.split(), "--help").output.splitlines()
-    assert not [line for line in lines if len(line) > 80]
+    page = run(*command.split(), "--help").output
+    assert not [line for line in page.splitlines() if len(line) > 80]
+    assert "None]" not in page
 
 
 def test_the_list_of_commands_is_complete_and_unabridged(run: Any, monkeypatch: Any) -> None:
@@ -159,6 +160,8 @@ def test_version(run: Any) -> None:
         ["adapt", "a.fer", "--data", "x", "-o", "b.fer", "--answer", "nan"],
         ["convert", "best", "--target", "all", "-o", "x.fer", "--judge-seconds", "nan"],
         ["bench", "a.fer", "--hz", "nan"],
+        ["bench", "a.fer", "--budget-s", "nan"],
+        ["bench", "a.fer", "--budget-s", "-5"],
     ],
     ids=" ".join,
 )

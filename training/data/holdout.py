@@ -348,9 +348,9 @@ def _held_out_indices(
         groups = groups_of(faces, hashes, "subject")
         if len(set(groups)) < 2:
             raise DataError(
-                "expected faces of at least two subjects or clips, one to train on and one to hold "
-                "out, got one. Add faces of others with --data, or give the faces without subject "
-                "and clip: single pictures are then held out"
+                "expected faces of at least two subjects or clips, got one. Add faces of others "
+                "with --data, or remove the columns subject and clip: then single pictures are "
+                "held out"
             )
         sides = partition(groups, labels, (1 - rule.share, rule.share), rule.seed)
         chosen = {i for i, side in enumerate(sides) if side == 1}

@@ -43,37 +43,39 @@ def match_labels(
         and all(face.label is None and face.votes is None for face in stored)
     ):
         return [""] * len(stored), left_out
-    aside = _dropped_spellings(stored, source)
-    names = _label_names([face for face in stored if face.label not in aside], source, labels)
+    dropped = _dropped_spellings(stored, source)
+    names = _label_names([face for face in stored if face.label not in dropped], source, labels)
     known = {name: _known(name, labels) for name in source.drop}
-    if unused := [name for name in known if known[name] is None and name not in aside.values()]:
-        say(f"{source.path}: no picture is labelled {', '.join(unused)}, which drop names")
+    if unused := [name for name in known if known[name] is None and name not in dropped.values()]:
+        missing = ", ".join(unused)
+        say(f"{source.path}: no picture has the label {missing} of drop. Check its spelling")
     matched: list[str | None] = []
-    label: str | None
     for face in stored:
-        if source.labels == "own" and face.label in aside:
-            dropped = aside[face.label]
-            label, left = known[dropped] or dropped, True
+        label: str | None = None
+        if source.labels == "own" and face.label in dropped:
+            name = dropped[face.label]
+            left_out[known[name] or name] += 1
         else:
             label = _label(face, source, names)
-            left = label is None or label in known.values()
-        left_out.update([label or "without an agreed expression"] if left else [])
-        matched.append(None if left else label)
+            if label is None or label in known.values():
+                left_out[label or "without an agreed expression"] += 1
+                label = None
+        matched.append(label)
     return matched, left_out
 
 
 def _dropped_spellings(stored: Sequence[StoredFace], source: DatasetSpec) -> dict[Any, str]:
     """Return the name in ``drop`` of each label that is spelt like it in the data set."""
-    aside: dict[Any, str] = {}
+    dropped: dict[Any, str] = {}
     if not source.drop:
-        return aside
+        return dropped
     for label in {face.label for face in stored} - {None}:
         spelling = str(label)
         if isinstance(label, int) and source.order is not None and spelling not in source.drop:
             spelling = label_of_number(label, source.number_order())
         if spelling in source.drop:
-            aside[label] = spelling
-    return aside
+            dropped[label] = spelling
+    return dropped
 
 
 def _known(name: str, labels: Sequence[str]) -> str | None:

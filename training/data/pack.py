@@ -47,8 +47,8 @@ def pack_datasets(
 ) -> dict[str, list[LabelledFace]]:
     """Merge data sets into one with few large files.
 
-    Parts stay as they are. A picture without a name gets its path within its data set, so that
-    folds stay as they are; of several data sets, the path begins with the set's own name.
+    Parts stay as they are. A picture without a name gets its path within its data set. Of several
+    data sets, the path begins with a name for the set, so that folds change.
 
     Args:
         sources: Data sets to merge.
@@ -79,12 +79,14 @@ def pack_datasets(
 
 def _named(faces: Sequence[LabelledFace], sources: DatasetSpecs) -> list[LabelledFace]:
     """Return the faces, with paths within their data sets as names of those without one."""
-    paths = [spec.path for spec in as_dataset_specs(sources)]
+    paths = sorted({spec.path for spec in as_dataset_specs(sources)}, key=len, reverse=True)
+    ends = [Path(path).name for path in paths]
+    starts = [f"{end}-{i}" if ends.count(end) > 1 else end for i, end in enumerate(ends)]
 
     def within(name: str) -> str:
-        for path in paths:
+        for path, start in zip(paths, starts, strict=True):
             if (short := name_within(path, name)) != name:
-                return short if len(paths) == 1 else f"{Path(path).name}/{short}"
+                return short if len(paths) == 1 else f"{start}/{short}"
         return name
 
     return [replace(face, name=within(face.name)) if face.unnamed else face for face in faces]

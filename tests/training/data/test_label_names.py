@@ -61,7 +61,7 @@ def test_a_name_that_nothing_has_is_reported(samples: Any, tmp_path: Path) -> No
     path = samples.write_parquet(tmp_path / "f.parquet", ["happy", "sad"])
     labels, said = loaded(f"{path}@drop=contempt/neutrl")
     assert labels.total() == 2
-    assert said == [f"{path}: no picture is labelled neutrl, which drop names"]
+    assert said == [f"{path}: no picture has the label neutrl of drop. Check its spelling"]
 
 
 def test_votes_are_dropped_by_the_name_that_they_chose(samples: Any, tmp_path: Path) -> None:
