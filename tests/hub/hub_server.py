@@ -126,10 +126,7 @@ class _Handler(BaseHTTPRequestHandler):
                 return
             hub.commit({})
             asked = json.loads(body)  # older clients send "private"
-            hub.is_private = "private" in (
-                asked.get("visibility"),
-                asked.get("private") and "private",
-            )
+            hub.is_private = asked.get("visibility") == "private" or bool(asked.get("private"))
             self.json({"url": f"{hub.url}/{REPO}"})
         elif path == "/api/validate-yaml":
             self.json({"errors": [], "warnings": []})
