@@ -153,7 +153,9 @@ def test_every_engine_runs_the_int8_network(
     for target in held:
         found = answers[target][0]
         assert np.abs(found - own).mean() < 0.75 * away, target
-        np.testing.assert_array_equal(found.argmax(1)[clear], own.argmax(1)[clear], target)
+        kept = (found.argmax(1) == own.argmax(1))[clear].mean()
+        # Core ML rounds sums to fp16 before it rounds them to a step of int8.
+        assert kept >= (0.995 if target == "coreml" else 1), target
 
 
 @pytest.mark.parametrize("folder", ["mobilenetv2_035"], indirect=True)

@@ -128,7 +128,8 @@ def test_a_second_run_in_the_process_gives_the_same_faces(fake_bundle: Path) -> 
 def test_the_command_says_what_is_wrong(fake_bundle: Path, tmp_path: Path, fault: str) -> None:
     model = tmp_path / "none.fer" if fault == "no model" else fake_bundle
     data = tmp_path / "none" if fault == "no data" else FACES
-    out = tmp_path / "none" / "curves.png"
+    (tmp_path / "file").write_bytes(b"")
+    out = tmp_path / ("file" if fault == "no folder" else "none") / "curves.png"
     done = CliRunner().invoke(main, [str(model), f"--data={data}", "--faces=20", f"-o{out}"])
     assert done.exit_code > 1
     assert done.output.startswith("corruptions: ")

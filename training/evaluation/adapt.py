@@ -113,9 +113,10 @@ def adapt(
     if faces[0].label:
         truth = np.array([labels.index(face.label) for face in faces])
         after, measured = _by_labels(probabilities, truth, faces, before, answer, say)
-        total = min(max(earlier * after.temperature, LOWEST), HIGHEST)
-        if total != earlier * after.temperature:
-            after = fit(probabilities, truth, answer, temperature=total / earlier)
+        least, most = LOWEST / earlier, HIGHEST / earlier  # of both temperatures together
+        if not least <= after.temperature <= most:
+            nearest = min(max(after.temperature, least), most)
+            after = fit(probabilities, truth, answer, temperature=nearest)
     elif answer is None and numbers is None:
         raise DataError(
             f"{data} has no labels, so no temperature can be fitted, and {original.path.name} has "
@@ -138,7 +139,7 @@ def adapt(
         "data": DatasetSpec.parse(data).name,
         "faces": len(faces),
         "labelled": bool(faces[0].label),
-        "temperature": {"before": earlier, "after": total},
+        "temperature": {"before": earlier, "after": earlier * after.temperature},
         "abstain_below": {"before": before.abstain_below, "after": after.abstain_below},
         **measured,
     }

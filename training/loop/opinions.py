@@ -42,6 +42,7 @@ def read_opinion(file: str | Path, faces: Sequence[LabelledFace], labels: Sequen
     names = _names(faces)
     _check_distinct(names, "the data sets of the run")
     columns = _columns(Path(file), ["name", *labels])
+    _check_distinct(columns["name"], file)
     try:
         values = torch.tensor([columns[label] for label in labels], dtype=torch.float64)
     except (TypeError, ValueError) as error:

@@ -32,7 +32,7 @@ def test_they_are_packed_and_read_again(folder: Path, tmp_path: Path, out: str) 
     faces = load_faces(tmp_path / out, "train")
     assert [f.label for f in faces] == ["happiness", "sadness"]
     for face, name in zip(faces, ("happy", "sad"), strict=True):
-        assert face.name.endswith(f"m\\udcfcller{os.sep}{name}{os.sep}m\\udcfcller.png")
+        assert face.name == f"{name}/m\\udcfcller.png"
 
 
 def test_a_list_finds_the_files_again(folder: Path) -> None:
