@@ -141,9 +141,13 @@ def test_engines_compute_the_same_numbers(
 
 
 def test_every_engine_runs_the_int8_network(
-    answers: dict[str, Outputs], held: tuple[str, ...], reference: Outputs
+    answers: dict[str, Outputs],
+    held: tuple[str, ...],
+    reference: Outputs,
+    request: pytest.FixtureRequest,
 ) -> None:
     """An engine with other scales would be as far away as the float network is."""
+    network = request.node.callspec.params["folder"]
     assert set(answers) == {"torch", *held}
     own = answers["torch"][0]
     away = np.abs(reference[0] - own).mean()
@@ -153,9 +157,11 @@ def test_every_engine_runs_the_int8_network(
     for target in held:
         found = answers[target][0]
         assert np.abs(found - own).mean() < 0.75 * away, target
-        kept = (found.argmax(1) == own.argmax(1))[clear].mean()
-        # Core ML rounds sums to fp16 before it rounds them to a step of int8.
-        assert kept >= (0.995 if target == "coreml" else 1), target
+        if (network, target) == ("test_byobnet", "coreml"):
+            # Core ML rounds sums to fp16 first: one of 299 clear decisions flips.
+            assert (found.argmax(1) != own.argmax(1))[clear].sum() <= 1
+            continue
+        np.testing.assert_array_equal(found.argmax(1)[clear], own.argmax(1)[clear], target)
 
 
 @pytest.mark.parametrize("folder", ["mobilenetv2_035"], indirect=True)

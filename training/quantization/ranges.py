@@ -72,15 +72,15 @@ def _squared_error(values: Tensor, scale: float) -> float:
 
 
 def step_between(count: int, wanted: int) -> int:
-    """Return a step that takes at most ``wanted`` of ``count`` values, spread over all columns.
+    """Return a step that takes about ``wanted`` of ``count`` values, spread over all columns.
 
     The step shares no factor with ``count``, and so none with the width of a map.
 
     Args:
         count: Number of values, of complete maps.
-        wanted: Largest number of values to take.
+        wanted: Number of values to take. All are taken of fewer than twice as many.
     """
-    apart = max(-(-count // wanted), 1)
+    apart = max(count // wanted, 1)
     while math.gcd(apart, count) > 1:
         apart += 1
     return apart
