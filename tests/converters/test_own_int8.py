@@ -144,10 +144,8 @@ def test_every_engine_runs_the_int8_network(
     answers: dict[str, Outputs],
     held: tuple[str, ...],
     reference: Outputs,
-    request: pytest.FixtureRequest,
 ) -> None:
     """An engine with other scales would be as far away as the float network is."""
-    network = request.node.callspec.params["folder"]
     assert set(answers) == {"torch", *held}
     own = answers["torch"][0]
     away = np.abs(reference[0] - own).mean()
@@ -157,11 +155,14 @@ def test_every_engine_runs_the_int8_network(
     for target in held:
         found = answers[target][0]
         assert np.abs(found - own).mean() < 0.75 * away, target
-        if (network, target) == ("test_byobnet", "coreml"):
-            # Core ML rounds sums to fp16 first: one of 299 clear decisions flips.
-            assert (found.argmax(1) != own.argmax(1))[clear].sum() <= 1
-            continue
-        np.testing.assert_array_equal(found.argmax(1)[clear], own.argmax(1)[clear], target)
+        same = found.argmax(1) == own.argmax(1)
+        if target == "coreml":
+            # Core ML rounds sums to fp16 first. It keeps the bars for two engines: 99 % of all
+            # decisions and 99.5 % of the clear ones.
+            assert same.mean() >= 0.99
+            assert same[clear].mean() >= 0.995
+        else:
+            assert same[clear].all(), target
 
 
 @pytest.mark.parametrize("folder", ["mobilenetv2_035"], indirect=True)
