@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -42,7 +43,10 @@ def read_json(data: bytes) -> Any:
     """
     _check_depth(data)
     content = json.loads(
-        data.decode("utf-8"), object_pairs_hook=_without_repeats, parse_constant=_refuse_constant
+        data.decode("utf-8"),
+        object_pairs_hook=_without_repeats,
+        parse_constant=_finite,
+        parse_float=_finite,
     )
     _canonical(content)
     return content
@@ -139,8 +143,11 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return result
 
 
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"expected a finite number, got {name}")
+def _finite(text: str) -> float:
+    """Read a number; of ``NaN``, ``Infinity`` and 1e999 raise ValueError."""
+    if not math.isfinite(value := float(text)):
+        raise ValueError(f"expected a finite number, got {text[:40]}")
+    return value
 
 
 def check_names(*names: str | None) -> None:

@@ -174,10 +174,10 @@ def test_what_as_dict_gives_is_what_from_file_reads(tmp_path: Path) -> None:
         ({"quality": [1]}, r"named values in settings\.quality"),
         ([], "named values in settings"),
         ('{"smooth_s": 1, "smooth_s": 2}', "twice"),
-        ('{"smooth_s": NaN}', "NaN is no number"),
+        ('{"smooth_s": NaN}', "finite number, got NaN"),
         ('{"smooth_s": 1e999}', "finite number"),
-        ("{", "no readable JSON"),
-        ("[" * 50_000, "no readable JSON"),
+        ("{", "not readable JSON"),
+        ("[" * 50_000, "not readable JSON"),
         (" " * 70_000, "at most 64 KiB"),
     ],
 )
@@ -194,11 +194,11 @@ def test_a_settings_file_that_does_not_fit_is_refused(
     [
         ("a: &a [1]\nb: *a", "alias"),
         ("smooth_s: 1\nsmooth_s: 2", "twice"),
-        ("{" * 30, "nested too deeply|no readable YAML"),
-        ("smooth_s: 2001-99-99", "no readable YAML"),
+        ("{" * 30, "nested too deeply|not readable YAML"),
+        ("smooth_s: 2001-99-99", "not readable YAML"),
         ("smooth_s: .nan", "finite number"),
         ("- 1", "named values in settings"),
-        ("? [1, 2]\n: 3", "no readable YAML|unknown key"),
+        ("? [1, 2]\n: 3", "not readable YAML|unknown key"),
         ("", "named values in settings"),
     ],
 )

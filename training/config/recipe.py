@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from fer_edge.bounded_yaml import MAX_BYTES
 from fer_edge.errors import RecipeError
 from fer_edge.plain_file import read_plain
 from fer_edge.training.config.from_yaml import build, override
-from fer_edge.training.config.read_yaml import MAX_BYTES, read_yaml
+from fer_edge.training.config.read_yaml import read_yaml
 from fer_edge.training.config.schema import Recipe
 from fer_edge.training.config.start_weights import adopt_network
 

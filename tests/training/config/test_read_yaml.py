@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from fer_edge.bounded_yaml import MAX_BYTES
 from fer_edge.errors import RecipeError
-from fer_edge.training.config.read_yaml import MAX_BYTES, read_yaml
+from fer_edge.training.config.read_yaml import read_yaml
 from fer_edge.training.config.recipe import load_recipe
 
 
@@ -32,6 +33,22 @@ def message(work: Callable[[], object]) -> str:
 @pytest.mark.parametrize("text", [bomb(9), "a: &a [*a]", "a: &a 1\nb: *a", "<<: &m {a: 1}\nb: *m"])
 def test_aliases_are_refused(text: str) -> None:
     with pytest.raises(RecipeError, match="aliases"):
+        read_yaml(text, "the recipe")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "seed: 1\nseed: 2",
+        "fit:\n  lr: 1\n  epochs: 2\n  lr: 3",
+        "labels: [{a: 1, a: 2}]",
+        "{1: a, 0x1: b}",
+        "yes: 1\ntrue: 2",
+        "!!set {a, a}",
+    ],
+)
+def test_a_repeated_key_is_refused(text: str) -> None:
+    with pytest.raises(RecipeError, match=r"line \d: a key appears twice"):
         read_yaml(text, "the recipe")
 
 
