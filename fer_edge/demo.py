@@ -15,10 +15,11 @@ import click
 from fer_edge.analysis import Analysis, analyze
 from fer_edge.benchmarks.measure.timing import Samples, interleaved
 from fer_edge.bundle import open_bundle
+from fer_edge.cores import usable_cores
 from fer_edge.demo_picture import demo_picture
 from fer_edge.doctor import engines
 from fer_edge.errors import FerEdgeError, InputError, MissingDependencyError
-from fer_edge.machine import cpu_name, usable_cores
+from fer_edge.machine import cpu_name
 from fer_edge.monitor.detector_default import default_detector
 from fer_edge.parity import RefusedVariant
 from fer_edge.predictor import Predictor

@@ -38,16 +38,6 @@ def cpu_name() -> str:
     return cpu_field("model name") or platform.processor() or platform.machine()
 
 
-def usable_cores() -> int:
-    """Return the number of cores that this process may use.
-
-    All cores, if the system does not report fewer.
-    """
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def libraries(names: Sequence[str]) -> dict[str, str]:
     """Return the versions of the installed ones among some distributions.
 

@@ -14,7 +14,8 @@ from typing import Annotated, Any, NotRequired, TypedDict
 from fer_edge.backends.base import engine_libraries
 from fer_edge.benchmarks.fields import ClockMhz, Count, TemperatureC
 from fer_edge.benchmarks.machine.nvml import GpuReading, gpus
-from fer_edge.machine import cpu_field, cpu_name, libraries, usable_cores
+from fer_edge.cores import usable_cores
+from fer_edge.machine import cpu_field, cpu_name, libraries
 
 _LIBRARIES = ("fer-edge", "numpy", "opencv-python-headless", *engine_libraries(), "torch")
 _ISA = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimddp", "i8mm")

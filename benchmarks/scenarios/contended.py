@@ -19,7 +19,7 @@ from fer_edge.benchmarks.measure.rows import Percentiles, percentiles
 from fer_edge.benchmarks.measure.timing import MIN_SAMPLES, Call, Samples
 from fer_edge.benchmarks.scenarios.base import Scenario
 from fer_edge.child import python_command
-from fer_edge.machine import usable_cores
+from fer_edge.cores import usable_cores
 
 _BLOCK = 48
 _SETTLE_S = 0.1

@@ -17,7 +17,7 @@ from fer_edge.benchmarks.measure.cells import FACES_PER_S, P50, P99, number
 from fer_edge.benchmarks.measure.rows import Percentiles, percentiles
 from fer_edge.benchmarks.measure.timing import Samples
 from fer_edge.benchmarks.scenarios.base import Scenario
-from fer_edge.machine import usable_cores
+from fer_edge.cores import usable_cores
 
 MLPERF_FACES = 24_576
 """Least samples of MLPerf's Offline scenario."""

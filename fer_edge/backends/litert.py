@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import sys
 from collections import deque
@@ -15,6 +14,7 @@ import numpy as np
 
 from fer_edge.backends.base import Batch, Options, Outputs, TargetFacts
 from fer_edge.bundle import Variant
+from fer_edge.cores import usable_cores
 from fer_edge.errors import EngineError
 from fer_edge.execution import Execution, Operation
 from fer_edge.telemetry import engine_problem, import_without_telemetry
@@ -107,12 +107,6 @@ def _computes_in_half(session: LiteRtSession, model: bytes) -> bool:
     return bool(np.abs(ours - theirs).max() > _HALF_STEP * max(1.0, float(np.abs(theirs).max())))
 
 
-def _usable_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 class LiteRtSession:
     """Session with a pool of interpreters, so that threads never share tensors.
 
@@ -127,7 +121,7 @@ class LiteRtSession:
         self, model: bytes, options: Options, one_by_one: bool, delegate: bool = True
     ) -> None:
         self._model, self._one_by_one, self._delegate = model, one_by_one, delegate
-        self._threads = options.threads or _usable_cores()
+        self._threads = options.threads or usable_cores()
         self._idle: deque[_Graph] = deque()
         self._closed = False
         graph = self._graph()

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from fer_edge import errors
+from fer_edge.cores import usable_cores
 from fer_edge.errors import EngineError, FerEdgeError
 from fer_edge.fleet.clips import Clip
 from fer_edge.fleet.crew import News
 from fer_edge.fleet.scorer import DriveScorer
-from fer_edge.machine import usable_cores
 
 _BEAT_S = 1.0
 _END_S = 5.0

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from fer_edge.cores import usable_cores
 from fer_edge.errors import EngineError, FerEdgeError, MissingDependencyError, TargetError
 from fer_edge.fleet.clips import Clip
 from fer_edge.fleet.crew import News
@@ -200,7 +201,7 @@ def _connect(ray: Any, address: str, workers: int | None) -> bool:
         return False
     try:
         if address == LOCAL:
-            _start(ray, max(workers or 0, os.cpu_count() or 1))
+            _start(ray, max(workers or 0, usable_cores()))
         else:
             ray.init(address=address, **_QUIET)
     except Exception as error:  # Ray raises many kinds

@@ -11,7 +11,7 @@ from functools import partial
 
 from fer_edge.analysis import detect_faces, fills_picture
 from fer_edge.backends.base import Batch
-from fer_edge.machine import usable_cores
+from fer_edge.cores import usable_cores
 from fer_edge.monitor import Detector
 from fer_edge.predictor import Predictor
 from fer_edge.preprocess import Box, CropRule, as_bgr, crop, decode_image, to_batch

@@ -20,8 +20,8 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
+from fer_edge.cores import usable_cores
 from fer_edge.errors import InputError
-from fer_edge.machine import usable_cores
 from fer_edge.service.limits import ServiceLimits
 from fer_edge.service.server import listen, serve
 

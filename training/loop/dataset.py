@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 
 import cv2
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from fer_edge.cores import usable_cores
 from fer_edge.preprocess import CropRule, to_batch
 from fer_edge.training.data.faces import LabelledFace
 from fer_edge.training.models.network import InputSpec, Normalise, faces_at_once
@@ -76,7 +76,7 @@ def predict_logits(net: nn.Module, faces: FaceDataset, device: torch.device) -> 
     """
     net.eval()
     normalise = Normalise(faces.spec).to(device)
-    readers = 0 if device.type == "cpu" or len(faces) < _FEW else min(_READERS, os.cpu_count() or 1)
+    readers = 0 if device.type == "cpu" or len(faces) < _FEW else min(_READERS, usable_cores())
     batch = faces_at_once(faces.spec.size_px, device)
     loader = DataLoader(faces, batch_size=batch, num_workers=readers, worker_init_fn=on_one_core)
     with torch.backends.cudnn.flags(allow_tf32=False):

@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from fer_edge.cores import usable_cores
+
 _LONG = 0.3
 """Share (0..1) of the time from which on more processes that load faces would help."""
 _LEAST_S = 1.0
@@ -46,7 +48,7 @@ class Waits:
         """
         share = self._waited_s / max(self._all_s, _LEAST_S)
         training = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-        free = min(_MOST_WORKERS, (os.cpu_count() or 1) // training - 1)
+        free = min(_MOST_WORKERS, usable_cores() // training - 1)
         if self._waited_s < _LEAST_S or share < _LONG or workers >= free:
             return None
         return (

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 
 import pytest
 
+from fer_edge.training.loop import waits
 from fer_edge.training.loop.waits import Waits
 
 
@@ -55,7 +55,7 @@ def test_slow_loading_names_the_processes_that_this_machine_has_cores_for(
     processes: int,
     best: int | None,
 ) -> None:
-    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    monkeypatch.setattr(waits, "usable_cores", lambda: cores)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
     advice = trained(clock, 2, 1).advice(workers)
     assert advice is None if best is None else f"--set fit.workers={best}" in (advice or "")
@@ -72,7 +72,7 @@ def test_only_long_waits_are_worth_a_sentence(
     train_s: float,
     share: str | None,
 ) -> None:
-    monkeypatch.setattr(os, "cpu_count", lambda: 16)
+    monkeypatch.setattr(waits, "usable_cores", lambda: 16)
     advice = trained(clock, load_s, train_s).advice(1)
     assert advice is None if share is None else (advice or "").startswith(f"{share} of the time")
 
@@ -81,7 +81,7 @@ def test_only_long_waits_are_worth_a_sentence(
 def test_the_first_batch_does_not_count(
     monkeypatch: pytest.MonkeyPatch, batches: list[int]
 ) -> None:
-    monkeypatch.setattr(os, "cpu_count", lambda: 16)
-    waits = Waits(batches)
-    assert list(waits) == batches
-    assert waits.advice(0) is None
+    monkeypatch.setattr(waits, "usable_cores", lambda: 16)
+    waited = Waits(batches)
+    assert list(waited) == batches
+    assert waited.advice(0) is None
