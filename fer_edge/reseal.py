@@ -17,6 +17,7 @@ from fer_edge.bundle import MANIFEST, open_bundle
 from fer_edge.errors import BundleError, FerEdgeError
 from fer_edge.json_check import read_mapping
 from fer_edge.manifest import SEAL, read_json, sealed
+from fer_edge.module_command import ModuleCommand
 
 
 def reseal(bundle: Path, **changes: str) -> str:
@@ -52,7 +53,7 @@ def reseal(bundle: Path, **changes: str) -> str:
     return str(content[SEAL])
 
 
-@click.command()
+@click.command("reseal", cls=ModuleCommand)
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--name", metavar="TEXT", help="Set the name.")
 @click.option("--bundle-version", "version", metavar="TEXT", help="Set the version.")
@@ -60,10 +61,7 @@ def reseal(bundle: Path, **changes: str) -> str:
 def main(bundle: Path, name: str | None, version: str | None, created: str | None) -> None:
     """Write a bundle's manifest_sha256 again after its manifest was edited."""
     changes = {"name": name, "version": version, "created": created}
-    try:
-        click.echo(reseal(bundle, **{k: v for k, v in changes.items() if v is not None}))
-    except FerEdgeError as error:
-        raise click.ClickException(str(error)) from error
+    click.echo(reseal(bundle, **{k: v for k, v in changes.items() if v is not None}))
 
 
 if __name__ == "__main__":

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import importlib
+import re
 from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
 
+import fer_edge
+from fer_edge import reseal
 from fer_edge.benchmarks.studies import backbones, predictor_overhead, training_step
-from fer_edge.training import average, blendshapes, corruptions, make_composites
+from fer_edge.module_command import ModuleCommand
+from fer_edge.training import (
+    average,
+    blendshapes,
+    compare_recipes,
+    corruptions,
+    make_composites,
+)
 from fer_edge.training.loop import write_opinions
 from fer_edge.training.reports import group_card, model_card
 
@@ -28,6 +39,8 @@ from fer_edge.training.reports import group_card, model_card
         (model_card.main, ["missing", "missing.fer", "damaged", "out"]),
         (group_card.main, ["missing", "missing.fer", "damaged", "damaged", "out"]),
         (make_composites.main, ["missing", "missing", "out"]),
+        (compare_recipes.main, ["missing", "--data", "damaged", "-o", "table.md"]),
+        (reseal.main, ["missing.fer"]),
     ],
 )
 def test_what_cannot_be_used_is_answered_with_a_sentence(
@@ -40,3 +53,24 @@ def test_what_cannot_be_used_is_answered_with_a_sentence(
     assert result.exit_code > 1  # 1 is click's, for anything
     assert result.stderr.startswith(f"{command.name}: ")
     assert not (tmp_path / "out").exists()
+
+
+DOORS = [
+    ".".join(("fer_edge", *path.relative_to(ROOT).with_suffix("").parts))
+    for ROOT in [Path(fer_edge.__file__).parent]
+    for folder in (ROOT, *(ROOT / name for name in ("benchmarks", "converters", "training")))
+    for path in sorted(folder.rglob("*.py"))
+    if re.search(r"^@click.command", path.read_text("utf-8"), re.MULTILINE)
+    and '__name__ == "__main__"' in path.read_text("utf-8")
+]
+
+
+@pytest.mark.parametrize("name", sorted(set(DOORS)))
+def test_a_command_has_the_name_of_its_module_and_the_exit_codes_of_fer_edge(name: str) -> None:
+    command = importlib.import_module(name).main
+    assert isinstance(command, ModuleCommand)
+    assert command.name == name.rpartition(".")[2]
+
+
+def test_the_commands_are_found() -> None:
+    assert {"fer_edge.reseal", "fer_edge.benchmarks.studies.precisions"} < set(DOORS)

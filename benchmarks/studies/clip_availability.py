@@ -28,8 +28,8 @@ from fer_edge.monitor import (
     PersonState,
     VideoFile,
     WholeFrame,
-    YuNet,
 )
+from fer_edge.monitor.detector_default import monitor_detector
 from fer_edge.monitor.quality import yaw
 from fer_edge.page import markdown_table
 from fer_edge.progress import Step, silent
@@ -195,7 +195,7 @@ def markdown(report: dict[str, Any]) -> str:
     )
 
 
-@click.command("availability", cls=ModuleCommand)
+@click.command("clip_availability", cls=ModuleCommand)
 @click.argument("clips", nargs=-1, required=True, type=PATH)
 @bundle_option
 @click.option("--detector", type=PATH, metavar="FILE", help="Detect faces with this YuNet.")
@@ -214,10 +214,9 @@ def main(
     Example: python -m fer_edge.benchmarks.studies.clip_availability driver.mp4 \\
                  --detector yunet.onnx
     """
-    from fer_edge.monitor.fetch_detector import default_path
     from fer_edge.progress_bar import progress
 
-    faces: Detector = WholeFrame() if whole_frame else YuNet(detector or default_path())
+    faces: Detector = WholeFrame() if whole_frame else monitor_detector(detector)
     with progress() as (_, step), Predictor(bundle, threads=1) as predictor:
         report = availability(clips, predictor, faces, step=step)
     env = environment()

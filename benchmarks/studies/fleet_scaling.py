@@ -147,7 +147,7 @@ def _plain(clips: Sequence[Clip], bundle: Path | None, detector: Detector | Path
                     pass
 
 
-@click.command("fleet", cls=ModuleCommand)
+@click.command("fleet_scaling", cls=ModuleCommand)
 @click.argument("paths", nargs=-1, required=True)
 @bundle_option
 @click.option("--detector", type=PATH, metavar="FILE", help="Detect faces with this YuNet.")

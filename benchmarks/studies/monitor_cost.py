@@ -157,7 +157,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
     ]
 
 
-@click.command("monitor", cls=ModuleCommand)
+@click.command("monitor_cost", cls=ModuleCommand)
 @monitor_options
 @click.option(
     "--hz",

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from fer_edge.bundle import MANIFEST, open_bundle
-from fer_edge.errors import InputError
+from fer_edge.errors import BundleError, InputError
 from fer_edge.manifest import SEAL, seal, sealed, today
 from fer_edge.reseal import main
 
@@ -86,8 +86,8 @@ def test_the_command_leaves_a_bundle_that_it_cannot_seal(fake_bundle: Path) -> N
     for text in ('{"schema": 1}', "[]", "{", '{"schema": NaN}'):
         (fake_bundle / MANIFEST).write_text(text)
         done = CliRunner().invoke(main, [str(fake_bundle)])
-        assert done.exit_code == 1
-        assert done.output.startswith("Error: ")
+        assert done.exit_code == BundleError.exit_code
+        assert done.output.startswith("reseal: ")
         assert (fake_bundle / MANIFEST).read_text() == text
 
 
