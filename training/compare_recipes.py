@@ -22,8 +22,9 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.ticker import MaxNLocator
 
-from fer_edge.atomic import make_place
-from fer_edge.errors import FerEdgeError, InputError, RecipeError
+from fer_edge.atomic import make_place, write_files
+from fer_edge.errors import InputError, RecipeError
+from fer_edge.module_command import ModuleCommand
 from fer_edge.page import markdown_table
 from fer_edge.progress import Say, Step, silent
 from fer_edge.progress_bar import progress
@@ -32,6 +33,7 @@ from fer_edge.training.config.schema import Recipe
 from fer_edge.training.evaluation.evaluate import evaluate
 from fer_edge.training.loop.run_folder import METRICS
 from fer_edge.training.loop.train import train
+from fer_edge.training.reports import plots
 
 
 @dataclass(frozen=True)
@@ -175,8 +177,8 @@ def markdown(results: Sequence[Result], picture: str) -> str:
     return f"{markdown_table(_HEAD, rows)}\n![Accuracy, time and parameters]({picture})\n"
 
 
-def draw(results: Sequence[Result], out: Path) -> None:
-    """Draw accuracy, scores, time and trainable parameters to a PNG file."""
+def drawing(results: Sequence[Result]) -> bytes:
+    """Return a PNG file of accuracy, scores, time and trainable parameters."""
     figure, (curves, scores, time_s, size) = plt.subplots(
         1, 4, figsize=(16, 4), layout="constrained"
     )
@@ -204,8 +206,8 @@ def draw(results: Sequence[Result], out: Path) -> None:
     for axes in (curves, scores, time_s, size):
         axes.grid(alpha=0.3)
         axes.set_axisbelow(True)
-    figure.savefig(out, dpi=110)
     plt.close(figure)
+    return plots.data(figure, "png")
 
 
 def _bars(
@@ -251,7 +253,7 @@ def _check_out(out: Path) -> None:
 _PATH = click.Path(path_type=Path)
 
 
-@click.command()
+@click.command("compare_recipes", cls=ModuleCommand)
 @click.argument("recipes", nargs=-1, required=True)
 @click.option("--data", required=True, type=_PATH, help="Train and evaluate on these faces.")
 @click.option(
@@ -289,19 +291,15 @@ def main(
     runs: Path,
 ) -> None:
     """Train recipes on the same faces, and compare accuracy, time and parameters."""
-    try:
-        _check_out(out)
-        loaded = [load_recipe(name, overrides) for name in recipes]
-        if epochs:
-            loaded = [with_epochs(recipe, epochs) for recipe in loaded]
-        with progress() as (say, step):
-            results = compare_recipes(loaded, data, runs, say, step)
-    except FerEdgeError as error:
-        click.echo(f"compare_recipes: {error}", err=True)
-        raise SystemExit(error.exit_code) from error
+    _check_out(out)
+    loaded = [load_recipe(name, overrides) for name in recipes]
+    if epochs:
+        loaded = [with_epochs(recipe, epochs) for recipe in loaded]
+    with progress() as (say, step):
+        results = compare_recipes(loaded, data, runs, say, step)
     picture = out.with_suffix(".png")
-    draw(results, picture)
-    out.write_text(markdown(results, picture.name), "utf-8")
+    table = markdown(results, picture.name)
+    write_files({picture: drawing(results), out: table.encode()})
     click.echo(out)
 
 

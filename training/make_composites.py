@@ -21,6 +21,7 @@ import pyarrow
 import pyarrow.parquet
 from rich.progress import track
 
+from fer_edge.atomic import replacing, write_file
 from fer_edge.labels import EMOTIONS, SOURCE_ORDERS
 from fer_edge.module_command import ModuleCommand
 from fer_edge.progress import silent
@@ -120,7 +121,7 @@ def make(source: Path, teacher: Path, out: Path) -> None:
             images = [composite(pool[sorted(each)]) for each in sorted(sets, key=sorted)]
             probabilities, _ = runner.predict(images, label, silent)
             ranked = np.argsort(-probabilities[:, runner.labels.index(label)], kind="stable")
-            (out / f"{label}.png").write_bytes(_png(images[ranked[0]]))
+            write_file(out / f"{label}.png", _png(images[ranked[0]]))
             clearest = rng.permutation(ranked[: sum(PER_CLASS.values())])
             for split, count in PER_CLASS.items():
                 rows[split] += [(label, _png(images[i])) for i in clearest[:count]]
@@ -133,7 +134,8 @@ def make(source: Path, teacher: Path, out: Path) -> None:
                 "label": [label for label, _ in content],
             }
         )
-        pyarrow.parquet.write_table(table, out / f"faces-{split}.parquet", compression="zstd")
+        with replacing(out / f"faces-{split}.parquet") as temporary:
+            pyarrow.parquet.write_table(table, temporary, compression="zstd")
 
 
 @click.command("make_composites", cls=ModuleCommand)

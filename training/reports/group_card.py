@@ -13,6 +13,7 @@ from pathlib import Path
 
 import click
 
+from fer_edge.atomic import write_files
 from fer_edge.bundle import open_bundle
 from fer_edge.module_command import ModuleCommand
 from fer_edge.monitor.detector import Detector
@@ -21,7 +22,7 @@ from fer_edge.training.checkpoint import load_checkpoint
 from fer_edge.training.data.folds import Fold
 from fer_edge.training.evaluation.groups import evaluate_groups
 from fer_edge.training.evaluation.locate import require_detector
-from fer_edge.training.reports.group_section import GROUPS_FILE, compact, groups_beside
+from fer_edge.training.reports.group_section import GROUPS_FILE, compact
 from fer_edge.training.reports.model_card import card_text
 
 HELD_OUT = Fold(0, 3)
@@ -68,19 +69,16 @@ def write_groups(
             precision=precision,
         )
         reports += evaluation["inputs"]
-    (out / GROUPS_FILE).write_text(compact(reports) + "\n", "utf-8")
-    loaded, evaluation = (
-        open_bundle(bundle),
-        json.loads((out / "evaluation.json").read_text("utf-8")),
-    )
+    groups = compact(reports)
+    evaluation = json.loads((out / "evaluation.json").read_text("utf-8"))
     text = card_text(
         load_checkpoint(checkpoint),
-        loaded,
+        open_bundle(bundle),
         evaluation["checkpoint"],
         evaluation["variants"],
-        groups_beside(loaded, out),
+        json.loads(groups),
     )
-    (out / "MODEL_CARD.md").write_text(text, "utf-8")
+    write_files({out / GROUPS_FILE: (groups + "\n").encode(), out / "MODEL_CARD.md": text.encode()})
 
 
 def _variant(bundle: Path) -> tuple[str | None, str | None]:

@@ -14,6 +14,7 @@ from typing import Any
 import click
 from matplotlib.figure import Figure
 
+from fer_edge.atomic import write_files
 from fer_edge.bundle import Bundle, open_bundle
 from fer_edge.module_command import ModuleCommand
 from fer_edge.page import markdown_table
@@ -83,11 +84,15 @@ def write_card(checkpoint: Path, bundle: Path, data: Path, out: Path) -> None:
         for v in loaded_bundle.variants
     }
     out.mkdir(parents=True, exist_ok=True)
-    _draw(report, out / "model-card.png")
     evaluation = json.dumps({"checkpoint": report, "variants": variants}, indent=1)
-    (out / "evaluation.json").write_text(evaluation + "\n", "utf-8")
     text = card_text(loaded, loaded_bundle, report, variants, groups_beside(loaded_bundle, out))
-    (out / "MODEL_CARD.md").write_text(text, "utf-8")
+    write_files(
+        {
+            out / "model-card.png": _drawing(report),
+            out / "evaluation.json": (evaluation + "\n").encode(),
+            out / "MODEL_CARD.md": text.encode(),
+        }
+    )
 
 
 def card_text(
@@ -358,12 +363,12 @@ def _variants(bundle: Bundle, reports: dict[str, dict[str, Any]]) -> str:
     return f"{table}\nLatency on {machine}, as measured at conversion.\n"
 
 
-def _draw(report: dict[str, Any], out: Path) -> None:
+def _drawing(report: dict[str, Any]) -> bytes:
     figure = Figure(figsize=(15, 4.6), layout="constrained")
     drawers = (plots.confusion, plots.calibration, plots.coverage)
     for axes, draw in zip(figure.subplots(1, len(drawers)), drawers, strict=True):
         draw(axes, report)
-    out.write_bytes(plots.data(figure, "png"))
+    return plots.data(figure, "png")
 
 
 @click.command("model_card", cls=ModuleCommand)
