@@ -23,6 +23,7 @@ from fer_edge.out_folder import check_out_folder
 from fer_edge.progress import Say, Step, silent
 from fer_edge.progress_bar import progress
 from fer_edge.training.checkpoint import CARD, Checkpoint, load_checkpoint, save_checkpoint
+from fer_edge.training.config.schema import InCar
 from fer_edge.training.data.holdout import Holdout, split_data
 from fer_edge.training.loop.dataset import fastest_device
 from fer_edge.training.loop.held_out import HeldOut, effects_of
@@ -42,6 +43,9 @@ def average(
     step: Step = silent,
 ) -> Checkpoint:
     """Write the average of two checkpoints, calibrated on held-out faces.
+
+    Half of these faces are under the in-car effects of ``tuned``, or of ``start`` if ``tuned`` was
+    trained without effects.
 
     Args:
         start: Checkpoint that the training started from.
@@ -73,7 +77,10 @@ def average(
         "averaged": {"start": first.sha256, "trained": last.sha256, "share": share}
     }
     made = replace(last, facts=facts, int8=None, familiarity=None)
-    held_out = HeldOut(split.held_out, last.spec.input, effects_of(last.facts))
+    effects = effects_of(last.facts)
+    if effects == InCar():
+        effects = effects_of(first.facts)
+    held_out = HeldOut(split.held_out, last.spec.input, effects)
     with tempfile.TemporaryDirectory() as folder:  # saving rounds the weights to calibrate
         save_checkpoint(made, Path(folder) / out.name)
         made = load_checkpoint(Path(folder) / out.name)

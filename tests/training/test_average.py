@@ -12,8 +12,13 @@ from click.testing import CliRunner
 
 from fer_edge.errors import CheckpointError
 from fer_edge.shipped import FACES
+from fer_edge.training import average as module
 from fer_edge.training.average import average, main
 from fer_edge.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from fer_edge.training.config.schema import InCar
+from fer_edge.training.data.faces import LabelledFace
+from fer_edge.training.loop.held_out import HeldOut
+from fer_edge.training.models.network import InputSpec
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +64,30 @@ def test_the_average_is_calibrated_and_says_what_it_is_made_of(
     assert made.facts["recipe"] == end.facts["recipe"]
     assert made.temperature != end.temperature
     assert made.int8 is None
+
+
+def test_the_average_is_calibrated_under_the_effects_of_either(
+    folders: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[InCar] = []
+
+    class Spy(HeldOut):
+        def __init__(self, faces: list[LabelledFace], spec: InputSpec, incar: InCar) -> None:
+            seen.append(incar)
+            super().__init__(faces, spec, incar)
+
+    def trained_with(name: str, incar: dict[str, float]) -> Path:
+        made = load_checkpoint(folders[0])
+        facts = made.facts | {"recipe": {"augment": {"incar": incar}}}
+        save_checkpoint(replace(made, facts=facts), tmp_path / name)
+        return tmp_path / name
+
+    monkeypatch.setattr(module, "HeldOut", Spy)
+    night, mask = {"night_noise": 0.5}, {"mask": 0.5}
+    for start, tuned in ((night, mask), (night, {}), ({}, mask), ({}, {})):
+        pair = trained_with("start", start), trained_with("tuned", tuned)
+        average(*pair, 0.5, FACES, tmp_path / "made", _quiet)
+    assert seen == [InCar(**mask), InCar(**night), InCar(**mask), InCar()]
 
 
 def test_nothing_is_written_if_the_calibration_fails(
