@@ -64,7 +64,7 @@ class ConversionInput:
         batch_sizes: Batch sizes to build for, the most frequent first. Engines with a range of
             shapes cover smallest to largest and are tuned for the first.
         gpus: Compute capabilities (``sm_86``) to compile for ahead of time.
-        workspace_mib: GPU memory for one layer, in MiB; None is no limit.
+        workspace_mib: GPU memory for one layer, in MiB; None means no limit.
         int8: The checkpoint's own int8 network; None calibrates int8 after training.
         socs: Qualcomm chips (``sa8295``) to compile context binaries for.
     """

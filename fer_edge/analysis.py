@@ -242,7 +242,7 @@ def _locate(
             return [(None, None)]
         height, width = image.shape[:2]
         raise TargetError(
-            f"no face detector is at hand, and {width}x{height} px is no face crop. {GET_ONE}"
+            f"no face detector is at hand, and {width}x{height} px is not a face crop. {GET_ONE}"
         )
     faces = sorted(detect_faces(image, detector), key=lambda face: face.box[:2])
     return [(face.box, face.score) for face in faces]

@@ -58,7 +58,7 @@ def listed(path: str, data: bytes) -> BundleFile:
 
 
 def read_manifest(root: Path) -> bytes:
-    """Read a bundle's manifest. Raises BundleError if it is no plain file of at most 4 MiB."""
+    """Read a bundle's manifest. Raises BundleError if it is not a plain file of at most 4 MiB."""
     manifest = root / MANIFEST
     try:
         if not root.is_dir():

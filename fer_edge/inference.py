@@ -90,7 +90,7 @@ def predict(loaded: Loaded, faces: list[Image], start_ns: int) -> list[Predictio
         start_ns: Time of perf_counter_ns at which the call began.
 
     Raises:
-        EngineError: The engine fails, or returns what are no probabilities.
+        EngineError: The engine fails, or its outputs are not probabilities.
     """
     bundle = loaded.bundle
     batch = to_batch(faces, bundle.crop)

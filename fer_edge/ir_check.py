@@ -30,7 +30,7 @@ def check_ir(xml: bytes, weights_bytes: int, name: str) -> None:
 
     Raises:
         BundleError: The IR reaches outside, or has control flow.
-        ValueError: The file is no XML of an IR.
+        ValueError: The file is not the XML of an IR.
     """
     walker = _Walker(weights_bytes, name)
     parser = expat.ParserCreate("UTF-8")

@@ -52,7 +52,7 @@ class VariantChoice:
         line += f" ({self.warning})" if self.taken and self.warning else ""
         if self.simulator:
             name = "a simulator" if self.execution else f"the {self.simulator}"  # it names it too
-            line += f", on {name}, not on a chip: its speed is no chip's"
+            line += f", on {name}, not on a chip: its speed is not that of a chip"
         line += f"; {self.execution}" if self.execution else ""
         return line + (f"; REFUSED: {self.refusal}" if self.refusal else "")
 

@@ -38,7 +38,7 @@ def read_json(data: bytes) -> Any:
         data: Content of the file.
 
     Raises:
-        ValueError: The data are no UTF-8 JSON, repeat a key in an object, hold NaN, an infinity
+        ValueError: The data are not UTF-8 JSON, repeat a key in an object, hold NaN, an infinity
             or half a surrogate pair, or are nested too deeply.
     """
     _check_depth(data)
@@ -101,7 +101,7 @@ def today() -> str:
     It is today in UTC, or the day of SOURCE_DATE_EPOCH if that is set.
 
     Raises:
-        InputError: SOURCE_DATE_EPOCH is no number of seconds.
+        InputError: SOURCE_DATE_EPOCH is not a number of seconds.
     """
     epoch = os.environ.get("SOURCE_DATE_EPOCH")
     try:

@@ -55,7 +55,7 @@ def check_onnx(model: bytes, name: str) -> None:
         name: Name of the file, for messages.
 
     Raises:
-        BundleError: The model has external data or control flow, or is no readable protobuf.
+        BundleError: The model has external data or control flow, or is not a readable protobuf.
     """
     try:
         scan_onnx(model, name)
@@ -66,7 +66,7 @@ def check_onnx(model: bytes, name: str) -> None:
 
 
 def scan_onnx(model: bytes, name: str) -> None:
-    """Check a model as check_onnx does. Raises ValueError if it is no readable protobuf."""
+    """Check a model as check_onnx does. Raises ValueError if it is not a readable protobuf."""
     try:
         if model[:1] != _FIRST_BYTE:
             raise IndexError("no version first")

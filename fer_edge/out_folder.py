@@ -28,4 +28,4 @@ def check_out_folder(out: Path, mark: str, kind: str) -> None:
             f"cannot use {out}: {error.strerror}. Choose another path with -o"
         ) from error
     if not free:
-        raise InputError(f"{out} exists and is no {kind}. Choose another path with -o")
+        raise InputError(f"{out} exists and is not a {kind}. Choose another path with -o")

@@ -263,7 +263,9 @@ def read_image(path: str | Path) -> Image:
     except OSError as error:
         raise InputError(f"cannot read image {path}: {error.strerror}. Check its path") from error
     except UnicodeEncodeError as error:  # half of a surrogate pair
-        raise InputError(f"expected an image file, got {path!r}, which is no valid path") from error
+        raise InputError(
+            f"expected an image file, got {path!r}, which is not a valid path"
+        ) from error
     return decode_image(data, str(path))
 
 

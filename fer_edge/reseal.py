@@ -28,7 +28,7 @@ def reseal(bundle: Path, **changes: str) -> str:
         changes: New values for ``name``, ``version`` and ``created``.
 
     Raises:
-        BundleError: The manifest is no JSON, or the bundle cannot be read with the new one. The
+        BundleError: The manifest is not JSON, or the bundle cannot be read with the new one. The
             old manifest stays.
     """
     manifest = bundle / MANIFEST

@@ -98,7 +98,7 @@ def sign_manifest(manifest: bytes, key: Key) -> Signature:
     """Sign the bytes of a ``bundle.json`` with a private key.
 
     Raises:
-        InputError: The key is no Ed25519 private key in PEM form.
+        InputError: The key is not an Ed25519 private key in PEM form.
         MissingDependencyError: The ``sign`` extra is not installed.
     """
     private = _private_key(key)
@@ -188,7 +188,7 @@ def verify_manifest(
     Raises:
         BundleError: The bundle is unsigned, was changed after it was signed, or was signed by
             other keys only.
-        InputError: A trusted key is no Ed25519 public key, or none is given.
+        InputError: A trusted key is not an Ed25519 public key, or none is given.
         MissingDependencyError: The ``sign`` extra is not installed.
     """
     keys = {_key_id(key): key for key in map(_public_key, load_keys(trusted))}
@@ -246,7 +246,7 @@ def _private_key(key: Key) -> Ed25519PrivateKey:
         loaded = serialization.load_pem_private_key(_pem(key), password=None)
     except unreadable as error:
         raise InputError(
-            f"{_name(key)} is no unencrypted private key in PEM form. {_MAKE_PAIR}"
+            f"{_name(key)} is not an unencrypted private key in PEM form. {_MAKE_PAIR}"
         ) from error
     if not isinstance(loaded, ed25519.Ed25519PrivateKey):
         raise InputError(
@@ -261,7 +261,7 @@ def _public_key(key: Key, name: str = "the key") -> Ed25519PublicKey:
     try:
         loaded = serialization.load_pem_public_key(_pem(key))
     except unreadable as error:
-        raise InputError(f"{name} is no public key in PEM form. {_MAKE_PAIR}") from error
+        raise InputError(f"{name} is not a public key in PEM form. {_MAKE_PAIR}") from error
     if not isinstance(loaded, ed25519.Ed25519PublicKey):
         raise InputError(f"expected an Ed25519 public key, {name} is of another kind. {_MAKE_PAIR}")
     return loaded  # type: ignore[no-any-return]

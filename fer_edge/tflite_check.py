@@ -111,7 +111,7 @@ def scan_tflite(data: bytes, name: str) -> None:
 
     Raises:
         BundleError: The model refers to data outside it, can loop, or holds custom operations.
-        ValueError: The file is no readable .tflite file.
+        ValueError: The file is not a readable .tflite file.
     """
     try:
         _Reader(data, name).scan()
@@ -200,7 +200,7 @@ class _Reader:
         if not all(low <= zero <= high for zero in zeros):
             raise IndexError("a zero point outside its type")
         if not all(0 <= scale <= _MOST_SCALE for scale in scales):
-            raise IndexError("a scale that is no usable number")
+            raise IndexError("a scale that is not a usable number")
 
     def _check_factors(self, operator: _Table, is_layer: bool, tensors: list[_Table]) -> None:
         """Refuse scales that multiply integers beyond what XNNPACK takes."""

@@ -32,7 +32,7 @@ def test_nothing_an_empty_folder_and_one_of_the_kind_are_free(tmp_path: Path) ->
 @pytest.mark.parametrize("kind", ["folder", "file", "other"])
 def test_anything_else_is_refused(holiday: Path, kind: str) -> None:
     out = {"folder": holiday, "file": holiday / "holiday.jpg", "other": FACES}[kind]
-    with pytest.raises(InputError, match=r"is no checkpoint\. Choose another path with -o"):
+    with pytest.raises(InputError, match=r"is not a checkpoint\. Choose another path with -o"):
         check_out_folder(out, "card.json", "checkpoint")
 
 
@@ -57,8 +57,8 @@ def test_writers_keep_it_too(holiday: Path) -> None:
     pytest.importorskip("torch")
     from fer_edge.training.checkpoint import load_checkpoint, save_checkpoint
 
-    with pytest.raises(InputError, match="is no checkpoint"):
+    with pytest.raises(InputError, match="is not a checkpoint"):
         save_checkpoint(load_checkpoint("fast"), holiday)
-    with pytest.raises(InputError, match="is no bundle"):
+    with pytest.raises(InputError, match="is not a bundle"):
         write_fake_bundle(holiday)
     assert (holiday / "holiday.jpg").exists()

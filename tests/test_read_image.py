@@ -102,7 +102,7 @@ JPEG, PNG = encoded(".jpg"), encoded(".png")
 THUMBNAIL = b"\xff\xe1" + struct.pack(">H", 22) + b"Exif\0\0\xff\xd8 thumbnail\xff\xd9\0"
 BAD_FILES: dict[str, bytes] = {
     "empty.jpg": b"",
-    "text.jpg": b"this is no picture, whatever its name says\n" * 20,
+    "text.jpg": b"this is not a picture, whatever its name says\n" * 20,
     "cut.jpg": JPEG[: len(JPEG) // 2],
     "cut early.jpg": JPEG[:20],
     "cut after its thumbnail.jpg": (JPEG[:2] + THUMBNAIL + JPEG[2:])[:1000],

@@ -57,7 +57,8 @@ class Int8Weights:
         """Read a card's section and its file.
 
         Raises:
-            CheckpointError: A scale is no positive number, or the file is no safetensors file.
+            CheckpointError: A scale is not a positive number, or the file is not in safetensors
+                format.
         """
         scales = card.get("activations") if isinstance(card, dict) else None
         if not isinstance(scales, dict) or not 0 < len(scales) <= _MOST_SCALES:

@@ -172,7 +172,7 @@ def _serve(checkpoint: str, compiled: bool) -> None:
 
     end_with_parent()
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what torch and its compiler print is no answer
+    os.dup2(2, 1)  # what torch and its compiler print is not an answer
 
     def answer(content: dict[str, Any]) -> None:
         answers.write(f"{_MARK}{json.dumps(content)}\n")

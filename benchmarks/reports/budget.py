@@ -53,7 +53,7 @@ def parse_budget(text: str, scenario: str, *, with_data: bool = False) -> list[B
         with_data: Whether accuracy and agreement are measured as well.
 
     Raises:
-        InputError: A part is no limit, or the scenario does not measure its metric.
+        InputError: A part is not a limit, or the scenario does not measure its metric.
     """
     by_scenario = {
         name: {**each.metrics, **(WITH_DATA if with_data else {})}

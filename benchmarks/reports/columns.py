@@ -58,7 +58,8 @@ def remarks(report: Mapping[str, Any]) -> list[str]:
             lines.append(f"{item['variant']} ran as: {item['sentence']}")
         if "simulator" in item:
             lines.append(
-                f"{item['variant']} ran on the {item['simulator']}: its times are no chip's"
+                f"{item['variant']} ran on the {item['simulator']}: its times are not those "
+                "of a chip"
             )
     return lines
 

@@ -43,7 +43,7 @@ class Executed(TypedDict):
     sentence: Annotated[str | None, "Engine, build, device and operations; null if it cannot say."]
     refusal: Annotated[str | None, "Why this is not what was asked for; null if it is."]
     simulator: NotRequired[
-        Annotated[str, "Simulator that ran in the place of a chip; its times are no chip's."]
+        Annotated[str, "Simulator that ran instead of a chip; its times are not those of a chip."]
     ]
     placements: list[PlacedOperations]
 

@@ -101,7 +101,7 @@ def load_report(path: str | Path) -> StoredReport:
     """Read a report that ``bench -o`` wrote.
 
     Raises:
-        DataError: The file is no report with latency samples of this version.
+        DataError: The file is not a report with latency samples of this version.
     """
     try:
         return StoredReport.parse(json.loads(Path(path).read_text("utf-8")))

@@ -102,7 +102,7 @@ def robustness(
     Returns:
         One row for each change, as shares (0..1): ``right`` (right first choices), ``same`` (as
         untouched), ``answered`` (not uncertain), ``right_of_answered``, and ``recall`` by label.
-        ``usual`` is the most frequent answer and its share: a high recall of it may be no merit.
+        ``usual`` is the most frequent answer and its share: a high recall of it may mean nothing.
 
     Raises:
         DataError: The data cannot be read.

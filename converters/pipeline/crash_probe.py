@@ -36,7 +36,7 @@ def crash_reason(bundle: Bundle, contents: Mapping[str, bytes]) -> str | None:
     """Return the crash of a bundle's first variant, or None.
 
     The engine runs at the batch sizes of the gate, a simulator at the first two: it runs face by
-    face, and takes up to a second for each. An exception is no crash: the gate reports it.
+    face, and takes up to a second for each. An exception is not a crash: the gate reports it.
 
     Args:
         bundle: Bundle with one variant; its path is not used.

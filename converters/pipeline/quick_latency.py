@@ -67,7 +67,7 @@ def _call_times_ns(session: Session, face: npt.NDArray[np.uint8], most: int) -> 
 def beaten(p50_ms: Mapping[str, float], agreement: Mapping[str, float]) -> dict[str, str]:
     """Find the variants behind the Pareto front of latency and agreement.
 
-    Accuracy is no criterion: a rounded network that gains a tenth of a point does so by chance.
+    Accuracy is not a criterion: a rounded network that gains a tenth of a point does so by chance.
 
     Args:
         p50_ms: Median latency in milliseconds by name.

@@ -41,7 +41,7 @@ inline std::string read_file(const fs::path& path, uintmax_t most) {
     std::error_code failed;
     // symlink_status: a link can lead out of the bundle.
     if (!fs::is_regular_file(fs::symlink_status(path, failed)) || fs::file_size(path, failed) > most) {
-        throw Refusal(bundle_error, path.string() + " is missing, is no plain file, or is too large. "
+        throw Refusal(bundle_error, path.string() + " is missing, is not a plain file, or is too large. "
                                     "Copy the bundle again from where it was built");
     }
     std::ifstream in(path, std::ios::binary);

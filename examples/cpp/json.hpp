@@ -82,7 +82,7 @@ class JsonReader {
         throw std::runtime_error(what + " at byte " + std::to_string(at_));
     }
     char peek() const { return at_ < data_.size() ? data_[at_] : '\0'; }
-    char next() {  // the next character that is no space
+    char next() {  // the next character that is not a space
         while (at_ < data_.size() && std::string(" \t\r\n").find(data_[at_]) != std::string::npos) ++at_;
         return peek();
     }

@@ -55,7 +55,7 @@ def write_fake_bundle(
         Path of the bundle.
 
     Raises:
-        InputError: The answers are no probabilities by canonical name.
+        InputError: The answers are not probabilities by canonical name.
     """
     answers = dict(answers or {"neutral": 0.9})
     missing = [name for name in EMOTIONS if name not in answers]

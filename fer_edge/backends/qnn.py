@@ -95,7 +95,7 @@ def diagnose() -> tuple[bool, str]:
     compiles = f"compiles here for {', '.join(CHIPS)}"
     return True, (
         f"{package}, {compiles}; does not run here: there is no HTP; the {simulated} stands in if "
-        "it is asked for by name, and its speed is no chip's"
+        "it is asked for by name, and its speed is not that of a chip"
     )
 
 

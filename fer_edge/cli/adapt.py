@@ -26,7 +26,7 @@ from fer_edge.shipped import bundle_path
 @click.argument("bundle", type=bundle_path, metavar="BUNDLE")
 @data_option("Adapt to these faces of the camera, with labels or without.", required=True)
 @part_option("none")
-@click.option("--unlabelled", is_flag=True, help="Take DATA as pictures; folders are no labels.")
+@click.option("--unlabelled", is_flag=True, help="Take DATA as pictures; folders are not labels.")
 @click.option(
     "--answer",
     type=FiniteRange(0, 1, min_open=True),

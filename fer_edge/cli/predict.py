@@ -87,7 +87,7 @@ def predict(
 
     Exit code 0: at least one face, even if its answer is uncertain; --json has "uncertain" and
     the reason. Exit code 3: an image cannot be read, or no image has a face. Exit code 5: there
-    is no face detector, and an image does not look like a face crop.
+    is not a face detector, and an image does not look like a face crop.
     """
     if crop + (box is not None) + (detector_file is not None) > 1:
         raise click.UsageError("expected one of --crop, --box and --detector, got several")

@@ -162,7 +162,7 @@ def _matches(pattern: str) -> Iterator[Path]:
             if shows_hidden or not any(name.startswith(".") for name in names):
                 yield path
     except (OSError, ValueError, NotImplementedError) as error:
-        raise InputError(f"{shown(pattern)} is no pattern: {error}. Check it") from error
+        raise InputError(f"{shown(pattern)} is not a valid pattern: {error}. Check it") from error
 
 
 def _in_folder(folder: Path) -> list[Clip]:

@@ -125,7 +125,7 @@ def _csv(
                 )
             yield reader.line_num, {columns[key]: row[key] for key in row if key in columns}
     except csv.Error as error:
-        raise InputError(f"{name} is no readable CSV: {error}") from error
+        raise InputError(f"{name} is not readable CSV: {error}") from error
 
 
 def _parquet(
@@ -149,7 +149,7 @@ def _parquet(
     except InputError:
         raise
     except Exception as error:  # pyarrow raises many kinds for damaged files
-        raise InputError(f"{name} is no readable Parquet: {str(error)[:200]}") from error
+        raise InputError(f"{name} is not readable Parquet: {str(error)[:200]}") from error
 
 
 def _plain_times(batch: Any) -> Any:
@@ -221,7 +221,7 @@ def inside(base: str, path: str) -> str:
     try:
         target = (root / path).resolve()
     except (OSError, ValueError, RuntimeError) as error:
-        raise InputError(f"{shown(path)} is no path: {error}") from error
+        raise InputError(f"{shown(path)} is not a valid path: {error}") from error
     if not target.is_relative_to(root):
         raise InputError(f"{shown(path)} lies outside {base}. Name the folder with --root")
     return absolute(root / path)

@@ -184,7 +184,7 @@ def _protobuf(schema: str, definition: bytes) -> Callable[[bytes], dict[str, Any
         try:
             fields = kind.FromString(message)
         except DecodeError as error:
-            raise InputError(f"the message is no {schema}") from error
+            raise InputError(f"the message is not a {schema}") from error
         names = [field.name for field in kind.DESCRIPTOR.fields]
         return {name: getattr(fields, name) for name in names}
 

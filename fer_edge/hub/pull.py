@@ -21,7 +21,7 @@ _MOST_FILES = 1000
 _MOST_BYTES = 4 << 30
 """Largest size in bytes of a pulled model, as the Hub states it."""
 _BESIDE = ("README.md", "LICENSE", *KINDS)
-"""Entries at the root of a repository that are no part of a model there."""
+"""Entries at the root of a repository that are not part of a model there."""
 _SHA = re.compile(r"[0-9a-f]{40}")
 
 

@@ -34,7 +34,7 @@ class HealthCause(StrEnum):
     WRONG_RATE = "wrong_rate", 21, "rate"
     """Frames come at another rate than expected."""
     CLOCK_INVALID = "clock_invalid", 30, "clock"
-    """The source's time is no finite number of seconds."""
+    """The source's time is not a finite number of seconds."""
     CLOCK_BACK = "clock_back", 31, "clock"
     """The source's time runs back."""
     CLOCK_LEAP = "clock_leap", 32, "clock"

@@ -167,7 +167,7 @@ def _load_yunet(path: Path, min_score: float, nms: float) -> Any:
                     ) from None
                 return create(opencv_name(path), "", *options)
     except cv2.error as error:
-        raise InputError(f"{path} is no ONNX file that OpenCV can read. {_FETCH}") from error
+        raise InputError(f"{path} is not an ONNX file that OpenCV can read. {_FETCH}") from error
 
 
 class Haar:

@@ -94,7 +94,7 @@ def monitor_detector(detector: Detector | str | Path | None) -> Detector:
             landmarks is logged as a warning.
 
     Raises:
-        InputError: It is no detector, or None is at hand.
+        InputError: ``detector`` is not a detector, or is None and no detector is available.
     """
     if detector is None:
         detector = default_detector(width_px=FRAME_WIDTH_PX)

@@ -64,8 +64,8 @@ class DriverMonitor:
         on_state: Called with each state. Callbacks run before the state is returned; their
             exceptions go to the iterating thread.
         on_event: Called with each event.
-        on_health: Called with the health when a cause begins, changes severity or ends. A figure
-            in a sentence that changes is no news.
+        on_health: Called with the health when a cause begins, changes severity or ends. It
+            is not called when only a figure in the sentence changes.
         clock: Returns seconds that never run back; for tests.
 
     Raises:

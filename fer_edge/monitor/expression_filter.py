@@ -170,7 +170,7 @@ class ExpressionFilter:
         if label == self._label:
             return
         self._label, self._since_s = label, time_s
-        if self._had_label:  # the first one is no change
+        if self._had_label:  # the first one is not a change
             self._changes.append(time_s)
         self._had_label = True
 

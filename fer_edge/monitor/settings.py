@@ -28,7 +28,7 @@ class EventRule:
         min_s: Seconds that it must hold.
 
     Raises:
-        InputError: ``kind`` is no text, or ``min_s`` no finite number of at least 0.
+        InputError: ``kind`` is not text, or ``min_s`` is not a finite number of at least 0.
     """
 
     kind: str

@@ -186,8 +186,8 @@ class VideoFile:
         if not self._capture.isOpened():
             self.close()
             raise SourceError(
-                f"{self._path} is no video that OpenCV can read, or is damaged. Convert it to MP4 "
-                "or WebM"
+                f"{self._path} is not a video that OpenCV can read, or is damaged. Convert it to "
+                "MP4 or WebM"
             )
 
     def read(self) -> Frame:
@@ -212,7 +212,7 @@ class VideoFile:
     def _check_complete(self) -> None:
         """Raise SourceError if the container states more than the file has.
 
-        OpenCV's frame count is no promise: without a stated one it is duration times rate.
+        OpenCV's frame count is not reliable: without a stated one it is duration times rate.
         """
         try:
             size = self._path.stat().st_size

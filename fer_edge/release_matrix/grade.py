@@ -118,7 +118,7 @@ def _accuracy(name: str, check: ParityCheck) -> Accuracy:
     decisions = check.answers[name].argmax(1)
     truth = [check.labels.index(label) for label in check.gate.truth[: len(decisions)]]
     correct = decisions == np.array(truth)
-    weight = check.gate.independent  # copies of a face are no evidence of their own
+    weight = check.gate.independent  # copies of a face are not independent evidence
     low, high = share_interval(float(correct.sum()) * weight, len(correct) * weight)
     bits = base64.b64encode(np.packbits(correct).tobytes()).decode()
     return Accuracy(float(correct.mean()), low, high, len(correct), weight, bits)

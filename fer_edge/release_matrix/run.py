@@ -45,7 +45,7 @@ class Request:
         budget_s: Seconds to time each variant.
         judge_seconds: Seconds after which a variant is judged on the faces so far.
         again: Grade all cells again.
-        factor: Growth of the median latency that is no regression.
+        factor: Growth of the median latency that is not a regression.
         against: JSON to compare with; None is that of the last version before this one.
     """
 

@@ -153,7 +153,7 @@ def load(path: Path) -> Matrix:
     """Read a stored matrix.
 
     Raises:
-        DataError: The file is no release matrix, or is damaged.
+        DataError: The file is not a release matrix, or is damaged.
     """
     try:
         return Matrix.parse(json.loads(path.read_text("utf-8")))
@@ -163,7 +163,7 @@ def load(path: Path) -> Matrix:
             "--against, or another folder with -o"
         ) from error
     except (ValueError, RecursionError, OverflowError) as error:
-        reason = "it is no JSON" if isinstance(error, json.JSONDecodeError) else error
+        reason = "it is not JSON" if isinstance(error, json.JSONDecodeError) else error
         raise DataError(
             f"expected {path} to be a release matrix of fer-edge matrix --release, but {reason}. "
             "Restore it, or move it away and run again"

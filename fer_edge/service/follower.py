@@ -77,7 +77,7 @@ class Follower:
         Any worker thread may call, one at a time.
 
         Raises:
-            InputError: The frame is no image.
+            InputError: The frame is not an image.
             EngineError: The engine fails or takes too long.
         """
         start = time.perf_counter()

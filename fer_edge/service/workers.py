@@ -48,7 +48,7 @@ class Workers:
 
         Args:
             job: called in a thread.
-            limit_s: seconds for the job, from when a thread takes it; None is no limit.
+            limit_s: seconds for the job, from when a thread takes it; None means no limit.
 
         Raises:
             RefusedError: 503 if overdue jobs have taken all threads; 504 if this job is overdue.

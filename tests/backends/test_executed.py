@@ -92,9 +92,11 @@ def test_explain_says_it_on_request_alone(tmp_path: Path) -> None:
 def test_a_simulator_is_named_and_its_speed_is_no_chips() -> None:
     choice = VariantChoice("qnn", "int8", True, None, simulator="simulator of the HTP v73")
     traced = replace(choice, execution=Execution.of("engine", "simulator of the HTP v73", []))
-    assert ", on a simulator, not on a chip: its speed is no chip's; engine, all on" in str(traced)
+    text = ", on a simulator, not on a chip: its speed is not that of a chip; engine, all on"
+    assert text in str(traced)
     assert str(choice) == (
-        "qnn/int8: taken, on the simulator of the HTP v73, not on a chip: its speed is no chip's"
+        "qnn/int8: taken, on the simulator of the HTP v73, not on a chip: its speed is not that "
+        "of a chip"
     )
 
 

@@ -147,7 +147,7 @@ def test_the_diagnosis_tells_a_simulator_from_a_chip() -> None:
     assert "compiles here for sa8295" in says
     assert says.endswith(
         "does not run here: there is no HTP; the simulator of the HTP v73 (SA8255) stands in if it "
-        "is asked for by name, and its speed is no chip's"
+        "is asked for by name, and its speed is not that of a chip"
     )
     (report,) = [report for report in engines() if report.target == "qnn"]
     assert str(report.why_not).startswith("there is no HTP; the simulator of the HTP v73")

@@ -30,7 +30,7 @@ CLIENTS = 16
 ANSWER_S = 60.0
 """Longest wait for one answer, in seconds; no answer by then is a fault."""
 MOST_GROWTH_BYTES = 64 * 1024 * 1024
-"""Growth of the server's memory that is no fault, after the first tenth of the requests."""
+"""Growth of the server's memory that is not a fault, after the first tenth of the requests."""
 
 _SERVER = """
 import sys

@@ -34,7 +34,7 @@ def test_the_demo_draws_faces_and_lists_engines_and_latency(run: Any, tmp_path: 
     assert result.stdout.count("face at") == len(EMOTIONS)
     right = [name for name in EMOTIONS if f"  {name} " in result.stdout]
     assert len(right) >= 6, result.stdout
-    # The composites are no photographs: the model knows some of them as unlike its training faces.
+    # The composites are not photographs: the model knows some of them as unlike its training faces.
     assert "                uncertain: unlike the faces it was trained on" in result.stdout
     for target in offered():
         assert f"   {target} " in result.stdout

@@ -91,7 +91,7 @@ def test_the_reason_of_a_stand_in_is_printed_once(
     shipped = open_bundle(DEFAULT_BUNDLE).variants[0].parity
     assert shipped is not None
     no_gpu = JudgedBy("onnxruntime", "there is no GPU here")
-    no_mac = JudgedBy("coreml_evaluator", "this is no Mac")
+    no_mac = JudgedBy("coreml_evaluator", "this is not a Mac")
     judges = {"somechip/fp32": no_gpu, "somechip/fp16": no_gpu, "apple/fp16": no_mac}
     variants = []
     for name, judge in judges.items():

@@ -140,7 +140,7 @@ def test_the_record_names_the_simulator_and_the_same_file_on_onnxruntime(
     with Predictor(bundle.path, target="qnn") as predictor:
         assert predictor.predict_batch([np.zeros((40, 40, 3), np.uint8)])
         (choice,) = predictor.explain(executed=True)
-    assert "on a simulator, not on a chip: its speed is no chip's" in str(choice)
+    assert "on a simulator, not on a chip: its speed is not that of a chip" in str(choice)
     assert choice.execution is not None
     assert choice.refusal is None
     assert choice.execution.layers_in("fp16") == choice.execution.layers > 10

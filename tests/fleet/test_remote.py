@@ -68,7 +68,7 @@ def test_what_is_damaged_or_gone_is_an_error_row_without_folders_of_this_machine
     gone = scorer.score(Clip(f"{memory}/no.mp4", "t", "no.mp4"), tmp_path / "out")
     assert (bad.status, gone.status) == ("failed", "failed")
     assert bad.error is not None
-    assert bad.error.startswith("bad.mp4 is no video")
+    assert bad.error.startswith("bad.mp4 is not a video")
 
 
 def test_size_and_change_of_a_file_are_seen(memory: str) -> None:

@@ -45,9 +45,9 @@ def test_names_are_text_and_no_markup() -> None:
 
 def test_drives_without_a_frame_have_no_plots_but_their_faults() -> None:
     one, _ = entry("a", "1.mp4")
-    page = shown((one, ClipReport(one.key, "failed", "1.mp4 is no video")))
+    page = shown((one, ClipReport(one.key, "failed", "1.mp4 is not a video")))
     assert "data:image" not in page
-    assert "failed: 1.mp4 is no video" in page
+    assert "failed: 1.mp4 is not a video" in page
     assert "Clips with a fault" in page
 
 

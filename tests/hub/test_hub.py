@@ -229,7 +229,7 @@ def test_a_folder_of_something_else_is_not_replaced(
     push(fake_bundle, REPO)
     (tmp_path / "home.fer").mkdir()
     (tmp_path / "home.fer" / "letter.txt").write_text("dear")
-    with pytest.raises(InputError, match="is no bundle"):
+    with pytest.raises(InputError, match="is not a bundle"):
         pull(REPO, tmp_path / "home.fer")
     with pytest.raises(InputError, match=r"ends in \.fer"):
         pull(REPO, tmp_path / "home")

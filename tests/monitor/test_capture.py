@@ -170,7 +170,7 @@ def test_a_file_that_is_not_there_or_no_video_is_refused_at_the_start(tmp_path: 
     text = tmp_path / "note.mp4"
     text.write_text("no video")
     for path in (tmp_path / "missing.mp4", text, tmp_path):
-        with pytest.raises(SourceError, match=r"expected a video|is no video"):
+        with pytest.raises(SourceError, match=r"expected a video|is not a video"):
             FrameReader(VideoFile(path), lambda: 0.0).start()
 
 

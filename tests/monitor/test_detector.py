@@ -80,7 +80,7 @@ def test_a_file_that_is_not_yunet_is_told_with_what_to_do(tmp_path: Path) -> Non
 def test_another_network_is_not_taken_for_yunet() -> None:
     (other, *_) = sorted(DEFAULT_BUNDLE.glob("*/model.onnx"))
     # OpenCV 4.8 cannot even read the shipped model.
-    with pytest.raises(InputError, match=r"(not YuNet|no ONNX file).*fer-edge detector fetch"):
+    with pytest.raises(InputError, match=r"(not YuNet|not an ONNX file).*fer-edge detector fetch"):
         YuNet(other)
 
 

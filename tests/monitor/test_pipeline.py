@@ -138,7 +138,7 @@ def test_a_lost_face_is_unknown_with_its_reason_and_then_gone(make_rig: MakeRig)
     assert "the face was last found 1." in (lost.reason or "")
     assert lost.box == (0, 0, 64, 64)
     assert states[-1].persons == ()
-    assert states[-1].health.status == "ok"  # an empty seat is no fault
+    assert states[-1].health.status == "ok"  # an empty seat is not a fault
 
 
 def test_a_face_that_cannot_be_read_says_why(make_rig: MakeRig) -> None:

@@ -1,4 +1,4 @@
-"""Abstention, and outputs of an engine that are no probabilities."""
+"""Abstention, and outputs of an engine that are not probabilities."""
 
 from __future__ import annotations
 

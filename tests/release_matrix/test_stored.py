@@ -60,7 +60,7 @@ def test_bytes_that_are_no_text_and_a_missing_file_are_refused(tmp_path: Path) -
 
 def test_a_file_that_is_no_json_is_called_so(tmp_path: Path) -> None:
     (tmp_path / "0.1.0.md").write_text("# Release matrix 0.1.0")
-    with pytest.raises(DataError, match="but it is no JSON"):
+    with pytest.raises(DataError, match="but it is not JSON"):
         stored.load(tmp_path / "0.1.0.md")
 
 

@@ -43,7 +43,7 @@ def test_a_person_is_followed_through_a_clip(with_yunet: Any, shared: Path) -> N
     persons = {face["person"] for faces in seen for face in faces}
     assert persons == {1}
     first = seen[1][0]
-    assert first["uncertain"] is True  # a first impression is no state yet
+    assert first["uncertain"] is True  # a first impression is not a state yet
     assert first["cause"] == "new"
     last = seen[-1][0]
     assert last["label"] == last["emotion"]  # the name that POST /predict/ has published

@@ -186,7 +186,7 @@ def test_a_folder_that_is_no_checkpoint_is_not_replaced(file: Path, tmp_path: Pa
     home = tmp_path / "home"
     home.mkdir()
     (home / "letter.txt").write_text("dear")
-    with pytest.raises(InputError, match="is no checkpoint"):
+    with pytest.raises(InputError, match="is not a checkpoint"):
         import_checkpoint(file, spec("test_byobnet"), home)
     assert (home / "letter.txt").read_text() == "dear"
 

@@ -75,7 +75,7 @@ def near_duplicates(
 ) -> list[NearDuplicate | None]:
     """Return for each face another, or an earlier one, that shows the same photograph.
 
-    A mirror image is no near duplicate. Memory grows by 0.6 kB a face. A core takes about two
+    A mirror image is not a near duplicate. Memory grows by 0.6 kB a face. A core takes about two
     minutes for FER2013's PublicTest against its training rows.
 
     Args:

@@ -37,7 +37,7 @@ def class_names(sources: DatasetSpecs) -> list[str]:
 def own_labels(names: Sequence[str]) -> tuple[str, ...] | None:
     """Return the labels of classes that are not emotions, or None for emotions.
 
-    Classes are user-defined if at least half of their names are no emotion: ``neutral`` may stand
+    Classes are user-defined if at least half of their names are not emotions: ``neutral`` may stand
     among them, and one misspelt emotion among seven stays an error.
 
     Raises:

@@ -87,7 +87,7 @@ def adapt(
     Raises:
         BundleError: The bundle is damaged, or ``out`` cannot be written.
         DataError: The data cannot be read, or has too few faces.
-        InputError: ``out`` is not the name of another bundle, or ``answer`` is no share.
+        InputError: ``out`` is not the name of another bundle, or ``answer`` is not a share.
         LabelError: The data has labels that the bundle does not have.
     """
     original, out = open_bundle(bundle), Path(out)

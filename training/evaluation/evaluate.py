@@ -52,9 +52,9 @@ def evaluate(
     Returns:
         ``all``, figures over every face; ``deduplicated``, figures over each distinct image that
         has no duplicate in the ``train`` part; ``near_deduplicated``, figures over each of those
-        that is no near duplicate either, if asked for; ``abstention``; ``trained_on``, True if the
-        model's card names these faces as its training data, None if nothing is known; and facts
-        about model and data.
+        that is not a near duplicate either, if asked for; ``abstention``; ``trained_on``, True if
+        the model's card names these faces as its training data, None if nothing is known; and
+        facts about model and data.
 
     Raises:
         DataError: The data cannot be read, or every image is in its ``train`` part.

@@ -1,4 +1,4 @@
-"""Predictions of a teacher in a file, for teachers that are no checkpoint.
+"""Predictions of a teacher in a file, for teachers that are not checkpoints.
 
 A parquet file has a row for each face: ``name``, the face's name in its data set, and a column for
 each label with the logarithm of its probability. Any program can write it. Before names are

@@ -90,7 +90,7 @@ def read_torch_file(data: bytes) -> tuple[Any, Callable[[Any], StoredTensor | No
         None; and the classes and functions that the file names.
 
     Raises:
-        CheckpointError: The file is no torch file, or damaged.
+        CheckpointError: The file is not a torch file, or damaged.
     """
     if zipfile.is_zipfile(io.BytesIO(data)):
         values, storages = _of_zip(data)
@@ -132,7 +132,7 @@ def _of_zip(data: bytes) -> tuple[Values, Callable[[str], bytes]]:
 def _of_legacy(data: bytes) -> tuple[Values, Callable[[str], bytes]]:
     file = io.BytesIO(data)
     if read_pickle(file).top != _LEGACY_MAGIC:
-        raise CheckpointError("it is no torch file")
+        raise CheckpointError("it is not a torch file")
     read_pickle(file)  # version of the format
     machine = read_pickle(file).top
     if not isinstance(machine, dict) or machine.get("little_endian") is not True:

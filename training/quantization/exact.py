@@ -100,7 +100,7 @@ class ExactScales:
                 self._parameter(name).fill_(2.0**exponent)
         group = {name: names for names in self.groups for name in names}
         for pooled, averaged in self._averages():
-            # The average of nine numbers is no tie if its steps are not wider than theirs.
+            # The average of nine numbers is not a tie if its steps are not wider than theirs.
             for name in group[averaged]:
                 self._parameter(name).clamp_(max=float(self._parameter(pooled)))
 

@@ -37,7 +37,7 @@ def test_a_machine_of_which_only_a_part_may_be_used_is_named_so() -> None:
 
 
 def test_children_count_while_they_run_and_after() -> None:
-    """Another process of the measurement, such as that of PyTorch, is no disturbance."""
+    """Another process of the measurement, such as that of PyTorch, is not a disturbance."""
     grandchild = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {BUSY!r}])\n"
     before = cpu_seconds()["own"]
     with subprocess.Popen(

@@ -1,4 +1,4 @@
-"""Budgets: what holds, what is broken, what cannot be said; and sentences for what is no budget."""
+"""Budgets that hold, are broken or cannot be judged, and errors for invalid ones."""
 
 from __future__ import annotations
 

@@ -211,7 +211,7 @@ def test_help_leads_to_compare_and_its_example() -> None:
 
 
 def test_references_are_not_judged() -> None:
-    """A slower torch is no regression of ours."""
+    """A slower torch is not a regression of ours."""
     pair = [stored(latencies(1), latencies(2)), stored(latencies(3), latencies(4) * 2)]
     for found in pair:
         found["rows"][1].update(variant="torch eager fp32", reference=True)

@@ -119,4 +119,4 @@ def test_a_simulator_is_named_below_the_table(report: dict[str, Any]) -> None:
     (line, *_) = report["executed"]
     assert "simulator" not in line
     text = markdown({**report, "executed": [{**line, "simulator": "simulator of a chip"}]})
-    assert "fake/fp32 ran on the simulator of a chip: its times are no chip's" in text
+    assert "fake/fp32 ran on the simulator of a chip: its times are not those of a chip" in text

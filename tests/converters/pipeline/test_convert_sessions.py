@@ -53,7 +53,7 @@ def building(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, Any]], None
             return built(precision, outcome)
 
         monkeypatch.setattr(build_requested, "build_variant", build)
-        # The stand-in's file is no graph that an engine could say something about.
+        # The stand-in's file is not a graph that an engine could say something about.
         monkeypatch.setattr(verify_variant, "_execution", lambda *_: None)
 
     return plan

@@ -50,7 +50,7 @@ def built(session: Pixels, unable: str | None) -> BuiltVariant:
 
 @pytest.fixture
 def check(monkeypatch: pytest.MonkeyPatch) -> ParityCheck:
-    # The stand-in's file is no graph that an engine could say something about.
+    # The stand-in's file is not a graph that an engine could say something about.
     monkeypatch.setattr(verify_variant, "_execution", lambda *_: None)
     truth = [EMOTIONS[i % 7] for i in range(64)]
     faces = FaceSamples(IMAGES, truth, "noise", "a" * 64, ("b",) * 64)

@@ -193,7 +193,7 @@ def test_stratified_is_as_even_as_the_data_allow(sizes: list[int], count: int, s
     counts = Counter(f.label for f in picked)
     for name, size in zip(EMOTIONS, sizes, strict=True):
         assert counts[name] == size or counts[name] >= max(counts.values(), default=0) - 1
-    assert stratified(faces[::-1], count, seed) == picked  # the order of the source is no matter
+    assert stratified(faces[::-1], count, seed) == picked  # the order of the source does not matter
 
 
 def test_stratified_depends_on_the_seed() -> None:

@@ -73,7 +73,7 @@ def row_groups(file: BinaryIO, size: int, where: object) -> list[Group]:
     """Return the row groups that a file's footer states.
 
     Raises:
-        DataError: The file is no parquet file, or its footer is damaged.
+        DataError: The file is not a parquet file, or its footer is damaged.
     """
     try:
         file.seek(max(size - 8, 0))
