@@ -84,7 +84,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("cameras", nargs="+", metavar="CAMERA")
     parser.add_argument("--bundle", help="bundle to run (default: the one of the package)")
-    parser.add_argument("--detector", help="YuNet's ONNX file (default: the detector at hand)")
+    parser.add_argument("--detector", help="YuNet's ONNX file (default: the installed detector)")
     parser.add_argument("--settings", help="JSON file with the monitor's settings")
     parser.add_argument("--alive", type=Path, help="touch this file while all cameras answer")
     words = parser.parse_args()

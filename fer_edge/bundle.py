@@ -328,7 +328,7 @@ def _parse(root: Path, content: Any) -> Bundle:
         check_seal(content)
     except ValueError as error:
         raise BundleError(
-            f"{root / MANIFEST} is damaged: {error}. Get the bundle again, or convert it anew: "
+            f"{root / MANIFEST} is damaged: {error}. Get the bundle again, or convert it again: "
             "fer-edge convert CHECKPOINT --target openvino -o NAME.fer"
         ) from error
     try:

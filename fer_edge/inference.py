@@ -66,7 +66,7 @@ def run_checked(loaded: Loaded, batch: npt.NDArray[np.uint8]) -> Outputs:
         if output.shape != shape or output.dtype != np.float32:
             raise EngineError(
                 f"expected {name} float32 of shape {shape}, {loaded.variant.name} returned "
-                f"{output.dtype} of shape {output.shape}. Convert the checkpoint anew"
+                f"{output.dtype} of shape {output.shape}. Convert the checkpoint again"
             )
         if not np.isfinite(output).all():
             raise EngineError(

@@ -2,7 +2,7 @@
 
 An IR names its weights by offset and size in the file beside it. OpenVINO 2026.4 refuses what lies
 beyond that file; older versions that are allowed were not all tried. A document type can include
-other files, and loops can run for ever. ``fer-edge convert`` writes none of them.
+other files, and loops can run forever. ``fer-edge convert`` writes none of them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from fer_edge.shown import shown
 _MOST_ELEMENTS = 2_000_000
 """Largest number of elements. The largest IR that was converted has about 60,000."""
 _REFUSED_LAYERS = frozenset({"If", "Loop", "TensorIterator", "ReadValue", "Assign"})
-"""Layers that can run for ever or keep values from one face to the next."""
+"""Layers that can run forever or keep values from one face to the next."""
 _DIGITS = re.compile(r"[0-9]{1,18}")
 
 
@@ -64,7 +64,7 @@ class _Walker:
             raise self._refusal("names another file")
         layer = attributes.get("type") if tag == "layer" else None
         if layer in _REFUSED_LAYERS:
-            raise self._refusal(f"holds the layer {layer}, which can run for ever or keep state")
+            raise self._refusal(f"holds the layer {layer}, which can run forever or keep state")
         if "offset" in attributes:
             self._check_range(attributes)
 
@@ -77,6 +77,6 @@ class _Walker:
 
     def _refusal(self, what: str) -> BundleError:
         return BundleError(
-            f"{self._name} {what}, which a bundle must not. Convert the checkpoint anew with "
+            f"{self._name} {what}, which a bundle must not. Convert the checkpoint again with "
             "fer-edge convert"
         )

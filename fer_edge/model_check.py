@@ -63,7 +63,7 @@ def check_models(
     if PurePosixPath(entry).suffix not in endings:
         raise BundleError(
             f"expected the model of {target} in {' or '.join(endings)}, got {entry}. Convert the "
-            "checkpoint anew with fer-edge convert"
+            "checkpoint again with fer-edge convert"
         )
     weights = next((len(data) for path, data in files.items() if path.endswith(".bin")), 0)
     try:
@@ -78,7 +78,7 @@ def check_models(
                 check_ir(data, weights, path)
     except ValueError as error:
         raise EngineError(
-            f"{error}. Get the bundle again, or convert it anew with fer-edge convert"
+            f"{error}. Get the bundle again, or convert it again with fer-edge convert"
         ) from error
 
 
@@ -95,12 +95,12 @@ def _check_contract(text: str | None, name: str, contract: Mapping[str, Any]) ->
         differing = [key for key in contract if key in exported and exported[key] != contract[key]]
     except ValueError as error:
         raise BundleError(
-            f"{name} has damaged metadata. Get the bundle again, or convert it anew with "
+            f"{name} has damaged metadata. Get the bundle again, or convert it again with "
             "fer-edge convert"
         ) from error
     for key in differing:
         raise BundleError(
             f"{name} was exported with {key} {shown(exported[key])}, and the bundle says "
-            f"{shown(contract[key])}. Get the bundle again, or convert it anew with "
+            f"{shown(contract[key])}. Get the bundle again, or convert it again with "
             "fer-edge convert"
         )

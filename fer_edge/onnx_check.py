@@ -3,7 +3,7 @@
 A hash vouches for the bytes of a model, not for what the bytes refer to. OpenVINO follows a
 tensor's external data into the process's current folder, so a bundle whose hashes all matched
 could read ``/etc/passwd``; an address in the place of a file name made it crash. A loop can run
-for ever. The exported graphs have neither, so a model that has them is refused.
+forever. The exported graphs have neither, so a model that has them is refused.
 
 Field numbers are those of onnx/onnx.proto (onnx 1.18 to 1.23, unchanged since 2019).
 """
@@ -61,7 +61,7 @@ def check_onnx(model: bytes, name: str) -> None:
         scan_onnx(model, name)
     except ValueError as error:
         raise BundleError(
-            f"{error}. Get the bundle again, or convert it anew with fer-edge convert"
+            f"{error}. Get the bundle again, or convert it again with fer-edge convert"
         ) from error
 
 
@@ -95,7 +95,7 @@ def _check(message: memoryview, kind: str, depth: int, budget: Iterator[int], na
             if value != 0:  # 0 is the default: the data are in this file
                 raise BundleError(
                     f"{name} refers to data outside the file, which a bundle must not. "
-                    "Convert the checkpoint anew with fer-edge convert"
+                    "Convert the checkpoint again with fer-edge convert"
                 )
         elif kind == "Node" and number == _OP_TYPE and bytes(_view(value)) in _CONTROL_FLOW:
             raise BundleError(
@@ -105,7 +105,7 @@ def _check(message: memoryview, kind: str, depth: int, budget: Iterator[int], na
         elif kind == "Node" and number == _OP_TYPE and bytes(_view(value)) == _COMPILED:
             raise BundleError(
                 f"{name} holds compiled code of an engine, which cannot be checked. "
-                "Convert the checkpoint anew with fer-edge convert"
+                "Convert the checkpoint again with fer-edge convert"
             )
         elif number in inside:
             _check(_view(value), inside[number], depth + 1, budget, name)

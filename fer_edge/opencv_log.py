@@ -52,7 +52,7 @@ def quiet_opencv() -> Iterator[None]:
 
 
 def _reset() -> None:
-    """Start anew in a forked child, whose parent may have been in a block."""
+    """Start again in a forked child, whose parent may have been in a block."""
     global _lock, _depth
     _lock = threading.Lock()
     if _depth and _before is not None:

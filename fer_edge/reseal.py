@@ -21,7 +21,7 @@ from fer_edge.module_command import ModuleCommand
 
 
 def reseal(bundle: Path, **changes: str) -> str:
-    """Write the seal of a bundle's manifest anew and return it.
+    """Write the seal of a bundle's manifest again and return it.
 
     Args:
         bundle: Folder of the bundle.

@@ -133,7 +133,7 @@ def read_signatures(bundle: Path) -> list[Signature]:
     path = bundle / SIGNATURES
     try:
         if path.is_symlink() or path.lstat().st_size > MAX_SIGNATURES_BYTES:
-            raise BundleError(f"expected a plain file of at most 64 KiB at {path}. Sign it anew")
+            raise BundleError(f"expected a plain file of at most 64 KiB at {path}. Sign it again")
         content = read_json(read_plain(path, MAX_SIGNATURES_BYTES))
         rows = content["signatures"]
         if content["schema"] != 1 or not 0 < len(rows) <= MAX_SIGNATURES:
@@ -145,7 +145,7 @@ def read_signatures(bundle: Path) -> list[Signature]:
         raise BundleError(f"cannot read {path}: {error.strerror}. Copy the bundle again") from error
     except (ValueError, KeyError, TypeError) as error:
         raise BundleError(
-            f"{path} is damaged. Delete it, and sign the bundle anew: "
+            f"{path} is damaged. Delete it, and sign the bundle again: "
             "fer-edge sign BUNDLE --key KEY"
         ) from error
     return signatures

@@ -330,6 +330,6 @@ class _Reader:
 
     def _refused(self, what: str) -> BundleError:
         return BundleError(
-            f"{self._name} holds {what}, which a bundle must not. Convert the checkpoint anew with "
-            "fer-edge convert"
+            f"{self._name} holds {what}, which a bundle must not. Convert the checkpoint again "
+            "with fer-edge convert"
         )

@@ -298,7 +298,7 @@ def at_hand(
     tmp_path: Path,
     no_detector: None,
 ) -> None:
-    """One detector is at hand, and not the other."""
+    """One detector is available, and the other is not."""
     if request.param == "yunet":
         shared: Path = request.getfixturevalue("shared")
         cached = fetch_detector.default_path()

@@ -48,7 +48,7 @@ def repeated(clip: str | Path, frames: int) -> Iterator[Image]:
     """Yield frames of a clip that starts again at its end.
 
     Args:
-        clip: Video file; it is opened anew for each repetition.
+        clip: Video file; it is opened again for each repetition.
         frames: Number of frames.
 
     Yields:

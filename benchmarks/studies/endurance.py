@@ -2,7 +2,7 @@
 
     python -m fer_edge.benchmarks.studies.endurance --frames 108000 driver.mp4
 
-A clip runs in a loop at full speed and is opened anew each time, so hours of a camera pass in
+A clip runs in a loop at full speed and is opened again each time, so hours of a camera pass in
 minutes. 108,000 frames are an hour at 30 per second.
 """
 

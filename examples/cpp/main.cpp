@@ -81,12 +81,12 @@ Answer run(ov::InferRequest& request, const Bundle& bundle, Image& face) {
     float sum = 0;
     for (float share : shares) sum += share;
     if (shares.size() != bundle.labels.size() || !(std::abs(sum - 1) < 0.02f)) {
-        throw Refusal(engine_error, "the network returned no probabilities. Convert the checkpoint anew");
+        throw Refusal(engine_error, "the network returned no probabilities. Convert the checkpoint again");
     }
     ov::Tensor second = request.get_output_tensor(1);
     std::vector<float> embedding(second.data<float>(), second.data<float>() + second.get_size());
     if (embedding.size() != bundle.embedding_dim) {
-        throw Refusal(engine_error, "the network returned no embedding. Convert the checkpoint anew");
+        throw Refusal(engine_error, "the network returned no embedding. Convert the checkpoint again");
     }
     return {recalibrated(shares, bundle.temperature), bundle.familiarity.unfamiliar(face, embedding)};
 }

@@ -127,7 +127,7 @@ def _refusal(model: bytes, options: Options, error: Exception) -> str:
         )
     reason = str(error).strip().splitlines()[0]
     return (
-        f"the HTP cannot load this model: {reason}. Convert the checkpoint anew with "
+        f"the HTP cannot load this model: {reason}. Convert the checkpoint again with "
         "fer-edge convert --target qnn"
     )
 

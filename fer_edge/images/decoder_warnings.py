@@ -31,7 +31,7 @@ class _Capture:
         self._reset()
 
     def _reset(self) -> None:
-        """Start anew; in a forked child, whose parent may have been in a decode."""
+        """Start again; in a forked child, whose parent may have been in a decode."""
         self._variable.value = self._usual
         self._state = threading.Condition()
         self._running = self._begun = self._waiting = 0

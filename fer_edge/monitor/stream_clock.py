@@ -75,7 +75,7 @@ class StreamClock:
         Args:
             arrived_s: Arrival of the frame on the monitor's clock, in seconds.
             own_time_s: The source's own time in seconds, or None to use the arrival.
-            reopened: True if the source was opened again: its clock may start anew.
+            reopened: True if the source was opened again: its clock may start again.
         """
         if self._first_s is None:
             self._first_s = self._arrived_s = arrived_s

@@ -68,7 +68,7 @@ def refusal() -> Callable[[Path], str]:
 
 @pytest.fixture(scope="session")
 def edit() -> Edit:
-    """Changes a bundle's manifest with a function, and seals it anew if it can be sealed."""
+    """Changes a bundle's manifest with a function, and seals it again if it can be sealed."""
 
     def change_manifest(bundle: Path, change: Callable[[Any], object]) -> None:
         content = json.loads((bundle / MANIFEST).read_text())

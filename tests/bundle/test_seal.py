@@ -53,7 +53,7 @@ def test_a_changed_manifest_is_refused_as_damaged(
     change(fake_bundle, CHANGES[name])
     message = refusal(fake_bundle)
     assert "damaged" in message
-    assert "Get the bundle again, or convert it anew" in message
+    assert "Get the bundle again, or convert it again" in message
 
 
 def test_form_and_order_of_the_json_do_not_matter(fake_bundle: Path) -> None:

@@ -15,7 +15,7 @@ Edit = Callable[[Path], object]
 
 
 def edited(change: Callable[[Any], object], *, seal: bool = True) -> Edit:
-    """Change the manifest, and seal it anew unless the seal is to be broken."""
+    """Change the manifest, and seal it again unless the seal is to be broken."""
 
     def apply(bundle: Path) -> None:
         content = json.loads((bundle / "bundle.json").read_text("utf-8"))

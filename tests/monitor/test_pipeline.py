@@ -122,7 +122,7 @@ def test_where_no_variant_is_left_nothing_is_said_until_one_runs(
     assert states[-1].health.status == "lost"
     assert states[-1].persons == ()
     assert "no variant runs" in states[-1].health.reasons[0]
-    state = rig.play(0.8)[-1]  # the engine was loaded anew, with 30 more calls in it
+    state = rig.play(0.8)[-1]  # the engine was loaded again, with 30 more calls in it
     assert (state.health.status, label(state)) == ("ok", "neutral")
 
 

@@ -1,4 +1,4 @@
-"""``fer_edge.training.average``: the weights between two checkpoints, calibrated anew."""
+"""``fer_edge.training.average``: the weights between two checkpoints, calibrated again."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def found(names: Iterable[str]) -> str:
 
 
 def _open(path: Path) -> TextIO:
-    if not path.is_file():  # opening a FIFO would wait for ever
+    if not path.is_file():  # opening a FIFO would wait forever
         raise DataError(f"expected a CSV file at {path}, found none")
     with path.open("rb") as file:
         encoding = _encoding(file.read(_HEAD_BYTES))

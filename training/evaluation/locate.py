@@ -16,15 +16,15 @@ from fer_edge.training.data.faces import LabelledFace
 
 
 def require_detector(file: Path | None) -> Detector:
-    """Return the detector from a file, or the one at hand.
+    """Return the detector from a file, or the default one.
 
     Raises:
         InputError: The file is missing, damaged or not YuNet.
-        TargetError: No detector is at hand.
+        TargetError: No detector is available.
     """
     detector = default_detector(file)
     if detector is None:
-        raise TargetError(f"expected a face detector, and none is at hand. {GET_ONE}")
+        raise TargetError(f"expected a face detector, and none is available. {GET_ONE}")
     return detector
 
 

@@ -57,7 +57,7 @@ def on_one_core(worker: int) -> None:
     """Let a process that loads faces use one core; OpenCV would take all of them.
 
     0 means no threads. 1 would end those of the process that this one is a copy of, and wait for
-    them for ever.
+    them forever.
     """
     cv2.setNumThreads(0)
 

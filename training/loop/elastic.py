@@ -42,7 +42,7 @@ def join_again() -> None:
 
     torchrun's agent keeps its store between starts (torch 2.13), and torch connects the new
     processes under the keys of the dead ones. Gloo finds their addresses there: the connection is
-    refused, or it waits for ever.
+    refused, or it waits forever.
     """
     restart, processes = (
         int(os.environ.get(name, default))

@@ -37,7 +37,7 @@ def write_groups(
     out: Path,
     detector: Detector | None = None,
 ) -> None:
-    """Evaluate a bundle by groups and write the model card anew.
+    """Evaluate a bundle by groups and rewrite the model card.
 
     Args:
         checkpoint: Checkpoint folder.
@@ -46,7 +46,7 @@ def write_groups(
         london: Face Research Lab London Set.
         fairface: FairFace.
         out: Folder with evaluation.json; receives groups.json and MODEL_CARD.md.
-        detector: Face detector; None takes the one at hand.
+        detector: Face detector; None takes the default one.
 
     Raises:
         DataError: The data cannot be read.

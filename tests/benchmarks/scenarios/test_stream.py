@@ -38,7 +38,7 @@ class Clock:
 
 
 def answered(hz: float, frames: int, *ms: float, oversleep_ns: int = 0) -> Answered:
-    """The stream of an engine that takes the given times, the last one for ever."""
+    """The stream of an engine that takes the given times, the last one forever."""
     clock = Clock(oversleep_ns)
     call = clock.engine(chain(ms, repeat(ms[-1])))
     return run_stream(call, hz, frames, now_ns=clock.now_ns, sleep_s=clock.sleep_s)

@@ -194,7 +194,7 @@ def test_a_type_of_variable_length_that_does_not_exist(
 @pytest.mark.parametrize("size", [0, 8, 1 << 20, (1 << 64) - 8])
 @pytest.mark.parametrize("index", [0, 3])
 def test_a_heap_that_has_no_end(samples: Any, tmp_path: Path, index: int, size: int) -> None:
-    """The library would walk it for ever."""
+    """The library would walk it forever."""
     path = h5(tmp_path / "x.h5", lambda file: (pictures(file), file.update({"label": [1, 2, 3]})))
     data = bytearray(path.read_bytes())
     at = data.index(b"GCOL") + 16
@@ -352,7 +352,7 @@ PIPES = [
 
 @pytest.mark.parametrize("name", PIPES)
 def test_a_pipe_is_not_opened(tmp_path: Path, name: str) -> None:
-    """In a process of its own: opening one would wait for ever."""
+    """In a process of its own: opening one would wait forever."""
     path = tmp_path / name
     path.parent.mkdir(parents=True, exist_ok=True)
     os.mkfifo(path)

@@ -1,4 +1,4 @@
-"""A photograph that was cropped or toned anew is found; another photograph is not."""
+"""A photograph that was cropped or toned again is found; another photograph is not."""
 
 from __future__ import annotations
 

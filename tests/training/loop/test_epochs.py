@@ -82,7 +82,7 @@ def test_a_run_stops_after_epochs_without_a_better_one(
 def test_a_phase_that_stops_early_gives_way_to_the_next(
     helpers: Any, recipe: Recipe, few_faces: Path, tmp_path: Path
 ) -> None:
-    """The best epoch may be in any phase; patience begins anew in each."""
+    """The best epoch may be in any phase; patience begins again in each."""
     fit = Fit(
         20, 16, 0.03, optimizer="adamw", patience=1, workers=0, then=(Phase("head", 2, 1e-3),)
     )

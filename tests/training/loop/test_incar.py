@@ -1,4 +1,4 @@
-"""Changes of a car: in bounds, drawn anew, where they should be, and off unless asked for."""
+"""In-car changes: bounds, fresh draws, places, and off by default."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_change_keeps_shape_and_type_and_changes_something(
     assert (after.shape, after.dtype) == (pixels.shape, torch.uint8)
     assert not torch.equal(after, before)
     assert torch.equal(pixels, before)
-    assert not torch.equal(changed(CHANGES[name], pixels), after)  # drawn anew
+    assert not torch.equal(changed(CHANGES[name], pixels), after)  # drawn again
 
 
 @given(st.integers(0, 2**31), st.sampled_from(sorted(CHANGES)), st.sampled_from([0, 255]))

@@ -43,7 +43,7 @@ def read(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
     - ``data_pixel`` and ``data_label``; the numbers need an order.
     """
     path = source.file
-    if not path.is_file():  # opening a FIFO would wait for ever
+    if not path.is_file():  # opening a FIFO would wait forever
         raise DataError(f"expected an HDF5 file at {path}, found none")
     _import_h5py()
     try_file(read_all, source, split)

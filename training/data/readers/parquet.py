@@ -60,7 +60,7 @@ def read_shards(shards: Sequence[Path], more: Sequence[str] | None) -> Iterator[
 def _loaded(
     path: Path, more: Sequence[str] | None, room: int
 ) -> tuple[Sequence[Any], dict[str, list[Any]], Any]:
-    if not path.is_file():  # opening a FIFO would wait for ever
+    if not path.is_file():  # opening a FIFO would wait forever
         raise DataError(f"expected a parquet file at {path}, found none")
     with path.open("rb") as opened:
         try:

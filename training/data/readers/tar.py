@@ -49,7 +49,7 @@ def read(source: DatasetSpec, split: str | None) -> Iterator[StoredFace | Passed
         check_shard(source, split)
     passed_over = PassedOver()
     for path in shards:
-        if not path.is_file():  # opening a FIFO would wait for ever
+        if not path.is_file():  # opening a FIFO would wait forever
             raise DataError(f"expected a tar file at {path}, found none")
         try:
             pictures, keys, columns = _listed(path, source.columns or (), passed_over)
