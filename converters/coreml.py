@@ -218,9 +218,10 @@ def _files(model: Any, precision: str, checkpoint: Checkpoint) -> dict[str, byte
 
 
 def _classify(spec: Any, labels: Sequence[str]) -> None:
-    """End the program with the label and the probabilities by label, as Swift and Vision expect.
+    """End the program with the outputs that Swift and Vision expect.
 
-    coremltools 9.0's ClassifierConfig raises IndexError with a second output in fp16.
+    They are the label and the probabilities by label. coremltools 9.0's ClassifierConfig raises
+    IndexError with a second output in fp16.
     """
     text = coremltools().proto.MIL_pb2.DataType.STRING
     function = spec.mlProgram.functions["main"]

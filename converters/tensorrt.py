@@ -110,7 +110,7 @@ def build(source: ConversionInput, precision: str, recipe: QuantizationRecipe) -
 def _typed(
     source: ConversionInput, precision: str, recipe: QuantizationRecipe, folder: str
 ) -> tuple[str, bytes]:
-    """Return path and bytes of the ONNX in a precision; fp32 is the exported graph itself."""
+    """Return path and bytes of the ONNX in a precision. fp32 is the exported graph itself."""
     if precision == "fp32":
         return graph_path(source.graph), source.graph
     if precision == "fp16":

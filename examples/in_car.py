@@ -1,4 +1,4 @@
-"""Watch several cameras in a car: events and health as lines of JSON, and an orderly end.
+"""Watch several cameras in a car, and print events and health as JSON lines.
 
     python examples/in_car.py CAMERA... [--bundle driver.fer] [--detector yunet.onnx]
 

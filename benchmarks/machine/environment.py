@@ -21,9 +21,10 @@ _LIBRARIES = ("fer-edge", "numpy", "opencv-python-headless", *engine_libraries()
 _ISA = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimddp", "i8mm")
 
 _NOISY_STEAL = 0.01
-"""Share (0..1) of the CPU time taken by the hypervisor, above which a machine is noisy."""
+"""Share (0..1) of the CPU time above which stolen time makes a machine noisy."""
 _NOISY_OTHERS = 0.10
-"""Share (0..1) of all cores used by other processes: on two cores, a fifth of one."""
+"""Share (0..1) of all cores above which other processes are noise. On two cores, it is a fifth of
+one."""
 _NOISY_SPREAD = 1.5
 """Ratio of p90 to p50; fixed work on a quiet core stays under 1.1."""
 

@@ -27,7 +27,7 @@ Call = Callable[[], object]
 
 @runtime_checkable
 class TimesItself(Protocol):
-    """Call that runs elsewhere and times itself there, so that the way there is not counted."""
+    """Call that runs and times itself elsewhere, without the time of the transfer."""
 
     def __call__(self) -> object:
         """Run once."""

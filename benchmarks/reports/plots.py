@@ -89,7 +89,7 @@ def _by_batch(figure: Any, rows: list[dict[str, Any]]) -> bool:
 
 
 def _timeline(figure: Any, rows: list[dict[str, Any]]) -> bool:
-    """Draw latency over the time of a sustained run, or over the calls in their order."""
+    """Draw latency over time for a sustained run, else over the calls."""
     first = rows[0]["batch"]
     shown = [
         r for r in rows if r["batch"] == first and (r.get("timeline") or r.get("latencies_ns"))
@@ -143,7 +143,7 @@ def _pareto(figure: Any, rows: list[dict[str, Any]]) -> bool:
 
 
 def _plain(axis: Any) -> None:
-    """Label a log axis with numbers such as 2 and 50 instead of powers of ten."""
+    """Label a log axis with plain numbers instead of powers of ten."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))

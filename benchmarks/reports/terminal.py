@@ -68,7 +68,7 @@ def _lacking(report: dict[str, Any]) -> list[str]:
 
 
 def _print_rows(console: Console, headers: list[str], rows: list[list[str]], fixed: int) -> None:
-    """Print a table in as many parts as its columns need; the fixed columns are in each."""
+    """Print a table in parts that fit; each part has the fixed columns."""
     widths = [
         max(len(word) for word in (header, *column))
         for header, *column in zip(headers, *rows, strict=True)

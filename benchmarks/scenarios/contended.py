@@ -23,7 +23,7 @@ from fer_edge.cores import usable_cores
 
 _BLOCK = 48
 _SETTLE_S = 0.1
-"""Seconds for the scheduler to spread the load, and for the engine to be alone again."""
+"""Seconds until the load is spread, or the engine is alone again."""
 # Larger than a core's L2 cache, so that memory bandwidth is contended as well.
 _LOAD = """
 from fer_edge.child import end_with_parent

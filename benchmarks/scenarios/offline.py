@@ -22,7 +22,7 @@ from fer_edge.cores import usable_cores
 MLPERF_FACES = 24_576
 """Least samples of MLPerf's Offline scenario."""
 _DISTINCT = 512
-"""Distinct crops that are cycled through, so that the data do not stay in the cache."""
+"""Number of distinct crops in a cycle: too many for the cache."""
 
 METHOD = (
     f"Offline: faces per second of wall time over at least {MLPERF_FACES:,} faces (MLPerf's least "

@@ -22,7 +22,7 @@ from fer_edge.benchmarks.measure.timing import Call, Samples
 from fer_edge.benchmarks.scenarios.base import Scenario
 
 _END_S = 60.0
-"""Seconds of the two ends that are compared; a third of a run shorter than three minutes."""
+"""Seconds at each end that are compared. A run under three minutes uses a third of its length."""
 _POINTS = 120
 """Points of the timeline: one for each 15 s of half an hour."""
 

@@ -1,4 +1,4 @@
-"""Time of a network in torch beside a busy program, with long waits between threads and short ones.
+"""Time of a torch network beside a busy program, with long and short waits.
 
     python -m fer_edge.benchmarks.studies.busy_machine [--checkpoint FOLDER] [--batch N]
 

@@ -38,8 +38,8 @@ Image = npt.NDArray[np.uint8]
 Change = Callable[[Image, Detector], Image]
 
 YAW_BINS = (0.2, 0.35, 0.5)
-"""Limits between the groups of yaw: offset of the nose in distances between the eyes, see
-``fer_edge.monitor.quality.yaw``. 0.5 is about 48 degrees."""
+"""Limits between the groups of yaw (``fer_edge.monitor.quality.yaw``). The unit is the distance
+between the eyes; 0.5 is about 48 degrees."""
 _DARK = (20, 20, 20)
 """Colour of the glasses, BGR."""
 
@@ -49,7 +49,7 @@ def _light(gain: float) -> Change:
 
 
 def _distance(factor: float) -> Change:
-    """Shrink the picture into the middle of a grey frame, as if the camera were further away."""
+    """Shrink the picture within a grey frame, as if the camera were further away."""
 
     def change(frame: Image, faces: Detector) -> Image:
         height, width = frame.shape[:2]

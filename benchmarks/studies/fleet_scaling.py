@@ -90,7 +90,9 @@ def measure(
 
 
 def rows(seconds: dict[str, tuple[float, float]]) -> list[dict[str, Any]]:
-    """Return each way with its overhead over the plain loop, and its speed-up over one worker.
+    """Return the overhead and speed-up of each way.
+
+    The overhead is over the plain loop, the speed-up over one worker.
 
     Args:
         seconds: Seconds that passed, and CPU seconds, of each way.

@@ -1,4 +1,4 @@
-"""Time of a training step on a CPU with memory that is kept, and as the C library does it.
+"""Time of a training step on a CPU, with and without kept memory.
 
     python -m fer_edge.benchmarks.studies.training_memory [RECIPE]
 
@@ -31,7 +31,7 @@ _STEPS, _BUDGET_S = 24, 180.0
 @click.argument("name", metavar="RECIPE", default="edge-default")
 @click.option("--steps", type=click.IntRange(8), default=_STEPS, show_default=True)
 def main(name: str, steps: int) -> None:
-    """Print the times of a step of RECIPE with and without kept memory, and their ratio."""
+    """Print the times of a step of RECIPE with and without kept memory."""
     recipe = load_recipe(name)
     env = environment()
     print(machine(env), noise_note(env) or "", sep="\n")

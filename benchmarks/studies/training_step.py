@@ -57,7 +57,7 @@ def training_step(recipe: Recipe, quick: bool) -> Callable[[], object]:
 
 
 def report(latencies: Mapping[str, Samples], pictures: int) -> None:
-    """Print the times of two kinds of steps, and how much faster the first one is.
+    """Print the times of two kinds of steps and their ratio.
 
     Args:
         latencies: Times of the new and of the old kind of step, by name, taken in turns.

@@ -202,7 +202,7 @@ def _python(folder: Path) -> Path:
 
 
 def _environment(work: Path) -> dict[str, str]:
-    """Return the environment of a conversion: no settings of Python, and a home of its own."""
+    """Return a conversion's environment: its own home, and no Python settings."""
     kept = ("PATH", "LD_LIBRARY_PATH", "LANG", "OMP_NUM_THREADS", "SYSTEMROOT")
     home = {"HOME": str(work), "TMPDIR": str(work), "HF_HUB_OFFLINE": "1"}
     return {**{key: os.environ[key] for key in kept if key in os.environ}, **home}

@@ -162,9 +162,9 @@ def _finished(data: bytes, job: dict[str, Any]) -> bytes:
 
 
 def _read_bytes_by_xnnpack(model: Any, graph: Any, schema: Any) -> None:
-    """Exchange the cast of the pictures to float, which XNNPACK lacks, for a DEQUANTIZE of step 1.
+    """Replace the cast of the pictures to float by a DEQUANTIZE of step 1.
 
-    Both give the same numbers.
+    XNNPACK lacks the cast. Both give the same numbers.
     """
     (picture,) = graph.inputs
     for operator in graph.operators:
@@ -184,7 +184,7 @@ def _read_bytes_by_xnnpack(model: Any, graph: Any, schema: Any) -> None:
 
 
 def _free_batch(model: Any, graph: Any, schema: Any) -> None:
-    """Let constant shapes leave their first side open, so that a batch can have any size."""
+    """Leave the first side of constant shapes open for any batch size."""
     for end in (*graph.inputs, *graph.outputs):
         graph.tensors[end].shapeSignature = [-1, *list(graph.tensors[end].shape)[1:]]
     opened: dict[int, Callable[[Any], bool]] = {

@@ -109,7 +109,7 @@ def _rounded_by_torch(net: QuantizedNet) -> QuantizedNet:
 
 
 def _add_in_place_of_joining(graph: Graph, node: Node) -> None:
-    """Exchange a concatenation for a sum of its parts, each padded with zeros to its place.
+    """Replace a concatenation by a sum of its zero-padded parts.
 
     LiteRT's converter gives all parts of a concatenation the scale of one of them. The padding and
     the sum are exact, and leave each part its own.

@@ -66,7 +66,7 @@ def _after_logits(nodes: list[onnx.NodeProto]) -> set[int]:
 
 
 class _Retyping:
-    """Rebuilds a graph node by node and adds a cast where a float tensor changes its type."""
+    """Rebuilds a graph, and casts float tensors where their type changes."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self.nodes: list[onnx.NodeProto] = []
@@ -100,7 +100,7 @@ class _Retyping:
         self.nodes += [new, *casts]
 
     def _as(self, name: str, dtype: int) -> str:
-        """Return the name of a tensor in a type; tensors that are not float keep their name."""
+        """Return a tensor's name in a type; only float tensors change."""
         if name in self._initializers:
             weight = self._initializers[name]
             if name not in self._float or dtype == _FLOAT:

@@ -1,4 +1,4 @@
-"""Graphs for an HTP: every tensor between input and output is quantised, or every one is float.
+"""Graphs for an HTP, with all inner tensors quantised or all float.
 
 Pixels enter as the eight bits that they are. Colour and normalisation are one convolution. The
 logits and the softmax have 16 bits: eight would round a probability to 1/255.
@@ -41,7 +41,7 @@ from fer_edge.training.models.network import InputSpec
 
 _MOST, _MIDDLE = 127, 128
 _TO_16_BITS = 257
-"""Steps of 16 bits in one of eight, so that each number of eight bits is one of 16."""
+"""Number of 16-bit steps in an 8-bit step. It makes each 8-bit value a 16-bit value."""
 
 
 def float_form(graph: bytes, spec: InputSpec) -> bytes:
@@ -237,10 +237,11 @@ def _take_scales(model: onnx.ModelProto) -> Overrides:
 
 
 def _bound_from_above(model: onnx.ModelProto, overrides: Overrides) -> None:
-    """Write each ReLU and ReLU6 with own scales as a ReLU and a minimum, in place.
+    """Write each ReLU and ReLU6 with its own scales as ReLU and minimum.
 
-    In one function the upper end would be lost: the HTP's compiler joins it with the layer before
-    it, whose uint8 then ends at 255 steps, where the network's int8 ends at 127 or at 6 (QNN 2.51).
+    The graph is changed in place. In one function the upper end would be lost: the HTP's compiler
+    joins it with the layer before it, whose uint8 then ends at 255 steps, where the network's int8
+    ends at 127 or at 6 (QNN 2.51).
     """
     graph = model.graph
     stored = {tensor.name: tensor for tensor in graph.initializer}
@@ -351,7 +352,7 @@ def _range(low: float, high: float) -> dict[str, Any]:
 
 
 def _take_pixels(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Let the eight bits of the pixels be the input, which the quantiser rounded after a cast."""
+    """Make the eight bits of the pixels the input. The quantiser rounded them after a cast."""
     graph = model.graph
     dequantise_pixels(model)
     zeros = {t.name: t.data_type for t in graph.initializer}

@@ -14,13 +14,13 @@ from fer_edge.errors import ConversionError
 from fer_edge.training.models.network import InputSpec
 
 PIXELS, PLANES, NORMALISED, WEIGHT = "pixels", "planes", "normalised", "normalise_weight"
-"""Tensors of the new input: dequantised pixels, their planes, the network's input, and the weight
-of the convolution between the last two."""
+"""Names of the new input's tensors: pixels, planes, network input, weight. The weight is that of
+the convolution between the planes and the network's input."""
 _BIAS = "normalise_bias"
 _BT_601 = np.array([0.114, 0.587, 0.299])
 """Shares of blue, green and red in grey (ITU-R BT.601)."""
 _GREY_STEPS, _COLOUR_STEPS = range(100, 217), range(100, 128)
-"""Sums of the weights of grey, and weights of a colour, whose single weights have at most 127
+"""Possible sums of the weights of grey, and of one colour. A single weight has at most 127
 steps."""
 _MOST_OFF_BT_601 = 0.002
 """Largest error of a share; a grey pixel keeps its value exactly."""

@@ -46,7 +46,10 @@ def largest_logit(
 def _scale_of(
     name: str, made_by: Mapping[str, onnx.NodeProto], overrides: Overrides
 ) -> float | None:
-    """Return the scale of a tensor, or of the one whose mean it is: a mean is in its range."""
+    """Return the scale of a tensor.
+
+    A mean without a scale has that of its input, whose range contains it.
+    """
     while "scale" not in (overrides.get(name) or [{}])[0]:
         node = made_by.get(name)
         if node is None or node.op_type not in _MEANS:

@@ -20,7 +20,7 @@ _ZERO = "zero_of_uint8"
 
 
 def uint8_form(graph: bytes) -> bytes:
-    """Clip the eight bits of each layer instead of its float output, and make them uint8.
+    """Clip each layer's eight bits, not its float output; make them uint8.
 
     Args:
         graph: ONNX with symmetric int8 Q/DQ pairs.

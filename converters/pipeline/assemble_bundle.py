@@ -30,8 +30,11 @@ def refusal(variant: Variant) -> RefusedVariant:
 
 
 def _preference(variant: Variant) -> tuple[int, float]:
-    """Sort key: variants for hardware absent here (reduced precision first), then measured ones by
-    latency, then those that too few faces judged, then unproven ones."""
+    """Return the sort key of a variant.
+
+    First come variants for hardware absent here, reduced precision before fp32. Then come measured
+    ones by latency, those that too few faces judged, and unproven ones.
+    """
     if variant.parity is not None and variant.parity.undecided:
         return 2, variant.speed.batch_1_p50_ms if variant.speed else 0.0
     if variant.speed is not None:

@@ -96,7 +96,10 @@ def _simulated(target: str) -> bool:
 
 @contextlib.contextmanager
 def _left_out(name: str, lenient: Lenience, say: Say) -> Iterator[None]:
-    """Say that a variant is left out if its engine fails on a face; raise if it was named."""
+    """Leave a variant out, with a message, if its engine fails.
+
+    Raises EngineError if the variant was requested by name.
+    """
     try:
         yield
     except EngineError as error:

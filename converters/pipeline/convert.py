@@ -266,7 +266,7 @@ def _existing(out: Path, source: Checkpoint) -> Bundle | None:
 def _with_speed(
     variants: Sequence[BuiltVariant], gate: FaceSamples, say: Say
 ) -> list[BuiltVariant]:
-    """Add the latency of each variant whose engine runs here, and the variant that beats it."""
+    """Add the latency of each variant that runs here, and the faster rival."""
     others = [built for built in variants if not built.on_hardware]
     timed = [built for built in variants if built.on_hardware]
     sessions = {built.variant.name: built.session for built in timed if built.session is not None}
@@ -284,7 +284,10 @@ def _with_speed(
 
 
 def _beaten(variants: Sequence[Variant], p50_ms: Mapping[str, float]) -> dict[str, str]:
-    """Find the variants that a proven one beats; one that too few faces judged beats nobody."""
+    """Return the proven rival that beats each beaten variant.
+
+    A variant that too few faces judged does not count as a rival.
+    """
     reports = {v.name: v.parity for v in variants if v.parity is not None}
     agreement = {name: report.agreement for name, report in reports.items()}
     proven = {name for name, report in reports.items() if not report.undecided}

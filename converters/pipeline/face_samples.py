@@ -28,7 +28,7 @@ MIN_GATE_FACES = 100
 """Smallest number of faces that the gate accepts. Most verdicts need more: 99.5 % of the answered
 decisions are proven by 765 answered faces at the least."""
 _COMPOSITES = "shipped composite faces"
-"""Source of the faces that ship with the package, and of those that are made from them."""
+"""Source of the shipped faces and of those made from them."""
 
 
 @dataclass(frozen=True)

@@ -175,7 +175,7 @@ def _checks(answers: _Answers, bar: Bar) -> list[Check]:
 def _share(
     name: str, answers: _Answers, of: npt.NDArray[np.bool_] | None, limit: float | None
 ) -> Check:
-    """Check a share of kept decisions: it passes with the whole interval at or above its limit."""
+    """Check a share of kept decisions. It passes if its whole interval is at or above the limit."""
     kept = answers.kept if of is None else answers.kept[of]
     count, faces = int(kept.sum()), len(kept)
 

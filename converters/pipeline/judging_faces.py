@@ -29,13 +29,14 @@ _ADMIXTURE = 0.4
 _TURN_DEGREES, _ZOOM, _SHIFT_SHARE = 8.0, 0.08, 0.04
 """Largest turn in degrees, change of scale and shift as shares (0..1) of the side."""
 _BLUR_SHARE = 1 / 32
-"""Standard deviation of the blur that separates detail from form, as a share (0..1) of the side."""
+"""Share (0..1) of the side: deviation of the blur that isolates detail."""
 _DETAIL, _DETAIL_SPREAD = 0.45, 0.25
 """Median share (0..1) of detail in the contrast, and its spread as a logarithm. FER2013 has 0.33
 after its own blur; 0.45 gives the same mean change of a probability under bf16 and int8."""
 _MOST_DETAIL = 0.8
 _BRIGHTNESS, _CONTRAST = (90.0, 165.0), (35.0, 72.0)
-"""Mean and standard deviation of the pixels, lowest and highest: the middle 80 % of FER2013."""
+"""Lowest and highest mean and standard deviation of the pixels. They are the middle 80 % of
+FER2013."""
 
 _Grey = npt.NDArray[np.float64]
 
@@ -88,7 +89,7 @@ def moved_faces(faces: Sequence[LabelledFace], count: int) -> list[tuple[Image, 
 
 
 def _move(size: tuple[int, int], rng: np.random.Generator) -> npt.NDArray[np.float64]:
-    """Draw a turn, change of scale and shift of an image of a width and height."""
+    """Draw a rotation, scale and shift for an image size."""
     turn, zoom = rng.uniform(-_TURN_DEGREES, _TURN_DEGREES), 1 + rng.uniform(-_ZOOM, _ZOOM)
     move = cv2.getRotationMatrix2D(((size[0] - 1) / 2, (size[1] - 1) / 2), turn, zoom)
     move[:, 2] += size[1] * rng.uniform(-_SHIFT_SHARE, _SHIFT_SHARE, 2)

@@ -16,7 +16,7 @@ from fer_edge.training.checkpoint import Checkpoint
 from fer_edge.training.deploy import DeployModule
 
 JUDGE_SECONDS = 120.0
-"""Seconds after which a variant is judged on the faces so far; a simulated chip needs seconds for
+"""Seconds after which a variant is judged on the faces so far. A simulated chip needs seconds for
 one."""
 
 

@@ -54,7 +54,7 @@ def single_face_p50_ms(
 
 
 def _call_times_ns(session: Session, face: npt.NDArray[np.uint8], most: int) -> list[int]:
-    """Return the times of up to ``most`` calls, for _LONGEST_S and one call at the most."""
+    """Return the times of up to ``most`` calls, within _LONGEST_S and one call."""
     times: list[int] = []
     end_s = time.perf_counter() + _LONGEST_S
     while len(times) < most and (not times or time.perf_counter() < end_s):

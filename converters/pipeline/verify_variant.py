@@ -150,7 +150,7 @@ def _batch_sizes(
 
 
 def _judge(built: BuiltVariant) -> JudgedBy | None:
-    """Return what ran in the place of the engine on its chip; None if the chip itself did."""
+    """Return what replaced the chip's engine; None if nothing did."""
     if built.unable:
         return JudgedBy(built.artifact.verified_by, built.unable)
     simulated = simulator(built.variant.target, Options())
@@ -158,7 +158,7 @@ def _judge(built: BuiltVariant) -> JudgedBy | None:
 
 
 def _file_parity(built: BuiltVariant, faces: FaceSamples, outputs: Outputs) -> FileParity | None:
-    """Compare the engine with the one that can stand in for it, on the same file."""
+    """Compare the engine with its stand-in on the same file."""
     stand_in = built.artifact.reference_session
     if built.unable or stand_in is None:
         return None
@@ -174,7 +174,7 @@ def _file_parity(built: BuiltVariant, faces: FaceSamples, outputs: Outputs) -> F
 
 
 def between_engines(check: ParityCheck) -> list[str]:
-    """Compare the variants in int8 with each other, on the faces that both of a pair ran.
+    """Compare each pair of int8 variants on the faces that both ran.
 
     Of a quantised network, Core ML's int8 is one of them; of a float network it has int8 weights
     alone.
@@ -205,7 +205,10 @@ def between_engines(check: ParityCheck) -> list[str]:
 
 
 def _execution(built: BuiltVariant, faces: FaceSamples) -> Execution | None:
-    """Return what the engine ran where; None if it does not run here, or cannot say."""
+    """Return the layers that the engine ran on each device.
+
+    None if the engine does not run here or cannot report it.
+    """
     trace = getattr(backend(built.variant.target), "executed", None)
     if built.unable is not None or trace is None:
         return None
