@@ -28,17 +28,17 @@ DRAWN_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 _CROP_PX = 400
 """Longest side in pixels of a picture that may be taken as a face crop."""
 _CROP_RATIO = 1.34
-"""Largest ratio of the sides of a face crop: a face's box is about 4 to 3."""
+"""Largest ratio of the sides of a face crop. A face's box is about 4 to 3."""
 _SQUARE_RATIO = 1.1
 """Largest ratio of the sides of a picture that counts as square."""
 _SMALL_PX = 160
 """Pictures with a shorter longest side are enlarged for detection. Of 200 faces of FER2013, which
 have 48 px, YuNet finds 171 as they are, and 197 at three times the size."""
 _JUDGED_FROM_PX = 32
-"""Crops with a shorter longest side are not judged: detectors miss faces that are this small."""
+"""Least longest side in pixels of a crop that is judged. Detectors miss smaller faces."""
 _JUDGED_PX, _JUDGED_EDGE_PX = 192, 40
-"""Longest side at which a crop is judged, and width of the grey edge of the second look: detectors
-miss some faces that fill a picture. Larger views have more false faces."""
+"""Longest side at which a crop is judged, and grey edge of the second look. Detectors miss some
+faces that fill a picture. Larger views have more false faces."""
 _NO_FACE = "no face was found in this picture"
 """Reason of an uncertain crop."""
 _ORIENTATION = 0x0112
@@ -187,7 +187,10 @@ def looks_like_a_crop(image: Image) -> bool:
 
 
 def fills_picture(image: Image, box: Box, margin: float) -> bool:
-    """Return True if a face, with its margin, needs all of a square picture: a face crop."""
+    """Return True if a face with its margin fills a square picture.
+
+    Such a picture is a face crop.
+    """
     height, width = image.shape[:2]
     side = max(box[2:]) * (1 + 2 * margin)
     longer = max(height, width)

@@ -124,7 +124,10 @@ def _prefix(final: Path) -> str:
 
 
 def is_temporary(name: str) -> bool:
-    """Return True for the name of a temporary file or folder of this module, of any machine."""
+    """Return True for the name of a temporary file or folder of this module.
+
+    Names from any machine count.
+    """
     return re.fullmatch(rf"\..+\.[0-9a-f]{{8}}-\d+-\w*\{_SUFFIX}", name) is not None
 
 

@@ -79,7 +79,7 @@ def run(out: Path, *, full: bool = False) -> None:
 
 
 def _recognise(path: Path) -> Image:
-    """Print and draw the faces of the demo's picture; return one of them as a crop."""
+    """Print and draw the faces of the demo's picture, and return one crop."""
     _head("1. Expressions in a picture")
     picture, boxes = demo_picture()
     detector = default_detector()
@@ -122,7 +122,7 @@ def _list_engines() -> dict[str, str]:
 
 
 def _measure(face: Image, missing: set[str]) -> dict[str, str]:
-    """Print the latency of the shipped variants; return the reasons of those that do not run."""
+    """Print the latency of the shipped variants. Return the reasons of those that do not run."""
     _head("3. How fast it is")
     click.echo(f"   {cpu_name()}, {usable_cores()} cores")
     left_out: dict[str, str] = {}

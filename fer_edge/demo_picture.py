@@ -17,7 +17,7 @@ _CORNERS = (*((62 + 220 * i, 72) for i in range(4)), *((172 + 220 * i, 324) for 
 """Left and top of each portrait in pixels."""
 _WALL_BGR, _FRAME_BGR, _SHADOW_BGR = (150, 138, 124), (244, 246, 248), (112, 103, 92)
 _BOX_SHARE = 0.76
-"""Side of a face's box as a share of its portrait's, which shows more than the face."""
+"""Side of a face's box as a share of its portrait's. A portrait shows more than the face."""
 
 
 def demo_picture() -> tuple[Image, list[Box]]:

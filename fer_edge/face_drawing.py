@@ -85,7 +85,7 @@ def _whole(box: Box) -> Box:
 
 
 def _place(box: Box, size: tuple[int, int], others: Sequence[Box], width: int, height: int) -> Box:
-    """Return the place of a tag with the least overlap: above, below, or inside its box."""
+    """Return the tag's place of least overlap: above, below, or inside its box."""
     x, y, w, h = box
     wide, high = size
     lefts = (x, x + w - wide, x + (w - wide) // 2)

@@ -1,4 +1,4 @@
-"""Familiarity of a face: how far it lies from the faces that a network was trained on.
+"""Familiarity of a face: its distance from a network's training faces.
 
 Two distances are computed on the host, in float64, so that they do not depend on the chip:
 

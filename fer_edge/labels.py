@@ -116,7 +116,9 @@ def canonical_all(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def model_labels(names: Iterable[str]) -> tuple[str, ...]:
-    """Return the labels of a network: canonical names for emotions, any other name as it is.
+    """Return the labels of a network, with emotions by canonical names.
+
+    Any other name stays as it is.
 
     Args:
         names: Spellings of emotions, and user-defined labels.

@@ -289,7 +289,9 @@ def load_best(bundle: Bundle, request: Request) -> Loaded:
 def with_executions(
     bundle: Bundle, choices: Collection[VariantChoice], request: Request
 ) -> list[VariantChoice]:
-    """Add to each choice what its engine executes; each variant that can run is loaded once more.
+    """Add to each choice the operations that its engine executes.
+
+    Each variant that can run is loaded once more.
 
     Args:
         bundle: Bundle of the choices.
@@ -307,7 +309,7 @@ def with_executions(
 def executed(
     bundle: Bundle, variant: Variant, options: Options
 ) -> tuple[Execution | None, str | None]:
-    """Load a variant once more and return what runs where, and what is wrong with it.
+    """Load a variant once more, and return its execution and its faults.
 
     Both are None if the engine of this target cannot say.
 
@@ -348,7 +350,7 @@ def _unfit(variant: Variant, options: Options) -> str | None:
 
 
 def unasked_simulator(variant: Variant, target: str | None, options: Options) -> str | None:
-    """Return why a variant that a simulator would run is left out; None if it is not.
+    """Return the reason to leave out a variant that a simulator would run, or None.
 
     Args:
         variant: Variant of a target that this version knows.

@@ -12,8 +12,9 @@ import unicodedata
 _INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
-"""Printable characters that show nothing: fillers, joiners, variation selectors (Unicode 16,
-DerivedCoreProperties.txt, Default_Ignorable_Code_Point) and the blank braille pattern."""
+"""Printable characters that show nothing. They are fillers, joiners and variation selectors
+(Unicode 16, DerivedCoreProperties.txt, Default_Ignorable_Code_Point), and the blank braille
+pattern."""
 _ALIKE_SCRIPTS = frozenset({"LATIN", "CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC", "LISU"})
 """Scripts that share shapes, by the first word of a letter's name. One name uses one of them."""
 _SHAPES = str.maketrans("аеорсухѕіјԁһԛԝӏкмтпгԍɡɑıοανρυικ", "aeopcyxsijdhqwlkmtnrggaioavpuik")

@@ -87,7 +87,7 @@ def _text(data: bytes | None) -> str | None:
 
 
 def _check_contract(text: str | None, name: str, contract: Mapping[str, Any]) -> None:
-    """Compare the bundle's facts with those that the exporter wrote into the model, if it did."""
+    """Compare the bundle's facts with those in the model, if it has any."""
     if text is None:
         return
     try:

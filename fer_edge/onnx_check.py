@@ -76,7 +76,7 @@ def scan_onnx(model: bytes, name: str) -> None:
 
 
 def read_metadata(model: bytes) -> dict[str, str]:
-    """Return the metadata of an ONNX model that check_onnx accepted; the last of a key counts."""
+    """Return the metadata of a checked ONNX model. The last value of a repeated key counts."""
     entries: dict[str, str] = {}
     for number, value in _fields(memoryview(model), iter(range(_MOST_FIELDS))):
         if number == _METADATA:

@@ -40,7 +40,7 @@ img { max-width: 100%; background: #fff; border-radius: 6px; }
 
 
 _WIDE = '<div class="wide" tabindex="0" role="group" aria-label="Table">'
-"""Frame of a table that may be wider than the page; the keyboard can scroll it."""
+"""Frame of a table that may be wider than the page. The keyboard can scroll it."""
 
 
 def page(title: str, parts: Sequence[str]) -> str:

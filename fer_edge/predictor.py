@@ -338,7 +338,7 @@ class Predictor:
     def _another(
         self, bundle: str | Path, beside: Callable[[], Bundle | Shadow | None]
     ) -> Iterator[Loaded]:
-        """Load a bundle beside the running one; yield it to be put in place, under the lock.
+        """Load a bundle beside the running one, and yield it under the lock.
 
         ``beside`` returns what must cut faces alike. Another thread may change that, or the keys,
         while the bundle loads. Raises FerEdgeError.

@@ -29,9 +29,10 @@ Box = tuple[int, int, int, int]
 """Box ``(x, y, width, height)`` in pixels of the image. OpenCV's detectors return this form."""
 
 CROP_MARGIN = 0.1
-"""Margin of a detected box in new bundles, as a share (0..1) of its longer side.
+"""Margin of a detected box in new bundles: share (0..1) of its longer side.
 
-FER2013's crops show more than a detector's box."""
+FER2013's crops show more than a detector's box.
+"""
 MIN_SIDE_PX = 8
 """Least pixels of a side: smaller faces show no expression. Faces of FER2013 have 48 px."""
 MAX_FILE_BYTES = 128 * 1024 * 1024

@@ -103,7 +103,7 @@ class Shadow:
             self._counts = replace(self._counts, failures=self._counts.failures + 1)
 
     def _count_lost(self) -> None:
-        """Count a call in a forked child in which the engine cannot run; log the first one."""
+        """Count a call in a forked child without an engine; log the first."""
         if not self._lost:
             self._lost = True
             self._lock = threading.RLock()  # a thread of the parent may have held the old one

@@ -49,7 +49,7 @@ _REFUSED = {
     147: "BUCKETIZE",
     29: "CONCAT_EMBEDDINGS",
 }
-"""Operations that loop, call code that is not in the file, or hold options of unknown length."""
+"""Operations that loop, call external code, or have options of unknown length."""
 
 # Table: the fields that hold offsets, by what they lead to. ``*`` is a vector of tables; a number
 # is a vector of that many bytes an element.
@@ -314,7 +314,7 @@ class _Reader:
         return at + 4, count
 
     def _count(self, objects: int = 1) -> None:
-        """Bound the work: a table or vector may be named many times, and is read each time."""
+        """Bound the work. A table or vector may be named many times, and is read each time."""
         self._left -= objects
         if self._left < 0:
             raise IndexError("more objects than any converted network has")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 
 SPIN_COUNT = "GOMP_SPINCOUNT"
-"""Environment variable with the rounds of the loop after which a thread sleeps; of GNU's OpenMP,
+"""Environment variable for the rounds of the loop before a thread sleeps. GNU's OpenMP reads it,
 which torch has on Linux."""
 ROUNDS = "5000"
 """Rounds that cost nothing on a quiet machine; decision 70 has the measurements."""

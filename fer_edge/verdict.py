@@ -28,7 +28,7 @@ FP32, QUANTISED = "fp32 network", "quantised network"
 
 @dataclass(frozen=True)
 class Check:
-    """One figure of a comparison with its 95 % interval, and its limit if it is judged.
+    """One figure of a comparison, with its 95 % interval and any limit.
 
     Attributes:
         name: ``agreement``, ``answered_agreement``, ``accuracy_change``, ``ece_change`` or

@@ -21,7 +21,7 @@ from fer_edge.opencv_log import quiet_opencv
 from fer_edge.preprocess import Image
 
 _USUAL_HZ = 30.0
-"""Frame rate in Hz of a saved video whose source reports none, such as a camera."""
+"""Frame rate in Hz of a saved video whose source reports none. A camera is such a source."""
 _FIRST_FRAME_S = 10.0
 """Seconds to wait for a camera's first frame."""
 _RATE_FRAMES = 30
@@ -156,7 +156,7 @@ def rate_and_length(source: object) -> tuple[float, int | None]:
 
 
 def _clock_fault(state: MonitorState) -> str | None:
-    """Return the sentence about a file whose clock is of no use at this frame, or None."""
+    """Return the sentence about a file with an unusable clock at this frame, or None."""
     for finding in state.health.findings:
         if finding.cause.part == "clock" and finding.severity == "lost":
             return f"at frame {state.frame_index} {finding.reason}"

@@ -149,7 +149,7 @@ def offered() -> dict[str, TargetFacts]:
 
 
 def unknown_target(target: str) -> TargetError:
-    """Return the error for a name that is not a target; it lists the targets with their chips."""
+    """Return the error for an unknown target. It lists the targets with their chips."""
     known = ", ".join(f"{name} ({facts.chips})" for name, facts in offered().items())
     return TargetError(f"unknown target {target!r}. Known: {known}")
 

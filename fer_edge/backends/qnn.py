@@ -153,7 +153,7 @@ _TYPES = {
 def executed(
     variant: Variant, files: Mapping[str, bytes], options: Options, size_px: int
 ) -> Execution:
-    """Read the graph that the HTP compiled, and the operations that were left to the CPU."""
+    """Read the graph that the HTP compiled, and the operations left to the CPU."""
     with tempfile.TemporaryDirectory(prefix="fer_edge_") as folder:
         session = QnnSession(files[variant.entry], options, trace=Path(folder))
         session.close()

@@ -97,7 +97,7 @@ def _checked(result: tuple[Any, ...]) -> Any:
 
 @dataclass(frozen=True)
 class _Buffer:
-    """Memory of one tensor: a pinned array on the host, and as much on the device."""
+    """Memory of one tensor: a pinned array on the host, and a device buffer."""
 
     name: str
     host: npt.NDArray[Any]

@@ -15,7 +15,7 @@ from fer_edge.shown import shown
 
 
 def check_data(sources: Sequence[Path | None]) -> None:
-    """Raise DataError for a data set that does not exist, or for an unknown option of one."""
+    """Raise DataError for a missing data set or an unknown option."""
     from fer_edge.training.data.dataset_spec import HUB, as_dataset_specs
 
     given = [source for source in sources if source is not None]

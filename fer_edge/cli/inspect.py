@@ -103,7 +103,10 @@ def _figures(report: ParityReport) -> str:
 
 
 def _warnings(variant: fer_edge.Variant, reasons: list[str]) -> list[str]:
-    """Return what a report leaves open; the reason of a stand-in is one of the notes below."""
+    """Return the points that a report leaves open.
+
+    The reason for a stand-in is one of the notes below.
+    """
     report = variant.parity
     if report is None or report.judged_by is None:
         return [variant.warning] if variant.warning else []

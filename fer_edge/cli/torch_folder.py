@@ -13,10 +13,10 @@ _VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 
 @contextlib.contextmanager
 def no_empty_folder() -> Iterator[None]:
-    """Remove the folder for compiled graphs at the end if torch chose it and it is empty.
+    """Remove torch's folder for compiled graphs at the end if it is empty.
 
-    Importing torchvision makes ``torchinductor_USER`` among the temporary files, although hardly
-    any command compiles.
+    A folder that the user chose stays. Importing torchvision makes ``torchinductor_USER`` among the
+    temporary files, although hardly any command compiles.
     """
     chosen_by_user = _VARIABLE in os.environ
     try:

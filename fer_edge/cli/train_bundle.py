@@ -33,7 +33,7 @@ def check_bundle(path: Path) -> None:
 def evaluate_and_convert(
     best: Path, data: Sequence[DatasetSpec], out: Path, say: Say, step: Step
 ) -> None:
-    """Evaluate a checkpoint on the val part, if there is one, and convert it for this machine."""
+    """Evaluate a checkpoint on its val part, if any, and convert it here."""
     from fer_edge.converters.pipeline.convert import convert
     from fer_edge.training.checkpoint import load_checkpoint
     from fer_edge.training.data.parts import load_parts

@@ -216,7 +216,7 @@ def _health_printer(source: str, say: Say) -> Callable[[Health], None]:
 def _settings(
     file: Path | None, seat: list[float] | None, rules: tuple[tuple[str, float], ...]
 ) -> Settings:
-    """Return the settings of a file, or the default ones, with the seat and rules if given."""
+    """Return the settings of a file or the defaults, with seat and rules."""
     from fer_edge.monitor import EventRule, Settings
 
     settings = Settings() if file is None else Settings.from_file(file)

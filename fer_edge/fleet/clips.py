@@ -78,7 +78,7 @@ class Clip:
 
 
 def folder_name(drive: str) -> str:
-    """Return a name of plain characters; a changed name ends in a part of its hash."""
+    """Return a name of plain characters. A changed name ends in a part of its hash."""
     plain = re.sub(r"[^A-Za-z0-9._-]", "_", drive)[:_MOST_NAME]
     if plain and plain == drive and not plain.startswith(".") and not plain.endswith("."):
         return plain

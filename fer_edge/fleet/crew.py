@@ -13,7 +13,7 @@ from fer_edge.fleet.clips import Clip
 from fer_edge.fleet.scorer import ClipReport
 
 MOST_DEATHS = 2
-"""Deaths of workers on one clip that the clip is blamed for, until it gets an error row."""
+"""Deaths of workers on one clip that lead to an error row."""
 MOST_KILLS = 10
 """Deaths by SIGKILL on one clip that memory does not explain. Somebody else may send them."""
 STALL_S = 300.0

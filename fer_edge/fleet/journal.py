@@ -95,7 +95,7 @@ class Journal:
         return identity
 
     def is_done(self, clip: Clip) -> bool:
-        """Return True if the rows of this clip are complete and its file has not changed."""
+        """Return True for an unchanged clip whose rows are complete."""
         version = self._versions[clip.key] = clip.version
         entry = self.done.get(clip.key)
         if entry is None or entry[1] != version or entry[2].retry:

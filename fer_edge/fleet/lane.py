@@ -101,7 +101,7 @@ class Lane:
 
 
 def _fault(state: MonitorState) -> str | None:
-    """Return the sentence about a clip that ended early, or whose clock is of no use."""
+    """Return the sentence about a clip that ended early or has an unusable clock."""
     for finding in state.health.findings:
         ended = finding.cause == HealthCause.SOURCE_ENDED
         if ended or (finding.cause.part == "clock" and finding.severity == "lost"):

@@ -1,4 +1,4 @@
-"""Part files of the output: one for each clip and table, written completely or not at all."""
+"""Part files of the output, one per clip and table. Each is written completely or not at all."""
 
 from __future__ import annotations
 

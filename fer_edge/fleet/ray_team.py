@@ -1,4 +1,4 @@
-"""Workers on a Ray cluster: an actor for each, which keeps a process of its own.
+"""Workers on a Ray cluster: an actor each, with its own process.
 
 The process scores; the actor sees how it dies. Crashes, kills and error rows are thus the same as
 on one machine.

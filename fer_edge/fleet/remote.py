@@ -42,7 +42,7 @@ def file_system(address: str) -> tuple[Any, str]:
 
 
 def listed(name: str, is_clip: Callable[[str], bool]) -> list[str]:
-    """Return the addresses that a pattern, a folder or a file at an address stands for.
+    """Return the addresses of the files of a pattern, folder or file address.
 
     Raises:
         InputError: Nothing is there, or the place cannot be read.

@@ -13,7 +13,7 @@ GLANCE_S = 3.0
 """Seconds of one long glance away. Euro NCAP, Driver Engagement; *secondary*: Forster et al. 2024,
 Accident Analysis and Prevention 205, 107684."""
 SHARED_S, SHARED_WINDOW_S = 10.0, 30.0
-"""Seconds away of the last 30 s above which attention counts as shared; source as above."""
+"""Seconds away of the last 30 s above which attention is shared. The source is as above."""
 ADDW_FAST_KMH, ADDW_FAST_S = 50.0, 3.5
 """Speed in km/h from which ADDW warns after 3.5 s. Delegated Regulation (EU) 2023/2590;
 *secondary*: summaries of it."""
@@ -77,7 +77,7 @@ class Alert:
 
 
 def addw_limit_s(speed_kmh: float | None, degraded: bool) -> float | None:
-    """Return after how many seconds ADDW must warn at a speed; None if it need not."""
+    """Return the seconds until ADDW must warn at a speed; None if never."""
     if speed_kmh is None or speed_kmh < ADDW_SLOW_KMH:
         return None
     limit_s = ADDW_FAST_S if speed_kmh >= ADDW_FAST_KMH else ADDW_SLOW_S
@@ -85,7 +85,7 @@ def addw_limit_s(speed_kmh: float | None, degraded: bool) -> float | None:
 
 
 class _Window:
-    """Share of the last seconds in which something was true, and in which it was known."""
+    """Share of the last seconds in which a fact was true, and known."""
 
     def __init__(self, window_s: float) -> None:
         self._window_s = window_s

@@ -159,5 +159,5 @@ FIGURES = pa.schema(
         ("value", pa.float64()),
     ]
 )
-"""Schema of ``figures.parquet``: figures of a drive that have a value for each name, such as
-``missing_s`` for each cause."""
+"""Schema of ``figures.parquet``: a drive's figures with a value per name. ``missing_s``, for
+example, has a value for each cause."""

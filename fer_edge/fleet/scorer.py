@@ -41,7 +41,7 @@ from fer_edge.shipped import bundle_path
 _NEVER_S = 1e5
 """Seconds for waits that would make states depend on the machine. Workers have a watchdog."""
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
-"""Errors of a temporary folder that is full or locked, which are the fault of no clip."""
+"""Errors of a full or locked temporary folder. They are not the fault of a clip."""
 
 
 @dataclass(frozen=True)
@@ -309,7 +309,7 @@ def _other_model(
 
 
 def write_error(out: Path, clip: Clip, error: str, identity: dict[str, Any]) -> None:
-    """Write the error row of a clip that could not be scored, and remove other rows of it."""
+    """Write the error row of an unscored clip, and remove its other rows."""
     with ExitStack() as stack:
         for table in TABLES:
             if table != "states":

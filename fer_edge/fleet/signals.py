@@ -31,7 +31,7 @@ class Signals:
         self._times = [sample.time_s for sample in samples]
 
     def at(self, time_s: float) -> Sample:
-        """Return the newest sample at a time; one without values if it is older than 0.5 s."""
+        """Return the newest sample at a time. It has no values if it is older than 0.5 s."""
         place = bisect.bisect_right(self._times, time_s) - 1
         if place < 0 or time_s - self._times[place] > HOLD_S:
             return Sample(time_s)

@@ -49,7 +49,7 @@ class RecordedSource:
         self._source.close()
 
     def clock(self) -> float:
-        """Return 0 for the arrival of a frame, right after ``read``; else seconds of the system."""
+        """Return 0 for a frame's arrival, right after ``read``; else system seconds."""
         arrives, self._arrives = self._arrives, False
         return 0.0 if arrives else time.monotonic()
 

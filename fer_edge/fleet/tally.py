@@ -1,4 +1,4 @@
-"""Figures of one clip, in plain values that add up to the figures of a drive."""
+"""Figures of one clip: plain values that a drive sums."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fer_edge.monitor.state import Event, MonitorState
 GAP_S = 0.5
 """Longest step in seconds between two frames. The rest of a longer one counts as no frame."""
 _BUCKETS = 20
-"""Latency buckets to a factor of ten: a figure is at most 12 % too high."""
+"""Latency buckets per factor of ten. A figure is at most 12 % too high."""
 _USUAL_STEPS = 512
 
 

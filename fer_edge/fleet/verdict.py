@@ -15,7 +15,7 @@ LEVEL, ROUNDS, SEED = 0.95, 2000, 0
 MIN_DRIVES = 5
 """Smallest number of drives for a verdict. A bootstrap over fewer is too narrow."""
 MOST_DIFFERENT = 0.05
-"""Largest share (0..1) of the time known to both in which they may say different things."""
+"""Largest share (0..1) of the commonly known time in which answers may differ."""
 MOST_LOST = 0.01
 """Largest loss of availability, as a share (0..1) of the time."""
 METHOD = (
@@ -27,7 +27,9 @@ Values = npt.NDArray[np.float64]
 
 
 def compare(entries: Sequence[Entry]) -> dict[str, Any] | None:
-    """Return the comparison over all drives, or None if no clip was scored by two bundles.
+    """Return the comparison over all drives.
+
+    None if no clip was scored by two bundles.
 
     Args:
         entries: Clips and reports, ordered by drive and name.
@@ -116,7 +118,7 @@ _FIGURES: dict[str, Ratio] = {
 
 
 def _figure(ratio: Ratio, table: dict[str, Values], draws: npt.NDArray[np.int64]) -> dict[str, Any]:
-    """Return a ratio of sums over drives, and its interval; None where the base is 0."""
+    """Return a ratio of sums over drives, with its interval. None if the base is 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
         value = float(ratio({name: np.asarray(column.sum()) for name, column in table.items()}))
         drawn = ratio({name: column[draws].sum(1) for name, column in table.items()})

@@ -81,7 +81,7 @@ def _sentence(repo: str, revision: str | None, error: Exception) -> str:
 
 
 def _is_local(error: BaseException) -> TypeGuard[OSError]:
-    """Return True for a file or a disk of this machine that fails, not the network."""
+    """Return True for a failing local file or disk, False for the network."""
     return isinstance(error, OSError) and (
         error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
         or (error.filename is not None and error.errno is not None)

@@ -138,7 +138,7 @@ def _model_in(
 
 
 def _belongs(name: str, root: str) -> bool:
-    """Return True for a file of the model; the root of a repository has others as well."""
+    """Return True for a file of the model. The root of a repository has others as well."""
     if root:
         return True
     return not any(part.startswith(".") for part in name.split("/")) and (
@@ -158,7 +158,10 @@ def _check_name(repo: str, name: str) -> None:
 
 
 def _check_hash(repo: str, sha: str, kind: Kind, file: Any, data: bytes) -> None:
-    """Compare a file with what the Hub states of it: its SHA-256, or git's hash, and its size."""
+    """Compare a file's size and hash with those that the Hub states.
+
+    The hash is its SHA-256 or git's.
+    """
     lfs = file.lfs
     if lfs is not None:
         same = hashlib.sha256(data).hexdigest() == lfs.sha256

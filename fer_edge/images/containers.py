@@ -27,14 +27,14 @@ MAX_CHUNKS = 20_000
 """Largest number of chunks or segments of a file. A 64-megapixel PNG of libpng has about 8,000."""
 
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
-"""End of a JPEG scan: a marker that is neither a stuffed byte, a restart nor a fill byte."""
+"""End of a JPEG scan: a marker other than stuffing, restart and fill."""
 _FILL = re.compile(rb"\xff+(?=\xff)")
 """Fill bytes before a JPEG marker."""
 _SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """JPEG frame headers; C4, C8 and CC in that range are tables."""
 _HUFFMAN_DCT = {0xC0: 2, 0xC1: 2, 0xC2: 1}
-"""Frame headers of baseline, extended and progressive Huffman JPEGs, and the least bits of an 8x8
-block: a code for DC and one for the end of the block; in a progressive JPEG, DC alone."""
+"""Least bits of an 8x8 block by Huffman JPEG frame header. Baseline and extended blocks have a code
+for DC and one for the end; in a progressive JPEG, DC alone."""
 _SOS, _EOI, _APP1 = 0xDA, 0xD9, 0xE1
 _MOST_DEFLATE = 1032
 """Largest ratio that deflate can compress by (zlib's technical notes)."""
@@ -51,8 +51,8 @@ _BMP_COMPRESSIONS = frozenset({0, 3})
 _ANIMATION = 0x02
 """Flag of a WebP with several frames."""
 _MAX_CANVAS_PIXELS = 16_000_000
-"""Most pixels of an animated WebP. Its canvas is drawn however small the frames are, in three
-copies: 64 million pixels took 670 MB."""
+"""Most pixels of an animated WebP. Its canvas is drawn in three copies, however small the frames
+are: 64 million pixels took 670 MB."""
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 """Samples of a pixel by PNG colour type."""
 

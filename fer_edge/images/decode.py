@@ -21,7 +21,7 @@ _DAMAGE = re.compile(
 """libjpeg's warnings (jerror.h) about missing or wrong data. It prints the first of a picture only:
 a wrong version or transform would hide that pixels are missing."""
 _PADDING = re.compile(r"Corrupt JPEG data: [12] extraneous bytes before marker 0xd9")
-"""One or two bytes between the last pixel and the end: encoders that pad to a word. Of faces with
+"""Warning about one or two bytes after the last pixel. Some encoders pad to a word. Of faces with
 data missing in the middle, one in eight ends with more bytes to spare."""
 
 

@@ -15,7 +15,7 @@ from typing import Protocol
 from weakref import WeakSet
 
 _EXIT_S = 2.5
-"""Seconds that the interpreter waits for its monitor threads: a network camera's read takes 2 s."""
+"""Seconds that the interpreter waits for its monitor threads. A network camera's read takes 2 s."""
 
 
 class Closable(Protocol):
@@ -53,7 +53,7 @@ def _end() -> None:
 
 
 def _forget() -> None:
-    """Drop what belongs to the parent of a forked process: its threads do not run here."""
+    """Drop the threads of a forked process's parent, which do not run here."""
     _open.clear()
     _threads.clear()
 

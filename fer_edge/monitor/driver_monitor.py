@@ -328,7 +328,7 @@ def _shared(
 
 
 def _same_labels(running: Bundle, made: Predictor) -> Predictor:
-    """Return a Predictor that was loaded again, if nobody has put other labels in its place."""
+    """Return a reloaded Predictor. Raises BundleError if its labels have changed."""
     try:
         check_same_labels(running, made.bundle)
     except BundleError:

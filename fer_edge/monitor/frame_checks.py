@@ -15,7 +15,7 @@ from fer_edge.monitor.settings import Settings
 from fer_edge.preprocess import Image, as_bgr
 
 _STEP_PX = 8
-"""Step in pixels of the sample that is checked: every 8th pixel of every 8th line."""
+"""Step in pixels of the checked sample, along lines and across them."""
 _RATE_S = 2.0
 """Seconds over which the frame rate is measured."""
 _RATE_FACTOR = 1.5

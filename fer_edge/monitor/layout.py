@@ -27,7 +27,7 @@ _REASON_LINES = 3
 _BAND_SHARE = 0.4
 """Largest share (0..1) of the frame height for the health banner."""
 _GRID = 16
-"""Rows and columns of the search grid for panels that do not fit beside their face."""
+"""Rows and columns of the search grid. It is for panels that do not fit beside their face."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,8 +29,7 @@ encoder takes 0.13 s for a frame of 640x360."""
 _MOST_HZ = 240.0
 """Largest frame rate of a video, in Hz."""
 _MOST_GAP_S = 10.0
-"""Longest gap in seconds that is filled with repeated frames: a clock that jumps must not fill the
-disk."""
+"""Longest gap in seconds that repeated frames fill. A clock that jumps must not fill the disk."""
 
 
 class VideoRecorder:

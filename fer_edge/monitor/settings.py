@@ -59,21 +59,22 @@ class QualityLimits:
     """Largest share (0..1) of pixels at 250 or more. One face of PublicTest exceeds it. At twice
     the brightness most do, and accuracy on those is 52 %."""
     sharp_above: float = 0.010
-    """Smallest sharpness: variance of the second difference over the variance of the brightness, at
-    48 px, in the blurrier direction. The smallest value in PublicTest is 0.034. After a smear of
-    9 px or a blur of 1.5 px, 80 % of the faces are below 0.010; accuracy on those is 46 %."""
+    """Smallest sharpness of a face at 48 px, in the blurrier direction. Sharpness is the variance
+    of the second difference over that of the brightness. The smallest value in PublicTest is 0.034.
+    After a smear of 9 px or a blur of 1.5 px, 80 % of the faces are below 0.010; accuracy on those
+    is 46 %."""
     min_face_px: int = 20
     """Smallest length in pixels of the longer side of the face's box. Accuracy is 59 % at 20 px and
     54 % at 17 px."""
     turned_above: float = 0.5
-    """Largest offset of the nose from the middle of the eyes, in distances between the eyes. A nose
-    protrudes by 0.45 of that distance, so 0.5 is a rotation of about 48 degrees."""
+    """Largest offset of the nose from the middle of the eyes. The unit is the distance between the
+    eyes. A nose protrudes by 0.45 of that distance, so 0.5 is a rotation of about 48 degrees."""
     flat_mouth: float = 0.25
     """Smallest strength of edges around the mouth, as a share of the face's mean. Uncovered mouths
     and eyes are above 0.55 in all pictures examined; a mask or a bar of one colour is below.
     Sunglasses with a rim and spread fingers have edges and pass."""
     flat_eyes: float = 0.35
-    """Smallest strength of edges around the eyes, as a share of the face's mean; see flat_mouth."""
+    """Smallest strength of edges around the eyes, as for ``flat_mouth``."""
 
     def __post_init__(self) -> None:
         normalise_fields(self)
@@ -96,8 +97,8 @@ class Settings:
 
     # Detection.
     detect_every: int = 3
-    """Frames per run of the detector; between detections, boxes are extrapolated at constant
-    velocity. 1 detects on every frame."""
+    """Frames per run of the detector; 1 detects on every frame. Between detections, boxes are
+    extrapolated at constant velocity."""
     detect_within_s: float = 0.2
     """Most seconds between detections: with a slow camera, faces move far in three frames."""
     forget_s: float = 2.0

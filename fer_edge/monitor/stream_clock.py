@@ -23,7 +23,7 @@ _AGREE = 3
 _JITTER_S = 0.1
 """Seconds that a time may run back without a finding: decoders reorder frames."""
 _STILL_FRAMES = 10
-"""Frames with one and the same time, or without a usable one, until the clock is given up."""
+"""Frames with the same or an unusable time until the clock is given up."""
 _MOST_S = 1e11
 """Largest time in seconds (year 5138). Milliseconds since 1970 are above it."""
 _STEPS = 9
@@ -137,7 +137,7 @@ class StreamClock:
         return own_s + self._shift_s
 
     def _leap(self, own_s: float, step_s: float, here_s: float, passed_s: float) -> float:
-        """Return the stream time of a frame that does not fit: an estimate, until three agree."""
+        """Return the estimated stream time of an outlier, until three agree."""
         self._unusable += 1
         if self._elsewhere and not 0 < own_s - self._elsewhere[-1] <= _LEAP_S + passed_s:
             self._elsewhere.clear()

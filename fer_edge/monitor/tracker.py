@@ -16,8 +16,8 @@ _ALPHA, _BETA, _SIZE = 0.8, 0.4, 0.5
 _COAST_S = 0.3
 """Longest extrapolation with the last velocity, in seconds."""
 _GATE, _GATE_PER_S, _GATE_MAX = 0.6, 1.0, 1.5
-"""Largest distance from the prediction, in sides of the face: at first, growth per second since
-the last detection, and upper bound."""
+"""Largest distance from the prediction, in sides of the face. The values are the start, the growth
+per second since the last detection, and the upper bound."""
 _CONFIRM = 2
 """Detections that confirm a person: a single one may be a false alarm."""
 

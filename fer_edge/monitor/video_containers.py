@@ -77,7 +77,7 @@ def _riff_end(file: BinaryIO, size: int) -> int:
 
 
 def _boxes(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int, int]]:
-    """Yield type, start and length of each top-level box, the one that is cut off included."""
+    """Yield type, start and length of each top-level box, even a cut one."""
     start = 0
     for _ in range(_MOST_PARTS):
         file.seek(start)

@@ -1,4 +1,4 @@
-"""Cell of the release matrix: one model on one target in one precision, graded in steps."""
+"""Cell of the release matrix: a model's grade on a target in a precision."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from fer_edge.verdict import FAILED, PASSED, UNDECIDED
 
 HERE, SIMULATED, STAND_IN, NOWHERE = "here", "simulated", "stand-in", "nowhere"
 PLACES = (NOWHERE, STAND_IN, SIMULATED, HERE)
-"""Places where a variant ran, the weakest evidence first: on nothing, on another engine or an
-evaluator, on a simulator of the chip, or on this machine's hardware."""
+"""Places where a variant ran, the weakest evidence first. They are: nowhere; on another engine or
+an evaluator; on a simulator of the chip; on this machine's hardware."""
 GRADES = ("not built", "built", "ran", UNDECIDED, PASSED)
-"""Grades from none to all: built; ran without passing its gate; too few faces for a verdict;
-passed. Accuracy is measured from ``ran`` on."""
+"""Grades, the lowest first. They are: not built; built; ran without passing its gate; too few faces
+for a verdict; passed. Accuracy is measured from ``ran`` on."""
 
 
 @dataclass(frozen=True)

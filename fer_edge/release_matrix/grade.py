@@ -102,7 +102,7 @@ def grade(key: tuple[str, str, str], identity: Identity, shared: Grading, say: S
 
 
 def _short(report: ParityReport) -> ParityReport:
-    """Leave out the passed checks of single classes: they are a third of a stored cell."""
+    """Leave out the passed checks of single classes, a third of a stored cell."""
     if report.judgement is None:
         return report
     checks = tuple(

@@ -1,4 +1,4 @@
-"""Run of the release matrix: grade what is not graded yet, then compare with the last version."""
+"""Run of the release matrix: grade missing cells, and compare versions."""
 
 from __future__ import annotations
 

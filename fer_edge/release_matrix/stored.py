@@ -192,7 +192,7 @@ def change(path: Path, edit: Callable[[Matrix], Matrix], version: str) -> Matrix
 
 
 def _text(matrix: Matrix) -> str:
-    """Return the JSON with a line for each cell: it is committed, and lines show what changed."""
+    """Return the JSON with a line for each cell, for readable diffs."""
     item = matrix.as_dict()
     cells = [json.dumps(cell, separators=(",", ":"), allow_nan=False) for cell in item["cells"]]
     head = json.dumps(item | {"cells": []}, indent=1, allow_nan=False)

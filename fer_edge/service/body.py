@@ -1,4 +1,4 @@
-"""Request bodies: the bytes of one image, as they are, in a form or in JSON.
+"""Request bodies: one image as raw bytes, in a form, or in JSON.
 
 Paths and file names in a request are ignored.
 """

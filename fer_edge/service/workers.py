@@ -17,8 +17,8 @@ _Job = tuple[Callable[[], Any], Callable[[Any, BaseException | None], None]]
 
 
 _GRACE_S = 1.0
-"""Seconds that a job may go on after its caller has given up, until it counts as overdue. Clients
-leave all the time, and most jobs end within milliseconds."""
+"""Seconds that an abandoned job may run until it counts as overdue. Clients leave all the time, and
+most jobs end within milliseconds."""
 
 
 class Workers:
