@@ -1,4 +1,4 @@
-"""A picture of each augmentation of a recipe's ``augment`` section, drawn by the code of training.
+"""Picture of each augmentation of a recipe, drawn by the training code.
 
     python -m fer_edge.training.augment_sheet FILE.png
 

@@ -210,7 +210,7 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def draw(rows: Sequence[dict[str, Any]], title: str) -> bytes:
-    """Return the curves as PNG: a panel for each corruption, with the clean curve in grey."""
+    """Return the curves as PNG, with a panel for each corruption. The clean curve is grey."""
     clean, names = rows[0], list(CORRUPTIONS)
     lines = -(-len(names) // _COLUMNS)
     figure = Figure(figsize=(3.6 * _COLUMNS, 3.1 * lines), layout="constrained")

@@ -48,10 +48,10 @@ _SUBSET = (
 _EYE_CORNERS = (33, 263)
 """Outer corners of the right and the left eye; MediaPipe levels a face by them."""
 _MARGIN = 1.5
-"""Side of the square around a face, in longer sides of its landmarks' box; MediaPipe's own.
+"""Side of the square around a face, in longer sides of its landmarks' box.
 
-A regression on the blendshapes of 2,000 faces of FER2013 has 48.0 % with it, 44.8 % with 1.33, and
-41.1 % if the network sees the complete picture.
+The value is MediaPipe's own. A regression on the blendshapes of 2,000 faces of FER2013 has 48.0 %
+with it, 44.8 % with 1.33, and 41.1 % if the network sees the complete picture.
 """
 
 Floats = npt.NDArray[np.float32]
@@ -214,7 +214,7 @@ def _compiled(data: bytes, file: str | Path) -> Any:
 
 
 def _values(network: Any, output: int) -> int:
-    """Return the number of values of an output for one face; 0 if it is unknown."""
+    """Return the number of values of an output for one face. 0 if it is unknown."""
     if len(network.outputs) <= output:
         return 0
     shape = list(network.outputs[output].partial_shape)

@@ -13,7 +13,7 @@ MAX_ROWS = 4_000_000
 _ANY_ROWS = 10_000
 """Rows that a file of any size may have."""
 _LEAST_BYTES = 64
-"""Least bytes of a picture in a file: less than the smallest PNG of 8x8 pixels."""
+"""Least bytes of a picture in a file. The smallest PNG of 8x8 pixels has more."""
 MOST_EXPANSION = 16
 """Largest ratio of a file's content in memory to its size. Encoded pictures do not compress."""
 _FREE_BYTES = 16 << 20

@@ -233,9 +233,9 @@ def part_of(path: Path) -> str:
 
 
 def check_shard(source: DatasetSpec, split: str | None) -> None:
-    """Check that the only file of a data set is the requested part; train if its name has none.
+    """Check that the only file of a data set is the requested part.
 
-    None reads a file of any part.
+    A file whose name states no part is ``train``. None reads a file of any part.
 
     Raises:
         MissingPartError: The file is another part.

@@ -46,7 +46,7 @@ class Holdout:
 
     @staticmethod
     def stated(facts: Mapping[str, Any]) -> Holdout | None:
-        """Return the rule that a network was trained with, or None if its card states none.
+        """Return the rule that a card states, or None.
 
         A network is surer on the faces that it learnt from than on others.
 
@@ -322,7 +322,10 @@ def _without_labels(
 def _readable_part(
     specs: Sequence[DatasetSpec], part: str, labels: Sequence[str] | None, say: Say, step: Step
 ) -> tuple[list[LabelledFace], list[str], list[MissingPartError]]:
-    """Return the readable faces of one part, their hashes, and an error for each set without it."""
+    """Return one part's readable faces, their hashes, and errors.
+
+    Each set without the part has an error.
+    """
     faces: list[LabelledFace] = []
     hashes: list[str] = []
     missing = []

@@ -20,7 +20,7 @@ _MOST_LABELS = 200
 def match_labels(
     stored: Sequence[StoredFace], source: DatasetSpec, labels: Sequence[str], say: Say
 ) -> tuple[list[str | None], Counter[str]]:
-    """Return the model's label of each picture, and the number of pictures left out by label.
+    """Return each picture's model label, and the omitted pictures by label.
 
     Every label is "" if labels are not read, or if columns are read and no picture has a label.
 
@@ -65,7 +65,7 @@ def match_labels(
 
 
 def _dropped_spellings(stored: Sequence[StoredFace], source: DatasetSpec) -> dict[Any, str]:
-    """Return the name in ``drop`` of each label that is spelt like it in the data set."""
+    """Return the name in ``drop`` for each label that has its spelling."""
     dropped: dict[Any, str] = {}
     if not source.drop:
         return dropped
@@ -79,7 +79,7 @@ def _dropped_spellings(stored: Sequence[StoredFace], source: DatasetSpec) -> dic
 
 
 def _known(name: str, labels: Sequence[str]) -> str | None:
-    """Return the model's label for a spelling, None for a spelling that it does not know."""
+    """Return the model's label for a spelling, None for an unknown one."""
     try:
         return label_map([name], labels)[name]
     except LabelError:

@@ -45,7 +45,7 @@ _CANDIDATES, _LEAST_COSINE = 5, 0.8
 _LEAST_OVERLAP = 0.5
 """Least share (0..1) of the picture that both show."""
 _INSIDE = 0.999
-"""Share (0..1) of a pixel that comes from within the picture; the rest of it is black."""
+"""Share (0..1) of a pixel that is within the picture. The rest of it is black."""
 _BLOCK = 1 << 23
 """Cosines that are held at once: 32 MiB."""
 _STOP = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 60, 1e-5)
@@ -225,7 +225,7 @@ def _thumbnails(faces: Sequence[LabelledFace], step: Step) -> Floats:
 
 
 def _thumbnail(picture: Image) -> Floats:
-    """Return a thumbnail with mean 0 and length 1, which brightness and contrast do not change."""
+    """Return a thumbnail with mean 0 and length 1. Brightness and contrast do not change it."""
     small = cv2.resize(picture, (_GRID, _GRID), interpolation=cv2.INTER_AREA)
     return _unit(small.astype(np.float32).ravel())
 

@@ -14,7 +14,9 @@ _MOST_CLASSES = 200
 
 
 def class_names(sources: DatasetSpecs) -> list[str]:
-    """Return the spellings of all classes of data sets, sorted; numbers and dropped ones left out.
+    """Return the sorted spellings of all classes of data sets.
+
+    Numbers and dropped classes are left out.
 
     Raises:
         DataError: A data set is missing or unreadable.

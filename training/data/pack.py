@@ -26,7 +26,7 @@ from fer_edge.training.data.picture_files import printable
 OutputFormat = Literal["parquet", "hdf5", "list", "folders"]
 
 Locate = Callable[[Sequence[LabelledFace], Step], Sequence[LabelledFace | None]]
-"""Function that returns each picture with the box of its face, None for one without a face."""
+"""Function that returns each picture with the box of its face. The box is None without a face."""
 
 _ROWS_AT_ONCE = 512
 """Rows between two reports of progress; parquet's row group as well."""

@@ -39,7 +39,9 @@ _log = logging.getLogger("fer_edge")
 
 
 def try_file(read_all: ReadAll, source: DatasetSpec, split: str | None) -> None:
-    """Read a file in a child process first; a file that did not change is read once.
+    """Read a file in a child process first.
+
+    An unchanged file is read once.
 
     Args:
         read_all: Reads the file. DataError is the answer that it is refused.

@@ -249,7 +249,7 @@ class EvaluationSet:
         return []
 
     def trained_on(self, trained: str | None) -> bool | None:
-        """Return True if a model was trained on these faces, None if that is not known.
+        """Return True if a model was trained on these faces, None if unknown.
 
         Args:
             trained: Fingerprint of the faces that the model was trained on, or None.
@@ -261,7 +261,7 @@ class EvaluationSet:
 
 @contextmanager
 def skip_advice(data: str | Path | None) -> Iterator[None]:
-    """Add to a DataError how to skip the broken pictures of a data set; None adds nothing."""
+    """Add advice on skipping a data set's broken pictures to a DataError. None adds nothing."""
     try:
         yield
     except DataError as error:

@@ -181,7 +181,7 @@ def _row(answers: Answers, members: Bools, found: Bools) -> dict[str, Any]:
 
 
 def groups_of(faces: Sequence[LabelledFace], column: str, where: str) -> Mapping[str, Bools]:
-    """Return the members of each group, in the order of numbers in their names, then by name.
+    """Return the members of each group, by number in the name, then by name.
 
     More than ten different whole numbers are grouped in decades.
 

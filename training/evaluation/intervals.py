@@ -48,10 +48,11 @@ def share_interval(count: float, faces: float) -> Interval:
 
 
 def paired_change_interval(gained: float, lost: float, faces: float) -> Interval:
-    """Return the score interval of the change of a share between two answers for the same faces.
+    """Return the score interval of a paired change of a share.
 
-    Tango (1998), Statistics in Medicine 17:891-908. At a change of 0 it is McNemar's test. It does
-    not collapse when no face differs: 0 of 336 leaves 1.1 points either way.
+    The share has two answers for the same faces. Tango (1998), Statistics in Medicine 17:891-908.
+    At a change of 0 it is McNemar's test. It does not collapse when no face differs: 0 of 336
+    leaves 1.1 points either way.
 
     Args:
         gained: Number of faces that only the second answer has right.
@@ -68,7 +69,7 @@ def paired_change_interval(gained: float, lost: float, faces: float) -> Interval
 
 
 def _highest_change(gained: float, lost: float, faces: float) -> float:
-    """Bisect the change at which the score falls to -Z; the score falls with the change."""
+    """Bisect the change at which the score falls to -Z. The score falls with the change."""
     low, high = (gained - lost) / faces, 1.0
     for _ in range(_STEPS):
         change = (low + high) / 2
@@ -98,11 +99,12 @@ def ece_intervals(
     second: npt.NDArray[np.floating],
     truth: npt.NDArray[np.integer],
 ) -> tuple[Interval, Interval, Interval]:
-    """Return the intervals of two ECEs and of their change, by a paired bootstrap over faces.
+    """Return the intervals of two ECEs and their change, by paired bootstrap.
 
-    Percentile bootstrap (Efron, 1979), ROUNDS draws. Both answers are scored on the same drawn
-    faces, so faces that are hard for both do not widen the interval of the change. An ECE's own
-    interval lies too high: drawing adds to the ECE's upward bias. In the change it cancels.
+    The percentile bootstrap (Efron, 1979) draws faces ROUNDS times. Both answers are
+    scored on the same drawn faces, so faces that are hard for both do not widen the interval of the
+    change. An ECE's own interval lies too high: drawing adds to the ECE's upward bias. In the
+    change it cancels.
 
     Args:
         first: Probabilities ``[N, C]`` of the first model.
@@ -134,7 +136,7 @@ def ece_intervals(
 
 
 def faces_to_tell(interval: Callable[[float], Interval], faces: int, limit: float) -> int | None:
-    """Return the number of faces at which the same rates leave no doubt about a limit.
+    """Return the number of faces that decides a limit at the same rates.
 
     Args:
         interval: Returns the interval that ``factor`` times the faces would have.

@@ -104,7 +104,7 @@ def ece(probabilities: npt.NDArray[np.floating[Any]], right: npt.NDArray[np.bool
 
 
 def ece_bins(confidence: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.intp]:
-    """Return the ECE bin of each confidence; a value on a border belongs to the lower bin."""
+    """Return the ECE bin of each confidence. A value on a border belongs to the lower bin."""
     edges = np.linspace(0, 1, ECE_BINS + 1)
     return np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, ECE_BINS - 1)
 

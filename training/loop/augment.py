@@ -84,9 +84,9 @@ def _move(flip: float, rotate_deg: float, translate: float, scale: float) -> Cha
 
 
 def _light(brightness: float, contrast: float) -> Change:
-    """Return a random change of brightness and contrast, in random order, from a table of 256.
+    """Return a random change of brightness and contrast from a table of 256.
 
-    Each is as in torchvision's ColorJitter, and takes less time.
+    The order of the two is random. Each is as in torchvision's ColorJitter, and takes less time.
 
     Args:
         brightness: Largest change of the pixels, as a share of them.

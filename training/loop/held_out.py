@@ -18,7 +18,8 @@ from fer_edge.training.models.network import InputSpec
 
 _SEED = 0
 _KEPT_BYTES = 2**27
-"""Largest size of the faces that stay in memory: as they are, and once more under an effect."""
+"""Largest size in bytes of the faces that stay in memory. They are kept as they are, and once more
+under an effect."""
 
 
 class _KeptFaces(FaceDataset):

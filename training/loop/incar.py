@@ -36,11 +36,11 @@ Change = Callable[[Tensor], Tensor]
 _FEWEST_CAMERA_PX = 40
 """Pixels of the camera across a face at night, at least."""
 _TIP, _SIDES, _ENDS = 0.1, 1.9, 0.5
-"""Depth of a face in its crop, in sides: tip - sides * x^2 - ends * y^2, from the middle.
+"""Coefficients of a face's depth in its crop, in sides.
 
-Fitted to the mean of MediaPipe's 478 landmarks over 151 frontal faces of FER2013, with an RMS error
-of 0.05. The face turns about a vertical axis at depth 0, near the mean depth of eyes and mouth, so
-that they stay in the middle.
+The depth is tip - sides * x^2 - ends * y^2, from the middle. Fitted to the mean of MediaPipe's 478
+landmarks over 151 frontal faces of FER2013, with an RMS error of 0.05. The face turns about a
+vertical axis at depth 0, near the mean depth of eyes and mouth, so that they stay in the middle.
 """
 
 
@@ -50,7 +50,10 @@ def in_car(spec: InCar) -> list[Change]:
 
 
 def one_of(spec: InCar) -> Change | None:
-    """Return a change of uint8 ``[C, S, S]`` by one effect drawn by the shares; None without."""
+    """Return a change of uint8 ``[C, S, S]`` by one random effect, or None.
+
+    The shares weigh the effects; without any, the result is None.
+    """
     shares = {name: share for name, share in asdict(spec).items() if share}
     if not shares:
         return None
@@ -59,7 +62,7 @@ def one_of(spec: InCar) -> Change | None:
 
 
 def each_of(spec: InCar) -> list[Change]:
-    """Return a change of uint8 ``[C, S, S]`` by each effect of the recipe, in fixed order."""
+    """Return changes of uint8 ``[C, S, S]``, one per effect, in fixed order."""
     names = [name for name, share in asdict(spec).items() if share]
     return [partial(changed, CHANGES[name]) for name in names]
 
@@ -240,7 +243,7 @@ def low_resolution(x: Tensor) -> Tensor:
 
 
 def defocus(x: Tensor) -> Tensor:
-    """Simulate a lens out of focus: Gaussian blur of 1.5 to 6 % of the side."""
+    """Simulate a lens out of focus. The Gaussian blur has 1.5 to 6 % of the side."""
     return as_pixels(cv2.GaussianBlur(as_image(x), (0, 0), _between(0.015, 0.06) * x.shape[-1]))
 
 

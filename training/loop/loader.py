@@ -17,7 +17,8 @@ from fer_edge.training.loop.dataset import FaceDataset, on_one_core
 from fer_edge.training.models.network import InputSpec
 
 _LARGE_SET_PARTS = 10
-"""Complete parts from which on the last, incomplete one is dropped: at most 9 % of an epoch."""
+"""Number of complete parts from which an incomplete last one is dropped. That is at most 9 % of an
+epoch."""
 
 
 class CompleteParts(Sampler[int]):

@@ -89,7 +89,7 @@ def load_state(path: Path, recipe: str, data: str) -> tuple[Position, dict[str, 
 
 
 def _same_recipe(saved: Any, recipe: str) -> bool:
-    """Compare recipes as JSON; a key that an older version did not write has its default."""
+    """Compare recipes as JSON. A key that an older version did not write has its default."""
     if saved == recipe:
         return True
     try:

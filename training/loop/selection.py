@@ -87,9 +87,10 @@ def _remaining(seconds: float) -> str:
 
 
 def sample_batch(run: TrainingRun, count: int) -> list[tuple[Image, str]]:
-    """Return training faces as augmented, uint8 ``[S, S]`` or RGB ``[S, S, 3]``, and their labels.
+    """Return augmented training faces and their labels.
 
-    The draw does not change the run's random numbers.
+    The faces are uint8 ``[S, S]`` or RGB ``[S, S, 3]``. The draw does not change the run's random
+    numbers.
     """
     faces = cast(FaceDataset, run.loader.dataset)
     with torch.random.fork_rng(devices=[]):

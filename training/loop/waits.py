@@ -41,7 +41,9 @@ class Waits:
             self._all_s = time.monotonic() - begun_s
 
     def advice(self, workers: int) -> str | None:
-        """Return how to load faces faster; None if that is fast enough, or no core is free.
+        """Return advice on faster loading of faces, or None.
+
+        None if loading is fast enough or no core is free.
 
         Args:
             workers: Processes that load faces for each process that trains.

@@ -66,7 +66,9 @@ def write_opinions(
     say: Say,
     step: Step = silent,
 ) -> int:
-    """Write the predictions of a checkpoint, or of one for each fold; return the number of faces.
+    """Write the predictions of a checkpoint or of one per fold.
+
+    Return the number of faces.
 
     Args:
         checkpoints: Checkpoint folders, or names of shipped models. Of N, the k-th predicts fold

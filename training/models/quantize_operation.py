@@ -20,7 +20,7 @@ before an engine sees them, and stop at -127, so that their range is symmetric."
 
 
 def quantize_dequantize(x: Tensor, scale: Tensor, axis: int = PER_TENSOR) -> Tensor:
-    """Round a tensor to symmetric int8, and return the float numbers that the int8 stand for.
+    """Round a tensor to symmetric int8, and return the result as float.
 
     The zero point is 0. Numbers halfway between two steps go to the even one. Gradients pass
     unchanged inside the range and are zero outside. The gradient of the scale is that of LSQ

@@ -130,7 +130,7 @@ class QuantizedNet(nn.Module):
 
 
 def fold_batch_norms(net: nn.Module) -> nn.Module:
-    """Fold each batch norm that follows a convolution or a linear layer into it, in place."""
+    """Fold each batch norm into its convolution or linear layer, in place."""
     children = list(net.named_children())
     for (name, layer), (after, norm) in pairwise(children):
         parent, place = net, name
@@ -151,7 +151,7 @@ def fold_batch_norms(net: nn.Module) -> nn.Module:
 
 
 def _folded(net: nn.Module, example: Tensor) -> nn.Module:
-    """Return a copy with folded batch norms, or a plain copy if layers run in another order."""
+    """Return a copy with folded batch norms. It is a plain copy if layers run in another order."""
     copied = copy.deepcopy(net).cpu().eval()
     folded = fold_batch_norms(copy.deepcopy(copied))
     with torch.no_grad():
@@ -173,7 +173,7 @@ def _exported(net: nn.Module, example: Tensor) -> GraphModule:
 
 
 def _points(module: GraphModule) -> dict[str, Node]:
-    """Return the nodes to round by a name that says where they are in the network."""
+    """Return the nodes to round, by names of their places in the network."""
     graph = module.graph
     quantised = LAYERS | _OTHERS
     if not any(node.target in _ATTENTION for node in graph.nodes):

@@ -25,7 +25,7 @@ _WRAPPERS = (
 _MOST_WRAPPED = 4
 _PREFIXES = ("module.", "_orig_mod.", "backbone.")
 _WRAPPER_PREFIXES = ("model.", "net.", "network.", "ema_model.")
-"""Prefixes of modules that only wrap the network; a network can have such a part of its own, so
+"""Prefixes of modules that only wrap the network. A network can have such a part of its own, so
 they are removed only from files in which most tensors have them."""
 _HARMLESS_BUILTINS = (
     "bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int", "list", "object",
@@ -36,7 +36,8 @@ _RUNS_CODE = (
     "importlib", "ctypes", "socket", "marshal", "code", "commands", "webbrowser", "asyncio",
     "multiprocessing", "pip", "pickle", "_pickle", "cloudpickle", "operator", "timeit", "pdb",
 )  # fmt: skip
-"""Modules that no training state needs; a file that names one is not of a training program."""
+"""Modules that a training state does not need. A file that names one is not from a training
+program."""
 _REFUSED = (
     "A pickled module can run any code, and breaks with other releases of timm. Load it in its "
     "own project, and save model.state_dict()"

@@ -25,7 +25,7 @@ from fer_edge.training.quantization.exact import ExactScales
 TEMPERATURE = 2.0
 """Divisor of both networks' logits: the small probabilities teach as well."""
 _MOST_BYTES = 1 << 30
-"""Largest size in bytes of a set of faces that stays in memory, as uint8 pixels."""
+"""Largest size in bytes of a set of faces in memory, as uint8 pixels."""
 _SHIFT = 1 / 16
 """Largest shift of a face, as a share of its side."""
 

@@ -187,7 +187,7 @@ def _layers(net: QuantizedNet, added: set[str]) -> Iterator[Layer]:
 
 
 def _read(node: Node) -> str | None:
-    """Return the name of the scale that a tensor was rounded with; None for a float tensor."""
+    """Return the name of a rounded tensor's scale; None for a float tensor."""
     node = source(node)
     return _scale_name(node) if node.target is OPERATION else None
 

@@ -31,8 +31,8 @@ from fer_edge.training.quantization.reconstruct import reconstruct
 RANGE_FACES = 256
 """Number of faces that the ranges of the activations are measured on."""
 RECONSTRUCTION_FACES, _RECONSTRUCTION_SIDE = 512, 128
-"""Number of faces that weights are reconstructed on, and the side in px up to which it holds.
-Networks with a larger input take fewer, for the memory of their activations."""
+"""Number of faces for reconstructing weights, and the largest side in px for it. Networks with a
+larger input take fewer, for the memory of their activations."""
 _HOLD_OUT, _MOST_HELD_OUT = Holdout(0.1, 0), 2000
 """Share (0..1) and seed of the faces that select the epoch, and their largest number."""
 _LEAST_FACES = 100
@@ -131,7 +131,7 @@ def _float_checkpoint(checkpoint: str | Path, out: Path) -> tuple[Checkpoint, Ex
 def _faces(
     source: Checkpoint, data: str | Path, say: Say, step: Step
 ) -> tuple[FaceDataset, FaceDataset, str]:
-    """Return the faces to learn from, those that select the epoch, and a fingerprint of all."""
+    """Return faces to learn from and to select the epoch, and a fingerprint."""
     split = split_data(
         data, source.spec.labels, Holdout.stated(source.facts) or _HOLD_OUT, step, say
     )
@@ -155,7 +155,7 @@ def _reconstructed(
     device: torch.device,
     step: Step,
 ) -> QuantizedNet:
-    """Set the scales of ``net``, and return a copy whose layers are fitted one by one."""
+    """Set the scales of ``net``, and return a copy fitted layer by layer."""
     measure_scales(net, _batches(learn, RANGE_FACES, settings.seed, device), step)
     exact = ExactScales(net)
     exact.set_weights()

@@ -23,11 +23,11 @@ from fer_edge.training.quantization.exact import ExactScales
 from fer_edge.training.quantization.ranges import step_between
 
 _ROWS = 1 << 18
-"""Number of positions of a layer's input above which only some are used, spread over all faces."""
+"""Most positions of a layer's input that are used, spread over all faces."""
 _FACES = 8
 """Number of faces whose input vectors are in memory at a time."""
 _DAMPING = 0.01
-"""Share (0..1) of a Gram matrix's mean diagonal that is added to its diagonal, as in GPTQ."""
+"""Share (0..1) of a Gram matrix's mean diagonal added to its diagonal. GPTQ does the same."""
 _LEAST_DIAGONAL = 1e-12
 """Added to a Gram matrix's diagonal, for inputs that are always 0."""
 _BLOCK = 128
@@ -89,7 +89,7 @@ def round_with_feedback(weight: Tensor, scale: Tensor, gram: Tensor) -> Tensor:
 
 
 class _Means(Interpreter):
-    """Runs the network in float and keeps the mean of each output channel of its layers."""
+    """Runs the float network and averages each layer's output channels."""
 
     def __init__(self, net: QuantizedNet) -> None:
         super().__init__(net.body)

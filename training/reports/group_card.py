@@ -96,7 +96,10 @@ def _variant(bundle: Path) -> tuple[str | None, str | None]:
 @click.argument("fairface", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
 def main(checkpoint: Path, bundle: Path, london: Path, fairface: Path, out: Path) -> None:
-    """Write the figures by groups of CHECKPOINT and its BUNDLE into the model card in OUT."""
+    """Write the figures by groups into the model card in OUT.
+
+    They are those of CHECKPOINT and its BUNDLE.
+    """
     write_groups(checkpoint, bundle, london, fairface, out)
 
 

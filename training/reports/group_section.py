@@ -29,7 +29,7 @@ _SETS = {
         "one.",
     ),
 }
-"""Sentences on each set, before and after its tables, by the beginning of its file's name."""
+"""Sentences before and after a set's tables, by the start of its file name."""
 
 
 def groups_beside(bundle: Bundle, folder: Path) -> list[Report] | None:

@@ -75,7 +75,7 @@ def _train_part(report: Report) -> str:
 
 
 def trained_on_note(report: Report) -> str:
-    """Return a warning for a model that was trained on the faces of its report, else ""."""
+    """Return a warning if the report's faces are training faces, else ""."""
     if not report.get("trained_on"):
         return ""
     return (

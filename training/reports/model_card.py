@@ -377,7 +377,10 @@ def _drawing(report: dict[str, Any]) -> bytes:
 @click.argument("data", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
 def main(checkpoint: Path, bundle: Path, data: Path, out: Path) -> None:
-    """Write the model card of CHECKPOINT and its BUNDLE, on faces of DATA, into the folder OUT."""
+    """Write the model card of CHECKPOINT and its BUNDLE into the folder OUT.
+
+    Its figures are on the faces of DATA.
+    """
     write_card(checkpoint, bundle, data, out)
 
 

@@ -174,7 +174,10 @@ _LABELLED, _POOR = 1, 3
 
 
 def _rank(names: list[str]) -> int:
-    """Return 0 for FER2013 with parts, 1 for FER2013, 2 for a list of files, else more."""
+    """Return the rank of a table by its columns; 0 is the best.
+
+    FER2013 with parts has 0, FER2013 has 1, and a list of files has 2.
+    """
     if {"emotion", "pixels"} <= set(names):
         return 0 if "usage" in names else _LABELLED
     if "label" in names and any(name in names for name in _PATHS):

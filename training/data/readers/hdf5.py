@@ -194,7 +194,7 @@ def _parts(file: Any, path: Path) -> dict[str, dict[str, str]]:
 
 
 def _check_linked_in_file(node: Any, name: str, path: Path) -> None:
-    """Raise DataError for a missing name, and for a link, which can lead to another file."""
+    """Raise DataError for a missing name or a link. A link can lead to another file."""
     import h5py
 
     link = node.get(name, getlink=True)

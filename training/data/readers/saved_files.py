@@ -114,7 +114,10 @@ def _headers(path: Path, size: int) -> Iterator[tuple[int, _Table]]:
 
 
 class _Table:
-    """A table of a flatbuffer: fields by number, each at an offset from the table's start."""
+    """A table of a flatbuffer, with the offset of each numbered field.
+
+    Offsets count from the table's start.
+    """
 
     def __init__(self, data: bytes, at: int) -> None:
         self.data, self.at = data, at
