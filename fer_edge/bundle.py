@@ -298,7 +298,7 @@ def write_bundle(bundle: Bundle, contents: Mapping[str, bytes]) -> None:
     try:
         manifest = json.dumps(bundle.as_dict(), indent=1) + "\n"
     except ValueError as error:
-        raise BundleError(f"{bundle.path} cannot be written: {error}. Mend the value") from error
+        raise BundleError(f"{bundle.path} cannot be written: {error}. Correct the value") from error
 
     def fill(folder: Path) -> None:
         for name, data in contents.items():

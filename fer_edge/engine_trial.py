@@ -1,6 +1,6 @@
-"""Trial of a bundle's variants in a child process, where a crash or a hang harms nobody.
+"""Trial of a bundle's variants in a child process that may crash or hang.
 
-Engines are native code, and a stranger's model may bring one down. Run as
+Engines are native code, and an untrusted model may crash one. Run as
 ``python -P -m fer_edge.engine_trial FOLDER``, this module prints the decision about each variant.
 """
 

@@ -142,5 +142,5 @@ def read_optional(
 
 
 def _name(key: str) -> str:
-    """Shorten a stranger's key for a message."""
+    """Shorten an untrusted key for a message."""
     return printable(key[:40])

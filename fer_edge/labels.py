@@ -137,8 +137,8 @@ def check_label_list(names: Iterable[str]) -> tuple[str, ...]:
         names: Canonical names and user-defined labels.
 
     Raises:
-        LabelError: A canonical name has another spelling ("happy"), a name stands twice, is empty
-            or too long, has spaces around it, or looks like another name.
+        LabelError: A canonical name has another spelling ("happy"), a name is listed twice, is
+            empty or too long, has spaces around it, or looks like another name.
     """
     names = tuple(names)
     listed = f"among the labels {', '.join(map(repr, names[:20]))}"[:1000]
@@ -151,7 +151,7 @@ def check_label_list(names: Iterable[str]) -> tuple[str, ...]:
         if not name or name != name.strip() or not name.isprintable() or len(name) > 64:
             raise LabelError(f"expected 1 to 64 characters without spaces around them {listed}")
         if name.casefold() in seen:
-            raise LabelError(f"{name!r} stands twice {listed}")
+            raise LabelError(f"{name!r} is listed twice {listed}")
         _check_letters(name, shapes)
         seen.add(name.casefold())
         shapes.setdefault(shape(name), name.casefold())

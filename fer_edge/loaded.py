@@ -35,7 +35,7 @@ class VariantChoice:
             at all.
         execution: What ran where, if ``explain`` was asked for it and the engine can say.
         refusal: Set if the engine does not execute what was asked for, or cannot say what it does.
-        simulator: Name of the simulator that runs the variant in the place of a chip, or None.
+        simulator: Name of the simulator that runs the variant instead of a chip, or None.
     """
 
     target: str

@@ -2,7 +2,7 @@
 
 A hash vouches for the bytes of a model, not for what the bytes refer to. OpenVINO follows a
 tensor's external data into the process's current folder, so a bundle whose hashes all matched
-could read ``/etc/passwd``; an address in the place of a file name made it crash. A loop can run
+could read ``/etc/passwd``; an address instead of a file name made it crash. A loop can run
 forever. The exported graphs have neither, so a model that has them is refused.
 
 Field numbers are those of onnx/onnx.proto (onnx 1.18 to 1.23, unchanged since 2019).
@@ -113,7 +113,7 @@ def _check(message: memoryview, kind: str, depth: int, budget: Iterator[int], na
 
 def _view(value: int | memoryview) -> memoryview:
     if isinstance(value, int):
-        raise IndexError("a number in the place of a message")
+        raise IndexError("a number instead of a message")
     return value
 
 

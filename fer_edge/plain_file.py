@@ -1,4 +1,4 @@
-"""Reading of files whose size and kind nobody has promised."""
+"""Bounded reading of untrusted files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PIPE_S = 5.0
 def read_plain(path: Path, most_bytes: int, *, pipes: bool = False) -> bytes:
     """Read a regular file. A device or a pipe is refused at once, instead of waiting for it.
 
-    The opened file is checked, so nobody can exchange the file between check and use.
+    The opened file is checked, so the file cannot be exchanged between check and use.
 
     Args:
         path: Path of the file.

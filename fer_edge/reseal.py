@@ -49,7 +49,7 @@ def reseal(bundle: Path, **changes: str) -> str:
             f"cannot write {manifest}: {error.strerror}. Seal a copy in another folder"
         ) from error
     except ValueError as error:
-        raise BundleError(f"{manifest} cannot be sealed: {error}. Mend it first") from error
+        raise BundleError(f"{manifest} cannot be sealed: {error}. Correct it first") from error
     return str(content[SEAL])
 
 

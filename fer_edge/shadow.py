@@ -71,8 +71,8 @@ class Shadow:
     def see(self, answered_by: Bundle, faces: list[Image], answers: list[Prediction]) -> None:
         """Count the faces on which the shadow disagrees.
 
-        A failing shadow disturbs nobody. A call that began before a swap may have cut its faces
-        with another margin; it is not counted.
+        A failing shadow does not affect answers. A call that began before a swap is not counted:
+        it may have cut its faces with another margin.
         """
         if answered_by.crop.margin != self.bundle.crop.margin:
             return

@@ -1,9 +1,8 @@
 """Short waits for the threads of torch, so that a busy machine does not stop them.
 
-torch's threads wait for each other in a loop after each layer. If a
-program of another session has one of two cores, both threads share the other one, and each waits
-while the other should compute: a network takes 60 to 180 times as long
-(docs/decisions/0070-short-waits.md).
+torch's threads wait for each other in a loop after each layer. If another program has one of two
+cores, both threads share the other core. Each then waits while the other should compute. A network
+takes 60 to 180 times as long (docs/decisions/0070-short-waits.md).
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ Four functions are optional. ``build`` compiles a variant on the device (see ten
 ``diagnose() -> tuple[bool, str]`` reports whether the target runs on this machine, in words.
 ``executed(variant, files, options, size_px) -> Execution`` loads the variant once more and reports
 what ran where; ``size_px`` is the side of a face. Nobody calls it at a start.
-``simulates(options) -> str | None`` names the simulator that runs in the place of a chip. Its
+``simulates(options) -> str | None`` names the simulator that runs instead of a chip. Its
 sessions are never timed.
 
 Importing a backend imports no engine; ``load`` does.

@@ -45,7 +45,7 @@ _BATCH = "batch"
 
 
 def simulates(options: Options) -> str | None:
-    """Name the simulator that runs in the place of a chip; None on a chip.
+    """Name the simulator that runs instead of a chip; None on a chip.
 
     Args:
         options: ``device`` names the chip to simulate.

@@ -129,5 +129,5 @@ def _left_out(refused: Any) -> list[str]:
 
 
 def _short(value: object, most: int = 100) -> str:
-    """Return a stranger's value for the terminal: one line, without control characters."""
+    """Return an untrusted value as one line without control characters."""
     return printable(value[:most]) if isinstance(value, str) else shown(value)

@@ -1,1 +1,1 @@
-"""Encoded pictures from strangers: bounded checks, then one decoder."""
+"""Untrusted encoded pictures: bounded checks, then one decoder."""

@@ -62,8 +62,8 @@ class ExpressionFilter:
         Args:
             time_s: Stream time of the frame, in seconds.
             probabilities: float64 ``[C]``, or None.
-            issue: The reason why there are no probabilities. None beside None: the face was not
-                classified in this frame.
+            issue: The reason why there are no probabilities. If both are None, the face was
+                not classified in this frame.
         """
         if self._since_s is None:
             self._since_s = self._first_s = time_s

@@ -34,7 +34,7 @@ _FIRST_RETRY_S, _LAST_RETRY_S = 1.0, 60.0
 
 
 _NEVER_S = 86400.0
-"""Seconds from which on nobody waits for a watchdog. A call by way of a thread costs 0.1 ms."""
+"""Seconds of ``watchdog_s`` from which it is off. A call by way of a thread costs 0.1 ms."""
 
 
 class StoppedError(Exception):

@@ -170,7 +170,7 @@ def _notes(cell: Cell) -> list[str | None]:
         return [_safe(cell.build.failure or "")]
     place = run.reason
     if run.by is not None:
-        place = f"{run.where}: {run.by} ran in the place of the chip's engine, as {run.reason}"
+        place = f"{run.where}: {run.by} ran instead of the chip's engine, as {run.reason}"
     return [_safe(text) if text else None for text in (broken, place, run.executed, run.note)]
 
 

@@ -24,8 +24,8 @@ class Batcher:
 
     Faces wait while the engine is busy.
 
-    Nobody waits for company: an idle engine starts at once, and under load the batch fills while
-    the engine is busy.
+    No request waits for a batch to fill. An idle engine starts at once; under load the batch fills
+    while the engine is busy.
     """
 
     def __init__(

@@ -195,7 +195,7 @@ def test_a_file_of_another_bundle_is_refused(tmp_path: Path) -> None:
         Predictor(bundle(tmp_path / "x.fer", "fp32", temperature=3.0))
 
 
-# --- strangers' files ----------------------------------------------------------------------------
+# --- untrusted files -----------------------------------------------------------------------------
 
 MUTATE = """
 import json

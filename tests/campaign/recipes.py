@@ -1,4 +1,4 @@
-"""Mutated recipes, cards of checkpoints and settings: text that a stranger may have written.
+"""Mutated recipes, cards of checkpoints and settings: untrusted text.
 
 PYTHONPATH=tests/campaign python tests/campaign/recipes.py --count 2000
 """
@@ -106,7 +106,7 @@ def _raw(rng: np.random.Generator, text: str) -> bytes:
 
 
 def _bomb(rng: np.random.Generator, text: str) -> bytes:
-    """Aliases of aliases in the place of a value: nine levels of ten are 10^9 items."""
+    """Aliases of aliases instead of a value: nine levels of ten are 10^9 items."""
     levels = int(rng.integers(3, 12))
     head = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n"
     for i in range(1, levels):

@@ -169,7 +169,7 @@ def test_a_live_source_that_paused_keeps_its_time() -> None:
     assert clock.fault is None
 
 
-# A clock that is of no use.
+# An unusable clock.
 
 
 @pytest.mark.parametrize(

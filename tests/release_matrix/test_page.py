@@ -63,8 +63,8 @@ def test_simulated_cells_are_marked_with_what_ran() -> None:
         "| litert/int8 | – |  |",
         "| openvino/int8 | ✗ |  |",
     ]
-    assert "coreml_evaluator ran in the place of the chip's engine, as this is Linux" in text
-    assert "HTP simulator ran in the place of the chip's engine" in text
+    assert "coreml_evaluator ran instead of the chip's engine, as this is Linux" in text
+    assert "HTP simulator ran instead of the chip's engine" in text
     assert "not / here" in text
     table = [line for line in text.splitlines() if line.startswith(("| default", "| fast"))]
     assert len({line.count("|") for line in table}) == 1

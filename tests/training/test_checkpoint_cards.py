@@ -1,4 +1,4 @@
-"""Cards that a stranger may have written: checked before a network is built."""
+"""Untrusted cards are checked before a network is built."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Trial of a stranger's data file in a child process, where a crash or a hang harms nobody.
+"""Trial of an untrusted data file in a child process that may crash or hang.
 
-The library that reads HDF5 is native code. It believes what a file states, and a damaged one can
-bring it down. The child reads the complete file once, in bounded time and memory; only then does
-this process open it.
+The library that reads HDF5 is native code. It trusts the file, so a damaged one can crash it. The
+child reads the complete file once, in bounded time and memory. Only then does this process open
+the file.
 """
 
 from __future__ import annotations

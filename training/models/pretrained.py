@@ -49,7 +49,7 @@ class Account:
         own = len(self.loaded) + len(self.missing) + len(self.reshaped)
         parts = [f"{len(self.loaded)} of {own} tensors loaded from {self.file}"]
         if self.key:
-            parts[0] += f", there from {self.key}"
+            parts[0] += f", under the key {self.key}"
         if self.prefix:
             parts.append(f"prefix {self.prefix} removed")
         for what, names in (

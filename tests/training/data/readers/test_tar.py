@@ -1,4 +1,4 @@
-"""Tar shards of WebDataset: pictures stay in them, and a stranger's are bounded."""
+"""Tar shards of WebDataset: pictures stay in them, and untrusted ones are bounded."""
 
 from __future__ import annotations
 
