@@ -47,8 +47,10 @@ def recipes(source: ConversionInput, precision: str) -> tuple[QuantizationRecipe
 def build(source: ConversionInput, precision: str, recipe: QuantizationRecipe) -> Artifact:
     """Build one variant; see converters.base.
 
-    Precisions: fp32 and fp16; ``int8``, weights of one byte per channel, and ``pal6``, weights of 6
-    bits from a palette, both with fp16 arithmetic; ``w8a8``, weights and activations of one byte.
+    - fp32, fp16: weights and arithmetic in that precision.
+    - int8: weights of one byte, with a scale per channel; fp16 arithmetic.
+    - pal6: weights of 6 bits from a palette; fp16 arithmetic.
+    - w8a8: weights and activations of one byte.
 
     A package takes one picture: Core ML's image inputs have no batch dimension, and a flexible
     shape would not run on the Neural Engine. Core ML batches the calls (see backends/coreml.py), so

@@ -52,9 +52,10 @@ def check_ready() -> None:
 def build(source: ConversionInput, precision: str, recipe: QuantizationRecipe) -> Artifact:
     """Build one variant; see converters.base.
 
-    fp32; fp16 has its weights in half precision, and a mark that lets XNNPACK compute in it; int8
-    is full-integer, with the checkpoint's own scales if it has them, else with ranges that
-    litert-quantizer measures on the calibration faces.
+    - fp32: weights and arithmetic in float32.
+    - fp16: weights in half precision, with a mark that lets XNNPACK compute in it.
+    - int8: full-integer, with the checkpoint's own scales. Without them, litert-quantizer measures
+      the ranges on the calibration faces.
     """
     check_ready()
     own = precision == "int8" and source.int8 is not None

@@ -13,8 +13,8 @@ _PARENT_DEATH_SIGNAL = 1
 def python_command(*arguments: str) -> list[str]:
     """Return the command that runs this interpreter with ``arguments``.
 
-    ``-P`` keeps the current folder off ``sys.path``: with ``-c`` and ``-m`` Python puts it first,
-    so that a downloaded folder with a file ``cv2.py`` would run as part of a conversion.
+    ``-P`` keeps the current folder off ``sys.path``. With ``-c`` and ``-m``, Python puts it first.
+    A conversion in a downloaded folder would then import that folder's ``cv2.py``.
     """
     return [sys.executable, "-P", *arguments]
 

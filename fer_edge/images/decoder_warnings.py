@@ -1,8 +1,8 @@
 """Warnings of the C image decoders, read instead of printed.
 
-libjpeg gives a picture even if data is missing, fills the rest with grey, and says so on the C
-library's ``stderr`` only: of 400 faces that had lost data, 229 got a confident answer. OpenCV has
-no way to ask for these warnings. This module points the C variable ``stderr`` at memory while a
+libjpeg decodes a picture with missing data, and fills the rest with grey. It warns only on the C
+library's ``stderr``: of 400 faces that had lost data, 229 got a confident answer. OpenCV has no way
+to ask for these warnings. This module points the C variable ``stderr`` at memory while a
 picture is decoded. File descriptor 2, Python's ``sys.stderr`` and child processes are untouched.
 """
 

@@ -40,10 +40,14 @@ def compare(
 ) -> Comparison:
     """Find the cells that got worse.
 
-    A cell got worse if its grade fell, if it ran on weaker evidence on the same machine, if the
-    95 % interval of the change of accuracy on the same faces is below 0 (Tango, for pairs), or if
-    its median latency on the same machine grew by more than ``factor``, with the bootstrap
-    interval of the ratio above 1 (decision 18).
+    A cell got worse if any of these holds:
+
+    - Its grade fell.
+    - It ran on weaker evidence on the same machine.
+    - Its accuracy fell on the same faces: the 95 % interval of the change (Tango, for pairs) is
+      below 0.
+    - Its median latency grew by more than ``factor`` on the same machine, and the bootstrap
+      interval of the ratio is above 1 (decision 18).
 
     Args:
         old: Matrix of an earlier version.

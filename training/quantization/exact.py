@@ -1,22 +1,27 @@
 """Scales with which every engine computes the same int8 numbers, bit for bit.
 
-Engines add the products of a layer as integers, multiply the sum by the scales in float32, and
-round. With arbitrary scales the multiplication rounds as well, in an order that each engine chooses
-for itself. A sum that then lies halfway between two steps goes up on one chip and down on another,
-and each later layer carries the difference on. Here no float operation has anything to round:
+An engine computes a layer in three steps:
+
+1. It adds the products as integers.
+2. It multiplies the sum by the scales in float32.
+3. It rounds the result.
+
+With arbitrary scales, step 2 rounds as well, in an order that each engine chooses. A sum halfway
+between two steps then goes up on one chip and down on another, and later layers carry the
+difference on. These rules leave no float operation anything to round:
 
 - The scale of an activation is a power of two.
 - The scale of a weight's channel makes the factor of its sums, ``input * weight / output``, a
-  multiple of 2^-16 with few digits. A product below 128 then fits into float32's 24 bits, also with
-  the 128 that engines add for uint8.
+  multiple of 2^-16 with few digits. A product below 128 then fits into float32's 24 bits, even
+  with the 128 that engines add for uint8.
 - A bias is a multiple of ``input * weight``: a whole number of steps of the sum.
-- The two numbers of an addition and its sum share one scale, and the factors of the layers that it
-  adds have an odd last digit. OpenVINO does not round a layer before it adds. With one scale this
+- An addition's two numbers and its sum share one scale. The factors of the layers that it adds
+  have an odd last digit. OpenVINO does not round a layer before it adds. With one scale this
   differs in exact ties alone, which odd factors make rare (OpenVINO 2026.4).
 
-Averages can be ties. LiteRT rounds these away from zero, the others to the even step: there it is
-exact for networks without pooling inside their bodies, such as MobileNets. Functions that engines
-approximate, as SiLU and softmax, stay outside of this.
+Averages can be ties. LiteRT rounds ties away from zero, the other engines to the even step. LiteRT
+is thus exact for networks without pooling inside their bodies, such as MobileNets. The rules do not
+cover functions that engines approximate, such as SiLU and softmax.
 """
 
 from __future__ import annotations
