@@ -1,8 +1,8 @@
 """Checks of an ONNX file without an ONNX library: external data, loops.
 
 A hash vouches for the bytes of a model, not for what the bytes refer to. OpenVINO follows a
-tensor's external data into the process's current folder, so a bundle whose hashes all matched
-could read ``/etc/passwd``; an address instead of a file name made it crash. A loop can run
+tensor's external data into the process's current folder. A bundle whose hashes all matched could
+thus read ``/etc/passwd``; an address instead of a file name made OpenVINO crash. A loop can run
 forever. The exported graphs have neither, so a model that has them is refused.
 
 Field numbers are those of onnx/onnx.proto (onnx 1.18 to 1.23, unchanged since 2019).

@@ -279,8 +279,8 @@ class Predictor:
         Each call takes the time of both bundles until ``stop_shadow``.
 
         Args:
-            bundle: A ``NAME.fer`` folder with the same labels in the same order, and the same
-                margin of the crop: both bundles see the faces that the running one has cut.
+            bundle: A ``NAME.fer`` folder with the same labels in the same order and the same crop
+                margin. Both bundles see the faces that the running one has cut.
 
         Raises:
             BundleError: The bundle is damaged, or has other labels or another margin.

@@ -20,8 +20,8 @@ _SETTINGS = {
 """Environment during the import of a package, by its name.
 
 ONNX Runtime 1.31 starts Microsoft's telemetry as it is imported: it writes ``.ses`` into TMPDIR and
-looks up a host. openvino-telemetry writes a client id into the home folder and reports events; it
-takes a CI job for a no. Both look once, at import."""
+looks up a host. openvino-telemetry writes a client id into the home folder and reports events. It
+does neither in a CI job. Both look once, at import."""
 
 
 def import_without_telemetry(name: str) -> Any:

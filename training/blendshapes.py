@@ -3,7 +3,7 @@
     python -m fer_edge.training.blendshapes face_landmarker.task --data fer2013/ \\
         --unlabelled faces/ -o blendshapes.parquet
 
-The teacher knows an expression by the movements of the face, not by its pixels: a logistic
+The teacher knows an expression by the movements of the face, not by its pixels. A logistic
 regression reads the label from 52 blendshapes of the face and of its mirror image. No face has an
 opinion of a regression that was fitted to it, or to a duplicate of it.
 """

@@ -129,10 +129,10 @@ def risk_coverage(
         step: Receives progress.
 
     Returns:
-        A row for each corruption and severity, clean first: ``right``, ``answered``,
-        ``right_of_answered`` with its ``interval`` (None without answers), ``ece``, ``passes``
-        (the bar holds), and ``curve``, ``[coverage, risk]`` of the surest answers. Then a row for
-        each kind of picture without a face, with ``answered`` and ``passes`` alone.
+        A row for each corruption and severity, clean first. It has ``right``, ``answered``,
+        ``right_of_answered`` with its ``interval`` (None without answers) and ``ece``. ``passes``
+        is True if the bar holds. ``curve`` has ``[coverage, risk]`` of the surest answers. Then a
+        row for each kind of picture without a face, with ``answered`` and ``passes`` alone.
     """
     chosen = stratified(load_faces(data, split, runner.labels), faces, _SEED)
     truth = np.array([runner.labels.index(face.label) for face in chosen])

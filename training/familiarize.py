@@ -49,7 +49,7 @@ def familiarize(
     """Write a checkpoint that knows faces unlike those it was trained on.
 
     If its recipe has in-car effects, half of the training faces are under one of them, drawn by
-    their shares, and each held-out face counts as it is and under one.
+    their shares. Each held-out face counts as it is and under one effect.
 
     Args:
         checkpoint: Checkpoint folder.

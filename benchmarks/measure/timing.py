@@ -86,8 +86,8 @@ def interleaved(
 ) -> dict[str, Samples]:
     """Time callables in turns, in blocks.
 
-    Turns, because drift of the machine then hits all alike. Blocks, because engines keep their
-    threads spinning for a while after a call and take the cores from the next one: torch took 60
+    Turns, because drift of the machine then hits all alike. Blocks, because the threads of an
+    engine spin for a while after a call and take the cores from the next engine. torch took 60
     times as long when turns changed with every call.
 
     Args:

@@ -239,9 +239,9 @@ def _take_scales(model: onnx.ModelProto) -> Overrides:
 def _bound_from_above(model: onnx.ModelProto, overrides: Overrides) -> None:
     """Write each ReLU and ReLU6 with its own scales as ReLU and minimum.
 
-    The graph is changed in place. In one function the upper end would be lost: the HTP's compiler
-    joins it with the layer before it, whose uint8 then ends at 255 steps, where the network's int8
-    ends at 127 or at 6 (QNN 2.51).
+    The graph is changed in place. In one function the upper end would be lost. The HTP's compiler
+    joins the function with the layer before it, whose uint8 then ends at 255 steps. The network's
+    int8 ends at 127 or at 6 (QNN 2.51).
     """
     graph = model.graph
     stored = {tensor.name: tensor for tensor in graph.initializer}

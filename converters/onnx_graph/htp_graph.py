@@ -83,8 +83,8 @@ def normalisation_scales(spec: InputSpec) -> npt.NDArray[np.float32]:
     """Return the scale of each channel's weights, float32 ``[C]``.
 
     The HTP rounds the bias to whole products of pixel and weight. Half a product moves every pixel
-    that lies between two steps of the network's input: with a mean of 0.5 and 217 steps of grey,
-    level 128 became level 127. So the number of steps is chosen for a bias that is nearly whole.
+    between two steps of the network's input. With a mean of 0.5 and 217 steps of grey, level 128
+    became level 127. So the number of steps is chosen for a bias that is nearly whole.
     """
     weight, _ = normalisation(spec)
     if spec.colour == "grey":

@@ -53,9 +53,8 @@ def convert(
 
     With ``all`` or ``auto`` among the precisions, a variant that cannot run on this machine, whose
     engine fails, or that fails its parity gate is left out and reported. Precisions given by name
-    raise an error instead.
-    A variant that too few faces judge is written, last in order and with its verdict, if each
-    observed figure is within its limit; otherwise it is left out like a failed one.
+    raise an error instead. A variant that too few faces judge is written if each observed figure is
+    within its limit. It comes last and has its verdict. Otherwise it is left out like a failed one.
     The bundle's ``provenance["refused"]`` lists each variant that was built and left out, with its
     figures.
 

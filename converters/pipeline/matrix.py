@@ -31,9 +31,9 @@ FACES = 1_050
 """Faces that verify each cell, 150 of each class. With all of them answered, none or one changed
 decision passes 99.5 %."""
 _FIT_FACES = 2_000
-"""Faces that a classifier is fitted to: many more than it has inputs. With few, it relies on
-features that hardly vary, and rounding changes decisions: a small ViT in int8 kept 91 % of its
-decisions with 300 faces, 99 % with 2,000."""
+"""Faces that a classifier is fitted to: many more than it has inputs. With few faces, the
+classifier relies on features that hardly vary, and rounding changes decisions. A small ViT in int8
+kept 91 % of its decisions with 300 faces, 99 % with 2,000."""
 _SEED = 2026
 
 

@@ -2,12 +2,19 @@
 
 Each command imports the code that it needs when it runs, so that ``--help`` loads no torch.
 
-Exit codes: 0 done; 1 any other error; 2 wrong usage; 3 unusable input, data, labels or recipe;
-4 damaged checkpoint or bundle; 5 missing target, device or library; 6 training, conversion or
-engine failed; 7 a variant failed its parity gate; 8 a measurement broke a limit that was set for
-it (bench --budget, bench compare --fail-if, embed --check), a release got worse (matrix
---release), or two bundles differ (diff, score);
-130 interrupted by Ctrl-C.
+Exit codes:
+
+- 0: done
+- 1: any other error
+- 2: wrong usage
+- 3: unusable input, data, labels or recipe
+- 4: damaged checkpoint or bundle
+- 5: missing target, device or library
+- 6: training, conversion or engine failed
+- 7: a variant failed its parity gate
+- 8: a measurement broke its limit (bench --budget, bench compare --fail-if, embed --check), a
+  release got worse (matrix --release), or two bundles differ (diff, score)
+- 130: interrupted by Ctrl-C
 """
 
 from __future__ import annotations

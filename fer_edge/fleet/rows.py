@@ -141,8 +141,8 @@ class Sparse:
 
     Args:
         every_s: None writes each state. A number writes the states in which a label, a cause, a
-            person or the health changes, the last one, and one each ``every_s`` seconds; infinity
-            writes the changes and the last one.
+            person or the health changes, and the last one. It also writes a state every ``every_s``
+            seconds; infinity adds none.
     """
 
     def __init__(self, every_s: float | None) -> None:

@@ -1,9 +1,9 @@
 """Checks of JPEG, PNG, BMP and WebP containers before any decoder.
 
 A decoder believes the lengths and counts that a file states: 45 bytes of PNG made OpenCV allocate
-2 GB, and a JPEG of 350 KB with 8,000 scans took 11 s. Each walk below is linear in the file, keeps
-no pixel, and refuses a file whose container promises more than it holds, or whose pixels' data go
-on after the last row.
+2 GB, and a JPEG of 350 KB with 8,000 scans took 11 s. Each walk below is linear in the file and
+keeps no pixel. It refuses a file whose container promises more than it holds, or whose data go on
+after the last row of pixels.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """HTTP connections for uvicorn, with a time limit in every state.
 
-uvicorn times idle connections only after a first answer and until the next byte. A client that
-sends half a request head, keeps sending a refused body, or does not read its answers would hold its
-connection without end. uvicorn's refusal of too many connections has no Retry-After. A client that
+uvicorn times idle connections only after a first answer and until the next byte. A client can hold
+its connection without end: it sends half a request head, keeps sending a refused body, or does not
+read its answers. uvicorn's refusal of too many connections has no Retry-After. A client that
 ignores Retry-After is not read from until that time has passed: thousands of refusals a second
 would leave no time for answers.
 

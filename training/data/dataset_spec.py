@@ -50,9 +50,9 @@ class DatasetSpec:
 
     Attributes:
         path: File or folder, or ``hf:NAME`` for a data set of the Hugging Face Hub.
-        labels: ``own`` for the data set's labels, ``ferplus`` for the majority of its FER+ votes,
-            ``ferplus-soft`` for the distribution of the votes as target as well, ``none`` for
-            faces without labels; labels that the data set has are ignored.
+        labels: ``own`` takes the data set's labels, ``ferplus`` the majority of its FER+ votes.
+            ``ferplus-soft`` also takes the distribution of the votes as target. ``none`` ignores
+            all labels.
         order: Meaning of numeric labels: a key of SOURCE_ORDERS, or names from 0 on, joined by /.
         drop: Labels whose pictures are left out, joined by /.
         colour: Channel order of stored pixels with three channels.

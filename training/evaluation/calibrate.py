@@ -22,9 +22,9 @@ def fit_temperature(logits: Tensor, truth: Tensor) -> float:
 
     Minimises the cross-entropy of softmax(logits / T) over T > 0.
 
-    Temperature scaling of Guo et al., 2017; T is clamped to 0.05..20. One more face whose label is
-    uniform over the classes counts too (as in Platt, 1999): a few faces that are all right would
-    otherwise ask for T = 0, and every answer would be certain.
+    Temperature scaling of Guo et al., 2017; T is clamped to 0.05..20. One more face with a uniform
+    label counts too (as in Platt, 1999). Without it, a few faces that are all right would ask
+    for T = 0, and every answer would be certain.
 
     Args:
         logits: Logits float ``[N, classes]``.
@@ -78,8 +78,8 @@ def threshold_under_effects(lowest: float, effects: Sequence[Tensor], truth: Ten
     """Return the lowest threshold at which a network is sure only where it is right.
 
     Under each effect, at least BAR of the answers are right, or at most FEW of the faces are
-    answered. The share of right answers exceeds BAR by its standard error: a share that only just
-    reaches BAR on these faces would miss it on others half of the time.
+    answered. The share of right answers exceeds BAR by its standard error. A share that only just
+    reaches BAR on these faces would miss BAR on others half of the time.
 
     Args:
         lowest: Threshold (0..1) that holds without effects.

@@ -206,9 +206,9 @@ def check(
         step: Receives progress.
 
     Returns:
-        ``figures``, each with its interval and its chance level: ``knn_accuracy`` (votes of
-        NEIGHBOURS, weighted by cosine), ``precision_at_10`` and ``map`` (retrieval), and
-        ``nearer``, the probability that a face of the same expression is nearer than another.
+        ``figures``, each with its interval and its chance level. ``knn_accuracy`` has votes of
+        NEIGHBOURS, weighted by cosine. ``precision_at_10`` and ``map`` are those of retrieval.
+        ``nearer`` is the probability that a face of the same expression is nearer than another.
         ``holds`` is True if the intervals of all figures are above chance.
 
     Raises:

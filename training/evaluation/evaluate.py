@@ -50,11 +50,10 @@ def evaluate(
         step: Receives progress.
 
     Returns:
-        ``all``, figures over every face; ``deduplicated``, figures over each distinct image that
-        has no duplicate in the ``train`` part; ``near_deduplicated``, figures over each of those
-        that is not a near duplicate either, if asked for; ``abstention``; ``trained_on``, True if
-        the model's card names these faces as its training data, None if nothing is known; and
-        facts about model and data.
+        Figures over every face (``all``), ``abstention``, and facts about model and data.
+        ``deduplicated`` counts each distinct image without a duplicate in the ``train`` part.
+        ``near_deduplicated``, if asked for, leaves out near duplicates as well. ``trained_on`` is
+        True if the model's card names these faces as its training data, None if nothing is known.
 
     Raises:
         DataError: The data cannot be read, or every image is in its ``train`` part.
@@ -90,9 +89,9 @@ def evaluate_all(
         step: Receives progress.
 
     Returns:
-        ``inputs``, reports as from evaluate, each with a ``name``; ``comparisons`` with the first
-        input, face by face; ``refused``, variants that do not run here; ``method`` of the
-        intervals; and ``environment``, versions of software.
+        ``inputs``, reports as from evaluate, each with a ``name``. ``comparisons`` with the first
+        input are face by face. ``refused`` lists variants that do not run here. ``method`` is that
+        of the intervals, and ``environment`` has the versions of software.
 
     Raises:
         TargetError: No variant runs on this machine. Other errors are as from evaluate.

@@ -43,8 +43,8 @@ class _KeptFaces(FaceDataset):
 class HeldOut:
     """Held-out faces, as they are and under the in-car effects of a recipe.
 
-    A network that is trained for a car is judged in it too: each face counts once as it is and
-    once under one of the effects, drawn by their shares. Without effects, it counts once.
+    A network that is trained for a car is judged in it too. Each face counts once as it is, and
+    once under an effect that is drawn by the shares. Without effects, it counts once.
 
     Args:
         faces: Labelled faces that the network is not trained on.

@@ -37,9 +37,10 @@ def train_targets(
     The targets of faces without labels come from the teachers alone, fitted without the votes.
     The teachers run on ``device``.
 
-    Raises CheckpointError for a teacher that cannot be read, RecipeError for a teacher with
-    other labels or no teacher for faces without labels, and DataError for predictions in a file
-    that cannot be read or lacks a face.
+    Raises:
+        CheckpointError: A teacher cannot be read.
+        RecipeError: A teacher has other labels, or there is none for faces without labels.
+        DataError: A file of predictions cannot be read, or lacks a face.
     """
     labels, weight = list(recipe.labels), recipe.data.soft_weight
     own = torch.tensor([face.target(labels) for face in split.train])

@@ -81,9 +81,9 @@ def write_opinions(
 
     Raises:
         CheckpointError: A checkpoint cannot be read.
-        DataError: A data set cannot be read, a checkpoint was trained on the faces that it should
-            predict or has other labels, the file cannot be written, or two faces have the same
-            name.
+        DataError: A data set cannot be read, or two faces have the same name. A checkpoint was
+            trained on the faces that it should predict, or has other labels. The file cannot be
+            written.
     """
     teachers = [load_checkpoint(checkpoint) for checkpoint in checkpoints]
     labels = teachers[0].spec.labels

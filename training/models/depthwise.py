@@ -1,7 +1,7 @@
 """Strided depthwise convolutions with a fast backward pass on CPUs.
 
-oneDNN (torch 2.13) needs seven times longer for the backward pass of a depthwise convolution with
-stride 2 than with stride 1 and four times the outputs (144 channels of 22 px, Zen 5). In
+oneDNN (torch 2.13) is slow in the backward pass of a depthwise convolution with stride 2. It takes
+seven times as long as with stride 1 and four times the outputs (144 channels of 22 px, Zen 5). In
 MobileNetV2, four of 52 layers take a third of a training step. This module computes the gradient
 with stride 1 instead, from an output gradient that is zero at the skipped positions: the sums are
 the same. ``python -m fer_edge.benchmarks.studies.training_step`` measures both.

@@ -1,8 +1,8 @@
 """Reader of torch files (``torch.save``) that runs nothing of them.
 
 A torch file is a zip archive with a pickle, ``data.pkl``, and a record of raw values for each
-storage; files of torch before 1.6 hold the same one after the other. Tensors are read from their
-records once their sizes fit them, so a file cannot ask for more memory than it has bytes.
+storage. Files of torch before 1.6 hold the same parts one after the other. Tensors are read from
+their records once their sizes fit them, so a file cannot ask for more memory than it has bytes.
 """
 
 from __future__ import annotations
