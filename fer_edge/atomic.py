@@ -115,7 +115,7 @@ def write_files(contents: Mapping[Path, bytes]) -> None:
 
 _SUFFIX, _RETIRED = ".tmp", "old"
 _HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
-"""This machine, so that nobody removes what another one writes to a shared folder."""
+"""Hash of this machine's name: it must not remove another machine's files in a shared folder."""
 
 
 def _prefix(final: Path) -> str:

@@ -1,4 +1,4 @@
-"""Short waits for the threads of torch, so that a busy machine does not stop them.
+"""Short waits for torch's threads, so that a busy machine does not stop them.
 
 torch's threads wait for each other in a loop after each layer. If another program has one of two
 cores, both threads share the other core. Each then waits while the other should compute. A network

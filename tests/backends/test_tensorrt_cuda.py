@@ -218,8 +218,10 @@ class FakeCuda:
 
 
 class FakeEngine:
-    """Engine and context in one: probabilities is the first byte of each face, embedding twice
-    that."""
+    """Engine and context in one.
+
+    The probabilities are the first byte of each face, the embedding is twice that.
+    """
 
     shapes: dict[str, tuple[int, ...]] = {
         "images": (-1, 4, 4, 3),

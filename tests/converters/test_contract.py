@@ -190,8 +190,11 @@ def test_every_recipe_can_be_built_and_keeps_most_answers(
 
 @pytest.mark.parametrize("target", targets())
 def test_int8_keeps_most_answers_of_a_transformer(target: str, small: Callable[[str], Any]) -> None:
-    """Attention has products of two activations and a softmax between them, which no convolutional
-    network has; onnxruntime once ran them rounded, and agreed on 16 % of the faces."""
+    """Attention has products of two activations with a softmax between them.
+
+    Convolutional networks have none. onnxruntime once ran them rounded, and agreed on 16 % of the
+    faces.
+    """
     vit = small("vit_mae, small")
     source = ConversionInput(vit.network, vit.graph, vit.calibration.images[:70])
     recipe = next(iter(converter(target).recipes(source, "int8")), {})

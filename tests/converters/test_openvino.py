@@ -87,8 +87,10 @@ def test_nncfs_progress_does_not_mix_with_json(
 
 
 def test_windows_of_attention_are_exact_one_face_at_a_time(small: Callable[[str], Any]) -> None:
-    """OpenVINO 2026.4 computes them wrongly on a graph of fixed size, by 0.1 in a probability,
-    unless it is told not to fuse small operations."""
+    """OpenVINO 2026.4 computes them wrongly on a graph of fixed size.
+
+    A probability is off by 0.1, unless OpenVINO is told not to fuse small operations.
+    """
     gcvit = small("gcvit, small")
     source = ConversionInput(gcvit.network, gcvit.graph, gcvit.calibration.images[:40])
     found = build_variant("openvino", "fp32", source, gcvit.rule, lambda _: None)

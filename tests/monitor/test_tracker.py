@@ -103,8 +103,10 @@ def test_landmarks_move_with_the_box() -> None:
 def test_identities_never_swap_for_separated_motion(
     steps_a: list[int], steps_b: list[int], lost: list[str], shuffle: object
 ) -> None:
-    """Two heads, 60 px large, that stay 180 px apart, move at most 8 px a step, and are missed at
-    times, given in any order."""
+    """Two heads, 60 px large and 180 px apart, move at most 8 px a step.
+
+    The detector misses some at times, and gives them in any order.
+    """
     tracker = Tracker(2.0)
     a, b = 200.0, 520.0
     numbers: dict[str, set[int]] = {"a": set(), "b": set()}

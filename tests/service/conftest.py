@@ -260,8 +260,11 @@ def detecting(launch: Any) -> Iterator[str]:
 
 @pytest.fixture
 def visit(browser: Any) -> Iterator[Callable[..., Any]]:
-    """Opens a page; at the end it must have asked no other host and reported no error but those
-    with a word in ``visit.expected``."""
+    """Opens a page.
+
+    At the end it must have asked no other host. It must have reported no error but those with a
+    word in ``visit.expected``.
+    """
     troubles: list[str] = []
     contexts = []
 

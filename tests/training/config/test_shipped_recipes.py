@@ -1,5 +1,8 @@
-"""The recipes of systems A to E: the published numbers of parameters, and the whole way from
-faces to a Predictor, with the same networks made smaller."""
+"""The recipes of systems A to E: numbers of parameters, and a complete run.
+
+The numbers are published ones. The run goes from faces to a Predictor, with the same networks made
+smaller.
+"""
 
 from __future__ import annotations
 
@@ -82,8 +85,10 @@ def smaller(name: str) -> Recipe:
 
 @pytest.fixture(scope="module")
 def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """70 faces to train on and 105 to judge by, as many of each class: real ones of FER2013 where
-    they lie beside the checkout, else the composites that ship."""
+    """70 faces to train on and 105 to judge by, as many of each class.
+
+    They are real ones of FER2013 where they lie beside the checkout, else the shipped composites.
+    """
     folder = tmp_path_factory.mktemp("few")
     fer2013 = ROOT.parent / "shared" / "data" / "fer2013"
     source = fer2013 if fer2013.is_dir() else FACES

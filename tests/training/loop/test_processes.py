@@ -26,9 +26,11 @@ LOSS, WEIGHT = 1e-4, 1e-3
 def test_two_processes_killed_and_resumed_learn_what_one_does(
     few_faces: Path, tmp_path: Path
 ) -> None:
-    """The same batches, each shared by two processes over gloo, also in parts, with more and more
-    of the network trained. One without batch norm, dropout or augmentation: each process has its
-    own of those."""
+    """The same batches, each shared by two processes over gloo, also in parts.
+
+    More and more of the network is trained. The network has no batch norm, dropout or augmentation:
+    each process has its own of those.
+    """
     content = {
         "name": "pair",
         "seed": 1,
