@@ -13,7 +13,7 @@ from fer_edge.errors import BundleError, EngineError
 from fer_edge.ir_check import check_ir
 from fer_edge.json_check import read_mapping
 from fer_edge.manifest import read_json
-from fer_edge.onnx_check import read_metadata, scan_onnx
+from fer_edge.onnx_check import check_onnx, read_metadata
 from fer_edge.shown import shown
 from fer_edge.tflite_check import read_tflite_metadata, scan_tflite
 
@@ -69,7 +69,7 @@ def check_models(
     try:
         for path, data in files.items():
             if path.endswith(".onnx"):
-                scan_onnx(data, path)
+                check_onnx(data, path)
                 _check_contract(read_metadata(data).get(CONTRACT), path, contract)
             elif path.endswith(".tflite"):
                 scan_tflite(data, path)

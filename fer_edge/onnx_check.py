@@ -48,25 +48,16 @@ _OP_TYPE, _EXTERNAL_DATA, _DATA_LOCATION = 4, 13, 14
 
 
 def check_onnx(model: bytes, name: str) -> None:
-    """Refuse an ONNX model that refers to other files or loops.
+    """Refuse a model that refers to other files or loops.
 
     Args:
         model: Bytes of an ONNX file.
         name: Name of the file, for messages.
 
     Raises:
-        BundleError: The model has external data or control flow, or is not a readable protobuf.
+        BundleError: The model has external data or control flow, or compiled code of an engine.
+        ValueError: The model is not a readable protobuf.
     """
-    try:
-        scan_onnx(model, name)
-    except ValueError as error:
-        raise BundleError(
-            f"{error}. Get the bundle again, or convert it again with fer-edge convert"
-        ) from error
-
-
-def scan_onnx(model: bytes, name: str) -> None:
-    """Check a model as check_onnx does. Raises ValueError if it is not a readable protobuf."""
     try:
         if model[:1] != _FIRST_BYTE:
             raise IndexError("no version first")

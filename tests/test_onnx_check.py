@@ -111,7 +111,7 @@ def test_control_flow_is_refused(operation: str) -> None:
     ],
 )
 def test_what_is_no_protobuf_is_refused(damaged: bytes) -> None:
-    with pytest.raises(BundleError, match="readable"):
+    with pytest.raises(ValueError, match="readable"):
         check_onnx(damaged, "model.onnx")
 
 
@@ -119,12 +119,12 @@ def test_deep_nesting_is_refused_without_deep_recursion() -> None:
     made = graph()
     for _ in range(12):
         made = graph(helper.make_node("Thing", [], ["y"], body=made))
-    with pytest.raises(BundleError, match="readable"):
+    with pytest.raises(ValueError, match="readable"):
         check_onnx(helper.make_model(made).SerializeToString(), "model.onnx")
 
 
 def test_many_small_fields_are_refused() -> None:
-    with pytest.raises(BundleError):
+    with pytest.raises(ValueError, match="readable"):
         check_onnx(b"\x08\x00" * 4_200_000, "model.onnx")
 
 
