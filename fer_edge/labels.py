@@ -89,32 +89,6 @@ def canonical(name: str) -> str:
     return known
 
 
-def canonical_all(names: Iterable[str]) -> tuple[str, ...]:
-    """Return the canonical names of a label list, in its order.
-
-    Args:
-        names: Spellings.
-
-    Raises:
-        LabelError: Spellings are unknown, which the message lists, or two mean the same emotion.
-    """
-    names = list(names)
-    unknown = [name for name in names if name.strip().lower() not in _CANONICAL]
-    if unknown:
-        raise LabelError(
-            f"expected emotion names, found unknown ones: {', '.join(map(repr, unknown))}. "
-            f"All found: {', '.join(map(repr, names))}. "
-            f"Known names: {', '.join(sorted(_CANONICAL))}"
-        )
-    mapped = tuple(canonical(name) for name in names)
-    if len(set(mapped)) != len(mapped):
-        raise LabelError(
-            f"two labels mean the same emotion: {', '.join(map(repr, names))} "
-            f"became {', '.join(mapped)}. Merge or rename them first"
-        )
-    return mapped
-
-
 def model_labels(names: Iterable[str]) -> tuple[str, ...]:
     """Return the labels of a network, with emotions by canonical names.
 

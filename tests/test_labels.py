@@ -15,7 +15,6 @@ from fer_edge.labels import (
     EMOTIONS_8,
     SOURCE_ORDERS,
     canonical,
-    canonical_all,
     label_map,
     label_of_number,
 )
@@ -86,7 +85,7 @@ def test_any_text_is_a_canonical_name_or_a_label_error(text: str) -> None:
 
 @pytest.mark.parametrize("source", SOURCE_ORDERS)
 def test_each_source_order_is_the_order_that_the_source_prints(source: str) -> None:
-    printed = canonical_all(PRINTED[source].split())
+    printed = tuple(canonical(name) for name in PRINTED[source].split())
     assert SOURCE_ORDERS[source][: len(printed)] == printed
 
 
@@ -105,43 +104,6 @@ def test_only_ferplus_has_columns_that_are_no_emotion() -> None:
     assert {source: names for source, names in foreign.items() if names} == {
         "ferplus": ["unknown", "not a face"]
     }
-
-
-@given(st.permutations(sorted(SPELLINGS)), st.data())
-def test_a_label_list_keeps_its_own_order(names: list[str], data: st.DataObject) -> None:
-    names = names[: data.draw(st.integers(0, len(names)))]
-    as_spelled = [data.draw(st.sampled_from(SPELLINGS[name])) for name in names]
-    assert canonical_all(as_spelled) == tuple(names)
-    assert canonical_all(iter(as_spelled)) == tuple(names)
-
-
-def test_every_unknown_label_is_listed_with_all_that_were_found() -> None:
-    with pytest.raises(LabelError) as caught:
-        canonical_all(["happy", "hungry", "sad", "0", ""])
-    unknown, found = str(caught.value).split("All found:")
-    assert all(repr(name) in unknown for name in ("hungry", "0", ""))
-    assert "'happy'" not in unknown
-    assert all(repr(name) in found for name in ("happy", "hungry", "sad", "0", ""))
-    assert "surprise" in found  # what would have been understood
-
-
-@given(spelled, spelled, st.lists(st.sampled_from(EMOTIONS_8), max_size=3))
-def test_two_labels_of_one_emotion_are_refused_and_listed(
-    one: tuple[str, str], other: tuple[str, str], more: list[str]
-) -> None:
-    names = [one[0], *more, other[0]]
-    meant = [one[1], *more, other[1]]
-    if len(set(meant)) == len(meant):
-        assert canonical_all(names) == tuple(meant)
-        return
-    with pytest.raises(LabelError) as caught:
-        canonical_all(names)
-    assert all(repr(name) in str(caught.value) for name in names)
-
-
-def test_one_word_is_not_taken_for_a_list_of_labels() -> None:
-    with pytest.raises(LabelError):
-        canonical_all("happy")
 
 
 @given(st.sets(st.sampled_from([*EMOTIONS, "Happy", "joy", "SAD", "drowsy", "", "7", "calm"])))
