@@ -101,12 +101,6 @@ def read_weights(path: str | Path, names: Collection[str] = ()) -> StateDict:
     return StateDict(known, digest, key, prefix)
 
 
-def read_state(path: str | Path) -> tuple[dict[str, Tensor], str]:
-    """Return the tensors of a weights file, and its SHA-256; see read_weights."""
-    state = read_weights(path)
-    return state.tensors, state.sha256
-
-
 def _without_prefixes(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], str]:
     """Remove the prefixes of wrapping modules, in any order of them."""
     removed = ""

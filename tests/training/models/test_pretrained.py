@@ -18,7 +18,7 @@ from fer_edge.training.config.recipe import load_recipe
 from fer_edge.training.models import torchvision_compat  # noqa: F401
 from fer_edge.training.models.from_recipe import build_network
 from fer_edge.training.models.pretrained import load_weights
-from fer_edge.training.models.weights_file import read_state
+from fer_edge.training.models.weights_file import read_weights
 
 import timm  # isort: skip
 
@@ -43,7 +43,7 @@ def weights(tmp_path: Path) -> Path:
 def test_every_tensor_is_loaded_and_the_classifier_left_over(weights: Path) -> None:
     net = network()
     account = load_weights(net, weights)
-    saved, _ = read_state(weights)
+    saved = read_weights(weights).tensors
     for name, value in net.state_dict().items():
         assert torch.equal(value, saved[name])
     assert len(account.loaded) == len(net.state_dict())
@@ -118,7 +118,7 @@ def test_a_network_without_published_weights_is_a_recipe_error() -> None:
 
 @pytest.mark.parametrize("wrapper", ["state_dict", "model"])
 def test_training_state_is_unwrapped(weights: Path, tmp_path: Path, wrapper: str) -> None:
-    state, _ = read_state(weights)
+    state = read_weights(weights).tensors
     path = tmp_path / "training.pth"
     torch.save({wrapper: {f"module.{k}": v for k, v in state.items()}, "epoch": 3}, path)
     assert not load_weights(network(), path).missing
@@ -148,7 +148,7 @@ def test_damaged_file_is_a_sentence(tmp_path: Path, content: bytes) -> None:
 
 
 def test_weights_that_are_not_finite_are_refused(weights: Path) -> None:
-    state, _ = read_state(weights)
+    state = read_weights(weights).tensors
     name = next(n for n in state if n.endswith("conv.weight"))
     state[name].view(-1)[0] = float("nan")
     safetensors.torch.save_file(state, weights)
