@@ -24,7 +24,6 @@ class Position:
         phase: Index of the current phase, from 0.
         in_phase: Complete epochs of the current phase.
         best: Lowest score so far.
-        best_epoch: Epoch of the lowest score, from 1.
         mark: Score that early stopping compares with.
         stale: Epochs since ``mark``.
     """
@@ -33,7 +32,6 @@ class Position:
     phase: int = 0
     in_phase: int = 0
     best: float = float("inf")
-    best_epoch: int = 0
     mark: float = float("inf")
     stale: int = 0
 
@@ -49,7 +47,7 @@ class Position:
         if score < self.mark - min_delta:
             self.mark, self.stale = score, 0
         if score < self.best:
-            self.best, self.best_epoch = score, self.epoch
+            self.best = score
             return True
         return False
 
@@ -77,6 +75,7 @@ def load_state(path: Path, recipe: str, data: str) -> tuple[Position, dict[str, 
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
+        state["at"].pop("best_epoch", None)  # an older version wrote it
         at = Position(**state["at"])
     except Exception as error:  # whatever a damaged archive makes torch raise
         raise TrainingError(f"cannot read {path}: {error}. Train into another folder") from error

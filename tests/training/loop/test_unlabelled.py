@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from fer_edge.training.data.faces import load_faces, pixel_hash
 from fer_edge.training.data.folds import Fold
 from fer_edge.training.data.holdout import Holdout, Split, Unlabelled, split_data
 from fer_edge.training.loop.loader import train_loader
-from fer_edge.training.loop.resume import Position, load_state, save_state
+from fer_edge.training.loop.resume import Position, load_state, save_state, save_tensors
 from fer_edge.training.loop.targets import train_targets
 from fer_edge.training.loop.train import train
 from fer_edge.training.models.network import InputSpec
@@ -259,11 +259,12 @@ def test_a_run_names_them_and_is_resumed_bit_for_bit(
 
 
 def test_a_run_of_an_older_version_is_resumed(recipe: Recipe, tmp_path: Path) -> None:
-    """Its recipe lacks the keys that came later; they have their defaults."""
+    """Its recipe lacks the keys that came later, and its position has a key that is gone."""
     older: dict[str, Any] = recipe.as_dict()
     del older["data"]["unlabelled"], older["data"]["opinions"]
     state = tmp_path / "state.pt"
-    save_state(state, Position(epoch=2), {"recipe": json.dumps(older), "data": "f"})
+    position = {**asdict(Position(epoch=2)), "best_epoch": 1}
+    save_tensors(state, {"at": position, "recipe": json.dumps(older), "data": "f"})
     at, _ = load_state(state, json.dumps(recipe.as_dict()), "f")
     assert at == Position(epoch=2)
     changed = replace(recipe, data=replace(recipe.data, opinions=("more.parquet",)))
