@@ -16,7 +16,6 @@ import click
 from fer_edge.atomic import write_files
 from fer_edge.bundle import open_bundle
 from fer_edge.module_command import ModuleCommand
-from fer_edge.monitor.detector import Detector
 from fer_edge.shipped import bundle_path, checkpoint_path
 from fer_edge.training.checkpoint import load_checkpoint
 from fer_edge.training.data.folds import Fold
@@ -29,14 +28,7 @@ HELD_OUT = Fold(0, 3)
 """Fold of FairFace that no training uses."""
 
 
-def write_groups(
-    checkpoint: Path,
-    bundle: Path,
-    london: Path,
-    fairface: Path,
-    out: Path,
-    detector: Detector | None = None,
-) -> None:
+def write_groups(checkpoint: Path, bundle: Path, london: Path, fairface: Path, out: Path) -> None:
     """Evaluate a bundle by groups and rewrite the model card.
 
     Args:
@@ -46,13 +38,12 @@ def write_groups(
         london: Face Research Lab London Set.
         fairface: FairFace.
         out: Folder with evaluation.json; receives groups.json and MODEL_CARD.md.
-        detector: Face detector; None takes the default one.
 
     Raises:
         DataError: The data cannot be read.
         TargetError: The variant does not run on this machine, or there is no detector.
     """
-    detector = detector or require_detector(None)
+    detector = require_detector(None)
     target, precision = _variant(bundle)
     reports = []
     for data, columns, fold in (
