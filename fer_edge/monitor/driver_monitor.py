@@ -19,7 +19,7 @@ from fer_edge.monitor.capture import FrameReader
 from fer_edge.monitor.causes import HealthCause
 from fer_edge.monitor.detector import Detector
 from fer_edge.monitor.detector_default import monitor_detector
-from fer_edge.monitor.failover import FailoverPredictor
+from fer_edge.monitor.failover import CLOSE_S, FailoverPredictor
 from fer_edge.monitor.health import HealthMonitor
 from fer_edge.monitor.pipeline import Pipeline
 from fer_edge.monitor.settings import Settings
@@ -29,9 +29,6 @@ from fer_edge.predictor import Predictor
 from fer_edge.preprocess import Image
 from fer_edge.shipped import bundle_path
 from fer_edge.signing import Key, load_keys
-
-_CLOSE_S = 0.3
-"""Seconds that ``close`` waits for another thread that is processing a frame."""
 
 
 class DriverMonitor:
@@ -248,7 +245,7 @@ class DriverMonitor:
         """
         self._dropped.detach()
         _release_all(self._reader, self._classifier)
-        if self._lock.acquire(timeout=_CLOSE_S):
+        if self._lock.acquire(timeout=CLOSE_S):
             try:
                 self._pipeline.frame = None
             finally:

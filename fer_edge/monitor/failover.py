@@ -27,8 +27,9 @@ _LOAD_S = 60.0
 """Seconds to load and warm up a variant. One that takes longer counts as hung."""
 _WARM_UP = (1, 2)
 """Batch sizes run during warm-up: the driver alone, and with a passenger."""
-_CLOSE_S = 0.3
-"""Seconds that ``close`` waits for an inference under way. Then the engine is released later."""
+CLOSE_S = 0.3
+"""Seconds that ``close`` waits for another thread's inference or frame. An engine that is still
+busy is released later."""
 _FIRST_RETRY_S, _LAST_RETRY_S = 1.0, 60.0
 """Shortest and longest pause in seconds before all variants are tried again. It doubles."""
 
@@ -79,12 +80,12 @@ class Worker:
             raise error
         return result  # type: ignore[no-any-return]
 
-    def stop(self, last: Callable[[], object] = lambda: None, wait_s: float = _CLOSE_S) -> None:
+    def stop(self, last: Callable[[], object] = lambda: None) -> None:
         """Run ``last`` after the current job, and end.
 
         Safe in a signal handler.
 
-        After ``wait_s`` seconds the caller of that job gets StoppedError instead of a result.
+        After ``CLOSE_S`` seconds the caller of that job gets StoppedError instead of a result.
         """
         self._stopped = True
         reply: _Reply = queue.SimpleQueue()
@@ -93,7 +94,7 @@ class Worker:
         if threading.current_thread() is self._thread:
             return
         try:
-            reply.get(timeout=wait_s)
+            reply.get(timeout=CLOSE_S)
         except queue.Empty:
             if self._reply is not None:
                 self._reply.put((None, StoppedError()))
