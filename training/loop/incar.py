@@ -35,6 +35,8 @@ Change = Callable[[Tensor], Tensor]
 
 _FEWEST_CAMERA_PX = 40
 """Pixels of the camera across a face at night, at least."""
+_SHEET_SCALE = 2
+"""Side in pixels of a face's pixel on the contact sheet."""
 _TIP, _SIDES, _ENDS = 0.1, 1.9, 0.5
 """Coefficients of a face's depth in its crop, in sides.
 
@@ -282,7 +284,7 @@ def _soft(inside: Tensor) -> Tensor:
     return (6 * inside).clamp(0, 1)
 
 
-def contact_sheet(out: Path, scale: int = 2) -> None:
+def contact_sheet(out: Path) -> None:
     """Draw the contact sheet; it is the same each time.
 
     Each row has a composite face, unchanged and after each effect twice.
@@ -297,8 +299,10 @@ def contact_sheet(out: Path, scale: int = 2) -> None:
         tiles = [pixels] + [changed(c, pixels) for c in CHANGES.values() for _ in range(2)]
         rows.append(torch.cat([F.pad(tile, (1, 1, 1, 1), value=255) for tile in tiles], 2))
     sheet = torch.cat(rows, 1).permute(1, 2, 0).numpy()[:, :, ::-1]
-    sheet = cv2.resize(sheet, None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST)
-    tile_px = scale * (rows[0].shape[1])
+    sheet = cv2.resize(
+        sheet, None, fx=_SHEET_SCALE, fy=_SHEET_SCALE, interpolation=cv2.INTER_NEAREST
+    )
+    tile_px = _SHEET_SCALE * rows[0].shape[1]
     head = np.full((22, sheet.shape[1], 3), 255, np.uint8)
     for i, name in enumerate(CHANGES):
         place = ((1 + 2 * i) * tile_px + 4, 15)
