@@ -36,6 +36,8 @@ Change = Callable[[Image], Image]
 
 BEGIN, END = "<!-- robustness:begin -->", "<!-- robustness:end -->"
 _BATCH = 64
+_SEED = 2026
+"""Seed of the choice of faces."""
 
 
 def _light(gain: float) -> Change:
@@ -86,7 +88,6 @@ def robustness(
     *,
     split: str | None = "val",
     faces: int = 700,
-    seed: int = 2026,
     step: Step = silent,
 ) -> dict[str, Any]:
     """Predict the same faces under each change.
@@ -96,7 +97,6 @@ def robustness(
         data: Labelled faces.
         split: Part of the data; None means all of it.
         faces: Number of faces, with labels as evenly filled as the data allow.
-        seed: Seed of the choice of faces.
         step: Progress callback.
 
     Returns:
@@ -110,7 +110,7 @@ def robustness(
     """
     from fer_edge.training.data.faces import load_faces, stratified
 
-    chosen = stratified(load_faces(data, split, predictor.labels), faces, seed)
+    chosen = stratified(load_faces(data, split, predictor.labels), faces, _SEED)
     labels = [face.label for face in chosen]
     crops = [face.read() for face in chosen]
     rows: list[dict[str, Any]] = []
@@ -128,7 +128,7 @@ def robustness(
         "rows": rows,
         "faces": {label: labels.count(label) for label in predictor.labels},
         "split": split,
-        "seed": seed,
+        "seed": _SEED,
         "variant": predictor.variant.name,
         "bundle_sha256": predictor.bundle.sha256,
         "cpu": env["cpu"],
