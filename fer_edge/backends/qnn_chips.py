@@ -68,12 +68,10 @@ class ContextFacts:
     Attributes:
         soc: Number of the chip in Qualcomm's SDK.
         htp: Architecture of the HTP that it was compiled for.
-        sdk: Build of Qualcomm's SDK that compiled it.
     """
 
     soc: int
     htp: int
-    sdk: str
 
 
 class _Version(ctypes.Structure):
@@ -169,4 +167,4 @@ def _facts(info: _BinaryInfo) -> ContextFacts:
             "the context binary does not state its architecture in a form that is known. "
             "Install onnxruntime-qnn 2.7"
         )
-    return ContextFacts(info.soc_model, words[1], info.build.decode())
+    return ContextFacts(info.soc_model, words[1])
