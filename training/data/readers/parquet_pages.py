@@ -22,7 +22,7 @@ _HEADER_VALUES = 1000
 _FREE_VALUES = 20_000
 _BYTES_PER_VALUE = 256
 """Bytes of a file per value of its footer beyond the free ones. ``pack`` writes thousands."""
-_DATA, _DICTIONARY, _DATA_V2 = 0, 2, 3
+_DATA, _DATA_V2 = 0, 3
 _VALUES_IN = {_DATA: 5, _DATA_V2: 8}
 """Field of PageHeader with the number of values, by type of page."""
 
