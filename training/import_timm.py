@@ -17,7 +17,7 @@ from fer_edge.training.checkpoint import CARD, Checkpoint, load_checkpoint, save
 from fer_edge.training.data.faces import load_faces
 from fer_edge.training.deploy import DeployModule
 from fer_edge.training.models.network import ExpressionNet, InputSpec, ModelSpec
-from fer_edge.training.models.pretrained import Account
+from fer_edge.training.models.pretrained import Account, load_tensors
 from fer_edge.training.models.weights_file import StateDict, read_weights
 
 import timm  # isort: skip  (after the torchvision shim)
@@ -111,28 +111,14 @@ def check_input(spec: InputSpec) -> None:
 
 
 def _load(original: nn.Module, path: str | Path, read: StateDict) -> Account:
-    own, state = original.state_dict(), read.tensors
-    fits = [n for n in own if n in state and state[n].shape == own[n].shape]
-    account = Account(
-        file=Path(path).name,
-        sha256=read.sha256,
-        loaded=tuple(fits),
-        resampled=(),
-        missing=tuple(n for n in own if n not in state),
-        left_over=tuple(n for n in state if n not in own),
-        reshaped=tuple(n for n in own if n in state and state[n].shape != own[n].shape),
-        key=read.key,
-        prefix=read.prefix,
-    )
+    account = Account.of(original, path, read)
     # Outputs do not depend on this counter, and older files do not have it.
     needed = [n for n in account.missing if not n.endswith("num_batches_tracked")]
     if needed or account.reshaped:
         raise CheckpointError(
             f"{path} does not fit the network: {account}. Check backbone, colour and size"
         )
-    if not all(torch.isfinite(state[n]).all() for n in fits if state[n].is_floating_point()):
-        raise CheckpointError(f"{path} holds values that are not finite")
-    original.load_state_dict({n: state[n] for n in fits}, strict=False)
+    load_tensors(original, path, read.tensors, account)
     return account
 
 

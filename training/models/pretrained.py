@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fer_edge.errors import CheckpointError, RecipeError, TrainingError
 from fer_edge.training.models.network import ExpressionNet  # (before timm: the torchvision shim)
-from fer_edge.training.models.weights_file import read_weights
+from fer_edge.training.models.weights_file import StateDict, read_weights
 
 import timm  # isort: skip
 from timm.layers import resample_abs_pos_embed, resize_rel_pos_bias_table  # isort: skip
@@ -44,6 +44,24 @@ class Account:
     reshaped: tuple[str, ...]
     key: str = ""
     prefix: str = ""
+
+    @staticmethod
+    def of(
+        module: nn.Module, path: str | Path, read: StateDict, resampled: tuple[str, ...] = ()
+    ) -> Account:
+        """Compare the tensors of a weights file with those of a module."""
+        own, state = module.state_dict(), read.tensors
+        return Account(
+            file=Path(path).name,
+            sha256=read.sha256,
+            loaded=tuple(n for n in own if n in state and state[n].shape == own[n].shape),
+            resampled=resampled,
+            missing=tuple(n for n in own if n not in state),
+            left_over=tuple(n for n in state if n not in own),
+            reshaped=tuple(n for n in own if n in state and state[n].shape != own[n].shape),
+            key=read.key,
+            prefix=read.prefix,
+        )
 
     def __str__(self) -> str:
         own = len(self.loaded) + len(self.missing) + len(self.reshaped)
@@ -101,25 +119,31 @@ def load_weights(backbone: nn.Module, path: str | Path) -> Account:
     first = (getattr(backbone, "pretrained_cfg", None) or {}).get("first_conv")
     if isinstance(first, str) and (weight := f"{first}.weight") in state and weight in own:
         state[weight] = adapt_input_conv(own[weight].shape[1], state[weight])
-    resampled = _resample_positions(backbone, state)
-    loaded = [n for n in own if n in state and state[n].shape == own[n].shape]
-    account = Account(
-        file=Path(path).name,
-        sha256=read.sha256,
-        loaded=tuple(loaded),
-        resampled=resampled,
-        missing=tuple(n for n in own if n not in state),
-        left_over=tuple(n for n in state if n not in own),
-        reshaped=tuple(n for n in own if n in state and state[n].shape != own[n].shape),
-        key=read.key,
-        prefix=read.prefix,
-    )
-    if 2 * len(loaded) < len(own):
+    account = Account.of(backbone, path, read, _resample_positions(backbone, state))
+    if 2 * len(account.loaded) < len(own):
         raise CheckpointError(f"{path} is for another network: {account}. Check model.backbone")
-    if not all(torch.isfinite(state[n]).all() for n in loaded if state[n].is_floating_point()):
-        raise CheckpointError(f"{path} holds values that are not finite")
-    backbone.load_state_dict({n: state[n] for n in loaded}, strict=False)
+    load_tensors(backbone, path, state, account)
     return account
+
+
+def load_tensors(
+    module: nn.Module, path: str | Path, state: Mapping[str, Tensor], account: Account
+) -> None:
+    """Load the tensors that fit a module.
+
+    Args:
+        module: Module of the account.
+        path: Path of the weights file, for messages.
+        state: Tensors by name.
+        account: Names of the tensors to load.
+
+    Raises:
+        CheckpointError: The tensors hold values that are not finite.
+    """
+    tensors = {name: state[name] for name in account.loaded}
+    if not all(torch.isfinite(t).all() for t in tensors.values() if t.is_floating_point()):
+        raise CheckpointError(f"{path} holds values that are not finite")
+    module.load_state_dict(tensors, strict=False)
 
 
 def _resample_positions(backbone: Any, state: dict[str, Tensor]) -> tuple[str, ...]:
