@@ -1,4 +1,4 @@
-"""Progress callbacks: their types, and one that shows nothing."""
+"""Progress callbacks: their types, and those that show nothing."""
 
 from __future__ import annotations
 
@@ -19,3 +19,7 @@ class Say(Protocol):
 
 def silent(what: str, done: int, total: int) -> None:
     """Ignore the progress; the default of every ``step`` argument."""
+
+
+def say_nothing(text: str) -> None:
+    """Ignore a sentence; the default of most ``say`` arguments."""

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import click
 
-from fer_edge.progress import Say, Step, silent
+from fer_edge.progress import Say, Step, say_nothing, silent
 
 _QUIET = "fer_edge.quiet"
 """Key of click's ``Context.meta`` under which ``--quiet`` is recorded."""
@@ -30,7 +30,7 @@ def progress() -> Iterator[tuple[Say, Step]]:
     both. Without rich, which the runtime lacks, one line is rewritten in place of the bar.
     """
     if _is_quiet():
-        yield _say_nothing, silent
+        yield say_nothing, silent
         return
     try:
         from rich.console import Console
@@ -87,10 +87,6 @@ def _is_quiet() -> bool:
     return context is not None and bool(context.meta.get(_QUIET))
 
 
-def _say_nothing(text: str) -> None:
-    """Ignore a sentence."""
-
-
 def _plain() -> tuple[Say, Step]:
     """Return ``say`` and ``step`` that need no library."""
     on_terminal = sys.stderr.isatty()
@@ -125,7 +121,7 @@ def frame_progress(total: int | None) -> Iterator[tuple[Say, Callable[[int, str]
         click.echo(f"\r\033[K{text}" if on_terminal else text, err=True)
 
     if _is_quiet():
-        yield _say_nothing, lambda done, status: None
+        yield say_nothing, lambda done, status: None
     elif not on_terminal:
         yield say, lambda done, status: None
     elif total is None:

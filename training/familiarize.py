@@ -18,7 +18,7 @@ from fer_edge.errors import CheckpointError
 from fer_edge.familiarity import LEAST_SIZE_PX, Floats, numbers_of
 from fer_edge.out_folder import check_out_folder
 from fer_edge.preprocess import CropRule, to_batch
-from fer_edge.progress import Say, Step, silent
+from fer_edge.progress import Say, Step, say_nothing, silent
 from fer_edge.training.checkpoint import CARD, Checkpoint, load_checkpoint, save_checkpoint
 from fer_edge.training.data.dataset_spec import DatasetSpecs
 from fer_edge.training.data.faces import LabelledFace
@@ -43,7 +43,7 @@ def familiarize(
     data: DatasetSpecs,
     out: str | Path,
     *,
-    say: Say = lambda text: None,
+    say: Say = say_nothing,
     step: Step = silent,
 ) -> dict[str, Any]:
     """Write a checkpoint that knows faces unlike those it was trained on.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fer_edge.errors import BundleError, MissingDependencyError
-from fer_edge.progress import Say, Step
+from fer_edge.progress import Say, Step, say_nothing
 
 if TYPE_CHECKING:
     from fer_edge.training.data.dataset_spec import DatasetSpec
@@ -42,7 +42,7 @@ def evaluate_and_convert(
 
     labels = load_checkpoint(best).spec.labels
     with tempfile.TemporaryDirectory() as temporary:
-        parts, _ = load_parts(data, labels, lambda text: None, step)
+        parts, _ = load_parts(data, labels, say_nothing, step)
         divided = len(data) == 1 and {"train", "val"} <= set(parts)
         if divided:
             judging: Path = Path(_text(data[0]))

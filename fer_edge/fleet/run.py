@@ -21,7 +21,7 @@ from fer_edge.fleet.report import report
 from fer_edge.fleet.scorer import ClipReport, DriveScorer, write_error
 from fer_edge.fleet.summary import write_summaries
 from fer_edge.fleet.verdict import compare
-from fer_edge.progress import Say, Step, silent
+from fer_edge.progress import Say, Step, say_nothing, silent
 from fer_edge.shown import printable
 
 SUMMARY, REPORT = "summary.json", "report.html"
@@ -75,7 +75,7 @@ def score_drives(
     workers: int | None = None,
     team: Callable[[DriveScorer, Path], Team] = Processes,
     step: Step = silent,
-    say: Say = lambda text: None,
+    say: Say = say_nothing,
 ) -> Run:
     """Score clips with several processes, and write tables and summaries.
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from fer_edge.errors import DataError, LabelError, MissingPartError
-from fer_edge.progress import Say, Step
+from fer_edge.progress import Say, Step, say_nothing
 from fer_edge.training.config.schema import Recipe
 from fer_edge.training.data.dataset_spec import DatasetSpec, DatasetSpecs, as_dataset_specs
 from fer_edge.training.data.faces import (
@@ -142,7 +142,7 @@ def split_data(
     labels: Sequence[str],
     rule: Holdout,
     step: Step,
-    say: Say = lambda text: None,
+    say: Say = say_nothing,
     *,
     unlabelled: Sequence[str | DatasetSpec] = (),
 ) -> Split:

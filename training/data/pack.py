@@ -14,7 +14,7 @@ import numpy as np
 
 from fer_edge.atomic import fill_file, write_folder
 from fer_edge.errors import DataError, MissingDependencyError
-from fer_edge.progress import Say, Step, silent
+from fer_edge.progress import Say, Step, say_nothing, silent
 from fer_edge.training.data.dataset_spec import Broken, DatasetSpecs, as_dataset_specs
 from fer_edge.training.data.faces import LabelledFace, readable_faces
 from fer_edge.training.data.ferplus import NAMES
@@ -42,7 +42,7 @@ def pack_datasets(
     labels: Sequence[str] | None = None,
     broken: Broken = "fail",
     locate: Locate | None = None,
-    say: Say = lambda text: None,
+    say: Say = say_nothing,
     step: Step = silent,
 ) -> dict[str, list[LabelledFace]]:
     """Merge data sets into one with few large files.

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from fer_edge.errors import DataError
-from fer_edge.progress import Say, Step, silent
+from fer_edge.progress import Say, Step, say_nothing, silent
 from fer_edge.training.data.dataset_spec import SPLITS, Broken, DatasetSpecs
 from fer_edge.training.data.faces import LabelledFace, readable_faces
 from fer_edge.training.data.pack import OutputFormat, write_parts
@@ -28,7 +28,7 @@ def split_datasets(
     labels: Sequence[str] | None = None,
     broken: Broken = "fail",
     seed: int = 2026,
-    say: Say = lambda text: None,
+    say: Say = say_nothing,
     step: Step = silent,
 ) -> dict[str, list[LabelledFace]]:
     """Split data sets, stratified by label, and write the parts.

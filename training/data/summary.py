@@ -12,7 +12,7 @@ import numpy as np
 from fer_edge.errors import DataError
 from fer_edge.labels import EMOTIONS
 from fer_edge.preprocess import Image
-from fer_edge.progress import Say, Step, silent
+from fer_edge.progress import Say, Step, say_nothing, silent
 from fer_edge.training.data.dataset_spec import DatasetSpecs
 from fer_edge.training.data.faces import LabelledFace, hashed
 from fer_edge.training.data.near_duplicates import near_duplicates as find_near_duplicates
@@ -25,7 +25,7 @@ def summarise(
     labels: Sequence[str] | None = None,
     *,
     near_duplicates: bool = False,
-    say: Say = lambda text: None,
+    say: Say = say_nothing,
     step: Step = silent,
 ) -> dict[str, Any]:
     """Count a data set's faces, and find its duplicates and broken pictures.

@@ -19,7 +19,7 @@ from fer_edge.manifest import check_names, today
 from fer_edge.monitor.detector import Detector
 from fer_edge.out_folder import check_out_folder
 from fer_edge.preprocess import CropRule, to_batch
-from fer_edge.progress import Say, Step, silent
+from fer_edge.progress import Say, Step, say_nothing, silent
 from fer_edge.recalibration import HIGHEST, LOWEST, Recalibration
 from fer_edge.training.data.dataset_spec import DatasetSpec
 from fer_edge.training.data.faces import LabelledFace, load_faces, pixel_hash
@@ -57,7 +57,7 @@ def adapt(
     target: str | None = None,
     precision: str | None = None,
     names: Mapping[str, str] | None = None,
-    say: Say = lambda text: None,
+    say: Say = say_nothing,
     step: Step = silent,
 ) -> dict[str, Any]:
     """Adapt a bundle to the faces of a camera and write the adapted bundle.

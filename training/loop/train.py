@@ -14,7 +14,7 @@ from accelerate.utils import set_seed
 
 from fer_edge.errors import LabelError
 from fer_edge.labels import EMOTIONS
-from fer_edge.progress import Say, Step, silent
+from fer_edge.progress import Say, Step, say_nothing, silent
 from fer_edge.training.config.schema import Recipe
 from fer_edge.training.data.dataset_spec import DatasetSpecs
 from fer_edge.training.data.holdout import Holdout, Split, split_data
@@ -78,7 +78,7 @@ def train(
     counts = parameter_counts(model_spec(recipe), fit.phases)
     accelerator = accelerator_for(fit)
     if not accelerator.is_main_process:
-        say, step = (lambda text: None), silent
+        say, step = say_nothing, silent
     say(
         f"{run_folder.device_name(accelerator.device)}, {accelerator.num_processes} process(es), "
         f"{fit.precision}"
