@@ -24,10 +24,10 @@ import torch
 from fer_edge.backends.coreml import EMBEDDING, FACTS, LABEL, PICTURE, PROBABILITIES, coremltools
 from fer_edge.converters.base import Artifact, ConversionInput, QuantizationRecipe
 from fer_edge.converters.coreml_evaluator.program import Program, ProgramSession
-from fer_edge.converters.onnx_graph.int8_of_checkpoint import rounded_weight
 from fer_edge.errors import ConversionError, FerEdgeError
 from fer_edge.training.checkpoint import Checkpoint
 from fer_edge.training.deploy import PlanarDeployModule
+from fer_edge.training.int8_weights import rounded_weight
 from fer_edge.training.models.quantize_operation import OPERATION, PER_TENSOR
 
 PRECISIONS = FACTS.precisions

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
@@ -49,7 +51,8 @@ class Int8Weights:
             if not name.startswith(f"{SCALES}.")
         }
         for name, scale in net.weight_names().items():
-            state[name] = _steps(state[name], scale.detach().cpu())
+            steps = rounded_weight(state[name].numpy(), scale.detach().cpu().numpy(), 0)
+            state[name] = torch.from_numpy(steps)
         return Int8Weights(net.activation_scales(), state, facts)
 
     @staticmethod
@@ -121,7 +124,22 @@ class Int8Weights:
         return made.eval()
 
 
-def _steps(weight: Tensor, scale: Tensor) -> Tensor:
-    """Return the int8 of a weight, as the rounding operation computes them."""
-    inverse = (1 / scale).view(-1, *[1] * (weight.ndim - 1))
-    return (weight * inverse).round().clamp(LEAST_WEIGHT, MOST).to(torch.int8)
+def rounded_weight(
+    weight: npt.NDArray[np.float32], scale: npt.NDArray[np.float32], axis: int | None
+) -> npt.NDArray[np.int8]:
+    """Round a weight as torch does: with the reciprocal of the scale, halves to even.
+
+    Args:
+        weight: float32, of any shape.
+        scale: float32; a scalar, or a number for each index of ``axis``.
+        axis: Dimension that the scales belong to; None for one scale.
+
+    Returns:
+        int8 of the shape of ``weight``.
+    """
+    if axis is not None:
+        shape = [1] * weight.ndim
+        shape[axis] = -1
+        scale = scale.reshape(shape)
+    steps = np.rint(weight * (np.float32(1) / scale))
+    return np.clip(steps, LEAST_WEIGHT, MOST).astype(np.int8)

@@ -30,12 +30,12 @@ from fer_edge.converters.onnx_graph.htp_graph import (
     fold_temperature,
     normalisation_scales,
     pool_with_explicit_padding,
-    prune,
     tensor_names,
     with_pixel_input,
 )
 from fer_edge.converters.onnx_graph.htp_logits import Overrides, largest_logit
 from fer_edge.converters.onnx_graph.int8 import calibration_reader
+from fer_edge.converters.onnx_graph.prune import prune
 from fer_edge.errors import ConversionError
 from fer_edge.training.models.network import InputSpec
 

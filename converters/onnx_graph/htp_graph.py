@@ -10,6 +10,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from fer_edge.converters.onnx_graph.export import INPUT, PROBABILITIES
+from fer_edge.converters.onnx_graph.prune import prune
 from fer_edge.errors import ConversionError
 from fer_edge.training.models.network import InputSpec
 
@@ -178,18 +179,3 @@ def fold_temperature(model: onnx.ModelProto) -> tuple[tuple[str, ...], float]:
 def tensor_names(model: onnx.ModelProto) -> set[str]:
     made = {name for node in model.graph.node for name in node.output}
     return made | {tensor.name for tensor in model.graph.initializer}
-
-
-def prune(model: onnx.ModelProto) -> None:
-    """Remove nodes and weights that no output needs."""
-    graph = model.graph
-    needed = {value.name for value in graph.output}
-    kept = []
-    for node in reversed(graph.node):
-        if needed & set(node.output):
-            kept.append(node)
-            needed |= set(node.input)
-    left = [tensor for tensor in graph.initializer if tensor.name in needed]
-    del graph.node[:], graph.initializer[:]
-    graph.node.extend(reversed(kept))
-    graph.initializer.extend(left)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from fer_edge.training.models.quantize_operation import LEAST_WEIGHT, MOST, OPERATION, PER_TENSOR
+from fer_edge.converters.onnx_graph.prune import prune
+from fer_edge.training.int8_weights import rounded_weight
+from fer_edge.training.models.quantize_operation import OPERATION, PER_TENSOR
 
 
 def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
@@ -48,28 +48,4 @@ def store_weights_as_int8(model: onnx.ModelProto) -> None:
         )
     del graph.node[:]
     graph.node.extend(kept)
-    used = {name for node in kept for name in node.input}
-    left = [tensor for tensor in graph.initializer if tensor.name in used]
-    del graph.initializer[:]
-    graph.initializer.extend(left)
-
-
-def rounded_weight(
-    weight: npt.NDArray[np.float32], scale: npt.NDArray[np.float32], axis: int | None
-) -> npt.NDArray[np.int8]:
-    """Round a weight as torch does: with the reciprocal of the scale, halves to even.
-
-    Args:
-        weight: float32, of any shape.
-        scale: float32; a scalar, or a number for each index of ``axis``.
-        axis: Dimension that the scales belong to; None for one scale.
-
-    Returns:
-        int8 of the shape of ``weight``.
-    """
-    if axis is not None:
-        shape = [1] * weight.ndim
-        shape[axis] = -1
-        scale = scale.reshape(shape)
-    steps = np.rint(weight * (np.float32(1) / scale))
-    return np.clip(steps, LEAST_WEIGHT, MOST).astype(np.int8)
+    prune(model)

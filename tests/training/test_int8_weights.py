@@ -13,7 +13,7 @@ import torch
 
 from fer_edge.errors import CheckpointError
 from fer_edge.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from fer_edge.training.int8_weights import Int8Weights
+from fer_edge.training.int8_weights import Int8Weights, rounded_weight
 from fer_edge.training.models.network import ExpressionNet
 from fer_edge.training.models.quantized import QuantizedNet
 
@@ -55,6 +55,20 @@ def test_weights_are_stored_as_int8(folder: Path) -> None:
     weights = [t for name, t in tensors.items() if name.endswith("weight")]
     assert weights
     assert {t.dtype for t in weights} == {torch.int8}
+
+
+def test_a_weight_is_rounded_bit_by_bit_as_torch_rounds_it() -> None:
+    generator = torch.Generator().manual_seed(1)
+    scale = torch.rand(64, generator=generator) * 0.02 + 1e-6
+    halves = torch.arange(-140, 140).add(0.5)  # in steps; those beyond 127 are clamped
+    others = torch.randn(64, 10_000, generator=generator) * 60
+    weight = torch.cat([halves.expand(64, -1), others], 1) * scale[:, None]
+    steps = (weight * (1 / scale)[:, None]).round().clamp(-127, 127).to(torch.int8)
+    assert torch.equal(torch.from_numpy(rounded_weight(weight.numpy(), scale.numpy(), 0)), steps)
+    turned = rounded_weight(weight.T.numpy(), scale.numpy(), 1)
+    assert torch.equal(torch.from_numpy(turned).T, steps)
+    alone = rounded_weight(weight[3].numpy(), scale[3].numpy(), None)
+    assert torch.equal(torch.from_numpy(alone), steps[3])
 
 
 def test_a_float_checkpoint_says_how_to_get_int8(untrained: Callable[..., Checkpoint]) -> None:
