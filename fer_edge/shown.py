@@ -24,3 +24,8 @@ def shown(value: object) -> str:
 def printable(text: str) -> str:
     """Return the text with control characters and invisible marks escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or its type; at most 200 characters."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from fer_edge.shown import first_line
+
 _SETTINGS = {
     "onnxruntime": {"ORT_DISABLE_TELEMETRY": "1"},
     "openvino": {"CI": "true"},
@@ -60,9 +62,8 @@ def _import_problem(name: str) -> str | None:
     try:
         import_without_telemetry(name)
     except Exception as error:  # a missing shared library, another ABI, a broken file
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         return (
-            f"{name} is installed but cannot be imported ({reason}). "
+            f"{name} is installed but cannot be imported ({first_line(error)}). "
             f"Run: pip install --force-reinstall {name}"
         )
     return None

@@ -28,6 +28,7 @@ from fer_edge.backends.qnn_chips import CHIPS, DEFAULT_CHIP, Chip, unknown_chip
 from fer_edge.bundle import Variant
 from fer_edge.errors import EngineError
 from fer_edge.execution import Execution, Operation
+from fer_edge.shown import first_line
 from fer_edge.telemetry import engine_problem, import_without_telemetry
 
 FACTS = TargetFacts(
@@ -70,9 +71,8 @@ def preflight(variant: Variant, options: Options) -> str | None:
     try:
         devices = _devices()
     except Exception as error:  # another C library, a missing library, another onnxruntime
-        reason = str(error).strip().splitlines() or [type(error).__name__]
         return (
-            f"onnxruntime-qnn cannot start here ({reason[0][:200]}). "
+            f"onnxruntime-qnn cannot start here ({first_line(error)}). "
             "Run: pip install --upgrade onnxruntime-qnn onnxruntime"
         )
     if not devices:

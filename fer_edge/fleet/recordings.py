@@ -13,7 +13,7 @@ from typing import Any
 from fer_edge.errors import FerEdgeError, InputError, MissingDependencyError, SourceError
 from fer_edge.fleet.picture_messages import Decode, decoder, is_picture
 from fer_edge.monitor.sources import Frame
-from fer_edge.shown import shown
+from fer_edge.shown import first_line, shown
 
 BAG_FILE = "metadata.yaml"
 """File that makes a folder a ROS 2 bag."""
@@ -90,7 +90,7 @@ class RecordingSource:
         except FerEdgeError:
             raise
         except Exception as error:  # parsers of damaged files raise many kinds
-            raise SourceError(f"{self._path} cannot be read: {_short(error)}") from error
+            raise SourceError(f"{self._path} cannot be read: {first_line(error)}") from error
 
     def read(self) -> Frame:
         """Return the next picture. A message without one gives a frame without an image.
@@ -104,7 +104,7 @@ class RecordingSource:
         except (StopIteration, FerEdgeError):
             raise
         except Exception as error:
-            raise SourceError(f"{self._path} is damaged: {_short(error)}") from error
+            raise SourceError(f"{self._path} is damaged: {first_line(error)}") from error
         if self._first_ns is None:
             self._first_ns = time_ns
         image = None
@@ -237,7 +237,3 @@ def _moment(time_ns: int | None) -> datetime | None:
 
 def _listed(topics: set[str]) -> str:
     return ", ".join(shown(topic) for topic in sorted(topics)[:10]) or "none"
-
-
-def _short(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

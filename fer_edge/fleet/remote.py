@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from fer_edge.errors import InputError, MissingDependencyError, SourceError
+from fer_edge.shown import first_line
 
 MAX_CLIP_BYTES = 64 << 30
 """Largest clip in bytes that is copied from an address."""
@@ -38,7 +39,7 @@ def file_system(address: str) -> tuple[Any, str]:
     try:
         return fsspec.core.url_to_fs(address)  # type: ignore[no-any-return]
     except Exception as error:  # each file system raises its own
-        raise InputError(f"cannot use {_public(address)}: {_short(error)}") from error
+        raise InputError(f"cannot use {_public(address)}: {first_line(error)}") from error
 
 
 def listed(name: str, is_clip: Callable[[str], bool]) -> list[str]:
@@ -56,7 +57,7 @@ def listed(name: str, is_clip: Callable[[str], bool]) -> list[str]:
         else:
             places = [path] if system.exists(path) else []
     except Exception as error:
-        raise InputError(f"cannot read {_public(name)}: {_short(error)}") from error
+        raise InputError(f"cannot read {_public(name)}: {first_line(error)}") from error
     if not places:
         raise InputError(f"no video is at {_public(name)}. Check the address")
     return [str(system.unstrip_protocol(place)) for place in sorted(places)]
@@ -112,7 +113,7 @@ def _copy(address: str, copy: Path) -> None:
     except FileNotFoundError as error:
         raise SourceError(f"no file is at {_public(address)}. Check the address") from error
     except Exception as error:  # each file system raises its own
-        raise UnreachableError(f"cannot read {_public(address)}: {_short(error)}") from error
+        raise UnreachableError(f"cannot read {_public(address)}: {first_line(error)}") from error
     if (size or 0) > MAX_CLIP_BYTES:
         raise SourceError(
             f"{_public(address)} has more than {MAX_CLIP_BYTES >> 30} GiB. Cut it into parts"
@@ -132,7 +133,7 @@ def _blocks(system: Any, path: str, address: str) -> Iterator[bytes]:
             while block := source.read(_COPY_BYTES):
                 yield block
     except Exception as error:  # each file system raises its own
-        raise UnreachableError(f"cannot read {_public(address)}: {_short(error)}") from error
+        raise UnreachableError(f"cannot read {_public(address)}: {first_line(error)}") from error
 
 
 def read_bytes(address: str, most: int) -> bytes:
@@ -142,7 +143,7 @@ def read_bytes(address: str, most: int) -> bytes:
         with system.open(path, "rb") as source:
             data: bytes = source.read(most + 1)
     except Exception as error:
-        raise InputError(f"cannot read {_public(address)}: {_short(error)}") from error
+        raise InputError(f"cannot read {_public(address)}: {first_line(error)}") from error
     if len(data) > most:
         raise InputError(f"expected at most {most >> 20} MiB at {_public(address)}. Split the file")
     return data
@@ -151,7 +152,3 @@ def read_bytes(address: str, most: int) -> bytes:
 def _public(address: str) -> str:
     """Return the address without a password."""
     return re.sub(r"//[^/@\s]*@", "//***@", address)
-
-
-def _short(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
