@@ -40,6 +40,14 @@ def read_plain(path: Path, most_bytes: int, *, pipes: bool = False) -> bytes:
     return data
 
 
+def is_file(path: str | Path) -> bool:
+    """Return True for a file; False if the path cannot be looked at."""
+    try:
+        return Path(path).is_file()
+    except OSError:  # in a home folder of another user, or a pipeline longer than a file's name
+        return False
+
+
 def _opened(path: str, flags: int) -> int:
     """Open a file; a pipe without a writer is opened as well."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fer_edge.atomic import write_file
 from fer_edge.errors import InputError, SourceError
+from fer_edge.plain_file import is_file
 
 YUNET_URL = (
     "https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet/"
@@ -40,7 +41,7 @@ def default_path() -> Path:
 def fetched() -> Path | None:
     """Return YuNet's file at the default path; None if there is none for this user."""
     path = default_path()
-    return path if _is_file(path) else None
+    return path if is_file(path) else None
 
 
 def check_fetched(path: Path, data: bytes) -> None:
@@ -77,7 +78,7 @@ def fetch_yunet(out: Path, url: str = YUNET_URL, sha256: str = YUNET_SHA256) -> 
         SourceError: The download failed, or its SHA-256 is wrong.
         InputError: The file cannot be written.
     """
-    if _is_file(out) and _hash(out.read_bytes()) == sha256:
+    if is_file(out) and _hash(out.read_bytes()) == sha256:
         return False
     data = _download(url, out)
     if (actual := _hash(data)) != sha256:
@@ -93,13 +94,6 @@ def fetch_yunet(out: Path, url: str = YUNET_URL, sha256: str = YUNET_SHA256) -> 
             f"cannot write {out}: {error.strerror}. Choose another file with -o"
         ) from error
     return True
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # in a home folder of another user
-        return False
 
 
 def _download(url: str, out: Path) -> bytes:

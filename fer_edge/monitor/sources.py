@@ -17,6 +17,7 @@ from fer_edge.errors import InputError, SourceError
 from fer_edge.monitor.opencv_names import opencv_name
 from fer_edge.monitor.video_containers import missing_bytes, shown_share
 from fer_edge.opencv_log import quiet_opencv
+from fer_edge.plain_file import is_file
 from fer_edge.shown import shown
 
 _OPEN_TIMEOUT_MS, _READ_TIMEOUT_MS = 5000, 2000
@@ -333,18 +334,11 @@ def file_of(source: object) -> Path | None:
     if not isinstance(source, str | os.PathLike):
         return None
     name = os.fspath(source)
-    if _is_file(name):
+    if is_file(name):
         return Path(name)
     if name[:5].lower() == "file:":
         path = re.sub(r"^//(localhost(?=/))?", "", name[5:])
-        return Path(path if _is_file(path) else unquote(path))
+        return Path(path if is_file(path) else unquote(path))
     if "://" in name or " ! " in name or name.startswith("/dev/"):
         return None
     return Path(name)
-
-
-def _is_file(name: str) -> bool:
-    try:
-        return Path(name).is_file()
-    except OSError:  # a pipeline may be longer than a file's name
-        return False
