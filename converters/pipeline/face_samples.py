@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from fer_edge.labels import EMOTIONS
 from fer_edge.parity import FacesRecord
 from fer_edge.preprocess import CropRule, Image, to_batch
 from fer_edge.shipped import FACES
-from fer_edge.training.data.faces import LabelledFace, load_faces, pixel_hash, stratified
+from fer_edge.training.data.faces import LabelledFace, digest_of, load_faces, pixel_hash, stratified
 
 CALIBRATION_FACES = 300
 """Number of calibration faces: NNCF's default. More changed nothing in NNCF's regressions."""
@@ -67,7 +66,7 @@ class FaceSamples:
             return self
         images, hashes = self.images[:count], self.hashes[:count]
         return replace(
-            self, images=images, truth=self.truth[:count], sha256=_digest(hashes), hashes=hashes
+            self, images=images, truth=self.truth[:count], sha256=digest_of(hashes), hashes=hashes
         )
 
 
@@ -172,7 +171,7 @@ def _resized(faces: list[LabelledFace], source: Path | None, rule: CropRule) -> 
         images=to_batch([face.read() for face in faces], rule),
         truth=[face.label for face in faces],
         source=_COMPOSITES if source is None else source.name,
-        sha256=_digest(hashes),
+        sha256=digest_of(hashes),
         hashes=hashes,
     )
 
@@ -183,10 +182,6 @@ def _made(faces: list[tuple[Image, str]], rule: CropRule) -> FaceSamples:
         images=to_batch([image for image, _ in faces], rule),
         truth=[label for _, label in faces],
         source=_COMPOSITES,
-        sha256=_digest(hashes),
+        sha256=digest_of(hashes),
         hashes=hashes,
     )
-
-
-def _digest(hashes: Sequence[str]) -> str:
-    return hashlib.sha256("\n".join(sorted(hashes)).encode()).hexdigest()

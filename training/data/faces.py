@@ -304,6 +304,11 @@ def fingerprint(faces: Sequence[LabelledFace], hashes: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
+def digest_of(hashes: Sequence[str]) -> str:
+    """Return a SHA-256 over pictures without their targets, in any order."""
+    return hashlib.sha256("\n".join(sorted(hashes)).encode()).hexdigest()
+
+
 def without_duplicates(
     faces: Sequence[LabelledFace], hashes: Sequence[str], others: Iterable[str]
 ) -> tuple[list[LabelledFace], list[str]]:

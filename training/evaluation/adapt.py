@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from fer_edge.preprocess import CropRule, to_batch
 from fer_edge.progress import Say, Step, say_nothing, silent
 from fer_edge.recalibration import HIGHEST, LOWEST, Recalibration
 from fer_edge.training.data.dataset_spec import DatasetSpec
-from fer_edge.training.data.faces import LabelledFace, load_faces, pixel_hash
+from fer_edge.training.data.faces import LabelledFace, digest_of, load_faces, pixel_hash
 from fer_edge.training.data.formats import FORMATS
 from fer_edge.training.data.picture_files import is_picture, without_clutter
 from fer_edge.training.evaluation.adapted_decision import (
@@ -143,7 +142,7 @@ def adapt(
         "abstain_below": {"before": before.abstain_below, "after": after.abstain_below},
         **measured,
     }
-    _write(original, out, {**report, "pixels": _digest(hashes)}, names or {}, familiarity)
+    _write(original, out, {**report, "pixels": digest_of(hashes)}, names or {}, familiarity)
     return report
 
 
@@ -275,8 +274,3 @@ def _moved(
         "after": share(int(after.sum()), count),
     }
     return moved(familiarity, embeddings, numbers), shares
-
-
-def _digest(hashes: Sequence[str]) -> str:
-    """Return a SHA-256 over all pictures, in any order."""
-    return hashlib.sha256("\n".join(sorted(hashes)).encode()).hexdigest()
