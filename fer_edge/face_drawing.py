@@ -7,13 +7,11 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from fer_edge.monitor.layout import FONT, Type, plain
-from fer_edge.monitor.overlay import COLOURS
+from fer_edge.monitor.layout import Type, plain
+from fer_edge.monitor.overlay import COLOURS, PAPER, Colour, write
 from fer_edge.preprocess import Box, Image
 from fer_edge.results import Prediction
 
-_PAPER = (28, 24, 20)
-"""Colour behind text, BGR."""
 _UNSURE = (170, 170, 170)
 """Colour of a face without a certain expression, BGR."""
 _OWN_LABEL = (225, 225, 225)
@@ -66,7 +64,7 @@ def _text(prediction: Prediction) -> str:
     return f"{prediction.label}{mark} {prediction.confidence:.2f}"
 
 
-def _colour(prediction: Prediction) -> tuple[int, int, int]:
+def _colour(prediction: Prediction) -> Colour:
     return _UNSURE if prediction.uncertain else COLOURS.get(prediction.label, _OWN_LABEL)
 
 
@@ -105,17 +103,14 @@ def _overlap(one: Box, other: Box) -> int:
     return max(wide, 0) * max(high, 0)
 
 
-def _draw_box(canvas: Image, box: Box, colour: tuple[int, int, int], thick: int) -> None:
+def _draw_box(canvas: Image, box: Box, colour: Colour, thick: int) -> None:
     x, y, w, h = box
     corner, opposite = (x, y), (x + w - 1, y + h - 1)
-    cv2.rectangle(canvas, corner, opposite, _PAPER, thick + 2)  # dark edge: contrast anywhere
+    cv2.rectangle(canvas, corner, opposite, PAPER, thick + 2)  # dark edge: contrast anywhere
     cv2.rectangle(canvas, corner, opposite, colour, thick)
 
 
-def _draw_tag(
-    canvas: Image, tag: Box, text: str, colour: tuple[int, int, int], type_: Type
-) -> None:
+def _draw_tag(canvas: Image, tag: Box, text: str, colour: Colour, type_: Type) -> None:
     x, y, w, h = tag
-    cv2.rectangle(canvas, (x, y), (x + w - 1, y + h - 1), _PAPER, cv2.FILLED)
-    at = x + type_.pad_px, y + round(0.68 * type_.line_px)
-    cv2.putText(canvas, text, at, FONT, type_.scale, colour, type_.thickness, cv2.LINE_AA)
+    cv2.rectangle(canvas, (x, y), (x + w - 1, y + h - 1), PAPER, cv2.FILLED)
+    write(canvas, text, (x + type_.pad_px, y + round(0.68 * type_.line_px)), colour, type_)

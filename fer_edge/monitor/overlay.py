@@ -25,7 +25,8 @@ COLOURS: dict[str, Colour] = {
     "surprise": (50, 175, 250),
 }
 _UNKNOWN: Colour = (150, 150, 150)
-_PAPER: Colour = (28, 24, 20)
+PAPER: Colour = (28, 24, 20)
+"""Colour behind text."""
 DIM: Colour = (190, 190, 190)
 _WHITE: Colour = (255, 255, 255)
 HEALTH_COLOURS: dict[str, Colour] = {
@@ -78,7 +79,7 @@ def _draw_box(canvas: Image, person: PersonState, type_: Type) -> None:
     colour = _colour_of(person)
     thick = type_.thickness * (2 if person.is_driver else 1)
     arm = max(min(w, h) // 4, 1) if person.cause == "lost" else max(w, h)
-    for ink, wide in ((_PAPER, thick + 2), (colour, thick)):  # dark edge: contrast on any picture
+    for ink, wide in ((PAPER, thick + 2), (colour, thick)):  # dark edge: contrast on any picture
         for cx, dx in ((x, 1), (x + w - 1, -1)):
             for cy, dy in ((y, 1), (y + h - 1, -1)):
                 along, down = min(arm, w - 1), min(arm, h - 1)
@@ -93,7 +94,7 @@ def _draw_line(canvas: Image, panel: Panel, type_: Type) -> None:
     assert face is not None
     if not _is_near(panel, type_):
         ends = _nearest(panel.rect, face), _nearest(face, panel.rect)
-        cv2.line(canvas, *ends, _PAPER, type_.thickness + 2, cv2.LINE_AA)
+        cv2.line(canvas, *ends, PAPER, type_.thickness + 2, cv2.LINE_AA)
         cv2.line(canvas, *ends, _colour_of(panel.person), type_.thickness, cv2.LINE_AA)
 
 
@@ -111,7 +112,7 @@ def _draw_number(canvas: Image, person: PersonState, type_: Type) -> None:
         return
     x, y = box[0], box[1] + box[3] - high
     _draw_ground(canvas, (x, y, wide, high))
-    _write(canvas, text, (x + type_.pad_px, _baseline(y, 0, type_)), _WHITE, type_)
+    write(canvas, text, (x + type_.pad_px, _baseline(y, 0, type_)), _WHITE, type_)
 
 
 def _nearest(one: Box, other: Box) -> tuple[int, int]:
@@ -131,7 +132,7 @@ def _draw_panel(canvas: Image, panel: Panel, type_: Type) -> None:
         base = _baseline(y, number, type_)
         if row.role == "driver":
             canvas[y : y + type_.pad_px // 2 + type_.line_px, x : x + w] = DIM
-        _write(canvas, row.text, (x + type_.pad_px, base), _ink(row), type_)
+        write(canvas, row.text, (x + type_.pad_px, base), _ink(row), type_)
         if row.share is not None:
             colour = COLOURS.get(row.label or "", _WHITE) if known else _UNKNOWN
             start = x + panel.bar_x
@@ -141,7 +142,7 @@ def _draw_panel(canvas: Image, panel: Panel, type_: Type) -> None:
             canvas[low:high, start : start + round(share * panel.bar_px)] = colour
             text = f"{share:.0%}"
             right = x + w - type_.pad_px - type_.width_px(text)
-            _write(canvas, text, (right, base), _ink(row), type_)
+            write(canvas, text, (right, base), _ink(row), type_)
 
 
 def _draw_band(canvas: Image, layout: Layout, status: str) -> None:
@@ -152,17 +153,18 @@ def _draw_band(canvas: Image, layout: Layout, status: str) -> None:
     for number, row in enumerate(layout.status):
         colour = HEALTH_COLOURS[status] if row.role == "health" else _WHITE
         at = x + layout.type.pad_px, _baseline(y, number, layout.type)
-        _write(canvas, row.text, at, colour, layout.type)
+        write(canvas, row.text, at, colour, layout.type)
 
 
 def _draw_ground(canvas: Image, rect: Box) -> None:
     x, y, w, h = rect
     part = canvas[y : y + h, x : x + w]
-    ground = np.full_like(part, _PAPER)
+    ground = np.full_like(part, PAPER)
     part[:] = cv2.addWeighted(part, 1 - _OPAQUE, ground, _OPAQUE, 0)
 
 
-def _write(canvas: Image, text: str, at: tuple[int, int], colour: Colour, type_: Type) -> None:
+def write(canvas: Image, text: str, at: tuple[int, int], colour: Colour, type_: Type) -> None:
+    """Write text into a picture; ``at`` is the left end of its baseline."""
     cv2.putText(canvas, text, at, FONT, type_.scale, colour, type_.thickness, cv2.LINE_AA)
 
 
@@ -174,7 +176,7 @@ def _ink(row: TextRow) -> Colour:
     if row.role == "label":
         return COLOURS.get(row.label or "", _WHITE)
     if row.role == "driver":
-        return _PAPER
+        return PAPER
     if row.role in ("unknown", "reason", "passenger"):
         return DIM
     return _WHITE
