@@ -31,7 +31,6 @@ def pictures(drives: Drives) -> dict[str, bytes]:
         MissingDependencyError: matplotlib is not installed.
     """
     try:
-        import matplotlib as mpl
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingDependencyError("matplotlib", "fleet") from error
@@ -40,11 +39,18 @@ def pictures(drives: Drives) -> dict[str, bytes]:
     for title, draw in _DRAWERS.items():
         figure = Figure(figsize=(_WIDTH_IN, _HEIGHT_IN), layout="constrained")
         if seen and draw(figure, seen):
-            data = io.BytesIO()
-            with mpl.rc_context({"svg.hashsalt": "fer_edge"}):
-                figure.savefig(data, format="svg", metadata={"Date": None})
-            drawn[title] = data.getvalue()
+            drawn[title] = _svg(figure)
     return drawn
+
+
+def _svg(figure: Any) -> bytes:
+    """Return a figure as SVG; the same bytes for the same figure."""
+    import matplotlib as mpl
+
+    data = io.BytesIO()
+    with mpl.rc_context({"svg.hashsalt": "fer_edge"}):
+        figure.savefig(data, format="svg", metadata={"Date": None})
+    return data.getvalue()
 
 
 def _availability(figure: Any, drives: Drives) -> bool:
@@ -160,7 +166,6 @@ def _short(name: str) -> str:
 
 def comparison(against: dict[str, Any]) -> bytes:
     """Draw the share of time in which two bundles differ, for each drive."""
-    import matplotlib as mpl
     from matplotlib.figure import Figure
 
     rows = [row for row in against["drives"] if row["both_s"] > 0]
@@ -175,10 +180,7 @@ def comparison(against: dict[str, Any]) -> bytes:
     axes.set(xlabel="time in which both know an expression and differ, %", ylabel="drive")
     axes.set(xlim=(0, None))
     axes.grid(axis="x", alpha=0.3)
-    data = io.BytesIO()
-    with mpl.rc_context({"svg.hashsalt": "fer_edge"}):
-        figure.savefig(data, format="svg", metadata={"Date": None})
-    return data.getvalue()
+    return _svg(figure)
 
 
 _DRAWERS: dict[str, Callable[[Any, Drives], bool]] = {
