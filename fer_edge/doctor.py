@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from fer_edge.backends.base import Options, TargetFacts, backend, offered
+from fer_edge.backends.base import Options, TargetFacts, backend, not_installed, offered
 from fer_edge.bundle import Variant
 from fer_edge.errors import FerEdgeError, InputError
 from fer_edge.monitor.fetch_detector import check_fetched, fetched
@@ -78,7 +78,7 @@ def _why_not(target: str, facts: TargetFacts) -> str | None:
         _, refused, reason = says.partition("does not run here: ")
         if refused:
             return _without_details(reason)
-        if says.startswith("not installed; "):
+        if says == not_installed(facts):
             return f"{target} is not installed. {says.partition('. ')[2]}"
         return None if "runs here on" in says else says
     variant = Variant(target=target, precision=facts.precisions[0], entry="model", files=())

@@ -154,6 +154,12 @@ def unknown_target(target: str) -> TargetError:
     return TargetError(f"unknown target {target!r}. Known: {known}")
 
 
+def not_installed(facts: TargetFacts) -> str:
+    """Return what ``diagnose`` says of an engine that is not installed."""
+    line = f"pip install 'fer-edge[{facts.extra}]'"
+    return f"not installed; runs bundles on {facts.chips}. Run: {line}"
+
+
 def engine_libraries() -> tuple[str, ...]:
     """Return the distributions of all engines, for version records."""
     return tuple(library for facts in offered().values() for library in facts.libraries)

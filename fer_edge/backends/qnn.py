@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from fer_edge.backends.base import Batch, Options, Outputs, TargetFacts
+from fer_edge.backends.base import Batch, Options, Outputs, TargetFacts, not_installed
 from fer_edge.backends.qnn_chips import CHIPS, DEFAULT_CHIP, Chip, unknown_chip
 from fer_edge.bundle import Variant
 from fer_edge.errors import EngineError
@@ -83,8 +83,7 @@ def preflight(variant: Variant, options: Options) -> str | None:
 def diagnose() -> tuple[bool, str]:
     """Report the chips that can be compiled for, and what runs on this machine."""
     if importlib.util.find_spec("onnxruntime_qnn") is None:
-        line = f"pip install 'fer-edge[{FACTS.extra}]'"
-        return False, f"not installed; runs bundles on {FACTS.chips}. Run: {line}"
+        return False, not_installed(FACTS)
     variant = Variant("qnn", FACTS.precisions[0], "model", ())
     if problem := preflight(variant, Options()):
         return False, f"runs bundles on {FACTS.chips}; does not run here: {problem}"

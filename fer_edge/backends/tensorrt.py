@@ -20,7 +20,7 @@ import numpy as np
 from fer_edge.backends import tensorrt_cache as cache
 from fer_edge.backends import tensorrt_compile as compiler
 from fer_edge.backends import tensorrt_cuda as cuda
-from fer_edge.backends.base import Batch, Options, Outputs, TargetFacts
+from fer_edge.backends.base import Batch, Options, Outputs, TargetFacts, not_installed
 from fer_edge.backends.tensorrt_compile import Profile
 from fer_edge.bundle import Variant
 from fer_edge.errors import EngineError, MissingDependencyError, TargetError
@@ -136,8 +136,7 @@ def diagnose() -> tuple[bool, str]:
     """Report the GPUs that TensorRT serves, and faults on this machine."""
     trt = compiler.library()
     if trt is None:
-        line = f"pip install 'fer-edge[{FACTS.extra}]'"
-        return False, f"not installed; runs bundles on {FACTS.chips}. Run: {line}"
+        return False, not_installed(FACTS)
     known = compiler.known_gpus(trt)
     compiles = f"compiles here for {', '.join(known)}" if known else "compiles for the GPU here"
     try:
