@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from fer_edge.cli.options import (
     PATH,
+    Command,
     broken_option,
     detector_option,
     json_option,
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from fer_edge.training.data.pack import Locate, OutputFormat
     from fer_edge.training.data.parts import Parts
     from fer_edge.training.data.split import SplitBy
-
-_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 def _label_list(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Any:
@@ -60,7 +58,7 @@ _format_option = click.option(
 )
 
 
-def _sources(command: _Command) -> _Command:
+def _sources(command: Command) -> Command:
     return click.argument("sources", nargs=-1, required=True, type=PATH)(command)
 
 

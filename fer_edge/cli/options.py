@@ -19,7 +19,7 @@ from fer_edge.errors import InputError
 from fer_edge.progress_bar import set_quiet
 from fer_edge.shipped import bundle_path
 
-_Command = TypeVar("_Command", bound=Callable[..., Any])
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 PATH = click.Path(path_type=Path)
 
@@ -67,7 +67,7 @@ def numbers(
     return parse
 
 
-def batch_sizes_option(purpose: str, **settings: Any) -> Callable[[_Command], _Command]:
+def batch_sizes_option(purpose: str, **settings: Any) -> Callable[[Command], Command]:
     """Add ``--batch-sizes``: faces per call, as a list of integers."""
     return click.option(
         "--batch-sizes",
@@ -143,7 +143,7 @@ precision_option = click.option(
 )
 
 
-def variant_options(command: _Command) -> _Command:
+def variant_options(command: Command) -> Command:
     """Add ``--target`` and ``--precision``, which choose a variant of a bundle."""
     return target_option(precision_option(command))
 
@@ -161,7 +161,7 @@ trusted_key_option = click.option(
 
 def data_option(
     purpose: str, *, required: bool = False, multiple: bool = False
-) -> Callable[[_Command], _Command]:
+) -> Callable[[Command], Command]:
     """Add ``--data``: labelled faces in any form that docs/reference/data.md lists."""
     return click.option(
         "--data", type=PATH, metavar="DATA", required=required, multiple=multiple, help=purpose
@@ -172,7 +172,7 @@ def _part(_ctx: click.Context, _param: click.Parameter, value: str) -> str | Non
     return None if value == "none" else value
 
 
-def part_option(default: str) -> Callable[[_Command], _Command]:
+def part_option(default: str) -> Callable[[Command], Command]:
     """Add ``--split``; ``none`` reaches the command as None."""
     return click.option(
         "--split",
@@ -188,7 +188,7 @@ split_option = part_option("val")
 """``--split``; ``none`` reaches the command as None."""
 
 
-def out_option(purpose: str, **settings: Any) -> Callable[[_Command], _Command]:
+def out_option(purpose: str, **settings: Any) -> Callable[[Command], Command]:
     """Add ``-o/--out``: the path that the command writes."""
     names = ("-o", "--out", "outs") if settings.get("multiple") else ("-o", "--out")
     return click.option(*names, type=PATH, help=purpose, **settings)
