@@ -21,7 +21,7 @@ from fer_edge.training.data.ferplus import NAMES
 from fer_edge.training.data.folds import name_within
 from fer_edge.training.data.lazy_rows import LazyRow
 from fer_edge.training.data.parts import Parts, load_parts
-from fer_edge.training.data.picture_files import printable
+from fer_edge.training.data.picture_files import utf8_name
 
 OutputFormat = Literal["parquet", "hdf5", "list", "folders"]
 
@@ -158,7 +158,7 @@ def encoded(face: LabelledFace) -> bytes:
 
 def _row(face: LabelledFace) -> dict[str, Any]:
     texts = {key: getattr(face, key) for key in ("name", "label", "subject", "clip")}
-    row: dict[str, Any] = {key: text and printable(text) for key, text in texts.items()}
+    row: dict[str, Any] = {key: text and utf8_name(text) for key, text in texts.items()}
     return row | dict(zip(_VOTES, face.votes or [None] * len(_VOTES), strict=True))
 
 

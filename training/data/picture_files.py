@@ -89,7 +89,7 @@ def pictures(folder: Path, passed_over: PassedOver, deep: bool = True) -> Iterat
             if is_picture(file):
                 yield file
             else:
-                passed_over.by_suffix[printable(file.suffix.lower()) or "without a suffix"] += 1
+                passed_over.by_suffix[utf8_name(file.suffix.lower()) or "without a suffix"] += 1
         waiting += reversed(below)
 
 
@@ -113,7 +113,7 @@ def holds_pictures(folder: Path) -> bool:
     return any(entry.suffix.lower() in IMAGE_SUFFIXES for entry in without_clutter(folder))
 
 
-def printable(name: str) -> str:
+def utf8_name(name: str) -> str:
     """Return a file name as text that every format can hold.
 
     Names that are not UTF-8 have surrogates in Python; they become escapes like ``\\udcfc``.

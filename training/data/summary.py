@@ -17,7 +17,7 @@ from fer_edge.training.data.dataset_spec import DatasetSpecs
 from fer_edge.training.data.faces import LabelledFace, hashed
 from fer_edge.training.data.near_duplicates import near_duplicates as find_near_duplicates
 from fer_edge.training.data.parts import Parts, load_parts, per_class
-from fer_edge.training.data.picture_files import printable
+from fer_edge.training.data.picture_files import utf8_name
 
 
 def summarise(
@@ -194,7 +194,7 @@ def table(report: dict[str, Any]) -> list[str]:
         lines.append(f"warning: all faces are {report['labels'][0]}")
     for part, p in parts.items():
         lines += [f"broken, {part}: {b['name']}: {b['why']}" for b in p["broken"]]
-    return [printable(line) for line in lines]
+    return [utf8_name(line) for line in lines]
 
 
 _SIZES = ("least", "median", "most")

@@ -18,7 +18,7 @@ from torch import Tensor
 from fer_edge.errors import DataError, InputError
 from fer_edge.progress import Step, silent
 from fer_edge.training.data.faces import BrokenPicture, LabelledFace, load_faces
-from fer_edge.training.data.picture_files import PassedOver, pictures, printable
+from fer_edge.training.data.picture_files import PassedOver, pictures, utf8_name
 from fer_edge.training.evaluation.bootstrap import METHOD, mean_interval
 from fer_edge.training.evaluation.evaluate import EvaluationSet, skip_advice
 from fer_edge.training.evaluation.runner import open_model
@@ -82,7 +82,7 @@ class Embeddings:
         flat = pyarrow.array(self.embeddings.ravel(), pyarrow.float32())
         table = pyarrow.table(
             {
-                "name": [printable(name) for name in self.names],
+                "name": [utf8_name(name) for name in self.names],
                 **({} if self.labels is None else {"label": self.labels}),
                 "answer": self.answers,
                 "confidence": self.confidences,

@@ -19,7 +19,7 @@ from fer_edge.shown import shown
 from fer_edge.training.data.bounds import check_rows
 from fer_edge.training.data.dataset_spec import DatasetSpec, StoredFace, check_part, check_shard
 from fer_edge.training.data.lazy_rows import LazyRow
-from fer_edge.training.data.picture_files import PassedOver, is_clutter, printable, without_clutter
+from fer_edge.training.data.picture_files import PassedOver, is_clutter, utf8_name, without_clutter
 from fer_edge.training.data.readers.tables import LABELS, from_columns, is_used, used_columns
 
 _BLOCK = tarfile.BLOCKSIZE
@@ -168,7 +168,7 @@ def _listed(
                 shared = cell if name == "name" else words.setdefault((type(cell), cell), cell)
                 column.append(shared)
             pictures.append(LazyRow(open_pictures, at, offset))
-            keys.append(printable(key))
+            keys.append(utf8_name(key))
             check_rows(len(pictures), size, path)
     return pictures, keys, columns
 
@@ -203,7 +203,7 @@ def _samples(
                 }
             )
         else:
-            passed_over.by_suffix[printable(f".{suffix}")] += 1
+            passed_over.by_suffix[utf8_name(f".{suffix}")] += 1
     yield from _complete(path, key, offset, cells)
 
 
