@@ -18,12 +18,12 @@ from fer_edge.progress import Say, Step
 from fer_edge.training.config.schema import Phase, Recipe
 from fer_edge.training.loop.augment import Mix
 from fer_edge.training.loop.held_out import HeldOut
+from fer_edge.training.loop.loader_waits import LoaderWaits
 from fer_edge.training.loop.losses import Loss
 from fer_edge.training.loop.processes import in_parallel
 from fer_edge.training.loop.resume import Position, restore
 from fer_edge.training.loop.run_folder import best_so_far
 from fer_edge.training.loop.schedules import optimiser, scheduler
-from fer_edge.training.loop.waits import Waits
 from fer_edge.training.models.freeze import freeze, prepare, train_mode, trained_at
 from fer_edge.training.models.network import ExpressionNet, Normalise
 
@@ -163,7 +163,7 @@ def train_epoch(run: TrainingRun, phase: ActivePhase, at: Position) -> float:
     _select_parameters(run, phase, at.in_phase)
     train_mode(run.net)
     total_loss = torch.zeros((), device=run.accelerator.device)
-    waits = Waits(run.loader)
+    waits = LoaderWaits(run.loader)
     for i, (images, targets) in enumerate(waits):
         total_loss += _train_batch(run, phase, images, targets)
         run.step(f"epoch {at.epoch + 1}/{run.epochs}", i + 1, len(run.loader))

@@ -13,7 +13,7 @@ import torch
 from fer_edge.errors import TrainingError
 from fer_edge.training.checkpoint import load_checkpoint
 from fer_edge.training.config.schema import Fit, Phase, Recipe
-from fer_edge.training.loop import waits
+from fer_edge.training.loop import loader_waits
 from fer_edge.training.loop.dataset import FaceDataset
 from fer_edge.training.loop.train import train
 
@@ -104,7 +104,7 @@ def test_a_run_that_waits_for_faces_says_so_once(
 
     monkeypatch.setattr(FaceDataset, "__getitem__", slow)
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(waits, "usable_cores", lambda: 8)
+    monkeypatch.setattr(loader_waits, "usable_cores", lambda: 8)
     said: list[str] = []
     train(
         replace(recipe, fit=replace(recipe.fit, epochs=2)),

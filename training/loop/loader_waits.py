@@ -16,7 +16,7 @@ _LEAST_S = 1.0
 _MOST_WORKERS = 16
 
 
-class Waits:
+class LoaderWaits:
     """Batches of a loader, and the time that each is waited for.
 
     The first batch does not count: it comes after the processes have started.

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from fer_edge.training.loop import waits
-from fer_edge.training.loop.waits import Waits
+from fer_edge.training.loop import loader_waits
+from fer_edge.training.loop.loader_waits import LoaderWaits
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def trained(clock: list[float], load_s: float, train_s: float) -> Waits:
+def trained(clock: list[float], load_s: float, train_s: float) -> LoaderWaits:
     """Return what four batches were waited for."""
 
     def batches() -> Iterator[int]:
@@ -27,7 +27,7 @@ def trained(clock: list[float], load_s: float, train_s: float) -> Waits:
             clock[0] += load_s
             yield i
 
-    waits = Waits(batches())
+    waits = LoaderWaits(batches())
     seen = []
     for batch in waits:
         clock[0] += train_s
@@ -55,7 +55,7 @@ def test_slow_loading_names_the_processes_that_this_machine_has_cores_for(
     processes: int,
     best: int | None,
 ) -> None:
-    monkeypatch.setattr(waits, "usable_cores", lambda: cores)
+    monkeypatch.setattr(loader_waits, "usable_cores", lambda: cores)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
     advice = trained(clock, 2, 1).advice(workers)
     assert advice is None if best is None else f"--set fit.workers={best}" in (advice or "")
@@ -72,7 +72,7 @@ def test_only_long_waits_are_worth_a_sentence(
     train_s: float,
     share: str | None,
 ) -> None:
-    monkeypatch.setattr(waits, "usable_cores", lambda: 16)
+    monkeypatch.setattr(loader_waits, "usable_cores", lambda: 16)
     advice = trained(clock, load_s, train_s).advice(1)
     assert advice is None if share is None else (advice or "").startswith(f"{share} of the time")
 
@@ -81,7 +81,7 @@ def test_only_long_waits_are_worth_a_sentence(
 def test_the_first_batch_does_not_count(
     monkeypatch: pytest.MonkeyPatch, batches: list[int]
 ) -> None:
-    monkeypatch.setattr(waits, "usable_cores", lambda: 16)
-    waited = Waits(batches)
+    monkeypatch.setattr(loader_waits, "usable_cores", lambda: 16)
+    waited = LoaderWaits(batches)
     assert list(waited) == batches
     assert waited.advice(0) is None
