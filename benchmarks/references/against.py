@@ -7,11 +7,8 @@ import sys
 from pathlib import Path
 from typing import cast
 
-import numpy as np
-import numpy.typing as npt
-
 from fer_edge import EngineError, InputError
-from fer_edge.benchmarks.job import Ready
+from fer_edge.benchmarks.job import Ready, noise
 
 
 def load_against(text: str, size_px: int) -> Ready:
@@ -41,11 +38,8 @@ def load_against(text: str, size_px: int) -> Ready:
     function = getattr(module, name, None)
     if not callable(function):
         raise InputError(f"expected a function {name} in {module.__file__}, got {function!r}")
-    noise: npt.NDArray[np.uint8] = np.random.default_rng(0).integers(
-        0, 256, (1, size_px, size_px, 3), np.uint8
-    )
     try:
-        function(noise)
+        function(noise(1, size_px))
     except Exception as error:
         raise EngineError(
             f"{text} failed on uint8 [1, {size_px}, {size_px}, 3]: {error!r}"

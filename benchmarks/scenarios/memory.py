@@ -19,7 +19,7 @@ import numpy as np
 
 from fer_edge import EngineError, Predictor
 from fer_edge.benchmarks.fields import Count, Row, RssBytes
-from fer_edge.benchmarks.job import CROP_PX, Job, Run
+from fer_edge.benchmarks.job import CROP_PX, Job, Run, noise
 from fer_edge.benchmarks.measure import metrics
 from fer_edge.benchmarks.measure.cells import ReportRow, megabytes, number
 from fer_edge.benchmarks.scenarios.base import Scenario
@@ -133,9 +133,7 @@ def main() -> None:
     bundle, target, precision, batch, budget_s = sys.argv[1:]
     process = psutil.Process()
     with Predictor(bundle, target, precision) as predictor:
-        crops = np.random.default_rng(0).integers(
-            0, 256, (int(batch), CROP_PX, CROP_PX, 3), np.uint8
-        )
+        crops = noise(int(batch), CROP_PX)
         began = time.monotonic()
         calls = 0
         for line in range(1, _LINES + 1):

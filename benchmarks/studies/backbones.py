@@ -23,7 +23,7 @@ import numpy as np
 from fer_edge import Predictor, TargetError, Variant, open_bundle
 from fer_edge.atomic import write_file
 from fer_edge.backends.openvino import ARITHMETIC
-from fer_edge.benchmarks.job import CROP_PX
+from fer_edge.benchmarks.job import CROP_PX, noise
 from fer_edge.benchmarks.machine.environment import environment, machine, noise_note
 from fer_edge.benchmarks.measure.percentile_ratio import percentile_ratio
 from fer_edge.benchmarks.measure.timing import Call, Samples, interleaved
@@ -92,9 +92,7 @@ def rows(bundle: Path, checkpoint: Path) -> list[list[str]]:
 def _measure(bundle: Path, checkpoint: Path) -> _Measured:
     measured = _Measured()
     size_px = open_bundle(bundle).crop.size_px
-    rng = np.random.default_rng(0)
-    crop = rng.integers(0, 256, (CROP_PX, CROP_PX, 3), np.uint8)
-    ready = rng.integers(0, 256, (1, size_px, size_px, 3), np.uint8)
+    crop, ready = noise(1, CROP_PX)[0], noise(1, size_px)
     calls: dict[str, Call] = {}
     with ExitStack() as stack:
         for name in (TORCH_EAGER, TORCH_COMPILE):

@@ -22,7 +22,7 @@ import click
 import numpy as np
 
 from fer_edge import DEFAULT_BUNDLE, Predictor, TargetError, open_bundle
-from fer_edge.benchmarks.job import CROP_PX
+from fer_edge.benchmarks.job import CROP_PX, noise
 from fer_edge.benchmarks.machine.environment import environment, machine, noise_note
 from fer_edge.benchmarks.measure.percentile_ratio import percentile_ratio
 from fer_edge.benchmarks.measure.timing import Call, interleaved
@@ -70,7 +70,7 @@ def rows(path: Path, samples: int) -> Iterator[dict[str, Any]]:
         samples: Calls of each Predictor.
     """
     bundle = open_bundle(path)
-    crop = np.random.default_rng(0).integers(0, 256, (CROP_PX, CROP_PX, 3), np.uint8)
+    crop = noise(1, CROP_PX)[0]
     with TemporaryDirectory() as folder:
         plain, wary = write_pair(bundle, Path(folder))
         judge = read_familiarity(wary, open_bundle(wary).familiarity, bundle.embedding_dim)

@@ -23,7 +23,7 @@ import click
 import numpy as np
 
 from fer_edge import Prediction, Predictor, open_bundle
-from fer_edge.benchmarks.job import CROP_PX
+from fer_edge.benchmarks.job import CROP_PX, noise
 from fer_edge.benchmarks.machine.environment import environment, machine, noise_note
 from fer_edge.benchmarks.measure.percentile_ratio import percentile_ratio
 from fer_edge.benchmarks.measure.timing import Call, interleaved
@@ -121,8 +121,7 @@ def _decided(
 
 def _time(found: list[dict[str, Any]], samples: int, step: Step) -> None:
     """Add p50 and ratio to each row, in place."""
-    rng = np.random.default_rng(0)
-    crop = rng.integers(0, 256, (CROP_PX, CROP_PX, 3), np.uint8)
+    crop = noise(1, CROP_PX)[0]
     with ExitStack() as stack:
         if hasattr(os, "sched_setaffinity"):  # Linux
             cores = os.sched_getaffinity(0)

@@ -28,7 +28,7 @@ import numpy.typing as npt
 
 from fer_edge import DEFAULT_BUNDLE, Predictor, TargetError, Variant, open_bundle
 from fer_edge.backends.openvino import ARITHMETIC, shared_core
-from fer_edge.benchmarks.job import CROP_PX
+from fer_edge.benchmarks.job import CROP_PX, noise
 from fer_edge.benchmarks.machine.environment import environment, machine, noise_note
 from fer_edge.benchmarks.measure.timing import interleaved
 from fer_edge.benchmarks.references.vendor_tools import benchmark_app
@@ -89,10 +89,7 @@ def _throughput(bundle: Path, variant: Variant, batch: int, size_px: int) -> boo
         predictor = Predictor(bundle, variant.target, variant.precision, hint="throughput")
     except TargetError:
         return True
-    rng = np.random.default_rng(0)
-    ready, crops = (
-        list(rng.integers(0, 256, (batch, px, px, 3), np.uint8)) for px in (size_px, CROP_PX)
-    )
+    ready, crops = (list(noise(batch, px)) for px in (size_px, CROP_PX))
     app_hz: list[float] = []
     rates: dict[str, list[float]] = {}
     ratios: dict[str, list[float]] = {}
@@ -144,9 +141,7 @@ def _rate_hz(call: Callable[[], object], faces: int, callers: int) -> float:
 
 def _latency(bundle: Path, variant: Variant, size_px: int) -> bool:
     """Print the latencies of one variant; return whether they are within the bar."""
-    rng = np.random.default_rng(0)
-    crop = rng.integers(0, 256, (CROP_PX, CROP_PX, 3), np.uint8)
-    ready = rng.integers(0, 256, (1, size_px, size_px, 3), np.uint8)
+    crop, ready = noise(1, CROP_PX)[0], noise(1, size_px)
     try:
         predictor = Predictor(bundle, variant.target, variant.precision)
     except TargetError as error:
