@@ -8,6 +8,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -109,27 +110,18 @@ class DriverMonitor:
             self._classifier = _shared(bundle, self._health, clock, watchdog_s)
         else:
             # A list, and not self: a monitor that is dropped must be collected at once.
-            running = self._running = [None if bundle is None else bundle_path(bundle).absolute()]
+            self._running = [None if bundle is None else bundle_path(bundle).absolute()]
             # Read once: a key file that changes later changes nothing.
-            keys = None if trusted_keys is None else load_keys(trusted_keys)
-            self._trusted_keys = keys
-
-            first: list[Bundle] = []
-
-            def make(exclude: Collection[str]) -> Predictor:
-                made = Predictor(
-                    running[0],
-                    target,
-                    precision,
-                    device,
-                    threads=threads,
-                    exclude=exclude,
-                    trusted_keys=keys,
-                )
-                first.append(made.bundle)
-                return _same_labels(first[0], made)
-
-            self._classifier = FailoverPredictor(make, self._health, clock, watchdog_s)
+            self._trusted_keys = None if trusted_keys is None else load_keys(trusted_keys)
+            load = partial(
+                Predictor,
+                target=target,
+                precision=precision,
+                device=device,
+                threads=threads,
+                trusted_keys=self._trusted_keys,
+            )
+            self._classifier = _failover(self._running, load, self._health, clock, watchdog_s)
         assert self._classifier.predictor is not None
         try:
             self._pipeline = Pipeline(
@@ -291,6 +283,24 @@ class DriverMonitor:
         times = "once" if self._reader.retries == 1 else f"{self._reader.retries} times"
         reason = f"{self._reader.fault}. Failed {times}; it is opened again"
         return reason, HealthCause.CAMERA_FAILED
+
+
+def _failover(
+    running: Sequence[Path | None],
+    load: Callable[..., Predictor],
+    health: HealthMonitor,
+    clock: Callable[[], float],
+    watchdog_s: float,
+) -> FailoverPredictor:
+    """Use the bundle that ``running`` names, and its next variant where one fails."""
+    first: list[Bundle] = []
+
+    def make(exclude: Collection[str]) -> Predictor:
+        made = load(running[0], exclude=exclude)
+        first.append(made.bundle)
+        return _same_labels(first[0], made)
+
+    return FailoverPredictor(make, health, clock, watchdog_s)
 
 
 def _shared(
