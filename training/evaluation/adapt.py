@@ -109,23 +109,12 @@ def adapt(
         variant, labels = runner.facts["variant"], runner.labels
     earlier = original.recalibration.temperature if original.recalibration else 1.0
     before = Decision(1.0, original.abstain_below)
-    if faces[0].label:
-        truth = np.array([labels.index(face.label) for face in faces])
-        after, measured = _by_labels(probabilities, truth, faces, before, answer, say)
-        least, most = LOWEST / earlier, HIGHEST / earlier  # of both temperatures together
-        if not least <= after.temperature <= most:
-            nearest = min(max(after.temperature, least), most)
-            after = fit(probabilities, truth, answer, temperature=nearest)
-    elif answer is None and numbers is None:
+    if not faces[0].label and answer is None and numbers is None:
         raise DataError(
             f"{data} has no labels, so no temperature can be fitted, and {original.path.name} has "
             "no familiarity. Set the share of faces to answer with --answer, or give labels"
         )
-    else:
-        after = before
-        if answer is not None:
-            after = replace(before, abstain_below=threshold(probabilities, answer))
-        measured = {"answered": _answered(probabilities, before, after)}
+    after, measured = _decided(probabilities, faces, labels, before, earlier, answer, say)
     familiarity = read_familiarity(original.path, original.familiarity, original.embedding_dim)
     if familiarity is not None and numbers is not None:
         familiarity, shares = _moved(familiarity, embeddings, numbers, hashes)
@@ -144,6 +133,30 @@ def adapt(
     }
     _write(original, out, {**report, "pixels": digest_of(hashes)}, names or {}, familiarity)
     return report
+
+
+def _decided(
+    probabilities: Floats,
+    faces: Sequence[LabelledFace],
+    labels: Sequence[str],
+    before: Decision,
+    earlier: float,
+    answer: float | None,
+    say: Say,
+) -> tuple[Decision, dict[str, Any]]:
+    """Return the decision for the camera, by labels if the faces have any, and its figures."""
+    if not faces[0].label:
+        after = before
+        if answer is not None:
+            after = replace(before, abstain_below=threshold(probabilities, answer))
+        return after, {"answered": _answered(probabilities, before, after)}
+    truth = np.array([labels.index(face.label) for face in faces])
+    after, measured = _by_labels(probabilities, truth, faces, before, answer, say)
+    least, most = LOWEST / earlier, HIGHEST / earlier  # of both temperatures together
+    if not least <= after.temperature <= most:
+        nearest = min(max(after.temperature, least), most)
+        after = fit(probabilities, truth, answer, temperature=nearest)
+    return after, measured
 
 
 def _faces(
