@@ -31,6 +31,7 @@ from fer_edge.training.data.faces import load_faces, stratified
 from fer_edge.training.evaluation.calibrate import BAR, FEW
 from fer_edge.training.evaluation.intervals import share_interval
 from fer_edge.training.evaluation.metrics import ece
+from fer_edge.training.evaluation.picture_changes import as_picture, blurred, lit, shrunk
 from fer_edge.training.evaluation.runner import ModelRunner, open_model
 from fer_edge.training.loop import incar
 from fer_edge.training.reports import plots
@@ -43,21 +44,11 @@ Change = Callable[[Image, np.random.Generator], Image]
 
 
 def _noise(sigma: float) -> Change:
-    return lambda face, rng: _image(face + rng.normal(0, sigma, face.shape[:2])[:, :, None])
+    return lambda face, rng: as_picture(face + rng.normal(0, sigma, face.shape[:2])[:, :, None])
 
 
-def _dark(gain: float) -> Change:
-    return lambda face, _: _image(gain * face.astype(np.float64))
-
-
-def _blur(sigma_px: float) -> Change:
-    return lambda face, _: _image(cv2.GaussianBlur(face, (0, 0), sigma_px))
-
-
-def _small(side_px: int) -> Change:
-    return lambda face, _: _image(
-        cv2.resize(face, (side_px, side_px), interpolation=cv2.INTER_AREA)
-    )
+def _by(change: Callable[[Image, Any], Image], amount: float) -> Change:
+    return lambda face, _: change(face, amount)
 
 
 def _in_car(name: str) -> Change:
@@ -69,15 +60,11 @@ def _in_car(name: str) -> Change:
     return change
 
 
-def _image(values: npt.NDArray[Any]) -> Image:
-    return np.asarray(np.clip(np.rint(values), 0, 255), np.uint8)
-
-
 CORRUPTIONS: dict[str, dict[str, Change]] = {
     "noise, of 255": {f"{sigma}": _noise(sigma) for sigma in (8, 16, 32)},
-    "light": {f"x {gain}": _dark(gain) for gain in (0.5, 0.25, 0.12)},
-    "blur": {f"{sigma} px": _blur(sigma) for sigma in (1, 2, 3)},
-    "size": {f"{side} px": _small(side) for side in (32, 24, 16)},
+    "light": {f"x {gain}": _by(lit, gain) for gain in (0.5, 0.25, 0.12)},
+    "blur": {f"{sigma} px": _by(blurred, sigma) for sigma in (1, 2, 3)},
+    "size": {f"{side} px": _by(shrunk, side) for side in (32, 24, 16)},
     **{name.replace("_", " "): {"drawn": _in_car(name)} for name in incar.CHANGES},
 }
 """Corruptions by name, each by severity. In-car effects draw their strength for each face, from
@@ -150,7 +137,7 @@ def risk_coverage(
         step("corruptions", i + 1, count)
     for i, (name, draw_one) in enumerate(NON_FACES.items()):
         rng = np.random.default_rng(_SEED)
-        drawn = [cv2.cvtColor(_image(draw_one(rng)), cv2.COLOR_GRAY2BGR) for _ in chosen]
+        drawn = [cv2.cvtColor(as_picture(draw_one(rng)), cv2.COLOR_GRAY2BGR) for _ in chosen]
         _, _, abstains = runner.judge(drawn, NO_FACE, silent)
         answered = float((~abstains).mean())
         nothing = {"right": None, "right_of_answered": None, "interval": None, "ece": None}

@@ -14,13 +14,12 @@ import json
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
-import cv2
 import numpy as np
-import numpy.typing as npt
 
 from fer_edge import DataError, Prediction, Predictor
 from fer_edge.atomic import write_file
@@ -29,9 +28,10 @@ from fer_edge.benchmarks.measure.cells import percent
 from fer_edge.benchmarks.studies.options import PATH, bundle_option, json_option
 from fer_edge.module_command import ModuleCommand
 from fer_edge.page import markdown_table
+from fer_edge.preprocess import Image
 from fer_edge.progress import Step, silent
+from fer_edge.training.evaluation.picture_changes import as_picture, blurred, lit, shrunk
 
-Image = npt.NDArray[np.uint8]
 Change = Callable[[Image], Image]
 
 BEGIN, END = "<!-- robustness:begin -->", "<!-- robustness:end -->"
@@ -40,40 +40,19 @@ _SEED = 2026
 """Seed of the choice of faces."""
 
 
-def _light(gain: float) -> Change:
-    return lambda face: _image(gain * face.astype(np.float32))
-
-
 def _contrast(gain: float) -> Change:
-    return lambda face: _image(gain * (face.astype(np.float32) - face.mean()) + face.mean())
-
-
-def _blur(sigma_px: float) -> Change:
-    return lambda face: _image(cv2.GaussianBlur(face, (0, 0), sigma_px))
-
-
-def _size(px: int) -> Change:
-    return lambda face: _image(cv2.resize(face, (px, px), interpolation=cv2.INTER_AREA))
-
-
-def _image(values: npt.NDArray[Any]) -> Image:
-    return np.asarray(np.clip(np.rint(values), 0, 255), np.uint8)
+    return lambda face: as_picture(gain * (face.astype(np.float32) - face.mean()) + face.mean())
 
 
 UNTOUCHED = "untouched"
 CHANGES: dict[str, Change] = {
     UNTOUCHED: lambda face: face,
     "mirrored": lambda face: np.ascontiguousarray(face[:, ::-1]),
-    "light x 0.5": _light(0.5),
-    "light x 0.2": _light(0.2),
-    "light x 1.6": _light(1.6),
+    **{f"light x {gain}": partial(lit, gain=gain) for gain in (0.5, 0.2, 1.6)},
     "contrast x 0.5": _contrast(0.5),
     "contrast x 0.2": _contrast(0.2),
-    "blur 1 px": _blur(1.0),
-    "blur 2 px": _blur(2.0),
-    "32 px": _size(32),
-    "24 px": _size(24),
-    "16 px": _size(16),
+    **{f"blur {sigma} px": partial(blurred, sigma_px=sigma) for sigma in (1, 2)},
+    **{f"{side} px": partial(shrunk, side_px=side) for side in (32, 24, 16)},
 }
 """Changes of a face by name.
 

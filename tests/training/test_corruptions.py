@@ -22,6 +22,7 @@ from fer_edge.training.corruptions import (
     markdown,
     risk_coverage,
 )
+from fer_edge.training.evaluation.picture_changes import as_picture
 from fer_edge.training.evaluation.runner import open_model
 
 
@@ -69,7 +70,7 @@ def test_pictures_without_a_face_are_not_to_be_answered(rows: Any) -> None:
 @pytest.mark.parametrize("name", NON_FACES)
 def test_a_picture_without_a_face_is_drawn_anew_and_not_flat(name: str) -> None:
     rng = np.random.default_rng(0)
-    one, other = (corruptions._image(NON_FACES[name](rng)) for _ in range(2))
+    one, other = (as_picture(NON_FACES[name](rng)) for _ in range(2))
     assert one.std() > 10
     assert (one != other).any()
 
