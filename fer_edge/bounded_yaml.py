@@ -38,7 +38,7 @@ class _Loader(yaml.SafeLoader):
         return values
 
 
-def _refused(problem: str, mark: yaml.Mark) -> yaml.MarkedYAMLError:
+def _refused(problem: str, mark: Any) -> yaml.MarkedYAMLError:
     return yaml.MarkedYAMLError(None, None, problem, mark)
 
 
