@@ -163,8 +163,8 @@ def run(
             bundle,
             batch_sizes,
             scenario=scenario,
-            target=target,
-            precision=precision,
+            target=_restriction(target),
+            precision=_restriction(precision),
             checkpoint=checkpoint,
             against=against,
             data=data,
@@ -185,6 +185,11 @@ def run(
         print_table(report)
     if broken := [item["sentence"] for item in report.get("budget", []) if not item["held"]]:
         raise LimitError("; ".join(broken))
+
+
+def _restriction(name: str | None) -> str | None:
+    """Return None for ``all``, which earlier scripts pass."""
+    return None if name == "all" else name
 
 
 def _rendered(report: dict[str, Any], suffix: str) -> str:

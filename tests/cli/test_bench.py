@@ -48,3 +48,9 @@ def test_bench_writes_all_reports_or_none(run: Any, fake_bundle: Path, tmp_path:
     assert result.exit_code == 3
     assert "report.md" in result.stderr
     assert not out.exists()
+
+
+def test_all_as_a_target_restricts_nothing(run: Any, fake_bundle: Path) -> None:
+    arguments = ["--batch-sizes", "1", "--budget-s", "0.2", "--json"]
+    result = run("bench", fake_bundle, "--target", "all", "--precision", "all", *arguments)
+    assert [row["batch"] for row in json.loads(result.stdout)["rows"]] == [1]
