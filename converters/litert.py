@@ -20,7 +20,7 @@ from fer_edge.converters.litert_conversion.environment import (
 from fer_edge.converters.litert_conversion.forced_half import ForcedHalfSession
 from fer_edge.converters.litert_conversion.program import INPUT, program
 from fer_edge.converters.onnx_graph.inspect import has_attention, weighted_layers
-from fer_edge.model_check import contract_of
+from fer_edge.model_files.model_check import contract_of
 
 PRECISIONS = FACTS.precisions
 

@@ -43,7 +43,7 @@ from fer_edge.json_check import (
 )
 from fer_edge.labels import check_label_list
 from fer_edge.manifest import MAX_NAME, check_seal, read_json, sealed
-from fer_edge.model_check import check_models, contract_of
+from fer_edge.model_files.model_check import check_models, contract_of
 from fer_edge.out_folder import check_out_folder
 from fer_edge.parity import ParityReport, Speed
 from fer_edge.preprocess import CropRule

@@ -17,9 +17,9 @@ import pytest
 
 from fer_edge.bundle import Bundle, Variant, listed, write_bundle
 from fer_edge.labels import EMOTIONS
+from fer_edge.model_files.tflite_check import read_tflite_metadata
 from fer_edge.preprocess import CropRule
 from fer_edge.shipped import DEFAULT_BUNDLE, FACES
-from fer_edge.tflite_check import read_tflite_metadata
 
 USE = """
 import os, pathlib, sys, time

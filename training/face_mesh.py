@@ -19,9 +19,9 @@ import numpy.typing as npt
 
 from fer_edge.backends.openvino import FACTS, shared_core
 from fer_edge.errors import BundleError, DataError, TargetError
+from fer_edge.model_files.tflite_check import check_tflite
 from fer_edge.preprocess import Image
 from fer_edge.telemetry import engine_problem
-from fer_edge.tflite_check import scan_tflite
 
 LANDMARKS, BLENDSHAPES = 478, 52
 """Numbers of landmarks and of blendshapes."""
@@ -191,7 +191,7 @@ def _networks(file: Path) -> list[bytes]:
         ) from error
     for name, data in zip(_PARTS, networks, strict=True):
         try:
-            scan_tflite(data, f"{file}/{name}")
+            check_tflite(data, f"{file}/{name}")
         except (BundleError, ValueError) as error:
             raise DataError(f"{error}. Give MediaPipe's face_landmarker.task") from error
     return networks

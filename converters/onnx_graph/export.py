@@ -18,7 +18,7 @@ from fer_edge.converters.onnx_graph.int8_of_checkpoint import (
     translations,
 )
 from fer_edge.errors import ConversionError
-from fer_edge.model_check import CONTRACT, contract_of
+from fer_edge.model_files.model_check import CONTRACT, contract_of
 from fer_edge.training.checkpoint import Checkpoint
 from fer_edge.training.deploy import DeployModule
 

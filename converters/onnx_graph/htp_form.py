@@ -367,7 +367,7 @@ def _take_pixels(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _finished(model: onnx.ModelProto, exported: bytes) -> bytes:
-    """Return the bytes, with the exporter's facts; see model_check."""
+    """Return the bytes, with the exporter's facts; see model_files.model_check."""
     facts = onnx.load_from_string(exported).metadata_props
     del model.metadata_props[:], model.graph.value_info[:]
     model.metadata_props.extend(facts)

@@ -19,8 +19,8 @@ from fer_edge.backends import litert
 from fer_edge.backends.base import Options
 from fer_edge.bundle import Bundle, Variant, listed, write_bundle
 from fer_edge.labels import EMOTIONS
+from fer_edge.model_files.tflite_check import check_tflite, read_tflite_metadata
 from fer_edge.preprocess import CropRule
-from fer_edge.tflite_check import read_tflite_metadata, scan_tflite
 
 FILES = Path(__file__).with_name("litert")
 pytest.importorskip(
@@ -206,7 +206,7 @@ from fer_edge.backends.litert import load
 from fer_edge.backends.base import Options
 from fer_edge.bundle import Variant
 from fer_edge.errors import FerEdgeError
-from fer_edge.model_check import check_models
+from fer_edge.model_files.model_check import check_models
 
 good = open(sys.argv[1], "rb").read()
 variant = Variant("litert", "fp32", "a/model.tflite", ())
@@ -258,12 +258,12 @@ def test_scales_that_end_the_process_are_refused() -> None:
     ]
     weights = next(each for each in scales if len(each) > 1)
     place = good.index(struct.pack("<f", weights[-1]))
-    scan_tflite(good, "good")
+    check_tflite(good, "good")
     for scale in (1e6, 1e12, -1.0, float("nan")):
         bad = bytearray(good)
         struct.pack_into("<f", bad, place, scale)
         with pytest.raises(ValueError, match="not a readable"):
-            scan_tflite(bytes(bad), "bad")
+            check_tflite(bytes(bad), "bad")
 
 
 def flatbuffer_that_repeats(tensors: int, dimensions: int, fields: int = 8) -> bytes:
@@ -311,11 +311,11 @@ def flatbuffer_that_repeats(tensors: int, dimensions: int, fields: int = 8) -> b
 
 
 def test_the_work_of_a_check_is_bounded_by_what_is_read_and_not_by_what_is_stored() -> None:
-    scan_tflite(flatbuffer_that_repeats(10, 4), "plain")
+    check_tflite(flatbuffer_that_repeats(10, 4), "plain")
     for shape in ((100_000, 8_000), (1, 200_000), (1_200_000, 4), (60_000, 4, 32_000)):
         data = flatbuffer_that_repeats(*shape)
         with pytest.raises(ValueError, match="not a readable"):
-            scan_tflite(data, "repeats")
+            check_tflite(data, "repeats")
 
 
 def test_a_model_of_another_kind_is_refused_by_its_shapes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import onnx
 
 from fer_edge.converters.onnx_graph.export import export_onnx
-from fer_edge.model_check import CONTRACT
-from fer_edge.onnx_check import read_metadata
+from fer_edge.model_files.model_check import CONTRACT
+from fer_edge.model_files.onnx_check import read_metadata
 from fer_edge.training.checkpoint import load_checkpoint
 
 

@@ -16,7 +16,7 @@ from fer_edge import BundleError, EngineError, Predictor
 from fer_edge.backends.fake import write_fake_bundle
 from fer_edge.bundle import Bundle, Variant, listed, open_bundle, write_bundle
 from fer_edge.labels import EMOTIONS
-from fer_edge.model_check import CONTRACT, check_models, contract_of
+from fer_edge.model_files.model_check import CONTRACT, check_models, contract_of
 from fer_edge.preprocess import CropRule
 
 FACTS = contract_of(EMOTIONS, 1.0, 48, 4)

@@ -10,12 +10,12 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from fer_edge.errors import BundleError, EngineError
-from fer_edge.ir_check import check_ir
 from fer_edge.json_check import read_mapping
 from fer_edge.manifest import read_json
-from fer_edge.onnx_check import check_onnx, read_metadata
+from fer_edge.model_files.ir_check import check_ir
+from fer_edge.model_files.onnx_check import check_onnx, read_metadata
+from fer_edge.model_files.tflite_check import check_tflite, read_tflite_metadata
 from fer_edge.shown import shown
-from fer_edge.tflite_check import read_tflite_metadata, scan_tflite
 
 CONTRACT = "fer_edge"
 """Key of the contract in the metadata of an ONNX model or a .tflite file."""
@@ -72,7 +72,7 @@ def check_models(
                 check_onnx(data, path)
                 _check_contract(read_metadata(data).get(CONTRACT), path, contract)
             elif path.endswith(".tflite"):
-                scan_tflite(data, path)
+                check_tflite(data, path)
                 _check_contract(_text(read_tflite_metadata(data, CONTRACT)), path, contract)
             elif path.endswith(".xml"):
                 check_ir(data, weights, path)

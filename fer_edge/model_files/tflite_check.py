@@ -102,7 +102,7 @@ class _Table:
     fields: dict[int, int]
 
 
-def scan_tflite(data: bytes, name: str) -> None:
+def check_tflite(data: bytes, name: str) -> None:
     """Check a model.
 
     Args:
@@ -120,7 +120,7 @@ def scan_tflite(data: bytes, name: str) -> None:
 
 
 def read_tflite_metadata(data: bytes, key: str) -> bytes | None:
-    """Return the content of a metadata entry of a model that scan_tflite accepted."""
+    """Return the content of a metadata entry of a model that check_tflite accepted."""
     reader = _Reader(data, "")
     model = reader.root()
     buffers = list(reader.tables(model, _BUFFERS))

@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from fer_edge import BundleError
-from fer_edge.onnx_check import check_onnx
+from fer_edge.model_files.onnx_check import check_onnx
 from fer_edge.shipped import DEFAULT_BUNDLE
 
 
