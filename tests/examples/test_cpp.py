@@ -14,22 +14,24 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from cpp_inputs import write_answer_bundle, write_ir_bundle, write_pnm
 from damaged_bundles import DAMAGES
 
 from fer_edge import (
     DEFAULT_BUNDLE,
     EMOTIONS,
     BundleError,
+    EngineError,
     InputError,
     Predictor,
     TargetError,
     open_bundle,
 )
 from fer_edge.backends.fake import write_fake_bundle
-from fer_edge.bundle import Bundle, Variant, listed, write_bundle
+from fer_edge.bundle import write_bundle
 from fer_edge.familiarity import PATH, REASON, Statistics, numbers_of, unit
 from fer_edge.manifest import sealed
-from fer_edge.preprocess import CropRule, Image, crop, read_image, to_batch
+from fer_edge.preprocess import Image, crop, read_image, to_batch
 from fer_edge.recalibration import Recalibration
 from fer_edge.shipped import FACES
 from fer_edge.training.evaluation.familiarity import with_limits
@@ -47,15 +49,6 @@ ODD_SIZES = [
 def predictor() -> Any:
     with Predictor(target="openvino", precision="fp32") as predictor:
         yield predictor
-
-
-def write_pnm(path: Path, image: Image) -> Path:
-    """Write uint8 BGR as PPM, and grey ``[H, W]`` as PGM."""
-    magic = b"P5" if image.ndim == 2 else b"P6"
-    content = image if image.ndim == 2 else image[:, :, ::-1]
-    header = b"%s\n# a comment\n%d %d\n255\n" % (magic, image.shape[1], image.shape[0])
-    path.write_bytes(header + np.ascontiguousarray(content).tobytes())
-    return path
 
 
 def answers(
@@ -196,35 +189,36 @@ def test_a_bundle_of_another_size_with_weights_beside_the_graph(
         check(predictor, [face], [json.loads(done.stdout)])
 
 
-def write_ir_bundle(path: Path, size_px: int) -> Path:
-    """Write a bundle with a small IR: the mean colour, a product and a softmax."""
-    import openvino as ov
-    from openvino import opset13 as ops
+@pytest.mark.parametrize(
+    ("shares", "embedding"),
+    [
+        ((0.9, 0.1, 0.0), (np.nan, 0, 0)),
+        ((0.9, 0.1, 0.0), (0, 0, -np.inf)),
+        ((np.nan, 0.5, 0.5), (0, 0, 0)),
+        ((np.inf, 0, 0), (0, 0, 0)),
+        ((-0.002, 0.5, 0.502), (0, 0, 0)),
+        ((-3, 2, 2), (0, 0, 0)),
+        ((0.3, 0.3, 0.425), (0, 0, 0)),
+        ((0.3, 0.3, 0.375), (0, 0, 0)),
+    ],
+)
+def test_an_answer_that_python_refuses_is_refused(
+    run: Run, tmp_path: Path, shares: Sequence[float], embedding: Sequence[float]
+) -> None:
+    bundle = write_answer_bundle(tmp_path / "odd.fer", shares, embedding)
+    face = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+    with Predictor(bundle) as predictor, pytest.raises(EngineError):
+        predictor(face)
+    done = run(bundle, write_pnm(tmp_path / "a.ppm", face))
+    refused(done, 6)
+    assert "Choose another variant: fer_predict BUNDLE.fer --precision" in done.stderr
 
-    image = ops.parameter([-1, size_px, size_px, 3], np.uint8)
-    mean = ops.reduce_mean(ops.convert(image, "f32"), [1, 2])
-    weights = np.random.default_rng(0).normal(0, 0.05, (3, 3)).astype(np.float32)
-    shares = ops.softmax(ops.matmul(mean, weights, False, False), 1)
-    ov.save_model(ov.Model([shares, mean], [image]), path.parent / "model.xml", False)
-    contents = {
-        f"openvino-fp32/{name}": (path.parent / name).read_bytes()
-        for name in ("model.xml", "model.bin")
-    }
-    files = tuple(listed(name, data) for name, data in contents.items())
-    write_bundle(
-        Bundle(
-            path=path,
-            labels=("awake", 'a "nap"', "müde"),
-            crop=CropRule(size_px, margin=0.25),
-            temperature=1.0,
-            abstain_below=0.5,
-            embedding_dim=3,
-            provenance={},
-            variants=(Variant("openvino", "fp32", files[0].path, files),),
-        ),
-        contents,
-    )
-    return path
+
+def test_an_answer_of_half_precision_is_accepted(run: Run, tmp_path: Path) -> None:
+    bundle = write_answer_bundle(tmp_path / "half.fer", (-0.0005, 0.6, 0.419), (1e30, 0, -1e30))
+    face = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+    with Predictor(bundle) as predictor:
+        check(predictor, [face], answers(run, tmp_path, [face], bundle=bundle))
 
 
 def refused(done: subprocess.CompletedProcess[str], code: int) -> None:
