@@ -1,8 +1,11 @@
 // Strict JSON, and its canonical form, as fer_edge/manifest.py has them: UTF-8, no repeated key, no
 // infinity, no half of a surrogate pair, at most 32 levels and 100,000 lists and objects.
 #pragma once
+#include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <cstdlib>
+#include <initializer_list>
 #include <map>
 #include <stdexcept>
 #include <string>
@@ -21,19 +24,37 @@ struct Json {
         }
         return found->second;
     }
-    bool has(const std::string& key) const { return members.count(key) != 0; }
+    bool has(const std::string& key) const {  // null counts as missing
+        auto found = members.find(key);
+        return found != members.end() && found->second.kind != null;
+    }
     const std::string& as_text() const { return expect(kind == text, "text").value; }
     const std::vector<Json>& as_list() const { return expect(kind == list, "a list").items; }
+    const std::map<std::string, Json>& as_object() const { return expect(kind == object, "named values").members; }
     double as_number(double low, double high) const {
         expect(kind == integer || kind == real, "a number");
-        double number = 0;
-        std::from_chars(value.data(), value.data() + value.size(), number);
+        double number = as_double(value);
         expect(number >= low && number <= high, "a number in its range");
         return number;
     }
     long long as_integer(long long low, long long high) const {
-        expect(kind == integer, "an integer");
-        return static_cast<long long>(as_number(static_cast<double>(low), static_cast<double>(high)));
+        long long number = 0;
+        auto end = value.data() + value.size();
+        bool read = kind == integer && std::from_chars(value.data(), end, number).ec == std::errc();
+        expect(read && number >= low && number <= high, "an integer in its range");
+        return number;
+    }
+    // Named values with these keys and no others.
+    const Json& with_keys(std::initializer_list<const char*> keys) const {
+        for (const char* key : keys) (*this)[key];
+        expect(members.size() == keys.size(), "no unknown key");
+        return *this;
+    }
+    // As Python's float: of a number that is too large, infinity; of one that is too small, 0.
+    static double as_double(const std::string& digits) {
+        double number = 0;
+        auto read = std::from_chars(digits.data(), digits.data() + digits.size(), number);
+        return read.ec == std::errc() ? number : std::strtod(digits.c_str(), nullptr);
     }
     std::string canonical(const char* without = nullptr) const {
         if (kind == text) return quoted(value);
@@ -69,6 +90,10 @@ class JsonReader {
    public:
     static Json read(const std::string& data) {
         check_utf8(data);
+        // As Python counts them: those inside of texts as well.
+        if (std::count(data.begin(), data.end(), '[') + std::count(data.begin(), data.end(), '{') > 100000) {
+            throw std::runtime_error("expected at most 100,000 lists and objects");
+        }
         JsonReader reader(data);
         Json content = reader.value(0);
         if (reader.next() != '\0' || reader.at_ != data.size()) reader.fail("more after the content");
@@ -96,7 +121,6 @@ class JsonReader {
         Json out;
         char c = next();
         if (c == '[' || c == '{') {
-            if (++containers_ > 100000) fail("expected at most 100,000 lists and objects");
             if (depth == 32) fail("expected at most 32 levels of lists and objects");
             out.kind = c == '[' ? Json::list : Json::object;
             char close = c == '[' ? ']' : '}';
@@ -147,14 +171,14 @@ class JsonReader {
         }
         out.value = data_.substr(start, at_ - start);
         if (out.kind == Json::integer) {
+            // Python's limit: its time grows with the square of the digits.
+            if (out.value.size() - (out.value[0] == '-') > 4300) fail("an integer of more than 4,300 digits");
             if (out.value == "-0") out.value = "0";
             return;
         }
         // As Python's repr: the shortest digits, fixed from 0.0001 to 1e16.
-        double number = 0, size;
-        auto end = out.value.data() + out.value.size();
-        if (std::from_chars(out.value.data(), end, number).ec != std::errc()) fail("a number out of range");
-        size = std::fabs(number);
+        double number = Json::as_double(out.value), size = std::fabs(number);
+        if (!std::isfinite(number)) fail("a number out of range");
         bool fixed = number == 0 || (size >= 1e-4 && size < 1e16);
         char shown[64];
         auto written = std::to_chars(shown, shown + sizeof shown, number,
@@ -227,5 +251,4 @@ class JsonReader {
 
     const std::string& data_;
     size_t at_ = 0;
-    int containers_ = 0;
 };

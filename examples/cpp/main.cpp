@@ -37,7 +37,7 @@ ov::CompiledModel load(ov::Core& core, const Bundle& bundle, const Variant& vari
         {"bf16", ov::element::bf16}, {"fp16", ov::element::f16}};
     auto type = arithmetic.find(variant.precision);
     auto offered = core.get_property("CPU", ov::device::capabilities);
-    bool able = variant.capability.empty() || std::count(offered.begin(), offered.end(), variant.capability);
+    bool able = !variant.capability || std::count(offered.begin(), offered.end(), *variant.capability);
     if (type == arithmetic.end() || !able) {
         throw Refusal(target_error, "this CPU cannot run openvino/" + variant.precision + ". Choose --precision fp32");
     }

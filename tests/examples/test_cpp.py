@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import pytest
 from cpp_inputs import write_answer_bundle, write_ir_bundle, write_pnm
-from damaged_bundles import DAMAGES
+from damaged_bundles import DAMAGES, edited, replaced
 
 from fer_edge import (
     DEFAULT_BUNDLE,
@@ -261,6 +261,32 @@ def test_a_damaged_bundle_is_refused_as_in_python(run: Run, tmp_path: Path, name
     with pytest.raises(BundleError):
         open_bundle(bundle)
     refused(run(bundle, FACES / "fear.png"), 4)
+
+
+@pytest.mark.parametrize("key", ["recalibration", "familiarity", "capability"])
+def test_null_counts_as_missing(run: Run, tmp_path: Path, key: str) -> None:
+    bundle = tmp_path / "null.fer"
+    shutil.copytree(DEFAULT_BUNDLE, bundle)
+    content = json.loads((bundle / "bundle.json").read_text("utf-8"))
+    if key == "capability":
+        content["variants"][1]["needs"] = {key: None, "fusion": None}
+    else:
+        content[key] = None
+        shutil.rmtree(bundle / "familiarity" if key == "familiarity" else tmp_path / "none", True)
+    (bundle / "bundle.json").write_text(json.dumps(sealed(content)), "utf-8")
+    face = read_image(FACES / "anger.png")
+    with Predictor(bundle, "openvino", "fp32") as predictor:
+        check(predictor, [face], answers(run, tmp_path, [face], bundle=bundle))
+
+
+@pytest.mark.parametrize("number", ["2e-324", "1e-400", "0.10000000000000000001", "1E-1"])
+def test_a_number_is_read_as_in_python(run: Run, tmp_path: Path, number: str) -> None:
+    bundle = tmp_path / "number.fer"
+    shutil.copytree(DEFAULT_BUNDLE, bundle)
+    edited(lambda content: content["crop"].update(margin=float(number)))(bundle)
+    replaced(f'"margin": {float(number)}', f'"margin": {number}')(bundle)  # with the same seal
+    open_bundle(bundle)
+    assert run(bundle, write_pnm(tmp_path / "a.ppm", np.zeros((9, 9, 3), np.uint8))).returncode == 0
 
 
 def test_a_missing_bundle_is_refused(run: Run, tmp_path: Path) -> None:
