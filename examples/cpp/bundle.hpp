@@ -60,7 +60,11 @@ inline void check_folder(const fs::path& root, const std::map<std::string, Liste
 inline Bundle read_bundle(const std::string& folder) {
     using namespace bundle_reader;
     fs::path root(folder), manifest = root / "bundle.json";
-    if (!fs::is_directory(root)) throw Refusal(bundle_error, "expected a bundle folder at " + folder + ", found none");
+    std::error_code failed;
+    if (!fs::is_directory(root, failed)) {
+        throw Refusal(bundle_error, "expected a bundle folder at " + folder + ", found none. Build one: fer-edge "
+                                    "convert CHECKPOINT --target openvino -o NAME.fer");
+    }
     try {
         std::map<std::string, Listed> listing;
         Bundle bundle = read_manifest(JsonReader::read(read_file(manifest, 4 << 20)), listing);

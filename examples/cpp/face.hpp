@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <filesystem>
 #include <fstream>
 #include <string>
 #include <vector>
@@ -22,10 +23,14 @@ struct Image {  // BGR, row by row
 
 // Read a binary PGM (P5) or PPM (P6) with 8 bits a channel.
 inline Image read_image(const std::string& path) {
-    std::ifstream in(path, std::ios::binary);
+    std::error_code failed;
+    bool plain = std::filesystem::is_regular_file(path, failed);  // of a pipe, the program would wait
+    std::ifstream in(plain ? path : "", std::ios::binary);
     std::string magic;
     long header[3] = {0, 0, 0};  // width, height, largest value
-    if (!in.read(&magic.assign(2, ' ')[0], 2)) throw Refusal(input_error, "cannot read image " + path);
+    if (!in.read(&magic.assign(2, ' ')[0], 2)) {
+        throw Refusal(input_error, "cannot read image " + path + ". Check the path");
+    }
     bool read = magic == "P5" || magic == "P6";
     for (int i = 0; read && i < 3; ++i) {
         while (in >> std::ws && in.peek() == '#') in.ignore(1 << 20, '\n');

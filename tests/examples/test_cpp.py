@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
@@ -244,6 +245,8 @@ def test_an_image_that_cannot_be_used_is_refused(run: Run, tmp_path: Path, conte
 def test_a_missing_image_and_bad_words_are_refused(run: Run, tmp_path: Path) -> None:
     refused(run(DEFAULT_BUNDLE, tmp_path / "none.ppm"), 3)
     refused(run(DEFAULT_BUNDLE, tmp_path), 3)
+    os.mkfifo(tmp_path / "pipe.ppm")
+    refused(run(DEFAULT_BUNDLE, tmp_path / "pipe.ppm"), 3)
     for words in ([], [DEFAULT_BUNDLE], [DEFAULT_BUNDLE, "--box", 1, 2, 3, "x", "a.ppm"]):
         done = run(*words)
         assert done.returncode == 2
@@ -291,6 +294,7 @@ def test_a_number_is_read_as_in_python(run: Run, tmp_path: Path, number: str) ->
 
 def test_a_missing_bundle_is_refused(run: Run, tmp_path: Path) -> None:
     refused(run(tmp_path / "none.fer", FACES / "fear.png"), 4)
+    refused(run("x" * 300, FACES / "fear.png"), 4)
     refused(run(FACES / "fear.png", FACES / "fear.png"), 4)
 
 
