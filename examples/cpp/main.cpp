@@ -21,6 +21,10 @@ struct Request {
     std::vector<std::string> images;
 };
 
+bool ends_with(const std::string& text, const std::string& end) {
+    return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
+}
+
 const Variant& choose(const Bundle& bundle, const std::string& precision) {
     std::string names;
     for (const Variant& variant : bundle.variants) {
@@ -28,6 +32,30 @@ const Variant& choose(const Bundle& bundle, const std::string& precision) {
         names += (names.empty() ? "" : ", ") + variant.target + "/" + variant.precision;
     }
     throw Refusal(target_error, "the bundle has no variant openvino/" + precision + ". It has " + names);
+}
+
+// Compare the bundle's facts with those that the exporter wrote into an ONNX graph, if it did.
+void check_contract(const ov::Model& network, const Bundle& bundle) {
+    if (!network.has_rt_info("framework", "fer_edge")) return;
+    std::string labels;
+    for (const std::string& label : bundle.labels) labels += (labels.empty() ? "" : ",") + Json::quoted(label);
+    std::map<std::string, double> numbers = {{"temperature", bundle.graph_temperature},
+                                             {"size_px", bundle.size_px},
+                                             {"embedding_dim", static_cast<double>(bundle.embedding_dim)}};
+    bool same = false;
+    try {
+        Json exported = JsonReader::read(network.get_rt_info<std::string>("framework", "fer_edge"));
+        same = !exported.as_object().count("labels") || exported["labels"].canonical() == "[" + labels + "]";
+        for (const auto& [key, number] : numbers) {
+            if (exported.members.count(key)) exported[key].as_number(number, number);
+        }
+    } catch (const std::exception&) {
+        same = false;
+    }
+    if (!same) {
+        throw Refusal(bundle_error, "the graph was exported with other labels, temperature or sizes than the bundle "
+                                    "states. Get the bundle again, or convert it anew with fer-edge convert");
+    }
 }
 
 ov::CompiledModel load(ov::Core& core, const Bundle& bundle, const Variant& variant) {
@@ -41,20 +69,36 @@ ov::CompiledModel load(ov::Core& core, const Bundle& bundle, const Variant& vari
     if (type == arithmetic.end() || !able) {
         throw Refusal(target_error, "this CPU cannot run openvino/" + variant.precision + ". Choose --precision fp32");
     }
+    bool onnx = ends_with(variant.entry, ".onnx");
+    if (!onnx && !ends_with(variant.entry, ".xml")) {
+        throw Refusal(bundle_error, "expected the model of openvino in .onnx or .xml, got " + variant.entry +
+                                    ". Convert the checkpoint anew with fer-edge convert");
+    }
     ov::Tensor weights;
     for (const std::string& path : variant.paths) {
         const std::string& data = bundle.files.at(path);
-        if (path.size() < 4 || path.compare(path.size() - 4, 4, ".bin") != 0) continue;
+        if (weights || !ends_with(path, ".bin")) continue;
         weights = ov::Tensor(ov::element::u8, {data.size()});
         std::memcpy(weights.data(), data.data(), data.size());
     }
     auto network = core.read_model(bundle.files.at(variant.entry), weights);  // the bytes that were hashed
+    if (onnx) check_contract(*network, bundle);
     size_t side = static_cast<size_t>(bundle.size_px);
+    ov::PartialShape input{-1, bundle.size_px, bundle.size_px, 3};
+    if (!network->input().get_partial_shape().compatible(input) || network->outputs().size() != 2) {
+        throw Refusal(engine_error, "the network has another input or other outputs than the bundle states. Convert "
+                                    "the checkpoint anew");
+    }
     network->reshape(ov::PartialShape(ov::Shape{1, side, side, 3}));
     ov::AnyMap settings{{ov::hint::inference_precision(type->second)},
                         {ov::hint::performance_mode(ov::hint::PerformanceMode::LATENCY)}};
     if (variant.without_fusion) settings["SNIPPETS_MODE"] = "DISABLE";
-    return core.compile_model(network, "CPU", settings);
+    ov::CompiledModel model = core.compile_model(network, "CPU", settings);
+    if (model.get_property(ov::hint::inference_precision) != type->second) {  // bf16 for fp16, without a word
+        throw Refusal(target_error, "this CPU would compute openvino/" + variant.precision + " in another precision. "
+                                    "Choose --precision fp32");
+    }
+    return model;
 }
 
 // Return the softmax at another temperature: the logits are not needed.

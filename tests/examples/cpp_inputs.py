@@ -32,11 +32,11 @@ def write_ir_bundle(path: Path, size_px: int) -> Path:
     return write_graph_bundle(path, size_px, image, shares, mean)
 
 
-def write_graph_bundle(path: Path, size_px: int, image: Any, shares: Any, embedding: Any) -> Path:
+def write_graph_bundle(path: Path, size_px: int, image: Any, *outputs: Any) -> Path:
     """Write a bundle of an OpenVINO graph with three labels and an embedding of three."""
     import openvino as ov
 
-    ov.save_model(ov.Model([shares, embedding], [image]), path.parent / "model.xml", False)
+    ov.save_model(ov.Model(list(outputs), [image]), path.parent / "model.xml", False)
     contents = {
         f"openvino-fp32/{name}": (path.parent / name).read_bytes()
         for name in ("model.xml", "model.bin")

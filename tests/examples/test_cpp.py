@@ -15,8 +15,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from cpp_inputs import write_answer_bundle, write_ir_bundle, write_pnm
-from damaged_bundles import DAMAGES, edited, replaced
+from cpp_inputs import write_answer_bundle, write_graph_bundle, write_ir_bundle, write_pnm
+from damaged_bundles import DAMAGES, edited, replaced, set_path
 
 from fer_edge import (
     DEFAULT_BUNDLE,
@@ -213,6 +213,70 @@ def test_an_answer_that_python_refuses_is_refused(
     done = run(bundle, write_pnm(tmp_path / "a.ppm", face))
     refused(done, 6)
     assert "Choose another variant: fer_predict BUNDLE.fer --precision" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda item: item["labels"].reverse(), lambda item: item.update(temperature=1.25)],
+)
+def test_a_graph_of_another_contract_is_refused(run: Run, tmp_path: Path, change: Any) -> None:
+    bundle = tmp_path / "other.fer"
+    shutil.copytree(DEFAULT_BUNDLE, bundle)
+    edited(change)(bundle)
+    open_bundle(bundle)
+    with pytest.raises(BundleError, match="was exported with"):
+        Predictor(bundle)
+    refused(run(bundle, write_pnm(tmp_path / "a.ppm", np.zeros((9, 9, 3), np.uint8))), 4)
+
+
+def test_a_graph_of_another_size_is_refused(run: Run, tmp_path: Path) -> None:
+    bundle = write_ir_bundle(tmp_path / "odd.fer", 16)
+
+    def change(content: Any) -> None:
+        content["crop"]["size_px"] = 24
+        content["input"]["shape"][1:3] = [24, 24]
+
+    edited(change)(bundle)
+    face = np.zeros((24, 24, 3), np.uint8)
+    with Predictor(bundle) as predictor, pytest.raises(EngineError):
+        predictor(face)
+    refused(run(bundle, write_pnm(tmp_path / "a.ppm", face)), 6)
+
+
+def test_a_graph_of_three_outputs_is_refused(run: Run, tmp_path: Path) -> None:
+    from openvino import opset13 as ops
+
+    image = ops.parameter([-1, 8, 8, 3], np.uint8)
+    mean = ops.reduce_mean(ops.convert(image, "f32"), [1, 2])
+    bundle = write_graph_bundle(tmp_path / "a.fer", 8, image, ops.softmax(mean, 1), mean, mean)
+    with pytest.raises(TargetError):
+        Predictor(bundle)
+    refused(run(bundle, write_pnm(tmp_path / "a.ppm", np.zeros((9, 9, 3), np.uint8))), 6)
+
+
+def test_a_model_that_cannot_be_checked_is_refused(run: Run, tmp_path: Path) -> None:
+    bundle = tmp_path / "other.fer"
+    shutil.copytree(DEFAULT_BUNDLE, bundle)
+    model = next(bundle.glob("graph-*/model.onnx"))
+    set_path(model.rename(model.with_suffix(".pb")).relative_to(bundle).as_posix())(bundle)
+    open_bundle(bundle)
+    with pytest.raises(BundleError):
+        Predictor(bundle, "openvino", "fp32")
+    refused(run(bundle, write_pnm(tmp_path / "a.ppm", np.zeros((9, 9, 3), np.uint8))), 4)
+
+
+def test_a_cpu_that_takes_another_precision_is_refused(run: Run, tmp_path: Path) -> None:
+    bundle = tmp_path / "fp16.fer"
+    shutil.copytree(DEFAULT_BUNDLE, bundle)
+    edited(lambda content: content["variants"][1].update(precision="fp16"))(bundle)
+    face = read_image(FACES / "fear.png")
+    done = run(bundle, "--precision", "fp16", write_pnm(tmp_path / "a.ppm", face))
+    try:
+        Predictor(bundle, "openvino", "fp16").close()
+    except TargetError:  # a CPU with bf16 would compute in it
+        refused(done, 5)
+    else:
+        assert done.returncode == 0, done.stderr
 
 
 def test_an_answer_of_half_precision_is_accepted(run: Run, tmp_path: Path) -> None:
