@@ -193,7 +193,7 @@ def test_a_command_leaves_no_empty_folder_of_torch_behind(tmp_path: Path) -> Non
     temporary.mkdir()
     environment = {**os.environ, "TMPDIR": str(temporary)}
     environment.pop("TORCHINDUCTOR_CACHE_DIR", None)
-    command = [sys.executable, "-m", "fer_edge", "export", "default", "--format", "onnx"]
+    command = [sys.executable, "-m", "fer_edge", "export", "fast", "--format", "onnx"]
     done = subprocess.run(
         [*command, "-o", tmp_path / "x.onnx"],
         env=environment,
