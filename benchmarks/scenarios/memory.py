@@ -9,10 +9,12 @@ It prints lines of ``calls rss_bytes peak_rss_bytes``.
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
 import numpy as np
@@ -151,10 +153,25 @@ def _peak_bytes(info: Any) -> int:
     """Return the process' highest resident set so far."""
     if sys.platform == "win32":
         return int(info.peak_wset)
+    if sys.platform == "linux" and (own := _high_water_bytes()) is not None:
+        return own
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return int(peak if sys.platform == "darwin" else peak * 1024)  # kB on Linux
+
+
+def _high_water_bytes() -> int | None:
+    """Return the peak that Linux reports for this program alone.
+
+    ``ru_maxrss`` starts at the memory of the process that started this one.
+    """
+    try:
+        status = Path("/proc/self/status").read_text("ascii", "replace")
+    except OSError:
+        return None
+    match = re.search(r"^VmHWM:\s*(\d+) kB$", status, re.MULTILINE)
+    return None if match is None else int(match[1]) * 1024
 
 
 if __name__ == "__main__":

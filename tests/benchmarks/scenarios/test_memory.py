@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -36,3 +37,10 @@ def test_a_fresh_process_that_fails_says_why(tmp_path: Path) -> None:
     broken = write_fake_bundle(tmp_path / "broken.fer", fail_after=0)
     with pytest.raises(EngineError, match="told to fail"):
         bench(broken, scenario="memory", budget_s=0.1)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss survives exec on Linux alone")
+def test_the_peak_is_that_of_the_child_and_not_of_its_parent(fake_bundle: Path) -> None:
+    ballast = np.ones(75_000_000)
+    (row,) = bench(fake_bundle, scenario="memory", budget_s=0.1)["rows"]
+    assert row["rss_bytes"] <= row["peak_rss_bytes"] < ballast.nbytes
