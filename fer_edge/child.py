@@ -6,6 +6,8 @@ import ctypes
 import signal
 import sys
 
+MARK = "fer_edge: "
+"""Start of a line that a child answers with; libraries print other lines."""
 _PARENT_DEATH_SIGNAL = 1
 """Number of the option PR_SET_PDEATHSIG of prctl (Linux)."""
 
@@ -17,6 +19,16 @@ def python_command(*arguments: str) -> list[str]:
     A conversion in a downloaded folder would then import that folder's ``cv2.py``.
     """
     return [sys.executable, "-P", *arguments]
+
+
+def answer(text: str) -> None:
+    """Print an answer to the parent, on a marked line of its own."""
+    print(f"\n{MARK}{text}", flush=True)  # a library may have left its line unfinished
+
+
+def answer_on(line: str) -> str | None:
+    """Return the answer on a line of a child's output; None for any other line."""
+    return line.removeprefix(MARK).strip() if line.startswith(MARK) else None
 
 
 def end_with_parent() -> None:

@@ -26,14 +26,13 @@ import numpy.typing as npt
 
 from fer_edge.benchmarks.job import noise
 from fer_edge.benchmarks.measure.timing import settle_and_time
-from fer_edge.child import end_with_parent, python_command
+from fer_edge.child import MARK, end_with_parent, python_command
 from fer_edge.errors import EngineError
 from fer_edge.torch_waits import torchs_own
 
 TIMEOUT_S = 600.0
 """Seconds without an answer after which a reference counts as hung; torch.compile takes minutes."""
 _CAN_STOP = hasattr(signal, "SIGSTOP")
-_MARK = "fer_edge: "
 
 
 class ChildReference:
@@ -113,7 +112,7 @@ class ChildReference:
         line = _line(self._child.stdout, TIMEOUT_S)
         if line is None:
             raise EngineError("the process of the reference ended or hung. Run it again")
-        answer: dict[str, Any] = json.loads(line.removeprefix(_MARK))
+        answer: dict[str, Any] = json.loads(line.removeprefix(MARK))
         if "error" in answer:
             raise EngineError(answer["error"])
         return answer
@@ -161,7 +160,7 @@ def _line(pipe: IO[bytes], timeout_s: float) -> str | None:
                 line, _, rest = read.partition(b"\n")
                 read = bytearray(rest)
                 text = line.decode("utf-8", "replace")
-                if text.startswith(_MARK):
+                if text.startswith(MARK):
                     return text
     return None
 
@@ -175,7 +174,7 @@ def _serve(checkpoint: str, compiled: bool) -> None:
     os.dup2(2, 1)  # what torch and its compiler print is not an answer
 
     def answer(content: dict[str, Any]) -> None:
-        answers.write(f"{_MARK}{json.dumps(content)}\n")
+        answers.write(f"{MARK}{json.dumps(content)}\n")
         answers.flush()
 
     try:

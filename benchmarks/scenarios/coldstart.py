@@ -16,7 +16,7 @@ from fer_edge.benchmarks.job import Job
 from fer_edge.benchmarks.measure import metrics
 from fer_edge.benchmarks.measure.cells import megabytes, number
 from fer_edge.benchmarks.scenarios.base import Scenario
-from fer_edge.child import python_command
+from fer_edge.child import answer_on, python_command
 
 _MIN_STARTS, _MAX_STARTS = 3, 24
 
@@ -37,7 +37,8 @@ loaded = time.perf_counter()
 predictor(np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8))
 answered = time.perf_counter()
 import psutil
-print(json.dumps({
+from fer_edge.child import answer
+answer(json.dumps({
     "import_s": imported - started,
     "load_s": loaded - imported,
     "first_answer_s": answered - loaded,
@@ -79,12 +80,15 @@ def cold_start(bundle: str | Path, variant: str) -> ColdStart:
     target, precision = variant.split("/")
     command = python_command("-c", _PROGRAM, str(bundle), target, precision)
     began = time.perf_counter()
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, capture_output=True, encoding="utf-8", errors="replace", check=False
+    )
     total_s = time.perf_counter() - began
-    if done.returncode != 0:
+    answers = [text for line in done.stdout.splitlines() if (text := answer_on(line)) is not None]
+    if done.returncode != 0 or not answers:
         lines = done.stderr.strip().splitlines() or ["no message"]
         raise EngineError(f"a fresh process could not run {variant}: {lines[-1]}")
-    parts = json.loads(done.stdout)
+    parts = json.loads(answers[-1])
     return {
         "total_s": total_s,
         "import_s": parts["import_s"],

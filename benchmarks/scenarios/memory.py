@@ -4,7 +4,7 @@ The child process is this module:
 
     python -m fer_edge.benchmarks.scenarios.memory BUNDLE TARGET PRECISION BATCH BUDGET_S
 
-It prints lines of ``calls rss_bytes peak_rss_bytes``.
+It answers lines of ``calls rss_bytes peak_rss_bytes``.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Annotated, Any, TypedDict
 
 import numpy as np
@@ -25,7 +26,7 @@ from fer_edge.benchmarks.job import CROP_PX, Job, Run, noise
 from fer_edge.benchmarks.measure import metrics
 from fer_edge.benchmarks.measure.cells import ReportRow, megabytes, number
 from fer_edge.benchmarks.scenarios.base import Scenario
-from fer_edge.child import python_command
+from fer_edge.child import answer, answer_on, python_command
 
 _LINES = 50
 """Readings in a run: enough for a slope, few enough not to disturb it."""
@@ -67,15 +68,18 @@ def _readings(job: Job, run: Run) -> list[list[int]]:
     command = python_command("-m", "fer_edge.benchmarks.scenarios.memory", str(job.bundle))
     command += [*run.target_and_precision, str(run.batch), str(run.budget_s)]
     readings = []
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as child:
-        assert child.stdout is not None
-        assert child.stderr is not None
-        for line in child.stdout:
-            readings.append([int(part) for part in line.split()])
-            run.step(min(len(readings), _LINES), _LINES)
-        errors = child.stderr.read().strip().splitlines()
+    # A file: nobody reads a pipe meanwhile, and a child that fills one waits forever.
+    with TemporaryFile() as log:
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=log, encoding="utf-8", errors="replace"
+        ) as child:
+            assert child.stdout is not None
+            for line in child.stdout:
+                if (text := answer_on(line)) is not None:
+                    readings.append([int(part) for part in text.split()])
+                    run.step(min(len(readings), _LINES), _LINES)
+        log.seek(0)
+        errors = log.read().decode("utf-8", "replace").strip().splitlines()
     if child.returncode != 0 or not readings:
         reason = errors[-1] if errors else "no message"
         raise EngineError(f"a fresh process could not run {run.variant}: {reason}")
@@ -146,7 +150,7 @@ def main() -> None:
                 if time.monotonic() >= until:
                     break
             info = process.memory_info()
-            print(calls, info.rss, _peak_bytes(info), flush=True)
+            answer(f"{calls} {info.rss} {_peak_bytes(info)}")
 
 
 def _peak_bytes(info: Any) -> int:

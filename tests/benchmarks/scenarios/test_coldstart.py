@@ -23,3 +23,7 @@ def test_a_cold_start_that_fails_says_why(tmp_path: Path) -> None:
     broken = write_fake_bundle(tmp_path / "broken.fer", fail_after=0)
     with pytest.raises(FerEdgeError, match="told to fail"):
         cold_start(broken, "fake/fp32")
+
+
+def test_what_libraries_print_is_no_answer(fake_bundle: Path, chatty_children: None) -> None:
+    assert cold_start(fake_bundle, "fake/fp32")["total_s"] > 0

@@ -44,3 +44,9 @@ def test_the_peak_is_that_of_the_child_and_not_of_its_parent(fake_bundle: Path) 
     ballast = np.ones(75_000_000)
     (row,) = bench(fake_bundle, scenario="memory", budget_s=0.1)["rows"]
     assert row["rss_bytes"] <= row["peak_rss_bytes"] < ballast.nbytes
+
+
+def test_what_libraries_print_is_no_reading(fake_bundle: Path, chatty_children: None) -> None:
+    """More than a pipe holds, on both streams."""
+    (row,) = bench(fake_bundle, scenario="memory", budget_s=0.1)["rows"]
+    assert row["calls"] >= 50
