@@ -41,7 +41,7 @@ def progress() -> Iterator[tuple[Say, Step]]:
     except ImportError:
         yield _plain()
         return
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
     if not console.is_terminal:  # rich would end with an empty line
         yield _plain()
         return
@@ -56,7 +56,7 @@ def progress() -> Iterator[tuple[Say, Step]]:
 
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description:24s}"),
+        TextColumn("{task.description:24s}", markup=False),
         BarColumn(bar_width=24),
         Count(""),
         Clock(),
@@ -77,7 +77,7 @@ def progress() -> Iterator[tuple[Say, Step]]:
                 bars.update(task, completed=done, total=total)
 
         def say(text: str) -> None:
-            bars.console.print(text, markup=False)
+            bars.console.print(text)
 
         yield say, step
 

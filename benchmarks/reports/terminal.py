@@ -20,9 +20,9 @@ def print_table(report: dict[str, Any]) -> None:
     On a terminal that is too narrow, a table becomes several, with the same first columns. No cell
     is cut.
     """
-    console = Console(highlight=False)
+    console = _console()
     if not console.is_terminal:
-        console = Console(highlight=False, soft_wrap=True, width=_FILE_WIDTH)
+        console = _console(soft_wrap=True, width=_FILE_WIDTH)
     env = report["environment"]
     console.print(
         f"{machine(env)} ({', '.join(env['isa'])}), {env['time']}\n"
@@ -43,6 +43,11 @@ def print_table(report: dict[str, Any]) -> None:
         console.print(item["sentence"], style="green" if item["held"] else "red")
     for item in report["refused"]:
         console.print(f"not run: {item['variant']}: {item['reason']}")
+
+
+def _console(**options: Any) -> Console:
+    """Return a console that prints text as it is: an error may hold ``[words]`` in brackets."""
+    return Console(highlight=False, markup=False, emoji=False, **options)
 
 
 def _brief(cell: str) -> str:

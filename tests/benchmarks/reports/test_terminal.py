@@ -23,7 +23,7 @@ def test_no_cell_is_cut_on_a_terminal(
     monkeypatch.setenv("TERM", "xterm")
     report = bench(fake_bundle, (1, 8), budget_s=0.05)
     for row in report["rows"]:
-        row |= {"p99_ms": None, "missing": {"p99_ms": 374}}
+        row |= {"p90_ms": 1.0, "p99_ms": None, "missing": {"p99_ms": 374}}
     terminal.print_table(report)
     text = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
     assert max(map(len, text.splitlines())) <= columns
@@ -32,3 +32,19 @@ def test_no_cell_is_cut_on_a_terminal(
         assert f" {header} " in text
     assert "more are needed for p99 374" in " ".join(text.split())
     assert "--budget-s" in text
+
+
+def test_text_in_brackets_is_printed_as_it_is(
+    fake_bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = bench(fake_bundle, (1,), budget_s=0.05)
+    said = "Run: pip install 'fer-edge[openvino]'; cannot read [/data/x] :warning:"
+    report["note"] = report["method"] = said
+    report["refused"] = [{"variant": "[red]/fp32", "reason": said}]
+    report["budget"] = [{"sentence": said, "held": True}]
+    report["rows"][0]["variant"] = "mine[/x]:infer"
+    terminal.print_table(report)
+    printed = capsys.readouterr().out
+    assert printed.count(said) == 4
+    assert f"not run: [red]/fp32: {said}" in printed
+    assert "mine[/x]:infer" in printed
