@@ -10,7 +10,9 @@ import click
 import pytest
 from docs_pages import fences
 
+from fer_edge.benchmarks.reports.budget import parse_budget
 from fer_edge.cli import main
+from fer_edge.errors import InputError
 
 _SHELL = ("sh", "bash", "console", "shell", "text", "yaml", "")
 _AT_LEAST = 60
@@ -43,7 +45,9 @@ def parse(command: str) -> None:
         )
         assert found is not None, name
         node = found
-    node.make_context(node.name, words, parent=context)
+    values = node.make_context(node.name, words, parent=context).params
+    if values.get("budget"):  # parsed by the command's body
+        parse_budget(values["budget"], values["scenario"], with_data=values["data"] is not None)
 
 
 @pytest.mark.parametrize(("page", "command"), LINES, ids=[f"{p} {c[:40]}" for p, c in LINES])
@@ -54,6 +58,8 @@ def test_command_line_is_accepted(page: str, command: str) -> None:
         pass
     except click.ClickException as error:
         pytest.fail(f"{page}: {command}\n{error.format_message()}")
+    except InputError as error:
+        pytest.fail(f"{page}: {command}\n{error}")
 
 
 def test_command_lines_are_found() -> None:
