@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, TypedDict
 
@@ -15,6 +17,8 @@ METHOD = (
     "this user read are left out."
 )
 
+INTERVAL_S = 30.0
+"""Seconds between readings: 65 kJ, the smallest range, lasts that long below 2 kW."""
 _NVML_MAX = 2**64 - 1
 """Microjoules at which NVML's counter restarts: never, it counts in 64 bits."""
 
@@ -32,11 +36,20 @@ class Energy(TypedDict):
 
 
 def counters(root: Path = POWERCAP) -> Counters:
-    """Read the counters; empty if this user may read none.
+    """Read the counters of packages and GPUs; empty if this user may read none."""
+    readings = packages(root)
+    for i, gpu in enumerate(nvml.gpus()):
+        if gpu["energy_mj"] is not None:
+            readings[f"nvidia:{i}"] = 1000 * gpu["energy_mj"], _NVML_MAX
+    return readings
+
+
+def packages(root: Path = POWERCAP) -> Counters:
+    """Read the counters of the processor packages.
 
     ``intel-rapl:0`` is a package (AMD's too); ``intel-rapl:0:1`` is a part of one.
     """
-    readings = {}
+    readings: Counters = {}
     for zone in root.glob("intel-rapl:*"):
         try:
             if zone.name.count(":") == 1 and (zone / "name").read_text().startswith("package"):
@@ -44,22 +57,50 @@ def counters(root: Path = POWERCAP) -> Counters:
                 readings[zone.name] = values[0], values[1]
         except (OSError, ValueError):
             continue
-    for i, gpu in enumerate(nvml.gpus()):
-        if gpu["energy_mj"] is not None:
-            readings[f"nvidia:{i}"] = 1000 * gpu["energy_mj"], _NVML_MAX
     return readings
 
 
-def joules(before: Counters, after: Counters) -> float | None:
-    """Return the energy between two readings in joules.
+class Meter:
+    """Energy that was used since the start of a ``with`` block.
 
-    Only counters in both readings count. None without any.
-
-    A counter that is lower than before has restarted once.
+    A package's counter restarts after 65 to 262 kJ, which is minutes at full load. A thread reads
+    it often enough that no restart is missed.
     """
-    spent = [
-        (after[zone][0] - count) % (limit + 1)
-        for zone, (count, limit) in before.items()
-        if zone in after
-    ]
-    return sum(spent) / 1e6 if spent else None
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._last: Counters = {}
+        self._spent: dict[str, int] = {}
+
+    def __enter__(self) -> Meter:
+        """Read the counters, and go on to read those that restart."""
+        self._last = counters()
+        self._spent = dict.fromkeys(self._last, 0)
+        if any(limit < _NVML_MAX for _, limit in self._last.values()):
+            threading.Thread(target=self._watch, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Read no more."""
+        self._ended.set()
+
+    def joules(self) -> float | None:
+        """Return the energy so far; None without a counter that both ends have."""
+        reading = self._add(counters)
+        both = [count for zone, count in self._spent.items() if zone in reading]
+        return sum(both) / 1e6 if both else None
+
+    def _watch(self) -> None:
+        while not self._ended.wait(INTERVAL_S):
+            self._add(packages)
+
+    def _add(self, read: Callable[[], Counters]) -> Counters:
+        """Read, add what was used since the last reading, and return the reading."""
+        with self._lock:  # an older reading must not be added after a newer one
+            reading = read()
+            for zone, (last, limit) in self._last.items():
+                if zone in reading:
+                    self._spent[zone] += (reading[zone][0] - last) % (limit + 1)
+            self._last |= {zone: value for zone, value in reading.items() if zone in self._last}
+        return reading

@@ -61,8 +61,8 @@ def _row(job: Job, run: Run, predictor: Predictor) -> OfflineRow:
     request(0)
     required = -(-MLPERF_FACES // batch)
     ns: list[int] = []
-    with ThreadPoolExecutor(in_flight) as pool:
-        before, began = energy.counters(), time.perf_counter_ns()
+    with ThreadPoolExecutor(in_flight) as pool, energy.Meter() as meter:
+        began = time.perf_counter_ns()
         pending: set[Future[int]] = {pool.submit(request, i) for i in range(in_flight)}
         sent = in_flight
         while pending:
@@ -74,6 +74,7 @@ def _row(job: Job, run: Run, predictor: Predictor) -> OfflineRow:
                 sent += 1
             run.step(min(len(ns), required), required)
         wall_s = (time.perf_counter_ns() - began) / 1e9
+        spent_j = meter.joules()
     return {
         "variant": run.variant,
         "batch": batch,
@@ -81,7 +82,7 @@ def _row(job: Job, run: Run, predictor: Predictor) -> OfflineRow:
         "faces": len(ns) * batch,
         "in_flight": in_flight,
         "throughput_hz": len(ns) * batch / wall_s,
-        "energy_j": energy.joules(before, energy.counters()),
+        "energy_j": spent_j,
     }
 
 

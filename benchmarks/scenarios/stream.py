@@ -91,9 +91,9 @@ def _run(job: Job) -> dict[str, Any]:
         for _ in range(_WARM_UP):
             call()
         step = partial(job.step, f"{run.variant} x {run.batch} at {job.hz:g} Hz")
-        before = energy.counters()
-        answered = run_stream(call, job.hz, frames, step=step)
-        spent_j = energy.joules(before, energy.counters())
+        with energy.Meter() as meter:
+            answered = run_stream(call, job.hz, frames, step=step)
+            spent_j = meter.joules()
         rows.append(stream_row(run.variant, run.batch, job.hz, answered, job.deadline_ms, spent_j))
     return {"rows": rows, "method": f"{POLICY} {energy.METHOD}"}
 

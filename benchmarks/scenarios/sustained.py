@@ -62,14 +62,15 @@ def _run(job: Job) -> dict[str, Any]:
     rows: list[SustainedRow] = []
     for run in job.runs("sustained"):
         call = partial(run.predictor.predict_batch, run.crops)
-        before = energy.counters()
-        figures = run_sustained(call, run.budget_s, step=run.step)
+        with energy.Meter() as meter:
+            figures = run_sustained(call, run.budget_s, step=run.step)
+            spent_j = meter.joules()
         rows.append(
             {
                 "variant": run.variant,
                 "batch": run.batch,
                 "faces": figures["samples"] * run.batch,
-                "energy_j": energy.joules(before, energy.counters()),
+                "energy_j": spent_j,
                 **figures,
             }
         )

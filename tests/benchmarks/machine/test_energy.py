@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +35,43 @@ def test_packages_are_counted_and_their_parts_are_not_counted_twice(tmp_path: Pa
 
 def test_a_machine_without_counters_has_no_figure(tmp_path: Path) -> None:
     assert energy.counters(tmp_path / "none") == {}
-    assert energy.joules({}, {}) is None
+    with energy.Meter() as meter:
+        assert meter.joules() is None
 
 
-@given(st.integers(0, LIMIT), st.integers(0, LIMIT))
-def test_a_counter_may_start_again(start: int, spent: int) -> None:
-    before = {"a": (start, LIMIT), "gone": (1, LIMIT)}
-    after = {"a": ((start + spent) % (LIMIT + 1), LIMIT)}
-    assert energy.joules(before, after) == pytest.approx(spent / 1e6)
+@given(st.integers(0, LIMIT), st.lists(st.integers(0, LIMIT), min_size=1, max_size=9))
+def test_a_counter_may_start_again_between_readings(start: int, spent: list[int]) -> None:
+    counts = [(start + sum(spent[:i])) % (LIMIT + 1) for i in range(len(spent) + 1)]
+    readings = iter(
+        [{"a": (n, LIMIT), **({"gone": (1, LIMIT)} if not i else {})} for i, n in enumerate(counts)]
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(energy, "counters", lambda: next(readings))
+        with energy.Meter() as meter:
+            joules = [meter.joules() for _ in spent][-1]
+    assert joules == pytest.approx(sum(spent) / 1e6)
+
+
+def test_a_meter_reads_while_the_call_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The counter turns twice before the end: an hour at 150 W."""
+    readings = iter([0, LIMIT // 2, LIMIT, LIMIT // 3])
+    last = threading.Event()
+
+    def reading() -> energy.Counters:
+        count = next(readings, LIMIT // 3)
+        if count == LIMIT // 3:
+            last.set()
+        return {"a": (count, LIMIT)}
+
+    monkeypatch.setattr(energy, "INTERVAL_S", 0.001)
+    monkeypatch.setattr(energy, "packages", reading)
+    monkeypatch.setattr(
+        energy, "counters", lambda: {"a": (LIMIT // 3 if last.is_set() else 0, LIMIT)}
+    )
+    with energy.Meter() as meter:
+        assert last.wait(60)
+        monkeypatch.setattr(energy, "INTERVAL_S", 600)
+        assert meter.joules() == pytest.approx((LIMIT + 1 + LIMIT // 3) / 1e6)
 
 
 @pytest.mark.parametrize("scenario", ["offline", "sustained", "stream"])
