@@ -141,7 +141,9 @@ def ends(row: ReportRow, key: str, *, gpu: bool = False) -> str:
     Of several GPUs, the first one counts.
     """
     points = [row["timeline"][i] for i in (0, -1)]
-    first, last = (point["gpus"][0][key] if gpu else point[key] for point in points)
+    if gpu:  # without readings, a driver or a GPU was lost
+        points = [(point.get("gpus") or [{}])[0] for point in points]
+    first, last = (point.get(key) for point in points)
     return "n/a" if first is None or last is None else f"{first:.0f} to {last:.0f}"
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fer_edge.benchmarks.scenarios.sustained import run_sustained
+from fer_edge.benchmarks.scenarios.sustained import ends, run_sustained
 
 
 @pytest.mark.parametrize(("throttled", "ratio"), [(1.0, 1.0), (1.5, 1.5)])
@@ -30,3 +30,9 @@ def test_a_short_sustained_run_sets_thirds_against_each_other(clock: Any) -> Non
     assert run["end_s"] == pytest.approx(1, abs=0.02)
     slow = run_sustained(lambda: clock.work(5000), 3, now_ns=clock.now_ns)
     assert slow["samples"] == 120  # one for each point of the timeline, at least
+
+
+@pytest.mark.parametrize(("gpus", "cell"), [([{"clock_mhz": 900}], "1500 to 900"), ([], "n/a")])
+def test_a_gpu_that_was_lost_has_no_clock(gpus: list[dict[str, int]], cell: str) -> None:
+    timeline = [{"gpus": [{"clock_mhz": 1500}]}, {"gpus": gpus}]
+    assert ends({"timeline": timeline}, "clock_mhz", gpu=True) == cell
