@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -23,8 +24,9 @@ _ISA = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8",
 _NOISY_STEAL = 0.01
 """Share (0..1) of the CPU time above which stolen time makes a machine noisy."""
 _NOISY_OTHERS = 0.10
-"""Share (0..1) of all cores above which other processes are noise. On two cores, it is a fifth of
-one."""
+"""Share (0..1) of all cores used by other processes: on two cores, a fifth of one."""
+_BUSY_LOAD = 0.25
+"""Load average for each core, above which a machine was busy before."""
 _NOISY_SPREAD = 1.5
 """Ratio of p90 to p50; fixed work on a quiet core stays under 1.1."""
 
@@ -48,7 +50,7 @@ class Environment(TypedDict):
     system: Annotated[str, "Operating system."]
     python: Annotated[str, "Version of Python."]
     libraries: Annotated[dict[str, str], "Versions of installed libraries, by name."]
-    command: Annotated[str, "Command line."]
+    command: Annotated[str, "Command line, quoted for a shell."]
 
 
 class Noise(TypedDict):
@@ -85,7 +87,7 @@ def environment() -> Environment:
         "system": platform.platform(),
         "python": platform.python_version(),
         "libraries": libraries(_LIBRARIES),
-        "command": " ".join(["fer-edge", *sys.argv[1:]]),
+        "command": shlex.join(["fer-edge", *sys.argv[1:]]),
     }
 
 
@@ -190,7 +192,7 @@ def noise(
 def noise_note(env: Mapping[str, Any], disturbance: Noise | None = None) -> str | None:
     """Return a sentence if other work disturbed a measurement."""
     reasons = list(disturbance["reasons"]) if disturbance else []
-    if env["load_1min"] > 0.5:
+    if env["load_1min"] > _BUSY_LOAD * (env["cores"] or 1):
         reasons.insert(
             0,
             f"it was busy before the measurement (load {env['load_1min']} on {env['cores']} cores)",

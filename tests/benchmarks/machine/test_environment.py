@@ -30,6 +30,11 @@ def test_the_environment_is_plain_json_and_says_what_counts() -> None:
     assert {"numpy", "onnxruntime"} <= set(env["libraries"])
 
 
+def test_the_command_can_be_typed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["fer-edge", "bench", "my model.fer", "--budget", "p99<10ms"])
+    assert environment()["command"] == "fer-edge bench 'my model.fer' --budget 'p99<10ms'"
+
+
 def test_a_machine_of_which_only_a_part_may_be_used_is_named_so() -> None:
     env = {"cpu": "A CPU", "cores": 4, "affinity": 4}
     assert machine(env) == machine({**env, "affinity": None}) == "A CPU, 4 cores"
@@ -92,8 +97,21 @@ def test_a_wide_spread_is_called_noisy(p90_ms: float | None, noisy: bool) -> Non
     assert bool(found["reasons"]) is noisy
 
 
-@pytest.mark.parametrize(("load", "said"), [(0.0, False), (0.5, False), (0.51, True), (7.0, True)])
-def test_a_busy_machine_is_said_to_have_been_busy(load: float, said: bool) -> None:
-    note = noise_note({"load_1min": load, "cores": 2})
+@pytest.mark.parametrize(
+    ("load", "cores", "said"),
+    [
+        (0.0, 2, False),
+        (0.5, 2, False),
+        (0.51, 2, True),
+        (7.0, 2, True),
+        (7.0, 64, False),
+        (17.0, 64, True),
+        (0.3, None, True),
+    ],
+)
+def test_a_busy_machine_is_said_to_have_been_busy(
+    load: float, cores: int | None, said: bool
+) -> None:
+    note = noise_note({"load_1min": load, "cores": cores})
     assert (note is not None) == said
     assert note is None or str(load) in note
