@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import sys
 from pathlib import Path
-from typing import cast
 
 from fer_edge import EngineError, InputError
 from fer_edge.benchmarks.job import Ready, noise
@@ -19,7 +18,8 @@ def load_against(text: str, size_px: int) -> Ready:
         size_px: Side in pixels of the network's input.
 
     Returns:
-        The function. It takes a ready batch, uint8 ``[N, S, S, 3]`` BGR; its result is ignored.
+        The function. It takes a ready batch, uint8 ``[N, S, S, 3]`` BGR; its result is ignored. It
+        raises EngineError if it fails on a later batch.
 
     Raises:
         InputError: There is no such module or function.
@@ -33,16 +33,22 @@ def load_against(text: str, size_px: int) -> Ready:
         sys.path.insert(0, here)
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:  # a module can raise anything when it is imported
+    except (Exception, SystemExit) as error:  # a module can raise anything when it is imported
         raise InputError(f"cannot import {module_name} of {text!r}: {error!r}") from error
     function = getattr(module, name, None)
     if not callable(function):
-        raise InputError(f"expected a function {name} in {module.__file__}, got {function!r}")
-    try:
-        function(noise(1, size_px))
-    except Exception as error:
-        raise EngineError(
-            f"{text} failed on uint8 [1, {size_px}, {size_px}, 3]: {error!r}"
-        ) from error
+        raise InputError(
+            f"expected a function {name} in the module {module_name}, got {function!r}"
+        )
 
-    return cast(Ready, function)
+    def call(batch: npt.NDArray[np.uint8]) -> object:
+        try:
+            return function(batch)
+        except (Exception, SystemExit) as error:
+            raise EngineError(
+                f"{text} failed on uint8 {list(batch.shape)}: {error!r}. Mend the function, or "
+                "measure batch sizes that it takes, such as: --batch-sizes 1"
+            ) from error
+
+    call(noise(1, size_px))
+    return call

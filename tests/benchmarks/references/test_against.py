@@ -23,9 +23,14 @@ def infer(batch):
     shapes.append((batch.shape, str(batch.dtype)))
 def broken(batch):
     raise RuntimeError("no such kernel")
+def leaves(batch):
+    raise SystemExit(0)
+def single(batch):
+    assert len(batch) == 1
 """
     (tmp_path / "their_engine.py").write_text(text, "utf-8")
     (tmp_path / "their_broken_engine.py").write_text("import no_such_library", "utf-8")
+    (tmp_path / "their_leaving_engine.py").write_text("raise SystemExit(0)", "utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.delitem(sys.modules, "their_engine", raising=False)
@@ -51,6 +56,9 @@ def test_their_function_takes_turns_with_ours(theirs: Path, fake_bundle: Path) -
         ("their_engine:limit", InputError, "got 3"),
         ("their_engine:outfer", InputError, "got None"),
         ("their_engine:broken", EngineError, "no such kernel"),
+        ("their_engine:leaves", EngineError, "SystemExit"),
+        ("their_leaving_engine:infer", InputError, "cannot import their_leaving_engine"),
+        ("time:nope", InputError, "function nope in the module time, got None"),
     ],
 )
 def test_a_function_that_cannot_be_used_is_a_sentence(
@@ -58,6 +66,13 @@ def test_a_function_that_cannot_be_used_is_a_sentence(
 ) -> None:
     with pytest.raises(error, match=said):
         load_against(text, 48)
+
+
+def test_a_batch_that_their_function_does_not_take_is_a_sentence(
+    theirs: Path, fake_bundle: Path
+) -> None:
+    with pytest.raises(EngineError, match=r"\[2, 48, 48, 3\]: AssertionError.*--batch-sizes 1"):
+        bench(fake_bundle, (1, 2), against="their_engine:single", budget_s=0.1)
 
 
 def test_a_stream_has_nobody_to_take_turns_with(theirs: Path, fake_bundle: Path) -> None:
