@@ -14,6 +14,7 @@ from fer_edge.cli.options import (
     PRECISIONS,
     TARGETS,
     Name,
+    check_out,
     data_option,
     gpu_option,
     json_option,
@@ -173,6 +174,9 @@ def matrix(
     from fer_edge.converters.pipeline.matrix import matrix as run_matrix
     from fer_edge.converters.pipeline.matrix_table import MatrixRow, markdown
     from fer_edge.progress_bar import progress
+
+    if out is not None:
+        check_out(out)
 
     def write(rows: list[MatrixRow]) -> None:
         if out is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 import textwrap
@@ -276,7 +277,16 @@ def check_outs(outs: tuple[Path, ...], suffixes: tuple[str, ...]) -> None:
     for out in outs:
         if out.suffix not in suffixes:
             raise InputError(f"expected a name that ends in {' or '.join(suffixes)}, got {out}")
-        if not out.parent.is_dir():
-            raise InputError(
-                f"cannot write {out}: there is no folder {out.parent}. Create it first"
-            )
+        check_out(out)
+
+
+def check_out(out: Path) -> None:
+    """Check an output path before minutes of work depend on it. Raises InputError."""
+    if not out.parent.is_dir():
+        raise InputError(f"cannot write {out}: there is no folder {out.parent}. Create it first")
+    if out.exists() and not out.is_file():
+        raise InputError(f"cannot write {out}: it is no file. Choose another path with -o")
+    if not os.access(out.parent, os.W_OK):
+        raise InputError(
+            f"cannot write {out}: the folder is read-only. Choose another path with -o"
+        )

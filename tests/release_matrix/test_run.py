@@ -289,3 +289,14 @@ def test_the_models_are_those_that_ship(monkeypatch: pytest.MonkeyPatch, tmp_pat
     with pytest.raises(KeyboardInterrupt):
         release_matrix(Request(), tmp_path, say=quiet)
     assert loaded == [f"{MODELS[0]}-checkpoint"]
+
+
+@pytest.mark.parametrize("name", ["none/table.md", "folder"])
+def test_a_table_that_cannot_be_written_is_refused_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    monkeypatch.setattr("fer_edge.converters.pipeline.matrix.matrix", None)
+    done = CliRunner().invoke(main, ["matrix", "--small", "-o", str(tmp_path / name)])
+    assert done.exit_code == 3, done.output
+    assert f"cannot write {tmp_path / name}" in done.stderr
