@@ -24,6 +24,7 @@ from fer_edge.training.data.dataset_spec import (
 from fer_edge.training.data.folds import Fold
 from fer_edge.training.data.label_names import match_labels
 from fer_edge.training.data.lazy_rows import LazyRow
+from fer_edge.training.data.own_labels import set_labels
 from fer_edge.training.data.picture_files import PassedOver
 
 _LISTED = 5
@@ -134,7 +135,7 @@ def load_faces(
         names = sorted(unknown)
         advice = f"Leave them out: '{source.path}@drop={'/'.join(names)}'"
         if unknown == {face.label for face in faces}:
-            advice = f"Give other faces, or train with --set 'labels=[{','.join(names)}]'"
+            advice = f"Give other faces, or train with {set_labels(names)}"
         raise LabelError(
             f"{source.path} contains {', '.join(names)}, but the model knows only "
             f"{', '.join(labels)}. {advice}"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shlex
 from collections.abc import Sequence
 
 from fer_edge.errors import DataError, LabelError, MissingPartError
@@ -11,6 +14,8 @@ from fer_edge.training.data.dataset_spec import SPLITS, DatasetSpecs, StoredFace
 
 _MOST_CLASSES = 200
 """Largest number of classes that are taken for labels."""
+_YAML_WORDS = ("yes", "no", "on", "off", "true", "false", "null")
+"""Words that YAML reads as something else than text."""
 
 
 def class_names(sources: DatasetSpecs) -> list[str]:
@@ -71,7 +76,13 @@ def labels_for(sources: DatasetSpecs) -> tuple[str, ...]:
 
 def set_labels(labels: Sequence[str]) -> str:
     """Return the option of ``fer-edge train`` that names labels, quoted for a shell."""
-    return f"--set 'labels=[{','.join(labels)}]'"
+    words = [name if _is_plain(name) else json.dumps(name, ensure_ascii=False) for name in labels]
+    return f"--set {shlex.quote('labels=[' + ','.join(words) + ']')}"
+
+
+def _is_plain(label: str) -> bool:
+    """Return True if YAML reads the label as text without quotes."""
+    return label.lower() not in _YAML_WORDS and re.fullmatch(r"[^\W\d_][\w ]*", label) is not None
 
 
 def _is_emotion(name: str) -> bool:

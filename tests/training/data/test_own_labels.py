@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import cv2
@@ -9,8 +10,9 @@ import numpy as np
 import pytest
 
 from fer_edge.errors import DataError, LabelError
+from fer_edge.training.config.recipe import load_recipe
 from fer_edge.training.data.faces import load_faces
-from fer_edge.training.data.own_labels import class_names, labels_for, own_labels
+from fer_edge.training.data.own_labels import class_names, labels_for, own_labels, set_labels
 from fer_edge.training.data.parts import load_parts
 
 
@@ -65,3 +67,11 @@ def test_faces_of_other_labels_are_not_all_left_out(tmp_path: Path) -> None:
         load_faces(data, None, ("awake", "drowsy"))
     with pytest.raises(LabelError, match=r"'.*@drop=sadness'"):
         load_faces(data, None, ("awake", "happiness"))
+
+
+def test_the_advised_option_is_read_back_as_the_labels() -> None:
+    names = ("awake", "no", "On", "1", "a, b", "it's", "not sure", "été", "null", "1e3")
+    option, value = shlex.split(set_labels(names))
+    assert option == "--set"
+    assert load_recipe("finetune", [value]).labels == names
+    assert set_labels(["awake", "drowsy"]) == "--set 'labels=[awake,drowsy]'"
