@@ -10,12 +10,22 @@ composites of the package from nothing, which takes half a minute and teaches li
 """
 
 import argparse
+import json
 import sys
 import tempfile
 from pathlib import Path
 
 from fer_edge import Predictor
 from fer_edge.shipped import FACES
+
+
+def class_names(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+
+
+def as_change(labels: list[str]) -> str:
+    """Return the labels in quotes: YAML reads a bare ``no`` as false."""
+    return f"labels={json.dumps(labels, ensure_ascii=False)}"
 
 
 def main() -> None:
@@ -34,7 +44,7 @@ def main() -> None:
 
     if words.folder:
         data = str(words.folder)
-        labels = sorted(entry.name for entry in (words.folder / "train").iterdir())
+        labels = class_names(words.folder / "train")
         name, changes = "finetune", []
     else:
         data = f"{FACES}@drop=anger/disgust/fear/neutral"  # options of the source follow the @
@@ -42,7 +52,7 @@ def main() -> None:
         name = "cnn48"
         changes = ["data.holdout=0.2", "fit.epochs=2", "fit.lr=1e-3", "fit.workers=0"]
     # A recipe is one YAML file; each change has the form of --set.
-    recipe = load_recipe(name, [f"labels=[{', '.join(labels)}]", *changes])
+    recipe = load_recipe(name, [as_change(labels), *changes])
 
     with tempfile.TemporaryDirectory() as work:
         best = train(recipe, data, Path(work, "run"))

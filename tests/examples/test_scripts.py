@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from fer_edge.training.config.recipe import load_recipe
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PRINTED = {
@@ -82,3 +85,16 @@ def test_own_training_refuses_a_bundle_that_exists_before_it_trains(tmp_path: Pa
     done = run("own_training.py", tmp_path)
     assert done.returncode == 1
     assert "own.fer exists already" in done.stderr
+
+
+def test_own_training_takes_classes_with_any_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(EXAMPLES)
+    own_training = importlib.import_module("own_training")
+    names = ["1", "a, b", "no", "off", "null", "\N{GRINNING FACE}", "été"]
+    for name in names:
+        (tmp_path / name).mkdir()
+    (tmp_path / "notes.txt").write_text("no class")
+    change = own_training.as_change(own_training.class_names(tmp_path))
+    assert load_recipe("finetune", [change]).labels == tuple(sorted(names))
