@@ -70,11 +70,16 @@ class Watch(threading.Thread):
     def on_health(self, health: Health) -> None:
         report(self.camera, "health", health.as_dict())
 
+    @property
+    def reason(self) -> str:
+        """Sentence of the package's own errors; others with their type."""
+        return str(self.error) if isinstance(self.error, FerEdgeError) else repr(self.error)
+
     def run(self) -> None:
         try:
             for _ in self.monitor:
                 self.last_s = time.monotonic()
-        except FerEdgeError as error:  # a file that cannot be opened; cameras never end up here
+        except Exception as error:  # a missing file or your own code; cameras never end up here
             self.error = error
         finally:
             self.monitor.close()
@@ -102,7 +107,10 @@ def main() -> None:
             notify("READY=1")
             while any(watch.is_alive() for watch in watches) and not stop.wait(0.5):
                 running = [watch for watch in watches if watch.is_alive()]
-                if all(time.monotonic() - watch.last_s < SILENT_S for watch in running):
+                failed = any(watch.error for watch in watches)
+                if not failed and all(
+                    time.monotonic() - watch.last_s < SILENT_S for watch in running
+                ):
                     notify("WATCHDOG=1")
                     if words.alive:
                         words.alive.touch()
@@ -112,7 +120,7 @@ def main() -> None:
                 watch.join(2)
     except FerEdgeError as error:
         sys.exit(f"in_car: {error}")
-    if errors := [f"in_car: {watch.camera}: {watch.error}" for watch in watches if watch.error]:
+    if errors := [f"in_car: {watch.camera}: {watch.reason}" for watch in watches if watch.error]:
         sys.exit("\n".join(errors))
 
 

@@ -97,3 +97,21 @@ def test_a_clip_that_is_missing_is_a_sentence(start: Start, tmp_path: Path) -> N
     assert child.returncode == 1
     assert "none.mp4" in errors
     assert "Traceback" not in errors
+
+
+def test_code_of_the_application_that_fails_ends_with_an_error(start: Start, clip: Path) -> None:
+    """The other camera goes on, and the supervisor no longer hears that all answer."""
+    folder = clip.parent / "failing"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(
+        "from fer_edge.monitor import DriverMonitor\n"
+        "def fail(self):\n"
+        "    raise RuntimeError('the bus is gone')\n"
+        "DriverMonitor.__iter__ = fail\n"
+    )
+    paths = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
+    child = start(clip, "--alive", folder / "alive", PYTHONPATH=paths)
+    _, errors = child.communicate(timeout=WAIT_S)
+    assert child.returncode == 1, errors
+    assert f"in_car: {clip}: RuntimeError('the bus is gone')" in errors
+    assert not (folder / "alive").exists()
