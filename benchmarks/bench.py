@@ -41,6 +41,7 @@ def bench(
     budget_s: float = 20.0,
     hz: float = 30.0,
     deadline_ms: float | None = None,
+    samples: int = 0,
     step: Step = silent,
 ) -> dict[str, Any]:
     """Measure every variant of a bundle that runs on this machine.
@@ -65,6 +66,8 @@ def bench(
             samples stay None.
         hz: Frames per second of a stream.
         deadline_ms: Deadline of a stream's frame in ms; None means one period.
+        samples: Least samples of an offline row; ``budget.least_samples`` returns those that a
+            limit needs.
         step: Progress callback.
 
     Returns:
@@ -107,7 +110,17 @@ def bench(
         tool = against if against in TOOLS else None
         accuracies = {} if data is None else accuracy(predictors, data, split, step)
         job = Job(
-            path, size_px, predictors, sizes, budget_s, step, hz, deadline_ms, references, tool
+            path,
+            size_px,
+            predictors,
+            sizes,
+            budget_s,
+            step,
+            hz,
+            deadline_ms,
+            references,
+            tool,
+            samples,
         )
         before = cpu_seconds()
         parts = chosen.run(job)

@@ -62,6 +62,7 @@ class Job:
         deadline_ms: Deadline of a stream's frame in ms; None means one period of ``hz``.
         references: Other callables to time as well, by name.
         tool: Name in ``vendor_tools.TOOLS`` to run as well.
+        samples: Least samples of an offline row, for a percentile that a budget limits.
     """
 
     bundle: Path
@@ -74,6 +75,7 @@ class Job:
     deadline_ms: float | None = None
     references: Mapping[str, Ready] = field(default_factory=dict)
     tool: str | None = None
+    samples: int = 0
 
     def crops(self, batch: int) -> list[npt.NDArray[np.uint8]]:
         """Return crops of noise, uint8 ``[200, 200, 3]`` BGR."""

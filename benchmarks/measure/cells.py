@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 ReportRow = Mapping[str, Any]
 Cell = Callable[[ReportRow], str]
 
 
-def ms(key: str, digits: int = 3) -> Cell:
-    """Return the cell of a percentile: ms, or its missing samples."""
+@dataclass(frozen=True)
+class PercentileCell:
+    """Cell of a percentile: ms, or its missing samples.
 
-    def cell(row: ReportRow) -> str:
-        if row[key] is None:
-            return f"n/a ({row['missing'][key]:,} more samples)"
-        return f"{row[key]:.{digits}f}"
+    Attributes:
+        key: Field of the row.
+        digits: Digits after the point.
+    """
 
-    return cell
+    key: str
+    digits: int = 3
+
+    def __call__(self, row: ReportRow) -> str:
+        """Return the text of a row."""
+        if row[self.key] is None:
+            return f"n/a ({row['missing'][self.key]:,} more samples)"
+        return f"{row[self.key]:.{self.digits}f}"
 
 
 def number(key: str, form: str) -> Cell:
@@ -42,5 +51,5 @@ def percent(share: float | None) -> str:
 
 FACES_PER_S = number("throughput_hz", ",.0f")
 P50, P90, P95, P99, P99_9 = (
-    ms(key) for key in ("p50_ms", "p90_ms", "p95_ms", "p99_ms", "p99_9_ms")
+    PercentileCell(key) for key in ("p50_ms", "p90_ms", "p95_ms", "p99_ms", "p99_9_ms")
 )

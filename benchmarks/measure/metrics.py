@@ -42,6 +42,8 @@ def share(key: str) -> Metric:
 
 
 PERCENTILES = {f"p{q:g}": milliseconds(percentile_key(q)) for q in MIN_SAMPLES}
+TO_P99 = {name: metric for name, metric in PERCENTILES.items() if name != "p99.9"}
+"""Percentiles of the scenarios that end with the samples of a p99 (662)."""
 THROUGHPUT = Metric("throughput_hz", {"/s": 1.0})
 RSS = memory_bytes("rss_bytes")
 START = Metric("total_s", {"s": 1.0, "ms": 1e-3})

@@ -10,6 +10,8 @@ from typing import Annotated, Any, TypedDict
 
 from fer_edge import InputError
 from fer_edge.benchmarks.measure.metrics import WITH_DATA, Metric
+from fer_edge.benchmarks.measure.rows import percentile_key
+from fer_edge.benchmarks.measure.timing import MIN_SAMPLES
 from fer_edge.benchmarks.scenarios.base import scenarios
 
 _OPERATORS = {"<": operator.lt, ">": operator.gt}
@@ -87,6 +89,12 @@ def _unit(name: str, metric: Metric, unit: str, part: str) -> float:
             + ("" if unit else ", which has no unit")
         )
     return metric.units[unit]
+
+
+def least_samples(budgets: list[Budget]) -> int:
+    """Return the samples that the limits' percentiles need; 0 without a percentile."""
+    needed = {percentile_key(q): count for q, count in MIN_SAMPLES.items()}
+    return max((needed.get(budget.key, 0) for budget in budgets), default=0)
 
 
 def judge(report: Mapping[str, Any], budgets: list[Budget]) -> list[Judgement]:

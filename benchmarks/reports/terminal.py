@@ -8,7 +8,9 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from fer_edge.benchmarks.machine.environment import machine
+from fer_edge.benchmarks.measure.cells import PercentileCell
 from fer_edge.benchmarks.reports.columns import cells, loadgen_cells, remarks
+from fer_edge.benchmarks.scenarios.base import scenario
 
 _FILE_WIDTH = 160
 """Characters per line without a terminal: wide enough that no cell is cut."""
@@ -56,13 +58,15 @@ def _brief(cell: str) -> str:
 
 
 def _lacking(report: dict[str, Any]) -> list[str]:
-    """Return a sentence for each row whose percentiles lack samples."""
+    """Return a sentence for each row whose printed percentiles lack samples."""
     lines = []
+    columns = scenario(report["scenario"]).columns.values()
+    shown = {cell.key for cell in columns if isinstance(cell, PercentileCell)}
     for row in report["rows"]:
         lacks = [
             f"{key.removesuffix('_ms').replace('_', '.')} {count:,}"
             for key, count in row.get("missing", {}).items()
-            if count
+            if count and key in shown
         ]
         if lacks:
             lines.append(

@@ -160,6 +160,6 @@ SCENARIO = Scenario(
         "p50 slower by": partial(_slower, percentile="p50"),
         "p99 slower by": partial(_slower, percentile="p99"),
     },
-    metrics=metrics.PERCENTILES,
+    metrics=metrics.TO_P99,
     parts={"load_processes": Annotated[Count, "Processes that loaded the cores."]},
 )

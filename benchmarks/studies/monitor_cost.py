@@ -20,7 +20,7 @@ from fer_edge.benchmarks.machine.environment import (
     noise,
     noise_note,
 )
-from fer_edge.benchmarks.measure.cells import ms, percent
+from fer_edge.benchmarks.measure.cells import PercentileCell, percent
 from fer_edge.benchmarks.measure.rows import percentiles
 from fer_edge.benchmarks.measure.timing import MIN_SAMPLES, Samples
 from fer_edge.benchmarks.scenarios.contended import load
@@ -151,8 +151,8 @@ def _cells(row: dict[str, Any]) -> list[str]:
         str(row["dropped"]),
         f"{row['ms_per_frame']:.2f}",
         *(percent(row["stages"][stage]) for stage in STAGES),
-        ms("p50_ms", 2)(row),
-        ms("p99_ms", 2)(row),
+        PercentileCell("p50_ms", 2)(row),
+        PercentileCell("p99_ms", 2)(row),
         percent(row["cpu_share"]),
     ]
 

@@ -152,7 +152,7 @@ def run(
     To compare two reports: fer-edge bench compare --help
     """
     from fer_edge.benchmarks.bench import bench as measure
-    from fer_edge.benchmarks.reports.budget import judge, parse_budget
+    from fer_edge.benchmarks.reports.budget import judge, least_samples, parse_budget
     from fer_edge.benchmarks.reports.terminal import print_table
     from fer_edge.progress_bar import progress
 
@@ -173,6 +173,7 @@ def run(
             budget_s=budget_s,
             hz=hz,
             deadline_ms=deadline_ms,
+            samples=least_samples(limits or []),
             step=step,
         )
     if limits is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fer_edge.benchmarks.measure.cells import ms, percent, ratio
+from fer_edge.benchmarks.measure.cells import PercentileCell, percent, ratio
 
 
 @pytest.mark.parametrize(
@@ -14,7 +14,7 @@ from fer_edge.benchmarks.measure.cells import ms, percent, ratio
 def test_a_percentile_or_the_samples_that_it_lacks(
     value: float | None, missing: dict[str, int], text: str
 ) -> None:
-    assert ms("p99_ms")({"p99_ms": value, "missing": missing}) == text
+    assert PercentileCell("p99_ms")({"p99_ms": value, "missing": missing}) == text
 
 
 def test_ratios_and_shares() -> None:

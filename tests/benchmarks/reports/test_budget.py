@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from fer_edge.benchmarks.reports.budget import judge, parse_budget
+from fer_edge.benchmarks.reports.budget import judge, least_samples, parse_budget
 from fer_edge.cli import main
 from fer_edge.errors import InputError
 
@@ -57,7 +57,8 @@ REPORT: dict[str, Any] = {
 def test_each_limit_is_held_against_each_row_that_has_its_figure(
     text: str, held: list[bool]
 ) -> None:
-    assert [item["held"] for item in judge(REPORT, parse_budget(text, "batch"))] == held
+    scenario = "single" if "p99.9" in text else "batch"
+    assert [item["held"] for item in judge(REPORT, parse_budget(text, scenario))] == held
 
 
 def test_references_have_no_limits() -> None:
@@ -68,7 +69,7 @@ def test_references_have_no_limits() -> None:
 
 
 def test_a_percentile_without_samples_does_not_hold_and_says_what_is_missing() -> None:
-    first = judge(REPORT, parse_budget("p99.9<20ms", "batch"))[0]
+    first = judge(REPORT, parse_budget("p99.9<20ms", "single"))[0]
     assert "6,000 samples are missing" in first["sentence"]
 
 
@@ -97,12 +98,19 @@ def test_what_is_no_limit_is_a_sentence(text: str, said: str) -> None:
     [
         ("misses<1%", "batch", "measured by: multistream, stream"),
         ("p99<1ms", "memory", "measured by: batch, contended"),
+        ("p99.9<1ms", "batch", "measured by: multistream, offline, single"),
+        ("p99.9<1ms", "contended", "measured by: multistream, offline, single"),
         ("accuracy>60%", "batch", "add --data"),
     ],
 )
 def test_a_limit_that_nothing_measures_is_a_sentence(text: str, scenario: str, said: str) -> None:
     with pytest.raises(InputError, match=said):
         parse_budget(text, scenario)
+
+
+def test_a_limit_tells_how_many_samples_it_needs() -> None:
+    assert least_samples(parse_budget("p50<1ms,p99.9<9ms", "offline")) == 6636
+    assert least_samples(parse_budget("throughput>1/s", "offline")) == 0
 
 
 def test_accuracy_may_be_limited_where_there_is_data() -> None:

@@ -48,3 +48,12 @@ def test_text_in_brackets_is_printed_as_it_is(
     assert printed.count(said) == 4
     assert f"not run: [red]/fp32: {said}" in printed
     assert "mine[/x]:infer" in printed
+
+
+def test_only_percentiles_with_a_column_lack_samples(
+    fake_bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = bench(fake_bundle, (1,), budget_s=0.05)
+    report["rows"][0] |= {"p90_ms": 1.0, "p99_ms": 2.0, "missing": {"p99_9_ms": 5936}}
+    terminal.print_table(report)
+    assert "too few samples, " not in capsys.readouterr().out
