@@ -38,7 +38,7 @@ class Judgement(TypedDict):
     """One limit, judged on one row."""
 
     limit: Annotated[str, "The limit as written."]
-    variant: Annotated[str, "Variant of the row."]
+    variant: Annotated[str, "Variant of the row, with its state in the scenario contended."]
     batch: Annotated[int | None, "Batch size of the row; null for a cold start."]
     value: Annotated[float | None, "Measured value; null if samples are missing."]
     bound: Annotated[float, "Bound in the unit of the value."]
@@ -113,7 +113,7 @@ def _judge(budget: Budget, row: Mapping[str, Any]) -> Judgement:
     held = value is not None and _OPERATORS[budget.sign](value, budget.bound)
     return {
         "limit": budget.text,
-        "variant": row["variant"],
+        "variant": _named(row),
         "batch": row.get("batch"),
         "value": value,
         "bound": budget.bound,
@@ -122,8 +122,12 @@ def _judge(budget: Budget, row: Mapping[str, Any]) -> Judgement:
     }
 
 
+def _named(row: Mapping[str, Any]) -> str:
+    return " ".join(filter(None, (row["variant"], row.get("state"))))
+
+
 def _sentence(budget: Budget, row: Mapping[str, Any], held: bool) -> str:
-    where = row["variant"] + (f" batch {row['batch']}" if "batch" in row else "")
+    where = _named(row) + (f" batch {row['batch']}" if "batch" in row else "")
     value = row[budget.key]
     if value is None:
         missing = row.get("missing", {}).get(budget.key)

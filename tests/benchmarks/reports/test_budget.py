@@ -108,6 +108,16 @@ def test_a_limit_that_nothing_measures_is_a_sentence(text: str, scenario: str, s
         parse_budget(text, scenario)
 
 
+def test_both_states_of_a_contended_row_are_named() -> None:
+    rows = [
+        {"variant": "a/fp32", "batch": 1, "state": state, "p50_ms": 2.0}
+        for state in ("alone", "contended")
+    ]
+    judged = judge({"rows": rows}, parse_budget("p50<1ms", "contended"))
+    assert [item["variant"] for item in judged] == ["a/fp32 alone", "a/fp32 contended"]
+    assert judged[1]["sentence"].startswith("a/fp32 contended batch 1: p50<1ms is broken")
+
+
 def test_a_limit_tells_how_many_samples_it_needs() -> None:
     assert least_samples(parse_budget("p50<1ms,p99.9<9ms", "offline")) == 6636
     assert least_samples(parse_budget("throughput>1/s", "offline")) == 0
