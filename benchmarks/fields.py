@@ -14,7 +14,7 @@ Positive = Annotated[int, {"minimum": 1}]
 PercentileMs = Annotated[
     float | None,
     "Percentile of a call's latency in ms; of a stream: of a frame's age when it is answered. "
-    "null if too few samples support it at 99 % confidence.",
+    "null with fewer samples than MLPerf's early stopping needs for an estimate.",
 ]
 ThroughputHz = Annotated[float, "Faces per second of wall time."]
 RssBytes = Annotated[float, "Resident memory at the end in bytes; of cold starts the median."]

@@ -31,7 +31,7 @@ from fer_edge.verdict import FP32, QUANTISED
 PICTURE = "faces.png"
 """Name of the drawn picture in the output folder."""
 _SAMPLES = 700
-"""Calls of each variant: enough for a p99 at 99 % confidence (662)."""
+"""Calls of each variant: enough for a p99 (662)."""
 _MEASURE_S = 20.0
 """Most seconds of measuring, all variants together."""
 _TARGETS, _PRECISIONS = ("all",), ("all",)

@@ -13,10 +13,12 @@ import numpy.typing as npt
 from fer_edge.benchmarks.measure.steady import steady
 
 MIN_SAMPLES: Mapping[float, int] = {50: 24, 90: 64, 95: 130, 99: 662, 99.9: 6636}
-"""Least samples of each percentile at 99 % confidence.
+"""Least samples of each percentile.
 
-The margin is 1/20 of the tail, as in "Number of queries" of the MLPerf Inference rules. The p50
-needs far fewer.
+Of so many independent samples, the second largest lies above the percentile at 99 % confidence:
+with fewer, the early stopping of MLPerf's LoadGen gives no estimate at all. The p50 needs one
+block. The reported value is the samples' own percentile, and its true rank may be another: that of
+a p99 of 662 samples lies between p97.5 and p99.6 in 99 of 100 runs.
 """
 
 SETTLE = 3

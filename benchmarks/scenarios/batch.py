@@ -24,7 +24,7 @@ from fer_edge.benchmarks.scenarios.base import Scenario
 from fer_edge.benchmarks.scenarios.coldstart import ColdStart, cold_start
 
 _SAMPLES = 700
-"""Samples of each variant: enough for a p99 at 99 % confidence (662)."""
+"""Samples of each variant: enough for a p99 (662)."""
 _ALONE_SAMPLES, _ALONE_SHARE = 96, 0.1
 """Samples of each call without turns, and their share (0..1) of the budget."""
 _ALONE_LEAST_S = 2.0

@@ -12,7 +12,7 @@ from fer_edge.benchmarks.scenarios.base import Scenario
 from fer_edge.benchmarks.scenarios.batch import BatchRow, in_turns, steady_cell
 
 _SAMPLES = 6_700
-"""Samples of each variant: enough for a p99.9 at 99 % confidence (6,636)."""
+"""Samples of each variant: enough for a p99.9 (6,636)."""
 
 
 def _run(job: Job) -> dict[str, Any]:

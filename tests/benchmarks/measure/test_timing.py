@@ -28,6 +28,17 @@ def test_a_percentile_is_given_only_with_enough_samples(q: float) -> None:
     )
 
 
+@pytest.mark.parametrize("q", [90, 95, 99, 99.9])
+def test_the_least_samples_are_those_of_early_stopping(q: float) -> None:
+    """Below the percentile lie all samples but one in less than 1 of 100 runs."""
+
+    def chance(samples: int) -> float:
+        share = q / 100
+        return float(share**samples + samples * (1 - share) * share ** (samples - 1))
+
+    assert chance(MIN_SAMPLES[q]) <= 0.01 < chance(MIN_SAMPLES[q] - 1)
+
+
 def test_higher_percentiles_need_more_samples() -> None:
     counts = [MIN_SAMPLES[q] for q in sorted(MIN_SAMPLES)]
     assert counts == sorted(set(counts))
