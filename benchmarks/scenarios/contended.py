@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 
+from fer_edge import EngineError
 from fer_edge.benchmarks.fields import Count, Ratio, Row
 from fer_edge.benchmarks.job import Job
 from fer_edge.benchmarks.measure import cells, metrics
@@ -30,6 +32,7 @@ from fer_edge.child import end_with_parent
 import numpy as np
 end_with_parent()
 a = np.ones(4_000_000)
+print("ready", flush=True)
 while True:
     a *= 1.0000001
 """
@@ -56,6 +59,7 @@ def _run(job: Job) -> dict[str, Any]:
         for run in job.runs("contended"):
             call = partial(run.predictor.predict_batch, run.crops)
             latencies = in_turns(call, switch, run.budget_s, step=run.step)
+            switch(False)  # the load must have lasted to the end
             for state, samples in latencies.items():
                 rows.append(
                     {
@@ -119,27 +123,44 @@ def in_turns(
 def load(processes: int) -> Iterator[Callable[[bool], None]]:
     """Load one core with each process; yield the switch.
 
-    The switch resumes or stops the processes.
+    The switch resumes or stops the processes. It raises EngineError if one of them has ended.
     """
     import psutil
 
-    children = [psutil.Popen(python_command("-c", _LOAD)) for _ in range(processes)]
+    children: list[subprocess.Popen[bytes]] = []
 
     def switch(on: bool) -> None:
         for child in children:
+            if child.poll() is not None:
+                raise _ended(child)
+            process = psutil.Process(child.pid)
             if on:
-                child.resume()
+                process.resume()
             else:
-                child.suspend()
+                process.suspend()
         time.sleep(_SETTLE_S)
 
     try:
+        for _ in range(processes):
+            command = python_command("-c", _LOAD)
+            children.append(subprocess.Popen(command, stdout=subprocess.PIPE))
+        for child in children:
+            assert child.stdout is not None
+            if not child.stdout.readline():
+                raise _ended(child)
         yield switch
     finally:
         for child in children:
             child.kill()
         for child in children:
-            child.wait()
+            child.communicate()
+
+
+def _ended(child: subprocess.Popen[bytes]) -> EngineError:
+    return EngineError(
+        f"a process that loads the cores ended with exit code {child.wait()}: the calls were not "
+        "contended. Free memory, and run again: fer-edge bench --scenario contended"
+    )
 
 
 def _slower(row: ReportRow, percentile: str) -> str:
