@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import re
 from collections.abc import Mapping
@@ -72,6 +73,8 @@ def parse_budget(text: str, scenario: str, *, with_data: bool = False) -> list[B
         if name not in metrics:
             raise InputError(f"expected a limit on one of {', '.join(metrics)}, got {part!r}")
         value = float(number) * _unit(name, metrics[name], unit, part)
+        if not math.isfinite(value):
+            raise InputError(f"expected a limit below 1e308, got one of {len(number)} digits")
         if name not in by_scenario[scenario]:
             measured_by = ", ".join(s for s, each in by_scenario.items() if name in each)
             raise InputError(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from reprlib import repr as short
 from typing import Any, Literal
 
 from fer_edge import InputError
@@ -80,10 +82,14 @@ def parse_limits(text: str) -> list[Limit]:
     limits = []
     for part in text.split(","):
         match = re.fullmatch(r"\s*p(\d+(?:\.\d+)?)\s*>\s*\+?(\d+(?:\.\d+)?)\s*%\s*", part)
-        if match is None or float(match[1]) not in MIN_SAMPLES:
+        if (
+            match is None
+            or float(match[1]) not in MIN_SAMPLES
+            or not math.isfinite(float(match[2]))
+        ):
             raise InputError(
                 f"expected conditions like 'p99>+5%' or 'p50>+3%,p99.9>+20%' on one of "
-                f"{', '.join(f'p{q:g}' for q in MIN_SAMPLES)}, got {part.strip()!r}"
+                f"{', '.join(f'p{q:g}' for q in MIN_SAMPLES)}, got {short(part.strip())}"
             )
         limits.append(Limit(float(match[1]), float(match[2]), part.strip()))
     return limits

@@ -86,6 +86,8 @@ def test_a_percentile_without_samples_does_not_hold_and_says_what_is_missing() -
         ("rss<200", "rss in kB"),
         ("rss<200mb", "rss in kB"),
         ("p99<10ms,", "got ''"),
+        (f"p99<{'9' * 400}ms", "one of 400 digits"),
+        (f"p99<{'9' * 308}s", "one of 308 digits"),
     ],
 )
 def test_what_is_no_limit_is_a_sentence(text: str, said: str) -> None:
