@@ -10,6 +10,7 @@ from typing import Any
 
 from fer_edge import InputError, Predictor, TargetError, open_bundle
 from fer_edge.backends.base import Options, simulator
+from fer_edge.benchmarks.arguments import check_arguments
 from fer_edge.benchmarks.job import CROP_PX, Job, Ready
 from fer_edge.benchmarks.machine.environment import cpu_seconds, environment, noise, noise_note
 from fer_edge.benchmarks.measure.accuracy import accuracy, mark_front
@@ -19,7 +20,6 @@ from fer_edge.benchmarks.references.in_child import ChildReference
 from fer_edge.benchmarks.references.loadgen import check_loadgen, loadgen
 from fer_edge.benchmarks.references.vendor_tools import TOOLS
 from fer_edge.benchmarks.reports.report import SCHEMA, Executed, PlacedOperations, Refused
-from fer_edge.benchmarks.scenarios.base import scenario as find_scenario
 from fer_edge.execution import Placement
 from fer_edge.loaded import NothingFitsError, executed, requested_variants, unasked_simulator
 from fer_edge.progress import Step, silent
@@ -39,7 +39,7 @@ def bench(
     split: str | None = "val",
     loadgen_logs: str | Path | None = None,
     budget_s: float = 20.0,
-    hz: float = 30.0,
+    hz: float | None = None,
     deadline_ms: float | None = None,
     samples: int = 0,
     step: Step = silent,
@@ -51,7 +51,7 @@ def bench(
 
     Args:
         bundle: Folder of the bundle; None means the shipped one.
-        batch_sizes: Faces per call, or cameras; None means the scenario's own.
+        batch_sizes: Faces per call, or cameras, at most 4,096; None means the scenario's own.
         scenario: Name of a module of ``benchmarks.scenarios``.
         target: Measure variants of this target only.
         precision: Measure variants of this precision only.
@@ -64,7 +64,7 @@ def bench(
         loadgen_logs: Folder for the logs of MLPerf's LoadGen, which then runs as well.
         budget_s: Seconds for each batch size, all variants together. Percentiles without enough
             samples stay None.
-        hz: Frames per second of a stream.
+        hz: Frames per second of a stream; None means 30.
         deadline_ms: Deadline of a stream's frame in ms; None means one period.
         samples: Least samples of an offline row; ``budget.least_samples`` returns those that a
             limit needs.
@@ -74,17 +74,20 @@ def bench(
         The report (``Report``) as plain values.
 
     Raises:
-        InputError: An argument is unusable.
+        InputError: An argument is unusable, or the scenario does not use it.
         BundleError: The bundle is damaged.
         EngineError: An engine or a reference failed.
         TargetError: No requested variant runs on this machine.
     """
-    chosen = find_scenario(scenario)
-    sizes = chosen.batch_sizes if batch_sizes is None else batch_sizes
-    if not sizes or min(sizes) < 1:
-        raise InputError(f"expected batch sizes of at least 1, got {list(sizes)}")
-    if against is not None and not chosen.references:
-        raise InputError(f"expected --against with batch or single, got {scenario}")
+    chosen = check_arguments(
+        scenario,
+        batch_sizes,
+        budget_s=budget_s,
+        hz=hz,
+        deadline_ms=deadline_ms,
+        checkpoint=checkpoint,
+        against=against,
+    )
     if loadgen_logs is not None:
         check_loadgen(scenario)
     if checkpoint is None and bundle is None:
@@ -103,20 +106,19 @@ def bench(
         if not predictors:
             raise _nothing_runs(path, refused)
         size_px = content.crop.size_px
-        references = _references(checkpoint, against, size_px) if chosen.references else {}
-        for reference in references.values():
-            if isinstance(reference, ChildReference):
-                stack.callback(reference.close)
         tool = against if against in TOOLS else None
+        if tool is not None:
+            _check_tool(tool, predictors)
+        references = _references(checkpoint, against, size_px, stack)
         accuracies = {} if data is None else accuracy(predictors, data, split, step)
         job = Job(
             path,
             size_px,
             predictors,
-            sizes,
+            chosen.batch_sizes if batch_sizes is None else batch_sizes,
             budget_s,
             step,
-            hz,
+            30.0 if hz is None else hz,
             deadline_ms,
             references,
             tool,
@@ -156,19 +158,38 @@ def _default_checkpoint(scenario: str, against: str | None, restricted: bool) ->
 
 
 def _references(
-    checkpoint: str | Path | None, against: str | None, size_px: int
+    checkpoint: str | Path | None, against: str | None, size_px: int, stack: ExitStack
 ) -> dict[str, Ready]:
-    """Return the callables to time in turns with the variants, by name."""
+    """Return the callables to time in turns with the variants, by name; the stack closes them."""
     references: dict[str, Ready] = {}
     if against == TORCH_COMPILE and checkpoint is None:
         raise InputError(f"expected a checkpoint with --against {against}: add --checkpoint")
+    own = None
+    if against is not None and against != TORCH_COMPILE and against not in TOOLS:
+        own = load_against(against, size_px)  # before torch starts, which takes seconds
     if checkpoint is not None:
-        references[TORCH_EAGER] = ChildReference(checkpoint)
+        references[TORCH_EAGER] = _child(checkpoint, stack, compiled=False)
     if against == TORCH_COMPILE and checkpoint is not None:
-        references[against] = _compiled(checkpoint, references)
-    elif against is not None and against not in TOOLS:
-        references[against] = load_against(against, size_px)
+        references[against] = _child(checkpoint, stack, compiled=True)
+    if against is not None and own is not None:
+        references[against] = own
     return references
+
+
+def _child(checkpoint: str | Path, stack: ExitStack, *, compiled: bool) -> ChildReference:
+    child = ChildReference(checkpoint, compiled=compiled)
+    stack.callback(child.close)
+    return child
+
+
+def _check_tool(tool: str, predictors: Mapping[str, Predictor]) -> None:
+    """Raise InputError if the tool supports none of the variants."""
+    target, _ = TOOLS[tool]
+    if not any(name.startswith(f"{target}/") for name in predictors):
+        raise InputError(
+            f"expected a variant of {target} that runs here for --against {tool}, got "
+            f"{', '.join(predictors)}. To see what runs here: fer-edge doctor"
+        )
 
 
 def _open(
@@ -200,17 +221,6 @@ def _nothing_runs(path: Path, refused: Sequence[Refused]) -> TargetError:
         f"expected a variant of {path} that runs here, but {reasons}. To see what runs here: "
         "fer-edge doctor"
     )
-
-
-def _compiled(checkpoint: str | Path, others: Mapping[str, Ready]) -> ChildReference:
-    """Open torch.compile's child; if it fails, the others are closed before the error leaves."""
-    try:
-        return ChildReference(checkpoint, compiled=True)
-    except BaseException:
-        for other in others.values():
-            if isinstance(other, ChildReference):
-                other.close()
-        raise
 
 
 def _executed(path: Path, predictors: Mapping[str, Predictor]) -> list[Executed]:

@@ -36,6 +36,8 @@ class Scenario:
         metrics: Figures that a budget can limit, by name.
         parts: Types of the report's further parts, by name.
         references: Whether references (torch, ``--against``) can be measured as well.
+        sizes: Whether ``--batch-sizes`` sets the faces per call or the cameras.
+        rate: Whether frames arrive at a rate (``--hz``, ``--deadline-ms``).
     """
 
     help: str
@@ -46,6 +48,8 @@ class Scenario:
     metrics: Mapping[str, Metric]
     parts: Mapping[str, Any] = field(default_factory=dict)
     references: bool = False
+    sizes: bool = True
+    rate: bool = False
 
 
 def names() -> tuple[str, ...]:

@@ -141,4 +141,5 @@ SCENARIO = Scenario(
         "resident MB": megabytes("rss_bytes"),
     },
     metrics={"rss": metrics.RSS, "start": metrics.START},
+    sizes=False,
 )

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge import InputError
+from fer_edge.benchmarks.bounds import MAX_HZ, MIN_HZ
 from fer_edge.benchmarks.fields import Count, Row
 from fer_edge.benchmarks.job import Job
 from fer_edge.benchmarks.machine import energy
@@ -86,7 +87,7 @@ class Answered:
 def _run(job: Job) -> dict[str, Any]:
     rows: list[StreamRow] = []
     for run in job.runs("stream"):
-        frames = max(int(run.budget_s * job.hz), 2)
+        frames = max(int(run.budget_s * job.hz), 1)
         call = partial(run.predictor.predict_batch, run.crops)
         for _ in range(_WARM_UP):
             call()
@@ -113,7 +114,7 @@ def run_stream(
 
     Args:
         call: Callable to time.
-        hz: Frames per second, above 0 and at most 10,000.
+        hz: Frames per second, 0.001 to 10,000.
         frames: Number of frames.
         now_ns: Monotonic clock in ns.
         sleep_s: Sleeps for seconds.
@@ -125,8 +126,8 @@ def run_stream(
     Raises:
         InputError: The rate is out of range.
     """
-    if not 0 < hz <= 10_000:
-        raise InputError(f"expected a rate between 0 and 10,000 Hz, got {hz:g}")
+    if not MIN_HZ <= hz <= MAX_HZ:
+        raise InputError(f"expected a rate from {MIN_HZ:g} to {MAX_HZ:,.0f} Hz, got {hz:g}")
     period_ns = _NS / hz
     start = now_ns()
     answered: list[tuple[int, int, int]] = []
@@ -211,4 +212,5 @@ SCENARIO = Scenario(
         "misses": metrics.share("miss_rate"),
         "drops": metrics.share("drop_rate"),
     },
+    rate=True,
 )

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from fer_edge.benchmarks.bounds import MAX_BUDGET_S, MAX_DEADLINE_MS, MAX_HZ, MIN_HZ
 from fer_edge.benchmarks.scenarios.base import names as scenario_names
 from fer_edge.cli.options import (
     PATH,
@@ -68,14 +69,12 @@ def bench() -> None:
 @variant_options
 @click.option(
     "--hz",
-    type=FiniteRange(0, 10_000, min_open=True),
-    default=30.0,
-    show_default=True,
-    help="Send this many frames per second to a stream.",
+    type=FiniteRange(MIN_HZ, MAX_HZ),
+    help="Send this many frames per second to a stream (default: 30).",
 )
 @click.option(
     "--deadline-ms",
-    type=FiniteRange(0, min_open=True),
+    type=FiniteRange(0, MAX_DEADLINE_MS, min_open=True),
     metavar="MS",
     help="Count answers later than MS after the frame's arrival as missed (default: one period).",
 )
@@ -105,7 +104,7 @@ def bench() -> None:
 )
 @click.option(
     "--budget-s",
-    type=FiniteRange(0, min_open=True),
+    type=FiniteRange(0, MAX_BUDGET_S, min_open=True),
     default=20.0,
     show_default=True,
     metavar="S",
@@ -125,7 +124,7 @@ def run(
     batch_sizes: list[int] | None,
     target: str | None,
     precision: str | None,
-    hz: float,
+    hz: float | None,
     deadline_ms: float | None,
     checkpoint: Path | None,
     against: str | None,
@@ -195,7 +194,7 @@ def _restriction(name: str | None) -> str | None:
 
 def _rendered(report: dict[str, Any], suffix: str) -> str:
     if suffix not in (".md", ".html"):
-        return json.dumps(report, indent=1) + "\n"
+        return json.dumps(report, indent=1, allow_nan=False) + "\n"
     from fer_edge.benchmarks.reports.html import html, markdown
 
     return html(report) if suffix == ".html" else markdown(report)

@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 import torch
@@ -180,7 +180,7 @@ def test_the_shipped_checkpoint_is_the_default_of_a_complete_batch_run(
     """Everything is opened and nothing is timed."""
     checkpoints = []
 
-    def references(checkpoint: Path | None, against: str | None, size_px: int) -> NoReturn:
+    def references(checkpoint: Path | None, *_: object) -> NoReturn:
         checkpoints.append(checkpoint)
         raise EngineError("enough")
 
@@ -194,6 +194,70 @@ def test_the_shipped_checkpoint_is_the_default_of_a_complete_batch_run(
 def test_batch_sizes_have_to_be_positive(fake_bundle: Path, sizes: tuple[int, ...]) -> None:
     with pytest.raises(InputError, match="at least 1"):
         bench(fake_bundle, sizes)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"batch_sizes": (1, 10**24)}, "at most 4,096, got"),
+        ({"budget_s": 1e308}, "--budget-s from 0 to 2,592,000, got 1e"),
+        ({"budget_s": float("nan")}, "--budget-s from 0"),
+        ({"hz": 1e-300}, "--hz from 0.001 to 10,000, got 1e-300"),
+        ({"deadline_ms": 1e305}, "--deadline-ms from 0 to 86,400,000"),
+    ],
+)
+def test_numbers_have_bounds(fake_bundle: Path, arguments: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        bench(fake_bundle, scenario="stream", **arguments)
+
+
+@pytest.mark.parametrize(
+    ("scenario", "arguments", "said"),
+    [
+        ("stream", {"checkpoint": "x"}, "--checkpoint with batch or single, got stream. Leave"),
+        ("coldstart", {"batch_sizes": (32,)}, "--batch-sizes with batch or contended or"),
+        ("batch", {"hz": 30}, "--hz with multistream or stream"),
+        ("offline", {"deadline_ms": 9}, "--deadline-ms with multistream or stream"),
+        ("memory", {"against": "trtexec"}, "--against with batch or single"),
+    ],
+)
+def test_an_option_that_the_scenario_does_not_use_is_refused(
+    fake_bundle: Path, scenario: str, arguments: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(InputError, match=said):
+        bench(fake_bundle, scenario=scenario, **arguments)
+
+
+@pytest.mark.parametrize("tool", ["benchmark_app", "trtexec"])
+def test_a_tool_needs_a_variant_that_it_runs(fake_bundle: Path, tool: str) -> None:
+    with pytest.raises(InputError, match=f"for --against {tool}, got fake/fp32"):
+        bench(fake_bundle, (1,), against=tool, budget_s=0.1)
+
+
+@pytest.mark.parametrize("against", ["no_such_module:infer", "torch.compile"])
+def test_no_process_outlives_a_reference_that_cannot_be_opened(
+    fake_bundle: Path, monkeypatch: pytest.MonkeyPatch, against: str
+) -> None:
+    running: list[object] = []
+
+    class Child:
+        def __init__(self, checkpoint: str, *, compiled: bool) -> None:
+            if compiled:
+                raise EngineError("no compiler")
+            running.append(self)
+
+        def close(self) -> None:
+            running.remove(self)
+
+    monkeypatch.setattr("fer_edge.benchmarks.bench.ChildReference", Child)
+    with pytest.raises((InputError, EngineError)):
+        bench(fake_bundle, (1,), checkpoint="best", against=against, budget_s=0.1)
+    assert running == []
+
+
+def test_a_slow_camera_does_not_outlast_the_budget(fake_bundle: Path) -> None:
+    (row,) = bench(fake_bundle, scenario="stream", hz=0.001, budget_s=0.1)["rows"]
+    assert (row["frames"], row["samples"], row["jitter_ms"]) == (1, 1, 0)
 
 
 def test_a_damaged_bundle_is_not_measured(fake_bundle: Path) -> None:

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 
 def test_bench_prints_pure_json_and_writes_it(run: Any, fake_bundle: Path, tmp_path: Path) -> None:
     out = tmp_path / "report.json"
@@ -54,3 +56,21 @@ def test_all_as_a_target_restricts_nothing(run: Any, fake_bundle: Path) -> None:
     arguments = ["--batch-sizes", "1", "--budget-s", "0.2", "--json"]
     result = run("bench", fake_bundle, "--target", "all", "--precision", "all", *arguments)
     assert [row["batch"] for row in json.loads(result.stdout)["rows"]] == [1]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--scenario", "stream", "--deadline-ms", "1e305"),
+        ("--scenario", "stream", "--hz", "1e-300"),
+        ("--budget-s", "1e308"),
+        ("--batch-sizes", str(10**24)),
+        ("--scenario", "stream", "--batch-sizes", "9" * 5000),
+    ],
+)
+def test_numbers_without_a_meaning_are_refused(
+    run: Any, fake_bundle: Path, words: tuple[str, ...]
+) -> None:
+    result = run("bench", fake_bundle, *words)
+    assert result.exit_code in (2, 3), result.output
+    assert result.stderr

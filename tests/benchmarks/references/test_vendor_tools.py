@@ -55,9 +55,12 @@ def test_a_report_has_its_figures_beside_ours() -> None:
 
 
 def test_what_it_cannot_run_has_none() -> None:
-    report = bench(scenario="single", target="onnxruntime", against="benchmark_app", budget_s=0.1)
-    assert "tool" not in report["rows"][0]
-    assert "benchmark_app p50 ms" not in cells(report)[0]
+    report = bench(scenario="single", precision="fp32", against="benchmark_app", budget_s=0.1)
+    rows = {row["variant"]: row for row in report["rows"]}
+    assert "tool" in rows["openvino/fp32"]
+    assert "tool" not in rows["onnxruntime/fp32"]
+    with pytest.raises(InputError, match="for --against benchmark_app, got onnxruntime/fp32"):
+        bench(scenario="single", target="onnxruntime", against="benchmark_app", budget_s=0.1)
 
 
 SAID = """\
