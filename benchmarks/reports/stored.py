@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from reprlib import repr as short
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ import numpy.typing as npt
 from fer_edge import DataError
 from fer_edge.benchmarks.measure.rows import unpack
 from fer_edge.benchmarks.reports.report import SCHEMA
+from fer_edge.benchmarks.scenarios.base import names, scenario
 
 
 @dataclass(frozen=True)
@@ -101,10 +103,19 @@ def load_report(path: str | Path) -> StoredReport:
     """Read a report that ``bench -o`` wrote.
 
     Raises:
-        DataError: The file is not a report with latency samples of this version.
+        DataError: The file is no report of this version, or its scenario takes no latency samples.
     """
+    name = "single"
     try:
-        return StoredReport.parse(json.loads(Path(path).read_text("utf-8")))
+        content = json.loads(Path(path).read_text("utf-8"))
+        if isinstance(content, dict) and content.get("scenario") in names():
+            name = content["scenario"]
+        if "latencies_ns" not in get_type_hints(scenario(name).row):
+            raise DataError(
+                f"expected a report with latency samples, got one of {name}: {path}. Measure "
+                "latencies: fer-edge bench --scenario single -o new.json"
+            )
+        return StoredReport.parse(content)
     except OSError as error:
         raise DataError(
             f"cannot read the report {path}: {error.strerror}. Check the path"
@@ -114,7 +125,8 @@ def load_report(path: str | Path) -> StoredReport:
         reason = f"the key {error} is missing" if missing else str(error)
         raise DataError(
             f"expected {path} to be a report of fer-edge bench with latency samples, but {reason}. "
-            f"Measure again with this version: fer-edge bench -o {path}"
+            f"Measure again with this version: fer-edge bench --scenario {name} -o "
+            f"{shlex.quote(str(path))}"
         ) from error
 
 

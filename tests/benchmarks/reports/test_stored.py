@@ -61,6 +61,21 @@ def test_a_file_that_is_no_report_is_a_sentence(tmp_path: Path, content: str, sa
         load_report(tmp_path / "old.json")
 
 
+@pytest.mark.parametrize("scenario", ["coldstart", "memory"])
+def test_a_scenario_without_latencies_is_named(tmp_path: Path, scenario: str) -> None:
+    """Measured again, its report would lack them as well."""
+    (tmp_path / "old.json").write_text(json.dumps({**REPORT, "scenario": scenario}), "utf-8")
+    with pytest.raises(DataError, match=rf"got one of {scenario}.*--scenario single -o"):
+        load_report(tmp_path / "old.json")
+
+
+def test_the_advice_measures_the_same_scenario(tmp_path: Path) -> None:
+    path = tmp_path / "my report.json"
+    path.write_text(json.dumps({**REPORT, "scenario": "stream", "schema": 1}), "utf-8")
+    with pytest.raises(DataError, match=rf"bench --scenario stream -o '{path}'"):
+        load_report(path)
+
+
 def test_a_file_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot read"):
         load_report(tmp_path / "none.json")
