@@ -262,7 +262,7 @@ def main(model: Path, data: Path, split: str, faces: int, out: Path | None, as_j
             )
         except OSError as error:
             raise _unwritable(out, error) from error
-    click.echo(json.dumps(rows, indent=1) if as_json else markdown(rows))
+    click.echo(json.dumps(rows, indent=1, allow_nan=False) if as_json else markdown(rows))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ another session that takes one core.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import subprocess
 from collections.abc import Iterator
@@ -25,7 +24,7 @@ from fer_edge.benchmarks.machine.environment import environment, machine, noise_
 from fer_edge.benchmarks.measure.percentile_ratio import percentile_ratio
 from fer_edge.benchmarks.measure.timing import Call, interleaved
 from fer_edge.benchmarks.references.in_child import ChildReference
-from fer_edge.benchmarks.studies.options import PATH, json_option
+from fer_edge.benchmarks.studies.options import PATH, json_option, print_report
 from fer_edge.child import python_command
 from fer_edge.module_command import ModuleCommand
 from fer_edge.shipped import DEFAULT_CHECKPOINT
@@ -49,15 +48,13 @@ def main(checkpoint: Path | None, batch: int, samples: int, as_json: bool) -> No
         "noise": noise_note(env),
         "rows": list(rows(checkpoint or DEFAULT_CHECKPOINT, batch, samples)),
     }
-    if as_json:
-        click.echo(json.dumps(report, indent=1))
-        return
-    click.echo(f"{report['machine']}, {report['time']}\n{report['noise'] or ''}")
-    for row in report["rows"]:
-        click.echo(
-            f"  {row['beside']:24s} long waits {row['long_ms']:.2f} ms a face, short "
-            f"{row['short_ms']:.2f}: {row['ratio']:.2f}x ({row['low']:.2f} to {row['high']:.2f})"
-        )
+    lines = [f"{report['machine']}, {report['time']}\n{report['noise'] or ''}"]
+    lines += [
+        f"  {row['beside']:24s} long waits {row['long_ms']:.2f} ms a face, short "
+        f"{row['short_ms']:.2f}: {row['ratio']:.2f}x ({row['low']:.2f} to {row['high']:.2f})"
+        for row in report["rows"]
+    ]
+    print_report(report, as_json, "\n".join(lines))
 
 
 def rows(checkpoint: Path, batch: int, samples: int) -> Iterator[dict[str, Any]]:

@@ -5,7 +5,6 @@ python -m fer_edge.benchmarks.studies.clip_availability driver.mp4 --detector yu
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ import numpy.typing as npt
 from fer_edge import InputError, Predictor
 from fer_edge.benchmarks.machine.environment import environment
 from fer_edge.benchmarks.measure.cells import percent
-from fer_edge.benchmarks.studies.options import PATH, bundle_option, json_option
+from fer_edge.benchmarks.studies.options import PATH, bundle_option, json_option, print_report
 from fer_edge.fleet.tally import Counting
 from fer_edge.module_command import ModuleCommand
 from fer_edge.monitor import (
@@ -221,7 +220,7 @@ def main(
         report = availability(clips, predictor, faces, step=step)
     env = environment()
     report |= {"cpu": env["cpu"], "date": env["time"][:10], "clips": [c.name for c in clips]}
-    click.echo(json.dumps(report, indent=1) if as_json else markdown(report))
+    print_report(report, as_json, markdown(report))
 
 
 if __name__ == "__main__":

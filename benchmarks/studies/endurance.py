@@ -8,7 +8,6 @@ minutes. 108,000 frames are an hour at 30 per second.
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from fer_edge import InputError, LimitError
 from fer_edge.benchmarks.machine.environment import environment, machine
 from fer_edge.benchmarks.scenarios.memory import memory_figures
 from fer_edge.benchmarks.studies.clips import Watched
-from fer_edge.benchmarks.studies.options import json_option, monitor_options
+from fer_edge.benchmarks.studies.options import json_option, monitor_options, print_report
 from fer_edge.module_command import ModuleCommand
 from fer_edge.monitor import Frames, WholeFrame
 from fer_edge.option_types import FiniteRange
@@ -168,19 +167,18 @@ def main(
         report = endure(Watched(clip, bundle, faces, step), frames)
     env = environment()
     report.update(method=METHOD, environment=env)
-    if as_json:
-        click.echo(json.dumps(report, indent=1))
-    else:
-        click.echo(f"{machine(env)}, {env['time']}")
-        click.echo(f"{'frames':>12s} {'resident MiB':>14s} {'descriptors':>12s}")
-        for done, rss, descriptors in tenths(report["readings"]):
-            click.echo(f"{done:12,d} {rss / 2**20:14.1f} {descriptors:12d}")
-        click.echo(
-            f"growth {(report['growth_bytes'] or 0) / 2**20:+.2f} MiB over the second half, "
-            f"{report['descriptors_more']:+d} descriptors; {report['persons']} persons and "
-            f"{report['events']} events"
-        )
-        click.echo(METHOD)
+    lines = [
+        f"{machine(env)}, {env['time']}",
+        f"{'frames':>12s} {'resident MiB':>14s} {'descriptors':>12s}",
+    ]
+    for done, rss, descriptors in tenths(report["readings"]):
+        lines.append(f"{done:12,d} {rss / 2**20:14.1f} {descriptors:12d}")
+    lines.append(
+        f"growth {(report['growth_bytes'] or 0) / 2**20:+.2f} MiB over the second half, "
+        f"{report['descriptors_more']:+d} descriptors; {report['persons']} persons and "
+        f"{report['events']} events"
+    )
+    print_report(report, as_json, "\n".join([*lines, METHOD]))
     check(report, max_growth_mib * 2**20)
 
 

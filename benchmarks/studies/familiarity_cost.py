@@ -9,7 +9,6 @@ Predictors, and the judgement alone.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -26,7 +25,7 @@ from fer_edge.benchmarks.job import CROP_PX, noise
 from fer_edge.benchmarks.machine.environment import environment, machine, noise_note
 from fer_edge.benchmarks.measure.percentile_ratio import percentile_ratio
 from fer_edge.benchmarks.measure.timing import Call, interleaved
-from fer_edge.benchmarks.studies.options import bundle_option, json_option
+from fer_edge.benchmarks.studies.options import bundle_option, json_option, print_report
 from fer_edge.bundle import Bundle, listed, write_bundle
 from fer_edge.familiarity import NUMBERS, PATH, FamiliarityRecord, read_familiarity
 from fer_edge.module_command import ModuleCommand
@@ -49,17 +48,15 @@ def main(samples: int, bundle: Path | None, as_json: bool) -> None:
         "noise": noise_note(env),
         "rows": list(rows(bundle or DEFAULT_BUNDLE, samples)),
     }
-    if as_json:
-        click.echo(json.dumps(report, indent=1))
-        return
-    click.echo(f"{report['machine']}, {report['time']}\n{report['noise'] or ''}")
-    for row in report["rows"]:
-        click.echo(
-            f"  {row['variant']:18s} p50 {row['with_ms']:.3f} / {row['without_ms']:.3f} ms = "
-            f"{row['ratio']:.3f}x ({row['low']:.3f} to {row['high']:.3f}), "
-            f"least {row['least_with_ms']:.3f} / {row['least_without_ms']:.3f} ms; "
-            f"alone p50 {row['alone_ms']:.3f}, least {row['least_alone_ms']:.3f} ms"
-        )
+    lines = [f"{report['machine']}, {report['time']}\n{report['noise'] or ''}"]
+    lines += [
+        f"  {row['variant']:18s} p50 {row['with_ms']:.3f} / {row['without_ms']:.3f} ms = "
+        f"{row['ratio']:.3f}x ({row['low']:.3f} to {row['high']:.3f}), "
+        f"least {row['least_with_ms']:.3f} / {row['least_without_ms']:.3f} ms; "
+        f"alone p50 {row['alone_ms']:.3f}, least {row['least_alone_ms']:.3f} ms"
+        for row in report["rows"]
+    ]
+    print_report(report, as_json, "\n".join(lines))
 
 
 def rows(path: Path, samples: int) -> Iterator[dict[str, Any]]:

@@ -5,7 +5,6 @@ python -m fer_edge.benchmarks.studies.fleet_scaling drives/ --detector yunet.onn
 
 from __future__ import annotations
 
-import json
 import statistics
 import tempfile
 import time
@@ -24,7 +23,7 @@ from fer_edge.benchmarks.machine.environment import (
     noise,
     noise_note,
 )
-from fer_edge.benchmarks.studies.options import PATH, bundle_option, json_option
+from fer_edge.benchmarks.studies.options import PATH, bundle_option, json_option, print_report
 from fer_edge.fleet import Clip, DriveScorer, find_clips, score_drives
 from fer_edge.module_command import ModuleCommand
 from fer_edge.monitor import Detector, DriverMonitor, WholeFrame, YuNet
@@ -184,15 +183,10 @@ def main(
     with progress() as (_, step):
         faces = WholeFrame() if whole_frame else detector
         report = measure(clips, numbers, bundle=bundle, detector=faces, rounds=rounds, step=step)
-    if as_json:
-        click.echo(json.dumps(report, indent=1))
-        return
     env = report["environment"]
-    click.echo(f"{report['clips']} clips, {report['rounds']} rounds; {machine(env)}, {env['time']}")
-    if report["note"]:
-        click.echo(report["note"])
-    click.echo(table(report))
-    click.echo(report["method"])
+    about = f"{report['clips']} clips, {report['rounds']} rounds; {machine(env)}, {env['time']}"
+    lines = filter(None, (about, report["note"], table(report), report["method"]))
+    print_report(report, as_json, "\n".join(lines))
 
 
 if __name__ == "__main__":

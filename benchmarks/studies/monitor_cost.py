@@ -5,7 +5,6 @@ python -m fer_edge.benchmarks.studies.monitor_cost driver.mp4 --detector yunet.o
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from fer_edge.benchmarks.measure.rows import percentiles
 from fer_edge.benchmarks.measure.timing import MIN_SAMPLES, Samples
 from fer_edge.benchmarks.scenarios.contended import load
 from fer_edge.benchmarks.studies.clips import Image, Watched, paced
-from fer_edge.benchmarks.studies.options import json_option, monitor_options
+from fer_edge.benchmarks.studies.options import json_option, monitor_options, print_report
 from fer_edge.module_command import ModuleCommand
 from fer_edge.monitor import Frames, MonitorState, WholeFrame
 from fer_edge.option_types import FiniteRange
@@ -197,15 +196,10 @@ def main(
         faces = WholeFrame() if whole_frame else detector
         watched = Watched(clip, bundle, faces, step)
         report = benchmark(watched, hz=hz, frames=frames, loaded=loaded)
-    if as_json:
-        click.echo(json.dumps(report, indent=1))
-        return
     env = report["environment"]
-    click.echo(f"{report['clip']}, {report['rows'][0]['variant']}; {machine(env)}, {env['time']}")
-    if report["note"]:
-        click.echo(report["note"])
-    click.echo(table(report))
-    click.echo(report["method"])
+    about = f"{report['clip']}, {report['rows'][0]['variant']}; {machine(env)}, {env['time']}"
+    lines = filter(None, (about, report["note"], table(report), report["method"]))
+    print_report(report, as_json, "\n".join(lines))
 
 
 if __name__ == "__main__":

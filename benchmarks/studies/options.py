@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,11 @@ bundle_option = click.option(
     help="Measure this bundle (default: the shipped one).",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def print_report(report: Any, as_json: bool, text: str) -> None:
+    """Print a study's report as JSON, in which NaN and infinity are errors, or as text."""
+    click.echo(json.dumps(report, indent=1, allow_nan=False) if as_json else text)
 
 
 def monitor_options(command: Decorated) -> Decorated:

@@ -11,7 +11,6 @@ thread, and compared with the first bundle in fp32.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -27,7 +26,7 @@ from fer_edge.benchmarks.job import CROP_PX, noise
 from fer_edge.benchmarks.machine.environment import environment, machine, noise_note
 from fer_edge.benchmarks.measure.percentile_ratio import percentile_ratio
 from fer_edge.benchmarks.measure.timing import Call, interleaved
-from fer_edge.benchmarks.studies.options import PATH, json_option
+from fer_edge.benchmarks.studies.options import PATH, json_option, print_report
 from fer_edge.module_command import ModuleCommand
 from fer_edge.page import markdown_table
 from fer_edge.progress import Step, silent
@@ -176,11 +175,9 @@ def main(bundles: tuple[Path, ...], data: Path, as_json: bool) -> None:
     with progress() as (_, step):
         faces = load_faces(data, "val", open_bundle(bundles[0]).labels)
         found = rows(bundles, faces, step=step)
-    if as_json:
-        click.echo(json.dumps({"environment": env, "rows": found}, indent=1))
-        return
     about = f"{machine(env)}, {env['time']}. {noise_note(env) or 'The machine was quiet.'}"
-    click.echo(f"{about} {len(faces):,} faces.\n\n{markdown(found)}")
+    text = f"{about} {len(faces):,} faces.\n\n{markdown(found)}"
+    print_report({"environment": env, "rows": found}, as_json, text)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ This study measures what pictures of every group differ in, and the recall of ea
 
 from __future__ import annotations
 
-import json
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -25,7 +24,7 @@ from fer_edge import DataError, Prediction, Predictor
 from fer_edge.atomic import write_file
 from fer_edge.benchmarks.machine.environment import environment
 from fer_edge.benchmarks.measure.cells import percent
-from fer_edge.benchmarks.studies.options import PATH, bundle_option, json_option
+from fer_edge.benchmarks.studies.options import PATH, bundle_option, json_option, print_report
 from fer_edge.module_command import ModuleCommand
 from fer_edge.page import markdown_table
 from fer_edge.preprocess import Image
@@ -238,10 +237,8 @@ def main(
         )
     if write is not None:
         write_between(write, markdown(report))
-    if as_json:
-        click.echo(json.dumps(report, indent=1))
-    elif write is None:
-        click.echo(markdown(report))
+    if as_json or write is None:
+        print_report(report, as_json, markdown(report))
 
 
 if __name__ == "__main__":
