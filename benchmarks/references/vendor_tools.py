@@ -118,7 +118,8 @@ def _run(variant: Variant, *command: str) -> str:
     done = subprocess.run(
         command,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
         check=False,
         cwd=tempfile.gettempdir(),  # the tools write caches into the current folder
     )
