@@ -6,6 +6,9 @@ import importlib
 import sys
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from fer_edge import EngineError, InputError
 from fer_edge.benchmarks.job import Ready, noise
 
@@ -46,7 +49,7 @@ def load_against(text: str, size_px: int) -> Ready:
             return function(batch)
         except (Exception, SystemExit) as error:
             raise EngineError(
-                f"{text} failed on uint8 {list(batch.shape)}: {error!r}. Mend the function, or "
+                f"{text} failed on uint8 {list(batch.shape)}: {error!r}. Correct the function, or "
                 "measure batch sizes that it takes, such as: --batch-sizes 1"
             ) from error
 
