@@ -103,7 +103,8 @@ def load_report(path: str | Path) -> StoredReport:
     """Read a report that ``bench -o`` wrote.
 
     Raises:
-        DataError: The file is not a report of this version, or its scenario takes no latency samples.
+        DataError: The file is not a report of this version, or its scenario takes no latency
+            samples.
     """
     name = "single"
     try:

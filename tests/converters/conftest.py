@@ -28,6 +28,7 @@ from fer_edge.training.checkpoint import Checkpoint, load_checkpoint
 from fer_edge.training.config.schema import Augment, Data, Fit, Input, Model, Recipe
 from fer_edge.training.deploy import DeployModule
 from fer_edge.training.loop.train import train
+from fer_edge.training.reports import run_report
 
 # The network is tiny: two threads would wait for each other longer than they work.
 torch.set_num_threads(1)
@@ -70,7 +71,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
             augment=Augment(),
             fit=Fit(epochs=14, batch=16, lr=3e-3, optimizer="adamw", workers=0),
         )
-        return train(recipe, FACES, tmp_path_factory.mktemp("runs") / "tiny", say=lambda _: None)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(run_report, "draw_curves", lambda *_: None)
+            patch.setattr(run_report, "write_run_report", lambda *_: None)
+            folder = tmp_path_factory.mktemp("runs") / "tiny"
+            return train(recipe, FACES, folder, say=lambda _: None)
 
     return made
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +20,11 @@ from fer_edge.training.config.schema import Augment, Data, Fit, Input, Model, Re
 from fer_edge.training.evaluation.evaluate import evaluate_all
 from fer_edge.training.loop.train import train
 from fer_edge.training.models.network import ExpressionNet, InputSpec, ModelSpec
+from fer_edge.training.reports import run_report
 
 # The networks are tiny: two threads would wait for each other longer than they work.
 torch.set_num_threads(1)
+gc.freeze()  # each phase collects garbage, and would look at all modules each time: 0.3 s
 
 GREY = InputSpec(48, "grey", (0.508,), (0.255,))
 RGB = InputSpec(48, "rgb", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -95,6 +98,13 @@ def finished(recipe: Recipe, few_faces: Path, tmp_path_factory: pytest.TempPathF
         recipe, few_faces, folder, say=said.append, step=lambda w, d, t: steps.append((w, d, t))
     )
     return Run(folder, best, said, steps)
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training draws no report: that takes longer than to train. tests/training/reports draw it."""
+    monkeypatch.setattr(run_report, "draw_curves", lambda *_: None)
+    monkeypatch.setattr(run_report, "write_run_report", lambda *_: None)
 
 
 @pytest.fixture(scope="session")

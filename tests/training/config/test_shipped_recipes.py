@@ -32,6 +32,8 @@ from fer_edge.training.models.freeze import freeze, parameter_counts, prepare, t
 from fer_edge.training.models.from_recipe import model_spec
 from fer_edge.training.models.network import ExpressionNet
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 ROOT = Path(__file__).parents[3]
 
 # Total, and what each phase trains. Published: 50.5 M and 6.1 M (A), 20,968,023 and 790,535 (C).

@@ -17,6 +17,8 @@ from fer_edge.training.config.schema import Augment, Data, Fit, Input, Model, Re
 from fer_edge.training.loop.loader import train_loader
 from fer_edge.training.loop.train import train
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 TINY = Recipe(
     name="tiny",
     seed=1,

@@ -17,6 +17,8 @@ from fer_edge.training.loop import loader_waits
 from fer_edge.training.loop.dataset import FaceDataset
 from fer_edge.training.loop.train import train
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_best(
     helpers: Any,

@@ -26,6 +26,8 @@ from fer_edge.training.loop.targets import mirrored_opinion, train_targets
 from fer_edge.training.loop.train import train
 from fer_edge.training.loop.write_opinions import main, train_faces
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 THREE = [LabelledFace(b"", "", name) for name in ("a", "b", "c")]
 LOGITS = torch.eye(3, len(EMOTIONS))
 

@@ -18,6 +18,8 @@ import yaml
 from fer_edge.training.config.recipe import load_recipe
 from fer_edge.training.loop.train import train
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 LOSS, WEIGHT = 1e-4, 1e-3
 """Largest differences to one process: sums in another order, which AdamW enlarges."""
 

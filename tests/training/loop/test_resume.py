@@ -14,6 +14,8 @@ from fer_edge.errors import TrainingError
 from fer_edge.training.config.schema import Augment, Model, Phase, Recipe
 from fer_edge.training.loop.train import train
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 ONE_MORE = Phase("head", 1, 1e-3)
 VIT = Model("test_vit", dropout=0.1, backbone_args={"img_size": 48})
 

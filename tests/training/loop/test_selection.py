@@ -12,6 +12,8 @@ from fer_edge.errors import TrainingError
 from fer_edge.training.config.schema import Fit, Recipe
 from fer_edge.training.loop.train import train
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 def test_weights_that_grow_beyond_half_precision_are_a_training_error(
     helpers: Any, recipe: Recipe, few_faces: Path, tmp_path: Path

@@ -29,6 +29,8 @@ from fer_edge.training.loop.targets import train_targets
 from fer_edge.training.loop.train import train
 from fer_edge.training.models.network import InputSpec
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 GREY = InputSpec(48, "grey", (0.508,), (0.255,))
 
 
