@@ -96,13 +96,13 @@ def _simulated(target: str) -> bool:
 
 @contextlib.contextmanager
 def _left_out(name: str, lenient: Lenience, say: Say) -> Iterator[None]:
-    """Leave a variant out, with a message, if its engine fails.
+    """Leave a variant out, with a message, if its engine or its stand-in fails.
 
-    Raises EngineError if the variant was requested by name.
+    Raises the error if the variant was requested by name.
     """
     try:
         yield
-    except EngineError as error:
+    except (ConversionError, EngineError) as error:
         if not lenient.precisions:
             raise
         say(f"Left out: {name}: {error}")

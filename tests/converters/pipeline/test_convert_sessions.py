@@ -15,7 +15,7 @@ from fer_edge.converters.base import Artifact
 from fer_edge.converters.pipeline import build_requested, verify_variant
 from fer_edge.converters.pipeline.build_variant import BuiltVariant
 from fer_edge.converters.pipeline.convert import convert
-from fer_edge.errors import ConversionError, ParityError
+from fer_edge.errors import ConversionError, EngineError, ParityError
 
 
 class CountingSession:
@@ -105,3 +105,19 @@ def test_a_failed_gate_leaves_no_session_open(
         convert(checkpoint, ["onnxruntime"], tmp_path / "x.fer", precisions, say=str)
     assert [session.closed for session in sessions] == [1, 1]
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("failure", [ConversionError("a stand-in"), EngineError("an engine")])
+def test_a_variant_that_fails_while_it_is_judged_is_left_out_and_raises_if_it_was_named(
+    checkpoint: Path,
+    tmp_path: Path,
+    building: Callable[[dict[str, Any]], None],
+    failure: Exception,
+) -> None:
+    building({"fp32": CountingSession(), "int8": CountingSession(failure)})
+    said: list[str] = []
+    with pytest.raises(ParityError, match="nothing was written"):
+        convert(checkpoint, ["onnxruntime"], tmp_path / "x.fer", say=said.append)
+    assert f"Left out: onnxruntime/int8: {failure}" in said
+    with pytest.raises(type(failure), match=str(failure)):
+        convert(checkpoint, ["onnxruntime"], tmp_path / "x.fer", ["fp32", "int8"], say=str)
