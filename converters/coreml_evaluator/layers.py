@@ -49,23 +49,28 @@ def conv(
     dilations: Tensor | None = None,
     groups: Tensor | int = 1,
 ) -> Tensor:
-    if x.ndim != 4:
-        raise ValueError(f"expected a 2-D convolution, the input has {x.ndim} dimensions")
-    step = [1, 1] if strides is None else ints(strides)
-    spread = [1, 1] if dilations is None else ints(dilations)
+    compute = _by_rank(x, F.conv1d, F.conv2d)
+    ones = [1] * (x.ndim - 2)
+    step = ones if strides is None else ints(strides)
+    spread = ones if dilations is None else ints(dilations)
     reach = [(k - 1) * d + 1 for k, d in zip(weight.shape[2:], spread, strict=True)]
     padded = F.pad(x, for_torch(_paddings(pad_type, pad, x.shape[2:], reach, step)))
-    return F.conv2d(padded, weight, bias, step, 0, spread, int(groups))
+    return compute(padded, weight, bias, step, 0, spread, int(groups))
+
+
+def _by_rank(x: Tensor, *functions: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Return the function of one or of two spatial dimensions."""
+    if not 0 <= x.ndim - 3 < len(functions):
+        raise ValueError(f"expected one or two spatial dimensions, got the shape {list(x.shape)}")
+    return functions[x.ndim - 3]
 
 
 def _window(
     x: Tensor, kernel_sizes: Tensor, strides: Tensor | None, pad_type: str, pad: Tensor | None
 ) -> tuple[list[int], list[int], list[int]]:
     """Return size, step and paddings of a pooling."""
-    if x.ndim != 4:
-        raise ValueError(f"expected a 2-D pooling, the input has {x.ndim} dimensions")
     size = ints(kernel_sizes)
-    step = [1, 1] if strides is None else ints(strides)
+    step = [1] * len(size) if strides is None else ints(strides)
     return size, step, _paddings(pad_type, pad, x.shape[2:], size, step)
 
 
@@ -85,15 +90,16 @@ def avg_pool(
     exclude_padding_from_average: Tensor | bool = False,
     ceil_mode: Tensor | bool = False,
 ) -> Tensor:
+    compute = _by_rank(x, F.avg_pool1d, F.avg_pool2d)
     size, step, around = _window(x, kernel_sizes, strides, pad_type, pad)
     bare = bool(exclude_padding_from_average)
     if bool(ceil_mode):
-        return F.avg_pool2d(x, size, step, _symmetric(around), True, not bare)
-    mean = F.avg_pool2d(F.pad(x, for_torch(around)), size, step)
+        return compute(x, size, step, _symmetric(around), True, not bare)
+    mean = compute(F.pad(x, for_torch(around)), size, step)
     if not bare:
         return mean
     inside = F.pad(torch.ones_like(x[:1, :1]), for_torch(around))
-    return mean / F.avg_pool2d(inside, size, step)
+    return mean / compute(inside, size, step)
 
 
 def max_pool(
@@ -104,10 +110,11 @@ def max_pool(
     pad: Tensor | None = None,
     ceil_mode: Tensor | bool = False,
 ) -> Tensor:
+    compute = _by_rank(x, F.max_pool1d, F.max_pool2d)
     size, step, around = _window(x, kernel_sizes, strides, pad_type, pad)
     if bool(ceil_mode):
-        return F.max_pool2d(x, size, step, _symmetric(around), ceil_mode=True)
-    return F.max_pool2d(F.pad(x, for_torch(around), value=-math.inf), size, step)
+        return compute(x, size, step, _symmetric(around), ceil_mode=True)
+    return compute(F.pad(x, for_torch(around), value=-math.inf), size, step)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
