@@ -117,6 +117,10 @@ def _cast(x: Tensor, dtype: str) -> Tensor:
     }[dtype]()
 
 
+def _softplus_parametric(x: Tensor, alpha: Tensor, beta: Tensor) -> Tensor:
+    return _along(alpha, 1, x.ndim) * F.softplus(_along(beta, 1, x.ndim) * x)
+
+
 def _classify(probabilities: Tensor, classes: list[str]) -> tuple[str, dict[str, float]]:
     shares = [float(p) for p in probabilities.reshape(-1)]
     if len(shares) != len(classes):
@@ -210,11 +214,17 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "reduce_mean": reduce(torch.mean),
     "reduce_sum": reduce(torch.sum),
     "reduce_max": reduce(torch.amax),
+    "reduce_l2_norm": reduce(lambda x, over, keepdim: x.square().sum(over, keepdim).sqrt()),
     # activations
     "relu": lambda x: x.relu(),
     "relu6": lambda x: x.clamp(0, 6),
     "thresholded_relu": lambda x, alpha=1.0: torch.where(x >= float(alpha), x, 0.0),
     "leaky_relu": lambda x, alpha: F.leaky_relu(x, float(alpha)),
+    "prelu": lambda x, alpha: F.prelu(x, alpha),
+    "elu": lambda x, alpha: F.elu(x, float(alpha)),
+    "softplus": lambda x: F.softplus(x),
+    "softplus_parametric": _softplus_parametric,
+    "softsign": lambda x: F.softsign(x),
     "sigmoid": lambda x: x.sigmoid(),
     "sigmoid_hard": lambda x, alpha=0.2, beta=0.5: (float(alpha) * x + float(beta)).clamp(0, 1),
     "silu": lambda x: F.silu(x),
