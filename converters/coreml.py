@@ -125,6 +125,24 @@ def _mend_operations() -> None:
         mode = "TANH_APPROXIMATION" if tanh else "EXACT"
         context.add(ops.mb.gelu(x=context[node.inputs[0]], mode=mode, name=node.name))
 
+    def elu(context: Any, node: Any) -> None:
+        """Read both scales too, which SELU and CELU in place have; coremltools loses them."""
+        x, alpha, scale, inner = (*ops._get_inputs(context, node), 1.0, 1.0, 1.0)[:4]
+        add_elu(context, node, x, number(alpha), number(scale), number(inner))
+
+    def celu(context: Any, node: Any) -> None:
+        x, alpha = (*ops._get_inputs(context, node), 1.0)[:2]
+        add_elu(context, node, x, number(alpha), 1.0, 1 / number(alpha))
+
+    def number(value: Any) -> float:
+        return float(getattr(value, "val", value))
+
+    def add_elu(context: Any, node: Any, x: Any, alpha: float, scale: float, inner: float) -> None:
+        """Add ``scale * x`` above zero, and ``scale * alpha * (exp(inner * x) - 1)`` below."""
+        x = ops.mb.mul(x=x, y=np.float32(inner))
+        x = ops.mb.elu(x=x, alpha=np.float32(alpha * inner))
+        context.add(ops.mb.mul(x=x, y=np.float32(scale / inner), name=node.name))
+
     def quantize_dequantize(context: Any, node: Any) -> None:
         """Write the rounding of a quantised checkpoint with its own scales."""
         x, scale = (context[name] for name in node.inputs[:2])
@@ -145,7 +163,7 @@ def _mend_operations() -> None:
             )
         )
 
-    for operation in (alias, gelu):
+    for operation in (alias, celu, elu, gelu):
         register_torch_op(operation, override=True)
     register_torch_op(quantize_dequantize, torch_alias=[OPERATION.name()], override=True)  # type: ignore[no-untyped-call]
 
