@@ -284,7 +284,7 @@ def _describe(description: Any, precision: str, checkpoint: Checkpoint) -> None:
     metadata.license = json.dumps(facts.get("licences", {}), sort_keys=True)
     metadata.versionString = version("fer-edge")
     metadata.userDefined.clear()  # coremltools' entries hold today's date
-    metadata.userDefined["labels"] = ",".join(spec.labels)
+    metadata.userDefined["labels"] = json.dumps(spec.labels, ensure_ascii=False)
     metadata.userDefined["checkpoint_sha256"] = checkpoint.sha256
     metadata.userDefined["abstain_below"] = str(checkpoint.abstain_below)
     texts = {

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from fer_edge.backends.base import Batch, Outputs
-from fer_edge.backends.coreml import EMBEDDING, PROBABILITIES, coremltools
+from fer_edge.backends.coreml import EMBEDDING, PROBABILITIES, coremltools, label_names
 from fer_edge.converters.coreml_evaluator.operations import OPERATIONS
 from fer_edge.errors import ConversionError
 
@@ -111,7 +111,7 @@ class Program:
         function = spec.mlProgram.functions["main"]
         block = function.block_specializations[function.opset]
         self.outputs = [output.name for output in spec.description.output]
-        self.labels = spec.description.metadata.userDefined["labels"].split(",")
+        self.labels = label_names(spec.description.metadata.userDefined["labels"])
         if sorted(self.outputs) != sorted(block.outputs):
             raise ConversionError("the program's outputs are not those that the model describes")
         self._weights = np.frombuffer(weights, np.uint8)
@@ -295,6 +295,11 @@ class ProgramSession:
         for face in batch:
             results = dict(zip(self.program.outputs, self.program(face), strict=True))
             shares, embedding = results[PROBABILITIES], results[EMBEDDING]
+            if set(shares) != set(self.program.labels):
+                raise ConversionError(
+                    f"expected the labels {', '.join(self.program.labels)} of the metadata in the "
+                    f"Core ML program, it has {', '.join(shares)}. Run fer-edge convert again"
+                )
             probabilities.append([shares[name] for name in self.program.labels])
             embeddings.append(embedding[0].numpy())
         return np.array(probabilities, np.float32), np.stack(embeddings)

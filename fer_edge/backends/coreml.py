@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
+import json
 import logging
 import platform
 import tempfile
@@ -62,6 +63,15 @@ def coremltools() -> Any:
     return library
 
 
+def label_names(text: str) -> list[str]:
+    """Read the labels of a package's metadata: a list in JSON, or names with commas between."""
+    try:
+        names = json.loads(text)
+    except ValueError:
+        names = None
+    return names if isinstance(names, list) else text.split(",")
+
+
 def preflight(variant: Variant, options: Options) -> str | None:
     if platform.system() != "Darwin":
         return f"Core ML runs on macOS, this is {platform.system()}"
@@ -94,7 +104,7 @@ class CoreMlSession:
         self._temporary = tempfile.TemporaryDirectory(prefix="fer_edge-")
         try:
             model = ct.proto.Model_pb2.Model.FromString(files[entry])
-            self._labels = model.description.metadata.userDefined["labels"].split(",")
+            self._labels = label_names(model.description.metadata.userDefined["labels"])
             compiled = self._compiled(ct, files, options.cache_dir)
             units = ct.ComputeUnit[_UNITS[options.device or "all"]]
             self._model = ct.models.CompiledMLModel(str(compiled), units)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
@@ -84,7 +85,7 @@ class Library:
         self.models = SimpleNamespace(
             CompiledMLModel=CompiledMLModel, utils=SimpleNamespace(compile_model=compile_model)
         )
-        metadata = SimpleNamespace(userDefined={"labels": ",".join(LABELS)})
+        metadata = SimpleNamespace(userDefined={"labels": json.dumps(LABELS)})
         model = SimpleNamespace(description=SimpleNamespace(metadata=metadata))
         parsed = SimpleNamespace(FromString=lambda data: model if data == FILES[ENTRY] else None)
         self.proto = SimpleNamespace(Model_pb2=SimpleNamespace(Model=parsed))
@@ -112,6 +113,20 @@ def library(monkeypatch: pytest.MonkeyPatch) -> Library:
 
 def faces(count: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
     return np.random.default_rng(count).integers(0, 256, (count, 6, 6, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ('["alert", "drowsy, eyes closed"]', ["alert", "drowsy, eyes closed"]),
+        ("alert,drowsy", ["alert", "drowsy"]),  # packages of earlier versions
+        ("3,4", ["3", "4"]),
+        ("3", ["3"]),
+        ("[a],b", ["[a]", "b"]),
+    ],
+)
+def test_labels_of_the_metadata_may_have_commas(text: str, names: list[str]) -> None:
+    assert coreml.label_names(text) == names
 
 
 # --- whether it can run --------------------------------------------------------------------------

@@ -67,7 +67,7 @@ def test_xcode_shows_what_it_is_and_where_it_comes_from(
     assert metadata.versionString
     assert json.loads(metadata.license) == loaded.facts.get("licences", {})
     assert "test_byobnet" in metadata.shortDescription
-    assert metadata.userDefined["labels"].split(",") == list(EMOTIONS)
+    assert json.loads(metadata.userDefined["labels"]) == list(EMOTIONS)
     assert metadata.userDefined["checkpoint_sha256"] == loaded.sha256
     assert all(f.shortDescription for f in (*description.input, *description.output))
 
@@ -85,6 +85,26 @@ def test_swift_gets_a_picture_input_and_a_classifiers_outputs(package: Artifact)
     }
     assert description.predictedFeatureName == "expression"
     assert description.predictedProbabilitiesName == "probabilities"
+
+
+def test_a_label_may_have_a_comma(gate: FaceSamples) -> None:
+    labels = ("alert", "drowsy, eyes closed", "日本語")
+    spec = ModelSpec("test_resnet", labels, InputSpec(48, "grey", (0.5,), (0.25,)))
+    torch.manual_seed(0)
+    network = Checkpoint(ExpressionNet(spec).eval())
+    session = coreml.build(source(network, gate), "fp32", {}).reference_session()
+    probabilities, _ = session.run(gate.images[:2])
+    np.testing.assert_allclose(
+        probabilities, DeployModule(network).run(gate.images[:2])[0], atol=1e-4
+    )
+
+
+def test_labels_that_are_not_the_programs_are_refused(package: Artifact, gate: FaceSamples) -> None:
+    spec = described(package)
+    spec.description.metadata.userDefined["labels"] = '["other"]'
+    session = ProgramSession(spec.SerializeToString(), package.files[WEIGHTS])
+    with pytest.raises(ConversionError, match=r"other.*anger.*fer-edge convert"):
+        session.run(gate.images[:1])
 
 
 def test_it_says_what_it_needs(package: Artifact) -> None:
