@@ -337,6 +337,10 @@ def _widen_head(model: onnx.ModelProto, overrides: Overrides) -> None:
     while (node := made_by.get(name)) is not None:
         overrides[name] = [{"quant_type": QuantType.QUInt16}]
         if node.op_type in ("Gemm", "MatMul"):
+            source = (overrides.get(node.input[0]) or [{}])[0]
+            if "scale" in source:  # eight bits: a layer reads as many as it writes
+                wide = {"quant_type": QuantType.QUInt16, "recv_nodes": {node.name}}
+                source["convert"] = wide
             break
         name = node.input[0]
     if node is None or node.op_type != "Gemm":
