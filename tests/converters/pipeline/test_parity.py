@@ -127,6 +127,22 @@ def test_the_report_by_hand() -> None:
     assert report.embedding_cosine_min == pytest.approx(np.sqrt(0.5))
 
 
+@pytest.mark.parametrize("length", [0, 1e-40, 1e-7, 1, 1e20, 3e38])
+def test_equal_embeddings_have_the_cosine_1_at_any_length(length: float) -> None:
+    shares = np.full((2, 2), 0.5, np.float32)
+    embedding = np.array([[length, length / 2], [0, length]], np.float32)
+    same = compare((shares, embedding), (shares, embedding), ["anger", "fear"], ("anger", "fear"))
+    assert same.embedding_cosine_min == pytest.approx(1, abs=1e-12)
+
+
+def test_an_embedding_of_zeros_is_far_from_one_of_numbers_and_nan_from_all() -> None:
+    shares, labels = np.full((1, 2), 0.5, np.float32), ("anger", "fear")
+    numbers, zeros, nan = (np.full((1, 2), x, np.float32) for x in (1e-7, 0, np.nan))
+    for one, other in ((numbers, zeros), (zeros, numbers), (zeros, nan), (numbers, nan)):
+        figures = compare((shares, one), (shares, other), ["anger"], labels)
+        assert fp32_failures(figures, LIMITS)
+
+
 # --- batches -------------------------------------------------------------------------------------
 
 
@@ -168,6 +184,14 @@ def loses_the_embedding(batch: Batch, outputs: Outputs) -> Outputs:
     return outputs[0], outputs[1] if len(batch) == 64 else outputs[1][:, :2]
 
 
+def exchanges_the_embeddings(batch: Batch, outputs: Outputs) -> Outputs:
+    return outputs[0], outputs[1][::-1].copy()
+
+
+def mixes_the_embeddings(batch: Batch, outputs: Outputs) -> Outputs:
+    return outputs[0], (outputs[1] + outputs[1].mean(0, keepdims=True)) / 2
+
+
 def gives_no_numbers_alone(batch: Batch, outputs: Outputs) -> Outputs:
     return (outputs[0] * np.float32("nan"), outputs[1]) if len(batch) == 1 else outputs
 
@@ -190,6 +214,8 @@ def test_a_sound_session_proves_every_size(images: Batch) -> None:
         is_static,
         answers_one_face,
         loses_the_embedding,
+        exchanges_the_embeddings,
+        mixes_the_embeddings,
         gives_no_numbers_alone,
     ],
 )
@@ -229,6 +255,6 @@ def test_int8_may_round_one_face_otherwise_in_a_batch_and_may_not_mix_faces(imag
     assert prove_batches(session, images, alone, quantised=True) == list(BATCHES)
     with pytest.raises(ConversionError, match="at 32 by up to"):
         prove_batches(session, images, alone)
-    for spoil in (mixes_faces, repeats_the_first):
+    for spoil in (mixes_faces, repeats_the_first, exchanges_the_embeddings, mixes_the_embeddings):
         with pytest.raises(ConversionError, match="on average"):
             prove_batches(Session(spoil), images, alone, quantised=True)
