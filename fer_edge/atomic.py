@@ -52,17 +52,40 @@ def write_folder(final: Path, fill: Callable[[Path], None], durable: bool = True
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def make_place(final: Path) -> None:
-    """Make the folder of a file, before hours of work depend on it.
+def make_place(final: Path, *, folder: bool = False) -> None:
+    """Make the folder around a file or a folder, before hours of work depend on it.
+
+    Args:
+        final: Path of the file or folder.
+        folder: It is a folder, and may be there.
 
     Raises:
-        OSError: The file cannot be written there.
+        OSError: It cannot be written there.
     """
     final.parent.mkdir(parents=True, exist_ok=True)
-    if not os.access(final.parent, os.W_OK):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(final.parent))
-    if final.is_dir():
+    check_place(final, folder=folder)
+
+
+def check_place(final: Path, *, folder: bool = False) -> None:
+    """Check the folder around a file or a folder.
+
+    Args:
+        final: Path of the file or folder.
+        folder: It is a folder, and may be there.
+
+    Raises:
+        OSError: It cannot be written there.
+    """
+    parent = final.parent
+    if not parent.is_dir():
+        code = errno.ENOTDIR if parent.exists() else errno.ENOENT
+        raise OSError(code, os.strerror(code), str(parent))
+    if not os.access(parent, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(parent))
+    if final.is_dir() and not folder:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(final))
+    if folder and final.exists() and not final.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(final))
 
 
 def write_file(final: Path, data: bytes) -> None:

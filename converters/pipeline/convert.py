@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from fer_edge.atomic import make_place
 from fer_edge.bundle import Bundle, Variant, open_bundle, write_bundle
 from fer_edge.converters.pipeline.assemble_bundle import assemble, refusal
 from fer_edge.converters.pipeline.build_requested import Lenience, build_and_verify
@@ -105,6 +106,10 @@ def convert(
     if ALL in precisions or AUTO in precisions:
         requested = without_rivals(source, requested)
     _existing(out, source)  # refused before minutes of work
+    try:
+        make_place(out, folder=True)
+    except OSError as error:
+        raise _unwritable(out, error) from error
     rule = CropRule(source.spec.input.size_px, CROP_MARGIN)
     gate, calibration = _faces(_path(data), _path(calibrate), source, rule, seed, say)
     settings = Settings(
@@ -214,7 +219,7 @@ def _write(
     """Merge with the bundle that is there now: another conversion may have written meanwhile."""
     files = {path: data for built in chosen for path, data in built.artifact.files.items()}
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
+        make_place(out, folder=True)
         with locked(out):
             bundle, contents = assemble(
                 out,
@@ -229,7 +234,11 @@ def _write(
             )
             write_bundle(bundle, contents)
     except OSError as error:
-        raise BundleError(f"cannot write {out}: {error.strerror}. Choose another path") from error
+        raise _unwritable(out, error) from error
+
+
+def _unwritable(out: Path, error: OSError) -> BundleError:
+    return BundleError(f"cannot write {out}: {error.strerror}. Choose another path with -o")
 
 
 def _path(value: str | Path | None) -> Path | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import warnings
 import zipfile
@@ -13,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from fer_edge.atomic import write_file
+from fer_edge.atomic import check_place, write_file
 from fer_edge.backends.base import Batch, Options, Outputs, Session
 from fer_edge.backends.onnxruntime import OnnxRuntimeSession
 from fer_edge.converters.onnx_graph.export import export_onnx
@@ -69,6 +70,10 @@ def export_file(
     if form not in FORMS:
         raise InputError(f"expected the form as {', '.join(FORMS)}, got {shown(form)}")
     write, load = FORMS[form]
+    try:
+        check_place(Path(out))
+    except OSError as error:
+        raise _unwritable(out, error) from error
     step("loading the checkpoint", 0, _STAGES)
     source = load_checkpoint(checkpoint)
     labels, size_px = source.spec.labels, source.spec.input.size_px
@@ -77,30 +82,33 @@ def export_file(
     gate = parity_faces(None if data is None else Path(data), labels, CropRule(size_px), most)
     step("running the checkpoint", 1, _STAGES)
     reference = DeployModule(source).run(gate.images)
-    try:
-        step("exporting", 2, _STAGES)
-        content = write(source)
-        step("loading the file", 3, _STAGES)
-        session = load(content)
-        outputs = run_all(_Counted(session, len(gate.images), step), gate.images)
-    except ConversionError:
-        raise
-    except Exception as error:  # torch's exporters raise many kinds, none of them ours
-        raise ConversionError(
-            f"{source.spec.backbone} cannot be exported as {form}: {error}"
-        ) from error
-    figures = compare(reference, outputs, gate.truth, labels)
-    if broken := fp32_failures(figures, ParityLimits()):
-        raise ParityError(f"the {form} file differs from its checkpoint: {broken[0]}")
-    proven = prove_batches(session, gate.images, outputs)
+    with contextlib.ExitStack() as stack:
+        try:
+            step("exporting", 2, _STAGES)
+            content = write(source)
+            step("loading the file", 3, _STAGES)
+            session = stack.enter_context(contextlib.closing(load(content)))
+            outputs = run_all(_Counted(session, len(gate.images), step), gate.images)
+        except ConversionError:
+            raise
+        except Exception as error:  # torch's exporters raise many kinds, none of them ours
+            raise ConversionError(
+                f"{source.spec.backbone} cannot be exported as {form}: {error}"
+            ) from error
+        figures = compare(reference, outputs, gate.truth, labels)
+        if broken := fp32_failures(figures, ParityLimits()):
+            raise ParityError(f"the {form} file differs from its checkpoint: {broken[0]}")
+        proven = prove_batches(session, gate.images, outputs)
     try:
         write_file(Path(out), content)
     except OSError as error:
-        raise InputError(
-            f"cannot write {out}: {error.strerror}. Choose another file with -o"
-        ) from error
+        raise _unwritable(out, error) from error
     facts = {"file": str(out), "bytes": len(content), "format": form, "labels": list(labels)}
     return {**facts, "faces": asdict(gate.record), "batch_sizes": proven, **asdict(figures)}
+
+
+def _unwritable(out: str | Path, error: OSError) -> InputError:
+    return InputError(f"cannot write {out}: {error.strerror}. Choose another file with -o")
 
 
 @dataclass

@@ -45,6 +45,16 @@ def test_a_bundle_is_called_fer(checkpoint: Path, tmp_path: Path, name: str) -> 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_place_that_cannot_be_written_is_named_before_any_work_is_done(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    said: list[str] = []
+    with pytest.raises(BundleError, match=r"cannot write .*x\.fer: .*-o"):
+        convert(checkpoint, ["onnxruntime"], tmp_path / "file" / "x.fer", say=said.append)
+    assert said == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -110,8 +111,32 @@ def test_another_temperature_is_another_model(
 
 
 def test_a_place_that_cannot_be_written_is_said(checkpoint: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="cannot write"):
-        export_file(checkpoint, "onnx", tmp_path / "no" / "m.onnx")
+    steps: list[str] = []
+    for place in (tmp_path / "no" / "m.onnx", tmp_path):
+        with pytest.raises(InputError, match=r"cannot write.*with -o"):
+            export_file(checkpoint, "onnx", place, step=lambda name, *_: steps.append(name))
+    assert steps == []  # said before any work is done
+
+
+@pytest.mark.parametrize("sound", [True, False])
+def test_the_session_is_closed(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sound: bool
+) -> None:
+    closed: list[bool] = []
+    write, load = files.FORMS["onnx"]
+
+    def watched(content: bytes) -> Any:
+        session = load(content)
+        close, run = session.close, session.run
+        session.close = lambda: closed.append(True) or close()
+        if not sound:
+            session.run = lambda batch: (1 - run(batch)[0], run(batch)[1])
+        return session
+
+    monkeypatch.setitem(files.FORMS, "onnx", (write, watched))
+    with contextlib.nullcontext() if sound else pytest.raises(ParityError):
+        export_file(checkpoint, "onnx", tmp_path / "m.onnx")
+    assert closed == [True]
 
 
 def test_a_folder_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
