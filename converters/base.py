@@ -11,8 +11,9 @@ A converter is a module ``converters/TARGET.py`` with
     List the recipes of a precision, the default first; empty if there is one way. The pipeline
     tries each on top of the best before it and takes the one that agrees most (recipe_search).
 
-One function is optional. ``check_ready()`` raises MissingDependencyError if the converter is not
-installed; it is called before any work, for targets that the user names.
+Two functions are optional, and called before any work. ``check_ready()`` raises
+MissingDependencyError if the converter is not installed; it is called for targets that the user
+names. ``check_chips(gpus, socs)`` raises TargetError for a chip that the target cannot compile for.
 """
 
 from __future__ import annotations

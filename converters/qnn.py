@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,6 +29,13 @@ def recipes(source: ConversionInput, precision: str) -> tuple[QuantizationRecipe
     return ()
 
 
+def check_chips(gpus: Sequence[str], socs: Sequence[str]) -> None:
+    """Raise TargetError for a Qualcomm chip that no context binary is compiled for."""
+    for name in socs:
+        if name.lower() not in CHIPS:
+            raise TargetError(unknown_chip(name.lower()))
+
+
 def build(source: ConversionInput, precision: str, recipe: QuantizationRecipe) -> Artifact:
     """Build one variant; see converters.base.
 
@@ -36,7 +44,8 @@ def build(source: ConversionInput, precision: str, recipe: QuantizationRecipe) -
     """
     if find_spec("onnxruntime_qnn") is None:
         raise MissingDependencyError("onnxruntime-qnn", FACTS.extra or "qnn")
-    chips = [_chip(name) for name in dict.fromkeys(name.lower() for name in source.socs)]
+    check_chips((), source.socs)
+    chips = [CHIPS[name] for name in dict.fromkeys(name.lower() for name in source.socs)]
     entry = f"qnn-{precision}/model.onnx"
     model = _model(source, precision)
     files, contexts = {entry: model}, {}
@@ -72,12 +81,6 @@ def _model(source: ConversionInput, precision: str) -> bytes:
         _BITS[precision],
         own_scales=own is not None,
     )
-
-
-def _chip(name: str) -> Chip:
-    if name not in CHIPS:
-        raise TargetError(unknown_chip(name))
-    return CHIPS[name]
 
 
 def _context(model: bytes, precision: str, chip: Chip) -> bytes:

@@ -6,6 +6,7 @@ this machine. For any other GPU the variant holds the typed ONNX, which the devi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
@@ -50,6 +51,15 @@ def recipes(source: ConversionInput, precision: str) -> tuple[QuantizationRecipe
     )
 
 
+def check_chips(gpus: Sequence[str], socs: Sequence[str]) -> None:
+    """Raise TargetError for a GPU that no release of TensorRT runs on."""
+    if unknown := [gpu for gpu in gpus if gpu not in GPUS]:
+        raise TargetError(
+            f"unknown GPU {', '.join(unknown)}. Known: "
+            + ", ".join(f"{name} ({what})" for name, what in GPUS.items())
+        )
+
+
 def build(source: ConversionInput, precision: str, recipe: QuantizationRecipe) -> Artifact:
     """Build one variant; see converters.base.
 
@@ -62,11 +72,7 @@ def build(source: ConversionInput, precision: str, recipe: QuantizationRecipe) -
         raise MissingDependencyError("tensorrt", "tensorrt")
     here = _gpu_here()
     gpus = tuple(dict.fromkeys(source.gpus)) or ((here,) if here else ())
-    if unknown := [gpu for gpu in gpus if gpu not in GPUS]:
-        raise TargetError(
-            f"unknown GPU {', '.join(unknown)}. Known: "
-            + ", ".join(f"{name} ({what})" for name, what in GPUS.items())
-        )
+    check_chips(gpus, ())
     known = compiler.known_gpus(trt)
     ahead = [gpu for gpu in gpus if (gpu in known if known is not None else gpu == here)]
     sizes = source.batch_sizes

@@ -16,7 +16,7 @@ from fer_edge.converters.pipeline.face_samples import FaceSamples, calibration_f
 from fer_edge.converters.pipeline.own_int8 import without_rivals
 from fer_edge.converters.pipeline.prepare import JUDGE_SECONDS, Settings, prepare
 from fer_edge.converters.pipeline.quick_latency import beaten, single_face_p50_ms
-from fer_edge.converters.pipeline.request import ALL, AUTO, requested_variants
+from fer_edge.converters.pipeline.request import ALL, AUTO, check_chips, requested_variants
 from fer_edge.errors import (
     BundleError,
     ParityError,
@@ -93,7 +93,7 @@ def convert(
         ConversionError: A variant cannot be built or cannot be verified.
         EngineError: An engine fails on a variant whose target and precision are named.
         MissingDependencyError: The library of a named target is not installed.
-        TargetError: A target, a precision or a GPU is unknown.
+        TargetError: A target, a precision, a GPU or a Qualcomm chip is unknown.
         BundleError: ``out`` holds another checkpoint or is damaged.
         CheckpointError: The checkpoint cannot be read.
         DataError: The faces cannot be read, or are too few.
@@ -103,6 +103,7 @@ def convert(
     check_names(name or out.stem, version)
     source = load_checkpoint(checkpoint)
     requested = requested_variants(targets, precisions)
+    check_chips(gpus, socs)
     if ALL in precisions or AUTO in precisions:
         requested = without_rivals(source, requested)
     _existing(out, source)  # refused before minutes of work

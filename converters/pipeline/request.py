@@ -41,3 +41,15 @@ def requested_variants(targets: Sequence[str], precisions: Sequence[str]) -> lis
             f"none of the targets has the precision {', '.join(missing)}. Offered: {offers}"
         )
     return requested
+
+
+def check_chips(gpus: Sequence[str], socs: Sequence[str]) -> None:
+    """Check the names of chips to compile for, whatever the targets are.
+
+    Raises:
+        TargetError: No target compiles for a chip of this name.
+    """
+    for target in known_targets() if gpus or socs else ():
+        check = getattr(converter(target), "check_chips", None)
+        if check is not None:
+            check(gpus, socs)

@@ -38,6 +38,23 @@ def test_an_unknown_target_or_precision_is_named_before_any_work_is_done(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("targets", [["onnxruntime"], ["tensorrt", "qnn"], ["all"]])
+@pytest.mark.parametrize(
+    ("chips", "named"),
+    [
+        ({"gpus": ["sm_86", "sm_99"]}, r"unknown GPU sm_99\. Known: .*sm_86"),
+        ({"socs": ["sa8295", "bogus"]}, "bogus.* Known: sa"),
+    ],
+)
+def test_an_unknown_chip_is_named_before_any_work_is_done(
+    checkpoint: Path, tmp_path: Path, targets: list[str], chips: dict[str, list[str]], named: str
+) -> None:
+    said: list[str] = []
+    with pytest.raises(TargetError, match=named):
+        convert(checkpoint, targets, tmp_path / "x.fer", say=said.append, **chips)  # type: ignore[arg-type]
+    assert said == []
+
+
 @pytest.mark.parametrize("name", ["driver", "driver.onnx", "driver.fer.old"])
 def test_a_bundle_is_called_fer(checkpoint: Path, tmp_path: Path, name: str) -> None:
     with pytest.raises(BundleError, match=r"\.fer"):
