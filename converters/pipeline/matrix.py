@@ -18,6 +18,7 @@ from fer_edge.converters.pipeline.matrix_networks import fitted
 from fer_edge.converters.pipeline.matrix_table import MatrixRow
 from fer_edge.converters.pipeline.prepare import Settings, prepare
 from fer_edge.converters.pipeline.quick_latency import single_face_p50_ms
+from fer_edge.converters.pipeline.request import check_chips
 from fer_edge.converters.pipeline.verify_variant import ParityCheck, verify_variant
 from fer_edge.errors import FerEdgeError, InputError
 from fer_edge.labels import EMOTIONS
@@ -69,7 +70,8 @@ def matrix(
         One row for each network, target and precision.
 
     Raises:
-        InputError: A network or a precision is unknown.
+        InputError: A network is unknown, or a precision is none of the targets'.
+        TargetError: A target or a GPU is unknown.
         DataError: The faces cannot be read, or are too few.
     """
     rows = []
@@ -82,6 +84,7 @@ def matrix(
             )
         chosen = {name: chosen[name] for name in named}
     pairs = cells(only, precisions)
+    check_chips(gpus, ())
     for n, (name, spec) in enumerate(chosen.items()):
         rule = CropRule(spec.input.size_px, CROP_MARGIN)
         gate = parity_faces(data, EMOTIONS, rule, FACES)
@@ -99,6 +102,7 @@ def matrix(
             prepared = prepare(checkpoint, pairs, gate, calibration, settings, say)
         except FerEdgeError as error:
             rows += [MatrixRow(name, parameters, t, p, refused=str(error)) for t, p in pairs]
+            on_rows(rows)
             continue
         for k, (target, precision) in enumerate(pairs):
             step(f"{name} {target}/{precision}", n * len(pairs) + k, len(chosen) * len(pairs))
@@ -115,7 +119,8 @@ def cells(only: Sequence[str] = (), precisions: Sequence[str] = ()) -> list[tupl
     Empty filters mean all.
 
     Raises:
-        InputError: No requested target has a requested precision.
+        InputError: No requested target has one of the precisions.
+        TargetError: A target is unknown.
     """
     pairs = [
         (target, precision)
@@ -123,9 +128,10 @@ def cells(only: Sequence[str] = (), precisions: Sequence[str] = ()) -> list[tupl
         for precision in converter(target).PRECISIONS
         if not precisions or precision in precisions
     ]
-    if not pairs:
+    known = {precision for _, precision in pairs}
+    if unknown := [precision for precision in precisions if precision not in known]:
         raise InputError(
-            f"no requested target has the precision {', '.join(precisions)}. Choose others with "
+            f"no requested target has the precision {', '.join(unknown)}. Choose others with "
             "--precision"
         )
     return pairs

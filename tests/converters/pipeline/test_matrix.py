@@ -23,10 +23,10 @@ from fer_edge.converters.base import (
 from fer_edge.converters.pipeline import build_variant, matrix_networks, verify_variant
 from fer_edge.converters.pipeline import matrix as matrix_module
 from fer_edge.converters.pipeline.face_samples import parity_faces
-from fer_edge.converters.pipeline.matrix import FACES, matrix
+from fer_edge.converters.pipeline.matrix import FACES, cells, matrix
 from fer_edge.converters.pipeline.matrix_networks import FULL, SMALL, fitted
 from fer_edge.converters.pipeline.matrix_table import MatrixRow, markdown
-from fer_edge.errors import ConversionError
+from fer_edge.errors import ConversionError, InputError, TargetError
 from fer_edge.labels import EMOTIONS
 from fer_edge.parity import JudgedBy
 from fer_edge.preprocess import CropRule
@@ -96,6 +96,29 @@ def test_a_refusal_is_a_row_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> 
     ]
     assert len(table) == 2 + len(rows)
     assert len({line.count("|") for line in table}) == 1
+
+
+def test_a_precision_that_no_target_has_is_refused_beside_one_that_it_has() -> None:
+    assert cells(["onnxruntime"], ["fp32"]) == [("onnxruntime", "fp32")]
+    with pytest.raises(InputError, match=r"has the precision bogus\. .*--precision"):
+        cells(["onnxruntime"], ["fp32", "bogus"])
+    with pytest.raises(TargetError, match=r"unknown GPU sm_99"):
+        matrix({}, only=["onnxruntime"], gpus=["sm_99"], say=quiet)
+
+
+def test_a_network_that_cannot_be_exported_has_its_rows_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuses(*_: Any) -> None:
+        raise ConversionError("no export")
+
+    monkeypatch.setattr(matrix_module, "prepare", refuses)
+    seen: list[int] = []
+    rows = matrix(
+        {}, only=["onnxruntime"], say=quiet, on_rows=lambda so_far: seen.append(len(so_far))
+    )
+    assert seen == [len(rows)] == [len(onnxruntime.PRECISIONS)]
+    assert {row.refused for row in rows} == {"no export"}
 
 
 def test_a_simulator_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
