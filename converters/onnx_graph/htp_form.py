@@ -26,8 +26,8 @@ from fer_edge.converters.onnx_graph.htp_graph import (
     PLANES,
     WEIGHT,
     dequantise_pixels,
-    first_convolution,
     fold_temperature,
+    network_input,
     normalisation_scales,
     pool_with_explicit_padding,
     tensor_names,
@@ -87,7 +87,7 @@ def quantised_form(
         overrides = _take_scales(model)
     model = onnx.load_from_string(folded(model.SerializeToString()))
     _bound_from_above(model, overrides)
-    first = first_convolution(model).input[0]
+    first = network_input(model, spec)
     model = with_pixel_input(model, spec)
     pool_with_explicit_padding(model)
     if first in overrides:

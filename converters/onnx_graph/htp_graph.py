@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 
 from fer_edge.converters.onnx_graph.export import INPUT, PROBABILITIES
 from fer_edge.converters.onnx_graph.prune import prune
@@ -25,6 +26,8 @@ _GREY_STEPS, _COLOUR_STEPS = range(100, 217), range(100, 128)
 steps."""
 _MOST_OFF_BT_601 = 0.002
 """Largest error of a share; a grey pixel keeps its value exactly."""
+_MOST_OFF_PX = 2
+"""Levels (0..255) by which shares with this error, and rounded grey, can be off, rounded up."""
 
 
 def first_convolution(model: onnx.ModelProto) -> onnx.NodeProto:
@@ -35,10 +38,62 @@ def first_convolution(model: onnx.ModelProto) -> onnx.NodeProto:
     raise ConversionError("expected a convolution in the graph. Convert for another target")
 
 
+def network_input(model: onnx.ModelProto, spec: InputSpec) -> str:
+    """Return the name of the normalised image, after which the network begins.
+
+    A network may change the image before its first convolution, so the values of a random face
+    tell the tensor.
+
+    Raises:
+        ConversionError: No tensor before the first convolution has these values.
+    """
+    made_by = {name: node for node in model.graph.node for name in node.output}
+    path, name = [], first_convolution(model).input[0]
+    while name in made_by:
+        path.insert(0, name)
+        name = made_by[name].input[0]
+    face = np.random.default_rng(0).integers(0, 256, (1, spec.size_px, spec.size_px, 3), np.uint8)
+    weight, bias = normalisation(spec)
+    expected = np.einsum("nhwc,kc->nkhw", face.astype(np.float32), weight[:, :, 0, 0])
+    expected += bias[:, None, None]
+    most_off = _MOST_OFF_PX / (255 * np.array(spec.std)[:, None, None])
+    for name, value in zip(path, _values(model, path, face), strict=True):
+        if value.shape == expected.shape and (np.abs(value - expected) <= most_off).all():
+            return name
+    raise ConversionError(
+        "expected the normalised image before the first convolution, found no such tensor. "
+        "Convert for another target"
+    )
+
+
+def _values(
+    model: onnx.ModelProto, names: list[str], face: npt.NDArray[np.uint8]
+) -> list[npt.NDArray[np.float32]]:
+    """Compute tensors before the first convolution for one face."""
+    part = onnx.ModelProto()
+    part.CopyFrom(model)
+    del part.graph.output[:]
+    part.graph.output.extend(
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names
+    )
+    prune(part)
+    try:
+        return list(ReferenceEvaluator(part).run(names, {INPUT: face}))
+    except Exception as error:  # it raises many kinds, none of them ours
+        raise ConversionError(
+            f"the operations before the first convolution cannot be computed: {error}. "
+            "Convert for another target"
+        ) from error
+
+
 def with_pixel_input(model: onnx.ModelProto, spec: InputSpec) -> onnx.ModelProto:
-    """Replace colour and normalisation by one convolution on the cast pixels."""
+    """Replace colour and normalisation by one convolution on the cast pixels.
+
+    Raises:
+        ConversionError: The graph has no convolution, or no normalised image before it.
+    """
     graph = model.graph
-    first = first_convolution(model).input[0]
+    first = network_input(model, spec)
     weight, bias = normalisation(spec)
     for name, values in ((WEIGHT, weight), (_BIAS, bias)):
         graph.initializer.append(numpy_helper.from_array(values, name))
