@@ -170,6 +170,9 @@ def pool_with_explicit_padding(model: onnx.ModelProto) -> None:
     """Write the padding that ``ceil_mode`` implies into each pooling.
 
     QNN 2.51 pools an odd side with ``ceil_mode`` wrongly, without an error.
+
+    Raises:
+        ConversionError: An average counts its own padding and not that of ``ceil_mode``.
     """
     inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     shapes = {
@@ -177,32 +180,39 @@ def pool_with_explicit_padding(model: onnx.ModelProto) -> None:
         for value in inferred.value_info
     }
     for node in model.graph.node:
-        facts = {a.name: a for a in node.attribute}
-        if node.op_type not in ("AveragePool", "MaxPool") or "ceil_mode" not in facts:
+        facts = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        if node.op_type not in ("AveragePool", "MaxPool") or not facts.get("ceil_mode"):
             continue
         sides = shapes.get(node.input[0], [])[2:]
-        if not facts["ceil_mode"].i or not sides or not all(sides):
+        if not sides or not all(sides) or facts.get("auto_pad", b"NOTSET") != b"NOTSET":
             continue
-        kernel = list(facts["kernel_shape"].ints)
-        strides = list(facts["strides"].ints) if "strides" in facts else [1] * len(sides)
-        pads = list(facts["pads"].ints) if "pads" in facts else [0] * 2 * len(sides)
-        pads = [*pads[: len(sides)], *_ends(sides, kernel, strides, pads)]
-        for name in ("ceil_mode", "pads"):
-            if name in facts:
-                node.attribute.remove(facts[name])
-        node.attribute.append(helper.make_attribute("pads", pads))
+        ones = [1] * len(sides)
+        spread = facts.get("dilations", ones)
+        reach = [(k - 1) * d + 1 for k, d in zip(facts["kernel_shape"], spread, strict=True)]
+        before = list(facts.get("pads", [0] * 2 * len(sides)))
+        after = before[: len(sides)]
+        after += _ends(sides, reach, list(facts.get("strides", ones)), before)
+        changed = {"ceil_mode", "pads"}
+        if facts.get("count_include_pad") and after != before:
+            if any(before):
+                raise ConversionError(
+                    f"the average pooling {node.name!r} counts its padding and has windows that "
+                    "end beyond it, which an HTP cannot do. Convert for another target"
+                )
+            changed.add("count_include_pad")  # there is only the new padding, which never counts
+        for attribute in [a for a in node.attribute if a.name in changed]:
+            node.attribute.remove(attribute)
+        node.attribute.append(helper.make_attribute("pads", after))
 
 
-def _ends(
-    sides: list[int], kernel: list[int], strides: list[int], pads: list[int]
-) -> Iterator[int]:
+def _ends(sides: list[int], reach: list[int], strides: list[int], pads: list[int]) -> Iterator[int]:
     """Yield the padding after each side that makes the last window complete."""
     for i, side in enumerate(sides):
         before, after = pads[i], pads[i + len(sides)]
-        count = -(-(side + before + after - kernel[i]) // strides[i]) + 1
+        count = -(-(side + before + after - reach[i]) // strides[i]) + 1
         if (count - 1) * strides[i] >= side + before:  # no window starts in the padding
             count -= 1
-        yield max(after, (count - 1) * strides[i] + kernel[i] - side - before)
+        yield max(after, (count - 1) * strides[i] + reach[i] - side - before)
 
 
 def fold_temperature(model: onnx.ModelProto) -> tuple[tuple[str, ...], float]:

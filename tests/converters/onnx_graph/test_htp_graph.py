@@ -9,7 +9,10 @@ import onnx
 import pytest
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from fer_edge.converters.onnx_graph.htp_graph import with_pixel_input
+from fer_edge.converters.onnx_graph.htp_graph import (
+    pool_with_explicit_padding,
+    with_pixel_input,
+)
 from fer_edge.errors import ConversionError
 from fer_edge.telemetry import import_without_telemetry
 from fer_edge.training.models.network import InputSpec
@@ -80,3 +83,48 @@ def test_a_graph_without_the_normalised_image_is_refused() -> None:
     for nodes in (NORMALISED[:-1], NORMALISED[:3]):
         with pytest.raises(ConversionError, match=r"normalised image.*for another target$"):
             with_pixel_input(model(*nodes), SPEC)
+
+
+def pooling(kind: str, side: int, facts: dict[str, Any]) -> onnx.ModelProto:
+    nodes = [
+        helper.make_node("Identity", ["x"], ["h"]),
+        helper.make_node(kind, ["h"], ["y"], "pool", ceil_mode=1, **facts),
+    ]
+    ends = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        for name, shape in (("x", [1, 2, side, side]), ("y", None))
+    ]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9)
+
+
+@pytest.mark.parametrize("side", [6, 7, 8])
+@pytest.mark.parametrize(
+    ("kind", "facts"),
+    [
+        ("AveragePool", {"kernel_shape": [2, 2], "strides": [2, 2], "count_include_pad": 1}),
+        ("AveragePool", {"kernel_shape": [3, 2], "strides": [2, 3]}),
+        ("AveragePool", {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}),
+        ("MaxPool", {"kernel_shape": [2, 2], "strides": [2, 2], "dilations": [2, 2]}),
+        ("MaxPool", {"kernel_shape": [3, 2], "strides": [3, 2], "dilations": [2, 3]}),
+        ("MaxPool", {"kernel_shape": [3, 3], "strides": [2, 2], "auto_pad": "SAME_UPPER"}),
+    ],
+)
+def test_explicit_padding_changes_no_answer(kind: str, facts: dict[str, Any], side: int) -> None:
+    x = np.random.default_rng(0).normal(2, 1, (1, 2, side, side)).astype(np.float32)
+    plain = pooling(kind, side, facts)
+    expected = run(plain, "x", x)
+    pool_with_explicit_padding(plain)
+    np.testing.assert_allclose(run(plain, "x", x), expected, rtol=1e-6)
+
+
+def test_an_average_that_counts_its_padding_and_not_that_of_ceil_mode_is_refused() -> None:
+    facts = {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1] * 4, "count_include_pad": 1}
+    even = pooling("AveragePool", 8, facts)
+    with pytest.raises(ConversionError, match=r"'pool' counts its padding.*another target$"):
+        pool_with_explicit_padding(even)
+    odd = pooling("AveragePool", 7, facts)  # its windows end with its padding
+    x = np.random.default_rng(0).normal(2, 1, (1, 2, 7, 7)).astype(np.float32)
+    expected = run(odd, "x", x)
+    pool_with_explicit_padding(odd)
+    np.testing.assert_allclose(run(odd, "x", x), expected, rtol=1e-6)
