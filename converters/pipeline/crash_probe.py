@@ -25,6 +25,8 @@ _RAISED = 1
 """Exit code of a Python program that an exception ends."""
 _RUN = """
 import sys
+from fer_edge.child import end_with_parent
+end_with_parent()
 from fer_edge import Predictor
 print("imported", flush=True)
 with Predictor(*sys.argv[1:3]) as predictor:
@@ -58,6 +60,7 @@ def crash_reason(bundle: Bundle, contents: Mapping[str, bytes]) -> str | None:
                 python_command("-c", _RUN, str(path), target, *map(str, sizes)),
                 capture_output=True,
                 text=True,
+                errors="replace",
                 timeout=_TIMEOUT_S,
                 check=False,
             )

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,8 @@ import pytest
 
 from fer_edge.backends.fake import write_fake_bundle
 from fer_edge.bundle import open_bundle
+from fer_edge.child import python_command
+from fer_edge.converters.pipeline import crash_probe
 from fer_edge.converters.pipeline.convert import convert
 from fer_edge.converters.pipeline.crash_probe import crash_reason
 from fer_edge.errors import ConversionError
@@ -59,3 +64,48 @@ def test_the_end_of_the_child_is_read_on_every_system(
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
     reason = crash_reason(bundle, bundle.read(bundle.variants[0]))
     assert (reason is None) if says is None else (reason is not None and says in reason)
+
+
+def test_a_child_may_write_any_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = r"import sys; sys.stderr.buffer.write(b'plugin \xe9chec\n'); sys.exit(1)"
+    monkeypatch.setattr(crash_probe, "_RUN", program)
+    bundle = open_bundle(write_fake_bundle(tmp_path / "x.fer"))
+    with pytest.raises(ConversionError, match="plugin \ufffdchec"):
+        crash_reason(bundle, bundle.read(bundle.variants[0]))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends orphans")
+def test_the_child_ends_with_a_conversion_that_is_killed(tmp_path: Path) -> None:
+    slow = write_fake_bundle(tmp_path / "x.fer", latency_ms=600_000)
+    code = f"""
+from fer_edge.bundle import open_bundle
+from fer_edge.converters.pipeline.crash_probe import crash_reason
+bundle = open_bundle({str(slow)!r})
+crash_reason(bundle, bundle.read(bundle.variants[0]))
+"""
+    parent = subprocess.Popen(python_command("-c", code))
+    children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
+    try:
+        child = wait_for(lambda: children.read_text().split())[0]
+        # The child asks to end with its parent before it imports OpenCV.
+        wait_for(lambda: "cv2" in Path(f"/proc/{child}/maps").read_text())
+    finally:
+        parent.kill()
+        parent.wait()
+    wait_for(lambda: has_ended(child))
+
+
+def wait_for(condition: Callable[[], Any]) -> Any:
+    for _ in range(1200):
+        if answer := condition():
+            return answer
+        time.sleep(0.05)
+    pytest.fail("nothing happened within a minute")
+
+
+def has_ended(pid: str) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except FileNotFoundError:
+        return True
+    return state == "Z"  # not yet waited for
