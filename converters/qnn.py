@@ -19,6 +19,7 @@ from fer_edge.bundle import Variant
 from fer_edge.converters.base import Artifact, ConversionInput, QuantizationRecipe
 from fer_edge.converters.onnx_graph.htp_form import float_form, quantised_form
 from fer_edge.errors import ConversionError, EngineError, MissingDependencyError, TargetError
+from fer_edge.shown import first_line
 
 PRECISIONS = FACTS.precisions
 _BITS = {"w8a16": 16, "int8": 8}
@@ -99,7 +100,7 @@ def _context(model: bytes, precision: str, chip: Chip) -> bytes:
         except Exception as error:  # onnxruntime raises a class per status code
             raise ConversionError(
                 f"onnxruntime-qnn cannot compile qnn/{precision} for {chip.name} on this machine: "
-                f"{str(error).splitlines()[0]}. Leave out --soc {chip.name}: a device compiles "
+                f"{first_line(error)}. Leave out --soc {chip.name}: a device compiles "
                 "the ONNX itself"
             ) from error
     if [node.op_type for node in nodes] != ["EPContext"]:

@@ -124,9 +124,8 @@ def _refusal(model: bytes, options: Options, error: Exception) -> str:
             f"the HTP does not take {', '.join(left[:5])}{', ...' if len(left) > 5 else ''}, and "
             "nothing falls back to the CPU. Convert for another target"
         )
-    reason = str(error).strip().splitlines()[0]
     return (
-        f"the HTP cannot load this model: {reason}. Convert the checkpoint again with "
+        f"the HTP cannot load this model: {first_line(error)}. Convert the checkpoint again with "
         "fer-edge convert --target qnn"
     )
 
