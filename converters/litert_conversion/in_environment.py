@@ -8,9 +8,11 @@ which that environment does not have.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Callable
 from importlib.metadata import version
@@ -23,6 +25,8 @@ import numpy.typing as npt
 _HALF = b"fp16accfp16"
 """Value of LiteRT's metadata ``reduced_precision_support`` that lets XNNPACK compute in fp16."""
 _OUTPUTS = ("probabilities", "embedding")
+_PARENT_DEATH_SIGNAL = 1
+"""Number of the option PR_SET_PDEATHSIG of prctl (Linux)."""
 _SAME = 1e-3
 """Largest difference of probabilities between a face alone and in a batch."""
 _SAME_EMBEDDING = 0.02
@@ -239,6 +243,13 @@ def _resizable(model: bytes, size_px: int) -> bool:
     return changes[0] <= _SAME and changes[1] <= _SAME_EMBEDDING * float(np.abs(alone[1]).max())
 
 
+def _end_with_parent() -> None:
+    """Do as fer_edge.child does, which this environment lacks."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
+
+
 if __name__ == "__main__":
+    _end_with_parent()
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
     main(Path(sys.argv[1]))

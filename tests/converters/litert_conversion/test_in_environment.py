@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from fer_edge.child import python_command
 from fer_edge.converters.litert_conversion import in_environment
 
 Spoil = Callable[[Any, Any], tuple[Any, Any]]
@@ -75,3 +81,36 @@ def test_a_batch_of_any_size_keeps_both_outputs(
 
     monkeypatch.setattr(interpreter, "Interpreter", Engine)
     assert in_environment._resizable(b"", 8) is resizable
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends orphans")
+def test_it_ends_with_a_conversion_that_is_killed(tmp_path: Path) -> None:
+    job = tmp_path / "job.json"
+    os.mkfifo(job)
+    command = [sys.executable, "-I", in_environment.__file__, str(tmp_path)]
+    code = f"import subprocess; subprocess.run({command!r})"
+    parent = subprocess.Popen(python_command("-c", code))
+    writer = None
+    try:
+        writer = wait_for(lambda: _writer(job))  # the script waits for its job
+    finally:
+        parent.kill()
+        parent.wait()
+    wait_for(lambda: _writer(job) is None)  # nobody reads any more
+    os.close(writer)
+
+
+def _writer(pipe: Path) -> int | None:
+    """Open a pipe for writing; None if nobody reads it."""
+    try:
+        return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError:
+        return None
+
+
+def wait_for(condition: Callable[[], Any]) -> Any:
+    for _ in range(1200):
+        if answer := condition():
+            return answer
+        time.sleep(0.05)
+    pytest.fail("nothing happened within a minute")
