@@ -40,7 +40,7 @@ class ForcedHalfSession:
                 self._widths = [int(details[output]["shape"][1]) for output in outputs]
                 (picture,) = self._engine.get_input_tensor_details(name).values()
                 self._one(np.zeros(tuple(picture["shape"])[1:], np.uint8))
-        except RuntimeError as error:
+        except (RuntimeError, ValueError) as error:
             raise EngineError(f"LiteRT cannot load this model: {error}") from error
 
     def run(self, batch: Batch) -> Outputs:
@@ -52,10 +52,13 @@ class ForcedHalfSession:
         with self._lock:
             if self._engine is None:
                 raise EngineError("this session was closed")
-            self._inputs[0].write(np.ascontiguousarray(face[None]))
-            self._engine.run_by_index(0, self._inputs, self._outputs)
-            pairs = zip(self._outputs, self._widths, strict=True)
-            first, second = (np.array(out.read(width, np.float32)) for out, width in pairs)
+            try:
+                self._inputs[0].write(np.ascontiguousarray(face[None]))
+                self._engine.run_by_index(0, self._inputs, self._outputs)
+                pairs = zip(self._outputs, self._widths, strict=True)
+                first, second = (np.array(out.read(width, np.float32)) for out, width in pairs)
+            except (RuntimeError, ValueError) as error:
+                raise EngineError(f"LiteRT failed on a face {face.shape}: {error}") from error
         return first, second
 
     def close(self) -> None:
