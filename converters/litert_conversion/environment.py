@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_edge.atomic import write_folder
+from fer_edge.cache_folder import cache_folder
 from fer_edge.child import python_command
 from fer_edge.errors import ConversionError, InputError, MissingDependencyError, SourceError
 from fer_edge.lock import locked
@@ -48,9 +49,8 @@ def default_folder() -> Path:
 
     It is below ``~/.cache/fer_edge``, or below ``XDG_CACHE_HOME``.
     """
-    try:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    except RuntimeError:  # neither HOME nor an entry of this user
+    base = cache_folder()
+    if base is None:
         base = Path(tempfile.gettempdir()) / f"fer_edge-{os.getuid()}"
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     name = hashlib.sha256(" ".join((*PINS, python)).encode()).hexdigest()[:12]

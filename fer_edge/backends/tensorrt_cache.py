@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from fer_edge.atomic import write_file, write_folder
 from fer_edge.backends.private_path import check_owner
 from fer_edge.backends.tensorrt_compile import Compiled, Profile, system
 from fer_edge.backends.tensorrt_cuda import Gpu
+from fer_edge.cache_folder import cache_folder
 from fer_edge.errors import EngineError
 
 _ENGINE, _LOG, _FACTS = "model.engine", "builder.log", "engine.json"
@@ -26,10 +26,7 @@ _ENGINE, _LOG, _FACTS = "model.engine", "builder.log", "engine.json"
 
 def default_folder() -> Path:
     """Return the folder where ``fer-edge build`` writes and every Predictor looks."""
-    try:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    except RuntimeError:  # a service's user may have no home
-        base = Path("/var/cache")
+    base = cache_folder() or Path("/var/cache")  # a service's user may have no home
     return base / "fer_edge" / "tensorrt"
 
 

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from fer_edge.atomic import write_file
+from fer_edge.cache_folder import cache_folder
 from fer_edge.errors import InputError, SourceError
 from fer_edge.plain_file import is_file
 
@@ -29,13 +30,12 @@ def default_path() -> Path:
     It is ``~/.cache/fer_edge/face_detection_yunet_2023mar.onnx``, or below ``XDG_CACHE_HOME``. A
     user without a home folder has one in the folder for temporary files.
     """
-    root = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    try:
-        return Path(root).expanduser() / "fer_edge" / YUNET_NAME
-    except RuntimeError:  # neither HOME nor an entry of this user
-        import tempfile  # rarely needed
+    base = cache_folder()
+    if base is not None:
+        return base / "fer_edge" / YUNET_NAME
+    import tempfile  # rarely needed
 
-        return Path(tempfile.gettempdir()) / f"fer_edge-{os.getuid()}" / YUNET_NAME
+    return Path(tempfile.gettempdir()) / f"fer_edge-{os.getuid()}" / YUNET_NAME
 
 
 def fetched() -> Path | None:
