@@ -379,7 +379,7 @@ class Recipe:
         check_range("seed", self.seed, 0, 2**63)
         size_px = self.input.size_px
         check_range("augment.crop_px", self.augment.crop_px or size_px, 8, size_px)
-        require(bool(self.labels), "expected at least one value in labels")
+        require(len(self.labels) >= 2, "expected at least two values in labels to tell apart")
 
     def as_dict(self) -> dict[str, Any]:
         """Return the recipe as plain dictionaries and tuples."""

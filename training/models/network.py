@@ -140,8 +140,8 @@ def check_spec(spec: ModelSpec) -> None:
         LabelError: A label is empty, doubled, or has characters that cannot be printed.
     """
     check_label_list(spec.labels)
-    if not 1 <= len(spec.labels) <= _MOST_LABELS:
-        raise RecipeError(f"expected 1 to {_MOST_LABELS} labels, got {len(spec.labels)}")
+    if not 2 <= len(spec.labels) <= _MOST_LABELS:
+        raise RecipeError(f"expected 2 to {_MOST_LABELS} labels, got {len(spec.labels)}")
     low, high = _SIZES_PX
     if not low <= spec.input.size_px <= high:
         raise RecipeError(

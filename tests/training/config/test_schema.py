@@ -43,5 +43,6 @@ def test_a_section_names_its_wrong_value(make: Callable[[], Any], key: str) -> N
 def test_a_recipe_checks_what_spans_sections(recipe: Recipe) -> None:
     with pytest.raises(RecipeError, match=r"augment\.crop_px between 8 and 48, got 64"):
         replace(recipe, augment=Augment(crop_px=64))
-    with pytest.raises(RecipeError, match="at least one value in labels"):
-        replace(recipe, labels=())
+    for labels in ((), ("happiness",)):
+        with pytest.raises(RecipeError, match="at least two values in labels"):
+            replace(recipe, labels=labels)

@@ -66,6 +66,12 @@ def test_a_layer_that_no_neck_has_is_named(layer: str) -> None:
         ExpressionNet(ModelSpec("cnn48", EMOTIONS, GREY, neck=(layer,)))
 
 
+@pytest.mark.parametrize("labels", [(), ("happiness",)])
+def test_one_label_is_nothing_to_tell_apart(labels: tuple[str, ...]) -> None:
+    with pytest.raises(RecipeError, match=rf"expected 2 to 1000 labels, got {len(labels)}"):
+        ExpressionNet(ModelSpec("cnn48", labels, GREY))
+
+
 def test_a_card_from_before_there_were_necks_is_read() -> None:
     card = ModelSpec("cnn48", EMOTIONS, GREY).as_dict()
     del card["neck"]
