@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,9 +14,9 @@ from fer_edge.converters.pipeline.judging_faces import JUDGING_FACES, judging_fa
 from fer_edge.errors import DataError, MissingPartError
 from fer_edge.labels import EMOTIONS
 from fer_edge.parity import FacesRecord
-from fer_edge.preprocess import CropRule, Image, to_batch
+from fer_edge.preprocess import CropRule, Image, resize_into
 from fer_edge.shipped import FACES
-from fer_edge.training.data.faces import LabelledFace, digest_of, load_faces, pixel_hash, stratified
+from fer_edge.training.data.faces import LabelledFace, digest_of, hash_of, load_faces, stratified
 
 CALIBRATION_FACES = 300
 """Number of calibration faces: NNCF's default. More changed nothing in NNCF's regressions."""
@@ -96,7 +97,8 @@ def parity_faces(
         )
     faces = _load(source or FACES, "val", labels)
     if source is None:
-        return _made(judging_faces(faces, JUDGING_FACES if most is None else most), rule)
+        made = judging_faces(faces, JUDGING_FACES if most is None else most)
+        return _made(made, len(made), rule)
     if most is not None:
         faces = stratified(faces, most, seed=0)
     # A time budget may end the gate after the first faces, and files are sorted by class.
@@ -108,7 +110,7 @@ def parity_faces(
         )
     if len(faces) < MIN_GATE_FACES:
         # Parity compares a variant with its checkpoint: copies of few faces show the rounding.
-        copies = _made(moved_faces(faces, MOVED_FACES), rule)
+        copies = _made(moved_faces(faces, MOVED_FACES), MOVED_FACES, rule)
         name = f"{source.name}, {len(faces)} faces moved and mirrored"
         return replace(copies, source=name, originals=len(faces))
     return _resized(faces, source, rule)
@@ -166,22 +168,30 @@ def _load(source: Path, split: str, labels: tuple[str, ...]) -> list[LabelledFac
 
 
 def _resized(faces: list[LabelledFace], source: Path | None, rule: CropRule) -> FaceSamples:
-    hashes = tuple(pixel_hash(face) for face in faces)
-    return FaceSamples(
-        images=to_batch([face.read() for face in faces], rule),
-        truth=[face.label for face in faces],
-        source=_COMPOSITES if source is None else source.name,
-        sha256=digest_of(hashes),
-        hashes=hashes,
+    pictures = ((face.read(), face.label) for face in faces)
+    return _samples(
+        pictures, len(faces), rule, hash_of, _COMPOSITES if source is None else source.name
     )
 
 
-def _made(faces: list[tuple[Image, str]], rule: CropRule) -> FaceSamples:
-    hashes = tuple(hashlib.sha256(image.tobytes()).hexdigest() for image, _ in faces)
-    return FaceSamples(
-        images=to_batch([image for image, _ in faces], rule),
-        truth=[label for _, label in faces],
-        source=_COMPOSITES,
-        sha256=digest_of(hashes),
-        hashes=hashes,
+def _made(faces: Iterable[tuple[Image, str]], count: int, rule: CropRule) -> FaceSamples:
+    return _samples(
+        faces, count, rule, lambda image: hashlib.sha256(image.tobytes()).hexdigest(), _COMPOSITES
     )
+
+
+def _samples(
+    pictures: Iterable[tuple[Image, str]],
+    count: int,
+    rule: CropRule,
+    hashed: Callable[[Image], str],
+    source: str,
+) -> FaceSamples:
+    """Resize each picture as it comes: all of them in their own sizes may not fit into memory."""
+    images = np.empty((count, rule.size_px, rule.size_px, 3), np.uint8)
+    truth, hashes = [], []
+    for (picture, label), image in zip(pictures, images, strict=True):
+        resize_into(picture, image)
+        truth.append(label)
+        hashes.append(hashed(picture))
+    return FaceSamples(images, truth, source, digest_of(hashes), tuple(hashes))

@@ -8,7 +8,7 @@ and brightness that photographs of FER2013 have.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -65,27 +65,27 @@ def judging_faces(composites: Sequence[LabelledFace], count: int) -> list[tuple[
     ]
 
 
-def moved_faces(faces: Sequence[LabelledFace], count: int) -> list[tuple[Image, str]]:
+def moved_faces(faces: Sequence[LabelledFace], count: int) -> Iterator[tuple[Image, str]]:
     """Make faces from few, the same ones on every call: mirrored, turned, scaled and shifted.
 
     Args:
         faces: Faces with their labels, of any size.
         count: Number of faces to make; the first ones are the faces themselves.
 
-    Returns:
-        Faces, uint8 ``[H, W, 3]`` BGR, and their labels.
+    Yields:
+        Faces, uint8 ``[H, W, 3]`` BGR, with their labels.
     """
     rng = np.random.default_rng(_SEED)
-    made: list[tuple[Image, str]] = [(face.read(), face.label) for face in faces]
+    originals: list[tuple[Image, str]] = [(face.read(), face.label) for face in faces]
+    yield from originals
     for i in range(count - len(faces)):
-        image, label = made[i % len(faces)]
+        image, label = originals[i % len(faces)]
         image = image[:, ::-1] if rng.random() < 0.5 else image
         size = (image.shape[1], image.shape[0])
         moved = cv2.warpAffine(
             np.ascontiguousarray(image), _move(size, rng), size, borderMode=cv2.BORDER_REPLICATE
         )
-        made.append((np.asarray(moved, np.uint8), label))
-    return made
+        yield np.asarray(moved, np.uint8), label
 
 
 def _move(size: tuple[int, int], rng: np.random.Generator) -> npt.NDArray[np.float64]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 
 import pytest
 
+from fer_edge.converters.pipeline import face_samples
 from fer_edge.converters.pipeline.face_samples import FaceSamples, calibration_faces, parity_faces
 from fer_edge.errors import DataError
 from fer_edge.labels import EMOTIONS
-from fer_edge.preprocess import CropRule
+from fer_edge.preprocess import CropRule, Image, resize_into
 
 
 def pictures(faces: FaceSamples) -> set[bytes]:
@@ -89,3 +91,22 @@ def test_too_few_faces_give_no_verdict(tmp_path: Path, gate: FaceSamples) -> Non
 def test_own_labels_ask_for_own_faces() -> None:
     with pytest.raises(DataError, match=r"awake, drowsy.*--data FOLDER"):
         parity_faces(None, ("awake", "drowsy"), CropRule(48, 0.1))
+
+
+@pytest.mark.parametrize(("judging", "most"), [(186, 3), (40, 43)], ids=["faces", "moved copies"])
+def test_pictures_in_their_own_size_are_not_held_together(
+    tmp_path: Path, gate: FaceSamples, monkeypatch: pytest.MonkeyPatch, judging: int, most: int
+) -> None:
+    source = as_folders(tmp_path, gate, val=slice(0, judging))
+    alive: list[int] = []
+    pictures: list[weakref.ref[Image]] = []
+
+    def watched(picture: Image, out: Image) -> None:
+        pictures.append(weakref.ref(picture))
+        alive.append(sum(each() is not None for each in pictures))
+        resize_into(picture, out)
+
+    monkeypatch.setattr(face_samples, "resize_into", watched)
+    faces = parity_faces(source, EMOTIONS, CropRule(48, 0.1))
+    assert len(alive) == len(faces.images) >= judging
+    assert max(alive) <= most  # few originals stay, to be moved again
