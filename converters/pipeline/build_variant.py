@@ -87,9 +87,12 @@ def build_variant(
 def _recipe(
     target: str, precision: str, source: ConversionInput, rule: CropRule, say: Say
 ) -> tuple[QuantizationRecipe, tuple[RecipeTrial, ...]]:
-    """Search the recipe that keeps most decisions on the calibration faces; return the log too."""
+    """Search the recipe that keeps most decisions on the calibration faces; return the log too.
+
+    Without faces it is the default, which the gate judges like any other.
+    """
     recipes = converter(target).recipes(source, precision)
-    if len(recipes) < 2:
+    if len(recipes) < 2 or not len(source.calibration):
         return (recipes[0] if recipes else {}), ()
     expected = DeployModule(source.checkpoint).run(source.calibration)[0]
     anywhere = replace(source, gpus=(), socs=())  # compiled for the chosen recipe alone

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fer_edge.atomic import make_place
+from fer_edge.backends.base import backend
 from fer_edge.bundle import Bundle, Variant, open_bundle, write_bundle
 from fer_edge.converters.pipeline.assemble_bundle import assemble, refusal
 from fer_edge.converters.pipeline.build_requested import Lenience, build_and_verify
@@ -17,10 +18,7 @@ from fer_edge.converters.pipeline.own_int8 import without_rivals
 from fer_edge.converters.pipeline.prepare import JUDGE_SECONDS, Settings, prepare
 from fer_edge.converters.pipeline.quick_latency import beaten, single_face_p50_ms
 from fer_edge.converters.pipeline.request import ALL, AUTO, check_chips, requested_variants
-from fer_edge.errors import (
-    BundleError,
-    ParityError,
-)
+from fer_edge.errors import BundleError, DataError, ParityError
 from fer_edge.lock import locked
 from fer_edge.machine import cpu_name
 from fer_edge.manifest import check_names
@@ -112,7 +110,8 @@ def convert(
     except OSError as error:
         raise _unwritable(out, error) from error
     rule = CropRule(source.spec.input.size_px, CROP_MARGIN)
-    gate, calibration = _faces(_path(data), _path(calibrate), source, rule, seed, say)
+    needed = any(precision in backend(target).FACTS.quantised for target, precision in requested)
+    gate, calibration = _faces(_path(data), _path(calibrate), needed, source, rule, seed, say)
     settings = Settings(
         allow_drop,
         tuple(batch_sizes),
@@ -145,17 +144,24 @@ def convert(
 def _faces(
     data: Path | None,
     calibrate: Path | None,
+    needed: bool,
     source: Checkpoint,
     rule: CropRule,
     seed: int,
     say: Say,
 ) -> tuple[FaceSamples, FaceSamples]:
-    """Load the faces of the gate and of the calibration."""
+    """Load the faces of the gate and of the calibration, which may be none if none is needed."""
     labels = source.spec.labels
     if data is None:
         say("No --data given: parity is judged on the composite faces that ship with fer_edge.")
     gate = parity_faces(data, labels, rule)
-    calibration = calibration_faces(calibrate or data, labels, rule, gate, seed)
+    try:
+        calibration = calibration_faces(calibrate or data, labels, rule, gate, seed)
+    except DataError:
+        if needed or calibrate is not None:
+            raise
+        say(f"{len(gate.images):,} faces judge, and none is left to choose among recipes")
+        return gate, gate.first(0)
     say(f"{len(gate.images):,} faces judge, {len(calibration.images)} others calibrate")
     return gate, calibration
 

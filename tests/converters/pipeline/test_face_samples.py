@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fer_edge.converters.pipeline import face_samples
+from fer_edge.converters.pipeline.convert import convert
 from fer_edge.converters.pipeline.face_samples import FaceSamples, calibration_faces, parity_faces
 from fer_edge.errors import DataError
 from fer_edge.labels import EMOTIONS
@@ -110,3 +111,27 @@ def test_pictures_in_their_own_size_are_not_held_together(
     faces = parity_faces(source, EMOTIONS, CropRule(48, 0.1))
     assert len(alive) == len(faces.images) >= judging
     assert max(alive) <= most  # few originals stay, to be moved again
+
+
+def test_a_folder_without_parts_converts_what_needs_no_calibration(
+    checkpoint: Path, tmp_path: Path, gate: FaceSamples
+) -> None:
+    source = as_folders(tmp_path, gate, all=slice(0, 120)) / "all"
+    said: list[str] = []
+    with pytest.raises(DataError, match="fer-edge data split"):
+        convert(checkpoint, ["onnxruntime"], tmp_path / "x.fer", ["int8"], data=source, say=str)
+    bundle = convert(
+        checkpoint, ["onnxruntime"], tmp_path / "x.fer", ["fp32"], data=source, say=said.append
+    )
+    assert [variant.name for variant in bundle.variants] == ["onnxruntime/fp32"]
+    assert "120 faces judge, and none is left to choose among recipes" in said
+    with pytest.raises(DataError, match="nowhere"):
+        convert(
+            checkpoint,
+            ["onnxruntime"],
+            tmp_path / "y.fer",
+            ["fp32"],
+            data=source,
+            calibrate=tmp_path / "nowhere",
+            say=str,
+        )
