@@ -48,7 +48,8 @@ def network_input(model: onnx.ModelProto, spec: InputSpec) -> str:
         ConversionError: No tensor before the first convolution has these values.
     """
     made_by = {name: node for node in model.graph.node for name in node.output}
-    path, name = [], first_convolution(model).input[0]
+    path: list[str] = []
+    name: str = first_convolution(model).input[0]
     while name in made_by:
         path.insert(0, name)
         name = made_by[name].input[0]
