@@ -37,16 +37,17 @@ def check_arguments(
     }
     for option, (value, use) in passed.items():
         if value is not None and not getattr(chosen, use):
+            # The plain scenario of a kind has the shortest name: stream, not multistream.
             users = [other for other, each in scenarios().items() if getattr(each, use)]
             raise InputError(
                 f"expected {option} with {' or '.join(users)}, got {name}. Leave {option} out, or "
-                f"choose: --scenario {users[0]}"
+                f"choose: --scenario {min(users, key=len)}"
             )
     sizes = chosen.batch_sizes if batch_sizes is None else batch_sizes
     if not sizes or min(sizes) < 1 or max(sizes) > MAX_BATCH:
         raise InputError(
             f"expected batch sizes of at least 1 and at most {MAX_BATCH:,}, got "
-            f"{short(list(sizes))}"
+            f"{short(list(sizes))}. Give others with --batch-sizes"
         )
     for option, value, low, high in (
         ("--budget-s", budget_s, 0.0, MAX_BUDGET_S),
@@ -54,5 +55,8 @@ def check_arguments(
         ("--deadline-ms", deadline_ms, 0.0, MAX_DEADLINE_MS),
     ):
         if value is not None and not low <= value <= high:
-            raise InputError(f"expected {option} from {low:,g} to {high:,.0f}, got {short(value)}")
+            raise InputError(
+                f"expected {option} from {low:,g} to {high:,.0f}, got {short(value)}. Choose a "
+                "number in between"
+            )
     return chosen

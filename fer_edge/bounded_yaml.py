@@ -12,6 +12,9 @@ _MOST_DEPTH = 20
 """Deepest nesting of values. A recipe has 3."""
 
 
+_MERGE = "tag:yaml.org,2002:merge"
+
+
 class _Loader(yaml.SafeLoader):
     """A safe loader without aliases and repeated keys.
 
@@ -32,8 +35,10 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        # Merged keys (<<) come in as well, and may be overridden.
+        written = [key for key, _ in node.value if key.tag != _MERGE]
         values = super().construct_mapping(node, deep)
-        if len(values) < len(node.value):
+        if len({self.construct_object(key, deep=True) for key in written}) < len(written):
             raise _refused("a key appears twice", node.start_mark)
         return values
 

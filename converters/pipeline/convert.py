@@ -7,18 +7,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from fer_edge.atomic import make_place
+from fer_edge.atomic import check_place, make_place
 from fer_edge.backends.base import backend
 from fer_edge.bundle import Bundle, Variant, open_bundle, write_bundle
 from fer_edge.converters.pipeline.assemble_bundle import assemble, refusal
 from fer_edge.converters.pipeline.build_requested import Lenience, build_and_verify
 from fer_edge.converters.pipeline.build_variant import BuiltVariant
-from fer_edge.converters.pipeline.face_samples import FaceSamples, calibration_faces, parity_faces
+from fer_edge.converters.pipeline.face_samples import (
+    FaceSamples,
+    NoFacesLeftError,
+    calibration_faces,
+    parity_faces,
+)
 from fer_edge.converters.pipeline.own_int8 import without_rivals
 from fer_edge.converters.pipeline.prepare import JUDGE_SECONDS, Settings, prepare
 from fer_edge.converters.pipeline.quick_latency import beaten, single_face_p50_ms
 from fer_edge.converters.pipeline.request import ALL, AUTO, check_chips, requested_variants
-from fer_edge.errors import BundleError, DataError, ParityError
+from fer_edge.errors import BundleError, ParityError
 from fer_edge.lock import locked
 from fer_edge.machine import cpu_name
 from fer_edge.manifest import check_names
@@ -106,7 +111,7 @@ def convert(
         requested = without_rivals(source, requested)
     _existing(out, source)  # refused before minutes of work
     try:
-        make_place(out, folder=True)
+        check_place(_first_missing(out), folder=True)
     except OSError as error:
         raise _unwritable(out, error) from error
     rule = CropRule(source.spec.input.size_px, CROP_MARGIN)
@@ -141,6 +146,13 @@ def convert(
     return open_bundle(out)
 
 
+def _first_missing(out: Path) -> Path:
+    """Return the first folder of a path that has to be made; the path itself if it is the last."""
+    while not out.parent.exists():
+        out = out.parent
+    return out
+
+
 def _faces(
     data: Path | None,
     calibrate: Path | None,
@@ -157,7 +169,7 @@ def _faces(
     gate = parity_faces(data, labels, rule)
     try:
         calibration = calibration_faces(calibrate or data, labels, rule, gate, seed)
-    except DataError:
+    except NoFacesLeftError:
         if needed or calibrate is not None:
             raise
         say(f"{len(gate.images):,} faces judge, and none is left to choose among recipes")

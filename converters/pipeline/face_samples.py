@@ -116,6 +116,10 @@ def parity_faces(
     return _resized(faces, source, rule)
 
 
+class NoFacesLeftError(DataError):
+    """Each face for calibration is also a face of the gate."""
+
+
 def calibration_faces(
     source: Path | None,
     labels: tuple[str, ...],
@@ -138,7 +142,8 @@ def calibration_faces(
         The faces.
 
     Raises:
-        DataError: The faces cannot be read, or each of them is also in the gate.
+        DataError: The faces cannot be read.
+        NoFacesLeftError: Each face is also in the gate.
     """
     candidates = stratified(_load(source or FACES, "train", labels), 2 * count, seed)
     gate_hashes = {hashlib.sha256(image.tobytes()).digest() for image in gate.images}
@@ -149,7 +154,7 @@ def calibration_faces(
         if hashlib.sha256(image.tobytes()).digest() not in gate_hashes
     ][:count]
     if not keep:
-        raise DataError(
+        raise NoFacesLeftError(
             "expected faces for calibration, every one is also a face of the gate. Split them with "
             f"'fer-edge data split {source} -o NAME --shares 0.8,0.2' and pass --data NAME, or "
             "give other faces with --calibrate"

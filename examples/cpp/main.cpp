@@ -54,7 +54,7 @@ void check_contract(const ov::Model& network, const Bundle& bundle) {
     }
     if (!same) {
         throw Refusal(bundle_error, "the graph was exported with other labels, temperature or sizes than the bundle "
-                                    "states. Get the bundle again, or convert it anew with fer-edge convert");
+                                    "states. Get the bundle again, or convert it again with fer-edge convert");
     }
 }
 
@@ -72,7 +72,7 @@ ov::CompiledModel load(ov::Core& core, const Bundle& bundle, const Variant& vari
     bool onnx = ends_with(variant.entry, ".onnx");
     if (!onnx && !ends_with(variant.entry, ".xml")) {
         throw Refusal(bundle_error, "expected the model of openvino in .onnx or .xml, got " + variant.entry +
-                                    ". Convert the checkpoint anew with fer-edge convert");
+                                    ". Convert the checkpoint again with fer-edge convert");
     }
     ov::Tensor weights;
     for (const std::string& path : variant.paths) {
@@ -87,7 +87,7 @@ ov::CompiledModel load(ov::Core& core, const Bundle& bundle, const Variant& vari
     ov::PartialShape input{-1, bundle.size_px, bundle.size_px, 3};
     if (!network->input().get_partial_shape().compatible(input) || network->outputs().size() != 2) {
         throw Refusal(engine_error, "the network has another input or other outputs than the bundle states. Convert "
-                                    "the checkpoint anew");
+                                    "the checkpoint again");
     }
     network->reshape(ov::PartialShape(ov::Shape{1, side, side, 3}));
     ov::AnyMap settings{{ov::hint::inference_precision(type->second)},
@@ -123,7 +123,7 @@ const std::string another = "Choose another variant: fer_predict BUNDLE.fer --pr
 std::vector<float> row(const ov::Tensor& output, size_t width, const std::string& name) {
     if (output.get_element_type() != ov::element::f32 || output.get_shape() != ov::Shape{1, width}) {
         throw Refusal(engine_error, "the network returned no " + std::to_string(width) + " numbers as " + name +
-                                    ". Convert the checkpoint anew");
+                                    ". Convert the checkpoint again");
     }
     std::vector<float> values(output.data<float>(), output.data<float>() + width);
     if (!std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); })) {

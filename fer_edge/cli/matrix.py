@@ -18,6 +18,7 @@ from fer_edge.cli.options import (
     data_option,
     gpu_option,
     json_option,
+    make_folder,
     out_option,
     print_json,
     quiet_option,
@@ -175,6 +176,8 @@ def matrix(
     from fer_edge.converters.pipeline.matrix_table import MatrixRow, markdown
     from fer_edge.progress_bar import progress
 
+    if keep is not None:
+        make_folder(keep)  # the table may lie beside it
     if out is not None:
         check_out(out)
 

@@ -272,6 +272,16 @@ def write_outs(contents: Mapping[Path, str | bytes]) -> None:
         ) from error
 
 
+def make_folder(folder: Path) -> None:
+    """Make an output folder before minutes of work depend on it. Raises InputError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"cannot make the folder {folder}: {error.strerror}. Choose another one"
+        ) from error
+
+
 def check_outs(outs: tuple[Path, ...], suffixes: tuple[str, ...]) -> None:
     """Check output paths before minutes of work depend on them. Raises InputError."""
     for out in outs:
@@ -285,7 +295,7 @@ def check_out(out: Path) -> None:
     if not out.parent.is_dir():
         raise InputError(f"cannot write {out}: there is no folder {out.parent}. Create it first")
     if out.exists() and not out.is_file():
-        raise InputError(f"cannot write {out}: it is no file. Choose another path with -o")
+        raise InputError(f"cannot write {out}: it is not a file. Choose another path with -o")
     if not os.access(out.parent, os.W_OK):
         raise InputError(
             f"cannot write {out}: the folder is read-only. Choose another path with -o"

@@ -86,8 +86,8 @@ def predict(
     standard input. An image that cannot be read does not stop the others.
 
     Exit code 0: at least one face, even if its answer is uncertain; --json has "uncertain" and
-    the reason. Exit code 3: an image cannot be read, or no image has a face. Exit code 5: there
-    is not a face detector, and an image does not look like a face crop.
+    the reason. Exit code 3: an image cannot be read, or no image has a face. Exit code 5: no
+    face detector is available, and an image does not look like a face crop.
     """
     if crop + (box is not None) + (detector_file is not None) > 1:
         raise click.UsageError("expected one of --crop, --box and --detector, got several")

@@ -39,7 +39,7 @@ def replaced(old: str, new: str) -> Edit:
 
 
 def digits(old: str, new: str, zeros: int) -> Edit:
-    """Replace a value by one with so many zeros, and seal it anew."""
+    """Replace a value by one with so many zeros, and seal it again."""
 
     def apply(bundle: Path) -> None:
         replaced(old, f"{new}@")(bundle)

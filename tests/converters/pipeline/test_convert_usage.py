@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from fer_edge import open_bundle
 from fer_edge.cli import main
 from fer_edge.converters.pipeline.convert import convert
-from fer_edge.errors import BundleError, TargetError
+from fer_edge.errors import BundleError, DataError, TargetError
 
 
 def quiet(_: str) -> None:
@@ -70,6 +70,13 @@ def test_a_place_that_cannot_be_written_is_named_before_any_work_is_done(
     with pytest.raises(BundleError, match=r"cannot write .*x\.fer: .*-o"):
         convert(checkpoint, ["onnxruntime"], tmp_path / "file" / "x.fer", say=said.append)
     assert said == []
+
+
+def test_a_refused_conversion_makes_no_folder(checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError):
+        convert(checkpoint, ["onnxruntime"], tmp_path / "a/b/x.fer", data=tmp_path / "empty")
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]
 
 
 @pytest.mark.parametrize(

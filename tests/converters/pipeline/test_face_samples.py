@@ -94,6 +94,15 @@ def test_own_labels_ask_for_own_faces() -> None:
         parity_faces(None, ("awake", "drowsy"), CropRule(48, 0.1))
 
 
+def test_a_damaged_picture_is_named_even_if_no_calibration_is_needed(
+    checkpoint: Path, tmp_path: Path, gate: FaceSamples
+) -> None:
+    source = as_folders(tmp_path, gate, train=slice(0, 120), val=slice(120, 240))
+    (next((source / "train").iterdir()) / "bad.png").write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"bad\.png"):
+        convert(checkpoint, ["onnxruntime"], tmp_path / "x.fer", ["fp32"], data=source, say=str)
+
+
 @pytest.mark.parametrize(("judging", "most"), [(186, 3), (40, 43)], ids=["faces", "moved copies"])
 def test_pictures_in_their_own_size_are_not_held_together(
     tmp_path: Path, gate: FaceSamples, monkeypatch: pytest.MonkeyPatch, judging: int, most: int

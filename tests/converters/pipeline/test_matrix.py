@@ -201,17 +201,20 @@ def test_the_networks_are_kept_and_one_precision_is_asked_for(
     done = CliRunner().invoke(main, ["matrix", "--target", "onnxruntime", "--precision", "fp7"])
     assert done.exit_code == 5
     assert "fp7" in done.output
-    more = ["--network", "cnn48, small", "--keep", str(tmp_path)]
+    kept_in = tmp_path / "new" / "kept"
+    table = tmp_path / "new" / "table.md"  # in a folder that --keep makes
+    more = ["--network", "cnn48, small", "--keep", str(kept_in), "-o", str(table)]
     done = CliRunner().invoke(main, [*command, *more])
     assert done.exit_code == 0, done.output
+    assert table.is_file()
     assert [row["precision"] for row in json.loads(done.stdout)] == ["fp32"]
-    kept = load_checkpoint(tmp_path / "cnn48-small")
+    kept = load_checkpoint(kept_in / "cnn48-small")
     assert parameter_count(kept.model) == 390_119
-    before = (tmp_path / "cnn48-small" / "card.json").read_bytes()
+    before = (kept_in / "cnn48-small" / "card.json").read_bytes()
     again = CliRunner().invoke(main, [*command, *more])
     assert "fitting" in done.stderr
     assert "fitting" not in again.stderr
-    assert (tmp_path / "cnn48-small" / "card.json").read_bytes() == before
+    assert (kept_in / "cnn48-small" / "card.json").read_bytes() == before
     assert _cells(again.stdout) == _cells(done.stdout)
 
 

@@ -52,6 +52,11 @@ def test_a_repeated_key_is_refused(text: str) -> None:
         read_yaml(text, "the recipe")
 
 
+@pytest.mark.parametrize("text", ["<<: {a: 1}\na: 2", "<<: [{a: 2}, {a: 3}]", "a: 2\n<<: {a: 1}"])
+def test_a_merged_key_may_be_overridden(text: str) -> None:
+    assert read_yaml(text, "the recipe") == {"a": 2}
+
+
 @pytest.mark.parametrize(
     "value",
     [
