@@ -379,7 +379,11 @@ class Recipe:
         check_range("seed", self.seed, 0, 2**63)
         size_px = self.input.size_px
         check_range("augment.crop_px", self.augment.crop_px or size_px, 8, size_px)
-        require(len(self.labels) >= 2, "expected at least two values in labels to tell apart")
+        require(
+            len(self.labels) >= 2,
+            f"expected at least two labels to tell apart, got {', '.join(self.labels) or 'none'}. "
+            "Add faces of another class; if the recipe lists its labels, name the class there",
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Return the recipe as plain dictionaries and tuples."""

@@ -44,5 +44,5 @@ def test_a_recipe_checks_what_spans_sections(recipe: Recipe) -> None:
     with pytest.raises(RecipeError, match=r"augment\.crop_px between 8 and 48, got 64"):
         replace(recipe, augment=Augment(crop_px=64))
     for labels in ((), ("happiness",)):
-        with pytest.raises(RecipeError, match="at least two values in labels"):
+        with pytest.raises(RecipeError, match="at least two labels to tell apart"):
             replace(recipe, labels=labels)
