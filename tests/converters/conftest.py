@@ -8,9 +8,11 @@ most answers right, and others unsure, as a real network's are.
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -156,3 +158,17 @@ def composites() -> FaceSamples:
 def expected(checkpoint: Path, composites: FaceSamples) -> Outputs:
     """Torch's outputs for the composites."""
     return DeployModule(load_checkpoint(checkpoint)).run(composites.images)
+
+
+@pytest.fixture
+def wait_for() -> Callable[[Callable[[], Any]], Any]:
+    """Waits until a condition is true, and returns its value; a minute at most."""
+
+    def wait(condition: Callable[[], Any]) -> Any:
+        for _ in range(1200):
+            if answer := condition():
+                return answer
+            time.sleep(0.05)
+        pytest.fail("nothing happened within a minute")
+
+    return wait

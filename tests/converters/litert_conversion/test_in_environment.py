@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -84,7 +83,7 @@ def test_a_batch_of_any_size_keeps_both_outputs(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends orphans")
-def test_it_ends_with_a_conversion_that_is_killed(tmp_path: Path) -> None:
+def test_it_ends_with_a_conversion_that_is_killed(tmp_path: Path, wait_for: Any) -> None:
     job = tmp_path / "job.json"
     os.mkfifo(job)
     command = [sys.executable, "-I", in_environment.__file__, str(tmp_path)]
@@ -106,11 +105,3 @@ def _writer(pipe: Path) -> int | None:
         return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
     except OSError:
         return None
-
-
-def wait_for(condition: Callable[[], Any]) -> Any:
-    for _ in range(1200):
-        if answer := condition():
-            return answer
-        time.sleep(0.05)
-    pytest.fail("nothing happened within a minute")

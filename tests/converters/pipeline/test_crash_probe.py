@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +73,7 @@ def test_a_child_may_write_any_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends orphans")
-def test_the_child_ends_with_a_conversion_that_is_killed(tmp_path: Path) -> None:
+def test_the_child_ends_with_a_conversion_that_is_killed(tmp_path: Path, wait_for: Any) -> None:
     slow = write_fake_bundle(tmp_path / "x.fer", latency_ms=600_000)
     code = f"""
 from fer_edge.bundle import open_bundle
@@ -93,14 +91,6 @@ crash_reason(bundle, bundle.read(bundle.variants[0]))
         parent.kill()
         parent.wait()
     wait_for(lambda: has_ended(child))
-
-
-def wait_for(condition: Callable[[], Any]) -> Any:
-    for _ in range(1200):
-        if answer := condition():
-            return answer
-        time.sleep(0.05)
-    pytest.fail("nothing happened within a minute")
 
 
 def has_ended(pid: str) -> bool:
