@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import signal
 import sys
 
 MARK = "fer_edge: "
 """Start of a line that a child answers with; libraries print other lines."""
+_PARENT = "fer_edge_parent"
+"""Interpreter option with the process id of the parent."""
 _PARENT_DEATH_SIGNAL = 1
 """Number of the option PR_SET_PDEATHSIG of prctl (Linux)."""
 
@@ -16,9 +19,10 @@ def python_command(*arguments: str) -> list[str]:
     """Return the command that runs this interpreter with ``arguments``.
 
     ``-P`` keeps the current folder off ``sys.path``. With ``-c`` and ``-m``, Python puts it first.
-    A conversion in a downloaded folder would then import that folder's ``cv2.py``.
+    A conversion in a downloaded folder would then import that folder's ``cv2.py``. The option
+    ``-X`` tells the child who its parent is.
     """
-    return [sys.executable, "-P", *arguments]
+    return [sys.executable, "-P", "-X", f"{_PARENT}={os.getpid()}", *arguments]
 
 
 def answer(text: str) -> None:
@@ -32,8 +36,13 @@ def answer_on(line: str) -> str | None:
 
 
 def end_with_parent() -> None:
-    """Let the kernel end this process with its parent, even while it is stopped."""
+    """Let the kernel end this process with its parent, even while it is stopped.
+
+    Only for a child of ``python_command``. It ends at once if its parent has already gone.
+    """
     if hasattr(signal, "SIGHUP"):  # under nohup it is ignored, and a stopped orphan would stay
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
     if sys.platform == "linux":  # a subreaper adopts orphans, and then no SIGHUP is sent
         ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != int(sys._xoptions[_PARENT]):  # it ended before the kernel was asked
+            os._exit(1)

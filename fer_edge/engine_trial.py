@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from fer_edge.bundle import Variant, open_bundle
-from fer_edge.child import python_command
+from fer_edge.child import end_with_parent, python_command
 from fer_edge.errors import FerEdgeError
 from fer_edge.predictor import Predictor
 
@@ -80,6 +80,7 @@ def _signal(number: int) -> str:
 
 
 def _main(folder: str, target: str | None = None, precision: str | None = None) -> None:
+    end_with_parent()
     print(_READY, flush=True)
     try:
         with Predictor(folder, target, precision) as predictor:

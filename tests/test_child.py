@@ -68,8 +68,9 @@ def test_a_child_ends_with_its_parent_even_if_it_is_stopped() -> None:
     child = "from fer_edge.child import end_with_parent; end_with_parent(); print(1, flush=True); "
     child += "import time; time.sleep(600)"
     code = f"""
-import os, signal, subprocess, sys, time
-child = subprocess.Popen([sys.executable, "-c", {child!r}], stdout=subprocess.PIPE)
+import os, signal, subprocess, time
+from fer_edge.child import python_command
+child = subprocess.Popen(python_command("-c", {child!r}), stdout=subprocess.PIPE)
 child.stdout.readline()
 os.kill(child.pid, signal.SIGSTOP)
 print(child.pid, flush=True)
@@ -92,6 +93,28 @@ time.sleep(600)
         time.sleep(0.05)
     os.kill(pid, signal.SIGKILL)
     pytest.fail("the stopped child outlived its parent")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends stopped orphans")
+def test_a_child_whose_parent_ended_before_it_asked_ends_at_once() -> None:
+    child = """
+import os, sys, time
+from fer_edge.child import end_with_parent
+while str(os.getppid()) == sys.argv[1]:
+    time.sleep(0.01)
+end_with_parent()
+print("alive")
+"""
+    code = f"""
+import os, subprocess
+from fer_edge.child import python_command
+subprocess.Popen(python_command("-c", {child!r}, str(os.getpid())))
+os._exit(0)  # with the child's pipe, which the test reads to its end
+"""
+    done = subprocess.run(
+        python_command("-c", code), env=clean(), capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_no_other_child_is_started_without_it() -> None:

@@ -26,7 +26,7 @@ from fer_edge.benchmarks.job import CROP_PX, Job, Run, noise
 from fer_edge.benchmarks.measure import metrics
 from fer_edge.benchmarks.measure.cells import ReportRow, megabytes, number
 from fer_edge.benchmarks.scenarios.base import Scenario
-from fer_edge.child import answer, answer_on, python_command
+from fer_edge.child import answer, answer_on, end_with_parent, python_command
 
 _LINES = 50
 """Readings in a run: enough for a slope, few enough not to disturb it."""
@@ -136,6 +136,7 @@ def main() -> None:
     """Call until the budget is spent, and print evenly spaced readings."""
     import psutil
 
+    end_with_parent()
     bundle, target, precision, batch, budget_s = sys.argv[1:]
     process = psutil.Process()
     with Predictor(bundle, target, precision) as predictor:

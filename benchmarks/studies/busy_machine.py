@@ -32,6 +32,12 @@ from fer_edge.torch_waits import ROUNDS, SPIN_COUNT
 from fer_edge.training.checkpoint import load_checkpoint
 
 _SAMPLES, _BLOCK, _BUDGET_S = 48, 4, 120.0
+_BUSY = """
+from fer_edge.child import end_with_parent
+end_with_parent()
+while True:
+    pass
+"""
 
 
 @click.command("busy_machine", cls=ModuleCommand)
@@ -88,7 +94,7 @@ def _busy_core() -> Iterator[None]:
     Linux shares the cores between sessions, as between containers: both threads of torch then get
     what the other session leaves.
     """
-    command = python_command("-c", "while True: pass")
+    command = python_command("-c", _BUSY)
     process = subprocess.Popen(command, start_new_session=True)
     try:
         yield

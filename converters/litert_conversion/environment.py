@@ -132,7 +132,7 @@ def convert(folder: Path, job: Mapping[str, Any], files: Mapping[str, bytes]) ->
         for path, data in {**files, "job.json": json.dumps(job).encode()}.items():
             (work / path).write_bytes(data)
         try:
-            command = [str(_python(folder)), "-I", str(_SCRIPT), name]
+            command = [str(_python(folder)), "-I", str(_SCRIPT), name, str(os.getpid())]
             done = _finished(command, _CONVERT_S, cwd=name, env=_environment(work))
         except (subprocess.TimeoutExpired, OSError) as error:
             raise ConversionError(f"LiteRT's converter gave no answer: {error}") from error

@@ -1,9 +1,10 @@
 """Conversion to .tflite, run by the Python of the conversion environment.
 
-``python -I in_environment.py FOLDER`` reads ``job.json`` in the folder, and ``program.pt2`` or the
-``plain.tflite`` that it was converted to before. An int8 that is calibrated needs ``faces.npy``.
-It writes ``model.tflite``, ``plain.tflite`` and ``answer.json``. It imports nothing of fer_edge,
-which that environment does not have.
+``python -I in_environment.py FOLDER PARENT`` reads ``job.json`` in the folder, and
+``program.pt2`` or the ``plain.tflite`` that it was converted to before. An int8 that is calibrated
+needs ``faces.npy``. It writes ``model.tflite``, ``plain.tflite`` and ``answer.json``. PARENT is the
+process id of the program that it ends with. It imports nothing of fer_edge, which that environment
+does not have.
 """
 
 from __future__ import annotations
@@ -243,13 +244,15 @@ def _resizable(model: bytes, size_px: int) -> bool:
     return changes[0] <= _SAME and changes[1] <= _SAME_EMBEDDING * float(np.abs(alone[1]).max())
 
 
-def _end_with_parent() -> None:
+def _end_with_parent(parent: int) -> None:
     """Do as fer_edge.child does, which this environment lacks."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:  # it ended before the kernel was asked
+            os._exit(1)
 
 
 if __name__ == "__main__":
-    _end_with_parent()
+    _end_with_parent(int(sys.argv[2]))
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
     main(Path(sys.argv[1]))

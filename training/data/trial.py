@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from fer_edge.child import python_command
+from fer_edge.child import end_with_parent, python_command
 from fer_edge.errors import DataError
 from fer_edge.training.data.bounds import most_memory
 from fer_edge.training.data.dataset_spec import DatasetSpec
@@ -107,6 +107,7 @@ def _tried(
 
 def main(name: str, options: str, split: str, size: str) -> None:
     """Read a file and print the answer; runs in the child."""
+    end_with_parent()
     module, _, function = name.partition(":")
     read_all: ReadAll = getattr(importlib.import_module(module), function)
     values = json.loads(options)

@@ -87,7 +87,7 @@ def test_it_ends_with_a_conversion_that_is_killed(tmp_path: Path, wait_for: Any)
     job = tmp_path / "job.json"
     os.mkfifo(job)
     command = [sys.executable, "-I", in_environment.__file__, str(tmp_path)]
-    code = f"import subprocess; subprocess.run({command!r})"
+    code = f"import os, subprocess; subprocess.run([*{command!r}, str(os.getpid())])"
     parent = subprocess.Popen(python_command("-c", code))
     writer = None
     try:

@@ -85,6 +85,8 @@ crash_reason(bundle, bundle.read(bundle.variants[0]))
     children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
     try:
         child = wait_for(lambda: children.read_text().split())[0]
+        # Until it has a command line of its own, it shows the libraries of its parent.
+        wait_for(lambda: b"probe.fer" in Path(f"/proc/{child}/cmdline").read_bytes())
         # The child asks to end with its parent before it imports OpenCV.
         wait_for(lambda: "cv2" in Path(f"/proc/{child}/maps").read_text())
     finally:
