@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import queue
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -195,23 +196,27 @@ def test_a_camera_that_hangs_is_reported_and_closing_does_not_wait_for_it(
 def test_a_slow_consumer_gets_the_newest_frame_of_a_camera(
     fake_bundle: Path, picture: Picture
 ) -> None:
-    pause = threading.Event()
+    let = threading.Semaphore(1)
+    asked: queue.Queue[int] = queue.Queue()
 
     def camera() -> Iterator[Image]:
         for n in range(10_000):
-            pause.wait(0.001)
+            asked.put(n)
+            let.acquire()
             yield picture(n)
 
     live = Frames(camera(), live=True)
     with DriverMonitor(fake_bundle, live, detector=WholeFrame()) as monitor:
-        indices = []
+        indices: list[int] = []
         for state in monitor:
             indices.append(state.frame_index)
-            pause.wait(0.03)
+            let.release(4)  # frames that come while the consumer is busy
+            while asked.get(timeout=30) <= indices[0] + 4 * len(indices):
+                pass
             if len(indices) == 5:
                 break
-    steps = np.diff(indices)
-    assert steps.min() >= 3  # what came meanwhile was dropped, not queued
+        let.release()  # the camera's thread ends
+    assert indices == [0, 4, 8, 12, 16]  # what came meanwhile was dropped, not queued
 
 
 def test_a_source_that_breaks_off_is_told_last(fake_bundle: Path, picture: Picture) -> None:
