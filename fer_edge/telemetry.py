@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from fer_edge.one_at_a_time import one_at_a_time
 from fer_edge.shown import first_line
 
 _SETTINGS = {
@@ -26,6 +27,7 @@ looks up a host. openvino-telemetry writes a client id into the home folder and 
 does neither in a CI job. Both look once, at import."""
 
 
+@one_at_a_time  # it changes the environment
 def import_without_telemetry(name: str) -> Any:
     """Import a module of ``onnxruntime``, ``openvino`` or ``nncf`` without its telemetry.
 
@@ -36,7 +38,7 @@ def import_without_telemetry(name: str) -> Any:
         name: Module to import, such as ``onnxruntime.quantization``.
     """
     if name in sys.modules:
-        return sys.modules[name]
+        return importlib.import_module(name)  # waits if a thread of the application imports it
     settings = dict(_SETTINGS.get(name.split(".")[0], {}))
     if not _has_home():
         settings["HOME"] = os.sep  # openvino-telemetry asks for one, and does not use it in CI

@@ -19,6 +19,7 @@ from fer_edge.backends.private_path import check_owner
 from fer_edge.bundle import Variant
 from fer_edge.errors import EngineError
 from fer_edge.execution import Execution, Operation
+from fer_edge.one_at_a_time import one_at_a_time
 from fer_edge.telemetry import engine_problem, import_without_telemetry
 
 FACTS = TargetFacts(
@@ -35,6 +36,7 @@ FACTS = TargetFacts(
 ARITHMETIC = {"fp32": "f32", "int8": "f32", "bf16": "bf16", "fp16": "f16"}
 
 
+@one_at_a_time  # a second Core would be destroyed
 @functools.cache
 def shared_core() -> Any:
     """Return the one Core of this process, which is never destroyed.

@@ -28,6 +28,7 @@ from fer_edge.backends.qnn_chips import CHIPS, DEFAULT_CHIP, Chip, unknown_chip
 from fer_edge.bundle import Variant
 from fer_edge.errors import EngineError
 from fer_edge.execution import Execution, Operation
+from fer_edge.one_at_a_time import one_at_a_time
 from fer_edge.shown import first_line
 from fer_edge.telemetry import engine_problem, import_without_telemetry
 
@@ -184,6 +185,7 @@ def _chip(options: Options) -> Chip:
     return CHIPS.get(options.device or DEFAULT_CHIP, CHIPS[DEFAULT_CHIP])
 
 
+@one_at_a_time  # a second registration fails
 @functools.cache
 def _devices() -> list[Any]:
     """Register the provider with ONNX Runtime, once, and return its NPU or its simulator.

@@ -16,6 +16,8 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from fer_edge.one_at_a_time import one_at_a_time
+
 Result = TypeVar("Result")
 
 _SYMBOL = {"linux": "stderr", "darwin": "__stderrp"}.get(sys.platform)
@@ -93,6 +95,7 @@ class _Capture:
         self._text.value, self._size.value = None, 0
 
 
+@one_at_a_time  # a second capture would take the first one's memory for stderr
 @functools.cache
 def _capture() -> _Capture | None:
     """The capture, or None where the C library has no such variable (Windows, musl)."""
