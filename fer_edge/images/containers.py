@@ -294,6 +294,8 @@ def _webp(data: bytes, name: str, max_pixels: int) -> PictureInfo:
             break
         kind, length = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
         start = at + 8
+        if start + length > min(end, len(data)):
+            raise _cut_off("WebP", name)
         if kind in (b"VP8X", b"VP8L", b"VP8 ") and length >= 10 and size is None:
             size = _webp_size(kind, data[start : start + 10])
             animated = kind == b"VP8X" and data[start] & _ANIMATION
@@ -306,8 +308,6 @@ def _webp(data: bytes, name: str, max_pixels: int) -> PictureInfo:
         elif kind == b"EXIF" and not has_exif:  # the first one counts (RFC 9649, 2.7.1.5)
             has_exif = True
             orientation = exif_orientation(data[start : start + length].removeprefix(b"Exif\0\0"))
-        if start + length > min(end, len(data)):
-            raise _cut_off("WebP", name)
         has_pixels |= kind in (b"VP8 ", b"VP8L", b"ANMF")
         at = start + length + length % 2
     else:

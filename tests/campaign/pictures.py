@@ -44,7 +44,15 @@ def _seeds(rng: np.random.Generator) -> list[bytes]:
         (".webp", []),
         (".webp", [cv2.IMWRITE_WEBP_QUALITY, 101]),
     ]
-    return [cv2.imencode(suffix, picture, settings)[1].tobytes() for suffix, settings in forms]
+    seeds = [cv2.imencode(suffix, picture, settings)[1].tobytes() for suffix, settings in forms]
+    return [*seeds, *(_extended(webp) for webp in seeds[-2:])]
+
+
+def _extended(webp: bytes) -> bytes:
+    """The same WebP in the extended format, whose first chunk is VP8X."""
+    sides = b"".join((side - 1).to_bytes(3, "little") for side in (320, 240))
+    body = b"WEBPVP8X" + struct.pack("<II", 10, 0) + sides + webp[12:]
+    return b"RIFF" + struct.pack("<I", len(body)) + body
 
 
 def _flip(rng: np.random.Generator, data: bytes) -> bytes:
@@ -57,8 +65,13 @@ def _flip(rng: np.random.Generator, data: bytes) -> bytes:
 
 
 def _cut(rng: np.random.Generator, data: bytes) -> bytes:
-    end = data[-12:] if data.startswith(_PNG) else b"\xff\xd9"
-    return data[: rng.integers(1, len(data))] + (end if rng.random() < 0.5 else b"")
+    # Headers are at the front: half of the cuts are in the first 64 bytes.
+    start = data[: rng.integers(1, 64 if rng.random() < 0.5 else len(data))]
+    if rng.random() < 0.5:
+        return start
+    if data.startswith(b"RIFF"):  # the container says that it is as long as what is left
+        return start[:4] + struct.pack("<I", max(len(start) - 8, 0)) + start[8:]
+    return start + (data[-12:] if data.startswith(_PNG) else b"\xff\xd9")
 
 
 def _splice(rng: np.random.Generator, data: bytes) -> bytes:

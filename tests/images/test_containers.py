@@ -115,6 +115,17 @@ def test_a_webp_length_beyond_the_file_is_refused(encode: Encode, size: int, at:
         picture_info(data[:at] + struct.pack("<I", size) + data[at + 4 :], "p")
 
 
+@pytest.mark.parametrize("kind", [b"VP8X", b"VP8 ", b"VP8L"])
+@pytest.mark.parametrize("here", range(10))
+@pytest.mark.parametrize("promised", [10, 1000])
+def test_a_webp_that_ends_inside_its_header_is_refused(
+    kind: bytes, here: int, promised: int
+) -> None:
+    body = b"WEBP" + kind + struct.pack("<I", promised) + bytes(here)
+    with pytest.raises(InputError, match="cut off"):
+        picture_info(b"RIFF" + struct.pack("<I", len(body)) + body, "p")
+
+
 def test_an_os2_bmp_is_read(encode: Encode) -> None:
     pixels = b"\x7f" * (16 * 3 * 10)
     data = b"BM" + struct.pack("<IHHI", 26 + len(pixels), 0, 0, 26)
