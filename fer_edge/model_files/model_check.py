@@ -70,7 +70,7 @@ def check_models(
         for path, data in files.items():
             if path.endswith(".onnx"):
                 check_onnx(data, path)
-                _check_contract(read_metadata(data).get(CONTRACT), path, contract)
+                _check_contract(read_metadata(data, path).get(CONTRACT), path, contract)
             elif path.endswith(".tflite"):
                 check_tflite(data, path)
                 _check_contract(_text(read_tflite_metadata(data, CONTRACT)), path, contract)

@@ -66,15 +66,28 @@ def check_onnx(model: bytes, name: str) -> None:
         raise ValueError(f"{name} is not a readable ONNX file") from error
 
 
-def read_metadata(model: bytes) -> dict[str, str]:
-    """Return the metadata of a checked ONNX model. The last value of a repeated key counts."""
-    entries: dict[str, str] = {}
-    for number, value in _fields(memoryview(model), iter(range(_MOST_FIELDS))):
+def read_metadata(model: bytes, name: str) -> dict[str, str]:
+    """Return the metadata of a checked ONNX model. The last value of a repeated key counts.
+
+    Args:
+        model: Bytes of an ONNX file that check_onnx accepted.
+        name: Name of the file, for messages.
+
+    Raises:
+        ValueError: An entry of the metadata is not readable.
+    """
+    try:
+        return dict(_metadata(memoryview(model)))
+    except IndexError as error:
+        raise ValueError(f"{name} has damaged metadata") from error
+
+
+def _metadata(model: memoryview) -> Iterator[tuple[str, str]]:
+    for number, value in _fields(model, iter(range(_MOST_FIELDS))):
         if number == _METADATA:
             pair = dict(_fields(_view(value), iter(range(_MOST_FIELDS))))
-            texts = [bytes(_view(pair.get(key, memoryview(b"")))) for key in (_KEY, _VALUE)]
-            entries[texts[0].decode("utf-8", "replace")] = texts[1].decode("utf-8", "replace")
-    return entries
+            key, text = (bytes(_view(pair.get(n, memoryview(b"")))) for n in (_KEY, _VALUE))
+            yield key.decode("utf-8", "replace"), text.decode("utf-8", "replace")
 
 
 def _check(message: memoryview, kind: str, depth: int, budget: Iterator[int], name: str) -> None:

@@ -122,9 +122,9 @@ def check_tflite(data: bytes, name: str) -> None:
 def read_tflite_metadata(data: bytes, key: str) -> bytes | None:
     """Return the content of a metadata entry of a model that check_tflite accepted."""
     reader = _Reader(data, "")
-    model = reader.root()
-    buffers = list(reader.tables(model, _BUFFERS))
     try:
+        model = reader.root()
+        buffers = list(reader.tables(model, _BUFFERS))
         for entry in reader.tables(model, _METADATA):
             if reader.vector(entry, 0, 1) == key.encode():
                 return reader.vector(buffers[reader.number(entry, 1, 4)], 0, 1)

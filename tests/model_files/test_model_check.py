@@ -192,3 +192,9 @@ def test_the_shipped_bundle_and_a_fake_one_pass(tmp_path: Path) -> None:
     for path in (None, write_fake_bundle(tmp_path / "fake.fer")):
         with Predictor(path) as predictor:
             assert predictor.variant
+
+
+def test_a_model_whose_metadata_are_cut_off_is_refused() -> None:
+    data = model() + b"\x72\x02\x08\x05"
+    with pytest.raises(EngineError, match=r"damaged metadata\. Get the bundle again"):
+        check_models("onnxruntime", "o/m.onnx", {"o/m.onnx": data}, FACTS)

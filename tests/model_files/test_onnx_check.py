@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from fer_edge import BundleError
-from fer_edge.model_files.onnx_check import check_onnx
+from fer_edge.model_files.onnx_check import check_onnx, read_metadata
 from fer_edge.shipped import DEFAULT_BUNDLE
 
 
@@ -113,6 +113,21 @@ def test_control_flow_is_refused(operation: str) -> None:
 def test_what_is_no_protobuf_is_refused(damaged: bytes) -> None:
     with pytest.raises(ValueError, match="readable"):
         check_onnx(damaged, "model.onnx")
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        b"\x72\x02\x08\x05",  # a number as the key
+        b"\x72\x03\x0a\x09k",  # a key that is longer than its entry
+        b"\x72\x01\x80",  # a tag that is cut off
+        b"\x70\x05",  # a number in place of an entry
+    ],
+)
+def test_damaged_metadata_are_refused(entry: bytes) -> None:
+    damaged = as_initializer(tensor()).SerializeToString() + entry
+    with pytest.raises(ValueError, match=r"model\.onnx has damaged metadata"):
+        read_metadata(damaged, "model.onnx")
 
 
 def test_deep_nesting_is_refused_without_deep_recursion() -> None:

@@ -34,7 +34,7 @@ def test_exporting_twice_gives_the_same_bytes(checkpoint: Path, graph: bytes) ->
 
 def test_the_graph_records_labels_and_contract(checkpoint: Path, graph: bytes) -> None:
     source = load_checkpoint(checkpoint)
-    contract = json.loads(read_metadata(graph)[CONTRACT])
+    contract = json.loads(read_metadata(graph, "graph")[CONTRACT])
     assert contract["labels"] == list(source.spec.labels)
     assert contract["temperature"] == source.temperature
     assert (contract["size_px"], contract["embedding_dim"]) == (48, source.model.embedding_dim)
