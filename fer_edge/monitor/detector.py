@@ -17,6 +17,7 @@ from fer_edge.monitor.fetch_detector import check_fetched
 from fer_edge.monitor.opencv_names import opencv_name
 from fer_edge.opencv_log import quiet_opencv
 from fer_edge.preprocess import MIN_SIDE_PX, Box, Image, as_bgr
+from fer_edge.shown import shown
 
 MAX_MODEL_BYTES = 64 * 1024 * 1024
 """Largest size of a model file, in bytes. YuNet has 0.2 MB."""
@@ -44,12 +45,58 @@ class Face:
 class Detector(Protocol):
     """Protocol of a face detector.
 
-    The monitor calls it from one thread at a time, not always the same. An exception counts as a
-    failed detection: health reports it, and the next frame is tried.
+    The monitor calls it from one thread at a time, not always the same. An exception, or a face
+    without a usable box or landmarks, counts as a failed detection: health reports it, and the next
+    frame is tried.
     """
 
     def detect(self, image: Image) -> list[Face]:
         """Find faces in uint8 ``[H, W, 3]`` BGR, the most confident first."""
+
+
+def find_faces(detector: Detector, image: Image) -> list[Face]:
+    """Run a detector that an application may have written, and check its answer.
+
+    Args:
+        detector: The detector; it may also return another iterable than a list.
+        image: uint8 ``[H, W, 3]`` BGR.
+
+    Raises:
+        EngineError: The answer holds anything but faces with a usable box and landmarks.
+        Exception: The detector raises it.
+    """
+    answer: Any = detector.detect(image)
+    if not isinstance(answer, Iterable):
+        raise EngineError(f"expected a list of Face, got {shown(answer)}. {_MEND}")
+    faces = list(answer)
+    for face in faces:
+        if not isinstance(face, Face):
+            raise EngineError(f"expected a list of Face, got {shown(face)} in it. {_MEND}")
+        if not _finite(face.box, (4,)) or min(face.box[2:]) <= 0:
+            raise EngineError(
+                "expected the box of a Face as finite numbers (x, y, width, height) with a size, "
+                f"got {shown(face.box)}. {_MEND}"
+            )
+        if face.landmarks is not None and not _finite(face.landmarks, (5, 2)):
+            got = " ".join(shown(face.landmarks).split())  # an array has several lines
+            raise EngineError(
+                f"expected the landmarks of a Face as finite numbers [5, 2], got {got}. {_MEND}"
+            )
+    return faces
+
+
+_MEND = "Mend the detector"
+
+
+def _finite(values: object, shape: tuple[int, ...]) -> bool:
+    """Return True for finite numbers of a shape."""
+    try:
+        numbers = np.asarray(values)
+    except (TypeError, ValueError):  # rows of different lengths
+        return False
+    return (
+        numbers.shape == shape and numbers.dtype.kind in "iuf" and bool(np.isfinite(numbers).all())
+    )
 
 
 def clip_box(x: float, y: float, w: float, h: float, width: int, height: int) -> Box | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fer_edge.errors import InputError, TargetError
-from fer_edge.monitor.detector import Boxes, Haar, WholeFrame, YuNet, clip_box
+from fer_edge.errors import EngineError, InputError, TargetError
+from fer_edge.monitor.detector import Boxes, Face, Haar, WholeFrame, YuNet, clip_box, find_faces
 from fer_edge.preprocess import Image, read_image
 from fer_edge.shipped import DEFAULT_BUNDLE
 
@@ -145,3 +147,40 @@ def test_a_clipped_box_lies_in_the_frame(
         assert 0 <= left <= left + wide <= width
         assert 0 <= top <= top + high <= height
         assert min(wide, high) >= 8
+
+
+EDGE = np.array([0, 0, 8, 8], np.float32)
+
+
+@pytest.mark.parametrize(
+    ("box", "landmarks"),
+    [
+        ((0, 0, 8, 8), None),
+        ((-3.5, 2, 8.25, 0.5), np.zeros((5, 2), np.float32)),
+        (EDGE, np.zeros((5, 2)).tolist()),
+    ],
+)
+def test_usable_faces_of_an_own_detector_pass(box: Any, landmarks: Any) -> None:
+    face = Face(box, 1.0, landmarks)
+    detector = SimpleNamespace(detect=lambda _: (face for _ in range(2)))
+    assert [id(each) for each in find_faces(detector, np.zeros((9, 9, 3), np.uint8))] == [
+        id(face)
+    ] * 2
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        None,
+        7,
+        ["face"],
+        *([Face(box, 1.0)] for box in (None, (5, 5, 0), "abcd", "1234", (1, 1, "2", 3))),
+        *([Face(box, 1.0)] for box in ((0, 0, 0, 9), (0, 0, 9, -1), (0, np.nan, 9, 9))),
+        *([Face(box, 1.0)] for box in (((1, 2), 3, 4, 5), (1, 1, 10**400, 3))),
+        *([Face((0, 0, 9, 9), 1.0, marks)] for marks in (np.zeros(10), np.zeros((5, 3)), "x")),
+        [Face((0, 0, 9, 9), 1.0, np.full((5, 2), np.inf, np.float32))],
+    ],
+)
+def test_anything_else_of_an_own_detector_is_refused(wrong: Any) -> None:
+    with pytest.raises(EngineError, match=r"expected .*, got .*\. Mend the detector"):
+        find_faces(SimpleNamespace(detect=lambda _: wrong), np.zeros((9, 9, 3), np.uint8))

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fer_edge.monitor import HealthCause
 from fer_edge.monitor.capture import CapturedFrame
 from fer_edge.monitor.detector import Boxes, Face
 from fer_edge.monitor.state import MonitorState
@@ -92,13 +93,41 @@ def test_a_detector_that_fails_is_told_and_tried_again(make_rig: MakeRig) -> Non
     assert (state.health.status, label(state)) == ("ok", "neutral")
 
 
-def test_a_detector_that_gives_something_else_is_told(make_rig: MakeRig) -> None:
-    class Wrong:
-        def detect(self, image: Image) -> list[Face]:
-            return [(0, 0, 9, 9)]  # type: ignore[list-item]
+class Gives:
+    """Detector that returns the same answer for each frame."""
 
-    state = make_rig(detector=Wrong()).play(0.1)[-1]
-    assert state.health.status == "degraded"
+    def __init__(self, answer: Any) -> None:
+        self._answer = answer
+
+    def detect(self, image: Image) -> Any:
+        return self._answer
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "answer",
+    [
+        None,
+        [(0, 0, 9, 9)],
+        [Face(None, 1.0)],  # type: ignore[arg-type]
+        [Face((5, 5, 0, 0), 1.0)],
+        [Face((5, 5, 20, 20), 1.0, np.zeros(10, np.float32))],
+        [Face((5, 5, 20, 20), 1.0, np.full((5, 2), np.nan, np.float32))],
+    ],
+)
+def test_a_detector_that_gives_something_else_is_told(make_rig: MakeRig, answer: Any) -> None:
+    states = make_rig(detector=Gives(answer), align=True).play(0.1)
+    for state in states:
+        assert state.health.causes == {HealthCause.DETECTOR_FAILED: "degraded"}
+
+
+def test_a_detector_may_give_its_faces_one_by_one(make_rig: MakeRig) -> None:
+    class Generator:
+        def detect(self, image: Image) -> Any:
+            yield Face((0, 0, 64, 64), 1.0)
+
+    state = make_rig(detector=Generator()).play(1.0)[-1]
+    assert (state.health.status, label(state)) == ("ok", "neutral")
 
 
 def test_a_backend_that_dies_midway_is_replaced_and_told(
