@@ -76,10 +76,15 @@ def fetch_yunet(out: Path, url: str = YUNET_URL, sha256: str = YUNET_SHA256) -> 
 
     Raises:
         SourceError: The download failed, or its SHA-256 is wrong.
-        InputError: The file cannot be written.
+        InputError: The file cannot be read or written.
     """
-    if is_file(out) and _hash(out.read_bytes()) == sha256:
-        return False
+    try:
+        if is_file(out) and _hash(out.read_bytes()) == sha256:
+            return False
+    except OSError as error:
+        raise InputError(
+            f"cannot read {out}: {error.strerror}. Choose another file with -o"
+        ) from error
     data = _download(url, out)
     if (actual := _hash(data)) != sha256:
         raise SourceError(
@@ -97,12 +102,13 @@ def fetch_yunet(out: Path, url: str = YUNET_URL, sha256: str = YUNET_SHA256) -> 
 
 
 def _download(url: str, out: Path) -> bytes:
-    import urllib.request  # only this function needs the network
+    import http.client  # only this function needs the network
+    import urllib.request
 
     try:
         with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as answer:  # noqa: S310 (pinned)
             data = answer.read(_MAX_BYTES + 1)
-    except (OSError, ValueError) as error:  # URLError is an OSError
+    except (OSError, ValueError, http.client.HTTPException) as error:  # URLError is an OSError
         raise SourceError(
             f"cannot download {url}: {error}. Download it elsewhere and copy it to {out}, or pass "
             "it as --detector FILE"

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from click.testing import CliRunner
@@ -28,7 +29,12 @@ class Served(BaseHTTPRequestHandler):
         if self.path == "/gone":
             self.send_error(404)
             return
+        if self.path == "/other-protocol":
+            self.wfile.write(b"SSH-2.0-OpenSSH_9.6\r\n")
+            return
         self.send_response(200)
+        if self.path == "/cut":
+            self.send_header("Transfer-Encoding", "chunked")  # and no chunk follows
         self.end_headers()
         if self.path == "/huge":
             try:
@@ -74,6 +80,9 @@ def test_a_file_that_is_not_the_pinned_one_is_replaced(server: str, tmp_path: Pa
         ("/changed", "gave a file with SHA-256"),
         ("/huge", "expected at most 8 MiB"),
         ("/gone", "404"),
+        ("/other-protocol", "cannot download .*SSH"),
+        ("/cut", "cannot download .*IncompleteRead"),
+        ("/a b", "cannot download .*control characters"),
     ],
 )
 def test_anything_else_writes_nothing(server: str, tmp_path: Path, path: str, says: str) -> None:
@@ -97,6 +106,17 @@ def test_a_place_that_cannot_be_written_is_named(server: str, tmp_path: Path) ->
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(InputError, match="cannot write"):
         fetch.fetch_yunet(tmp_path / "file/yunet.onnx", f"{server}/yunet", SHA256)
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), OSError(5, "bad")])
+def test_a_file_that_cannot_be_read_is_named(
+    error: OSError, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "yunet.onnx"
+    out.write_bytes(b"something else")
+    monkeypatch.setattr(Path, "read_bytes", Mock(side_effect=error))
+    with pytest.raises(InputError, match=rf"cannot read {out}: {error.strerror}.*with -o"):
+        fetch.fetch_yunet(out, f"{server}/yunet", SHA256)
 
 
 def test_the_command_checks_a_file_that_is_there(
