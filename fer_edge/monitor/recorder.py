@@ -14,6 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from fer_edge.atomic import check_place
 from fer_edge.errors import InputError
 from fer_edge.monitor.opencv_names import opencv_name
 from fer_edge.monitor.state import Event
@@ -60,6 +61,7 @@ class VideoRecorder:
         self._size = (0, 0)
         self._writer: Any = None
         try:
+            check_place(self.path)
             handle, name = tempfile.mkstemp(
                 prefix=f".{self.path.stem}.", suffix=self.path.suffix, dir=self.path.parent
             )

@@ -125,6 +125,14 @@ def test_what_cannot_be_written_is_told_at_once(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_in_the_place_of_the_video_is_told_at_once(tmp_path: Path) -> None:
+    folder = tmp_path / "a.mp4"
+    folder.mkdir()
+    with pytest.raises(InputError, match=r"cannot write .*a\.mp4: Is a directory"):
+        VideoRecorder(folder, 30)
+    assert list(tmp_path.iterdir()) == [folder]
+
+
 FULL_DISK = """
 import resource, signal, sys
 import numpy as np
