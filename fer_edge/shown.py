@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import reprlib
 
 _MOST_DIGITS = 40
@@ -9,6 +10,11 @@ _MOST_DIGITS = 40
 _SHORT = reprlib.Repr()
 _SHORT.maxlevel = 3
 _SHORT.maxstring = _SHORT.maxother = 80
+
+# In an address, a password may hold an @, and a path too: the last one before a / counts.
+_LOGIN = re.compile(r"//[^/\s]*@")
+_PASSWORD = re.compile(r"((?:pw|pwd|passwd|password)=)[^\s&]+?(?=:?(?:[\s&]|$))", re.IGNORECASE)
+"""Property of a GStreamer pipeline or parameter of an address that holds a password."""
 
 
 def shown(value: object) -> str:
@@ -29,3 +35,8 @@ def printable(text: str) -> str:
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, or its type; at most 200 characters."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def without_password(text: str) -> str:
+    """Return the text with the login and password of each address replaced by ``***``."""
+    return _PASSWORD.sub(r"\1***", _LOGIN.sub("//***@", text))

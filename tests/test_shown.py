@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fer_edge.shown import first_line
+from fer_edge.shown import first_line, without_password
 
 
 @pytest.mark.parametrize(
@@ -18,3 +18,24 @@ from fer_edge.shown import first_line
 )
 def test_the_first_line_of_an_error_is_never_empty(text: str, line: str) -> None:
     assert first_line(RuntimeError(text)) == line
+
+
+@pytest.mark.parametrize(
+    ("text", "public"),
+    [
+        ("rtsp://driver:secret@10.0.0.7:554/a", "rtsp://***@10.0.0.7:554/a"),
+        ("rtsp://driver:p@ss@wd@10.0.0.7/a", "rtsp://***@10.0.0.7/a"),
+        ("rtsp://driver:p?#@10.0.0.7", "rtsp://***@10.0.0.7"),
+        ("zip://*.mp4::ftp://me:secret@host/a.zip", "zip://*.mp4::ftp://***@host/a.zip"),
+        ("rtspsrc location=rtsp://a:b@c/d ! appsink", "rtspsrc location=rtsp://***@c/d ! appsink"),
+        ("rtspsrc user-id=me user-pw=secret ! x", "rtspsrc user-id=me user-pw=*** ! x"),
+        ("http://cam/a.cgi?user=me&pwd=secret&n=1", "http://cam/a.cgi?user=me&pwd=***&n=1"),
+        ("http://cam/a?Password=secret", "http://cam/a?Password=***"),
+        ("rtsp://10.0.0.7/stream@2", "rtsp://10.0.0.7/stream@2"),
+        ("s3://bucket/me@home/a.mp4", "s3://bucket/me@home/a.mp4"),
+        ("/dev/video0", "/dev/video0"),
+    ],
+)
+def test_a_password_is_not_shown(text: str, public: str) -> None:
+    assert without_password(text) == public
+    assert without_password(f"cannot read {text}: gone") == f"cannot read {public}: gone"

@@ -25,6 +25,7 @@ from fer_edge.cli.options import (
 )
 from fer_edge.errors import InputError, SourceError
 from fer_edge.option_types import FiniteRange
+from fer_edge.shown import without_password
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -118,7 +119,7 @@ def video(
     """
     from fer_edge.monitor import DriverMonitor
     from fer_edge.monitor.recorder import EventLog, VideoRecorder
-    from fer_edge.monitor.sources import open_source
+    from fer_edge.monitor.sources import file_of, open_source
     from fer_edge.progress_bar import frame_progress
     from fer_edge.video import rate_and_length, watch
 
@@ -127,11 +128,12 @@ def video(
     settings = _settings(settings_file, seat, rules)
     camera_or_path = int(source) if source.isdecimal() else source
     live = open_source(camera_or_path).live
+    name = source if file_of(source) else without_password(source)
     _check_outputs(source, save, events)
     hz, total = rate_and_length(camera_or_path)
     with ExitStack() as stack:
         shows = not (save or events or headless or as_json)
-        window = _window(source, stack) if shows else None
+        window = _window(name, stack) if shows else None
         say, step = stack.enter_context(frame_progress(total))
         faces = _detector(detector, whole_frame, say)
         monitor = stack.enter_context(
@@ -143,7 +145,7 @@ def video(
                 target=target,
                 precision=precision,
                 trusted_keys=trusted_keys or None,
-                on_health=_health_printer(source, say),
+                on_health=_health_printer(name, say),
             )
         )
         variant = monitor.predictor.variant.name if monitor.predictor else None
@@ -158,7 +160,7 @@ def video(
             seconds=seconds,
             tick=lambda tally: step(tally.frames, tally.status),
         )
-    report = {"source": source, "variant": variant, **tally.as_dict(), "fault": fault}
+    report = {"source": name, "variant": variant, **tally.as_dict(), "fault": fault}
     if recorder is not None and recorder.frames:
         report["saved"] = {
             "path": str(save),
@@ -182,11 +184,11 @@ _NO_WINDOW = (
 )
 
 
-def _window(source: str, stack: ExitStack) -> Window:
+def _window(name: str, stack: ExitStack) -> Window:
     """Open a window that the stack closes."""
     from fer_edge.video import open_window
 
-    window = open_window(f"fer-edge {source}")
+    window = open_window(f"fer-edge {name}")
     if window is None:
         raise click.UsageError(_NO_WINDOW)
     stack.callback(window.close)
@@ -209,9 +211,9 @@ def _detector(file: Path | None, whole_frame: bool, say: Say) -> Detector:
     return detector
 
 
-def _health_printer(source: str, say: Say) -> Callable[[Health], None]:
+def _health_printer(name: str, say: Say) -> Callable[[Health], None]:
     def report(health: Health) -> None:
-        say(f"{source}: " + ": ".join(filter(None, (health.status, "; ".join(health.reasons)))))
+        say(f"{name}: " + ": ".join(filter(None, (health.status, "; ".join(health.reasons)))))
 
     return report
 

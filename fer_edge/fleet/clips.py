@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from fer_edge.errors import FerEdgeError, InputError
 from fer_edge.fleet import remote
 from fer_edge.fleet.recordings import cameras_of, is_recording
-from fer_edge.shown import shown
+from fer_edge.shown import shown, without_password
 
 VIDEO_SUFFIXES = frozenset(
     (
@@ -272,7 +272,8 @@ def _checked(clips: list[Clip]) -> list[Clip]:
         other = by_key.setdefault(clip.key, clip)
         if other is not clip:
             raise InputError(
-                f"{other.path} and {clip.path} are both the clip {clip.name} of the drive "
+                f"{without_password(other.path)} and {without_password(clip.path)} are both the "
+                f"clip {clip.name} of the drive "
                 f"{clip.drive}. Name the folder above them, or write a manifest"
             )
     return sorted(by_place.values(), key=lambda clip: (clip.drive, clip.name, clip.camera or ""))

@@ -15,7 +15,7 @@ from typing import Any
 from fer_edge.errors import InputError, MissingDependencyError
 from fer_edge.fleet import remote
 from fer_edge.fleet.clips import Clip, absolute, local_clip
-from fer_edge.shown import shown
+from fer_edge.shown import shown, without_password
 
 COLUMNS = ("path", "drive", "clip", "camera", "start", "speed_kmh", "signals", "attentive")
 """Columns that are read; only ``path`` is required. Others are left alone."""
@@ -48,6 +48,7 @@ def read_manifest(path: str | Path, *, root: str | Path | None = None) -> list[C
             is none, or names the clip of another row again.
     """
     name = os.fspath(path)
+    public = without_password(name)
     base = os.fspath(root) if root is not None else _folder_of(name)
     rows = table(name, COLUMNS, "path")
     clips: list[Clip] = []
@@ -66,9 +67,11 @@ def read_manifest(path: str | Path, *, root: str | Path | None = None) -> list[C
     if faults:
         more = f"; and {len(faults) - _MOST_FAULTS} more" if len(faults) > _MOST_FAULTS else ""
         shown_faults = "; ".join(faults[:_MOST_FAULTS])
-        raise InputError(f"cannot use the manifest {name}: {shown_faults}{more}. Correct the rows")
+        raise InputError(
+            f"cannot use the manifest {public}: {shown_faults}{more}. Correct the rows"
+        )
     if not clips:
-        raise InputError(f"expected a row for each clip in {name}, got none. Add rows")
+        raise InputError(f"expected a row for each clip in {public}, got none. Add rows")
     return clips
 
 
@@ -103,7 +106,7 @@ def table(
         except OSError as error:
             raise InputError(f"cannot read {name}: {error.strerror}. Check the path") from error
     read = _parquet if name.lower().endswith(".parquet") else _csv
-    yield from read(name, data, columns, required)
+    yield from read(without_password(name), data, columns, required)
 
 
 def _csv(
@@ -213,7 +216,9 @@ def inside(base: str, path: str) -> str:
             path = f"{base.rstrip('/')}/{path}"
         parts = path.split("/")
         if ".." in parts or not path.startswith(f"{base.rstrip('/')}/"):
-            raise InputError(f"{shown(path)} lies outside {base}. Name the folder with --root")
+            raise InputError(
+                without_password(f"{shown(path)} lies outside {base}. Name the folder with --root")
+            )
         return path
     root = Path(base).resolve()
     if ".." in Path(path).parts:  # over a link, its meaning depends on who reads it

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from fer_edge.errors import InputError, MissingDependencyError, SourceError
-from fer_edge.shown import first_line
+from fer_edge.errors import FerEdgeError, InputError, MissingDependencyError, SourceError
+from fer_edge.shown import first_line, without_password
 
 MAX_CLIP_BYTES = 64 << 30
 """Largest clip in bytes that is copied from an address."""
@@ -39,7 +39,7 @@ def file_system(address: str) -> tuple[Any, str]:
     try:
         return fsspec.core.url_to_fs(address)  # type: ignore[no-any-return]
     except Exception as error:  # each file system raises its own
-        raise InputError(f"cannot use {_public(address)}: {first_line(error)}") from error
+        raise _failed(InputError, f"cannot use {address}", error) from error
 
 
 def listed(name: str, is_clip: Callable[[str], bool]) -> list[str]:
@@ -57,9 +57,9 @@ def listed(name: str, is_clip: Callable[[str], bool]) -> list[str]:
         else:
             places = [path] if system.exists(path) else []
     except Exception as error:
-        raise InputError(f"cannot read {_public(name)}: {first_line(error)}") from error
+        raise _failed(InputError, f"cannot read {name}", error) from error
     if not places:
-        raise InputError(f"no video is at {_public(name)}. Check the address")
+        raise InputError(without_password(f"no video is at {name}. Check the address"))
     return [str(system.unstrip_protocol(place)) for place in sorted(places)]
 
 
@@ -111,19 +111,19 @@ def _copy(address: str, copy: Path) -> None:
     except MissingDependencyError:
         raise
     except FileNotFoundError as error:
-        raise SourceError(f"no file is at {_public(address)}. Check the address") from error
+        message = without_password(f"no file is at {address}. Check the address")
+        raise SourceError(message) from error
     except Exception as error:  # each file system raises its own
-        raise UnreachableError(f"cannot read {_public(address)}: {first_line(error)}") from error
+        raise _failed(UnreachableError, f"cannot read {address}", error) from error
     if (size or 0) > MAX_CLIP_BYTES:
-        raise SourceError(
-            f"{_public(address)} has more than {MAX_CLIP_BYTES >> 30} GiB. Cut it into parts"
-        )
+        limit = f"{MAX_CLIP_BYTES >> 30} GiB"
+        raise SourceError(f"{without_password(address)} has more than {limit}. Cut it into parts")
     with copy.open("wb") as target:
         for block in _blocks(system, path, address):
             target.write(block)
         if size is not None and target.tell() < size:
             raise UnreachableError(
-                f"cannot read {_public(address)}: it gave {target.tell()} of {size} bytes"
+                f"cannot read {without_password(address)}: it gave {target.tell()} of {size} bytes"
             )
 
 
@@ -133,7 +133,7 @@ def _blocks(system: Any, path: str, address: str) -> Iterator[bytes]:
             while block := source.read(_COPY_BYTES):
                 yield block
     except Exception as error:  # each file system raises its own
-        raise UnreachableError(f"cannot read {_public(address)}: {first_line(error)}") from error
+        raise _failed(UnreachableError, f"cannot read {address}", error) from error
 
 
 def read_bytes(address: str, most: int) -> bytes:
@@ -143,12 +143,13 @@ def read_bytes(address: str, most: int) -> bytes:
         with system.open(path, "rb") as source:
             data: bytes = source.read(most + 1)
     except Exception as error:
-        raise InputError(f"cannot read {_public(address)}: {first_line(error)}") from error
+        raise _failed(InputError, f"cannot read {address}", error) from error
     if len(data) > most:
-        raise InputError(f"expected at most {most >> 20} MiB at {_public(address)}. Split the file")
+        raise InputError(
+            without_password(f"expected at most {most >> 20} MiB at {address}. Split the file")
+        )
     return data
 
 
-def _public(address: str) -> str:
-    """Return the address without a password."""
-    return re.sub(r"//[^/@\s]*@", "//***@", address)
+def _failed(kind: type[FerEdgeError], what: str, error: Exception) -> FerEdgeError:
+    return kind(without_password(f"{what}: {first_line(error)}"))

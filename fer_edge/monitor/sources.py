@@ -18,7 +18,7 @@ from fer_edge.monitor.opencv_names import opencv_name
 from fer_edge.monitor.video_containers import missing_bytes, shown_share
 from fer_edge.opencv_log import quiet_opencv
 from fer_edge.plain_file import is_file
-from fer_edge.shown import shown
+from fer_edge.shown import shown, without_password
 
 _OPEN_TIMEOUT_MS, _READ_TIMEOUT_MS = 5000, 2000
 """Milliseconds until OpenCV gives up a network stream. The monitor then opens it again."""
@@ -101,7 +101,7 @@ class Camera:
             return
         self.close()
         # Health and logs show the message: it must not contain a password.
-        name = re.sub(r"//[^/@\s]*@", "//***@", str(self._device))
+        name = without_password(str(self._device))
         raise SourceError(
             f"the camera {name} cannot be opened. Check that it is plugged in and that no "
             "other program uses it"

@@ -16,6 +16,8 @@ import pytest
 from click.testing import Result
 
 from fer_edge import video
+from fer_edge.monitor import driver_monitor
+from fer_edge.monitor.sources import Frames
 from fer_edge.shipped import FACES
 from fer_edge.signing import new_key_pair
 
@@ -241,6 +243,19 @@ def test_a_camera_that_is_not_there_ends_with_3(
     done = run("99", "--whole-frame", "--bundle", fake_bundle, "--headless")
     assert done.exit_code == 3
     assert "camera 99" in done.stderr
+
+
+@pytest.mark.parametrize("more", [("--headless",), ("--json",)])
+def test_the_password_of_a_stream_is_told_to_nobody(
+    run: Any, fake_bundle: Path, monkeypatch: pytest.MonkeyPatch, more: tuple[str, ...]
+) -> None:
+    address = "rtsp://driver:p@secret@127.0.0.1:1/x"
+    frames = [np.full((64, 64, 3), 90, np.uint8), "no frame"]
+    monkeypatch.setattr(driver_monitor, "open_source", lambda _: Frames(frames, hz=HZ))
+    done = run(address, "--whole-frame", "--bundle", fake_bundle, *more)
+    assert "rtsp://***@127.0.0.1:1/x" in done.stdout
+    assert "rtsp://***@127.0.0.1:1/x: " in done.stderr
+    assert "secret" not in done.output
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no pseudo terminals there")

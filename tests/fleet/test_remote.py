@@ -84,6 +84,24 @@ def test_an_address_where_nothing_is_is_refused(name: str) -> None:
         find_clips([name])
 
 
+@pytest.mark.parametrize(
+    "name", ["what://{}", "what://{}/a.mp4", "what://{}/m.csv", "memory://{}/a.mp4", "memory://{}"]
+)
+def test_a_password_is_in_no_message(name: str) -> None:
+    with pytest.raises(InputError, match=r"//\*\*\*@host") as raised:
+        find_clips([name.format("me:p@secret@host")])
+    assert "secret" not in str(raised.value)
+
+
+def test_a_manifest_with_a_password_in_its_address_is_named_without_it() -> None:
+    system = fsspec.filesystem("memory")
+    system.pipe("/me:secret@host/m.csv", b"path\n../x.avi\n")
+    with pytest.raises(InputError, match=r"manifest memory://\*\*\*@host/m.csv") as raised:
+        find_clips(["memory://me:secret@host/m.csv"])
+    system.rm("/me:secret@host", recursive=True)
+    assert "secret" not in str(raised.value)
+
+
 def test_a_manifest_at_an_address_stays_below_it(memory: str) -> None:
     system = fsspec.filesystem("memory")
     for path in ("../x.avi", "memory://other/x.avi", "/monday/../../x.avi", "file:///etc/x.avi"):

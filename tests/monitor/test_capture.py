@@ -210,7 +210,9 @@ def test_a_camera_that_opencv_reads_is_opened_again_when_it_runs_dry(tmp_path: P
         99,
         "/dev/video99",
         "rtsp://driver:secret@127.0.0.1:1/stream",
+        "rtsp://driver:p@secret@127.0.0.1:1/stream",
         "rtspsrc location=rtsp://driver:secret@127.0.0.1:1/stream ! appsink",
+        "rtspsrc location=rtsp://127.0.0.1:1/stream user-pw=secret ! appsink",
     ],
 )
 def test_a_camera_that_is_not_there_says_so_and_no_password(device: int | str) -> None:
