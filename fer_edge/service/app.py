@@ -23,7 +23,7 @@ from fer_edge.service.origins import Origins
 from fer_edge.service.recogniser import Recogniser
 from fer_edge.service.refusals import RefusedError, answer_to, refusal_for
 from fer_edge.service.routes import Routes
-from fer_edge.service.security import SecurityMiddleware
+from fer_edge.service.security import SecurityMiddleware, check_hosts
 from fer_edge.signing import Key
 
 # Static files by path. A request selects one of these and never reaches the file system.
@@ -76,12 +76,13 @@ def create_app(
 
     Raises:
         BundleError: The bundle is not signed by a trusted key.
-        InputError: The token is not visible ASCII, or an origin is not one.
+        InputError: The token is not visible ASCII, or a host or an origin is not one.
     """
     if token is not None and not re.fullmatch(r"[!-~]+", token):  # limits of a header
         raise InputError(
             "expected a token of visible ASCII characters without spaces. Choose another one"
         )
+    check_hosts(hosts)
     if trusted_keys is not None:
         predictor.trust(trusted_keys)
     limits = limits or ServiceLimits()

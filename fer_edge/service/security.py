@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import ipaddress
+import re
+import reprlib
 import secrets
 import time
 from urllib.parse import urlsplit
@@ -13,6 +15,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
+from fer_edge.errors import InputError
 from fer_edge.service.headers import SECURITY_HEADERS
 from fer_edge.service.limits import RateLimit, ServiceLimits
 from fer_edge.service.metrics import Metrics
@@ -23,6 +26,19 @@ from fer_edge.service.refusals import RefusedError, answer_to
 SUBPROTOCOL = "fer-edge"
 _BEARER = "fer-edge.bearer."
 """Prefix of the subprotocol with the token in base64url: browsers set no WebSocket headers."""
+
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,253}")
+"""Host name, also one of a local network. Browsers send other letters in Punycode."""
+
+
+def check_hosts(hosts: tuple[str, ...]) -> None:
+    """Raise InputError unless each is a host name, as requests give it without its port."""
+    for host in hosts:
+        if not (_NAME.fullmatch(host) or _is_address(host.strip("[]"))):
+            raise InputError(
+                f"expected a host name such as faces.example.org, got {reprlib.repr(host)}. "
+                "Leave out scheme, port and path"
+            )
 
 
 class SecurityMiddleware:
@@ -97,10 +113,12 @@ class SecurityMiddleware:
     def _check(self, scope: Scope, headers: Headers) -> None:
         """Raise RefusedError for host (421), origin (403), rate (429) or token (401)."""
         host = headers.get("host", "")
-        if not self._is_ours(host):
+        name = _name_of(host)
+        if name not in self._hosts and not _is_address(name):
             raise RefusedError(
                 421,
-                f"this server does not serve the host {host[:80]!r}. Start it with --allow-host",
+                f"this server does not serve the host {host[:80]!r}. "
+                f"Start it with --allow-host {name if _NAME.fullmatch(name) else 'NAME'}",
             )
         if not self._origins.accepts(headers, scope["scheme"]):
             raise RefusedError(
@@ -119,12 +137,13 @@ class SecurityMiddleware:
             if token is None or not secrets.compare_digest(token, self._token.encode()):
                 raise RefusedError(401, "expected the token, as 'Authorization: Bearer TOKEN'")
 
-    def _is_ours(self, host: str) -> bool:
-        try:
-            name = urlsplit(f"//{host}").hostname or ""
-        except ValueError:
-            return False
-        return name in self._hosts or _is_address(name)
+
+def _name_of(host: str) -> str:
+    """Return the name or address in a header Host, in lower case; empty if there is none."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
 
 
 def _path_of(scope: Scope) -> str:

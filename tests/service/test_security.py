@@ -125,6 +125,38 @@ def test_a_name_that_was_rebound_to_this_machine_is_refused(client: Any, host: s
 
 
 @pytest.mark.parametrize(
+    ("host", "advice"),
+    [
+        ("faces.example.org:8443", "Start it with --allow-host faces.example.org"),
+        ("FACES.example.org", "Start it with --allow-host faces.example.org"),
+        ("[::1", "Start it with --allow-host NAME"),
+        ("a b;c", "Start it with --allow-host NAME"),
+    ],
+)
+def test_the_refusal_names_the_option_that_helps(
+    client: Any, make: Any, host: str, advice: str
+) -> None:
+    assert client.get("/info", headers={"host": host}).json()["error"].endswith(advice)
+    if (name := advice.split()[-1]) != "NAME":
+        allowed = make(hosts=(name,))
+        assert allowed.get("/info", headers={"host": host}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["faces.example.org:8443", "https://faces.example.org", "a/b", "", "ä.example", "*.example"],
+)
+def test_a_host_that_no_request_can_name_is_refused_at_once(shipped: Any, host: str) -> None:
+    with pytest.raises(InputError, match="Leave out scheme, port and path"):
+        create_app(shipped, hosts=("faces.example.org", host))
+
+
+@pytest.mark.parametrize("host", ["::1", "[::1]", "192.168.1.20", "my_car-2.local."])
+def test_addresses_and_names_of_a_network_may_be_allowed(shipped: Any, host: str) -> None:
+    create_app(shipped, hosts=(host,))
+
+
+@pytest.mark.parametrize(
     "origin",
     [
         "http://evil.example",
