@@ -98,7 +98,8 @@ def listen(host: str, port: int) -> socket.socket:
         # The kernel would hold 4 MiB for each client that does not read. Answers are small.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
         return listener
-    except (OSError, OverflowError) as error:
+    # The socket module encodes the name: it raises TypeError and ValueError for what it cannot.
+    except (OSError, OverflowError, TypeError, ValueError) as error:
         raise InputError(
             f"cannot listen on {host} port {port}: {error}. Choose others with --host and --port"
         ) from error

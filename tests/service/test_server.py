@@ -283,6 +283,12 @@ def test_a_taken_port_is_a_sentence() -> None:
         serve(None, "no.such.host.invalid", 0, ServiceLimits(), ready=print)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("host", ["ä" * 70, "a\0b", "a" * 300, "\ud800", ".", ":"])
+def test_a_host_that_is_no_address_is_a_sentence(host: str) -> None:
+    with pytest.raises(InputError, match=r"cannot listen on .*Choose others with --host"):
+        listen(host, 0)
+
+
 def test_the_command_serves_the_shipped_model(launch: Any, happy: bytes) -> None:
     with launch(
         ["-m", "fer_edge.cli", "serve", "--port", "0", "--threads", "1", "--crop"]
