@@ -7,9 +7,8 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +33,7 @@ from fer_edge.shipped import bundle_path
 from fer_edge.signing import Key, load_keys
 
 _log = logging.getLogger("fer_edge")
+_Keys: TypeAlias = "tuple[bytes, ...] | None"
 
 
 class Predictor:
@@ -54,7 +54,8 @@ class Predictor:
         threads: CPU threads per inference; None lets the engine use all cores.
         hint: ``latency`` runs one request on all threads, ``throughput`` splits a batch.
         cache_dir: Folder for compiled models, for a faster next start; None writes nothing.
-        exclude: Names of variants to leave out (``openvino/bf16``).
+        exclude: Names of variants of this bundle to leave out (``openvino/bf16``). A bundle that is
+            swapped in may lack them.
         trusted_keys: Public keys, PEM files or bytes, for every bundle; None needs no signature.
 
     Raises:
@@ -77,27 +78,30 @@ class Predictor:
         trusted_keys: Sequence[Key] | None = None,
     ) -> None:
         options = checked_options(target, precision, device, threads, hint, cache_dir)
-        self._trusted_keys = None if trusted_keys is None else load_keys(trusted_keys)
-        content = open_bundle(bundle_path(bundle), self._trusted_keys)
-        excluded = checked_exclude(exclude, content)
+        keys = None if trusted_keys is None else load_keys(trusted_keys)
+        content = open_bundle(bundle_path(bundle), keys)
+        request = Request(target, precision, checked_exclude(exclude, content), options)
+        self._start(bundle, content, request, keys)
+
+    def _start(
+        self, bundle: str | Path | None, content: Bundle, request: Request, keys: _Keys
+    ) -> None:
         self._path = None if bundle is None else bundle_path(bundle).absolute()
-        self._request = Request(target, precision, excluded, options)
+        self._request, self._trusted_keys = request, keys
         self._lock = threading.RLock()  # a signal handler may call close() in any line
         self._closed = False
         self._shadow: Shadow | None = None
-        self._loaded = load_best(content, self._request)
+        self._loaded = load_best(content, request)
+
+    @classmethod
+    def _again(cls, bundle: str | Path | None, request: Request, keys: _Keys) -> Predictor:
+        """Load a bundle for an earlier request, whose excluded variants it may lack."""
+        made = cls.__new__(cls)
+        made._start(bundle, open_bundle(bundle_path(bundle), keys), request, keys)
+        return made
 
     def __reduce__(self) -> tuple[Any, ...]:
-        request, options = self._request, self._request.options
-        make = partial(
-            Predictor,
-            threads=options.threads,
-            hint=options.hint,
-            cache_dir=options.cache_dir,
-            exclude=request.exclude,
-            trusted_keys=self._trusted_keys,
-        )
-        return make, (self._path, request.target, request.precision, options.device)
+        return Predictor._again, (self._path, self._request, self._trusted_keys)
 
     @property
     def bundle(self) -> Bundle:

@@ -8,13 +8,14 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 
 from fer_edge.bundle import Bundle, open_bundle
 from fer_edge.errors import BundleError, InputError
-from fer_edge.loaded import check_same_labels
+from fer_edge.loaded import Request, check_same_labels
 from fer_edge.monitor.at_exit import close_at_exit
 from fer_edge.monitor.capture import FrameReader
 from fer_edge.monitor.causes import HealthCause
@@ -293,12 +294,16 @@ def _failover(
     watchdog_s: float,
 ) -> FailoverPredictor:
     """Use the bundle that ``running`` names, and its next variant where one fails."""
-    first: list[Bundle] = []
+    first: list[tuple[Bundle, Request, tuple[bytes, ...] | None]] = []
 
     def make(exclude: Collection[str]) -> Predictor:
-        made = load(running[0], exclude=exclude)
-        first.append(made.bundle)
-        return _same_labels(first[0], made)
+        if not first:
+            made = load(running[0])
+            first.append((made.bundle, made._request, made._trusted_keys))
+            return made
+        bundle, request, keys = first[0]
+        request = replace(request, exclude=frozenset(exclude))
+        return _same_labels(bundle, Predictor._again(running[0], request, keys))
 
     return FailoverPredictor(make, health, clock, watchdog_s)
 
@@ -311,18 +316,8 @@ def _shared(
     def make(exclude: Collection[str]) -> Predictor:
         if predictor.variant.name not in exclude:
             return predictor
-        request, options = predictor._request, predictor._request.options
-        made = Predictor(
-            predictor.bundle.path,
-            request.target,
-            request.precision,
-            options.device,
-            threads=options.threads,
-            hint=options.hint,
-            cache_dir=options.cache_dir,
-            exclude={*request.exclude, *exclude},
-            trusted_keys=predictor._trusted_keys,
-        )
+        request = replace(predictor._request, exclude=predictor._request.exclude.union(exclude))
+        made = Predictor._again(predictor.bundle.path, request, predictor._trusted_keys)
         return _same_labels(predictor.bundle, made)
 
     def release(used: Predictor) -> None:

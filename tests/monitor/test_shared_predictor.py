@@ -52,6 +52,19 @@ def test_a_shared_predictor_that_fails_is_replaced_for_its_monitor(
     assert states[-1].driver.label == "neutral"
 
 
+def test_a_shared_predictor_that_was_swapped_is_replaced_as_well(
+    fake_variants: Callable[..., Path], picture: Picture, tmp_path: Path
+) -> None:
+    new = fake_variants(int8={"fail_after": 10}, fp32={}).rename(tmp_path / "new.fer")
+    frames = Frames((picture(n) for n in range(60)), hz=30)
+    with Predictor(fake_variants(bf16={}, int8={}), exclude=["fake/bf16"]) as predictor:
+        predictor.swap(new)
+        with DriverMonitor(predictor, frames, detector=WholeFrame()) as monitor:
+            assert [state.health.status for state in monitor].count("lost") == 0
+            assert monitor.predictor is not None
+            assert monitor.predictor.variant.precision == "fp32"
+
+
 @pytest.mark.parametrize("option", [{"target": "fake"}, {"device": "cpu"}, {"threads": 1}])
 def test_options_go_to_the_shared_predictor(fake_bundle: Path, option: dict[str, object]) -> None:
     with Predictor(fake_bundle) as predictor, pytest.raises(InputError, match="to the Predictor"):

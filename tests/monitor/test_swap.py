@@ -187,6 +187,20 @@ def test_other_labels_on_disk_are_no_answer(
     assert {state.bundle_sha256 for state in states} == {first.bundle_sha256}
 
 
+def test_a_bundle_on_disk_without_the_variant_that_failed_is_followed(
+    fake_variants: Callable[..., Path], picture: Picture
+) -> None:
+    path = fake_variants(int8={"fail_after": 30}, fp32={})
+    frames = Frames((picture(n) for n in range(60)), hz=30)
+    with DriverMonitor(path, frames, detector=WholeFrame()) as monitor:
+        next(monitor)
+        shutil.rmtree(path)
+        fake_variants(bf16={})
+        states = list(monitor)
+    assert "lost" not in [state.health.status for state in states]
+    assert states[-1].bundle_sha256 == open_bundle(path).sha256
+
+
 def test_another_crop_rule_on_disk_is_followed(
     fake_variants: Callable[..., Path], picture: Picture, sides: list[int]
 ) -> None:

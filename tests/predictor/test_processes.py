@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from fer_edge import EMOTIONS, Predictor
+from fer_edge.backends.fake import write_fake_bundle
 from fer_edge.preprocess import Image
 from fer_edge.shipped import FACES
 
@@ -102,6 +103,17 @@ def test_a_pickled_predictor_keeps_its_options() -> None:
         assert len(written) < 2_000
         with pickle.loads(written) as other:
             assert other.variant.name == predictor.variant.name
+
+
+def test_a_copy_after_a_swap_excludes_what_the_new_bundle_lacks(
+    fake_bundle: Path, tmp_path: Path
+) -> None:
+    with Predictor(exclude=["openvino/bf16", "openvino/fp32"]) as predictor:
+        predictor.swap(write_fake_bundle(tmp_path / "new.fer"))
+        with pickle.loads(pickle.dumps(predictor)) as other:
+            assert other.bundle.sha256 == predictor.bundle.sha256
+            other.swap("default")
+            assert other.variant.target != "openvino"
 
 
 BROKEN = {
