@@ -49,6 +49,7 @@ from fer_edge.cli.import_ import import_
 from fer_edge.cli.inspect import inspect
 from fer_edge.cli.keygen import keygen
 from fer_edge.cli.live import live
+from fer_edge.cli.log import warnings_on_stderr
 from fer_edge.cli.matrix import matrix
 from fer_edge.cli.new import new
 from fer_edge.cli.predict import predict
@@ -97,6 +98,8 @@ _SECTIONS: dict[str, tuple[click.Command, ...]] = {
 
 _TRAINS = ("train", "quantize")
 """Commands that change weights, and fetch and free large blocks of memory for each batch."""
+_LOGGED = ("serve", "live", "score")
+"""Commands whose log goes to standard error; ``video`` prints the faults of its camera itself."""
 _PACKAGE = Path(fer_edge.__file__).parent
 
 
@@ -216,6 +219,8 @@ def main(ctx: click.Context) -> None:
         short_waits()
     if ctx.invoked_subcommand in _TRAINS:
         keep_memory()
+    if ctx.invoked_subcommand in _LOGGED:
+        ctx.with_resource(warnings_on_stderr())
 
 
 for commands in _SECTIONS.values():

@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from fer_edge.cli import main
+from fer_edge.fleet.journal import DONE
 
 
 @pytest.fixture
@@ -47,6 +48,18 @@ def test_a_drive_becomes_tables_and_a_summary(run: Any, drive: Path, tmp_path: P
     (part,) = (tmp_path / "out" / "states").rglob("*.parquet")
     assert 5 <= pq.read_metadata(part).num_rows <= 10
     assert pq.read_metadata(tmp_path / "out" / "drives.parquet").num_rows == 1
+
+
+def test_a_damaged_line_of_the_journal_is_said_beside_the_summary(
+    run: Any, drive: Path, tmp_path: Path
+) -> None:
+    arguments = drive / "a.avi", "-o", "out", "--workers", 1, "--json"
+    assert "WARNING" not in run(*arguments).stderr
+    journal = tmp_path / "out" / DONE
+    journal.write_bytes(b"{}\n" + journal.read_bytes())
+    again = run(*arguments)
+    assert f"WARNING line 1 of {journal} is damaged" in again.stderr
+    assert json.loads(again.stdout)["clips"] == 1
 
 
 def test_a_clip_with_a_fault_stops_nothing_and_shows_in_the_exit_code(

@@ -13,6 +13,7 @@ import pytest
 
 from fer_edge import Predictor, analyze
 from fer_edge.backends.fake import write_fake_bundle
+from fer_edge.cli.log import MOST_LINES
 from fer_edge.monitor import default_detector
 from fer_edge.shipped import FACES
 
@@ -145,3 +146,35 @@ def test_a_small_crop_is_answered_as_by_analyze(
     assert face["label"] == name
     assert tuple(face["box"]) == expected.box
     assert face["probabilities"] == pytest.approx(expected.prediction.probabilities, abs=1e-4)
+
+
+@pytest.mark.parametrize("command", [["serve", "--crop"], ["live", "--no-browser"]])
+def test_the_log_says_why_the_service_could_not_answer(
+    launch: Any, bare: dict[str, str], happy: bytes, tmp_path: Path, command: list[str]
+) -> None:
+    bundle = write_fake_bundle(tmp_path / "fails.fer", fail_after=8)  # the warm-up has 8 calls
+    arguments = ["-m", "fer_edge.cli", *command, "--port", "0", "--bundle", str(bundle)]
+    with launch(arguments, **bare) as server:
+        for _ in range(MOST_LINES + 10):
+            answer = httpx.post(f"{server.base}/predict", files={"image": happy}, timeout=30)
+        assert answer.status_code == 500
+        assert "Its log says why" in answer.text
+        log = ended(server)
+    assert "ERROR EngineError: " in log
+    assert log.count(" ERROR ") == MOST_LINES
+    assert "more in this minute are left out" in log
+
+
+def test_strangers_write_nothing_into_the_log_of_the_command(
+    launch: Any, bare: dict[str, str], tmp_path: Path
+) -> None:
+    bundle = write_fake_bundle(tmp_path / "fake.fer")
+    arguments = ["-m", "fer_edge.cli", "serve", "--crop", "--port", "0", "--bundle", str(bundle)]
+    with launch(arguments, **bare, FER_EDGE_TOKEN="secret") as server:
+        assert httpx.get(f"{server.base}/live").status_code == 401
+        headers = {"authorization": "Bearer secret"}
+        for picture in (b"", b"\x89PNG\r\n\x1a\n" + b"\0" * 60, b"RIFF\x0f\0\0\0WEBPVP8 "):
+            files = {"image": ("a.png", picture)}
+            answer = httpx.post(f"{server.base}/predict", headers=headers, files=files)
+            assert answer.status_code == 422
+        assert ended(server) == ""
