@@ -18,6 +18,7 @@ import pytest
 import torch
 
 from fer_edge.backends.base import Outputs
+from fer_edge.converters import onnxruntime
 from fer_edge.converters.onnx_graph.export import export_onnx
 from fer_edge.converters.pipeline import face_samples
 from fer_edge.converters.pipeline.face_samples import FaceSamples, calibration_faces, parity_faces
@@ -63,6 +64,7 @@ def _skipping() -> Generator[None, object, object]:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Trains a tiny network, by its name in timm, on the composites."""
 
+    @functools.cache
     def made(backbone: str) -> Path:
         recipe = Recipe(
             name="tiny",
@@ -98,6 +100,13 @@ def few_faces() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(face_samples, "JUDGING_FACES", FACES_HERE)
         yield
+
+
+@pytest.fixture
+def two_recipes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ONNX Runtime's int8 is calibrated with its first two recipes: each takes seconds."""
+    every = onnxruntime.recipes
+    monkeypatch.setattr(onnxruntime, "recipes", lambda *inputs: every(*inputs)[:2])
 
 
 @pytest.fixture(scope="session")

@@ -206,6 +206,7 @@ def test_the_graph_holds_the_scales_and_weights_of_the_checkpoint(
         assert any(np.array_equal(weight, each) for each in written)
 
 
+@pytest.mark.parametrize("folder", ["test_byobnet"], indirect=True)
 def test_a_conversion_runs_no_float_network(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -47,7 +47,7 @@ def test_each_target_keeps_fp32_whatever_is_faster_here(
     assert names == ["openvino/fp32", "onnxruntime/fp32"]  # the faster one first
 
 
-@pytest.mark.usefixtures("openvino_is_faster")
+@pytest.mark.usefixtures("openvino_is_faster", "two_recipes")
 def test_a_target_without_fp32_keeps_its_fastest_variant(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -75,6 +75,7 @@ class _Failing:
         pass
 
 
+@pytest.mark.usefixtures("two_recipes")
 @pytest.mark.parametrize("fails_as_it_loads", [True, False])
 def test_an_engine_that_fails_on_one_variant_costs_no_other(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails_as_it_loads: bool

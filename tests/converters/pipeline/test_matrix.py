@@ -55,8 +55,10 @@ def test_the_full_networks_are_those_of_the_five_systems() -> None:
 @pytest.mark.slow
 def test_every_small_network_passes_in_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnxruntime, "PRECISIONS", ("fp32",))
-    rows = matrix(SMALL, only=["onnxruntime"], say=quiet)
-    assert len(rows) == 1 + len(SMALL)
+    # GCViT takes half a minute; the test of its recipe converts it.
+    networks = {name: spec for name, spec in SMALL.items() if name != "gcvit, small"}
+    rows = matrix(networks, only=["onnxruntime"], say=quiet)
+    assert len(rows) == len(SMALL)
     for row in rows:
         assert row.refused is None, row
         assert row.bytes
@@ -72,6 +74,7 @@ def test_a_quantised_network_is_judged_by_its_own_int8(monkeypatch: pytest.Monke
     assert (row.agreement, row.failures, row.recipes_tried) == (1, (), 0)
 
 
+@pytest.mark.usefixtures("two_recipes")
 def test_a_refusal_is_a_row_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     build = onnxruntime.build
 

@@ -147,6 +147,8 @@ def test_from_faces_to_a_predictor(name: str, few: Path, tmp_path: Path) -> None
     best = train(recipe, few, tmp_path / "run", say=lambda _: None)
     report = evaluate(best, few)
     assert report["all"]["faces"] == 105
+    if name == "gcvit-last2":  # gcvit-full converts the same network, in half a minute
+        return
     convert(best, ["onnxruntime"], tmp_path / "small.fer", ["fp32"], data=few, say=lambda _: None)
     checkpoint = load_checkpoint(best)
     faces = parity_faces(few, EMOTIONS, CropRule(recipe.input.size_px))
