@@ -15,13 +15,19 @@ import numpy as np
 from fer_edge.atomic import fill_file, write_folder
 from fer_edge.errors import DataError, MissingDependencyError
 from fer_edge.progress import Say, Step, say_nothing, silent
-from fer_edge.training.data.dataset_spec import Broken, DatasetSpecs, as_dataset_specs
+from fer_edge.shown import shown
+from fer_edge.training.data.dataset_spec import (
+    SPLIT_NAMES,
+    Broken,
+    DatasetSpecs,
+    as_dataset_specs,
+)
 from fer_edge.training.data.faces import LabelledFace, readable_faces
 from fer_edge.training.data.ferplus import NAMES
 from fer_edge.training.data.folds import name_within
 from fer_edge.training.data.lazy_rows import LazyRow
 from fer_edge.training.data.parts import Parts, load_parts
-from fer_edge.training.data.picture_files import utf8_name
+from fer_edge.training.data.picture_files import is_clutter, utf8_name
 
 OutputFormat = Literal["parquet", "hdf5", "list", "folders"]
 
@@ -31,6 +37,8 @@ Locate = Callable[[Sequence[LabelledFace], Step], Sequence[LabelledFace | None]]
 _ROWS_AT_ONCE = 512
 """Rows between two reports of progress; parquet's row group as well."""
 _SUFFIXES: dict[str, OutputFormat] = {".h5": "hdf5", ".hdf5": "hdf5", ".csv": "list"}
+_MARKS_OF_PATHS = "/\\:\0"
+"""Characters that divide or end paths, on Windows too."""
 _VOTES = [f"ferplus_{'NF' if name == 'not a face' else name}" for name in NAMES]
 
 
@@ -119,7 +127,8 @@ def write_parts(out: Path, parts: Parts, form: OutputFormat | None, step: Step =
         The path ``out``.
 
     Raises:
-        DataError: ``out`` exists or cannot be written, or a face cannot be read.
+        DataError: ``out`` exists or cannot be written, a face cannot be read, or a label cannot
+            name a folder.
     """
     form = form or _SUFFIXES.get(out.suffix.lower(), "parquet")
     if out.exists() or out.is_symlink():
@@ -222,6 +231,8 @@ def _hdf5(path: Path, parts: Parts, step: Step) -> None:
 
 
 def _folders(folder: Path, parts: Parts, step: Step) -> None:
+    for label in {face.label for faces in parts.values() for face in faces}:
+        _check_folder_name(label)
     for part, faces in parts.items():
         written: Counter[str] = Counter()
         for chunk in _chunks(faces, f"writing {part}", step):
@@ -231,6 +242,15 @@ def _folders(folder: Path, parts: Parts, step: Step) -> None:
                 below.mkdir(parents=True, exist_ok=True)
                 (below / f"{written[face.label]:06d}{_suffix(data)}").write_bytes(data)
                 written[face.label] += 1
+
+
+def _check_folder_name(label: str) -> None:
+    """Raise DataError unless the reader of class folders finds the label; "" stands for none."""
+    is_path = label in (".", "..") or any(mark in label for mark in _MARKS_OF_PATHS)
+    if is_path or is_clutter(label) or label.lower() in SPLIT_NAMES:
+        raise DataError(
+            f"the label {shown(label)} cannot name a folder. Rename it, or write parquet or HDF5"
+        )
 
 
 def _suffix(data: bytes) -> str:

@@ -77,6 +77,26 @@ def test_a_broken_picture_leaves_nothing_behind(
     assert sorted(tmp_path.iterdir()) == before
 
 
+@pytest.mark.parametrize(
+    "label",
+    ["../../esc", "/nowhere/esc", "a/b", "a\\b", "c:esc", "..", ".", "#tired", ".hidden", "Train"],
+)
+def test_a_label_that_names_no_folder_is_refused(tmp_path: Path, label: str) -> None:
+    data = cv2.imencode(".png", pixels(1))[1].tobytes()
+    face = LabelledFace(data, label, "a")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(DataError, match=r"cannot name a folder\. Rename it, or write parquet"):
+        pack.write_parts(tmp_path / "set", {"train": [face], "val": [face]}, "folders")
+    assert sorted(tmp_path.rglob("*")) == before
+    assert pack.write_parts(tmp_path / "set", {"train": [face]}, "parquet").is_dir()
+
+
+def test_faces_without_labels_are_written_as_folders(tmp_path: Path) -> None:
+    face = LabelledFace(cv2.imencode(".png", pixels(1))[1].tobytes(), "", "a")
+    out = pack.write_parts(tmp_path / "set", {"train": [face]}, "folders")
+    assert len(load_faces(f"{out}@labels=none", "train")) == 1
+
+
 def test_the_ending_decides_where_no_form_is_said(tmp_path: Path) -> None:
     face = LabelledFace(cv2.imencode(".png", pixels(1))[1].tobytes(), "fear", "a")
     assert h5py.is_hdf5(pack.write_parts(tmp_path / "a.h5", {"train": [face]}, None))
