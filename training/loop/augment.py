@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import cv2
 import numpy as np
@@ -21,17 +22,19 @@ Mix = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 _PERSPECTIVE = 0.2
 """Distortion scale: corners move by at most half this share of the side."""
 _BLUR_PX, _BLUR_SIGMA_PX = 5, (0.5, 1.1)
+_VALUES = np.arange(256, dtype=np.float32)
+"""Values of a pixel."""
 
 
 def augmentation(spec: Augment, size_px: int) -> Change | None:
     """Return the augmentation of a recipe, or None if it changes nothing.
 
     It takes uint8 ``[C, size_px, size_px]`` and returns uint8 ``[C, S, S]``; S is ``crop_px`` or
-    ``size_px``.
+    ``size_px``. It can be pickled: processes that load faces may be spawned.
     """
     steps: list[Change] = [*in_car(spec.incar)]
     if spec.flip or spec.rotate_deg or spec.translate or spec.scale:
-        steps.append(_move(spec.flip, spec.rotate_deg, spec.translate, spec.scale))
+        steps.append(partial(_move, spec.flip, spec.rotate_deg, spec.translate, spec.scale))
     if spec.perspective:
         steps.append(v2.RandomPerspective(_PERSPECTIVE, spec.perspective))
     if spec.resized_crop < 1:
@@ -39,7 +42,7 @@ def augmentation(spec: Augment, size_px: int) -> Change | None:
     if spec.crop_px:
         steps.append(v2.RandomCrop(spec.crop_px))
     if spec.brightness or spec.contrast:
-        steps.append(_light(spec.brightness, spec.contrast))
+        steps.append(partial(_light, spec.brightness, spec.contrast))
     if spec.saturation:
         steps.append(v2.ColorJitter(saturation=spec.saturation))
     if spec.randaugment:
@@ -55,8 +58,8 @@ def augmentation(spec: Augment, size_px: int) -> Change | None:
     return composed
 
 
-def _move(flip: float, rotate_deg: float, translate: float, scale: float) -> Change:
-    """Return a random mirroring, rotation, shift and change of size, in one step of OpenCV.
+def _move(flip: float, rotate_deg: float, translate: float, scale: float, pixels: Tensor) -> Tensor:
+    """Mirror, rotate, shift and resize a face at random, in one step of OpenCV.
 
     What comes in from outside is black.
 
@@ -65,48 +68,41 @@ def _move(flip: float, rotate_deg: float, translate: float, scale: float) -> Cha
         rotate_deg: Largest angle, in degrees.
         translate: Largest shift in each direction, as a share of the side.
         scale: Largest change of the size, as a share of it.
+        pixels: Face, uint8 ``[C, S, S]``.
     """
-
-    def apply(pixels: Tensor) -> Tensor:
-        side = pixels.shape[-1]
-        drawn, turn, larger, across, down = torch.rand(5).mul_(2).sub_(1).tolist()
-        centre = ((side - 1) / 2,) * 2
-        matrix = cv2.getRotationMatrix2D(centre, turn * rotate_deg, 1 + larger * scale)
-        if drawn < 2 * flip - 1:  # x becomes side - 1 - x before all else
-            matrix[:, 2] += (side - 1) * matrix[:, 0]
-            matrix[:, 0] *= -1
-        matrix[0, 2] += across * translate * side
-        matrix[1, 2] += down * translate * side
-        image = as_image(pixels)
-        return as_pixels(cv2.warpAffine(image, matrix, (side, side), flags=cv2.INTER_LINEAR))
-
-    return apply
+    side = pixels.shape[-1]
+    drawn, turn, larger, across, down = torch.rand(5).mul_(2).sub_(1).tolist()
+    centre = ((side - 1) / 2,) * 2
+    matrix = cv2.getRotationMatrix2D(centre, turn * rotate_deg, 1 + larger * scale)
+    if drawn < 2 * flip - 1:  # x becomes side - 1 - x before all else
+        matrix[:, 2] += (side - 1) * matrix[:, 0]
+        matrix[:, 0] *= -1
+    matrix[0, 2] += across * translate * side
+    matrix[1, 2] += down * translate * side
+    image = as_image(pixels)
+    return as_pixels(cv2.warpAffine(image, matrix, (side, side), flags=cv2.INTER_LINEAR))
 
 
-def _light(brightness: float, contrast: float) -> Change:
-    """Return a random change of brightness and contrast from a table of 256.
+def _light(brightness: float, contrast: float, pixels: Tensor) -> Tensor:
+    """Change brightness and contrast at random, from a table of 256.
 
     The order of the two is random. Each is as in torchvision's ColorJitter, and takes less time.
 
     Args:
         brightness: Largest change of the pixels, as a share of them.
         contrast: Largest change of the distance to the mean of the grey image, as a share of it.
+        pixels: Face, uint8 ``[C, S, S]``.
     """
-    values = np.arange(256, dtype=np.float32)
-
-    def apply(pixels: Tensor) -> Tensor:
-        first, brighter, stronger = torch.rand(3).mul_(2).sub_(1).tolist()
-        image = as_image(pixels)
-        grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if image.ndim == 3 else image
-        factor, spread = 1 + brighter * brightness, 1 + stronger * contrast
-        table = (factor * values).clip(0, 255) if first < 0 else values
-        middle = cv2.mean(cv2.LUT(grey, table.astype(np.uint8)))[0]
-        table = (spread * table + (1 - spread) * middle).clip(0, 255)
-        if first >= 0:
-            table = (factor * table).clip(0, 255)
-        return as_pixels(cv2.LUT(image, table.astype(np.uint8)))
-
-    return apply
+    first, brighter, stronger = torch.rand(3).mul_(2).sub_(1).tolist()
+    image = as_image(pixels)
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if image.ndim == 3 else image
+    factor, spread = 1 + brighter * brightness, 1 + stronger * contrast
+    table = (factor * _VALUES).clip(0, 255) if first < 0 else _VALUES
+    middle = cv2.mean(cv2.LUT(grey, table.astype(np.uint8)))[0]
+    table = (spread * table + (1 - spread) * middle).clip(0, 255)
+    if first >= 0:
+        table = (factor * table).clip(0, 255)
+    return as_pixels(cv2.LUT(image, table.astype(np.uint8)))
 
 
 def mixing(spec: Augment, classes: int) -> Mix | None:

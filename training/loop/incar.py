@@ -9,7 +9,7 @@ assume a face that fills its crop, as in FER2013: eyes at 0.37 of the height, mo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -48,7 +48,8 @@ vertical axis at depth 0, near the mean depth of eyes and mouth, so that they st
 
 def in_car(spec: InCar) -> list[Change]:
     """Return the recipe's effects on uint8 ``[C, S, S]``, in fixed order."""
-    return [_sometimes(CHANGES[name], share) for name, share in asdict(spec).items() if share]
+    shares = asdict(spec).items()
+    return [partial(_sometimes, CHANGES[name], share) for name, share in shares if share]
 
 
 def one_of(spec: InCar) -> Change | None:
@@ -59,8 +60,8 @@ def one_of(spec: InCar) -> Change | None:
     shares = {name: share for name, share in asdict(spec).items() if share}
     if not shares:
         return None
-    names, weights = list(shares), torch.tensor(list(shares.values()))
-    return lambda pixels: changed(CHANGES[names[int(torch.multinomial(weights, 1))]], pixels)
+    changes = [CHANGES[name] for name in shares]
+    return partial(_drawn, changes, torch.tensor(list(shares.values())))
 
 
 def each_of(spec: InCar) -> list[Change]:
@@ -69,11 +70,12 @@ def each_of(spec: InCar) -> list[Change]:
     return [partial(changed, CHANGES[name]) for name in names]
 
 
-def _sometimes(change: Change, share: float) -> Change:
-    def apply(pixels: Tensor) -> Tensor:
-        return changed(change, pixels) if float(torch.rand(())) < share else pixels
+def _sometimes(change: Change, share: float, pixels: Tensor) -> Tensor:
+    return changed(change, pixels) if float(torch.rand(())) < share else pixels
 
-    return apply
+
+def _drawn(changes: Sequence[Change], weights: Tensor, pixels: Tensor) -> Tensor:
+    return changed(changes[int(torch.multinomial(weights, 1))], pixels)
 
 
 def changed(change: Change, pixels: Tensor) -> Tensor:

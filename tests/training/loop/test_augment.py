@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from multiprocessing.reduction import ForkingPickler
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fer_edge.training.config.recipe import RECIPE_DIR, load_recipe
 from fer_edge.training.config.schema import Augment
-from fer_edge.training.loop.augment import augmentation
+from fer_edge.training.loop.augment import Change, augmentation
 
 from torchvision.transforms.v2.functional import (  # isort: skip  (after the shim)
     adjust_brightness,
@@ -126,3 +129,17 @@ def test_light_draws_its_whole_range() -> None:
     means = torch.stack([change(face).float().mean() for _ in range(400)])
     assert 60 <= means.min() < 65
     assert 135 < means.max() <= 140
+
+
+def _drawn(change: Change | None) -> torch.Tensor:
+    assert change is not None
+    torch.manual_seed(0)
+    return torch.cat([change(_disc(256)).flatten() for _ in range(5)])
+
+
+def test_every_augmentation_comes_back_from_a_pickle(every_augmentation: Augment) -> None:
+    """Processes that load faces are spawned on macOS and Windows."""
+    for spec in (every_augmentation, *(load_recipe(p).augment for p in RECIPE_DIR.glob("*.yaml"))):
+        change = augmentation(spec, 256)
+        again = ForkingPickler.loads(ForkingPickler.dumps(change))
+        assert torch.equal(_drawn(change), _drawn(again))

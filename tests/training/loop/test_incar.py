@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
 import cv2
@@ -29,6 +30,7 @@ from fer_edge.training.loop.incar import (
     contact_sheet,
     in_car,
     main,
+    one_of,
     turned,
 )
 
@@ -185,3 +187,12 @@ def test_the_command_draws_the_sheet_or_says_what_is_wrong(tmp_path: Path) -> No
     done = CliRunner().invoke(main, [str(tmp_path / "none" / "a.png")])
     assert (done.exit_code, "Choose another file" in done.output) == (DataError.exit_code, True)
     assert CliRunner().invoke(main, []).exit_code == 2
+
+
+def test_one_effect_comes_back_from_a_pickle() -> None:
+    pixels = []
+    change = one_of(InCar(**dict.fromkeys(CHANGES, 0.1)))
+    for copy in (change, ForkingPickler.loads(ForkingPickler.dumps(change))):
+        torch.manual_seed(0)
+        pixels.append(torch.stack([copy(face(1)) for _ in range(20)]))
+    assert torch.equal(*pixels)

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
-from fer_edge.training.config.schema import Recipe
+from fer_edge.training.config.schema import Augment, Recipe
 from fer_edge.training.data.faces import load_faces
 from fer_edge.training.loop import loader
 from fer_edge.training.models.network import InputSpec
@@ -27,6 +29,15 @@ def many_threads() -> Iterator[None]:
     cv2.setNumThreads(before)
 
 
+def _batches(recipe: Recipe, few_faces: Path, workers: int) -> DataLoader[Any]:
+    """Return batches of eight faces."""
+    faces = load_faces(few_faces, "train")[:8]
+    spec = InputSpec(48, "grey", (0.5,), (0.5,))
+    recipe = replace(recipe, fit=replace(recipe.fit, batch=4, workers=workers))
+    order = torch.Generator().manual_seed(3)
+    return loader.train_loader(recipe, faces, torch.zeros(8, 7), spec, order)
+
+
 @pytest.mark.usefixtures("many_threads")
 @pytest.mark.parametrize(("workers", "many"), [(2, False), (0, True)])
 def test_processes_that_load_faces_use_one_core_each(
@@ -36,11 +47,18 @@ def test_processes_that_load_faces_use_one_core_each(
         return lambda _: torch.tensor([[[cv2.getNumThreads() > 1]]])
 
     monkeypatch.setattr(loader, "augmentation", counted)
-    faces = load_faces(few_faces, "train")[:8]
-    spec = InputSpec(48, "grey", (0.5,), (0.5,))
-    fit = replace(recipe.fit, batch=4, workers=workers)
-    batches = loader.train_loader(
-        replace(recipe, fit=fit), faces, torch.zeros(8, 7), spec, torch.Generator()
-    )
+    batches = _batches(recipe, few_faces, workers)
     seen = torch.cat([images.flatten() for images, _ in batches])
     assert seen.tolist() == [many] * 8
+
+
+def test_spawned_processes_load_the_same_faces(
+    recipe: Recipe, few_faces: Path, every_augmentation: Augment
+) -> None:
+    recipe = replace(recipe, augment=every_augmentation)
+    seen = []
+    for start in ("fork", "spawn"):
+        batches = _batches(recipe, few_faces, workers=1)
+        batches.multiprocessing_context = start
+        seen.append(torch.cat([images for images, _ in batches]))
+    assert torch.equal(*seen)
