@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -50,6 +51,7 @@ def train_loader(
     targets: Tensor,
     spec: InputSpec,
     order: torch.Generator,
+    rank: int,
 ) -> DataLoader[Any]:
     """Return the loader of training batches.
 
@@ -57,7 +59,8 @@ def train_loader(
 
     N is ``fit.part``. ``order`` draws the order of faces for each epoch. A large set drops its
     incomplete last part. A small one completes it with faces that are drawn again, so that no face
-    is left out.
+    is left out. ``rank`` is the number of this process: each process of a run draws its own
+    augmentations.
     """
     fit = recipe.fit
     is_small = fit.part <= len(faces) < _LARGE_SET_PARTS * fit.part
@@ -79,6 +82,16 @@ def train_loader(
         shuffle=sampler is None,
         drop_last=len(faces) >= fit.part,
         num_workers=fit.workers,
-        worker_init_fn=on_one_core,
+        worker_init_fn=partial(_start_worker, rank * fit.workers),
         generator=order,
     )
+
+
+def _start_worker(before: int, worker: int) -> None:
+    """Let a process that loads faces use one core, and draw random numbers of its own.
+
+    torch seeds it with its number and a draw from ``order``, which is alike on all ranks.
+    ``before`` counts such processes of lower ranks.
+    """
+    on_one_core(worker)
+    torch.manual_seed(torch.initial_seed() + before)

@@ -151,13 +151,14 @@ def _build(
     net, weights_from = build_network(recipe, say)
     order, spec = torch.Generator(), net.spec
     targets = train_targets(split, recipe, say, accelerator.device)
-    loader = accelerator.prepare(train_loader(recipe, split.learnt, targets, spec.input, order))
+    rank = accelerator.process_index
+    loader = train_loader(recipe, split.learnt, targets, spec.input, order, rank)
     return TrainingRun(
         folder=folder,
         recipe=recipe,
         accelerator=accelerator,
         net=net,
-        loader=loader,
+        loader=accelerator.prepare(loader),
         order=order,
         loss_of=loss_function(recipe.fit, split.train, spec.labels),
         normalise=Normalise(spec.input).to(accelerator.device),

@@ -54,7 +54,7 @@ def test_a_small_set_loses_no_faces(count: int, few_faces: Path) -> None:
     recipe = replace(TINY, fit=replace(TINY.fit, batch=32))
     targets = torch.zeros(count, 7)
     targets[:, 0] = torch.arange(count)
-    loader = train_loader(recipe, faces, targets, _spec(spec), torch.Generator())
+    loader = train_loader(recipe, faces, targets, _spec(spec), torch.Generator(), 0)
     parts = [target[:, 0].long().tolist() for _, target in loader]
     assert {index for part in parts for index in part} == set(range(count))
     assert {len(part) for part in parts} == {min(count, 32)}

@@ -29,13 +29,13 @@ def many_threads() -> Iterator[None]:
     cv2.setNumThreads(before)
 
 
-def _batches(recipe: Recipe, few_faces: Path, workers: int) -> DataLoader[Any]:
+def _batches(recipe: Recipe, few_faces: Path, workers: int, rank: int = 0) -> DataLoader[Any]:
     """Return batches of eight faces."""
     faces = load_faces(few_faces, "train")[:8]
     spec = InputSpec(48, "grey", (0.5,), (0.5,))
     recipe = replace(recipe, fit=replace(recipe.fit, batch=4, workers=workers))
     order = torch.Generator().manual_seed(3)
-    return loader.train_loader(recipe, faces, torch.zeros(8, 7), spec, order)
+    return loader.train_loader(recipe, faces, torch.zeros(8, 7), spec, order, rank)
 
 
 @pytest.mark.usefixtures("many_threads")
@@ -62,3 +62,19 @@ def test_spawned_processes_load_the_same_faces(
         batches.multiprocessing_context = start
         seen.append(torch.cat([images for images, _ in batches]))
     assert torch.equal(*seen)
+
+
+def test_each_process_of_a_run_draws_its_own_augmentations(
+    recipe: Recipe, few_faces: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loader, "augmentation", lambda *_: lambda _: torch.rand(1, 1, 1))
+    batches = [_batches(recipe, few_faces, workers=2, rank=rank) for rank in range(3)]
+    drawn = torch.cat([images.flatten() for ranks in batches for images, _ in ranks])
+    assert len(drawn.unique()) == 3 * 8
+
+
+def test_the_first_process_draws_as_one_alone_does(recipe: Recipe, few_faces: Path) -> None:
+    recipe = replace(recipe, augment=Augment(rotate_deg=10))
+    batches = [_batches(recipe, few_faces, workers=2) for _ in range(2)]
+    batches[1].worker_init_fn = None
+    assert torch.equal(*(torch.cat([images for images, _ in each]) for each in batches))

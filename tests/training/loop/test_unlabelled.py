@@ -223,7 +223,7 @@ def test_balanced_sampling_counts_them_as_what_their_targets_name(
     n = len(split.train)
     targets = torch.zeros(n + 24, len(EMOTIONS))
     targets[n:, 3] = 1
-    loader = train_loader(balanced, split.learnt, targets, GREY, torch.Generator())
+    loader = train_loader(balanced, split.learnt, targets, GREY, torch.Generator(), 0)
     weights: Any = loader.sampler
     each = weights.weights.tolist()
     happy = [i for i, face in enumerate(split.train) if face.label == EMOTIONS[3]]
