@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -72,7 +72,7 @@ class Unlabelled:
     Attributes:
         faces: The faces; none of them is held out.
         dropped: Faces dropped as duplicates of validation pictures or held-out faces, or because
-            the subject is held out.
+            the subject or clip is held out or in validation.
         fingerprint: SHA-256 over all pictures.
         sources: Data sets by name and options.
     """
@@ -158,8 +158,8 @@ def split_data(
         labels: Labels of the network.
         rule: Faces to hold out.
         step: Reports progress.
-        say: Reports faces that are left out, classes without faces, and subjects that are in
-            train and in val.
+        say: Reports faces that are left out, classes without faces, and subjects and clips
+            that are in train and in val.
         unlabelled: Data sets whose train parts are read without labels. Their faces are only
             trained on.
 
@@ -196,10 +196,10 @@ def split_data(
             f"no face of {names} is left to train on: all are in its val part too. Add training "
             "data with --data"
         )
-    if shared := {f.subject for f in unique if f.subject} & {f.subject for f in validation}:
+    if shared := _origins(unique) & _origins(validation):
         say(
-            f"{len(shared)} subject(s) are in train and in val: scores on val will be too high. "
-            "Split by subject with 'fer-edge data split --by subject'"
+            f"{len(shared)} subject(s) or clip(s) are in train and in val: scores on val will be "
+            "too high. Split by subject with 'fer-edge data split --by subject'"
         )
     held_out = _held_out_indices(unique, unique_hashes, rule, step)
     train = [face for i, face in enumerate(unique) if i not in held_out]
@@ -221,8 +221,8 @@ def split_data(
     if all(spec.broken == "skip" for spec in specs):
         more = [replace(spec, broken="skip") for spec in more]
     known = {*validation_hashes, *(unique_hashes[i] for i in held_out)}
-    subjects = {face.subject for face in (*split.held_out, *validation) if face.subject}
-    return replace(split, unlabelled=_without_labels(more, known, subjects, say, step))
+    origins = _origins((*split.held_out, *validation))
+    return replace(split, unlabelled=_without_labels(more, known, origins, say, step))
 
 
 def hold_out(hashes: Sequence[str], labels: Sequence[str], share: float, seed: int) -> list[int]:
@@ -290,9 +290,13 @@ def hold_out_photographs(
 
 
 def _without_labels(
-    specs: Sequence[DatasetSpec], known: set[str], subjects: set[str], say: Say, step: Step
+    specs: Sequence[DatasetSpec],
+    known: set[str],
+    origins: set[tuple[str, str]],
+    say: Say,
+    step: Step,
 ) -> Unlabelled:
-    """Return the train parts without the pictures and subjects of other parts.
+    """Return the train parts without the pictures, subjects and clips of other parts.
 
     Raises DataError if no face is left.
     """
@@ -303,7 +307,7 @@ def _without_labels(
     pairs = [
         (face, digest)
         for face, digest in zip(unique, unique_hashes, strict=True)
-        if face.subject not in subjects
+        if origins.isdisjoint(_origins([face]))
     ]
     kept = [face for face, _ in pairs]
     if not kept:
@@ -317,6 +321,12 @@ def _without_labels(
         fingerprint=fingerprint(kept, [digest for _, digest in pairs]),
         sources=tuple(spec.described for spec in specs),
     )
+
+
+def _origins(faces: Iterable[LabelledFace]) -> set[tuple[str, str]]:
+    """Return the subjects and clips of faces, each with its kind."""
+    named = [(("subject", face.subject), ("clip", face.clip)) for face in faces]
+    return {(kind, name) for pair in named for kind, name in pair if name}
 
 
 def _readable_part(

@@ -128,6 +128,21 @@ def test_whole_clips_are_held_out_where_subjects_are_unknown(
     assert held.isdisjoint(face.clip for face in split.train)
 
 
+@pytest.mark.parametrize("column", ["subject", "clip"])
+def test_subjects_and_clips_in_train_and_in_val_are_counted(
+    tmp_path: Path, recipe: Recipe, column: str
+) -> None:
+    for part, first in (("train", 0), ("val", 100)):
+        columns = {
+            "image": [{"bytes": png(seed), "path": None} for seed in range(first, first + 56)],
+            "label": [EMOTIONS[seed % 7] for seed in range(56)],
+            column: [f"{part if seed < 28 else 'both'}-{seed // 14}" for seed in range(56)],
+        }
+        pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / f"{part}.parquet")
+    _, said = run(recipe, tmp_path)
+    assert any(text.startswith("2 subject(s) or clip(s) are in train and in val") for text in said)
+
+
 def listed(folder: Path, column: str, groups: int, each: int) -> Path:
     """A list of faces; every group has ``each`` pictures of anger and of fear."""
     lines = [f"path,label,{column}"]

@@ -118,20 +118,22 @@ def test_pictures_of_the_validation_and_held_out_parts_are_dropped(
     assert not hashes & {pixel_hash(face) for face in load_faces(both, "val", EMOTIONS)}
 
 
-def test_a_held_out_person_is_not_trained_on(
-    helpers: Any, taught: Recipe, few_faces: Path, tmp_path: Path
+@pytest.mark.parametrize("column", ["subject", "clip"])
+def test_a_held_out_subject_or_clip_is_not_trained_on(
+    helpers: Any, taught: Recipe, few_faces: Path, tmp_path: Path, column: str
 ) -> None:
-    known = [{**row, "subject": f"s{i % 20}"} for i, row in enumerate(helpers.few_rows(few_faces))]
+    known = [{**row, column: f"s{i % 20}"} for i, row in enumerate(helpers.few_rows(few_faces))]
     labelled = write(tmp_path / "known-train.parquet", known)
-    others = [{**row, "subject": f"s{i}"} for i, row in enumerate(people_rows(24))]
+    others = [{**row, column: f"s{i}"} for i, row in enumerate(people_rows(24))]
     some = write(tmp_path / "some.parquet", others)
     split = split_for(
         replace(taught, data=replace(taught.data, unlabelled=(str(some),), holdout=0.2)), labelled
     )
     assert split.unlabelled is not None
-    held = {face.subject for face in split.held_out}
+    held = {getattr(face, column) for face in split.held_out}
     assert held
-    assert {f.subject for f in split.unlabelled.faces} == {f"s{i}" for i in range(24)} - held
+    kept = {getattr(face, column) for face in split.unlabelled.faces}
+    assert kept == {f"s{i}" for i in range(24)} - held
     assert split.unlabelled.dropped == len(held)
 
 
