@@ -1,12 +1,14 @@
 """Reader of torch files (``torch.save``) that runs nothing of them.
 
 A torch file is a zip archive with a pickle, ``data.pkl``, and a record of raw values for each
-storage. Files of torch before 1.6 hold the same parts one after the other. Tensors are read from
-their records once their sizes fit them, so a file cannot ask for more memory than it has bytes.
+storage. Files of torch before 1.6 hold the same parts one after the other. A record is read once,
+and tensors are views of it that must lie within it, so a file cannot ask for more memory than its
+records have bytes.
 """
 
 from __future__ import annotations
 
+import functools
 import io
 import math
 import struct
@@ -50,22 +52,22 @@ class StoredTensor:
     """A tensor in a file, by its place.
 
     Attributes:
-        read: Reads the bytes of its storage.
+        read: Returns the bytes of its storage, the same object at each call.
         dtype: Type of its values.
         offset: First value in the storage.
         shape: Size of each dimension.
         strides: Steps in the storage, in values.
     """
 
-    read: Callable[[], bytes]
+    read: Callable[[], bytearray]
     dtype: torch.dtype
     offset: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
 
     def load(self) -> Tensor:
-        """Return the values. Raises CheckpointError if they lie outside the storage."""
-        data = bytearray(self.read())
+        """Return a view of the storage. Raises CheckpointError if it goes beyond the storage."""
+        data = self.read()
         count, values = math.prod(self.shape), len(data) // self.dtype.itemsize
         last = self.offset + sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=True))
         if count > values or (count and last >= values):
@@ -76,7 +78,7 @@ class StoredTensor:
         if not count:
             return torch.empty(self.shape, dtype=self.dtype)
         flat = torch.frombuffer(data, dtype=self.dtype, count=values)
-        return flat.as_strided(self.shape, self.strides, self.offset).clone()
+        return flat.as_strided(self.shape, self.strides, self.offset)
 
 
 def read_torch_file(data: bytes) -> tuple[Any, Callable[[Any], StoredTensor | None], list[Name]]:
@@ -93,9 +95,10 @@ def read_torch_file(data: bytes) -> tuple[Any, Callable[[Any], StoredTensor | No
         CheckpointError: The file is not a torch file, or damaged.
     """
     if zipfile.is_zipfile(io.BytesIO(data)):
-        values, storages = _of_zip(data)
+        values, record = _of_zip(data)
     else:
-        values, storages = _of_legacy(data)
+        values, record = _of_legacy(data)
+    storages = functools.cache(lambda key: bytearray(record(key)))
     return values.top, lambda value: _stored(value, storages), values.names
 
 
@@ -183,7 +186,7 @@ def storage_of(reference: Any) -> tuple[str, torch.dtype] | None:
     return (key, dtype) if isinstance(key, str) and dtype is not None else None
 
 
-def _stored(value: Any, storages: Callable[[str], bytes]) -> StoredTensor | None:
+def _stored(value: Any, storages: Callable[[str], bytearray]) -> StoredTensor | None:
     """Return the tensor that a value describes; None for any other value."""
     for _ in range(3):  # a parameter holds a tensor
         if not isinstance(value, Call):

@@ -211,6 +211,16 @@ def test_a_tensor_larger_than_its_values_is_refused(
         read_weights(path)
 
 
+@pytest.mark.parametrize("legacy", [True, False], ids=["legacy", "zip"])
+def test_tensors_of_one_storage_share_its_memory(path: Path, legacy: bool) -> None:
+    values = torch.arange(6.0)
+    saved = {f"t{i}": values[: i % 6 + 1] for i in range(100)}
+    torch.save(saved, path, _use_new_zipfile_serialization=not legacy)
+    read = read_weights(path).tensors
+    assert all(torch.equal(read[name], value) for name, value in saved.items())
+    assert len({value.untyped_storage().data_ptr() for value in read.values()}) == 1
+
+
 @pytest.mark.parametrize("strides", [(-1,), (1, 1), (True,)])
 def test_strides_that_no_tensor_has_are_no_tensor(path: Path, strides: tuple[int, ...]) -> None:
     declared(path, (4,), strides)
