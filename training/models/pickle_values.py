@@ -17,6 +17,7 @@ from fer_edge.errors import CheckpointError
 
 _MOST_OPCODES = 20_000_000
 """Largest number of opcodes; the training state of a network with 1,000 tensors has 100,000."""
+_DICTIONARIES = ("collections.OrderedDict", "collections.defaultdict", "builtins.dict")
 _PLAIN_KEYS = (str, int, float, bytes, bool, type(None))
 _TEXT_OF_NAMES = frozenset(string.ascii_letters + string.digits + "._<>")
 
@@ -113,9 +114,7 @@ def read_pickle(file: BinaryIO) -> Values:
     """
     machine = _Machine()
     try:
-        for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
-            if count > _MOST_OPCODES:
-                raise ValueError("it has too many parts")
+        for opcode, argument, _ in pickletools.genops(file):
             machine.step(opcode.name, argument)
         machine.values.top = machine.stack.pop()
     except (ValueError, IndexError, KeyError, TypeError, OverflowError, EOFError) as error:
@@ -130,8 +129,12 @@ class _Machine:
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
         self.values = Values()
+        self.steps = self.rows = 0
 
     def step(self, name: str, argument: Any) -> None:
+        self.steps += 1
+        if self.steps > _MOST_OPCODES:
+            raise ValueError("it has too many parts")
         if name in _LITERALS:
             self.stack.append(argument)
         elif name in _CONSTANTS:
@@ -158,7 +161,18 @@ class _Machine:
 
     def _call(self, of: Any, arguments: Any) -> None:
         call = Call(of, arguments if isinstance(arguments, tuple) else (arguments,))
-        self.stack.append(_known(call))
+        self.stack.append(self._dictionary(call) if call.path in _DICTIONARIES else call)
+
+    def _dictionary(self, call: Call) -> dict[Any, Any]:
+        """Return a new dictionary with the rows of an ordered one."""
+        rows = call.arguments[0] if call.arguments else []
+        if not isinstance(rows, list):
+            return {}
+        self.rows += len(rows)
+        if self.rows > self.steps:  # each row takes steps, unless one list serves many calls
+            raise ValueError("it repeats its rows")
+        pairs = [row for row in rows if isinstance(row, list | tuple) and len(row) == 2]
+        return {key: value for key, value in pairs if isinstance(key, _PLAIN_KEYS)}
 
     def _stop(self, _: Any) -> None:
         pass
@@ -230,6 +244,8 @@ class _Machine:
 
     def _stack_global(self, _: Any) -> None:
         name, module = self.stack.pop(), self.stack.pop()
+        if not isinstance(module, str) or not isinstance(name, str):
+            raise ValueError("a name is no text")
         self._named(f"{module}.{name}")
 
     def _ext1(self, _: Any) -> None:
@@ -277,14 +293,3 @@ def _pairs(values: list[Any]) -> Iterator[tuple[Any, Any]]:
     if len(values) % 2:
         raise ValueError("a key has no value")
     return zip(values[::2], values[1::2], strict=True)
-
-
-def _known(call: Call) -> Any:
-    """Return a new dictionary for an ordered one, else the call."""
-    if call.path in ("collections.OrderedDict", "collections.defaultdict", "builtins.dict"):
-        rows = call.arguments[0] if call.arguments else []
-        if not isinstance(rows, list):
-            return {}
-        pairs = [row for row in rows if isinstance(row, list | tuple) and len(row) == 2]
-        return {key: value for key, value in pairs if isinstance(key, _PLAIN_KEYS)}
-    return call

@@ -170,7 +170,7 @@ def _unwrapped(
             found, keys = _unwrapped(state[key], tensor_of, depth + 1)
             if found:
                 return found, (key, *keys)
-    tensors = {str(name): tensor_of(value) for name, value in state.items()}
+    tensors = {name: tensor_of(value) for name, value in state.items() if isinstance(name, str)}
     return {name: tensor for name, tensor in tensors.items() if tensor is not None}, ()
 
 

@@ -299,6 +299,32 @@ def test_deeply_nested_values_do_not_end_the_process(path: Path) -> None:
         read_weights(path)
 
 
+_ROWS = b"]q\x00(" + b"X\x01\x00\x00\x00aK\x01\x86" * 100 + b"e0"
+_CALL = b"ccollections\nOrderedDict\nh\x00\x85R0"
+
+
+@pytest.mark.parametrize(
+    "pickled",
+    [
+        b"".join([b"]q\x00", *([b"](h%ch%ceq%c" % (i, i, i + 1) for i in range(26)]), b"h\x1a"])
+        + b"X\x01\x00\x00\x00a\x93.",
+        b"]" * 200_000 + b"a" * 199_999 + b"X\x01\x00\x00\x00a\x93.",
+        _ROWS + 100 * _CALL + b"N.",
+    ],
+    ids=["doubled lists as a module", "nested lists as a module", "rows of many dictionaries"],
+)
+def test_a_pickle_that_repeats_its_values_is_refused(path: Path, pickled: bytes) -> None:
+    changed = b"\x80\x02" + pickled
+    archive(path, lambda name, data: changed if name.endswith("data.pkl") else data)
+    with pytest.raises(CheckpointError, match="the pickle in it is damaged"):
+        read_weights(path)
+
+
+def test_names_that_are_no_text_are_passed_over(path: Path) -> None:
+    torch.save({**OWN, 10**5000: OWN["stem.bn.bias"], 7: OWN["stem.bn.bias"]}, path)
+    assert set(read_weights(path).tensors) == set(OWN)
+
+
 def test_a_torchscript_program_is_a_sentence(path: Path) -> None:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as program:
