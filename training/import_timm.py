@@ -75,8 +75,11 @@ def take_over(path: str | Path, spec: ModelSpec) -> tuple[ExpressionNet, Account
             in_chans=spec.input.channels,
             **spec.backbone_args,
         ).eval()
-    except (RuntimeError, TypeError, ValueError) as error:
-        raise RecipeError(f"timm cannot build {spec.backbone!r}: {error}") from error
+    except Exception as error:  # timm asserts, looks up and divides by its arguments
+        raise RecipeError(
+            f"timm cannot build {spec.backbone!r}: {type(error).__name__}: {str(error)[:200]}. "
+            "Check its arguments"
+        ) from error
     name = (getattr(original, "pretrained_cfg", None) or {}).get("classifier")
     if not isinstance(name, str):
         raise CheckpointError(
@@ -85,7 +88,7 @@ def take_over(path: str | Path, spec: ModelSpec) -> tuple[ExpressionNet, Account
         )
     read = read_weights(path, original.state_dict())
     weight = read.tensors.get(f"{name}.weight")
-    if weight is None:
+    if weight is None or not weight.ndim:
         raise CheckpointError(
             f"expected the classifier's weights as {name}.weight in {path}, found none. To start "
             "a training from a file without a classifier, use fer-edge train --weights"

@@ -52,6 +52,7 @@ HOSTILE: list[tuple[str, Any]] = [
         {"drop_path_rate": 10**400}, {"global_pool": "x" * 1000}, {"a": [[[[[1]]]]]},
         {"depth": 10**9}, {"": 1}, {"self": 1}, {"in_chans": 3}, {"num_classes": 9}, [], "x", None,
         {"block_fns": ["\n"]}, {"pretrained": True}, {"channels": [8] * 100}, {"layers": "abc"},
+        {"features_only": True},
     )),
     *(("model.backbone", name) for name in (
         "", "x" * 100_000, "hf-hub:a/b", 7, None, "eva02_enormous_patch14_clip_224",

@@ -141,6 +141,13 @@ def test_a_backbone_without_classifier_is_no_import(file: Path) -> None:
         take_over(file, spec("test_byobnet"))
 
 
+def test_a_classifier_of_one_number_is_no_import(file: Path) -> None:
+    state = torch.load(file)
+    torch.save(state | {"head.fc.weight": torch.tensor(1.0)}, file)
+    with pytest.raises(CheckpointError, match=r"head\.fc\.weight.*found none"):
+        take_over(file, spec("test_byobnet"))
+
+
 def test_two_classifiers_are_refused(file: Path) -> None:
     torch.save(trained("deit_tiny_distilled_patch16_224").state_dict(), file)
     with pytest.raises(CheckpointError, match="head_dist"):

@@ -266,6 +266,9 @@ class ExpressionNet(nn.Module):
                 in_chans=spec.input.channels,
                 **spec.backbone_args,
             )
+            # Some networks widen their features again after pooling (mobilenetv3: 576 to 1024).
+            # A network of feature maps (features_only) has no such number.
+            width = getattr(self.backbone, "head_hidden_size", None) or self.backbone.num_features
         except FerEdgeError:
             raise
         except Exception as error:  # timm asserts, looks up and divides by its arguments
@@ -273,8 +276,6 @@ class ExpressionNet(nn.Module):
                 f"timm cannot build backbone {spec.backbone!r} with {shown(spec.backbone_args)}: "
                 f"{type(error).__name__}: {str(error)[:200]}. Check model.backbone_args"
             ) from error
-        # Some networks widen their features again after pooling (mobilenetv3: 576 to 1024).
-        width = getattr(self.backbone, "head_hidden_size", None) or self.backbone.num_features
         self.neck, self.embedding_dim = _neck(spec.neck, int(width))
         self.head = nn.Sequential(
             nn.Dropout(spec.dropout), nn.Linear(self.embedding_dim, len(spec.labels))

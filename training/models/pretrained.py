@@ -116,10 +116,15 @@ def load_weights(backbone: nn.Module, path: str | Path) -> Account:
     own = backbone.state_dict()
     read = read_weights(path, own)
     state = read.tensors
-    first = (getattr(backbone, "pretrained_cfg", None) or {}).get("first_conv")
-    if isinstance(first, str) and (weight := f"{first}.weight") in state and weight in own:
-        state[weight] = adapt_input_conv(own[weight].shape[1], state[weight])
-    account = Account.of(backbone, path, read, _resample_positions(backbone, state))
+    try:
+        _adapt_channels(backbone, own, state)
+        resampled = _resample_positions(backbone, state)
+    except Exception as error:  # timm asserts, indexes and reshapes by the shapes in the file
+        raise CheckpointError(
+            f"{path} is for another network: {type(error).__name__}: {str(error)[:200]}. Check "
+            "model.backbone"
+        ) from error
+    account = Account.of(backbone, path, read, resampled)
     if 2 * len(account.loaded) < len(own):
         raise CheckpointError(f"{path} is for another network: {account}. Check model.backbone")
     load_tensors(backbone, path, state, account)
@@ -140,10 +145,20 @@ def load_tensors(
     Raises:
         CheckpointError: The tensors hold values that are not finite.
     """
-    tensors = {name: state[name] for name in account.loaded}
-    if not all(torch.isfinite(t).all() for t in tensors.values() if t.is_floating_point()):
-        raise CheckpointError(f"{path} holds values that are not finite")
-    module.load_state_dict(tensors, strict=False)
+    module.load_state_dict({name: state[name] for name in account.loaded}, strict=False)
+    own = module.state_dict()
+    if not all(torch.isfinite(own[name]).all() for name in account.loaded):
+        raise CheckpointError(f"{path} holds values that are not finite. Use another file")
+
+
+def _adapt_channels(
+    backbone: nn.Module, own: Mapping[str, Tensor], state: dict[str, Tensor]
+) -> None:
+    """Adapt the first convolution to the network's channels, in place."""
+    first = (getattr(backbone, "pretrained_cfg", None) or {}).get("first_conv")
+    name = f"{first}.weight"
+    if name in state and name in own and state[name].shape != own[name].shape:
+        state[name] = adapt_input_conv(own[name].shape[1], state[name])
 
 
 def _resample_positions(backbone: Any, state: dict[str, Tensor]) -> tuple[str, ...]:

@@ -90,6 +90,10 @@ def read_weights(path: str | Path, names: Collection[str] = ()) -> StateDict:
     key = ""
     try:
         state = safetensors.torch.load(data)
+    except KeyError as error:
+        raise CheckpointError(
+            f"{path} has values of the type {error}, which cannot be read. Save them as float32"
+        ) from error
     except SafetensorError as not_safetensors:
         if path.suffix == ".safetensors":
             raise CheckpointError(f"{path} is damaged: {not_safetensors}") from not_safetensors

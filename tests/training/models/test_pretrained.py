@@ -131,6 +131,37 @@ def test_whole_module_pickle_is_refused_with_the_reason(tmp_path: Path) -> None:
         load_weights(network(), path)
 
 
+@pytest.mark.parametrize(
+    ("backbone", "name", "shape"),
+    [
+        (NAME, "stem.conv.weight", (4,)),
+        (NAME, "stem.conv.weight", (24, 4, 3, 3)),
+        ("test_vit", "pos_embed", (64,)),
+        ("test_vit", "pos_embed", (1, 1, 64)),
+        ("test_vit", "pos_embed", (3, 50, 64)),
+        ("swin_tiny_patch4_window7_224", "layers.0.blocks.0.attn.relative_position_bias_table", ()),
+    ],
+)
+def test_a_tensor_that_cannot_be_adapted_is_a_sentence(
+    tmp_path: Path, backbone: str, name: str, shape: tuple[int, ...]
+) -> None:
+    net = timm.create_model(backbone, num_classes=0, in_chans=1)
+    state = {**net.state_dict(), name: torch.zeros(shape)}
+    torch.save(state, tmp_path / "theirs.pth")
+    with pytest.raises(CheckpointError, match=r"is for another network: .*Check model\.backbone"):
+        load_weights(net, tmp_path / "theirs.pth")
+
+
+def test_values_of_eight_bits_are_loaded(weights: Path) -> None:
+    state = read_weights(weights).tensors
+    name = "stem.conv.weight"
+    state[name] = state[name].to(torch.float8_e4m3fn)
+    safetensors.torch.save_file(state, weights)
+    net = network()
+    load_weights(net, weights)
+    assert torch.equal(net.state_dict()[name], state[name].float())
+
+
 def test_other_network_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "other.safetensors"
     safetensors.torch.save_file({"layer.weight": torch.ones(3, 3)}, path)

@@ -6,7 +6,9 @@ import argparse
 import collections
 import contextlib
 import io
+import json
 import os
+import struct
 import subprocess
 import sys
 import types
@@ -98,6 +100,18 @@ def test_safetensors_lose_their_prefix(tmp_path: Path) -> None:
     path = tmp_path / "t.safetensors"
     safetensors.torch.save_file({f"net.{k}": v for k, v in OWN.items()}, path)
     assert same(path).prefix == "net."
+
+
+@pytest.mark.parametrize(("kind", "size"), [("F4", 2), ("F6_E2M3", 3), ("F8_E8M0", 4)])
+def test_a_type_that_torch_does_not_read_is_a_sentence(
+    tmp_path: Path, kind: str, size: int
+) -> None:
+    entry = {"dtype": kind, "shape": [4], "data_offsets": [0, size]}
+    header = json.dumps({"stem.bn.bias": entry}).encode()
+    path = tmp_path / "theirs.safetensors"
+    path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(size))
+    with pytest.raises(CheckpointError, match=f"type '{kind}', which cannot be read"):
+        read_weights(path)
 
 
 @pytest.mark.parametrize("key", ["ema", "state_dict_ema", "shadow"])
