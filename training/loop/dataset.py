@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import cv2
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from fer_edge.cores import usable_cores
+from fer_edge.errors import DataError
 from fer_edge.preprocess import CropRule, to_batch
 from fer_edge.training.data.faces import LabelledFace
 from fer_edge.training.models.network import InputSpec, Normalise, faces_at_once
@@ -52,6 +54,32 @@ class FaceDataset(Dataset[tuple[Tensor, Tensor]]):
             pixels = torch.from_numpy(image[:, :, ::-1].copy()).permute(2, 0, 1)
         return (self.change(pixels) if self.change else pixels), self.targets[index]
 
+    def __getitems__(self, indices: Sequence[int]) -> list[tuple[Tensor, Tensor]] | DataError:
+        """Return the items of a batch, or the error of one; ``batches`` raises it.
+
+        torch would add the traceback of the process that loads faces to its message.
+        """
+        try:
+            return [self[index] for index in indices]
+        except DataError as error:
+            return error
+
+
+def collate(items: list[tuple[Tensor, Tensor]] | DataError) -> Any:
+    """Return the images and the targets of a batch as tensors, or its error."""
+    return items if isinstance(items, DataError) else default_collate(items)
+
+
+def batches(loader: Iterable[Any]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the batches of a loader with ``collate``.
+
+    Raises DataError for a picture that cannot be read.
+    """
+    for batch in loader:
+        if isinstance(batch, DataError):
+            raise batch
+        yield batch
+
 
 def on_one_core(worker: int) -> None:
     """Let a process that loads faces use one core; OpenCV would take all of them.
@@ -78,6 +106,14 @@ def predict_logits(net: nn.Module, faces: FaceDataset, device: torch.device) -> 
     normalise = Normalise(faces.spec).to(device)
     readers = 0 if device.type == "cpu" or len(faces) < _FEW else min(_READERS, usable_cores())
     batch = faces_at_once(faces.spec.size_px, device)
-    loader = DataLoader(faces, batch_size=batch, num_workers=readers, worker_init_fn=on_one_core)
+    loader = DataLoader(
+        faces,
+        batch_size=batch,
+        num_workers=readers,
+        collate_fn=collate,
+        worker_init_fn=on_one_core,
+    )
     with torch.backends.cudnn.flags(allow_tf32=False):
-        return torch.cat([net(normalise(x.to(device).float()))[0].float().cpu() for x, _ in loader])
+        return torch.cat(
+            [net(normalise(x.to(device).float()))[0].float().cpu() for x, _ in batches(loader)]
+        )

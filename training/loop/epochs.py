@@ -17,6 +17,7 @@ from fer_edge.errors import TrainingError
 from fer_edge.progress import Say, Step
 from fer_edge.training.config.schema import Phase, Recipe
 from fer_edge.training.loop.augment import Mix
+from fer_edge.training.loop.dataset import batches
 from fer_edge.training.loop.held_out import HeldOut
 from fer_edge.training.loop.loader_waits import LoaderWaits
 from fer_edge.training.loop.losses import Loss
@@ -163,7 +164,7 @@ def train_epoch(run: TrainingRun, phase: ActivePhase, at: Position) -> float:
     _select_parameters(run, phase, at.in_phase)
     train_mode(run.net)
     total_loss = torch.zeros((), device=run.accelerator.device)
-    waits = LoaderWaits(run.loader)
+    waits = LoaderWaits(batches(run.loader))
     for i, (images, targets) in enumerate(waits):
         total_loss += _train_batch(run, phase, images, targets)
         run.step(f"epoch {at.epoch + 1}/{run.epochs}", i + 1, len(run.loader))

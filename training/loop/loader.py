@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Sampler, WeightedRandomSampler
 from fer_edge.training.config.schema import Recipe
 from fer_edge.training.data.faces import LabelledFace
 from fer_edge.training.loop.augment import augmentation
-from fer_edge.training.loop.dataset import FaceDataset, on_one_core
+from fer_edge.training.loop.dataset import FaceDataset, collate, on_one_core
 from fer_edge.training.models.network import InputSpec
 
 _LARGE_SET_PARTS = 10
@@ -82,6 +82,7 @@ def train_loader(
         shuffle=sampler is None,
         drop_last=len(faces) >= fit.part,
         num_workers=fit.workers,
+        collate_fn=collate,
         worker_init_fn=partial(_start_worker, rank * fit.workers),
         generator=order,
     )

@@ -118,20 +118,31 @@ def _metrics_log(run: Path, epochs: int) -> Iterator[Log]:
 def _sentences(recipe: Recipe, run: Path) -> Iterator[None]:
     try:
         yield
-    except torch.OutOfMemoryError as error:
-        raise _out_of_memory(recipe, run) from error
-    except RuntimeError as error:
-        if should_reduce_batch_size(error):
-            raise _out_of_memory(recipe, run) from error
+    except (RuntimeError, OSError) as error:
+        if sentence := _sentence(error, recipe, run):
+            raise TrainingError(f"{sentence}.{best_so_far(run)}") from error
         raise
-    except OSError as error:
-        raise TrainingError(
+
+
+def _sentence(error: RuntimeError | OSError, recipe: Recipe, run: Path) -> str:
+    """Return the cause of an error and what to do, "" if it is unknown."""
+    if "DataLoader worker" in str(error):
+        cause = str(error).strip().splitlines()[-1].rstrip(".")
+        return (
+            f"a process that loads faces failed: {cause}. Free memory and continue with --resume, "
+            "or train again with --set fit.workers=0"
+        )
+    if isinstance(error, OSError):
+        return (
             f"cannot write in {run}: {error.strerror or error}. Make room and continue with "
-            f"--resume.{best_so_far(run)}"
-        ) from error
+            "--resume"
+        )
+    if isinstance(error, torch.OutOfMemoryError) or should_reduce_batch_size(error):
+        return _out_of_memory(recipe)
+    return ""
 
 
-def _out_of_memory(recipe: Recipe, run: Path) -> TrainingError:
+def _out_of_memory(recipe: Recipe) -> str:
     fit = recipe.fit
     parts = next((n for n in range(fit.accumulate + 1, fit.batch // 2 + 1) if not fit.batch % n), 0)
     advice = (
@@ -139,7 +150,7 @@ def _out_of_memory(recipe: Recipe, run: Path) -> TrainingError:
         if parts
         else "Use a smaller network or smaller images"
     )
-    return TrainingError(f"out of memory at {fit.part} faces at once. {advice}.{best_so_far(run)}")
+    return f"out of memory at {fit.part} faces at once. {advice}"
 
 
 def best_so_far(run: Path) -> str:

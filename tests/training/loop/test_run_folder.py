@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import shutil
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,11 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from fer_edge.errors import TrainingError
+from fer_edge.errors import DataError, TrainingError
+from fer_edge.preprocess import Image
 from fer_edge.training.checkpoint import load_checkpoint
 from fer_edge.training.config.schema import Recipe
+from fer_edge.training.data.faces import LabelledFace
 from fer_edge.training.loop.processes import accelerator_for
 from fer_edge.training.loop.run_folder import writing
 from fer_edge.training.loop.train import train
@@ -132,3 +136,48 @@ def test_memory_that_runs_out_says_what_to_change(
     monkeypatch.setattr(ExpressionNet, "forward", too_large)
     with pytest.raises(TrainingError, match=r"16 faces at once.*fit\.accumulate=2"):
         train(recipe, few_faces, tmp_path / "run", say=helpers.quiet)
+
+
+@pytest.mark.parametrize(
+    ("raised", "error", "words"),
+    [
+        (DataError("a.png is gone. Copy it again"), DataError, r"^a\.png is gone\. Copy it again$"),
+        (OSError(5, "Input/output error"), TrainingError, r"faces failed: .*Input.*workers=0"),
+    ],
+)
+def test_an_error_of_a_process_that_loads_faces_is_a_sentence(
+    helpers: Any,
+    recipe: Recipe,
+    few_faces: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    raised: Exception,
+    error: type[Exception],
+    words: str,
+) -> None:
+    read = LabelledFace.read
+
+    def broken(self: LabelledFace) -> Image:
+        if torch.utils.data.get_worker_info() is None:
+            return read(self)
+        raise raised
+
+    monkeypatch.setattr(LabelledFace, "read", broken)
+    recipe = replace(recipe, fit=replace(recipe.fit, workers=1))
+    with pytest.raises(error, match=words) as caught:
+        train(recipe, few_faces, tmp_path / "run", say=helpers.quiet)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_process_that_loads_faces_and_is_killed_is_a_sentence(
+    helpers: Any, recipe: Recipe, few_faces: Path, tmp_path: Path
+) -> None:
+    def step(what: str, done: int, total: int) -> None:
+        if what.startswith("epoch 2/"):
+            for child in multiprocessing.active_children():
+                child.kill()
+                child.join()
+
+    recipe = replace(recipe, fit=replace(recipe.fit, workers=1, batch=4))
+    with pytest.raises(TrainingError, match=r"faces failed: .*continue with --resume.*best"):
+        train(recipe, few_faces, tmp_path / "run", say=helpers.quiet, step=step)
