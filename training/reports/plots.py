@@ -9,6 +9,7 @@ from typing import Any, Literal
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from fer_edge.preprocess import Image
 
@@ -184,7 +185,12 @@ def sheet(reports: Sequence[Report]) -> bytes:
 
 
 def data(figure: Figure, form: Literal["svg", "png"] = "svg") -> bytes:
-    """Return the figure as a file; equal figures give equal bytes."""
+    """Return the figure as a file; equal figures give equal bytes.
+
+    Labels and names may have dollars, which matplotlib takes for formulas otherwise.
+    """
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
     out = io.BytesIO()
     with rc_context({"svg.hashsalt": "fer_edge"}):
         no_date = {"Date": None} if form == "svg" else None
