@@ -14,11 +14,17 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.bundle import open_bundle
-from fer_edge.errors import DataError, MissingPartError, TargetError
+from fer_edge.errors import DataError, LabelError, MissingPartError, TargetError
 from fer_edge.machine import software
 from fer_edge.progress import Step, silent
 from fer_edge.shipped import checkpoint_path
-from fer_edge.training.data.faces import LabelledFace, fingerprint, load_faces, pixel_hash
+from fer_edge.training.data.faces import (
+    LabelledFace,
+    fingerprint,
+    load_faces,
+    pixel_hash,
+    without_duplicates,
+)
 from fer_edge.training.data.near_duplicates import near_duplicates as find_near_duplicates
 from fer_edge.training.evaluation.bootstrap import METHOD, difference, intervals
 from fer_edge.training.evaluation.metrics import metrics
@@ -247,13 +253,24 @@ class EvaluationSet:
                 return load_faces(self.data, "train", self.labels)
         return []
 
+    @cached_property
+    def _fingerprints(self) -> list[str]:
+        """Fingerprints of the faces: of all, and of those that training keeps beside a ``val``."""
+        known = [fingerprint(self.faces, self.hashes)]
+        if self.split == "train":
+            with suppress(DataError, LabelError):  # without a readable val, training keeps all
+                validation = load_faces(self.data, "val", self.labels)
+                others = map(pixel_hash, validation)
+                known.append(fingerprint(*without_duplicates(self.faces, self.hashes, others)))
+        return known
+
     def trained_on(self, trained: str | None) -> bool | None:
         """Return True if a model was trained on these faces, None if unknown.
 
         Args:
             trained: Fingerprint of the faces that the model was trained on, or None.
         """
-        if trained is not None and trained == fingerprint(self.faces, self.hashes):
+        if trained is not None and trained in self._fingerprints:
             return True
         return False if self._train_part else None
 

@@ -183,3 +183,16 @@ def test_faces_that_were_trained_on_are_said(
     assert other["inputs"][0]["trained_on"] is None
     assert "no train part to compare with" in evaluation_page(other)
     assert evaluate(finished.best, FACES)["trained_on"] is False
+
+
+def test_faces_that_were_trained_on_are_said_beside_duplicates_in_val(
+    finished: Any, few_faces: Path, tmp_path: Path
+) -> None:
+    """Training drops faces that are in val too, and the card has the fingerprint of the others."""
+    trained = pyarrow.parquet.read_table(few_faces / "faces-train.parquet").to_pylist()
+    both = rows("val")[:2]
+    for part, content in (("train", [*trained, *both]), ("val", rows("val"))):
+        write(tmp_path / f"faces-{part}.parquet", content)
+    assert evaluate(finished.best, tmp_path, "train")["trained_on"] is True
+    write(tmp_path / "faces-val.parquet", [{**both[0], "label": "unheard of"}])
+    assert evaluate(finished.best, tmp_path, "train")["trained_on"] is None
