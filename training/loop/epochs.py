@@ -166,7 +166,8 @@ def train_epoch(run: TrainingRun, phase: ActivePhase, at: Position) -> float:
     total_loss = torch.zeros((), device=run.accelerator.device)
     waits = LoaderWaits(batches(run.loader))
     for i, (images, targets) in enumerate(waits):
-        total_loss += _train_batch(run, phase, images, targets)
+        weight = _loss_weight(i, len(run.loader), run.recipe.fit.accumulate)
+        total_loss += _train_part(run, phase, images, targets, weight)
         run.step(f"epoch {at.epoch + 1}/{run.epochs}", i + 1, len(run.loader))
     if at.epoch == 0 and (advice := waits.advice(run.recipe.fit.workers)):
         run.say(advice)
@@ -196,8 +197,25 @@ def _select_parameters(run: TrainingRun, phase: ActivePhase, epoch: int) -> None
         phase.forward = in_parallel(run.net, run.accelerator, run.recipe.fit)
 
 
-def _train_batch(run: TrainingRun, phase: ActivePhase, images: Tensor, targets: Tensor) -> Tensor:
-    """Train on images ``[N, C, S, S]`` and targets; return the loss."""
+def _loss_weight(part: int, parts: int, accumulate: int) -> float:
+    """Return the factor of a part's loss, so that each update has the mean gradient of its parts.
+
+    Accelerate divides each loss by ``accumulate``, but the last update of an epoch may have fewer
+    parts.
+
+    Args:
+        part: Number of the part in its epoch, from 0.
+        parts: Parts of an epoch.
+        accumulate: Parts of an update.
+    """
+    last = parts % accumulate
+    return accumulate / last if part >= parts - last else 1.0
+
+
+def _train_part(
+    run: TrainingRun, phase: ActivePhase, images: Tensor, targets: Tensor, weight: float
+) -> Tensor:
+    """Train on a part of a batch, images ``[N, C, S, S]`` and targets; return the loss."""
     fit, accelerator = run.recipe.fit, run.accelerator
     x = run.normalise(images.float())
     if run.mix:
@@ -206,7 +224,7 @@ def _train_batch(run: TrainingRun, phase: ActivePhase, images: Tensor, targets: 
         with accelerator.autocast():
             logits, _ = phase.forward(x)
             loss = run.loss_of(logits.float(), targets)
-        accelerator.backward(loss)
+        accelerator.backward(weight * loss)
         if fit.grad_clip and accelerator.sync_gradients:
             accelerator.clip_grad_norm_(run.net.parameters(), fit.grad_clip)
         phase.lr = phase.schedule.get_last_lr()[0]

@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 import torch
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from fer_edge.errors import TrainingError
 from fer_edge.training.checkpoint import load_checkpoint
 from fer_edge.training.config.schema import Fit, Phase, Recipe
 from fer_edge.training.loop import loader_waits
+from fer_edge.training.loop import train as train_module
 from fer_edge.training.loop.dataset import FaceDataset
 from fer_edge.training.loop.train import train
 
@@ -116,3 +118,31 @@ def test_a_run_that_waits_for_faces_says_so_once(
     )
     assert [text for text in said if "waiting for faces" in text and "fit.workers=7" in text]
     assert sum("waiting for faces" in text for text in said) == 1
+
+
+@pytest.mark.parametrize("accumulate", [1, 4])
+def test_an_update_has_the_mean_gradient_of_its_parts(
+    helpers: Any,
+    recipe: Recipe,
+    few_faces: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    accumulate: int,
+) -> None:
+    """With 4, an epoch has 19 parts: the last update has three."""
+    gradients: list[float] = []
+
+    def note(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        # The optimiser that fits the temperature has no such parameter.
+        biases = [p for g in optimizer.param_groups for p in g["params"] if p.shape == (7,)]
+        gradients.extend(float(bias.grad[0]) for bias in biases)
+
+    monkeypatch.setattr(train_module, "loss_function", lambda *_: lambda x, _: x[:, 0].mean())
+    hook = register_optimizer_step_pre_hook(note)
+    fit = replace(recipe.fit, epochs=1, accumulate=accumulate, grad_clip=None)
+    try:
+        train(replace(recipe, fit=fit), few_faces, tmp_path / "run", say=helpers.quiet)
+    finally:
+        hook.remove()
+    assert len(gradients) > 1
+    assert gradients == pytest.approx([1.0] * len(gradients))
