@@ -70,7 +70,11 @@ def _complete(names: list[str], word: str) -> list[CompletionItem]:
     metavar="NAME.fer",
     help="Then evaluate, and convert to this new bundle in fp32 for the engines of this machine.",
 )
-@click.option("--licence", metavar="TEXT", help="Record in the card what the data may be used for.")
+@click.option(
+    "--licence",
+    metavar="TEXT",
+    help="Record in the card what the data may be used for. --resume keeps it.",
+)
 @quiet_option
 def train(
     recipe: str,

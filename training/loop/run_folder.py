@@ -21,6 +21,7 @@ from fer_edge.errors import TrainingError
 from fer_edge.training.config.schema import Recipe
 
 BEST, STATE, METRICS, BOARD = "best", "state.pt", "metrics.jsonl", "tensorboard"
+FACTS = "run.json"
 
 _ON_BOARD = {
     "train_loss": "loss/train",
@@ -49,6 +50,15 @@ def claim(run: Path, resume: bool) -> None:
         raise TrainingError(
             f"cannot make the run folder {run}: {error.strerror}. Choose another folder with -o"
         ) from error
+
+
+def stated_licence(run: Path) -> str | None:
+    """Return the permitted use of the data as run.json states it, or None."""
+    try:
+        licence = json.loads((run / FACTS).read_bytes())["licences"]["data"]
+    except (OSError, ValueError, LookupError, TypeError):  # of an older version, or damaged
+        return None
+    return licence if isinstance(licence, str) else None
 
 
 @contextmanager
@@ -83,7 +93,7 @@ def _write_facts(run: Path, facts: dict[str, Any], accelerator: Accelerator) -> 
         **{name: version(name) for name in ("torch", "torchvision", "timm", "accelerate")},
     }
     text = json.dumps({**facts, "environment": environment}, indent=2)
-    write_file(run / "run.json", f"{text}\n".encode())
+    write_file(run / FACTS, f"{text}\n".encode())
     # JSON turns tuples into lists; YAML would tag them as Python objects.
     recipe = yaml.safe_dump(json.loads(text)["recipe"], sort_keys=False)
     write_file(run / "recipe.yaml", recipe.encode())

@@ -136,7 +136,7 @@ def save_best(net: ExpressionNet, facts: dict[str, Any], folder: Path) -> None:
         ) from error
 
 
-def finish(run: TrainingRun, licence: str | None) -> None:
+def finish(run: TrainingRun) -> None:
     """Calibrate the best epoch, and write the run's curves and report."""
     from fer_edge.training.reports.run_report import SAMPLES, draw_curves, write_run_report
 
@@ -144,8 +144,8 @@ def finish(run: TrainingRun, licence: str | None) -> None:
     checkpoint, probabilities = calibrated(
         load_checkpoint(best), run.held_out, run.accelerator.device
     )
-    licences = {"data": licence or "not stated"}
-    save_checkpoint(replace(checkpoint, facts=checkpoint.facts | {"licences": licences}), best)
+    licences = {"licences": run.facts["licences"]}
+    save_checkpoint(replace(checkpoint, facts=checkpoint.facts | licences), best)
     draw_curves(run.folder / METRICS, run.folder / "curves.png")
     write_run_report(
         run.folder, probabilities.numpy(), run.held_out.faces, sample_batch(run, SAMPLES)

@@ -60,7 +60,8 @@ def train(
             state to resume from, and ``best/``, the checkpoint.
         resume: Continue a killed run after its last complete epoch. It ends with the same weights
             as an unbroken run.
-        licence: Permitted use of the data, for the model card and every bundle.
+        licence: Permitted use of the data, for the model card and every bundle. A resumed run keeps
+            the one that it was started with, unless another is named.
         say: Receives messages.
         step: Receives progress.
 
@@ -95,7 +96,9 @@ def train(
             f"{split.unlabelled.dropped} dropped as duplicates of validation images and held-out "
             "faces"
         )
-    job = _build(recipe, split, folder, counts, accelerator, say, step)
+    if resume and licence is None:
+        licence = run_folder.stated_licence(folder)
+    job = _build(recipe, split, folder, counts, licence, accelerator, say, step)
     at, saved = _position(job, resume)
     with run_folder.writing(recipe, folder, job.facts, accelerator, at.epoch) as log:
         _place(job.net, accelerator.device)
@@ -109,7 +112,7 @@ def train(
                 loss = train_epoch(job, phase, at)
                 record_epoch(job, phase, at, loss, started_s, log)
         if accelerator.is_main_process:
-            finish(job, licence)
+            finish(job)
     accelerator.wait_for_everyone()
     return folder / BEST
 
@@ -142,6 +145,7 @@ def _build(
     split: Split,
     folder: Path,
     counts: tuple[int, list[int]],
+    licence: str | None,
     accelerator: Accelerator,
     say: Say,
     step: Step,
@@ -170,6 +174,7 @@ def _build(
             **opinion_facts(recipe.data.opinions),
             "weights_from": weights_from,
             "data": split.facts(),
+            "licences": {"data": licence or "not stated"},
             "parameters": {"total": counts[0], "trainable": counts[1]},
         },
         fingerprint=split.identity,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from fer_edge.errors import TrainingError
+from fer_edge.training.checkpoint import load_checkpoint
 from fer_edge.training.config.schema import Augment, Model, Phase, Recipe
 from fer_edge.training.loop.train import train
 
@@ -142,3 +144,21 @@ def test_a_state_of_another_program_is_a_training_error(
     torch.save(state, run / "state.pt")
     with pytest.raises(TrainingError):
         train(recipe, few_faces, run, resume=True, say=helpers.quiet)
+
+
+def test_a_resumed_run_keeps_its_licence(
+    helpers: Any, recipe: Recipe, few_faces: Path, tmp_path: Path
+) -> None:
+    def started(licence: str | None, **options: Any) -> dict[str, Any]:
+        train(recipe, few_faces, run, licence=licence, say=helpers.quiet, **options)
+        return dict(load_checkpoint(run / "best").facts["licences"])
+
+    run = tmp_path / "run"
+    with pytest.raises(helpers.KillError):
+        started("research use", step=helpers.stop_in(2))
+    assert started(None, resume=True) == {"data": "research use"}
+    assert started("any use", resume=True) == {"data": "any use"}
+    assert started(None, resume=True) == {"data": "any use"}
+    facts = json.loads((run / "run.json").read_text("utf-8"))
+    (run / "run.json").write_text(json.dumps({**facts, "licences": None}), "utf-8")
+    assert started(None, resume=True) == {"data": "not stated"}
