@@ -44,6 +44,7 @@ def new(folder: Path, out: Path | None, broken: Broken) -> None:
     in one part. A folder that has train and val already is not split.
     """
     from fer_edge.progress_bar import progress
+    from fer_edge.training.config.checks import check_name
     from fer_edge.training.config.recipe import RECIPE_DIR
     from fer_edge.training.data.own_labels import labels_for
     from fer_edge.training.data.parts import load_parts, per_class
@@ -56,6 +57,7 @@ def new(folder: Path, out: Path | None, broken: Broken) -> None:
             f"with the pictures of each class in a folder: {folder}/awake, {folder}/drowsy"
         )
     base = folder.resolve()
+    check_name(base.name)
     recipe = out or _beside(folder, base.name + ".yaml")
     split = _beside(folder, base.name + ".csv")
     if recipe.exists():

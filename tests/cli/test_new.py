@@ -120,6 +120,14 @@ def test_new_notes_photos_that_are_no_crops(run: Any, tmp_path: Path) -> None:
     assert "looked at" not in run("new", "drivers").stderr
 
 
+def test_new_refuses_a_folder_whose_name_no_recipe_can_have(run: Any, tmp_path: Path) -> None:
+    name = "n" * 101
+    pictures(tmp_path / name, 5)
+    result = run("new", name)
+    assert (result.exit_code, "Choose another name" in result.stderr) == (3, True)
+    assert not (tmp_path / f"{name}.yaml").exists()
+
+
 @pytest.mark.slow
 def test_from_pictures_to_a_bundle_that_answers(run: Any, tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")

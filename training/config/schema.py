@@ -9,7 +9,14 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from fer_edge.labels import EMOTIONS, check_label_list
-from fer_edge.training.config.checks import COUNT, NUMBER, check_pattern, check_range, require
+from fer_edge.training.config.checks import (
+    COUNT,
+    NUMBER,
+    check_name,
+    check_pattern,
+    check_range,
+    require,
+)
 
 
 @dataclass(frozen=True)
@@ -355,7 +362,7 @@ class Recipe:
     """Complete recipe of a training run.
 
     Attributes:
-        name: Name of the recipe.
+        name: Name of the recipe, and of its run's folder under ``runs/``.
         seed: Seed of every random number in the run.
         model: Network and the weights it starts from.
         input: Input of the network.
@@ -375,6 +382,7 @@ class Recipe:
     labels: tuple[str, ...] = EMOTIONS
 
     def __post_init__(self) -> None:
+        check_name(self.name)
         check_label_list(self.labels)
         check_range("seed", self.seed, 0, 2**63)
         size_px = self.input.size_px

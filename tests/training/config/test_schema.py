@@ -46,3 +46,13 @@ def test_a_recipe_checks_what_spans_sections(recipe: Recipe) -> None:
     for labels in ((), ("happiness",)):
         with pytest.raises(RecipeError, match="at least two labels to tell apart"):
             replace(recipe, labels=labels)
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "../../outside", "/tmp", "a\\b", "a\nb", "a\0b", "n" * 101]
+)
+def test_a_recipes_name_is_one_folder_under_runs(recipe: Recipe, name: str) -> None:
+    with pytest.raises(RecipeError, match=r"names the run's folder.*Choose another name"):
+        replace(recipe, name=name)
+    for plain in ("edge-default", "Fahrer: müde, wach", "n" * 100):
+        assert replace(recipe, name=plain).name == plain
