@@ -33,6 +33,13 @@ def _complete(names: list[str], word: str) -> list[CompletionItem]:
     return [*shipped, CompletionItem(word, type="file")]
 
 
+def _beside(recipe: str, source: str) -> Path:
+    """Return a data set of a recipe: a path from the recipe's folder, or hf:NAME."""
+    from fer_edge.training.data.dataset_spec import HUB
+
+    return Path(source) if source.startswith(HUB) else Path(recipe).parent / source
+
+
 @click.command()
 @click.argument("recipe", shell_complete=_recipes)
 @data_option(
@@ -108,7 +115,7 @@ def train(
     if weights is not None:
         overrides = (*overrides, f"model.weights={json.dumps(weights)}", "model.pretrained=false")
     loaded = load_recipe(recipe, overrides)
-    sources = data or tuple(Path(recipe).parent / source for source in loaded.data.sources)
+    sources = data or tuple(_beside(recipe, source) for source in loaded.data.sources)
     if not sources:
         raise click.UsageError("expected --data FOLDER, the labelled faces to train on")
     folder = run or Path("runs") / loaded.name

@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 
 from fer_edge.shipped import FACES
+from fer_edge.training.config.recipe import RECIPE_DIR
+from fer_edge.training.config.schema import Recipe
+from fer_edge.training.data.dataset_spec import DatasetSpec
 
 
 @pytest.mark.slow
@@ -32,3 +35,24 @@ def test_train_prints_where_the_checkpoint_is_and_evaluate_takes_it(
         run("evaluate", tmp_path / "run" / "best", "--data", FACES, "--json").stdout
     )
     assert report["inputs"][0]["all"]["faces"] == 336
+
+
+def test_sources_of_a_recipe_are_beside_it_or_on_the_hub(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fer_edge.training.loop import train as loop
+
+    trained: list[str] = []
+
+    def train(_: Recipe, source: list[DatasetSpec], folder: Path, **options: object) -> Path:
+        trained.extend(spec.path for spec in source)
+        return folder
+
+    monkeypatch.setattr(loop, "train", train)
+    (tmp_path / "recs").mkdir()
+    (tmp_path / "recs" / "r.yaml").write_bytes((RECIPE_DIR / "finetune.yaml").read_bytes())
+    for path in ("recs/faces.csv", "own.csv"):
+        (tmp_path / path).touch()
+    sources = f"data.sources=[faces.csv, 'hf:someone/faces', {tmp_path}/own.csv]"
+    assert run("train", "recs/r.yaml", "--set", sources).exit_code == 0
+    assert trained == ["recs/faces.csv", "hf:someone/faces", f"{tmp_path}/own.csv"]

@@ -84,7 +84,7 @@ class Data:
         teachers: Checkpoint folders or shipped names whose predictions are used in the targets.
         opinions: Parquet files with predictions of further teachers, used in the targets.
         unlabelled: Data sets to train on without their labels; teachers alone make the targets.
-        sources: Data sets to train on without ``--data``, relative to the recipe's folder.
+        sources: Data sets to use without ``--data``: hf:NAME, or paths from the recipe's folder.
     """
 
     holdout: float = 0.05

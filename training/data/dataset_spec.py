@@ -86,13 +86,22 @@ class DatasetSpec:
 
         The path on this machine is left out.
         """
+        return replace(self, path=self.name).text
+
+    @property
+    def text(self) -> str:
+        """Path and options that differ from the default, as ``parse`` reads them."""
         options = {
             one.name: "/".join(value) if isinstance(value, tuple) else value
             for one in fields(self)
             if one.name not in ("path", "columns")
             and (value := getattr(self, one.name)) != one.default
         }
-        return self.name + "@" * bool(options) + ",".join(f"{k}={v}" for k, v in options.items())
+        return self.path + "@" * bool(options) + ",".join(f"{k}={v}" for k, v in options.items())
+
+    def located(self) -> DatasetSpec:
+        """Return the spec with an absolute path."""
+        return self if self.path.startswith(HUB) else self.below(self.file.absolute())
 
     def below(self, entry: Path) -> DatasetSpec:
         """Return the spec of an entry below, with the same options."""

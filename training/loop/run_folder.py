@@ -77,12 +77,14 @@ def writing(
         if not accelerator.is_main_process:
             yield lambda row: None
             return
-        _write_facts(run, facts, accelerator)
+        _write_facts(recipe, run, facts, accelerator)
         with _metrics_log(run, epochs) as log:
             yield log
 
 
-def _write_facts(run: Path, facts: dict[str, Any], accelerator: Accelerator) -> None:
+def _write_facts(
+    recipe: Recipe, run: Path, facts: dict[str, Any], accelerator: Accelerator
+) -> None:
     """Write run.json, and recipe.yaml, from which the run can be repeated."""
     environment = {
         "python": platform.python_version(),
@@ -95,8 +97,8 @@ def _write_facts(run: Path, facts: dict[str, Any], accelerator: Accelerator) -> 
     text = json.dumps({**facts, "environment": environment}, indent=2)
     write_file(run / FACTS, f"{text}\n".encode())
     # JSON turns tuples into lists; YAML would tag them as Python objects.
-    recipe = yaml.safe_dump(json.loads(text)["recipe"], sort_keys=False)
-    write_file(run / "recipe.yaml", recipe.encode())
+    plain = json.loads(json.dumps(recipe.as_dict()))
+    write_file(run / "recipe.yaml", yaml.safe_dump(plain, sort_keys=False).encode())
 
 
 def device_name(device: torch.device) -> str:

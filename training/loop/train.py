@@ -16,7 +16,7 @@ from fer_edge.errors import LabelError
 from fer_edge.labels import EMOTIONS
 from fer_edge.progress import Say, Step, say_nothing, silent
 from fer_edge.training.config.schema import Recipe
-from fer_edge.training.data.dataset_spec import DatasetSpecs
+from fer_edge.training.data.dataset_spec import DatasetSpecs, as_dataset_specs
 from fer_edge.training.data.holdout import Holdout, Split, split_data
 from fer_edge.training.data.own_labels import class_names, own_labels, set_labels
 from fer_edge.training.loop import run_folder
@@ -100,7 +100,9 @@ def train(
         licence = run_folder.stated_licence(folder)
     job = _build(recipe, split, folder, counts, licence, accelerator, say, step)
     at, saved = _position(job, resume)
-    with run_folder.writing(recipe, folder, job.facts, accelerator, at.epoch) as log:
+    with run_folder.writing(
+        _located(recipe, source), folder, job.facts, accelerator, at.epoch
+    ) as log:
         _place(job.net, accelerator.device)
         for number in range(at.phase, len(fit.phases)):
             if number > at.phase:
@@ -115,6 +117,14 @@ def train(
             finish(job)
     accelerator.wait_for_everyone()
     return folder / BEST
+
+
+def _located(recipe: Recipe, source: DatasetSpecs) -> Recipe:
+    """Return the recipe with the absolute paths of its data sets, if it names any."""
+    if not recipe.data.sources:
+        return recipe
+    sources = tuple(spec.located().text for spec in as_dataset_specs(source))
+    return replace(recipe, data=replace(recipe.data, sources=sources))
 
 
 def _split(recipe: Recipe, source: DatasetSpecs, step: Step, say: Say) -> tuple[Recipe, Split]:

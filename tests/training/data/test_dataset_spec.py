@@ -14,6 +14,8 @@ def test_options_stand_behind_an_at() -> None:
     source = DatasetSpec.parse("a@b/set@labels=ferplus,drop=contempt/fear,broken=skip")
     assert source == DatasetSpec("a@b/set", "ferplus", None, ("contempt", "fear"), None, "skip")
     assert source.described == "set@labels=ferplus,drop=contempt/fear,broken=skip"
+    assert DatasetSpec.parse(source.text) == source
+    assert source.located().path == str(Path.cwd() / "a@b/set")
     assert DatasetSpec.parse("user@host").path == "user@host"
     assert DatasetSpec.parse("/home/me/fer2013").described == "fer2013"
 

@@ -20,6 +20,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from fer_edge.errors import DataError, TrainingError
 from fer_edge.preprocess import Image
 from fer_edge.training.checkpoint import load_checkpoint
+from fer_edge.training.config.recipe import load_recipe
 from fer_edge.training.config.schema import Recipe
 from fer_edge.training.data.faces import LabelledFace
 from fer_edge.training.loop.processes import accelerator_for
@@ -43,6 +44,28 @@ def test_a_run_folder_that_is_a_file_is_said(
     (tmp_path / "run").write_text("a file")
     with pytest.raises(TrainingError, match="run"):
         train(recipe, few_faces, tmp_path / "run", say=helpers.quiet)
+
+
+def test_the_recipe_of_a_run_names_the_sets_it_was_trained_on(
+    helpers: Any,
+    recipe: Recipe,
+    few_faces: Path,
+    tmp_path: Path,
+    undrawn: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(few_faces.parent)
+    sourced = replace(
+        recipe,
+        data=replace(recipe.data, sources=("faces",)),
+        fit=replace(recipe.fit, epochs=1),
+    )
+    train(sourced, f"{few_faces.name}@broken=skip", tmp_path / "run", say=helpers.quiet)
+    written = load_recipe(tmp_path / "run" / "recipe.yaml")
+    assert written.data.sources == (f"{Path.cwd() / few_faces.name}@broken=skip",)
+    facts = json.loads((tmp_path / "run" / "run.json").read_text("utf-8"))
+    assert facts["recipe"]["data"]["sources"] == ["faces"]
+    train(written, written.data.sources, tmp_path / "run", resume=True, say=helpers.quiet)
 
 
 @pytest.mark.parametrize("name", ["run.json", "recipe.yaml", "metrics.jsonl"])
