@@ -26,6 +26,7 @@ from fer_edge.training.models.network import InputSpec
 from fer_edge.training.reports import plots
 from fer_edge.training.reports.group_section import group_section, groups_beside
 from fer_edge.training.reports.html import coverage_rows
+from fer_edge.training.reports.run_report import epochs_of
 
 _INTENDED = """\
 ## Intended use
@@ -163,7 +164,7 @@ def _training(checkpoint: Checkpoint) -> list[str]:
         "PrivateTest was never used.",
         "",
         f"Recipe `{recipe['name']}`, seed {recipe['seed']}, best epoch {facts['epoch']} of "
-        f"{recipe['fit']['epochs']}; data fingerprint `{data['fingerprint'][:16]}…`, weights "
+        f"{epochs_of(recipe)}; data fingerprint `{data['fingerprint'][:16]}…`, weights "
         f"SHA-256 `{checkpoint.sha256[:16]}…`. `card.json` beside the weights has the complete "
         "recipe.",
         "",

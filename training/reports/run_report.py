@@ -28,6 +28,12 @@ _CURVES_IN = (14, 4)
 """Width and height of the curves in inches."""
 
 
+def epochs_of(recipe: dict[str, Any]) -> int:
+    """Return the epochs of all phases of a recipe in run.json or a card."""
+    fit = recipe["fit"]
+    return int(fit["epochs"] + sum(phase["epochs"] for phase in fit.get("then", ())))
+
+
 def draw_curves(metrics: Path, out: Path) -> None:
     """Draw the curves of metrics.jsonl to a PNG file."""
     write_file(out, plots.data(_curves(_rows(metrics)), "png"))
@@ -131,7 +137,7 @@ def run_page(
     return page(
         f"Run: {recipe['name']}",
         [
-            f"<p>Best epoch {report['epoch']} of {recipe['fit']['epochs']}, temperature "
+            f"<p>Best epoch {report['epoch']} of {epochs_of(recipe)}, temperature "
             f"{report['temperature']:.3f}. Epoch, temperature and threshold were selected on the "
             "held-out faces below, so these figures are optimistic. Evaluate the model with "
             "<code>fer-edge evaluate</code> on other faces. "

@@ -76,6 +76,15 @@ def test_the_card_names_the_start_without_guessing(weights: str, named: str) -> 
     assert "ImageNet" not in text
 
 
+def test_the_best_epoch_is_one_of_all_phases() -> None:
+    recipe = load_checkpoint("default").facts["recipe"]
+    then = [{"train": "full", "epochs": 4, "lr": 0.1}]
+    fit = {**recipe["fit"], "epochs": 1, "then": then}
+    assert "best epoch 2 of 5;" in _card(recipe={**recipe, "fit": fit}, epoch=2)
+    del fit["then"]  # as in cards of older versions
+    assert "best epoch 1 of 1;" in _card(recipe={**recipe, "fit": fit}, epoch=1)
+
+
 def test_the_card_names_weights_from_the_hub() -> None:
     text = _card(weights_from={"hub": "timm/resnet18.a1_in1k", "tag": "a1_in1k"})
     assert "The backbone started from timm's weights `timm/resnet18.a1_in1k`." in text

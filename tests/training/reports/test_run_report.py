@@ -114,3 +114,11 @@ def test_mistakes_of_two_data_sets_with_the_same_names_keep_their_pictures() -> 
     assert [(row["label"], row["answer"]) for row in rows] == [("fear", "anger")]
     probabilities = np.array([[0.1, 0.9], [0.95, 0.05]])
     assert run_report._worst(probabilities, faces, ["fear", "anger"]) == [1, 0]
+
+
+def test_the_best_epoch_is_one_of_all_phases(report: dict[str, Any]) -> None:
+    assert "Best epoch" in run_page(report)
+    fit = report["recipe"]["fit"]
+    then = [{"train": "full", "epochs": 4, "lr": 0.1}, {"train": "head", "epochs": 2, "lr": 0.1}]
+    phased = report | {"epoch": 8, "recipe": report["recipe"] | {"fit": fit | {"then": then}}}
+    assert "Best epoch 8 of 9," in run_page(phased)
