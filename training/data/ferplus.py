@@ -11,6 +11,7 @@ from pathlib import Path
 
 from fer_edge.errors import DataError, LabelError
 from fer_edge.labels import EMOTIONS_8, SOURCE_ORDERS, canonical
+from fer_edge.shown import shown
 from fer_edge.training.data.csv_text import found, header, records
 from fer_edge.training.data.dataset_spec import SPLIT_NAMES
 
@@ -18,6 +19,8 @@ NAMES = SOURCE_ORDERS["ferplus"]
 """Names of the vote columns, in order."""
 FILE = "fer2013new.csv"
 """Name of the file with the votes."""
+MOST_VOTES = 1_000_000
+"""Largest number of votes for one name. FER+ has ten people."""
 _NO_EXPRESSION = ("unknown", "not a face")
 
 
@@ -89,6 +92,19 @@ def _column(name: str, columns: list[str], where: object) -> str:
     raise DataError(f"{where} has FER+ columns, but none for {name!r}: {', '.join(columns)}")
 
 
+def votes_from(cells: Iterable[str]) -> tuple[int, ...]:
+    """Return the votes in the cells of a row.
+
+    Raises ValueError for a cell that is no number from 0 to MOST_VOTES.
+    """
+    votes = tuple(map(int, cells))
+    if wrong := [vote for vote in votes if not 0 <= vote <= MOST_VOTES]:
+        raise ValueError(
+            f"expected 0 to {MOST_VOTES:,} votes, got {shown(wrong[0])}. Correct the number"
+        )
+    return votes
+
+
 def read_votes(path: Path) -> list[tuple[str, tuple[int, ...]]]:
     """Return the part and the votes of each row of fer2013new.csv.
 
@@ -113,9 +129,8 @@ def read_votes(path: Path) -> list[tuple[str, tuple[int, ...]]]:
     votes = []
     for line, row in records(path):
         try:
-            votes.append(
-                (SPLIT_NAMES[row["usage"].strip().lower()], tuple(int(row[n]) for n in order))
-            )
+            part = SPLIT_NAMES[row["usage"].strip().lower()]
+            votes.append((part, votes_from(row[name] for name in order)))
         except (KeyError, ValueError) as error:
             raise DataError(f"{path}, line {line}: not a row of FER+: {error}") from error
     return votes

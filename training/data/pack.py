@@ -193,7 +193,7 @@ def _parquet(folder: Path, parts: Parts, step: Step) -> None:
     picture = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
     for part, faces in parts.items():
         columns = _columns(faces)
-        kinds = [pyarrow.int8() if key in _VOTES else pyarrow.string() for key in columns]
+        kinds = [pyarrow.int32() if key in _VOTES else pyarrow.string() for key in columns]
         schema = pyarrow.schema([("image", picture), *zip(columns, kinds, strict=True)])
         with (
             # pyarrow does not open paths that are not UTF-8.
@@ -225,7 +225,7 @@ def _hdf5(path: Path, parts: Parts, step: Step) -> None:
             for key in _columns(faces):
                 cells = [_row(face)[key] for face in faces]
                 if key in _VOTES:
-                    group[key] = np.array([-1 if c is None else c for c in cells], np.int8)
+                    group[key] = np.array([-1 if c is None else c for c in cells], np.int32)
                 else:
                     group[key] = np.array([c or "" for c in cells], h5py.string_dtype())
 

@@ -20,7 +20,7 @@ from fer_edge.training.data.dataset_spec import (
     as_label,
     column_named,
 )
-from fer_edge.training.data.ferplus import FILE, read_votes, vote_columns
+from fer_edge.training.data.ferplus import FILE, read_votes, vote_columns, votes_from
 from fer_edge.training.data.listed_files import ListedFiles
 from fer_edge.training.data.picture_files import holds_pictures, is_clutter
 
@@ -116,7 +116,7 @@ def read_list(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
                 files[row[column]],
                 as_label(row["label"], f"{path}, line {line}") if "label" in row else None,
                 row[column],
-                tuple(int(row[name]) for name in order) if order and row[order[0]] else None,
+                votes_from(row[name] for name in order) if order and row[order[0]] else None,
                 row.get("subject") or None,
                 row.get("clip") or None,
                 cells={key: row[name].strip() for key, name in kept.items()},

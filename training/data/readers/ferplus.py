@@ -9,7 +9,7 @@ from fer_edge.errors import DataError
 from fer_edge.shown import shown
 from fer_edge.training.data.csv_text import cells_of
 from fer_edge.training.data.dataset_spec import DatasetSpec, StoredFace, check_part
-from fer_edge.training.data.ferplus import NAMES, majority
+from fer_edge.training.data.ferplus import NAMES, majority, votes_from
 from fer_edge.training.data.listed_files import ListedFiles
 
 _FOLDERS = {"FER2013Train": "train", "FER2013Valid": "val", "FER2013Test": "test"}
@@ -33,10 +33,10 @@ def read(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
     for line, row in cells_of(path):
         try:
             name, _, *cells = row
-            votes = tuple(int(cell) for cell in cells)
+            votes = votes_from(cells)
         except ValueError as error:
             raise DataError(f"{path}, line {line}: not a row of FER+: {error}") from error
-        if len(votes) != len(NAMES) or min(votes) < 0:
+        if len(votes) != len(NAMES):
             raise DataError(f"{path}, line {line}: expected {len(NAMES)} votes, got {shown(row)}")
         yield StoredFace(files[name], majority(votes), name, votes)
 

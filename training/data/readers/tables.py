@@ -23,13 +23,12 @@ from fer_edge.training.data.dataset_spec import (
     check_part,
     column_named,
 )
-from fer_edge.training.data.ferplus import vote_columns
+from fer_edge.training.data.ferplus import MOST_VOTES, vote_columns
 from fer_edge.training.data.lazy_rows import LazyRow
 from fer_edge.training.data.readers.saved_files import check_saved
 
 LABELS = ("fer2013_label", "label", "labels", "emotion", "expression")
 _MORE = ("name", "subject", "clip")
-_MOST_VOTES = 1_000_000
 
 
 def from_columns(
@@ -96,7 +95,7 @@ def _vote(cell: Any, where: str) -> int:
     """Return a vote; -1 stands for a missing one."""
     if cell is None:
         return -1
-    if isinstance(cell, bool) or not isinstance(cell, int | float) or not -1 <= cell <= _MOST_VOTES:
+    if isinstance(cell, bool) or not isinstance(cell, int | float) or not -1 <= cell <= MOST_VOTES:
         raise DataError(f"expected a number of votes in {where}, got {shown(cell)}")
     return int(cell)
 

@@ -125,6 +125,29 @@ def test_a_list_says_subject_clip_and_votes(samples: Any, tmp_path: Path) -> Non
     assert (face.subject, face.clip, face.votes) == ("s1", "c1", tuple(range(10)))
 
 
+@pytest.mark.parametrize("vote", ["-5", "1000001", "1" + "0" * 30, "9" * 5000])
+def test_numbers_of_votes_are_bounded(samples: Any, tmp_path: Path, vote: str) -> None:
+    samples.put(tmp_path / "a.png", samples.png("fear"))
+    columns = ["path", "label", *(f"ferplus_{n}" for n in samples.FERPLUS)]
+    with (tmp_path / "list.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([columns, ["a.png", "fear", *range(9), vote]])
+    with pytest.raises(DataError, match=r"list\.csv, line 2"):
+        load_faces(tmp_path / "list.csv")
+
+
+@pytest.mark.parametrize("vote", ["-5", "1000001"])
+def test_numbers_of_votes_beside_fer2013_are_bounded(
+    samples: Any, tmp_path: Path, vote: str
+) -> None:
+    path = Path(samples.fer_plus(tmp_path / "set").split("@")[0])
+    votes = path / "fer2013new.csv"
+    head, first, *rest = votes.read_text().splitlines()
+    changed = ",".join([*first.split(",")[:-1], vote])
+    votes.write_text("\n".join([head, changed, *rest]))
+    with pytest.raises(DataError, match=r"fer2013new\.csv, line 2.*Correct the number"):
+        load_faces(path, "train")
+
+
 @pytest.mark.parametrize("name", ["../outside.png", "/etc/passwd", "below/../../outside.png"])
 def test_a_list_names_no_file_outside_its_folder(samples: Any, tmp_path: Path, name: str) -> None:
     samples.put(tmp_path / "outside.png", samples.png("fear"))

@@ -11,7 +11,16 @@ from fer_edge.errors import DataError
 from fer_edge.training.data.faces import load_faces
 
 
-@pytest.mark.parametrize("row", ["fer.png", "fer.png,box,1,2", "fer.png,box" + ",x" * 10])
+@pytest.mark.parametrize(
+    "row",
+    [
+        "fer.png",
+        "fer.png,box,1,2",
+        "fer.png,box" + ",x" * 10,
+        "fer.png,box" + ",-1" * 10,
+        "fer.png,box" + ",1000001" * 10,
+    ],
+)
 def test_a_broken_row_of_ferplus_is_named_by_its_line(
     samples: Any, tmp_path: Path, row: str
 ) -> None:
