@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fer_edge.cli.options import PATH, broken_option, out_option, quiet_option, write_out
-from fer_edge.errors import DataError, InputError
+from fer_edge.errors import DataError, InputError, MissingPartError
 
 if TYPE_CHECKING:
     from fer_edge.training.data.dataset_spec import Broken
@@ -76,16 +76,22 @@ def new(folder: Path, out: Path | None, broken: Broken) -> None:
                 raise InputError(
                     f"{data} exists already: the split of an earlier fer-edge new. Remove it first"
                 )
-            parts = split_datasets(
-                folder,
-                data,
-                _SHARES,
-                form="list",
-                labels=labels,
-                broken=broken,
-                say=say,
-                step=step,
-            )
+            try:
+                parts = split_datasets(
+                    folder,
+                    data,
+                    _SHARES,
+                    form="list",
+                    labels=labels,
+                    broken=broken,
+                    say=say,
+                    step=step,
+                )
+            except MissingPartError as error:
+                raise DataError(
+                    f"expected different pictures in {folder}, found copies of too few to train "
+                    "and evaluate on. Add other pictures"
+                ) from error
     write_out(recipe, _recipe(template, base.name, labels, data, recipe))
     click.echo(f"Labels: {', '.join(labels)}")
     for part, faces in parts.items():

@@ -120,6 +120,19 @@ def test_new_notes_photos_that_are_no_crops(run: Any, tmp_path: Path) -> None:
     assert "looked at" not in run("new", "drivers").stderr
 
 
+def test_new_asks_for_other_pictures_if_all_are_copies(run: Any, tmp_path: Path) -> None:
+    for name in ("awake", "drowsy"):
+        (tmp_path / "same" / name).mkdir(parents=True)
+        for n in range(5):
+            picture = tmp_path / "same" / name / f"{n}.png"
+            cv2.imwrite(str(picture), np.eye(48, dtype=np.uint8) * 200)
+    result = run("new", "same")
+    assert result.exit_code == 3
+    assert result.stderr.strip().endswith("Add other pictures")
+    assert "--" not in result.stderr
+    assert not (tmp_path / "same.csv").exists()
+
+
 def test_new_refuses_a_folder_whose_name_no_recipe_can_have(run: Any, tmp_path: Path) -> None:
     name = "n" * 101
     pictures(tmp_path / name, 5)

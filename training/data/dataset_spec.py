@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -98,6 +99,11 @@ class DatasetSpec:
             and (value := getattr(self, one.name)) != one.default
         }
         return self.path + "@" * bool(options) + ",".join(f"{k}={v}" for k, v in options.items())
+
+    @property
+    def skipping(self) -> str:
+        """Text of the spec that skips broken pictures, quoted for a shell."""
+        return shlex.quote(replace(self, broken="skip").text)
 
     def located(self) -> DatasetSpec:
         """Return the spec with an absolute path."""

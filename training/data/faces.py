@@ -250,6 +250,8 @@ def readable_faces(
     broken: Broken,
     say: Say,
     step: Step = silent,
+    *,
+    skip: str = "--broken skip",
 ) -> tuple[list[LabelledFace], list[str]]:
     """Read every face and keep the readable ones.
 
@@ -258,6 +260,7 @@ def readable_faces(
         broken: ``fail`` on broken pictures, or ``skip`` them.
         say: Reports each skipped picture.
         step: Reports progress.
+        skip: Option or data set that skips broken pictures, for the message.
 
     Returns:
         The readable faces and their pixel hashes.
@@ -272,7 +275,7 @@ def readable_faces(
         raise DataError(
             f"{len(unreadable)} of {len(faces)} pictures cannot be used: "
             + "; ".join(map(str, unreadable[:_LISTED]))
-            + f"{more}. Repair or remove them, or skip them with --broken skip"
+            + f"{more}. Repair or remove them, or skip them with {skip}"
         )
     for picture in unreadable:
         say(f"Left out: {picture}")

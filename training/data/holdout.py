@@ -347,7 +347,9 @@ def _readable_part(
         except MissingPartError as error:
             missing.append(error)
             continue
-        readable, readable_hashes = readable_faces(loaded, spec.broken, say, step)
+        readable, readable_hashes = readable_faces(
+            loaded, spec.broken, say, step, skip=spec.skipping
+        )
         faces += readable
         hashes += readable_hashes
     return faces, hashes, missing

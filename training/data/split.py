@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from fer_edge.errors import DataError
+from fer_edge.errors import DataError, MissingPartError
 from fer_edge.progress import Say, Step, say_nothing, silent
 from fer_edge.training.data.dataset_spec import SPLITS, Broken, DatasetSpecs
 from fer_edge.training.data.faces import LabelledFace, readable_faces
@@ -15,6 +15,9 @@ from fer_edge.training.data.partition import By, groups_of, partition
 from fer_edge.training.data.parts import load_parts
 
 SplitBy = By | Literal["auto"]
+
+_COUNTED = {"picture": "different pictures", "subject": "subjects", "clip": "clips"}
+"""What a part needs at least one of, for messages."""
 
 
 def split_datasets(
@@ -51,7 +54,8 @@ def split_datasets(
         The faces of each part as written.
 
     Raises:
-        DataError: A data set cannot be read, a part would be empty, or ``out`` exists.
+        DataError: A data set cannot be read, or ``out`` exists.
+        MissingPartError: A part would be empty.
         LabelError: A label is unknown.
     """
     parts, _ = load_parts(sources, labels, say, step)
@@ -59,17 +63,17 @@ def split_datasets(
     faces, hashes = readable_faces([f for faces in chosen for f in faces], broken, say, step)
     if not faces:
         raise DataError(f"no faces in part {part!r}; the sources have {', '.join(parts)}")
-    sides = partition(
-        groups_of(faces, hashes, _resolved(by, faces)), [f.label for f in faces], shares, seed
-    )
+    by = _resolved(by, faces)
+    sides = partition(groups_of(faces, hashes, by), [f.label for f in faces], shares, seed)
     names = SPLITS[: len(shares)]
     written: dict[str, list[LabelledFace]] = {name: [] for name in names}
     for face, side in zip(faces, sides, strict=True):
         written[names[side]].append(face)
     if empty := [name for name, own in written.items() if not own]:
-        raise DataError(
-            f"too few faces, or too few subjects: {', '.join(empty)} would be empty. "
-            "Add pictures, use other shares, or --by picture"
+        single = " or use --by picture" if by != "picture" else ""
+        raise MissingPartError(
+            f"too few {_COUNTED[by]}: {', '.join(empty)} would be empty. Add pictures, choose "
+            f"larger --shares{single}"
         )
     write_parts(out, written, form, step)
     return written

@@ -203,7 +203,7 @@ def test_a_broken_picture_is_an_error_or_left_out_by_its_source(
         below.mkdir(parents=True, exist_ok=True)
         (below / f"{seed}.png").write_bytes(png(seed))
     (folder / "fear" / "broken.png").write_bytes(b"no picture")
-    with pytest.raises(DataError, match=r"1 of 29.*broken\.png"):
+    with pytest.raises(DataError, match=r"1 of 29.*broken\.png.*with \S*set@broken=skip$"):
         run(recipe, folder)
     split, said = run(recipe, f"{folder}@broken=skip")
     assert len(split.train) + len(split.held_out) == 28

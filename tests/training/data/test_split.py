@@ -62,3 +62,5 @@ def test_an_empty_part_is_an_error_and_writes_nothing(drivers: Path, tmp_path: P
     with pytest.raises(DataError, match=r"too few subjects: val would be empty.*--by picture"):
         split_datasets(drivers, tmp_path / "out", [0.9, 0.1])
     assert not (tmp_path / "out").exists()
+    with pytest.raises(DataError, match=r"different pictures: val would be.*larger --shares$"):
+        split_datasets(drivers, tmp_path / "out", [1, 1e-9], by="picture")
