@@ -16,6 +16,7 @@ from fer_edge.labels import EMOTIONS
 from fer_edge.parity import FacesRecord
 from fer_edge.preprocess import CropRule, Image, resize_into
 from fer_edge.shipped import FACES
+from fer_edge.training.data.dataset_spec import DatasetSpec
 from fer_edge.training.data.faces import LabelledFace, digest_of, hash_of, load_faces, stratified
 
 CALIBRATION_FACES = 300
@@ -111,7 +112,7 @@ def parity_faces(
     if len(faces) < MIN_GATE_FACES:
         # Parity compares a variant with its checkpoint: copies of few faces show the rounding.
         copies = _made(moved_faces(faces, MOVED_FACES), MOVED_FACES, rule)
-        name = f"{source.name}, {len(faces)} faces moved and mirrored"
+        name = f"{_name(source)}, {len(faces)} faces moved and mirrored"
         return replace(copies, source=name, originals=len(faces))
     return _resized(faces, source, rule)
 
@@ -174,9 +175,13 @@ def _load(source: Path, split: str, labels: tuple[str, ...]) -> list[LabelledFac
 
 def _resized(faces: list[LabelledFace], source: Path | None, rule: CropRule) -> FaceSamples:
     pictures = ((face.read(), face.label) for face in faces)
-    return _samples(
-        pictures, len(faces), rule, hash_of, _COMPOSITES if source is None else source.name
-    )
+    name = _COMPOSITES if source is None else _name(source)
+    return _samples(pictures, len(faces), rule, hash_of, name)
+
+
+def _name(source: Path) -> str:
+    """Return the name of a data set and its options, without the path on this machine."""
+    return DatasetSpec.parse(source).described
 
 
 def _made(faces: Iterable[tuple[Image, str]], count: int, rule: CropRule) -> FaceSamples:

@@ -45,7 +45,7 @@ def evaluate_and_convert(
         parts, _ = load_parts(data, labels, say_nothing, step)
         divided = len(data) == 1 and {"train", "val"} <= set(parts)
         if divided:
-            judging: Path = Path(_text(data[0]))
+            judging: Path = Path(data[0].text)
             figures = evaluate(best, judging, "val", step=step)["all"]
             low, high = figures["intervals"]["accuracy"]
             say(
@@ -59,12 +59,6 @@ def evaluate_and_convert(
             )
         bundle = convert(best, _targets(), out, ["fp32"], data=judging, name=out.stem, say=say)
     click.echo(f"{bundle.path}: {', '.join(variant.name for variant in bundle.variants)}")
-
-
-def _text(spec: DatasetSpec) -> str:
-    """Return a data set as typed, with its options after an @."""
-    options = spec.described.removeprefix(spec.name)
-    return spec.path + options
 
 
 def _targets() -> list[str]:

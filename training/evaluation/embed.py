@@ -17,6 +17,7 @@ from torch import Tensor
 
 from fer_edge.errors import DataError, InputError
 from fer_edge.progress import Step, silent
+from fer_edge.training.data.dataset_spec import DatasetSpec
 from fer_edge.training.data.faces import BrokenPicture, LabelledFace, load_faces
 from fer_edge.training.data.picture_files import PassedOver, pictures, utf8_name
 from fer_edge.training.evaluation.bootstrap import METHOD, mean_interval
@@ -240,7 +241,7 @@ def check(
     answers = torch.from_numpy(probabilities.argmax(1))
     return {
         **runner.facts,
-        "data": Path(data).name,
+        "data": DatasetSpec.parse(data).described,
         "split": split,
         "queries": int(in_gallery.sum()),
         "without_their_like": int((~in_gallery).sum()),

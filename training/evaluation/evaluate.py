@@ -18,6 +18,7 @@ from fer_edge.errors import DataError, LabelError, MissingPartError, TargetError
 from fer_edge.machine import software
 from fer_edge.progress import Step, silent
 from fer_edge.shipped import checkpoint_path
+from fer_edge.training.data.dataset_spec import DatasetSpec
 from fer_edge.training.data.faces import (
     LabelledFace,
     fingerprint,
@@ -283,10 +284,8 @@ def skip_advice(data: str | Path | None) -> Iterator[None]:
     except DataError as error:
         if data is None:
             raise
-        separator = "," if "@" in Path(data).name else "@"
-        raise DataError(
-            f"{error}. Or skip broken pictures: --data '{data}{separator}broken=skip'"
-        ) from error
+        skipping = DatasetSpec.parse(data).skipping
+        raise DataError(f"{error}. Or skip broken pictures: --data {skipping}") from error
 
 
 def _evaluate_one(
@@ -304,7 +303,7 @@ def _evaluate_one(
 
     report = {
         **runner.facts,
-        "data": test_set.data.name,
+        "data": DatasetSpec.parse(test_set.data).described,
         "split": test_set.split,
         "labels": list(labels),
         "trained_on": test_set.trained_on(runner.fingerprint),

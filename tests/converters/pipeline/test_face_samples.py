@@ -57,6 +57,14 @@ def test_a_picture_that_judges_is_not_calibrated_on(tmp_path: Path, gate: FaceSa
     assert not pictures(judges) & pictures(calibrates)
 
 
+def test_faces_are_named_by_their_data_set_and_its_options(
+    tmp_path: Path, gate: FaceSamples
+) -> None:
+    source = Path(f"{as_folders(tmp_path, gate, val=slice(0, 100))}@drop=anger/fear")
+    name = f"{tmp_path.name}@drop=anger/fear"
+    assert parity_faces(source, EMOTIONS, CropRule(48, 0.1)).source.startswith(f"{name}, ")
+
+
 def test_faces_that_all_judge_cannot_calibrate(tmp_path: Path, gate: FaceSamples) -> None:
     source = as_folders(tmp_path, gate, train=slice(0, 120), val=slice(0, 120))
     rule = CropRule(48, 0.1)

@@ -139,6 +139,13 @@ def test_an_expression_that_the_gallery_lacks_is_counted_and_not_judged(
     assert "fear" not in found["per_class"]
 
 
+def test_the_report_of_the_check_names_the_data_with_its_options(
+    fake_bundle: Path, some: Path
+) -> None:
+    found = check(fake_bundle, f"{some}@drop=anger/fear")
+    assert found["data"] == f"{some.name}@drop=anger/fear"
+
+
 def test_the_gallery_is_not_searched_for_itself(some: Path) -> None:
     with pytest.raises(InputError, match=r"another part than train.*Use --split val"):
         check(DEFAULT_CHECKPOINT, some, "train")

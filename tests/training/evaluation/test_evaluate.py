@@ -47,6 +47,33 @@ def test_a_bundle_is_evaluated_on_its_engine(fake_bundle: Path) -> None:
     assert report["abstention"] == {"threshold": 0.0, "coverage": 1.0, "accuracy": 1 / 7}
 
 
+def test_the_report_names_the_data_with_its_options(fake_bundle: Path, tmp_path: Path) -> None:
+    write(tmp_path / "f-val.parquet", rows("val")[::4])
+    report = evaluate(fake_bundle, f"{tmp_path}@drop=anger/fear")
+    assert report["data"] == f"{tmp_path.name}@drop=anger/fear"
+
+
+@pytest.mark.parametrize(
+    ("data", "skipping"),
+    [
+        ("me@home", "me@home@broken=skip"),
+        ("e2@drop=sadness/fear", "e2@drop=sadness/fear,broken=skip"),
+        ("my set", "'my set@broken=skip'"),
+    ],
+)
+def test_the_advice_to_skip_a_broken_picture_keeps_the_options(
+    fake_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: str, skipping: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for label in ("happiness", "anger"):
+        folder = tmp_path / data.split("@drop")[0] / label
+        folder.mkdir(parents=True)
+        (folder / "x.png").write_bytes(b"no picture")
+    with pytest.raises(DataError) as caught:
+        evaluate(fake_bundle, data, None)
+    assert str(caught.value).endswith(f"Or skip broken pictures: --data {skipping}")
+
+
 def test_a_model_that_never_dares_has_no_accuracy(tmp_path: Path) -> None:
     shy = write_fake_bundle(tmp_path / "shy.fer", abstain_below=0.95)
     assert evaluate(shy, FACES)["abstention"] == {
