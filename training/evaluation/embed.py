@@ -214,7 +214,7 @@ def check(
 
     Raises:
         InputError: ``split`` is ``train``, the gallery.
-        DataError: The data cannot be read, or a part is missing.
+        DataError: The data cannot be read, a part is missing, or ``train`` has none of its classes.
         LabelError: The data has labels that the model does not have.
         CheckpointError: The checkpoint cannot be loaded.
         BundleError: The bundle is damaged.
@@ -230,6 +230,11 @@ def check(
         faces = test_set.read(runner.labels)
         queries = [faces[i] for i in test_set.distinct]
         gallery = load_faces(data, "train", runner.labels)
+        if not {face.label for face in queries} & {face.label for face in gallery}:
+            raise DataError(
+                f"expected faces of the classes of part {split} in the train part of {data}, the "
+                "gallery, found none. Add some"
+            )
         probabilities, asked = runner.predict(queries, "embedding", step)
         _, known = runner.predict(gallery, "embedding the gallery", step)
     index = {name: i for i, name in enumerate(runner.labels)}

@@ -139,6 +139,15 @@ def test_an_expression_that_the_gallery_lacks_is_counted_and_not_judged(
     assert "fear" not in found["per_class"]
 
 
+def test_a_gallery_without_any_class_of_the_queries_is_an_error(some: Path, tmp_path: Path) -> None:
+    for split, label in (("val", "fear"), ("train", "anger")):
+        rows = pyarrow.parquet.read_table(some / f"f-{split}.parquet").to_pylist()
+        table = pyarrow.Table.from_pylist([row for row in rows if row["label"] == label])
+        pyarrow.parquet.write_table(table, tmp_path / f"f-{split}.parquet")
+    with pytest.raises(DataError, match=r"classes of part val.*the gallery, found none\. Add some"):
+        check(DEFAULT_CHECKPOINT, tmp_path)
+
+
 def test_the_report_of_the_check_names_the_data_with_its_options(
     fake_bundle: Path, some: Path
 ) -> None:
