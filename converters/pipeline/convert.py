@@ -100,7 +100,8 @@ def convert(
         BundleError: ``out`` holds another checkpoint or is damaged.
         CheckpointError: The checkpoint cannot be read.
         DataError: The faces cannot be read, or are too few.
-        InputError: The name or the version is too long or has control characters.
+        InputError: The name or the version is too long or has control characters, or the seed is
+            negative.
     """
     out = Path(out)
     check_names(name or out.stem, version)

@@ -145,6 +145,7 @@ def calibration_faces(
     Raises:
         DataError: The faces cannot be read.
         NoFacesLeftError: Each face is also in the gate.
+        InputError: The seed is negative.
     """
     candidates = stratified(_load(source or FACES, "train", labels), 2 * count, seed)
     gate_hashes = {hashlib.sha256(image.tobytes()).digest() for image in gate.images}

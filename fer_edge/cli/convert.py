@@ -99,7 +99,7 @@ _PRECISIONS = precisions(_TARGETS)
 )
 @click.option(
     "--seed",
-    type=int,
+    type=click.IntRange(0),
     default=2026,
     show_default=True,
     metavar="N",

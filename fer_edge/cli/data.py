@@ -145,7 +145,9 @@ def summary(
 @_format_option
 @_labels_option
 @broken_option
-@click.option("--seed", default=2026, show_default=True, help="Seed the shuffle.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=2026, show_default=True, help="Seed the shuffle."
+)
 @quiet_option
 @json_option
 def split(

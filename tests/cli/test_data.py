@@ -96,6 +96,10 @@ def test_shares_that_are_none_are_wrong_usage(drivers: Path, shares: str) -> Non
     assert run("split", drivers, "-o", "x", "--shares", shares).exit_code == 2
 
 
+def test_a_negative_seed_is_wrong_usage(drivers: Path) -> None:
+    assert run("split", drivers, "-o", "x", "--seed=-1").exit_code == 2
+
+
 def test_too_few_subjects_are_said(drivers: Path, tmp_path: Path) -> None:
     for file in drivers.glob("0[2-6]_*"):
         file.unlink()

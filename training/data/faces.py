@@ -13,6 +13,7 @@ import numpy as np
 from fer_edge.errors import DataError, InputError, LabelError
 from fer_edge.preprocess import Box, Image, as_bgr, crop, decode_image, read_image
 from fer_edge.progress import Say, Step, silent
+from fer_edge.shown import shown
 from fer_edge.training.data import ferplus, formats
 from fer_edge.training.data.dataset_spec import (
     SPLITS,
@@ -322,6 +323,13 @@ def without_duplicates(
     return [f for f, _ in pairs], [h for _, h in pairs]
 
 
+def seeded(seed: int) -> np.random.Generator:
+    """Return random numbers of a seed. Raises InputError for a negative seed."""
+    if seed < 0:
+        raise InputError(f"expected a seed from 0 on, got {shown(seed)}. Choose another")
+    return np.random.default_rng(seed)
+
+
 def stratified(faces: Sequence[LabelledFace], count: int, seed: int) -> list[LabelledFace]:
     """Draw a seeded sample with classes as even as the data allow.
 
@@ -332,8 +340,11 @@ def stratified(faces: Sequence[LabelledFace], count: int, seed: int) -> list[Lab
 
     Returns:
         ``count`` faces, or all if there are fewer.
+
+    Raises:
+        InputError: The seed is negative.
     """
-    rng = np.random.default_rng(seed)
+    rng = seeded(seed)
     by_label: dict[str, list[LabelledFace]] = {}
     for face in sorted(faces, key=lambda f: f.name):
         by_label.setdefault(face.label, []).append(face)

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from fer_edge.errors import DataError
-from fer_edge.training.data.faces import LabelledFace
+from fer_edge.training.data.faces import LabelledFace, seeded
 
 By = Literal["subject", "clip", "picture"]
 """Faces that stay together, besides duplicates."""
@@ -82,6 +82,7 @@ def partition(
 
     Raises:
         DataError: Fewer than two shares, or one that is not positive.
+        InputError: The seed is negative.
     """
     if len(shares) < 2 or not all(share > 0 for share in shares):
         raise DataError(f"expected at least two positive shares, got {list(shares)}")
@@ -130,7 +131,7 @@ def _shuffled(groups: Sequence[int], seed: int) -> list[list[int]]:
     for i, group in enumerate(groups):
         members.setdefault(group, []).append(i)
     ordered = list(members.values())
-    return [ordered[i] for i in np.random.default_rng(seed).permutation(len(ordered))]
+    return [ordered[i] for i in seeded(seed).permutation(len(ordered))]
 
 
 def _rounded(count: int, shares: Sequence[float]) -> list[int]:

@@ -57,6 +57,7 @@ def split_datasets(
         DataError: A data set cannot be read, or ``out`` exists.
         MissingPartError: A part would be empty.
         LabelError: A label is unknown.
+        InputError: The seed is negative.
     """
     parts, _ = load_parts(sources, labels, say, step)
     chosen = list(parts.values()) if part == "all" else [parts.get(part, [])]

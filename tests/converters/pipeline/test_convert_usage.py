@@ -88,6 +88,7 @@ def test_a_refused_conversion_makes_no_folder(checkpoint: Path, tmp_path: Path) 
         (["--target", "onnxruntime", "--data", "nowhere", "-o", "x.fer"], 3),
         (["-o", "x.fer"], 2),
         (["--target", "onnxruntime", "--allow-drop", "-1", "-o", "x.fer"], 2),
+        (["--target", "onnxruntime", "--seed", "-1", "-o", "x.fer"], 2),
     ],
 )
 def test_the_command_says_what_is_wrong_in_a_sentence(

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fer_edge.errors import DataError, LabelError
+from fer_edge.errors import DataError, InputError, LabelError
 from fer_edge.labels import EMOTIONS, EMOTIONS_8
 from fer_edge.shipped import FACES
 from fer_edge.training.data.faces import (
@@ -26,6 +26,7 @@ from fer_edge.training.data.faces import (
     stratified,
     without_duplicates,
 )
+from fer_edge.training.data.partition import partition
 
 PICTURES = st.lists(
     st.tuples(st.integers(0, 30), st.sampled_from(EMOTIONS)), min_size=2, max_size=120
@@ -212,3 +213,13 @@ def test_fingerprint_forgets_order_and_names_but_not_labels_or_pixels(samples: A
     assert of(samples.face(3, "anger"), two) != known
     assert of(samples.face(2, "anger"), samples.face(1, "fear")) != known
     assert of(one, one, two) != known
+
+
+def test_a_negative_seed_is_an_input_error() -> None:
+    faces = [LabelledFace(b"", "fear", str(i)) for i in range(4)]
+    for draw in (
+        lambda: stratified(faces, 2, -1),
+        lambda: partition([0, 1], ["fear", "fear"], [1, 1], -1),
+    ):
+        with pytest.raises(InputError, match=r"seed from 0 on, got -1\. Choose another"):
+            draw()
