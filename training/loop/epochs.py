@@ -13,7 +13,7 @@ from accelerate.utils import set_seed
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from fer_edge.errors import TrainingError
+from fer_edge.errors import RecipeError, TrainingError
 from fer_edge.progress import Say, Step
 from fer_edge.training.config.schema import Phase, Recipe
 from fer_edge.training.loop.augment import Mix
@@ -158,7 +158,8 @@ def stops_early(run: TrainingRun, at: Position) -> bool:
 def train_epoch(run: TrainingRun, phase: ActivePhase, at: Position) -> float:
     """Train one epoch; return its mean loss over all processes.
 
-    Raises TrainingError if the loss is not finite.
+    Raises TrainingError if the loss is not finite, and RecipeError for a process whose share of a
+    batch is too small for the network.
     """
     _seed_epoch(run, at.epoch)
     _select_parameters(run, phase, at.in_phase)
@@ -212,6 +213,20 @@ def _loss_weight(part: int, parts: int, accumulate: int) -> float:
     return accumulate / last if part >= parts - last else 1.0
 
 
+def _logits(forward: nn.Module, x: Tensor) -> Tensor:
+    """Return logits. Raises RecipeError for one face where a batch norm needs several."""
+    try:
+        logits, _ = forward(x)
+    except ValueError as error:
+        if len(x) > 1:
+            raise
+        raise RecipeError(
+            f"the network cannot train on one face at a time: {error}. Raise fit.batch, or use "
+            "fewer processes"
+        ) from error
+    return cast(Tensor, logits)
+
+
 def _train_part(
     run: TrainingRun, phase: ActivePhase, images: Tensor, targets: Tensor, weight: float
 ) -> Tensor:
@@ -222,7 +237,7 @@ def _train_part(
         x, targets = run.mix(x, targets)
     with accelerator.accumulate(phase.forward):
         with accelerator.autocast():
-            logits, _ = phase.forward(x)
+            logits = _logits(phase.forward, x)
             loss = run.loss_of(logits.float(), targets)
         accelerator.backward(weight * loss)
         if fit.grad_clip and accelerator.sync_gradients:

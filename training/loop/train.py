@@ -12,7 +12,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 
-from fer_edge.errors import LabelError
+from fer_edge.errors import DataError, LabelError
 from fer_edge.labels import EMOTIONS
 from fer_edge.progress import Say, Step, say_nothing, silent
 from fer_edge.training.config.schema import Recipe
@@ -69,7 +69,7 @@ def train(
         Folder of the checkpoint.
 
     Raises:
-        DataError: The data cannot be read, or a class has too few faces.
+        DataError: The data cannot be read, or there are too few faces.
         RecipeError: The network or the device cannot do what the recipe asks for.
         CheckpointError: The recipe's weights or a teacher cannot be read.
         TrainingError: Training cannot start or continue. The best checkpoint so far is kept.
@@ -85,6 +85,8 @@ def train(
         f"{fit.precision}"
     )
     recipe, split = _split(recipe, source, step, say)
+    if len(split.learnt) < 2:
+        raise DataError("expected at least 2 faces to train on, got 1. Add faces with --data")
     counts = parameter_counts(model_spec(recipe), fit.phases)  # of the labels in the data
     say(
         f"{len(split.train):,} faces to train on, {len(split.held_out):,} held out, "

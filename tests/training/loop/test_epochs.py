@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from fer_edge.errors import TrainingError
+from fer_edge.errors import RecipeError, TrainingError
 from fer_edge.training.checkpoint import load_checkpoint
 from fer_edge.training.config.schema import Fit, Phase, Recipe
 from fer_edge.training.loop import loader_waits
@@ -146,3 +146,13 @@ def test_an_update_has_the_mean_gradient_of_its_parts(
         hook.remove()
     assert len(gradients) > 1
     assert gradients == pytest.approx([1.0] * len(gradients))
+
+
+def test_a_batch_norm_that_gets_one_face_is_a_recipe_error(
+    helpers: Any, recipe: Recipe, few_faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As for two processes that share a batch of 2."""
+    monkeypatch.setattr(Fit, "part", 1)
+    normed = replace(recipe, model=replace(recipe.model, neck=("linear 8", "batchnorm")))
+    with pytest.raises(RecipeError, match=r"one face at a time.*Raise fit\.batch, or use fewer"):
+        train(normed, few_faces, tmp_path / "run", say=helpers.quiet)

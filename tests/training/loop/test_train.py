@@ -150,6 +150,16 @@ def test_a_damaged_validation_part_is_not_passed_over(
         train(recipe, source, tmp_path / "run", say=helpers.quiet, step=helpers.stop_in(1))
 
 
+def test_one_face_to_train_on_is_too_few(
+    helpers: Any, recipe: Recipe, few_faces: Path, tmp_path: Path
+) -> None:
+    helpers.write_parts(tmp_path, helpers.few_rows(few_faces)[:2], [])
+    (tmp_path / "faces-val.parquet").unlink()
+    normed = replace(recipe, model=replace(recipe.model, neck=("linear 8", "batchnorm")))
+    with pytest.raises(DataError, match=r"at least 2 faces to train on, got 1\. Add"):
+        train(normed, tmp_path, tmp_path / "run", say=helpers.quiet)
+
+
 def test_one_parquet_file_is_enough(
     helpers: Any, recipe: Recipe, few_faces: Path, tmp_path: Path
 ) -> None:
