@@ -39,6 +39,8 @@ _ROWS_AT_ONCE = 512
 _SUFFIXES: dict[str, OutputFormat] = {".h5": "hdf5", ".hdf5": "hdf5", ".csv": "list"}
 _MARKS_OF_PATHS = "/\\:\0"
 """Characters that divide or end paths, on Windows too."""
+_LOST_IN_LISTS = set("\\\ufeff")
+"""Characters of a file name that the reader of lists replaces."""
 _VOTES = [f"ferplus_{'NF' if name == 'not a face' else name}" for name in NAMES]
 
 
@@ -283,4 +285,10 @@ def _below(face: LabelledFace, root: Path) -> str:
             f"expected all pictures below the list's folder {root}, but one is {file}. "
             "Write the list into a folder above them"
         )
-    return file.relative_to(root).as_posix()
+    path = file.relative_to(root).as_posix()
+    if set(path) & _LOST_IN_LISTS:
+        raise DataError(
+            f"a list cannot name {shown(path)}: readers change \\ and byte order marks. Rename the "
+            "file, or write parquet, HDF5 or folders"
+        )
+    return f"./{path}" if path.startswith(" ") else path  # readers skip spaces before a cell
