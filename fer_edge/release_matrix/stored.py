@@ -13,9 +13,17 @@ from packaging.version import InvalidVersion, Version
 
 from fer_edge.atomic import write_file
 from fer_edge.errors import DataError
-from fer_edge.json_check import read_list, read_mapping, read_object, read_optional, read_text
+from fer_edge.json_check import (
+    read_list,
+    read_mapping,
+    read_object,
+    read_optional,
+    read_positive,
+    read_text,
+)
 from fer_edge.lock import locked
 from fer_edge.release_matrix.cell import Cell
+from fer_edge.shown import shown
 
 SCHEMA = 1
 
@@ -143,10 +151,22 @@ class Matrix:
 
 
 def _read_conditions(value: Any, where: str) -> Mapping[str, Any]:
-    run = read_mapping(value, where)
-    if "cells" not in run:
-        raise ValueError(f"expected cells in {where}")
-    return {**run, "cells": list(read_list(run["cells"], f"{where}.cells", read_text))}
+    run = read_object(value, where, ("cells",), tuple(_READERS))
+    read = {name: _READERS[name](run[name], f"{where}.{name}") for name in run if name != "cells"}
+    return {**read, "cells": list(read_list(run["cells"], f"{where}.cells", read_text))}
+
+
+def _read_texts(value: Any, where: str) -> dict[str, str]:
+    texts = read_mapping(value, where)
+    return {name: read_text(text, f"{where}.{shown(name)}") for name, text in texts.items()}
+
+
+_READERS: dict[str, Callable[[Any, str], Any]] = {
+    **dict.fromkeys(("command", "time", "machine", "system", "python"), read_text),
+    **dict.fromkeys(("libraries", "faces"), _read_texts),
+    **dict.fromkeys(("budget_s", "judge_seconds", "latency_factor"), read_positive),
+}
+"""Readers of a run's conditions besides its cells, by key."""
 
 
 def load(path: Path) -> Matrix:

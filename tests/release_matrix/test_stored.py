@@ -40,6 +40,19 @@ def test_a_matrix_survives_its_file(tmp_path: Path) -> None:
         json.dumps(matrix().as_dict() | {"unfinished": 3}),
         json.dumps(matrix().as_dict() | {"conditions": {"command": "of an earlier form"}}),
         json.dumps(matrix().as_dict() | {"conditions": [{"command": "without its cells"}]}),
+        *(
+            json.dumps(matrix().as_dict() | {"conditions": [{"cells": [], **wrong}]})
+            for wrong in (
+                {"command": 3},
+                {"faces": 5},
+                {"faces": {"default": None}},
+                {"libraries": [1]},
+                {"budget_s": "x", "judge_seconds": 1},
+                {"budget_s": 1, "judge_seconds": float("nan")},
+                {"latency_factor": float("inf")},
+                {"note": float("nan")},
+            )
+        ),
     ],
 )
 def test_a_damaged_file_is_refused_with_a_sentence(tmp_path: Path, text: str) -> None:
