@@ -129,17 +129,24 @@ def with_epochs(recipe: Recipe, epochs: int) -> Recipe:
 
     Each phase has at least one epoch. Raises RecipeError for fewer epochs than phases.
     """
-    fit, total = recipe.fit, sum(phase.epochs for phase in recipe.fit.phases)
+    fit = recipe.fit
     if epochs < len(fit.phases):
         raise RecipeError(
             f"expected at least {len(fit.phases)} epochs for the phases of {recipe.name}, "
             f"got {epochs}"
         )
-    then = tuple(
-        replace(phase, epochs=max(1, round(epochs * phase.epochs / total))) for phase in fit.then
-    )
-    first = epochs - sum(phase.epochs for phase in then)
+    first, *rest = _divided(epochs, [phase.epochs for phase in fit.phases])
+    then = tuple(replace(phase, epochs=n) for phase, n in zip(fit.then, rest, strict=True))
     return replace(recipe, fit=replace(fit, epochs=first, then=then))
+
+
+def _divided(epochs: int, shares: Sequence[int]) -> list[int]:
+    """Divide epochs by shares, at least one each; the rest goes to those that lack most."""
+    counts = [1] * len(shares)
+    for _ in range(epochs - len(shares)):
+        lacks = [epochs * s / sum(shares) - n for s, n in zip(shares, counts, strict=True)]
+        counts[lacks.index(max(lacks))] += 1
+    return counts
 
 
 _HEAD = (

@@ -114,6 +114,14 @@ def test_a_budget_is_shared_by_the_phases() -> None:
     assert [p.epochs for p in with_epochs(two_phase, 2).fit.phases] == [1, 1]
     with pytest.raises(RecipeError, match="at least 2 epochs"):
         with_epochs(two_phase, 1)
+    fit = two_phase.fit
+    for first, second in ((1, 10), (10, 1), (3, 4)):
+        then = (replace(fit.then[0], epochs=second),)
+        uneven = replace(two_phase, fit=replace(fit, epochs=first, then=then))
+        for epochs in range(2, 30):
+            shared = [phase.epochs for phase in with_epochs(uneven, epochs).fit.phases]
+            assert (sum(shared), min(shared) >= 1) == (epochs, True)
+        assert with_epochs(uneven, first + second) == uneven
 
 
 def test_two_recipes_of_one_name_would_share_a_folder(recipe: Recipe, tmp_path: Path) -> None:
