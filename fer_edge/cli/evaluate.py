@@ -225,7 +225,7 @@ def _print_model(model: dict[str, Any]) -> None:
         )
     a = model["abstention"]
     click.echo(
-        f"With confidence of at least {a['threshold']:.2f}: {a['coverage']:.1%} of the faces, "
+        f"Answered (threshold {a['threshold']:.2f}): {a['coverage']:.1%} of the faces, "
         f"{a['accuracy'] or 0:.1%} of them correct"
     )
 

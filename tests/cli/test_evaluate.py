@@ -24,6 +24,7 @@ def test_evaluate_gives_the_figures_of_a_bundle(run: Any, fake_bundle: Path) -> 
     assert report["variant"] == "fake/fp32"
     said = run("evaluate", fake_bundle, "--data", FACES).stdout
     assert "accuracy 0.1429" in said
+    assert "Answered (threshold 0.00): 100.0% of the faces, 14.3% of them correct" in said
     assert all(name in said for name in EMOTIONS)
 
 

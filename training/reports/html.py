@@ -106,8 +106,8 @@ def one_input(report: Report) -> list[str]:
     return [
         table(["class", "precision", "recall", "F1", "AUC", "faces"], by_class),
         *([f"<p>No ROC curve: {escape('; '.join(absent))}.</p>"] if absent else []),
-        f"<p>Answers with a confidence of at least {a['threshold']:.2f}: {a['coverage']:.1%} of "
-        f"the faces, {correct} of them correct.</p>",
+        f"<p>Answered (threshold {a['threshold']:.2f}): {a['coverage']:.1%} of the faces, "
+        f"{correct} of them correct.</p>",
         pictures([picture(title, svg) for title, svg in plots.of_one(report).items()]),
         "<h3>Confusion, faces (rows: label, columns: answer)</h3>",
         table(["", *labels], [[name, *(f"{v:,}" for v in row)] for name, row in confusion]),

@@ -26,6 +26,7 @@ def test_the_page_shows_all_and_asks_no_host(evaluation: dict[str, Any]) -> None
     assert len(sources) == 1 + 4 * len(two["inputs"])
     assert all(source.startswith("data:image/svg+xml;base64,") for source in sources)
     assert "<script" not in page
+    assert f"Answered (threshold {two['inputs'][0]['abstention']['threshold']:.2f}): " in page
 
 
 def test_a_class_without_faces_has_no_curve_and_the_page_says_so(
