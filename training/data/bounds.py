@@ -9,7 +9,7 @@ from typing import Any
 from fer_edge.errors import DataError
 
 MAX_ROWS = 4_000_000
-"""Largest number of pictures in one file; AffectNet has 450,000."""
+"""Largest number of pictures in one file, or of rows in a list; AffectNet has 450,000."""
 _ANY_ROWS = 10_000
 """Rows that a file of any size may have."""
 _LEAST_BYTES = 64
@@ -28,6 +28,12 @@ def check_rows(rows: int, size: int, where: object) -> None:
             f"{where} promises {rows:,} pictures, but the file has {size:,} bytes: it is damaged, "
             "or holds something else. Write it again with fer-edge data pack"
         )
+
+
+def check_listed(rows: int, where: object) -> None:
+    """Raise DataError for a list of more than MAX_ROWS rows."""
+    if rows > MAX_ROWS:
+        raise DataError(f"expected at most {MAX_ROWS:,} rows in {where}, got more. Divide the list")
 
 
 def most_memory(size: int) -> int:

@@ -11,6 +11,7 @@ from typing import TextIO
 
 from fer_edge.errors import DataError
 from fer_edge.shown import shown
+from fer_edge.training.data.bounds import check_listed
 
 MAX_COLUMNS = 256
 """Largest number of columns of a CSV file."""
@@ -65,7 +66,7 @@ def cells_of(path: Path) -> Iterator[tuple[int, list[str]]]:
     or bar. Bytes that are not UTF-8 become surrogates, as in file names of Python.
 
     Raises:
-        DataError: The file cannot be read.
+        DataError: The file cannot be read, or has more than MAX_ROWS lines.
     """
     try:
         with _open(path) as file:
@@ -77,7 +78,9 @@ def cells_of(path: Path) -> Iterator[tuple[int, list[str]]]:
                 delimiter=_separator(first[:_HEAD_BYTES]),
                 skipinitialspace=True,
             )
-            yield from enumerate((row for row in rows if row), start=1)
+            for line, row in enumerate((row for row in rows if row), start=1):
+                check_listed(line, path)
+                yield line, row
     except (OSError, csv.Error) as error:
         raise DataError(f"cannot read {path}: {error}") from error
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from fer_edge.errors import DataError
+from fer_edge.training.data import bounds
 from fer_edge.training.data.faces import load_faces
 
 
@@ -148,3 +149,14 @@ def test_a_list_that_repeats_itself_is_refused_early(samples: Any, tmp_path: Pat
     path = samples.write_csv(tmp_path / "list.csv", [("1.png", "fear")] * 20_000, "path,label")
     with pytest.raises(DataError, match="same 1 files in 10,000 rows"):
         load_faces(path)
+
+
+def test_a_list_has_a_largest_number_of_rows(
+    samples: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples.put(tmp_path / "a.png", samples.png("fear"))
+    (tmp_path / "list.csv").write_text("path,label\n" + "a.png,fear\n" * 4)
+    assert len(load_faces(tmp_path / "list.csv")) == 4
+    monkeypatch.setattr(bounds, "MAX_ROWS", 4)
+    with pytest.raises(DataError, match=r"at most 4 rows in .*list\.csv.*Divide the list"):
+        load_faces(tmp_path / "list.csv")

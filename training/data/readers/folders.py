@@ -12,6 +12,7 @@ import numpy as np
 from fer_edge.errors import DataError
 from fer_edge.labels import label_of_number
 from fer_edge.shown import shown
+from fer_edge.training.data.bounds import check_listed
 from fer_edge.training.data.csv_text import header, records
 from fer_edge.training.data.dataset_spec import (
     SPLIT_NAMES,
@@ -141,6 +142,7 @@ def read_raf_db(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
     aligned = root / "Image" / "aligned"
     rows = (root / _RAF_LIST).read_text("utf-8", errors="replace").splitlines()
     cells = [(line, row.split()) for line, row in enumerate(rows, start=1) if row.strip()]
+    check_listed(len(cells), root / _RAF_LIST)
     check_part(source, split, {_raf_part(row[0]) for _, row in cells})
     folder = aligned if aligned.is_dir() else root / "Image" / "original"
     files = ListedFiles(folder, root / _RAF_LIST)
