@@ -13,6 +13,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,13 +70,10 @@ def new_key_pair(private: Path, public: Path) -> str:
         public: File for the public key, which goes into the car.
 
     Raises:
-        InputError: One of the files exists or cannot be written.
+        InputError: One of the files exists or cannot be written. Then neither is written.
         MissingDependencyError: The ``sign`` extra is not installed.
     """
     ed25519, serialization = _library()
-    for path in (private, public):
-        if path.exists():
-            raise InputError(f"{path} exists; a key is never overwritten. Choose another name")
     key = ed25519.Ed25519PrivateKey.generate()
     secret = key.private_bytes(
         serialization.Encoding.PEM,
@@ -86,11 +84,17 @@ def new_key_pair(private: Path, public: Path) -> str:
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
     try:
+        for path in (private, public):
+            if path.exists():
+                raise InputError(f"{path} exists; a key is never overwritten. Choose another name")
         private.touch(mode=0o600, exist_ok=False)  # closed to others before it holds the key
-        private.write_bytes(secret)
-        write_file(public, shared)
+        with ExitStack() as undo:
+            undo.callback(private.unlink, missing_ok=True)
+            private.write_bytes(secret)
+            write_file(public, shared)
+            undo.pop_all()
     except OSError as error:
-        raise InputError(f"cannot write the key: {error}") from error
+        raise InputError(f"cannot write the key: {error}. Choose another place") from error
     return _key_id(key.public_key())
 
 

@@ -51,6 +51,14 @@ def test_a_key_is_never_overwritten(pair: tuple[Path, Path], tmp_path: Path) -> 
         new_key_pair(pair[0], tmp_path / "c.pub")
 
 
+@pytest.mark.parametrize("name", ["no-folder/c.pub", "c" * 300])
+def test_a_pair_that_cannot_be_written_leaves_no_key(name: str, tmp_path: Path) -> None:
+    for _ in range(2):  # the second try must not meet the key of the first
+        with pytest.raises(InputError, match="cannot write the key"):
+            new_key_pair(tmp_path / "c.key", tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_changed_manifest_is_refused(pair: tuple[Path, Path]) -> None:
     signature = sign_manifest(MANIFEST, pair[0])
     for i in range(len(MANIFEST)):
