@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from fer_edge.paths import check_possible
+
 _AT_FDCWD = -100 if sys.platform != "darwin" else -2
 _RENAME_EXCHANGE = 2  # linux/fs.h RENAME_EXCHANGE and macOS sys/stdio.h RENAME_SWAP agree
 
@@ -35,7 +37,7 @@ def write_folder(final: Path, fill: Callable[[Path], None], durable: bool = True
     """
     if final.is_symlink() or (final.exists() and not final.is_dir()):
         raise FileExistsError(errno.EEXIST, "expected a folder there or nothing", str(final))
-    final.parent.mkdir(parents=True, exist_ok=True)
+    _make_parent(final)
     _sweep(final)
     temporary = Path(tempfile.mkdtemp(prefix=_prefix(final), suffix=_SUFFIX, dir=final.parent))
     try:
@@ -62,7 +64,7 @@ def make_place(final: Path, *, folder: bool = False) -> None:
     Raises:
         OSError: It cannot be written there.
     """
-    final.parent.mkdir(parents=True, exist_ok=True)
+    _make_parent(final)
     check_place(final, folder=folder)
 
 
@@ -76,6 +78,7 @@ def check_place(final: Path, *, folder: bool = False) -> None:
     Raises:
         OSError: It cannot be written there.
     """
+    check_possible(final)
     parent = final.parent
     if not parent.is_dir():
         code = errno.ENOTDIR if parent.exists() else errno.ENOENT
@@ -117,6 +120,7 @@ def write_files(contents: Mapping[Path, bytes]) -> None:
     with contextlib.ExitStack() as stack:
         ready = []
         for final, data in contents.items():
+            check_possible(final)
             final = Path(os.path.realpath(final))  # resolve() fails on a link to itself
             if final.exists() and not final.is_file():
                 raise FileExistsError(errno.EEXIST, "expected a file there or nothing", str(final))
@@ -222,6 +226,7 @@ def replacing(final: Path, *, sweep: bool = True) -> Iterator[Path]:
     Raises:
         OSError: The file cannot be written or replaced.
     """
+    check_possible(final)
     if sweep:
         _sweep(final)
     handle, name = tempfile.mkstemp(prefix=_prefix(final), suffix=_SUFFIX, dir=final.parent)
@@ -239,9 +244,14 @@ def replacing(final: Path, *, sweep: bool = True) -> Iterator[Path]:
 
 def fill_file(final: Path, fill: Callable[[Path], None]) -> None:
     """Make the folder of ``final``, and write the file with ``replacing``."""
-    final.parent.mkdir(parents=True, exist_ok=True)
+    _make_parent(final)
     with replacing(final) as temporary:
         fill(temporary)
+
+
+def _make_parent(final: Path) -> None:
+    check_possible(final)
+    final.parent.mkdir(parents=True, exist_ok=True)
 
 
 def _sync(folder: Path) -> None:

@@ -9,6 +9,8 @@ import stat
 import time
 from pathlib import Path
 
+from fer_edge.paths import check_possible
+
 _PIPE_S = 5.0
 """Seconds that a pipe may take to give its content: ``--key <(command)``."""
 
@@ -26,6 +28,7 @@ def read_plain(path: Path, most_bytes: int, *, pipes: bool = False) -> bytes:
     Raises:
         OSError: The file cannot be read, is larger, or is a folder, a device or a pipe.
     """
+    check_possible(path)
     with open(path, "rb", opener=_opened) as file:
         status = os.fstat(file.fileno())
         if stat.S_ISREG(status.st_mode):

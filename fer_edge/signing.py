@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from fer_edge.atomic import write_file
 from fer_edge.errors import BundleError, InputError, MissingDependencyError
 from fer_edge.manifest import read_json
+from fer_edge.paths import check_possible
 from fer_edge.plain_file import read_plain
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ def new_key_pair(private: Path, public: Path) -> str:
     )
     try:
         for path in (private, public):
+            check_possible(path)
             if path.exists():
                 raise InputError(f"{path} exists; a key is never overwritten. Choose another name")
         private.touch(mode=0o600, exist_ok=False)  # closed to others before it holds the key

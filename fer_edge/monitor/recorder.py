@@ -19,6 +19,7 @@ from fer_edge.errors import InputError
 from fer_edge.monitor.opencv_names import opencv_name
 from fer_edge.monitor.state import Event
 from fer_edge.opencv_log import quiet_opencv
+from fer_edge.paths import check_possible
 from fer_edge.preprocess import Image
 
 CODECS: dict[str, tuple[str, str]] = {
@@ -202,6 +203,7 @@ class EventLog:
         self._begun, self._is_new = False, not os.path.lexists(self.path)
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         try:
+            check_possible(self.path)
             self._handle = os.open(self.path, flags, 0o644)
         except OSError as error:
             raise _unwritable(self.path, error) from error

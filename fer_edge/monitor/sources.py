@@ -173,7 +173,7 @@ class VideoFile:
     def open(self) -> None:
         """Open the file. Raises SourceError if it is missing or no video."""
         self.close()
-        if not self._path.is_file():
+        if not is_file(self._path):
             raise SourceError(f"expected a video file, got {self._path}. Check the path")
         self._count, self._has_times = 0, False
         # FFmpeg reads "2026-11-25T12:30:01.mp4" as an address. An absolute path has no protocol.

@@ -139,9 +139,10 @@ def test_a_missing_file_is_refused(folder: Path, missing: str) -> None:
         load_checkpoint(folder)
 
 
-def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["nowhere", "nowhere\0", "nowhere\ud800"])
+def test_a_missing_folder_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="nowhere"):
-        load_checkpoint(tmp_path / "nowhere")
+        load_checkpoint(tmp_path / name)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"schema": 2}', "\x80"])

@@ -8,7 +8,7 @@ from typing import Any
 
 from fer_edge.bounded_yaml import MAX_BYTES
 from fer_edge.errors import RecipeError
-from fer_edge.plain_file import read_plain
+from fer_edge.plain_file import is_file, read_plain
 from fer_edge.training.config.from_yaml import build, override
 from fer_edge.training.config.read_yaml import read_yaml
 from fer_edge.training.config.schema import Recipe
@@ -33,8 +33,9 @@ def load_recipe(path_or_name: str | Path, overrides: Sequence[str] = ()) -> Reci
             checkpoint to start from is missing.
     """
     path = Path(path_or_name)
-    if not path.is_file() and (RECIPE_DIR / f"{path_or_name}.yaml").exists():
-        path = RECIPE_DIR / f"{path_or_name}.yaml"
+    shipped = RECIPE_DIR / f"{path_or_name}.yaml"
+    if not is_file(path) and is_file(shipped):
+        path = shipped
     data = _read(path)
     for text in overrides:
         override(data, text)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_edge.errors import RecipeError
+from fer_edge.plain_file import is_file
 from fer_edge.shipped import MODELS, checkpoint_path
 
 IMAGENET = "imagenet"
@@ -30,9 +31,9 @@ def weights_file(weights: str) -> Path:
         RecipeError: The file is missing.
     """
     folder = checkpoint_path(weights)
-    path = folder / _FILE if weights in MODELS or folder.is_dir() else folder
-    if path.is_file():
-        return path
+    for path in (folder / _FILE, folder):
+        if is_file(path):
+            return path
     if weights in MODELS:
         raise RecipeError(
             f"this installation has no checkpoint {weights!r}: expected {folder}. Start from "

@@ -35,6 +35,8 @@ def test_what_is_missing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         load_recipe("finetune", ("model.weights=default",))
     with pytest.raises(RecipeError, match=r"nowhere.pt.*default, fast, imagenet"):
         weights_file(str(tmp_path / "nowhere.pt"))
+    with pytest.raises(RecipeError, match="cannot read weights"):
+        weights_file("a" * 300)
 
 
 def test_a_recipe_takes_the_network_of_the_checkpoint(

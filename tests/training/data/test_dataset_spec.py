@@ -26,6 +26,10 @@ def test_a_path_that_is_there_is_a_path(tmp_path: Path) -> None:
     assert DatasetSpec.parse(path) == DatasetSpec(str(path))
 
 
+def test_a_path_longer_than_a_file_name_has_options_too() -> None:
+    assert DatasetSpec.parse("a" * 300 + "@labels=none") == DatasetSpec("a" * 300, "none")
+
+
 @pytest.mark.parametrize(
     "options", ["label=x", "labels=votes", "broken=maybe", "colour=hsv", "order="]
 )

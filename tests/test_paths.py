@@ -1,0 +1,76 @@
+"""Paths that no file can have are refused with a sentence, by readers and writers alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fer_edge import Analysis, FerEdgeError, atomic
+from fer_edge.backends.fake import write_fake_bundle
+from fer_edge.monitor.recorder import EventLog, VideoRecorder
+from fer_edge.monitor.settings import Settings
+from fer_edge.monitor.sources import VideoFile
+from fer_edge.paths import check_possible
+from fer_edge.plain_file import is_file, read_plain
+from fer_edge.signing import load_keys, new_key_pair, sign_manifest
+
+IMPOSSIBLE = ["a\0b", "half-\ud800"]
+
+
+@pytest.mark.parametrize("name", [*IMPOSSIBLE, "a\0b/file"])
+def test_an_impossible_path_is_an_error_of_the_system(name: str) -> None:
+    with pytest.raises(OSError, match="no file can have this name"):
+        check_possible(Path(name))
+    assert not is_file(name)
+
+
+def test_a_name_of_any_bytes_is_possible(tmp_path: Path) -> None:
+    for name in (b"caf\xe9", b"\xff", "é".encode(), b"a b\n"):
+        check_possible(tmp_path / name.decode("utf-8", "surrogateescape"))
+
+
+WRITERS: dict[str, Callable[[Path], object]] = {
+    "file": lambda path: atomic.write_file(path, b""),
+    "folder": lambda path: atomic.write_folder(path, lambda _: None),
+    "place": atomic.check_place,
+    "made place": atomic.make_place,
+    "parts": lambda path: atomic.fill_file(path, lambda _: None),
+    "replacing": lambda path: atomic.replacing(path).__enter__(),
+    "read": lambda path: read_plain(path, 1),
+}
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+@pytest.mark.parametrize("name", [*IMPOSSIBLE, "a\0b/file"])
+def test_readers_and_writers_refuse_it(writer: str, name: str, tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="no file can have this name"):
+        WRITERS[writer](tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+USERS: dict[str, Callable[[str], object]] = {
+    "public key": lambda name: load_keys([name]),
+    "private key": lambda name: sign_manifest(b"{}", name),
+    "new private key": lambda name: new_key_pair(Path(name), Path("no/public")),
+    "new public key": lambda name: new_key_pair(Path("no/private"), Path(name)),
+    "settings": lambda name: Settings.from_file(f"{name}.json"),
+    "picture": lambda name: Analysis(np.zeros((64, 64, 3), np.uint8), ()).save(f"{name}/x.png"),
+    "video": lambda name: VideoRecorder(f"{name}.mp4", 30),
+    "log": EventLog,
+    "video file": lambda name: VideoFile(name).open(),
+    "bundle": write_fake_bundle,
+}
+
+
+@pytest.mark.parametrize("use", USERS)
+@pytest.mark.parametrize("name", [*IMPOSSIBLE, "a" * 300])
+def test_a_user_gets_a_sentence(
+    use: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FerEdgeError):
+        USERS[use](name)
+    assert not list(tmp_path.iterdir())
