@@ -14,6 +14,7 @@ import numpy as np
 from fer_edge.atomic import write_file
 from fer_edge.errors import InputError, TargetError
 from fer_edge.images.exif import upright
+from fer_edge.paths import as_path
 from fer_edge.predictor import Predictor
 from fer_edge.preprocess import Box, Image, as_bgr, decode_image, read_image
 from fer_edge.results import Prediction
@@ -108,7 +109,7 @@ class Analysis(Sequence[FaceAnalysis]):
         Raises:
             InputError: The name has another suffix, or the file cannot be written.
         """
-        path = Path(path)
+        path = as_path(path, "the picture to write")
         check_drawn_name(path)
         done, data = cv2.imencode(path.suffix.lower(), self.plot())
         if not done:

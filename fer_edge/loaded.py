@@ -15,6 +15,7 @@ from fer_edge.bundle import Bundle, Variant
 from fer_edge.errors import BundleError, EngineError, InputError, TargetError
 from fer_edge.execution import Execution
 from fer_edge.familiarity import Familiarity, read_familiarity
+from fer_edge.paths import as_path
 
 _log = logging.getLogger("fer_edge")
 
@@ -179,15 +180,13 @@ def checked_options(
     for name, value in {"target": target, "precision": precision, "device": device}.items():
         if value is not None and not isinstance(value, str):
             raise InputError(f"expected the {name} as text, got {value!r}")
-    if cache_dir is not None and not isinstance(cache_dir, str | Path):
-        raise InputError(f"expected cache_dir as a path, got {cache_dir!r}")
     if target is not None and target not in targets():
         raise unknown_target(target)
     return Options(
         device=None if device is None else device.lower(),
         threads=threads,
         hint=hint,
-        cache_dir=Path(cache_dir) if cache_dir is not None else None,
+        cache_dir=None if cache_dir is None else as_path(cache_dir, "cache_dir"),
     )
 
 

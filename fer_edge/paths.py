@@ -6,6 +6,27 @@ import errno
 import os
 from pathlib import Path
 
+from fer_edge.errors import InputError
+from fer_edge.shown import shown
+
+
+def as_path(value: object, name: str) -> Path:
+    """Return an argument as a path.
+
+    Args:
+        value: A string or an ``os.PathLike`` object.
+        name: Name of the argument, for the message.
+
+    Raises:
+        InputError: The argument is anything else.
+    """
+    try:
+        return Path(value)  # type: ignore[arg-type]
+    except TypeError as error:
+        raise InputError(
+            f"expected {name} as a path, got {shown(value)}. Give a str or a pathlib.Path"
+        ) from error
+
 
 def check_possible(path: str | Path) -> None:
     """Raise OSError for a path that no file can have: with NUL, or half a surrogate pair."""

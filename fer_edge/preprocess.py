@@ -16,6 +16,7 @@ import numpy.typing as npt
 from fer_edge.errors import InputError
 from fer_edge.images.containers import MAX_PIXELS, MAX_SIDE_PX, picture_info
 from fer_edge.images.decode import decode
+from fer_edge.paths import as_path
 
 Image = npt.NDArray[np.uint8]
 """Image as OpenCV reads it: uint8 ``[H, W, 3]``, BGR."""
@@ -251,7 +252,7 @@ def read_image(path: str | Path) -> Image:
     Raises:
         InputError: The file is missing, truncated, too large or no image.
     """
-    path = Path(path)
+    path = as_path(path, "the image")
     if "\0" in str(path):
         raise InputError(f"expected an image file, got the impossible path {str(path)!r}")
     try:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fer_edge.paths import as_path
+
 _MODELS = Path(__file__).parent / "models"
 
 MODELS = ("default", "fast")
@@ -22,19 +24,25 @@ def bundle_path(bundle: str | Path | None) -> Path:
     Args:
         bundle: A path, or the name of a shipped model as a string. ``./default`` and
             ``Path("default")`` are paths. None is the default model.
+
+    Raises:
+        InputError: The bundle is neither.
     """
     if bundle is None:
         return DEFAULT_BUNDLE
     if isinstance(bundle, str) and bundle in MODELS:
         return _MODELS / f"{bundle}.fer"
-    return Path(bundle)
+    return as_path(bundle, "the bundle")
 
 
 def checkpoint_path(checkpoint: str | Path) -> Path:
-    """Return the folder of a checkpoint; its argument is as in ``bundle_path``."""
+    """Return the folder of a checkpoint; its argument is as in ``bundle_path``.
+
+    Raises InputError.
+    """
     if isinstance(checkpoint, str) and checkpoint in MODELS:
         return _MODELS / f"{checkpoint}-checkpoint"
-    return Path(checkpoint)
+    return as_path(checkpoint, "the checkpoint")
 
 
 def is_shipped(path: Path) -> bool:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from fer_edge.atomic import write_file
 from fer_edge.errors import BundleError, InputError, MissingDependencyError
 from fer_edge.manifest import read_json
-from fer_edge.paths import check_possible
+from fer_edge.paths import as_path, check_possible
 from fer_edge.plain_file import read_plain
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ def new_key_pair(private: Path, public: Path) -> str:
         InputError: One of the files exists or cannot be written. Then neither is written.
         MissingDependencyError: The ``sign`` extra is not installed.
     """
+    private, public = as_path(private, "the private key"), as_path(public, "the public key")
     ed25519, serialization = _library()
     key = ed25519.Ed25519PrivateKey.generate()
     secret = key.private_bytes(

@@ -1,21 +1,29 @@
-"""Paths that no file can have are refused with a sentence, by readers and writers alike."""
+"""Paths that no file can have are refused with a sentence, by and so is what is no path."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from fer_edge import Analysis, FerEdgeError, atomic
+from fer_edge import Analysis, FerEdgeError, InputError, Predictor, atomic, open_bundle, read_image
 from fer_edge.backends.fake import write_fake_bundle
+from fer_edge.fleet.clips import find_clips
+from fer_edge.fleet.manifest import read_manifest
+from fer_edge.monitor.detector import YuNet
 from fer_edge.monitor.recorder import EventLog, VideoRecorder
 from fer_edge.monitor.settings import Settings
 from fer_edge.monitor.sources import VideoFile
-from fer_edge.paths import check_possible
+from fer_edge.paths import as_path, check_possible
 from fer_edge.plain_file import is_file, read_plain
+from fer_edge.shipped import checkpoint_path
 from fer_edge.signing import load_keys, new_key_pair, sign_manifest
+from fer_edge.training.config.recipe import load_recipe
+from fer_edge.training.models.weights_file import read_weights
 
 IMPOSSIBLE = ["a\0b", "half-\ud800"]
 
@@ -74,3 +82,39 @@ def test_a_user_gets_a_sentence(
     with pytest.raises(FerEdgeError):
         USERS[use](name)
     assert not list(tmp_path.iterdir())
+
+
+NAMED: dict[str, Callable[[Any], object]] = {
+    "image": read_image,
+    "bundle": open_bundle,
+    "predictor": Predictor,
+    "cache": lambda value: Predictor(cache_dir=value),
+    "settings": Settings.from_file,
+    "clip": lambda value: find_clips([value]),
+    "root": lambda value: read_manifest("x.csv", root=value),
+    "picture": Analysis(np.zeros((64, 64, 3), np.uint8), ()).save,
+    "video": lambda value: VideoRecorder(value, 30),
+    "log": EventLog,
+    "video file": VideoFile,
+    "detector": YuNet,
+    "private key": lambda value: new_key_pair(value, Path("no/public")),
+    "public key": lambda value: new_key_pair(Path("no/private"), value),
+    "fake bundle": write_fake_bundle,
+    "checkpoint": checkpoint_path,
+    "recipe": load_recipe,
+    "weights": read_weights,
+}
+
+
+@pytest.mark.parametrize("use", NAMED)
+@pytest.mark.parametrize("value", [5, b"x", ["a"]])
+def test_what_is_no_path_is_an_input_error(use: str, value: object) -> None:
+    with pytest.raises(InputError, match="as a path, got"):
+        NAMED[use](value)
+
+
+def test_what_names_a_path_is_one(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with os.scandir(tmp_path) as entries:
+        assert as_path(next(entries), "x") == tmp_path / "file"
+    assert as_path("a/b", "x") == as_path(Path("a/b"), "x") == Path("a/b")

@@ -22,6 +22,7 @@ from fer_edge.errors import EngineError, InputError
 from fer_edge.execution import Execution, Operation
 from fer_edge.labels import EMOTIONS
 from fer_edge.manifest import today
+from fer_edge.paths import as_path
 from fer_edge.preprocess import CropRule
 
 FACTS = TargetFacts(
@@ -57,6 +58,7 @@ def write_fake_bundle(
     Raises:
         InputError: The answers are not probabilities by canonical name.
     """
+    path = as_path(path, "the bundle")
     answers = dict(answers or {"neutral": 0.9})
     missing = [name for name in EMOTIONS if name not in answers]
     left = 1.0 - sum(answers.values())
@@ -68,7 +70,7 @@ def write_fake_bundle(
     ).encode()
     file = listed("fake-fp32/answers.json", data)
     bundle = Bundle(
-        path=Path(path),
+        path=path,
         labels=EMOTIONS,
         crop=CropRule(48),
         temperature=1.0,
@@ -76,7 +78,7 @@ def write_fake_bundle(
         embedding_dim=_EMBEDDING_DIM,
         provenance={"made_by": "fer_edge.backends.fake"},
         variants=(Variant("fake", "fp32", file.path, (file,)),),
-        name=Path(path).stem,
+        name=path.stem,
         created=today(),
     )
     write_bundle(bundle, {file.path: data})

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from fer_edge.errors import FerEdgeError, InputError
 from fer_edge.fleet import remote
 from fer_edge.fleet.recordings import cameras_of, is_recording
+from fer_edge.paths import as_path
 from fer_edge.shown import shown, without_password
 
 VIDEO_SUFFIXES = frozenset(
@@ -105,6 +106,7 @@ def find_clips(
     """
     clips: list[Clip] = []
     for name in names:
+        as_path(name, "a clip")  # a check alone: as a path, an address loses a slash
         clips += _clips_of(os.fspath(name), root)
     if not clips:
         raise InputError("expected at least one clip, got none. Name a video, folder or manifest")

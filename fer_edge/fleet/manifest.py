@@ -15,6 +15,7 @@ from typing import Any
 from fer_edge.errors import InputError, MissingDependencyError
 from fer_edge.fleet import remote
 from fer_edge.fleet.clips import Clip, absolute, local_clip
+from fer_edge.paths import as_path
 from fer_edge.shown import shown, without_password
 
 COLUMNS = ("path", "drive", "clip", "camera", "start", "speed_kmh", "signals", "attentive")
@@ -49,7 +50,10 @@ def read_manifest(path: str | Path, *, root: str | Path | None = None) -> list[C
     """
     name = os.fspath(path)
     public = without_password(name)
-    base = os.fspath(root) if root is not None else _folder_of(name)
+    base = _folder_of(name)
+    if root is not None:
+        as_path(root, "root")  # a check alone: root may be an address
+        base = os.fspath(root)
     rows = table(name, COLUMNS, "path")
     clips: list[Clip] = []
     faults: list[str] = []

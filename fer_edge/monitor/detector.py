@@ -16,6 +16,7 @@ from fer_edge.errors import EngineError, InputError, TargetError
 from fer_edge.monitor.fetch_detector import check_fetched
 from fer_edge.monitor.opencv_names import opencv_name
 from fer_edge.opencv_log import quiet_opencv
+from fer_edge.paths import as_path
 from fer_edge.preprocess import MIN_SIDE_PX, Box, Image, as_bgr
 from fer_edge.shown import shown
 
@@ -148,7 +149,7 @@ class YuNet:
             raise InputError(f"expected min_score between 0 and 1, got {min_score}")
         self._width_px = width_px
         self._lock = threading.Lock()
-        self._net = _load_yunet(Path(path), min_score, nms)
+        self._net = _load_yunet(as_path(path, "YuNet's file"), min_score, nms)
         try:
             self.detect(np.zeros((32, 32, 3), np.uint8))
         except EngineError as error:

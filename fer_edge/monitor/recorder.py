@@ -19,7 +19,7 @@ from fer_edge.errors import InputError
 from fer_edge.monitor.opencv_names import opencv_name
 from fer_edge.monitor.state import Event
 from fer_edge.opencv_log import quiet_opencv
-from fer_edge.paths import check_possible
+from fer_edge.paths import as_path, check_possible
 from fer_edge.preprocess import Image
 
 CODECS: dict[str, tuple[str, str]] = {
@@ -49,7 +49,7 @@ class VideoRecorder:
     """
 
     def __init__(self, path: str | Path, hz: float) -> None:
-        self.path = Path(path)
+        self.path = as_path(path, "the video")
         opencv_name(self.path.absolute())
         if self.path.suffix.lower() not in CODECS:
             raise InputError(f"expected a video called .mp4 or .webm, got {self.path}")
@@ -197,7 +197,7 @@ class EventLog:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path).absolute()
+        self.path = as_path(path, "the log").absolute()
         self.lines = 0
         """Lines written so far."""
         self._begun, self._is_new = False, not os.path.lexists(self.path)

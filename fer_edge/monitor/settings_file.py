@@ -7,6 +7,7 @@ from typing import Any
 
 from fer_edge.errors import InputError, MissingDependencyError
 from fer_edge.manifest import read_json
+from fer_edge.paths import as_path
 from fer_edge.plain_file import read_plain
 
 _MOST_BYTES = 64 * 1024
@@ -23,7 +24,7 @@ def read_settings_file(path: str | Path) -> Any:
         InputError: The file cannot be read, or costs more to read than settings can need.
         MissingDependencyError: The file is YAML and pyyaml is not installed.
     """
-    path = Path(path)
+    path = as_path(path, "the settings")
     if path.suffix.lower() not in (".json", ".yaml", ".yml"):
         raise InputError(f"expected settings in a .json, .yaml or .yml file, got {path}")
     try:

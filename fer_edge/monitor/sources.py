@@ -17,6 +17,7 @@ from fer_edge.errors import InputError, SourceError
 from fer_edge.monitor.opencv_names import opencv_name
 from fer_edge.monitor.video_containers import missing_bytes, shown_share
 from fer_edge.opencv_log import quiet_opencv
+from fer_edge.paths import as_path
 from fer_edge.plain_file import is_file
 from fer_edge.shown import shown, without_password
 
@@ -164,7 +165,7 @@ class VideoFile:
     live = False
 
     def __init__(self, path: str | Path, *, threads: int | None = None) -> None:
-        self._path = Path(opencv_name(path))
+        self._path = Path(opencv_name(as_path(path, "the video")))
         self._threads = threads
         self._capture: Any = None
         self._count = 0

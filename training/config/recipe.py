@@ -8,6 +8,7 @@ from typing import Any
 
 from fer_edge.bounded_yaml import MAX_BYTES
 from fer_edge.errors import RecipeError
+from fer_edge.paths import as_path
 from fer_edge.plain_file import is_file, read_plain
 from fer_edge.training.config.from_yaml import build, override
 from fer_edge.training.config.read_yaml import read_yaml
@@ -32,7 +33,7 @@ def load_recipe(path_or_name: str | Path, overrides: Sequence[str] = ()) -> Reci
         RecipeError: The file is missing, a key is unknown, a value is not accepted, or a shipped
             checkpoint to start from is missing.
     """
-    path = Path(path_or_name)
+    path = as_path(path_or_name, "the recipe")
     shipped = RECIPE_DIR / f"{path_or_name}.yaml"
     if not is_file(path) and is_file(shipped):
         path = shipped

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from fer_edge.errors import CheckpointError
+from fer_edge.paths import as_path
 from fer_edge.training.models.pickle_values import Call, Name, Reference
 from fer_edge.training.models.torch_file import StoredTensor, read_torch_file
 
@@ -77,7 +78,7 @@ def read_weights(path: str | Path, names: Collection[str] = ()) -> StateDict:
     Raises:
         CheckpointError: The file cannot be read, or holds a pickled module or no tensors.
     """
-    path = Path(path)
+    path = as_path(path, "the weights")
     try:
         if not path.is_file():
             raise CheckpointError(f"expected a file of weights at {path}, found none")
