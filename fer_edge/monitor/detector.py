@@ -15,6 +15,7 @@ import numpy.typing as npt
 from fer_edge.errors import EngineError, InputError, TargetError
 from fer_edge.monitor.fetch_detector import check_fetched
 from fer_edge.monitor.opencv_names import opencv_name
+from fer_edge.monitor.typed_fields import is_number
 from fer_edge.opencv_log import quiet_opencv
 from fer_edge.paths import as_path
 from fer_edge.preprocess import MIN_SIDE_PX, Box, Image, as_bgr
@@ -22,6 +23,8 @@ from fer_edge.shown import shown
 
 MAX_MODEL_BYTES = 64 * 1024 * 1024
 """Largest size of a model file, in bytes. YuNet has 0.2 MB."""
+_MOST_WIDTH_PX = 4096
+"""Largest width in pixels to which frames are shrunk."""
 MAX_FACES = 50
 """Most faces per frame, in case a detector fires everywhere. No cabin holds more."""
 
@@ -123,6 +126,23 @@ def clip_box(x: float, y: float, w: float, h: float, width: int, height: int) ->
     return left, top, right - left, bottom - top
 
 
+def check_width(width_px: object, most_px: int) -> None:
+    """Raise InputError unless frames can be shrunk to this width.
+
+    Args:
+        width_px: Longer side in pixels.
+        most_px: Largest value.
+    """
+    if not (is_number(width_px) and 32 <= width_px <= most_px):
+        raise InputError(f"expected width_px from 32 to {most_px}, got {shown(width_px)}")
+
+
+def check_min_score(min_score: object) -> None:
+    """Raise InputError unless the smallest confidence of a face is between 0 and 1."""
+    if not (is_number(min_score) and 0 < min_score < 1):
+        raise InputError(f"expected min_score between 0 and 1, got {shown(min_score)}")
+
+
 class YuNet:
     """YuNet of OpenCV Zoo, run by ``cv2.FaceDetectorYN``.
 
@@ -143,10 +163,10 @@ class YuNet:
     def __init__(
         self, path: str | Path, *, width_px: int = 320, min_score: float = 0.6, nms: float = 0.3
     ) -> None:
-        if not 32 <= width_px <= 4096:
-            raise InputError(f"expected width_px from 32 to 4096, got {width_px}")
-        if not 0 < min_score < 1:
-            raise InputError(f"expected min_score between 0 and 1, got {min_score}")
+        check_width(width_px, _MOST_WIDTH_PX)
+        check_min_score(min_score)
+        if not (is_number(nms) and 0 <= nms <= 1):
+            raise InputError(f"expected nms from 0 to 1, got {shown(nms)}")
         self._width_px = width_px
         self._lock = threading.Lock()
         self._net = _load_yunet(as_path(path, "YuNet's file"), min_score, nms)
@@ -229,6 +249,7 @@ class Haar:
         width_px: Longer side in pixels to which frames are shrunk for detection.
 
     Raises:
+        InputError: The width is out of range.
         TargetError: OpenCV has no cascades. Version 5 dropped them.
     """
 
@@ -236,6 +257,7 @@ class Haar:
     """Score of every face."""
 
     def __init__(self, *, width_px: int = 320) -> None:
+        check_width(width_px, _MOST_WIDTH_PX)
         if not hasattr(cv2, "CascadeClassifier"):
             raise TargetError(
                 f"OpenCV {cv2.__version__} has no CascadeClassifier; version 5 dropped it. Use "

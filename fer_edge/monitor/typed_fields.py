@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields, is_dataclass
 from numbers import Integral, Real
 from types import NoneType, UnionType
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, TypeGuard, TypeVar, get_args, get_origin, get_type_hints
 
 from fer_edge.errors import InputError
 from fer_edge.shown import shown
@@ -118,7 +118,8 @@ def _fits_one(value: object, kind: Any) -> bool:
     return isinstance(value, kind) if check is None else check(value)
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[float]:
+    """Return True for a finite number; False for text, truth values and infinities."""
     if isinstance(value, bool) or not isinstance(value, Real):
         return False
     try:
@@ -128,7 +129,7 @@ def _is_number(value: object) -> bool:
 
 
 _SIMPLE: dict[Any, Callable[[object], bool]] = {
-    float: _is_number,
+    float: is_number,
     int: lambda value: isinstance(value, Integral) and not isinstance(value, bool),
 }
 

@@ -98,10 +98,20 @@ def test_yunets_file_may_have_any_name_that_this_opencv_reads(
         YuNet(copy)
 
 
-@pytest.mark.parametrize("option", [{"width_px": 8}, {"min_score": 0.0}, {"min_score": 1.0}])
-def test_options_without_a_meaning_are_refused(option: dict[str, float], tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="expected"):
-        YuNet(tmp_path / "any.onnx", **option)  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    "option",
+    [
+        *({"width_px": 8}, {"min_score": 0.0}, {"min_score": 1.0}, {"nms": 1.5}, {"nms": -0.1}),
+        *({"width_px": "320"}, {"min_score": "0.5"}, {"nms": None}, {"width_px": float("nan")}),
+    ],
+)
+def test_options_without_a_meaning_are_refused(option: dict[str, Any], tmp_path: Path) -> None:
+    (name,) = option
+    with pytest.raises(InputError, match=f"expected {name}"):
+        YuNet(tmp_path / "any.onnx", **option)
+    if name == "width_px":
+        with pytest.raises(InputError, match=f"expected {name}"):
+            Haar(**option)
 
 
 @pytest.mark.skipif(hasattr(cv2, "CascadeClassifier"), reason="this OpenCV has cascades")

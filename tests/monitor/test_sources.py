@@ -238,8 +238,8 @@ def test_pairs_of_cap_read_are_refused_with_its_name(
         list(monitor)
 
 
-@pytest.mark.parametrize("hz", [0, -1, float("nan"), float("inf")])
-def test_a_rate_of_frames_is_above_0_and_finite(hz: float) -> None:
+@pytest.mark.parametrize("hz", [0, -1, float("nan"), float("inf"), "30", True])
+def test_a_rate_of_frames_is_a_finite_number_above_0(hz: Any) -> None:
     with pytest.raises(InputError, match="above 0"):
         Frames([], hz=hz)
 
