@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import stat
 import tempfile
@@ -18,9 +17,11 @@ from fer_edge.atomic import check_place
 from fer_edge.errors import InputError
 from fer_edge.monitor.opencv_names import opencv_name
 from fer_edge.monitor.state import Event
+from fer_edge.monitor.typed_fields import is_number
 from fer_edge.opencv_log import quiet_opencv
 from fer_edge.paths import as_path, check_possible
 from fer_edge.preprocess import Image
+from fer_edge.shown import shown
 
 CODECS: dict[str, tuple[str, str]] = {
     ".mp4": ("mp4v", "MPEG-4 Part 2: VLC, mpv, ffplay and most desktop players, no web browser"),
@@ -32,6 +33,9 @@ _MOST_HZ = 240.0
 """Largest frame rate of a video, in Hz."""
 _MOST_GAP_S = 10.0
 """Longest gap in seconds that repeated frames fill. A clock that jumps must not fill the disk."""
+
+_MOST_TIME_S = 1e12
+"""Latest time of a frame, in seconds. Clocks count from 1970 at most."""
 
 
 class VideoRecorder:
@@ -53,11 +57,12 @@ class VideoRecorder:
         opencv_name(self.path.absolute())
         if self.path.suffix.lower() not in CODECS:
             raise InputError(f"expected a video called .mp4 or .webm, got {self.path}")
-        if not (math.isfinite(hz) and 0 < hz <= _MOST_HZ):
-            raise InputError(f"expected 0 to {_MOST_HZ:g} frames per second, got {hz}")
+        if not (is_number(hz) and 0 < hz <= _MOST_HZ):
+            raise InputError(f"expected 0 to {_MOST_HZ:g} frames per second, got {shown(hz)}")
         self.frames = 0
         """Frames written so far, repetitions included."""
         self._hz = hz
+        self._closed = False
         self._first_s: float | None = None
         self._size = (0, 0)
         self._writer: Any = None
@@ -88,8 +93,12 @@ class VideoRecorder:
             time_s: Stream time of the frame, in seconds.
 
         Raises:
-            InputError: OpenCV cannot write videos of this size.
+            InputError: The frame is no picture or has no time, OpenCV cannot write videos of its
+                size, or the video is closed.
         """
+        if self._closed:
+            raise InputError(f"the video {self.path} is closed. Make a new VideoRecorder")
+        _check_frame(frame, time_s)
         if self._writer is None:
             self._open(frame)
         if self._first_s is None:
@@ -107,11 +116,12 @@ class VideoRecorder:
     def close(self) -> None:
         """Finish the video and move it into place.
 
-        Without a frame there is no file.
+        Without a frame there is no file. May be called twice.
 
         Raises:
             InputError: The file cannot be written, or its frames cannot be read back.
         """
+        self._closed = True
         if self._writer is None:
             self._temporary.unlink(missing_ok=True)
             return
@@ -138,8 +148,10 @@ class VideoRecorder:
         if kind is None:
             self.close()
             return
+        self._closed = True
         if self._writer is not None:
             self._writer.release()
+            self._writer = None
         self._temporary.unlink(missing_ok=True)
 
     def _open(self, frame: Image) -> None:
@@ -200,6 +212,7 @@ class EventLog:
         self.path = as_path(path, "the log").absolute()
         self.lines = 0
         """Lines written so far."""
+        self._closed = False
         self._begun, self._is_new = False, not os.path.lexists(self.path)
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         try:
@@ -209,7 +222,12 @@ class EventLog:
             raise _unwritable(self.path, error) from error
 
     def begin(self) -> None:
-        """Remove the events of an earlier run. Raises InputError if the file cannot be written."""
+        """Remove the events of an earlier run.
+
+        Raises InputError if the file cannot be written or is closed.
+        """
+        if self._closed:
+            raise InputError(f"the log {self.path} is closed. Make a new EventLog")
         if self._begun:
             return
         try:
@@ -220,7 +238,7 @@ class EventLog:
         self._begun = True
 
     def write(self, event: Event) -> None:
-        """Append one event. Raises InputError if the file cannot be written."""
+        """Append one event. Raises InputError if the file cannot be written or is closed."""
         self.begin()
         line = (json.dumps(event.as_dict(), allow_nan=False) + "\n").encode()
         try:
@@ -232,7 +250,10 @@ class EventLog:
         self.lines += 1
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file. May be called twice."""
+        if self._closed:
+            return
+        self._closed = True
         os.close(self._handle)
         if self._is_new and not self._begun:
             self.path.unlink(missing_ok=True)
@@ -242,6 +263,25 @@ class EventLog:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _check_frame(frame: object, time_s: object) -> None:
+    if not (is_number(time_s) and abs(time_s) <= _MOST_TIME_S):
+        raise InputError(
+            f"expected the time of the frame in seconds, got {shown(time_s)}. Give the state's "
+            "time_s"
+        )
+    if (
+        not isinstance(frame, np.ndarray)
+        or (frame.dtype, frame.ndim) != (np.uint8, 3)
+        or frame.shape[2] != 3
+        or not frame.size
+    ):
+        shape = getattr(frame, "shape", "")
+        raise InputError(
+            f"expected a frame uint8 [H, W, 3] BGR, got {type(frame).__name__} {shape}. Draw on a "
+            "frame of the camera"
+        )
 
 
 def _unwritable(path: Path, error: OSError) -> InputError:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -114,11 +115,12 @@ def test_without_a_frame_there_is_no_file(tmp_path: Path) -> None:
         ("a", 30, ".mp4"),
         ("a.mp4", 0, "frames per second"),
         ("a.mp4", float("nan"), "frames per second"),
+        ("a.mp4", "30", "frames per second"),
         ("no/a.mp4", 30, "cannot write"),
     ],
 )
 def test_what_cannot_be_written_is_told_at_once(
-    tmp_path: Path, name: str, hz: float, says: str
+    tmp_path: Path, name: str, hz: Any, says: str
 ) -> None:
     with pytest.raises(InputError, match=says):
         VideoRecorder(tmp_path / name, hz)
@@ -193,3 +195,58 @@ def test_events_that_cannot_be_written_are_told(tmp_path: Path) -> None:
     if Path("/dev/full").exists():
         with EventLog("/dev/full") as log, pytest.raises(InputError, match="cannot write"):
             log.write(Event("fear", 1, 0.0, None, 0.7))
+
+
+def test_a_closed_log_stays_closed(tmp_path: Path) -> None:
+    log = EventLog(tmp_path / "events.jsonl")
+    log.close()
+    with (tmp_path / "other").open("wb") as other:  # which takes the number of the log's handle
+        log.close()
+        for act in (log.begin, lambda: log.write(Event("fear", 1, 0.0, None, 0.7))):
+            with pytest.raises(InputError, match="is closed"):
+                act()
+        other.write(b"whole")
+    assert (tmp_path / "other").read_bytes() == b"whole"
+
+
+@pytest.mark.parametrize("frames", [0, 2])
+def test_a_closed_video_stays_closed(frames: int, tmp_path: Path) -> None:
+    recorder = VideoRecorder(tmp_path / "a.mp4", 30)
+    for number in range(frames):
+        recorder.write(grey(number), number / 30)
+    recorder.close()
+    before = sorted(path.stat().st_mtime_ns for path in tmp_path.iterdir())
+    with pytest.raises(InputError, match="is closed"):
+        recorder.write(grey(0), 1)
+    recorder.close()
+    assert sorted(path.stat().st_mtime_ns for path in tmp_path.iterdir()) == before
+
+
+def test_a_video_that_broke_off_stays_closed(tmp_path: Path) -> None:
+    with suppress(RuntimeError), VideoRecorder(tmp_path / "a.mp4", 30) as recorder:
+        recorder.write(grey(0), 0)
+        raise RuntimeError
+    recorder.close()
+    with pytest.raises(InputError, match="is closed"):
+        recorder.write(grey(0), 1)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("time_s", [float("nan"), float("inf"), -1e300, None, "1"])
+@pytest.mark.parametrize("frames", [0, 2])
+def test_a_frame_needs_a_time(frames: int, time_s: Any, tmp_path: Path) -> None:
+    with VideoRecorder(tmp_path / "a.mp4", 30) as recorder:
+        for number in range(frames):
+            recorder.write(grey(number), number / 30)
+        with pytest.raises(InputError, match="time of the frame"):
+            recorder.write(grey(0), time_s)
+    assert len(list(tmp_path.iterdir())) == min(frames, 1)
+
+
+@pytest.mark.parametrize(
+    "frame", [None, np.zeros((48, 64, 3)), np.zeros((48, 64, 4), np.uint8), grey(0, 0)]
+)
+def test_a_frame_is_a_picture(frame: Any, tmp_path: Path) -> None:
+    with VideoRecorder(tmp_path / "a.mp4", 30) as recorder, pytest.raises(InputError):
+        recorder.write(frame, 0)
+    assert list(tmp_path.iterdir()) == []
