@@ -184,9 +184,8 @@ class Bundle:
             if (variant.target, variant.precision) == (target, precision):
                 return variant
         raise BundleError(
-            f"{self.path} has no variant {target}/{precision}. "
-            f"It has {', '.join(v.name for v in self.variants)}. "
-            "Add it with fer-edge convert, or choose another"
+            f"{self.path} has no variant {target}/{precision}. It has "
+            f"{', '.join(v.name for v in self.variants)}. Add it with fer-edge convert"
         )
 
     def read(self, variant: Variant) -> dict[str, bytes]:
@@ -267,14 +266,18 @@ def open_bundle(path: str | Path, trusted_keys: Sequence[Key] | None = None) -> 
     signer = ""
     if trusted_keys is not None:
         signer = verify_manifest(data, read_signatures(root), trusted_keys, str(root))
+    return replace(check_bundle(root, data), signed_by=signer)
+
+
+def check_bundle(root: Path, data: bytes) -> Bundle:
+    """Check the bytes of a manifest, and the files beside it. Raises BundleError."""
     try:
         content = read_json(data)
     except ValueError as error:
         raise BundleError(
             f"{root / MANIFEST} is not the JSON of a bundle: {error}. Copy the bundle again"
         ) from error
-    digest = hashlib.sha256(data).hexdigest()
-    bundle = replace(_parse(root, content), sha256=digest, signed_by=signer)
+    bundle = replace(_parse(root, content), sha256=hashlib.sha256(data).hexdigest())
     check_listing(root, {MANIFEST, *(file.path for file in bundle.files)}, optional={SIGNATURES})
     for file in bundle.files:
         read_checked(root, file)
@@ -294,7 +297,6 @@ def write_bundle(bundle: Bundle, contents: Mapping[str, bytes]) -> None:
     listing = {file.path for file in bundle.files}
     if set(contents) != listing:
         raise BundleError(f"expected contents for {sorted(listing)}, got {sorted(contents)}")
-
     try:
         manifest = json.dumps(bundle.as_dict(), indent=1) + "\n"
     except ValueError as error:

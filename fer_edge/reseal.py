@@ -13,11 +13,13 @@ from pathlib import Path
 import click
 
 from fer_edge.atomic import write_file
-from fer_edge.bundle import MANIFEST, open_bundle
-from fer_edge.errors import BundleError, FerEdgeError
+from fer_edge.bundle import MANIFEST, check_bundle
+from fer_edge.bundle_files import read_manifest
+from fer_edge.errors import BundleError, InputError
 from fer_edge.json_check import read_mapping
 from fer_edge.manifest import SEAL, read_json, sealed
 from fer_edge.module_command import ModuleCommand
+from fer_edge.paths import as_path
 
 
 def reseal(bundle: Path, **changes: str) -> str:
@@ -28,28 +30,32 @@ def reseal(bundle: Path, **changes: str) -> str:
         changes: New values for ``name``, ``version`` and ``created``.
 
     Raises:
-        BundleError: The manifest is not JSON, or the bundle cannot be read with the new one. The
-            old manifest stays.
+        BundleError: The manifest cannot be read or written, or the bundle would not be accepted
+            with the new one. The old manifest stays.
+        InputError: A change has another name.
     """
-    manifest = bundle / MANIFEST
+    root = as_path(bundle, "the bundle")
+    before = read_manifest(root)
+    defaults = {"name": root.resolve().stem, "version": "0", "created": ""}
+    for key in changes:
+        if key not in defaults:
+            raise InputError(f"expected changes of name, version and created, got {key!r}. Drop it")
     try:
-        before = manifest.read_bytes()
         content = read_mapping(read_json(before), MANIFEST)
-        defaults = {"name": bundle.resolve().stem, "version": "0", "created": ""}
         facts = {key: content.pop(key, default) for key, default in defaults.items()}
         content = sealed({"schema": content.pop("schema", None), **facts, **changes, **content})
-        write_file(manifest, (json.dumps(content, indent=1) + "\n").encode())
-        try:
-            open_bundle(bundle)
-        except FerEdgeError:
-            write_file(manifest, before)
-            raise
+    except ValueError as error:
+        raise BundleError(
+            f"{root / MANIFEST} cannot be sealed: {error}. Correct it first"
+        ) from error
+    data = (json.dumps(content, indent=1) + "\n").encode()
+    check_bundle(root, data)
+    try:
+        write_file(root / MANIFEST, data)
     except OSError as error:
         raise BundleError(
-            f"cannot write {manifest}: {error.strerror}. Seal a copy in another folder"
+            f"cannot write {root / MANIFEST}: {error.strerror}. Seal a copy in another folder"
         ) from error
-    except ValueError as error:
-        raise BundleError(f"{manifest} cannot be sealed: {error}. Correct it first") from error
     return str(content[SEAL])
 
 

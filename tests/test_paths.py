@@ -20,6 +20,7 @@ from fer_edge.monitor.settings import Settings
 from fer_edge.monitor.sources import VideoFile
 from fer_edge.paths import as_path, check_possible
 from fer_edge.plain_file import is_file, read_plain
+from fer_edge.reseal import reseal
 from fer_edge.shipped import checkpoint_path
 from fer_edge.signing import load_keys, new_key_pair, sign_manifest
 from fer_edge.training.config.recipe import load_recipe
@@ -101,6 +102,7 @@ NAMED: dict[str, Callable[[Any], object]] = {
     "public key": lambda value: new_key_pair(Path("no/private"), value),
     "fake bundle": write_fake_bundle,
     "checkpoint": checkpoint_path,
+    "sealed bundle": reseal,
     "recipe": load_recipe,
     "weights": read_weights,
 }

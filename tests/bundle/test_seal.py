@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+import fer_edge.reseal
 from fer_edge.bundle import MANIFEST, open_bundle
 from fer_edge.errors import BundleError, InputError
 from fer_edge.manifest import SEAL, seal, sealed, today
-from fer_edge.reseal import main
+from fer_edge.reseal import main, reseal
 
 Refusal = Callable[[Path], str]
 
@@ -89,6 +90,42 @@ def test_the_command_leaves_a_bundle_that_it_cannot_seal(fake_bundle: Path) -> N
         assert done.exit_code == BundleError.exit_code
         assert done.output.startswith("reseal: ")
         assert (fake_bundle / MANIFEST).read_text() == text
+
+
+@pytest.mark.parametrize("edit", [lambda c: c.update(labels=[]), lambda c: c["variants"].clear()])
+def test_the_manifest_is_checked_before_it_is_written(
+    fake_bundle: Path, edit: Callable[[Any], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change(fake_bundle, edit)
+    monkeypatch.setattr(fer_edge.reseal, "write_file", _must_not_write)
+    with pytest.raises(BundleError, match=r"bundle\.json"):
+        reseal(fake_bundle)
+
+
+def test_a_bundle_whose_files_differ_is_not_sealed(
+    fake_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fer_edge.reseal, "write_file", _must_not_write)
+    (fake_bundle / "fake-fp32" / "answers.json").write_bytes(b"{}")
+    with pytest.raises(BundleError, match=r"answers\.json"):
+        reseal(fake_bundle)
+
+
+def _must_not_write(path: Path, data: bytes) -> None:
+    raise AssertionError(f"wrote {path}")
+
+
+def test_only_name_version_and_day_can_be_set(fake_bundle: Path) -> None:
+    before = (fake_bundle / MANIFEST).read_bytes()
+    with pytest.raises(InputError, match="changes of name, version and created, got 'foo'"):
+        reseal(fake_bundle, foo="x")
+    assert (fake_bundle / MANIFEST).read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["none.fer", "a\0.fer", "a" * 300])
+def test_a_missing_bundle_is_not_said_to_be_written(name: str, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"found none|cannot read"):
+        reseal(tmp_path / name)
 
 
 @pytest.mark.parametrize(("epoch", "day"), [("0", "1970-01-01"), ("1700000000", "2023-11-14")])
