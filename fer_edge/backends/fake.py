@@ -20,6 +20,7 @@ from fer_edge.backends.base import Batch, Options, Outputs, TargetFacts
 from fer_edge.bundle import Bundle, Variant, listed, write_bundle
 from fer_edge.errors import EngineError, InputError
 from fer_edge.execution import Execution, Operation
+from fer_edge.json_check import read_integer, read_number
 from fer_edge.labels import EMOTIONS
 from fer_edge.manifest import today
 from fer_edge.paths import as_path
@@ -30,6 +31,8 @@ FACTS = TargetFacts(
 )
 
 _EMBEDDING_DIM = 4
+_MOST_MS = 1e6
+"""Longest time of a call, in milliseconds."""
 
 
 def write_fake_bundle(
@@ -56,7 +59,8 @@ def write_fake_bundle(
         Path of the bundle.
 
     Raises:
-        InputError: The answers are not probabilities by canonical name.
+        InputError: The answers are not probabilities by canonical name, or ``latency_ms`` or
+            ``fail_after`` is below 0.
     """
     path = as_path(path, "the bundle")
     answers = dict(answers or {"neutral": 0.9})
@@ -65,9 +69,12 @@ def write_fake_bundle(
     if set(answers) - set(EMOTIONS) or left < -1e-6 or min(answers.values()) < 0:
         raise InputError(f"expected probabilities by canonical name that sum to 1, got {answers}")
     row = [answers.get(name, left / max(len(missing), 1)) for name in EMOTIONS]
-    data = json.dumps(
-        {"row": row, "latency_ms": latency_ms, "fail_after": fail_after, "crash": crash}
-    ).encode()
+    plan = {"row": row, "latency_ms": latency_ms, "fail_after": fail_after, "crash": crash}
+    try:
+        _check_plan(plan)
+    except ValueError as error:
+        raise InputError(f"{error}. Choose another value") from error
+    data = json.dumps(plan).encode()
     file = listed("fake-fp32/answers.json", data)
     bundle = Bundle(
         path=path,
@@ -91,7 +98,9 @@ def preflight(variant: Variant, options: Options) -> str | None:
 
 def load(variant: Variant, files: Mapping[str, bytes], options: Options) -> FakeSession:
     try:
-        return FakeSession(json.loads(files[variant.entry]))
+        plan = json.loads(files[variant.entry])
+        _check_plan(plan)
+        return FakeSession(plan)
     except (KeyError, TypeError, ValueError) as error:
         raise EngineError(f"the fake engine cannot read its answers: {error!r}") from error
 
@@ -102,6 +111,13 @@ def executed(
     return Execution.of(
         "the fake engine", "no chip", [Operation("Answer", "no chip", "fp32", True)]
     )
+
+
+def _check_plan(plan: Mapping[str, Any]) -> None:
+    """Raise ValueError for times and counts that a session cannot follow."""
+    read_number(plan["latency_ms"], "latency_ms", 0, _MOST_MS)
+    if plan["fail_after"] is not None:
+        read_integer(plan["fail_after"], "fail_after", 0, 2**53)
 
 
 class FakeSession:
