@@ -10,7 +10,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from fer_edge.backends.base import Options, Session, backend, simulator, targets, unknown_target
+from fer_edge.backends.base import (
+    Options,
+    Session,
+    backend,
+    how_to_make,
+    simulator,
+    targets,
+    unknown_target,
+)
 from fer_edge.bundle import Bundle, Variant
 from fer_edge.errors import BundleError, EngineError, InputError, TargetError
 from fer_edge.execution import Execution
@@ -231,12 +239,10 @@ def requested_variants(
         if target in (None, variant.target) and precision in (None, variant.precision)
     )
     if not variants:
-        requested = "/".join(filter(None, (target, precision)))
-        options = f"--target {target or 'TARGET'}" + (f" --precision {precision}" * bool(precision))
+        names = ", ".join(variant.name for variant in bundle.variants)
         raise TargetError(
-            f"{bundle.path} has no variant for {requested}, only "
-            f"{', '.join(variant.name for variant in bundle.variants)}. "
-            f"Make one: fer-edge convert CHECKPOINT {options} -o NAME.fer"
+            f"{bundle.path} has no variant for {'/'.join(filter(None, (target, precision)))}, only "
+            f"{names}. {how_to_make(target, precision)}"
         )
     return variants
 
@@ -265,16 +271,14 @@ def load_best(bundle: Bundle, request: Request) -> Loaded:
             if reason is None:
                 session, reason = _load(bundle, variant, request)
                 taken = variant if session is not None else None
-        is_taken = reason is None
-        simulated = simulator(variant.target, request.options) if is_taken else None
         choices.append(
             VariantChoice(
                 variant.target,
                 variant.precision,
-                is_taken,
+                reason is None,
                 reason,
                 variant.warning,
-                simulator=simulated,
+                simulator=simulator(variant.target, request.options) if reason is None else None,
             )
         )
     if taken is None or session is None:
@@ -367,9 +371,8 @@ def _load(
 ) -> tuple[Session, None] | tuple[None, str]:
     """Return the session, or the reason why there is none."""
     options = request.options
-    if reason := _unfit(variant, options):
-        return None, reason
-    if reason := unasked_simulator(variant, request.target, options):
+    reason = _unfit(variant, options) or unasked_simulator(variant, request.target, options)
+    if reason:
         return None, reason
     try:
         return backend(variant.target).load(variant, bundle.read(variant), options), None

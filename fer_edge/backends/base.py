@@ -154,6 +154,26 @@ def unknown_target(target: str) -> TargetError:
     return TargetError(f"unknown target {target!r}. Known: {known}")
 
 
+def how_to_make(target: str | None, precision: str | None) -> str:
+    """Return the advice for a variant that a bundle lacks.
+
+    Args:
+        target: Name of the target; None takes all.
+        precision: Name of the precision; None takes all.
+
+    Returns:
+        The command that makes it, or the variants that the command can make.
+    """
+    able = {name: facts for name, facts in offered().items() if target in (None, name)}
+    if any(precision in (None, *facts.precisions) for facts in able.values()):
+        options = f"--target {target or 'TARGET'}" + (f" --precision {precision}" * bool(precision))
+        return f"Make one: fer-edge convert CHECKPOINT {options} -o NAME.fer"
+    offers = [
+        f"{name}: {', '.join(facts.precisions)}" for name, facts in (able or offered()).items()
+    ]
+    return f"fer-edge convert makes none. Ask for one that it makes: {'; '.join(offers)}"
+
+
 def not_installed(facts: TargetFacts) -> str:
     """Return what ``diagnose`` says of an engine that is not installed."""
     line = f"pip install 'fer-edge[{facts.extra}]'"
