@@ -92,7 +92,8 @@ def find_clips(
 ) -> list[Clip]:
     """Return the clips that names stand for, each once, ordered by drive and name.
 
-    The drive of a file is the folder that holds it. A manifest names drives itself.
+    The drive of a file is the folder that holds it. A manifest names drives itself. A folder that
+    cannot be read is an error, but ``**`` in a pattern passes over it.
 
     Args:
         names: Files, folders, patterns such as ``drives/**/*.mp4``, addresses, or manifests
@@ -130,11 +131,11 @@ def _clips_of(name: str, root: str | Path | None) -> Iterable[Clip]:
             return _in_folder(path)
         if path.exists():
             return _clips_at(path, _parent_name(path))
+        return _matching(name)
     except FerEdgeError:
         raise
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read {shown(name)}: {error}. Check the path") from error
-    return _matching(name)
 
 
 def _matching(pattern: str) -> list[Clip]:
@@ -172,7 +173,7 @@ def _in_folder(folder: Path) -> list[Clip]:
     if is_recording(folder):
         return _clips_at(folder, _parent_name(folder))
     clips: list[Clip] = []
-    for place, folders, files in os.walk(folder):
+    for place, folders, files in os.walk(folder, onerror=_refuse):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         here = Path(place)
         for name in [name for name in folders if is_recording(here / name)]:
@@ -184,6 +185,10 @@ def _in_folder(folder: Path) -> list[Clip]:
     if not clips:
         raise InputError(f"no video lies in {folder}. Name files of another suffix one by one")
     return clips
+
+
+def _refuse(error: OSError) -> None:
+    raise error
 
 
 def _clips_at(path: Path, drive: str) -> list[Clip]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -62,6 +64,39 @@ def test_a_name_that_stands_for_nothing_is_refused(tmp_path: Path, name: str) ->
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError):
         find_clips([f"{tmp_path}/{name}"])
+
+
+AS_ANOTHER_USER = """
+import os, sys
+from fer_edge import InputError
+from fer_edge.fleet import find_clips
+os.chmod("drives/open", 0o711)
+os.chmod("drives/shut", 0)
+if os.geteuid() == 0:
+    os.seteuid(65534)
+for name in ("drives", "drives/*", "drives/open"):
+    try:
+        print(name, find_clips([name]))
+    except InputError as error:
+        print(name, "refused:", error)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="folders have no such mode there")
+def test_a_folder_that_cannot_be_read_is_not_left_out(tmp_path: Path) -> None:
+    touch(tmp_path / "drives/shut/1.mp4", tmp_path / "drives/open/secret/2.mp4")
+    tmp_path.chmod(0o755)
+    (tmp_path / "drives/open/secret").chmod(0o700)
+    command = [sys.executable, "-c", AS_ANOTHER_USER]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    for folder in ("open", "shut"):
+        (tmp_path / "drives" / folder).chmod(0o755)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == 3
+    for line in lines:
+        assert "refused: cannot read" in line
+        assert "Permission denied" in line
 
 
 def test_names_of_drives_give_plain_folders() -> None:
