@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from fer_edge.hub.model import MANIFESTS
+from fer_edge.json_check import read_mapping, read_share
 
 MARK = "<!-- Written by fer-edge push. Remove this line to keep your changes. -->"
 """Line by which a later push knows a card that it may replace."""
@@ -43,31 +47,37 @@ def hub_card(repo: str, kind: str, path: Path, licence: str | None = None) -> st
 
 
 def _facts(kind: str, path: Path) -> dict[str, Any]:
-    name = "bundle.json" if kind == "bundle" else "card.json"
-    card = json.loads((path / name).read_text("utf-8"))
-    origin = card.get("provenance", {}) if kind == "bundle" else card
-    origin = origin if isinstance(origin, dict) else {}
-    data = origin.get("data")
-    sources = data.get("sources", []) if isinstance(data, dict) else []
-    held_out = origin.get("held_out")
-    licences = origin.get("licences")
-    size = card.get("crop", {}).get("size_px") or card.get("model", {}).get("input", {}).get(
-        "size_px"
-    )
+    """Return the facts for the card. A checkpoint and a provenance may hold values of any type."""
+    card = json.loads((path / MANIFESTS[kind]).read_text("utf-8"))
+    if kind == "bundle":
+        origin, model = card["provenance"], card
+        size_px, backbone = card["crop"]["size_px"], origin.get("backbone")
+        variants = [f"{variant['target']}/{variant['precision']}" for variant in card["variants"]]
+    else:
+        origin, model, variants = card, card["model"], []
+        size_px, backbone = model["input"]["size_px"], model["backbone"]
+    data, licences = origin.get("data"), origin.get("licences")
+    sources = data.get("sources") if isinstance(data, dict) else None
+    sources = sources if isinstance(sources, list) else []
     return {
         "name": str(card.get("name") or path.name.removesuffix(".fer")),
-        "labels": [str(x) for x in card.get("labels") or card.get("model", {}).get("labels", [])],
-        "size_px": size,
-        "backbone": origin.get("backbone") or card.get("model", {}).get("backbone"),
-        "datasets": [str(source) for source in sources if isinstance(source, str)],
-        "metrics": {
-            metric: float(held_out[metric])
-            for metric in _METRICS
-            if isinstance(held_out, dict) and isinstance(held_out.get(metric), int | float)
-        },
+        "labels": model["labels"],
+        "size_px": size_px,
+        "backbone": backbone,
+        "datasets": [text for text in sources if isinstance(text, str)],
+        "metrics": _metrics(origin.get("held_out")),
         "licence": str(licences.get("data", "")) if isinstance(licences, dict) else "",
-        "variants": [f"{v['target']}/{v['precision']}" for v in card.get("variants", ())],
+        "variants": variants,
     }
+
+
+def _metrics(held_out: Any) -> dict[str, float]:
+    """Return the figures that are shares; a card is free to hold anything."""
+    metrics = {}
+    for name in _METRICS:
+        with suppress(ValueError):
+            metrics[name] = read_share(read_mapping(held_out, "held_out").get(name), name)
+    return metrics
 
 
 def _licence(text: str) -> dict[str, str]:

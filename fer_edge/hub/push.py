@@ -53,6 +53,7 @@ def push(
     kind = kind_of(path)
     check(kind, path, None)
     files = sorted(_plain_files(path))
+    card = hub_card(repo, kind, path, licence).encode()
     with sentences(repo):
         client = api(hub)
         client.create_repo(repo, private=private or None, exist_ok=True)
@@ -73,7 +74,6 @@ def push(
             if name.startswith(f"{kind}/") and name not in new
         ]
         if _may_write_card(hub, repo, info.sha, present):
-            card = hub_card(repo, kind, path, licence).encode()
             operations.append(hub.CommitOperationAdd(_CARD, card))
         step(f"pushing to {repo}", 0, len(files))
         commit = client.create_commit(
