@@ -141,13 +141,21 @@ def write_files(contents: Mapping[Path, bytes]) -> None:
 
 
 _SUFFIX, _RETIRED = ".tmp", "old"
+_MOST_NAME_BYTES = 200
+"""Longest name that stands in a temporary file's name. Systems take 255 bytes for all of it."""
 _HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 """Hash of this machine's name: it must not remove another machine's files in a shared folder."""
 
 
 def _prefix(final: Path) -> str:
     """Start of the names of temporary files that this process writes for ``final``."""
-    return f".{final.name}.{_HOST}-{os.getpid()}-"
+    return f".{_stem(final)}.{_HOST}-{os.getpid()}-"
+
+
+def _stem(final: Path) -> str:
+    """Return the name of a file, or the hash of a long one."""
+    name = os.fsencode(final.name)
+    return final.name if len(name) <= _MOST_NAME_BYTES else hashlib.sha256(name).hexdigest()
 
 
 def is_temporary(name: str) -> bool:
@@ -160,7 +168,7 @@ def is_temporary(name: str) -> bool:
 
 def _sweep(final: Path) -> None:
     """Remove what killed processes of this machine left beside ``final``."""
-    pattern = re.compile(rf"\.{re.escape(final.name)}\.{_HOST}-(\d+)-\w*\{_SUFFIX}")
+    pattern = re.compile(rf"\.{re.escape(_stem(final))}\.{_HOST}-(\d+)-\w*\{_SUFFIX}")
     with contextlib.suppress(OSError):
         for entry in os.scandir(final.parent):
             found = pattern.fullmatch(entry.name)

@@ -17,6 +17,7 @@ from fer_edge.atomic import (
     _HOST,
     _SUFFIX,
     _prefix,
+    is_temporary,
     replacing,
     write_file,
     write_files,
@@ -222,6 +223,23 @@ def test_a_file_written_in_parts_replaces_the_old_one(tmp_path: Path) -> None:
     assert final.stat().st_mode & 0o777 == 0o644
 
 
+LONG = ["é" * 112 + ".png", "a" * 255, "b" * 200, "b" * 201]
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_any_name_that_the_system_takes_can_be_written(tmp_path: Path, name: str) -> None:
+    for data in (b"old", b"new"):
+        write_file(tmp_path / name, data)
+    assert (tmp_path / name).read_bytes() == b"new"
+    (tmp_path / name).unlink()
+    with replacing(tmp_path / name) as temporary:
+        assert is_temporary(temporary.name)
+    (tmp_path / name).unlink()
+    for _ in range(2):
+        write_folder(tmp_path / name, put(one="1"))
+    assert names(tmp_path) == [name]
+
+
 @pytest.mark.parametrize("failure", [OSError, KeyboardInterrupt])
 @pytest.mark.parametrize("existing", [True, False])
 def test_a_file_whose_writing_fails_stays_as_it_was(
@@ -259,9 +277,10 @@ def left_by(pid: int, final: Path, *, folder: bool) -> Path:
     return path
 
 
+@pytest.mark.parametrize("name", ["a.json", "a" * 255])
 @pytest.mark.parametrize("folder", [True, False])
-def test_leftovers_of_dead_processes_are_removed(tmp_path: Path, folder: bool) -> None:
-    final = tmp_path / "a.json"
+def test_leftovers_of_dead_processes_are_removed(tmp_path: Path, folder: bool, name: str) -> None:
+    final = tmp_path / name
     dead = left_by(DEAD_PID, final, folder=folder)
     write_file(final, b"x")
     assert not dead.exists()

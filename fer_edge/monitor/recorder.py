@@ -33,7 +33,8 @@ _MOST_HZ = 240.0
 """Largest frame rate of a video, in Hz."""
 _MOST_GAP_S = 10.0
 """Longest gap in seconds that repeated frames fill. A clock that jumps must not fill the disk."""
-
+_MOST_STEM = 40
+"""Largest number of characters of a video's name in the name of its temporary file."""
 _MOST_TIME_S = 1e12
 """Latest time of a frame, in seconds. Clocks count from 1970 at most."""
 
@@ -69,7 +70,9 @@ class VideoRecorder:
         try:
             check_place(self.path)
             handle, name = tempfile.mkstemp(
-                prefix=f".{self.path.stem}.", suffix=self.path.suffix, dir=self.path.parent
+                prefix=f".{self.path.stem[:_MOST_STEM]}.",
+                suffix=self.path.suffix,
+                dir=self.path.parent,
             )
         except OSError as error:
             raise _unwritable(self.path, error) from error

@@ -102,6 +102,13 @@ def test_what_breaks_off_leaves_the_older_file_and_nothing_else(tmp_path: Path) 
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("stem", ["a" * 251, "é" * 125])
+def test_a_long_name_is_written(stem: str, tmp_path: Path) -> None:
+    with VideoRecorder(tmp_path / f"{stem}.mp4", 30) as recorder:
+        recorder.write(grey(0), 0)
+    assert [path.name for path in tmp_path.iterdir()] == [f"{stem}.mp4"]
+
+
 def test_without_a_frame_there_is_no_file(tmp_path: Path) -> None:
     with VideoRecorder(tmp_path / "a.mp4", 30):
         pass
