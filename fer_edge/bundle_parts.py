@@ -21,6 +21,8 @@ from fer_edge.json_check import (
 from fer_edge.preprocess import CropRule
 from fer_edge.shown import shown
 
+FILE_KEYS = ("path", "sha256", "bytes")
+"""Keys of a listed file."""
 _MAX_FILE_BYTES = 2 * 1024**3
 """Largest file, in bytes: protobuf's 2 GiB limit. It also bounds memory: files are read whole."""
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,100}")
@@ -39,7 +41,7 @@ def parse_crop(value: Any) -> CropRule:
 
 def parse_file(value: Any, where: str) -> BundleFile:
     """Read a listed file."""
-    item = read_required(value, where, ("path", "sha256", "bytes"))
+    item = read_required(value, where, FILE_KEYS)
     path = read_text(item["path"], f"{where}.path")
     parts = path.split("/")
     if len(parts) != 2 or not all(_SAFE.fullmatch(part) for part in parts):

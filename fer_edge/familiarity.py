@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.bundle_files import BundleFile, read_checked
-from fer_edge.bundle_parts import parse_file
+from fer_edge.bundle_parts import FILE_KEYS, parse_file
 from fer_edge.errors import BundleError
 from fer_edge.json_check import read_count, read_integer, read_number, read_object
 
@@ -84,7 +84,7 @@ class FamiliarityRecord:
         """Read a record. Raises ValueError."""
         item = read_object(value, where, _KEYS)
         return FamiliarityRecord(
-            parse_file(item["file"], f"{where}.file"),
+            parse_file(read_object(item["file"], f"{where}.file", FILE_KEYS), f"{where}.file"),
             read_integer(item["components"], f"{where}.components", 1, MOST_COMPONENTS),
             read_number(item["embedding_limit"], f"{where}.embedding_limit", 0, _MOST_LIMIT),
             read_number(item["picture_limit"], f"{where}.picture_limit", 0, _MOST_LIMIT),

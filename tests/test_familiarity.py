@@ -118,6 +118,7 @@ HOSTILE: dict[str, Callable[[Any], object]] = {
     "no object": lambda c: c.update(familiarity=1),
     "an empty one": lambda c: c.update(familiarity={}),
     "an unknown key": lambda c: c["familiarity"].update(more=1),
+    "an unknown key of its file": lambda c: c["familiarity"]["file"].update(more=1),
     "a path outside": lambda c: c["familiarity"]["file"].update(path="../x/y"),
     "a text as limit": lambda c: c["familiarity"].update(embedding_limit="1"),
     "an endless limit": lambda c: c["familiarity"].update(picture_limit=1e300),

@@ -141,7 +141,7 @@ inline Bundle read_manifest(const Json& content, std::map<std::string, Listed>& 
             {"file", "components", "embedding_limit", "picture_limit", "false_refusals", "faces"});
         record["false_refusals"].as_number(0, 1);
         record["faces"].as_integer(1, 1LL << 53);
-        bundle.familiarity_path = list_file(record["file"], listing);
+        bundle.familiarity_path = list_file(record["file"].with_keys({"path", "sha256", "bytes"}), listing);
         bundle.familiarity.components = static_cast<size_t>(record["components"].as_integer(1, 1024));
         bundle.familiarity.embedding_limit = record["embedding_limit"].as_number(0, 1e12);
         bundle.familiarity.picture_limit = record["picture_limit"].as_number(0, 1e12);

@@ -170,6 +170,9 @@ DAMAGES: dict[str, Edit] = {
     "a margin of 5,000 digits": digits('"margin": 0.1', '"margin": 1', 5000),
     "brackets in a text": edited(lambda content: content["provenance"].update(a="[" * 100_000)),
     "an unknown key of familiarity": edited(lambda content: content["familiarity"].update(a=1)),
+    "an unknown key of a file of familiarity": edited(
+        lambda content: content["familiarity"]["file"].update(a=1)
+    ),
     "half a face": edited(lambda content: content["familiarity"].update(faces=0.5)),
     "too many faces": edited(lambda content: content["familiarity"].update(faces=2**53 + 1)),
     "an unknown key of recalibration": edited(
