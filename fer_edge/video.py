@@ -53,11 +53,15 @@ class Tally:
         self._most_age = 0.0
         self._answered_s: deque[float] = deque(maxlen=_RATE_FRAMES)
         self._started_s = time.monotonic()
+        self._start_s = 0.0
 
     def add(self, state: MonitorState) -> None:
         """Count one state."""
-        before, self.last = self.last, state
-        passed_s = state.time_s - before.time_s if before else 0.0
+        before, so_far_s = self.last, self.stream_s
+        if before is None or before.frame_index < 0 <= state.frame_index:
+            self._start_s = state.time_s - so_far_s  # the source's time may start anywhere
+        self.last = state
+        passed_s = self.stream_s - so_far_s
         self.health_s[state.health.status] += passed_s  # type: ignore[assignment]
         driver = state.driver
         name = "nobody" if driver is None else driver.label or "unknown"
@@ -69,6 +73,11 @@ class Tally:
             self._ages.append(state.age_ms)
             self._most_age = max(self._most_age, state.age_ms)
             self._answered_s.append(time.monotonic())
+
+    @property
+    def stream_s(self) -> float:
+        """Seconds of stream time since the first state."""
+        return 0.0 if self.last is None else self.last.time_s - self._start_s
 
     @property
     def hz(self) -> float | None:
@@ -98,7 +107,7 @@ class Tally:
         return {
             "frames": self.frames,
             "dropped": last.frame_index + 1 - self.frames if last else 0,
-            "stream_s": last.time_s if last else 0.0,
+            "stream_s": self.stream_s,
             "wall_s": wall_s,
             "hz": self.frames / max(wall_s, 1e-9),
             "age_ms": {
@@ -181,7 +190,7 @@ def watch(
         recorder: Gets the drawn frames, or None.
         events: Gets the events, or None.
         window: Shows the drawn frames, or None.
-        seconds: Stream time in seconds at which to stop, or None.
+        seconds: Seconds of stream time after which to stop, or None.
         tick: Called after each state.
 
     Returns:
@@ -222,7 +231,7 @@ def watch(
                     recorder.write(drawn, state.time_s)
                 is_open = window is None or window.show(drawn)
             tick(tally)
-            if not is_open or (seconds is not None and state.time_s >= seconds):
+            if not is_open or (seconds is not None and tally.stream_s >= seconds):
                 break
     except KeyboardInterrupt:  # the usual end with a camera; recorded files are kept
         pass

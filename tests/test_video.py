@@ -12,6 +12,7 @@ from fer_edge import video
 from fer_edge.errors import SourceError
 from fer_edge.monitor import DriverMonitor, EventRule, Frames, Settings, WholeFrame
 from fer_edge.monitor.recorder import VideoRecorder
+from fer_edge.monitor.state import MonitorState
 
 
 def noise(count: int) -> Frames:
@@ -40,6 +41,25 @@ def test_a_camera_is_watched_for_some_seconds(fake_bundle: Path, tmp_path: Path)
     assert fault is None
     assert report["frames"] + report["dropped"] >= 31
     assert recorder.frames >= 1
+
+
+@pytest.mark.parametrize("start_s", [0.0, 1000.0])
+def test_seconds_count_from_the_first_frame(fake_bundle: Path, start_s: float) -> None:
+    frames = [(start_s + k / 30, picture) for k, picture in enumerate(noise(60)._frames)]
+    with DriverMonitor(fake_bundle, Frames(frames), detector=WholeFrame()) as monitor:
+        tally, _ = video.watch(monitor, live=False, seconds=1)
+    assert tally.frames == 31
+    assert tally.as_dict()["stream_s"] == pytest.approx(1.0)
+    assert tally.last is not None
+    assert tally.last.time_s == pytest.approx(start_s + 1)
+
+
+def test_a_source_may_start_at_any_time_after_a_wait() -> None:
+    tally = video.Tally()
+    for index, time_s, stream_s in ((-1, 0.5, 0), (-1, 2.5, 2), (0, 1000.0, 2), (1, 1001.0, 3)):
+        tally.add(MonitorState(index, time_s, 0.0))
+        assert tally.stream_s == pytest.approx(stream_s)
+    assert sum(tally.health_s.values()) == pytest.approx(3)
 
 
 def test_ctrl_c_keeps_a_whole_video(fake_bundle: Path, tmp_path: Path) -> None:

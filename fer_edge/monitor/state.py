@@ -203,7 +203,7 @@ class MonitorState:
     Attributes:
         frame_index: Number of the frame in the source, from 0, dropped frames included. Without a
             frame, the number of the last one; -1 before the first.
-        time_s: Stream time in seconds since the first frame: a file's own time, else the clock.
+        time_s: Stream time in seconds. It starts at the source's own time, or at 0 without one.
         age_ms: Milliseconds from the frame's arrival in this process to this answer.
         persons: Persons in the order of their numbers; empty while health is "lost".
         health: Health of the monitor.
