@@ -39,10 +39,13 @@ _Keys: TypeAlias = "tuple[bytes, ...] | None"
 class Predictor:
     """Recognises facial expressions with the best variant that this machine can run.
 
-    Several threads may call one Predictor at once. It uses no network, and writes no file except
-    to ``cache_dir``. It can be pickled: the copy loads the bundle again. In a forked child, where
-    the parent's engine cannot run, the next variant that can takes over; if ``target`` forbids
-    that, calls raise EngineError.
+    Several threads may call one Predictor at once. It can be pickled: the copy loads the bundle
+    again. In a forked child, where the parent's engine cannot run, the next variant that can takes
+    over; if ``target`` forbids that, calls raise EngineError.
+
+    It uses no network, and writes no file except to ``cache_dir`` and to temporary folders that it
+    removes. Core ML compiles in one if there is no ``cache_dir``. Engines write their traces to
+    one for ``explain(executed=True)``, and for a variant that Qualcomm's HTP refuses.
 
     Args:
         bundle: A ``NAME.fer`` folder; None or ``"default"`` is the model in the package.
