@@ -68,7 +68,9 @@ class FaceAnalysis:
 
 
 class Analysis(Sequence[FaceAnalysis]):
-    """Faces of one picture, from left to right. It is a sequence of FaceAnalysis.
+    """Faces of one picture, a sequence of FaceAnalysis.
+
+    They are ordered from left to right, or as the boxes that the caller gave.
 
     Attributes:
         image: The picture, uint8 ``[H, W, 3]`` BGR.
@@ -146,7 +148,7 @@ def analyze(
             the prediction is uncertain, for this reason. A crop below 32 px is not judged.
 
     Returns:
-        The faces from left to right; empty if there is none.
+        The faces from left to right, or in the order of ``boxes``; empty if there is none.
 
     Raises:
         InputError: The picture or a box cannot be used.

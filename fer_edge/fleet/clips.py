@@ -39,7 +39,8 @@ class Clip:
         name: Name of the clip in its drive.
         camera: Topic in an MCAP or a bag, or the camera's name in a manifest. None for the only
             one.
-        start: Moment of the first frame, with a time zone. None if unknown.
+        start: Moment of the time 0, with a time zone. In a recording, it is the first message of
+            any topic. None if unknown.
         speed_kmh: Speed of the vehicle in km/h. None if unknown.
         signals: CSV or Parquet file with eye openness or gaze over time. None without one.
         attentive: True if the driver is known to be attentive: each alert is then a false one. None
