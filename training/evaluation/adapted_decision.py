@@ -54,7 +54,7 @@ def fit(
         probabilities: Probabilities ``[N, C]`` of the graph.
         truth: Class of each face, ``[N]``.
         answer: Share (0..1) of the faces to answer; None fits the threshold to the labels, as
-            training does.
+            training without in-car effects does.
         temperature: Temperature to take instead of a fitted one.
     """
     labels = torch.from_numpy(truth)
