@@ -18,6 +18,7 @@ from fer_edge.monitor.overlay import draw
 from fer_edge.monitor.recorder import EventLog, VideoRecorder
 from fer_edge.monitor.sources import file_of
 from fer_edge.opencv_log import quiet_opencv
+from fer_edge.plain_file import is_file
 from fer_edge.preprocess import Image
 
 _USUAL_HZ = 30.0
@@ -155,7 +156,7 @@ def rate_and_length(source: object) -> tuple[float, int | None]:
         30 Hz and None for anything but a file, and in place of values that the header lacks.
     """
     file = file_of(source)
-    if file is None or not file.is_file():
+    if file is None or not is_file(file):
         return _USUAL_HZ, None
     with quiet_opencv():
         capture = cv2.VideoCapture(opencv_name(file.absolute()))

@@ -14,6 +14,7 @@ from fer_edge import Analysis, FerEdgeError, InputError, Predictor, atomic, open
 from fer_edge.backends.fake import write_fake_bundle
 from fer_edge.fleet.clips import find_clips
 from fer_edge.fleet.manifest import read_manifest
+from fer_edge.hub.model import kind_of
 from fer_edge.monitor.detector import YuNet
 from fer_edge.monitor.recorder import EventLog, VideoRecorder
 from fer_edge.monitor.settings import Settings
@@ -25,6 +26,7 @@ from fer_edge.shipped import checkpoint_path
 from fer_edge.signing import load_keys, new_key_pair, sign_manifest
 from fer_edge.training.config.recipe import load_recipe
 from fer_edge.training.models.weights_file import read_weights
+from fer_edge.video import rate_and_length
 
 IMPOSSIBLE = ["a\0b", "half-\ud800"]
 
@@ -34,6 +36,7 @@ def test_an_impossible_path_is_an_error_of_the_system(name: str) -> None:
     with pytest.raises(OSError, match="no file can have this name"):
         check_possible(Path(name))
     assert not is_file(name)
+    assert rate_and_length(name) == rate_and_length("a" * 300) == (30.0, None)
 
 
 def test_a_name_of_any_bytes_is_possible(tmp_path: Path) -> None:
@@ -71,6 +74,7 @@ USERS: dict[str, Callable[[str], object]] = {
     "log": EventLog,
     "video file": lambda name: VideoFile(name).open(),
     "bundle": write_fake_bundle,
+    "pushed model": lambda name: kind_of(Path(name)),
 }
 
 

@@ -9,6 +9,7 @@ from typing import Literal
 
 from fer_edge.bundle import MANIFEST, open_bundle
 from fer_edge.errors import InputError
+from fer_edge.plain_file import is_file
 from fer_edge.signing import Key
 
 Kind = Literal["bundle", "checkpoint"]
@@ -45,7 +46,7 @@ class Transfer:
 def kind_of(path: Path) -> Kind:
     """Return what a folder holds. Raises InputError for anything else."""
     for kind in KINDS:
-        if (path / MANIFESTS[kind]).is_file():
+        if is_file(path / MANIFESTS[kind]):
             return kind
     raise InputError(
         f"expected a bundle (NAME.fer) or a checkpoint folder at {path}, found neither. "

@@ -6,6 +6,7 @@ import json
 import os
 import stat
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -69,6 +70,8 @@ class VideoRecorder:
         self._writer: Any = None
         try:
             check_place(self.path)
+            with suppress(FileNotFoundError):
+                self.path.lstat()  # fails for a name that is too long
             handle, name = tempfile.mkstemp(
                 prefix=f".{self.path.stem[:_MOST_STEM]}.",
                 suffix=self.path.suffix,
