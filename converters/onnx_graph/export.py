@@ -12,7 +12,7 @@ import onnx
 import onnxscript.optimizer
 import torch
 from onnx import TensorProto, helper, numpy_helper
-from torch.fx import GraphModule
+from torch.fx import GraphModule, Node
 
 from fer_edge.converters.onnx_graph.int8_of_checkpoint import (
     store_weights_as_int8,
@@ -25,6 +25,8 @@ from fer_edge.training.deploy import DeployModule
 
 INPUT, PROBABILITIES, EMBEDDING = "images", "probabilities", "embedding"
 OPSET = 18
+_LAYERS = frozenset({"add", "batch_norm", "conv2d", "linear"})
+"""Operations whose output is a tensor of its own, and which an activation follows."""
 
 
 def export_onnx(checkpoint: Checkpoint) -> bytes:
@@ -91,16 +93,27 @@ def graph_path(graph: bytes) -> str:
 
 
 def _write_no_input(module: GraphModule) -> None:
-    """Let operations that write into their input, such as ``hardtanh_``, return new tensors.
+    """Let activations that write into the output of a layer, as ``hardtanh_``, return new tensors.
 
-    The numbers stay the same. The exporter rewrites ``hardtanh_`` into comparisons of symbolic
-    shapes and knows ``hardtanh``: it exports a MobileNetV2 in 0.6 times the time.
+    The exporter rewrites ``hardtanh_`` into comparisons of symbolic shapes and keeps ``hardtanh``:
+    it exports a MobileNetV2 in three quarters of the time. A tensor that is read elsewhere, or that
+    may be a view of another, is written as before.
     """
     for node in module.graph.nodes:
-        name, _, overload = str(node.target).removeprefix("aten.").partition(".")
-        if name.endswith("_") and hasattr(torch.ops.aten, name[:-1]):
-            node.target = getattr(getattr(torch.ops.aten, name[:-1]), overload)
+        layer = node.args[0] if node.op == "call_function" and node.args else None
+        if not isinstance(layer, Node) or len(layer.users) > 1:
+            continue
+        if _operation(layer)[0] in _LAYERS:
+            name, overload = _operation(node)
+            if name.endswith("_"):
+                node.target = getattr(getattr(torch.ops.aten, name[:-1]), overload)
     module.recompile()
+
+
+def _operation(node: Node) -> tuple[str, str]:
+    """Return the name of a node's operation and its overload, as ``("conv2d", "default")``."""
+    name, _, overload = str(node.target).removeprefix("aten.").partition(".")
+    return name, overload
 
 
 def _strip(model: onnx.ModelProto) -> None:
