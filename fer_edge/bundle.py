@@ -185,7 +185,7 @@ class Bundle:
                 return variant
         raise BundleError(
             f"{self.path} has no variant {target}/{precision}. It has "
-            f"{', '.join(v.name for v in self.variants)}. Add it with fer-edge convert"
+            f"{', '.join(v.name for v in self.variants)}. Choose one, or run fer-edge convert"
         )
 
     def read(self, variant: Variant) -> dict[str, bytes]:

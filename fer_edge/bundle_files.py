@@ -15,7 +15,7 @@ from fer_edge.shipped import is_shipped
 from fer_edge.shown import shown
 
 MANIFEST = "bundle.json"
-_MAX_MANIFEST_BYTES = 4 * 1024 * 1024
+MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 _MOST_ENTRIES = 10_000
 """Largest number of entries in a bundle's folder. ``fer-edge convert`` writes about 20."""
 _MOST_DEPTH = 8
@@ -64,11 +64,11 @@ def read_manifest(root: Path) -> bytes:
         if not root.is_dir():
             raise _no_bundle(root)
         check_plain(manifest, root)
-        if not manifest.is_file() or manifest.stat().st_size > _MAX_MANIFEST_BYTES:
+        if not manifest.is_file() or manifest.stat().st_size > MAX_MANIFEST_BYTES:
             raise BundleError(
                 f"expected a plain {MANIFEST} of at most 4 MiB in {root}. Copy the bundle again"
             )
-        return read_plain(manifest, _MAX_MANIFEST_BYTES)
+        return read_plain(manifest, MAX_MANIFEST_BYTES)
     except OSError as error:
         raise BundleError(
             f"cannot read {manifest}: {error.strerror}. Check the path, or copy the bundle again"

@@ -14,7 +14,7 @@ import click
 
 from fer_edge.atomic import write_file
 from fer_edge.bundle import MANIFEST, check_bundle
-from fer_edge.bundle_files import read_manifest
+from fer_edge.bundle_files import MAX_MANIFEST_BYTES, read_manifest
 from fer_edge.errors import BundleError, InputError
 from fer_edge.json_check import read_mapping
 from fer_edge.manifest import SEAL, read_json, sealed
@@ -49,6 +49,11 @@ def reseal(bundle: Path, **changes: str) -> str:
             f"{root / MANIFEST} cannot be sealed: {error}. Correct it first"
         ) from error
     data = (json.dumps(content, indent=1) + "\n").encode()
+    if len(data) > MAX_MANIFEST_BYTES:  # an editor may have written it without spaces
+        raise BundleError(
+            f"{root / MANIFEST} would have {len(data):,} bytes, and {MAX_MANIFEST_BYTES:,} are "
+            "allowed. Shorten what was added to it"
+        )
     check_bundle(root, data)
     try:
         write_file(root / MANIFEST, data)

@@ -95,7 +95,7 @@ class Tally:
         driver = self.last.driver
         person = "no driver" if driver is None else f"driver {driver.label or 'unknown'}"
         rate = f", {self.hz:.1f} fps" if self.hz else ""
-        return f"{self.last.time_s:.1f} s{rate}, {self.last.health.status}, {person}"
+        return f"{self.stream_s:.1f} s{rate}, {self.last.health.status}, {person}"
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON.

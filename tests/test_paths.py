@@ -1,4 +1,4 @@
-"""Paths that no file can have are refused with a sentence, by and so is what is no path."""
+"""Paths that no file can have are refused with a sentence, and so is what is not a path."""
 
 from __future__ import annotations
 

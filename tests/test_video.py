@@ -59,6 +59,7 @@ def test_a_source_may_start_at_any_time_after_a_wait() -> None:
     for index, time_s, stream_s in ((-1, 0.5, 0), (-1, 2.5, 2), (0, 1000.0, 2), (1, 1001.0, 3)):
         tally.add(MonitorState(index, time_s, 0.0))
         assert tally.stream_s == pytest.approx(stream_s)
+        assert tally.status.startswith(f"{stream_s:.1f} s")
     assert sum(tally.health_s.values()) == pytest.approx(3)
 
 

@@ -171,7 +171,7 @@ def how_to_make(target: str | None, precision: str | None) -> str:
     offers = [
         f"{name}: {', '.join(facts.precisions)}" for name, facts in (able or offered()).items()
     ]
-    return f"fer-edge convert makes none. Ask for one that it makes: {'; '.join(offers)}"
+    return f"fer-edge convert cannot make it. Ask for one of these: {'; '.join(offers)}"
 
 
 def not_installed(facts: TargetFacts) -> str:

@@ -19,9 +19,8 @@ _WINDOW_S = 60.0
 @contextmanager
 def warnings_on_stderr() -> Iterator[None]:
     """Print the package's warnings and errors inside the block, a bounded number a minute."""
-    log, handler = logging.getLogger("fer_edge"), _Printer(logging.WARNING)
+    log, handler = logging.getLogger("fer_edge"), _Printer()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    handler.addFilter(_Bound())
     log.addHandler(handler)
     try:
         yield
@@ -30,28 +29,26 @@ def warnings_on_stderr() -> Iterator[None]:
 
 
 class _Printer(logging.Handler):
-    """Handler that prints where standard error is now: a progress bar exchanges it."""
+    """Handler that prints the first messages of each minute.
 
-    def emit(self, record: logging.LogRecord) -> None:
-        try:
-            text = "\n".join(map(printable, self.format(record).splitlines()))
-            click.echo(text, err=True)
-        except Exception:
-            self.handleError(record)
-
-
-class _Bound(logging.Filter):
-    """Filter that leaves out what comes after the first messages of a minute."""
+    It prints where standard error is now, because a progress bar exchanges it.
+    """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(logging.WARNING)
         self._ends_s, self._left = 0.0, 0
 
-    def filter(self, record: logging.LogRecord) -> bool:
+    def emit(self, record: logging.LogRecord) -> None:
         now_s = time.monotonic()
         if now_s >= self._ends_s:
             self._ends_s, self._left = now_s + _WINDOW_S, MOST_LINES
         self._left -= 1
-        if self._left == 0:
-            record.msg = f"{record.msg} (more in this minute are left out)"
-        return self._left >= 0
+        if self._left < 0:
+            return
+        try:
+            lines = [printable(line) for line in self.format(record).splitlines()]
+            if self._left == 0:
+                lines.append("Further messages of this minute are left out.")
+            click.echo("\n".join(lines), err=True)
+        except Exception:
+            self.handleError(record)

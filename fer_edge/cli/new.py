@@ -88,6 +88,8 @@ def new(folder: Path, out: Path | None, broken: Broken) -> None:
                     step=step,
                 )
             except MissingPartError as error:
+                if "different pictures" not in str(error):
+                    raise
                 raise DataError(
                     f"expected different pictures in {folder}, found copies of too few to train "
                     "and evaluate on. Add other pictures"

@@ -193,7 +193,8 @@ def _clip(row: Mapping[str, Any], base: str) -> Clip:
     if path is None:
         raise InputError("the path is empty")
     place = inside(base, path)
-    drive = _text(row, "drive") or posixpath.dirname(path.replace(os.sep, "/")) or "root"
+    shown_path = without_password(path)
+    drive = _text(row, "drive") or posixpath.dirname(shown_path.replace(os.sep, "/")) or "root"
     signals = _text(row, "signals")
     facts: dict[str, Any] = {
         "camera": _text(row, "camera"),
@@ -202,7 +203,7 @@ def _clip(row: Mapping[str, Any], base: str) -> Clip:
         "signals": None if signals is None else inside(base, signals),
         "attentive": _truth(row.get("attentive")),
     }
-    name = _text(row, "clip") or path
+    name = _text(row, "clip") or shown_path
     if remote.is_address(place):
         size, stamp = remote.size_and_stamp(place)
         return Clip(place, drive, name, size=size, stamp=stamp, **facts)

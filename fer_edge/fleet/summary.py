@@ -13,6 +13,7 @@ from fer_edge.fleet.rules import RULES
 from fer_edge.fleet.schema import CLIPS, DRIVES, FIGURES
 from fer_edge.fleet.scorer import ClipReport
 from fer_edge.fleet.tally import quantile_ms
+from fer_edge.shown import without_password
 
 Entry = tuple[Clip, ClipReport]
 
@@ -119,7 +120,7 @@ def _clip(clip: Clip, report: ClipReport) -> dict[str, Any]:
         "drive": clip.drive,
         "clip": clip.name,
         "camera": clip.camera,
-        "path": clip.path.encode("utf-8", "backslashreplace").decode(),
+        "path": without_password(clip.path).encode("utf-8", "backslashreplace").decode(),
         "start": clip.start,
         "speed_kmh": clip.speed_kmh,
         "status": report.status,

@@ -134,13 +134,17 @@ def check_width(width_px: object, most_px: int) -> None:
         most_px: Largest value.
     """
     if not (is_number(width_px) and 32 <= width_px <= most_px):
-        raise InputError(f"expected width_px from 32 to {most_px}, got {shown(width_px)}")
+        raise InputError(
+            f"expected width_px from 32 to {most_px}, got {shown(width_px)}. Choose another"
+        )
 
 
 def check_min_score(min_score: object) -> None:
     """Raise InputError unless the smallest confidence of a face is between 0 and 1."""
     if not (is_number(min_score) and 0 < min_score < 1):
-        raise InputError(f"expected min_score between 0 and 1, got {shown(min_score)}")
+        raise InputError(
+            f"expected min_score between 0 and 1, got {shown(min_score)}. Choose another"
+        )
 
 
 class YuNet:
@@ -166,7 +170,7 @@ class YuNet:
         check_width(width_px, _MOST_WIDTH_PX)
         check_min_score(min_score)
         if not (is_number(nms) and 0 <= nms <= 1):
-            raise InputError(f"expected nms from 0 to 1, got {shown(nms)}")
+            raise InputError(f"expected nms from 0 to 1, got {shown(nms)}. Choose another")
         self._width_px = width_px
         self._lock = threading.Lock()
         self._net = _load_yunet(as_path(path, "YuNet's file"), min_score, nms)

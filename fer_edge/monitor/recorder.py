@@ -60,7 +60,9 @@ class VideoRecorder:
         if self.path.suffix.lower() not in CODECS:
             raise InputError(f"expected a video called .mp4 or .webm, got {self.path}")
         if not (is_number(hz) and 0 < hz <= _MOST_HZ):
-            raise InputError(f"expected 0 to {_MOST_HZ:g} frames per second, got {shown(hz)}")
+            raise InputError(
+                f"expected 0 to {_MOST_HZ:g} frames per second, got {shown(hz)}. Choose another"
+            )
         self.frames = 0
         """Frames written so far, repetitions included."""
         self._hz = hz

@@ -263,7 +263,7 @@ class Frames:
         self, frames: Iterable[Any], *, hz: float | None = None, live: bool = False
     ) -> None:
         if hz is not None and not (is_number(hz) and hz > 0):
-            raise InputError(f"expected frames per second above 0, got {shown(hz)}")
+            raise InputError(f"expected frames per second above 0, got {shown(hz)}. Choose another")
         self.live = live
         self._frames = frames
         self._hz = hz

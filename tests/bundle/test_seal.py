@@ -102,6 +102,14 @@ def test_the_manifest_is_checked_before_it_is_written(
         reseal(fake_bundle)
 
 
+def test_a_manifest_that_would_be_too_large_to_open_is_not_written(fake_bundle: Path) -> None:
+    change(fake_bundle, lambda content: content["provenance"].update(notes=[1] * 900_000))
+    before = (fake_bundle / MANIFEST).read_bytes()
+    with pytest.raises(BundleError, match="4,194,304 are allowed"):
+        reseal(fake_bundle)
+    assert (fake_bundle / MANIFEST).read_bytes() == before
+
+
 def test_a_bundle_whose_files_differ_is_not_sealed(
     fake_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -102,6 +102,18 @@ def test_a_manifest_with_a_password_in_its_address_is_named_without_it() -> None
     assert "secret" not in str(raised.value)
 
 
+def test_drives_and_names_of_addresses_have_no_password() -> None:
+    system, row = fsspec.filesystem("memory"), "memory://me:secret@host/monday/a.avi"
+    system.pipe("/me:secret@host/m.csv", f"path\n{row}\n".encode())
+    (clip,) = find_clips(["memory://me:secret@host/m.csv"])
+    system.rm("/me:secret@host", recursive=True)
+    assert (clip.drive, clip.name, clip.path) == (
+        "memory://***@host/monday",
+        "memory://***@host/monday/a.avi",
+        row,
+    )
+
+
 def test_a_manifest_at_an_address_stays_below_it(memory: str) -> None:
     system = fsspec.filesystem("memory")
     for path in ("../x.avi", "memory://other/x.avi", "/monday/../../x.avi", "file:///etc/x.avi"):

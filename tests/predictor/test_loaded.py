@@ -57,7 +57,7 @@ def test_a_target_or_precision_that_was_asked_for_is_the_one_that_runs(
     [
         ({"target": "qnn"}, "no variant for qnn, only fake/fp32. Make one: .* --target qnn -o"),
         ({"precision": "int8"}, "for int8, .* --target TARGET --precision int8 -o"),
-        ({"target": "fake", "precision": "fp16"}, "for fake/fp16, .* Ask for one that it makes"),
+        ({"target": "fake", "precision": "fp16"}, "for fake/fp16, .* Ask for one of these"),
     ],
 )
 def test_a_request_that_cannot_run_is_an_error_and_never_a_substitute(
@@ -134,10 +134,10 @@ def test_asking_for_each_target_runs_it_or_nothing(fake_bundle: Path, target: st
         ("openvino", None, "Make one: fer-edge convert CHECKPOINT --target openvino -o NAME.fer"),
         (None, "int8", "Make one: fer-edge convert CHECKPOINT --target TARGET --precision int8 -o"),
         ("qnn", "int8", "Make one: fer-edge convert CHECKPOINT --target qnn --precision int8 -o"),
-        (None, "int4", "Ask for one that it makes: coreml"),
-        (None, "INT8", "Ask for one that it makes: coreml"),
-        ("qnn", "bf16", "Ask for one that it makes: qnn: fp16"),
-        ("fake", "int8", "Ask for one that it makes: coreml"),
+        (None, "int4", "Ask for one of these: coreml"),
+        (None, "INT8", "Ask for one of these: coreml"),
+        ("qnn", "bf16", "Ask for one of these: qnn: fp16"),
+        ("fake", "int8", "Ask for one of these: coreml"),
     ],
 )
 def test_the_advice_for_a_missing_variant_can_be_followed(

@@ -34,8 +34,8 @@ def check_name(name: str) -> None:
         and name.isprintable()
         and not set(name) & set("/\\")
         and name not in (".", ".."),
-        f"expected a name of 1 to {_MOST_NAME} characters, without / and \\, because it also names "
-        f"the run's folder, got {shown(name)}. Choose another name",
+        f"expected a name of 1 to {_MOST_NAME} printable characters, without / and \\: it also "
+        f"names the run's folder. Got {shown(name)}. Choose another name",
     )
 
 

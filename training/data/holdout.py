@@ -324,9 +324,11 @@ def _without_labels(
 
 
 def _origins(faces: Iterable[LabelledFace]) -> set[tuple[str, str]]:
-    """Return the subjects and clips of faces, each with its kind."""
-    named = [(("subject", face.subject), ("clip", face.clip)) for face in faces]
-    return {(kind, name) for pair in named for kind, name in pair if name}
+    """Return the subjects of faces, and the clips of those whose subject is not known."""
+    named = [
+        ("subject", face.subject) if face.subject else ("clip", face.clip or "") for face in faces
+    ]
+    return {(kind, name) for kind, name in named if name}
 
 
 def _readable_part(

@@ -86,7 +86,9 @@ def train(
     )
     recipe, split = _split(recipe, source, step, say)
     if len(split.learnt) < 2:
-        raise DataError("expected at least 2 faces to train on, got 1. Add faces with --data")
+        raise DataError(
+            f"expected at least 2 faces to train on, got {len(split.learnt)}. Add faces with --data"
+        )
     counts = parameter_counts(model_spec(recipe), fit.phases)  # of the labels in the data
     say(
         f"{len(split.train):,} faces to train on, {len(split.held_out):,} held out, "
@@ -95,8 +97,8 @@ def train(
     if split.unlabelled is not None:
         say(
             f"{len(split.unlabelled.faces):,} faces without labels to train on, "
-            f"{split.unlabelled.dropped} dropped as duplicates of validation images and held-out "
-            "faces"
+            f"{split.unlabelled.dropped} dropped: they, their subject or their clip are held out "
+            "or in val"
         )
     if resume and licence is None:
         licence = run_folder.stated_licence(folder)

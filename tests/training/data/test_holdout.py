@@ -143,6 +143,19 @@ def test_subjects_and_clips_in_train_and_in_val_are_counted(
     assert any(text.startswith("2 subject(s) or clip(s) are in train and in val") for text in said)
 
 
+def test_clips_of_two_subjects_may_have_one_name(tmp_path: Path, recipe: Recipe) -> None:
+    for part, first in (("train", 0), ("val", 100)):
+        columns = {
+            "image": [{"bytes": png(seed), "path": None} for seed in range(first, first + 56)],
+            "label": [EMOTIONS[seed % 7] for seed in range(56)],
+            "subject": [f"{part}-{seed // 14}" for seed in range(56)],
+            "clip": [f"clip-{seed // 14}" for seed in range(56)],
+        }
+        pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / f"{part}.parquet")
+    _, said = run(recipe, tmp_path)
+    assert not any("are in train and in val" in text for text in said)
+
+
 def listed(folder: Path, column: str, groups: int, each: int) -> Path:
     """A list of faces; every group has ``each`` pictures of anger and of fear."""
     lines = [f"path,label,{column}"]
