@@ -146,7 +146,7 @@ def convert(folder: Path, job: Mapping[str, Any], files: Mapping[str, bytes]) ->
 
 def _fill(folder: Path, torch_index: str | None, step: Step) -> None:
     python = str(_python(folder))
-    install = [python, "-I", "-m", "pip", "install", "--quiet", "--no-input", "--no-compile"]
+    install = [python, "-I", "-m", "pip", "install", "--quiet", "--no-input"]
     install.append("--disable-pip-version-check")
     torch, *others = PINS
     index = ["--index-url", torch_index] if torch_index else []
