@@ -162,7 +162,7 @@ def test_the_log_says_why_the_service_could_not_answer(
         log = ended(server)
     assert "ERROR EngineError: " in log
     assert log.count(" ERROR ") == MOST_LINES
-    assert "more in this minute are left out" in log
+    assert "Further messages of this minute are left out" in log
 
 
 def test_strangers_write_nothing_into_the_log_of_the_command(
