@@ -153,7 +153,7 @@ def analyze(
     Raises:
         InputError: The picture or a box cannot be used.
         TargetError: There is no detector, and the picture does not look like a face crop.
-        EngineError: The engine fails, or the detector returns something else than faces.
+        EngineError: The engine fails, or the detector returns anything but faces.
     """
     picture = _picture(image)
     found = _locate(picture, detector, boxes, crop)

@@ -9,7 +9,6 @@ import asyncio
 import base64
 import json
 import re
-import reprlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -18,6 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from fer_edge.service.limits import Buffer, ServiceLimits
 from fer_edge.service.refusals import RefusedError
+from fer_edge.shown import shown
 
 FIELD = "image"
 """Name of the image, in forms and in JSON."""
@@ -98,7 +98,7 @@ def picture_of(body: bytes, content_type: str) -> bytes:
     raise RefusedError(
         415,
         f'expected an image such as image/jpeg, multipart/form-data with a file "{FIELD}", or '
-        f"application/json, got the Content-Type {reprlib.repr(content_type)}",
+        f"application/json, got the Content-Type {shown(content_type)}",
     )
 
 

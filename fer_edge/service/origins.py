@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import reprlib
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 
 from fer_edge.errors import InputError
+from fer_edge.shown import shown
 
 _PORTS = {"http": 80, "https": 443}
 _Origin = tuple[str, str, int]
@@ -29,7 +29,7 @@ class Origins:
             if origin is None:
                 raise InputError(
                     "expected an origin such as https://app.example.org or http://localhost:3000, "
-                    f"got {reprlib.repr(text)}. Leave out the path"
+                    f"got {shown(text)}. Leave out the path"
                 )
             self._allowed.add(origin)
 

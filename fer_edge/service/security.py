@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import ipaddress
 import re
-import reprlib
 import secrets
 import time
 from urllib.parse import urlsplit
@@ -22,6 +21,7 @@ from fer_edge.service.metrics import Metrics
 from fer_edge.service.origins import Origins
 from fer_edge.service.protocol import NOT_BEFORE_S
 from fer_edge.service.refusals import RefusedError, answer_to
+from fer_edge.shown import shown
 
 SUBPROTOCOL = "fer-edge"
 _BEARER = "fer-edge.bearer."
@@ -36,7 +36,7 @@ def check_hosts(hosts: tuple[str, ...]) -> None:
     for host in hosts:
         if not (_NAME.fullmatch(host) or _is_address(host.strip("[]"))):
             raise InputError(
-                f"expected a host name such as faces.example.org, got {reprlib.repr(host)}. "
+                f"expected a host name such as faces.example.org, got {shown(host)}. "
                 "Leave out scheme, port and path"
             )
 

@@ -17,7 +17,7 @@ from fer_edge.training.data.parts import load_parts
 SplitBy = By | Literal["auto"]
 
 _COUNTED = {"picture": "different pictures", "subject": "subjects", "clip": "clips"}
-"""What a part needs at least one of, for messages."""
+"""Words for the units that each part needs one of, for messages."""
 
 
 def split_datasets(
