@@ -24,7 +24,7 @@ from fer_edge.atomic import make_place, write_file
 from fer_edge.errors import DataError
 from fer_edge.module_command import ModuleCommand
 from fer_edge.page import markdown_table
-from fer_edge.preprocess import Image
+from fer_edge.preprocess import Image, read_image
 from fer_edge.progress import Step, silent
 from fer_edge.shipped import checkpoint_path
 from fer_edge.training.data.faces import load_faces, stratified
@@ -98,12 +98,29 @@ NON_FACES: dict[str, Callable[[np.random.Generator], npt.NDArray[Any]]] = {
 """Grey pictures without a face, drawn from random numbers."""
 
 
+def _drawn(draw_one: Callable[[np.random.Generator], npt.NDArray[Any]], count: int) -> list[Image]:
+    rng = np.random.default_rng(_SEED)
+    return [cv2.cvtColor(as_picture(draw_one(rng)), cv2.COLOR_GRAY2BGR) for _ in range(count)]
+
+
+def _crops(picture: Image, count: int) -> list[Image]:
+    """Return square crops at random places, 15 to 90 % of the shorter side."""
+    rng, (height, width) = np.random.default_rng(_SEED), picture.shape[:2]
+    crops = []
+    for _ in range(count):
+        side = max(1, round(rng.uniform(0.15, 0.9) * min(height, width)))
+        y, x = rng.integers(height - side + 1), rng.integers(width - side + 1)
+        crops.append(picture[y : y + side, x : x + side])
+    return crops
+
+
 def risk_coverage(
     runner: ModelRunner,
     data: str | Path,
     split: str | None = "val",
     *,
     faces: int = 700,
+    without_faces: Sequence[Path] = (),
     step: Step = silent,
 ) -> list[dict[str, Any]]:
     """Return the answers of a model under each corruption.
@@ -113,20 +130,27 @@ def risk_coverage(
         data: Labelled faces.
         split: Part of the data; None for data without parts.
         faces: Number of faces, with labels as evenly filled as the data allow.
+        without_faces: Pictures in which nobody is. The model reads as many crops of each as faces.
         step: Receives progress.
 
     Returns:
         A row for each corruption and severity, clean first. It has ``right``, ``answered``,
         ``right_of_answered`` with its ``interval`` (None without answers) and ``ece``. ``passes``
         is True if the bar holds. ``curve`` has ``[coverage, risk]`` of the surest answers. Then a
-        row for each kind of picture without a face, with ``answered`` and ``passes`` alone.
+        row for each kind of picture without a face, with ``answered`` and ``passes`` alone. Last
+        come ``without_faces``, each by its file's name.
+
+    Raises:
+        DataError: The data have no labelled faces, or not those of the model.
+        InputError: A picture cannot be read.
     """
+    photos = [(path.name, read_image(path)) for path in without_faces]
     chosen = stratified(load_faces(data, split, runner.labels), faces, _SEED)
     truth = np.array([runner.labels.index(face.label) for face in chosen])
     pictures = [face.read() for face in chosen]
     changes: list[tuple[str, str, Change]] = [(CLEAN, "", lambda face, _: face)]
     changes += [(name, key, f) for name, by in CORRUPTIONS.items() for key, f in by.items()]
-    rows, count = [], len(changes) + len(NON_FACES)
+    rows, count = [], len(changes) + len(NON_FACES) + len(photos)
     for i, (name, severity, change) in enumerate(changes):
         torch.manual_seed(_SEED)
         rng = np.random.default_rng(_SEED)
@@ -135,10 +159,10 @@ def risk_coverage(
         figures = _figures(probabilities, abstains, truth, runner.abstain_below)
         rows.append({"corruption": name, "severity": severity, **figures})
         step("corruptions", i + 1, count)
-    for i, (name, draw_one) in enumerate(NON_FACES.items()):
-        rng = np.random.default_rng(_SEED)
-        drawn = [cv2.cvtColor(as_picture(draw_one(rng)), cv2.COLOR_GRAY2BGR) for _ in chosen]
-        _, _, abstains = runner.judge(drawn, NO_FACE, silent)
+    nobody = [(name, _drawn(draw_one, len(chosen))) for name, draw_one in NON_FACES.items()]
+    nobody += [(name, _crops(photo, len(chosen))) for name, photo in photos]
+    for i, (name, shown) in enumerate(nobody):
+        _, _, abstains = runner.judge(shown, NO_FACE, silent)
         answered = float((~abstains).mean())
         nothing = {"right": None, "right_of_answered": None, "interval": None, "ece": None}
         figures = {"answered": answered, "passes": answered <= FEW, "curve": []}
@@ -241,9 +265,23 @@ def _unwritable(out: Path, error: OSError) -> DataError:
     type=click.IntRange(20),
     help="Judge at most this many faces.",
 )
+@click.option(
+    "--without-faces",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="Show crops of this picture, in which nobody is. May be repeated.",
+)
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Draw the curves here, .png.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def main(model: Path, data: Path, split: str, faces: int, out: Path | None, as_json: bool) -> None:
+def main(
+    model: Path,
+    data: Path,
+    split: str,
+    faces: int,
+    without_faces: tuple[Path, ...],
+    out: Path | None,
+    as_json: bool,
+) -> None:
     """Measure risk against coverage on clean and corrupted faces."""
     from fer_edge.progress_bar import progress
 
@@ -254,7 +292,9 @@ def main(model: Path, data: Path, split: str, faces: int, out: Path | None, as_j
         except OSError as error:
             raise _unwritable(out, error) from error
     with open_model(model) as runner, progress() as (_, step):
-        rows = risk_coverage(runner, data, part, faces=faces, step=step)
+        rows = risk_coverage(
+            runner, data, part, faces=faces, without_faces=without_faces, step=step
+        )
     if out is not None:
         try:
             write_file(

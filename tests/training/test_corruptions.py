@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from fer_edge.errors import DataError
+from fer_edge.errors import DataError, InputError
 from fer_edge.shipped import FACES
 from fer_edge.training import corruptions
 from fer_edge.training.corruptions import (
@@ -65,6 +66,31 @@ def test_pictures_without_a_face_are_not_to_be_answered(rows: Any) -> None:
         assert row["answered"] == 1
         assert row["right"] is row["right_of_answered"] is row["ece"] is None
         assert not row["passes"]
+
+
+def test_crops_of_a_picture_without_faces_have_a_row_of_their_own(
+    fake_bundle: Path, tmp_path: Path
+) -> None:
+    """A picture of 9x7 pixels has crops of 1 to 6 pixels, all inside it."""
+    seen, photo = [], tmp_path / "tree.png"
+    cv2.imwrite(str(photo), np.arange(9 * 7 * 3, dtype=np.uint8).reshape(9, 7, 3))
+    with open_model(fake_bundle) as runner:
+        judge = runner.judge
+        object.__setattr__(runner, "judge", lambda *args: seen.append(args) or judge(*args))
+        last = risk_coverage(runner, FACES, faces=21, without_faces=[photo])[-1]
+    assert (last["corruption"], last["severity"], last["answered"]) == (NO_FACE, "tree.png", 1)
+    shapes = {crop.shape for crop in seen[-1][0]}
+    assert len(seen[-1][0]) == 21
+    assert shapes <= {(side, side, 3) for side in range(1, 7)}
+    assert len(shapes) > 1
+
+
+def test_a_picture_that_cannot_be_read_is_named(fake_bundle: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "cat.png"
+    bad.write_bytes(b"meow")
+    done = CliRunner().invoke(main, [str(fake_bundle), f"--data={FACES}", f"--without-faces={bad}"])
+    assert done.exit_code == InputError.exit_code
+    assert str(bad) in done.output
 
 
 @pytest.mark.parametrize("name", NON_FACES)
