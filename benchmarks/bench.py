@@ -12,7 +12,7 @@ from fer_edge import InputError, Predictor, TargetError, open_bundle
 from fer_edge.backends.base import Options, simulator
 from fer_edge.benchmarks.arguments import check_arguments
 from fer_edge.benchmarks.job import CROP_PX, Job, Ready
-from fer_edge.benchmarks.machine.environment import cpu_seconds, environment, noise, noise_note
+from fer_edge.benchmarks.machine.environment import cpu_counters, environment, noise, noise_note
 from fer_edge.benchmarks.measure.accuracy import accuracy, mark_front
 from fer_edge.benchmarks.references.against import load_against
 from fer_edge.benchmarks.references.baselines import TORCH_COMPILE, TORCH_EAGER
@@ -124,9 +124,9 @@ def bench(
             tool,
             samples,
         )
-        before = cpu_seconds()
+        before = cpu_counters()
         parts = chosen.run(job)
-        disturbance = noise(before, cpu_seconds(), parts["rows"])
+        disturbance = noise(before, cpu_counters(), parts["rows"])
         for row in parts["rows"]:
             row.update(accuracies.get(row["variant"], {}))
         mark_front(parts["rows"])

@@ -54,7 +54,7 @@ class Predictor:
         device: The engine's name for the device (``cpu``, ``cuda``, ``cuda:1``). None is the
             device that each engine is made for: the CPU; an NVIDIA GPU for TensorRT; all of
             Apple's compute units for Core ML.
-        threads: CPU threads per inference; None lets the engine use all cores.
+        threads: CPU threads per inference; None: all that may be used.
         hint: ``latency`` runs one request on all threads, ``throughput`` splits a batch.
         cache_dir: Folder for compiled models, for a faster next start; None writes nothing.
         exclude: Names of variants of this bundle to leave out (``openvino/bf16``). A bundle that is

@@ -11,7 +11,7 @@ from hypothesis import settings
 
 from fer_edge.backends.fake import write_fake_bundle
 from fer_edge.preprocess import Image
-from fer_edge.torch_waits import short_waits
+from fer_edge.torch_threads import short_waits
 
 ROOT = Path(__file__).parents[1]
 

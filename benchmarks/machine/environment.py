@@ -15,7 +15,7 @@ from typing import Annotated, Any, NotRequired, TypedDict
 from fer_edge.backends.base import engine_libraries
 from fer_edge.benchmarks.fields import ClockMhz, Count, TemperatureC
 from fer_edge.benchmarks.machine.nvml import GpuReading, gpus
-from fer_edge.cores import usable_cores
+from fer_edge.cores import times_throttled, usable_cores
 from fer_edge.machine import cpu_field, cpu_name, libraries
 
 _LIBRARIES = ("fer-edge", "numpy", "opencv-python-headless", *engine_libraries(), "torch")
@@ -38,7 +38,9 @@ class Environment(TypedDict):
     cpu: Annotated[str, "Model."]
     isa: Annotated[list[str], "Vector instructions that the processor has."]
     cores: Annotated[int | None, "Cores of the machine."]
-    affinity: Annotated[int | None, "Cores that this process may run on."]
+    affinity: Annotated[
+        int | None, "Cores that this process may use: its affinity and its CPU quota."
+    ]
     nvidia_driver: NotRequired[Annotated[str | None, "NVIDIA driver, as it describes itself."]]
     gpus: NotRequired[Annotated[list[GpuReading], "NVIDIA GPUs, in NVML's order."]]
     governor: Annotated[str | None, "Frequency governor of the first core."]
@@ -121,12 +123,13 @@ def temperature_c() -> float | None:
     return max(values, default=None)
 
 
-def cpu_seconds() -> dict[str, float]:
-    """Return the CPU seconds of the machine since its start.
+def cpu_counters() -> dict[str, float]:
+    """Return the CPU seconds of the machine since its start, and how often a quota took effect.
 
     Returns:
-        ``all``, ``steal`` (taken by the hypervisor), ``idle``, and ``own`` (of this process, and
-        of its children, whether they have ended or not).
+        Seconds: ``all``, ``steal`` (taken by the hypervisor), ``idle``, and ``own`` (of this
+        process, and of its children, whether they have ended or not). ``throttled`` counts how
+        often a CPU quota stopped the process.
     """
     import psutil
 
@@ -136,6 +139,7 @@ def cpu_seconds() -> dict[str, float]:
         "steal": getattr(times, "steal", 0.0),
         "idle": times.idle + getattr(times, "iowait", 0.0),
         "own": _own_seconds(),
+        "throttled": times_throttled(),
     }
 
 
@@ -158,8 +162,8 @@ def noise(
     """Return what disturbed a measurement.
 
     Args:
-        before: ``cpu_seconds()`` at the start.
-        after: ``cpu_seconds()`` at the end.
+        before: ``cpu_counters()`` at the start.
+        after: ``cpu_counters()`` at the end.
         rows: Rows of the report; the spread is computed from those with a p50 and a p90.
     """
     spent = {key: after[key] - before[key] for key in before}
@@ -179,6 +183,9 @@ def noise(
         reasons.append(f"the hypervisor took {steal:.1%} of the CPU time")
     if others > _NOISY_OTHERS:
         reasons.append(f"other processes used {others:.0%} of the CPU time")
+    if spent["throttled"] > 0:
+        times = "once" if spent["throttled"] == 1 else f"{spent['throttled']:.0f} times"
+        reasons.append(f"a CPU quota stopped the process {times}")
     if spread is not None and spread > _NOISY_SPREAD:
         reasons.append(f"a p90 is {spread:.1f} times its p50")
     return {

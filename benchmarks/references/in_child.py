@@ -28,7 +28,7 @@ from fer_edge.benchmarks.job import noise
 from fer_edge.benchmarks.measure.timing import settle_and_time
 from fer_edge.child import MARK, end_with_parent, python_command
 from fer_edge.errors import EngineError
-from fer_edge.torch_waits import torchs_own
+from fer_edge.torch_threads import torchs_own
 
 TIMEOUT_S = 600.0
 """Seconds without an answer after which a reference counts as hung; torch.compile takes minutes."""

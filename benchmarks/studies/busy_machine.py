@@ -3,7 +3,7 @@
     python -m fer_edge.benchmarks.studies.busy_machine [--checkpoint FOLDER] [--batch N]
 
 Two processes run the network in turns: one with the waits that torch has by itself, one with those
-of the ``fer-edge`` commands (fer_edge/torch_waits.py). First nothing else runs, then a program of
+of the ``fer-edge`` commands (fer_edge/torch_threads.py). First nothing else runs, then a program of
 another session that takes one core.
 """
 
@@ -28,7 +28,7 @@ from fer_edge.benchmarks.studies.options import PATH, json_option, print_report
 from fer_edge.child import python_command
 from fer_edge.module_command import ModuleCommand
 from fer_edge.shipped import DEFAULT_CHECKPOINT
-from fer_edge.torch_waits import ROUNDS, SPIN_COUNT
+from fer_edge.torch_threads import ROUNDS, SPIN_COUNT
 from fer_edge.training.checkpoint import load_checkpoint
 
 _SAMPLES, _BLOCK, _BUDGET_S = 48, 4, 120.0

@@ -17,7 +17,7 @@ import cv2
 
 from fer_edge import Predictor
 from fer_edge.benchmarks.machine.environment import (
-    cpu_seconds,
+    cpu_counters,
     environment,
     machine,
     noise,
@@ -67,17 +67,17 @@ def measure(
     for number in workers:
         name = f"{number} worker{'s' if number > 1 else ''}"
         ways[name] = lambda out, number=number: score_drives(clips, out, scorer, workers=number)  # type: ignore[misc]
-    env, before = environment(), cpu_seconds()
+    env, before = environment(), cpu_counters()
     seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for number in range(rounds):
         for place, (name, run) in enumerate(ways.items()):
             with tempfile.TemporaryDirectory() as folder:
-                began_s, cpu_s = time.monotonic(), cpu_seconds()["own"]
+                began_s, cpu_s = time.monotonic(), cpu_counters()["own"]
                 run(Path(folder) / "out")
-                spent_s = cpu_seconds()["own"] - cpu_s
+                spent_s = cpu_counters()["own"] - cpu_s
                 seconds[name].append((time.monotonic() - began_s, spent_s))
             step("fleet", number * len(ways) + place + 1, rounds * len(ways))
-    disturbance = noise(before, cpu_seconds(), [])
+    disturbance = noise(before, cpu_counters(), [])
     return {
         "clips": len(clips),
         "rounds": rounds,

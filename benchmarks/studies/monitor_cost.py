@@ -13,7 +13,7 @@ import click
 import numpy as np
 
 from fer_edge.benchmarks.machine.environment import (
-    cpu_seconds,
+    cpu_counters,
     environment,
     machine,
     noise,
@@ -120,9 +120,9 @@ def benchmark(
         frames: Frames of each row.
         loaded: Also measure beside a process that loads one core.
     """
-    env, before = environment(), cpu_seconds()
+    env, before = environment(), cpu_counters()
     rows = [full_speed(watched, frames), camera("camera", watched, frames, hz)]
-    disturbance = noise(before, cpu_seconds(), [])
+    disturbance = noise(before, cpu_counters(), [])
     if loaded:
         with load(1) as switch:
             switch(True)

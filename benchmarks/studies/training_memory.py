@@ -20,7 +20,7 @@ from fer_edge.benchmarks.measure.timing import interleaved
 from fer_edge.benchmarks.studies.training_step import report, training_step
 from fer_edge.kept_memory import keep_memory
 from fer_edge.module_command import ModuleCommand
-from fer_edge.torch_waits import short_waits
+from fer_edge.torch_threads import short_waits
 from fer_edge.training.config.recipe import load_recipe
 from fer_edge.training.config.schema import Recipe
 

@@ -78,7 +78,8 @@ class Options:
     Attributes:
         device: The engine's name for the device (``cpu``, ``cuda``; OpenVINO also ``gpu`` and
             ``npu``). None is the device that the engine is made for.
-        threads: CPU threads per inference; None lets the engine use all cores.
+        threads: CPU threads per inference; None lets the engine use all cores that the process may
+            use, within the CPU quota of its container.
         hint: ``latency`` runs one request on all threads; ``throughput`` splits a batch over
             streams.
         cache_dir: Folder for compiled models; None writes nothing.

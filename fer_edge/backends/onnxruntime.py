@@ -15,6 +15,7 @@ import numpy as np
 
 from fer_edge.backends.base import Batch, Options, Outputs, TargetFacts
 from fer_edge.bundle import Variant
+from fer_edge.cores import engine_threads
 from fer_edge.errors import EngineError
 from fer_edge.execution import Execution, Operation
 from fer_edge.telemetry import engine_problem, import_without_telemetry
@@ -119,8 +120,8 @@ class OnnxRuntimeSession:
             settings.enable_profiling = True
             settings.profile_file_prefix = str(profile)
         settings.log_severity_level = 3  # errors only, which are raised as exceptions too
-        if options.threads:
-            settings.intra_op_num_threads = options.threads
+        if (threads := engine_threads(options.threads)) is not None:
+            settings.intra_op_num_threads = threads
         # A car's computer has other work: idle threads must sleep, not spin.
         settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
         provider = _PROVIDERS[options.device or "cpu"]

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from fer_edge.backends.base import Batch, Options, Outputs, TargetFacts
 from fer_edge.backends.private_path import check_owner
 from fer_edge.bundle import Variant
+from fer_edge.cores import engine_threads
 from fer_edge.errors import EngineError
 from fer_edge.execution import Execution, Operation
 from fer_edge.one_at_a_time import one_at_a_time
@@ -167,8 +168,9 @@ class OpenVinoSession:
     ) -> None:
         core, device = shared_core(), _device(options)
         settings: dict[str, Any] = {**properties, "PERFORMANCE_HINT": options.hint.upper()}
-        if options.threads:
-            settings["INFERENCE_NUM_THREADS"] = options.threads
+        threads = engine_threads(options.threads) if device == "CPU" else options.threads
+        if threads is not None:
+            settings["INFERENCE_NUM_THREADS"] = threads
         if options.cache_dir is not None:
             settings["CACHE_DIR"] = str(_private(options.cache_dir))
         throughput = options.hint == "throughput"

@@ -66,7 +66,7 @@ from fer_edge.cli.verify import verify
 from fer_edge.cli.video import video
 from fer_edge.errors import FerEdgeError, InputError, MissingDependencyError, refused_path
 from fer_edge.kept_memory import keep_memory
-from fer_edge.torch_waits import short_waits
+from fer_edge.torch_threads import few_threads, short_waits
 
 _EXTRA_OF = {
     **dict.fromkeys(("torch", "torchvision", "timm", "accelerate", "torchmetrics"), "train"),
@@ -217,6 +217,7 @@ def main(ctx: click.Context) -> None:
     """
     if ctx.invoked_subcommand != "bench":  # which times torch with the settings that torch has
         short_waits()
+        few_threads()
     if ctx.invoked_subcommand in _TRAINS:
         keep_memory()
     if ctx.invoked_subcommand in _LOGGED:

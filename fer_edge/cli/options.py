@@ -124,7 +124,7 @@ threads_option = click.option(
     "--threads",
     type=click.IntRange(1),
     metavar="N",
-    help="Run the engine on N CPU threads (default: all cores).",
+    help="Run the engine on N CPU threads (default: all usable cores).",
 )
 
 TARGETS, PRECISIONS = tuple(offered()), precisions(offered())

@@ -1,7 +1,10 @@
-"""ONNX Runtime on another device than the CPU: asked for, it is that device or a sentence."""
+"""ONNX Runtime: its threads, and another device than the CPU, which it is or says why not."""
 
 from __future__ import annotations
 
+import os
+
+import psutil
 import pytest
 
 from fer_edge import Predictor, open_bundle
@@ -9,6 +12,21 @@ from fer_edge.backends import onnxruntime as backend
 from fer_edge.backends.base import Options
 from fer_edge.errors import EngineError, TargetError
 from fer_edge.shipped import DEFAULT_BUNDLE
+
+
+@pytest.mark.parametrize(("threads", "started"), [(None, 0), (1, 0), (3, 2)])
+def test_a_quota_limits_the_threads_unless_the_user_did(
+    monkeypatch: pytest.MonkeyPatch, threads: int | None, started: int
+) -> None:
+    monkeypatch.setattr("fer_edge.cores.usable_cores", lambda: 1)
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    bundle = open_bundle(DEFAULT_BUNDLE)
+    variant = bundle.variant("onnxruntime", "fp32")
+    model = bundle.read(variant)
+    before = psutil.Process().num_threads()
+    session = backend.load(variant, model, Options(threads=threads))
+    assert psutil.Process().num_threads() == before + started
+    session.close()
 
 
 @pytest.fixture

@@ -35,6 +35,30 @@ def session() -> OpenVinoSession:
     return loaded("latency")
 
 
+@pytest.mark.parametrize(("threads", "told"), [(None, 1), (2, 2)])
+def test_a_quota_limits_the_threads_unless_the_user_did(
+    monkeypatch: pytest.MonkeyPatch, threads: int | None, told: int
+) -> None:
+    settings: list[dict[str, Any]] = []
+    compiled = openvino.shared_core().compile_model
+
+    class Core:
+        read_model = staticmethod(openvino.shared_core().read_model)
+
+        @staticmethod
+        def compile_model(network: Any, device: str, asked: dict[str, Any]) -> Any:
+            settings.append(asked)
+            return compiled(network, device, asked)
+
+    monkeypatch.setattr(openvino, "shared_core", Core)
+    monkeypatch.setattr("fer_edge.cores.usable_cores", lambda: 1)
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    bundle = open_bundle(DEFAULT_BUNDLE)
+    variant = bundle.variant("openvino", "fp32")
+    load(variant, bundle.read(variant), Options(threads=threads)).close()
+    assert [asked["INFERENCE_NUM_THREADS"] for asked in settings] == [told]
+
+
 @pytest.mark.parametrize("faces", [1, 2])
 def test_a_batch_of_the_wrong_size_fails_each_time_and_harms_no_other(
     session: OpenVinoSession, faces: int

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from fer_edge.benchmarks.machine.environment import (
-    cpu_seconds,
+    cpu_counters,
     environment,
     machine,
     noise,
@@ -44,7 +44,7 @@ def test_a_machine_of_which_only_a_part_may_be_used_is_named_so() -> None:
 def test_children_count_while_they_run_and_after() -> None:
     """Another process of the measurement, such as that of PyTorch, is not a disturbance."""
     grandchild = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {BUSY!r}])\n"
-    before = cpu_seconds()["own"]
+    before = cpu_counters()["own"]
     with subprocess.Popen(
         [sys.executable, "-c", f"{grandchild}{BUSY}print('done', flush=True)\ninput()"],
         stdin=subprocess.PIPE,
@@ -52,9 +52,9 @@ def test_children_count_while_they_run_and_after() -> None:
     ) as child:
         assert child.stdout is not None
         assert child.stdout.readline()
-        alive = cpu_seconds()["own"]
+        alive = cpu_counters()["own"]
         assert alive - before >= 0.9
-    assert cpu_seconds()["own"] >= alive
+    assert cpu_counters()["own"] >= alive
 
 
 @pytest.mark.parametrize("error", [psutil.NoSuchProcess, psutil.AccessDenied])
@@ -66,10 +66,10 @@ def test_a_child_that_ends_meanwhile_is_left_out(
             raise error(1)
 
     monkeypatch.setattr(psutil.Process, "children", lambda self, recursive: [Ended()])
-    assert cpu_seconds()["own"] > 0
+    assert cpu_counters()["own"] > 0
 
 
-QUIET = {"all": 200.0, "steal": 0.0, "idle": 100.0, "own": 99.0}
+QUIET = {"all": 200.0, "steal": 0.0, "idle": 100.0, "own": 99.0, "throttled": 0}
 
 
 @pytest.mark.parametrize(
@@ -78,6 +78,8 @@ QUIET = {"all": 200.0, "steal": 0.0, "idle": 100.0, "own": 99.0}
         ({}, None),
         ({"steal": 5.0}, r"hypervisor took 2\.5%"),
         ({"own": 60.0}, "other processes used 20%"),
+        ({"throttled": 1}, "quota stopped the process once"),
+        ({"throttled": 12}, "quota stopped the process 12 times"),
     ],
 )
 def test_what_disturbed_a_measurement_is_named(change: dict[str, float], said: str | None) -> None:

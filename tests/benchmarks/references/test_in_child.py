@@ -20,7 +20,7 @@ from fer_edge.benchmarks.references import in_child
 from fer_edge.benchmarks.references.in_child import ChildReference
 from fer_edge.errors import EngineError
 from fer_edge.labels import EMOTIONS
-from fer_edge.torch_waits import ROUNDS, SPIN_COUNT
+from fer_edge.torch_threads import ROUNDS, SPIN_COUNT
 from fer_edge.training.checkpoint import Checkpoint, save_checkpoint
 from fer_edge.training.models.network import ExpressionNet, InputSpec, ModelSpec
 

@@ -8,7 +8,7 @@ import pytest
 
 from fer_edge.benchmarks.studies import busy_machine
 from fer_edge.labels import EMOTIONS
-from fer_edge.torch_waits import ROUNDS, SPIN_COUNT
+from fer_edge.torch_threads import ROUNDS, SPIN_COUNT
 from fer_edge.training.checkpoint import Checkpoint, save_checkpoint
 from fer_edge.training.models.network import ExpressionNet, InputSpec, ModelSpec
 

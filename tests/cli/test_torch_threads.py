@@ -1,4 +1,4 @@
-"""Waits and memory of torch, as commands set them."""
+"""Threads, waits and memory of torch, as commands set them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from fer_edge.cli import main
-from fer_edge.torch_waits import ROUNDS
+from fer_edge.torch_threads import ROUNDS
 
 
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Environment that ``doctor`` and ``bench`` see."""
-    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OMP_NUM_THREADS"):
         monkeypatch.setenv(name, "")  # so that the test's end removes what the command sets
         monkeypatch.delenv(name)
     seen: dict[str, str] = {}
@@ -37,6 +37,25 @@ def test_the_users_own_setting_stays(
     others = {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & set(seen)
     assert others == {name}
     assert seen[name] == "ACTIVE"
+
+
+@pytest.mark.parametrize(
+    ("usable", "own", "set_to"), [(3, None, "3"), (3, "1", "1"), (8, None, None)]
+)
+def test_a_command_starts_no_more_threads_than_a_quota_runs(
+    run: Any,
+    seen: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    usable: int,
+    own: str | None,
+    set_to: str | None,
+) -> None:
+    monkeypatch.setattr("fer_edge.cores.usable_cores", lambda: usable)
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    if own is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", own)
+    run("doctor")
+    assert seen.get("OMP_NUM_THREADS") == set_to
 
 
 def test_bench_times_torch_as_it_is(run: Any, seen: dict[str, str]) -> None:

@@ -1,0 +1,144 @@
+"""Cores that this process may use: affinity, and quotas of control groups of both versions."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from fer_edge import cores
+from fer_edge.cores import engine_threads, times_throttled, usable_cores
+
+ALL = 8
+Lay = Callable[[str, Mapping[str, str]], None]
+
+
+@pytest.fixture
+def lay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lay:
+    """Return a function that lays out control groups on a machine of eight cores."""
+    monkeypatch.setattr(os, "cpu_count", lambda: ALL)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(ALL)), raising=False)
+    monkeypatch.setattr(cores, "_OWN_GROUPS", tmp_path / "cgroup")
+    monkeypatch.setattr(cores, "_GROUPS", tmp_path / "groups")
+
+    def write(own: str, files: Mapping[str, str]) -> None:
+        (tmp_path / "cgroup").write_text(own, "utf-8")
+        for name, text in files.items():
+            (tmp_path / "groups" / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "groups" / name).write_text(text, "utf-8")
+
+    return write
+
+
+V1 = "9:name=systemd:/\n4:memory:/x\n1:cpu,cpuacct:/docker/abc\n"
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "usable"),
+    [
+        ("0::/\n", {"cpu.max": "200000 100000\n"}, 2),
+        ("0::/\n", {"cpu.max": "max 100000\n"}, ALL),
+        ("0::/\n", {"cpu.max": "250000 100000\n"}, 2),
+        ("0::/\n", {"cpu.max": "50000 100000\n"}, 1),
+        ("0::/\n", {"cpu.max": "6400000 100000\n"}, ALL),
+        ("0::/\n", {}, ALL),
+        ("0::/a/b\n", {"a/b/cpu.max": "max 100000", "a/cpu.max": "300000 100000"}, 3),
+        ("0::/a/b\n", {"a/b/cpu.max": "200000 100000", "a/cpu.max": "300000 100000"}, 2),
+        ("0::/../x y:z\n", {"cpu.max": "400000 100000"}, 4),
+        (V1, {"cpu,cpuacct/cpu.cfs_quota_us": "300000\n"}, ALL),
+        (V1, {"cpu,cpuacct/cpu.cfs_quota_us": "-1\n", "cpu,cpuacct/cpu.cfs_period_us": "9"}, ALL),
+        (
+            V1,
+            {
+                "cpu,cpuacct/docker/abc/cpu.cfs_quota_us": "150000\n",
+                "cpu,cpuacct/docker/abc/cpu.cfs_period_us": "50000\n",
+            },
+            3,
+        ),
+        (  # a container sees its own group as the root
+            V1,
+            {
+                "cpu,cpuacct/cpu.cfs_quota_us": "50000\n",
+                "cpu,cpuacct/cpu.cfs_period_us": "25000\n",
+            },
+            2,
+        ),
+        ("1:cpuset:/\n", {"cpuset/cpu.max": "100000 100000"}, ALL),
+        ("nonsense\n", {"cpu.max": "100000 100000"}, ALL),
+        ("0::/\n", {"cpu.max": "one two three"}, ALL),
+        ("0::/\n", {"cpu.max": "100000 0"}, ALL),
+        ("0::/\n", {"cpu.max": ""}, ALL),
+    ],
+)
+def test_the_smallest_quota_counts_in_whole_cores(
+    lay: Lay, own: str, files: Mapping[str, str], usable: int
+) -> None:
+    lay(own, files)
+    assert usable_cores() == usable
+    assert engine_threads(None) == (usable if usable < ALL else None)
+    assert engine_threads(5) == 5
+
+
+def test_the_affinity_counts_too(lay: Lay, monkeypatch: pytest.MonkeyPatch) -> None:
+    lay("0::/\n", {"cpu.max": "400000 100000"})
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 3}, raising=False)
+    assert usable_cores() == engine_threads(None) == 2
+
+
+def test_a_system_without_control_groups_has_all_cores(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(cores, "_OWN_GROUPS", tmp_path / "none")
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    assert usable_cores() == os.cpu_count()
+    assert engine_threads(None) is None
+    assert times_throttled() == 0
+
+
+def test_stops_of_all_groups_are_counted(lay: Lay) -> None:
+    lay(
+        "0::/a\n",
+        {
+            "a/cpu.stat": "usage_usec 5\nnr_periods 9\nnr_throttled 4\nthrottled_usec 7\n",
+            "cpu.stat": "nr_throttled 2\n",
+        },
+    )
+    assert times_throttled() == 6
+
+
+@pytest.fixture
+def group_of_a_hundredth() -> Iterator[Path]:
+    """Make a real control group that allows a hundredth of a core."""
+    group = Path("/sys/fs/cgroup/cpu") / f"fer_edge_test_{os.getpid()}"
+    try:
+        group.mkdir()
+    except OSError as error:
+        pytest.skip(f"control groups of version 1 cannot be made here: {error}")
+    try:
+        (group / "cpu.cfs_quota_us").write_text("1000")
+        yield group
+    finally:
+        with suppress(OSError):
+            group.rmdir()
+
+
+def test_a_real_quota_is_seen(group_of_a_hundredth: Path) -> None:
+    """A child joins the group and computes for longer than the quota allows in a period."""
+    script = f"""
+import time
+from pathlib import Path
+from fer_edge.cores import times_throttled, usable_cores
+Path({str(group_of_a_hundredth / "cgroup.procs")!r}).write_text("0")
+begun = time.process_time()
+while time.process_time() < begun + 0.01: pass
+print(usable_cores(), times_throttled())
+"""
+    done = subprocess.run([sys.executable, "-c", script], check=True, stdout=subprocess.PIPE)
+    usable, stops = map(int, done.stdout.split())
+    assert usable == 1
+    assert stops >= 1
