@@ -48,8 +48,8 @@ class QualityLimits:
     """Limits of a readable face. Faces outside them are not classified.
 
     The first four limits come from 1,193 FER2013 faces (PublicTest), degraded on purpose and
-    classified by the shipped model. Accuracy is 67 % on the untouched faces and about 50 % on those
-    that a limit rejects. The limits reject one of all 3,579 untouched faces of PublicTest.
+    classified by the model of 2026-11-21. Accuracy is 67 % on the untouched faces and about 50 % on
+    those that a limit rejects. The limits reject one of all 3,579 untouched faces of PublicTest.
     """
 
     dark_below: float = 45.0
@@ -110,8 +110,8 @@ class Settings:
     while tracked."""
     align: bool = False
     """Rotate faces so that the eyes are level, before classification. Needs a detector with
-    landmarks. Off by default: the shipped model loses nothing up to a roll of 20 degrees, and YuNet
-    reports a third of the actual roll. It changed 2 of 98 answers on real pictures."""
+    landmarks. Off by default: the model of 2026-11-21 lost nothing up to a roll of 20 degrees, and
+    YuNet reports a third of the actual roll. It changed 2 of 98 answers on real pictures."""
 
     # Smoothing.
     smooth_s: float = 0.5
