@@ -13,8 +13,9 @@ _SHORT.maxstring = _SHORT.maxother = 80
 
 # In an address, a password may hold an @, and a path too: the last one before a / counts.
 _LOGIN = re.compile(r"//[^/\s]*@")
-_PASSWORD = re.compile(r"((?:pw|pwd|passwd|password)=)[^\s&]+?(?=:?(?:[\s&]|$))", re.IGNORECASE)
-"""Property of a GStreamer pipeline or parameter of an address that holds a password."""
+_SECRETS = "pw|pwd|passwd|password|token|sig|signature|secret|credential|api_?key|accesskeyid"
+_PASSWORD = re.compile(rf"((?:{_SECRETS})=)[^\s&]+?(?=:?(?:[\s&]|$))", re.IGNORECASE)
+"""Property of a GStreamer pipeline, or parameter of an address, that holds a password or signs."""
 
 
 def shown(value: object) -> str:
@@ -38,5 +39,5 @@ def first_line(error: BaseException) -> str:
 
 
 def without_password(text: str) -> str:
-    """Return the text with the login and password of each address replaced by ``***``."""
+    """Return the text with login, password and signature of each address replaced by ``***``."""
     return _PASSWORD.sub(r"\1***", _LOGIN.sub("//***@", text))

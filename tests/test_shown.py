@@ -31,6 +31,12 @@ def test_the_first_line_of_an_error_is_never_empty(text: str, line: str) -> None
         ("rtspsrc user-id=me user-pw=secret ! x", "rtspsrc user-id=me user-pw=*** ! x"),
         ("http://cam/a.cgi?user=me&pwd=secret&n=1", "http://cam/a.cgi?user=me&pwd=***&n=1"),
         ("http://cam/a?Password=secret", "http://cam/a?Password=***"),
+        (
+            "https://b.s3.amazonaws.com/a.mp4?X-Amz-Credential=AK%2Fx&X-Amz-Expires=9&X-Amz-Signature=f0",
+            "https://b.s3.amazonaws.com/a.mp4?X-Amz-Credential=***&X-Amz-Expires=9&X-Amz-Signature=***",
+        ),
+        ("https://a.blob.core/c/a.mp4?sv=2&sig=a%3D", "https://a.blob.core/c/a.mp4?sv=2&sig=***"),
+        ("https://h/a?access_token=x&api_key=y", "https://h/a?access_token=***&api_key=***"),
         ("rtsp://10.0.0.7/stream@2", "rtsp://10.0.0.7/stream@2"),
         ("s3://bucket/me@home/a.mp4", "s3://bucket/me@home/a.mp4"),
         ("/dev/video0", "/dev/video0"),

@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from fer_edge.fleet.clips import Clip
 from fer_edge.fleet.parts import TABLES, part_path, remove_leftovers
 from fer_edge.fleet.scorer import ClipReport
 from fer_edge.lock import locked
+from fer_edge.shown import without_password
 
 _log = logging.getLogger(__name__)
 
@@ -128,9 +129,9 @@ class Journal:
 
     def forget_moved(self, clips: list[Clip]) -> None:
         """Remove rows of clips that go under another drive or name now."""
-        keys = {(clip.path, clip.camera): clip.key for clip in clips}
+        keys = {(_public(clip).path, clip.camera): clip.key for clip in clips}
         for key, (clip, _, _) in list(self.done.items()):
-            if keys.get((clip.path, clip.camera), key) != key:
+            if keys.get((_public(clip).path, clip.camera), key) != key:
                 del self.done[key]
                 for table in TABLES:
                     part_path(self.out, table, clip).unlink(missing_ok=True)
@@ -185,7 +186,13 @@ def _lines(path: Path) -> Iterator[bytes]:
 
 
 def _plain(clip: Clip) -> dict[str, Any]:
-    return asdict(clip) | {"start": None if clip.start is None else clip.start.isoformat()}
+    return asdict(_public(clip)) | {"start": None if clip.start is None else clip.start.isoformat()}
+
+
+def _public(clip: Clip) -> Clip:
+    """Return the clip as the journal keeps it: its addresses without passwords."""
+    signals = None if clip.signals is None else without_password(clip.signals)
+    return replace(clip, path=without_password(clip.path), signals=signals)
 
 
 def _clip(plain: dict[str, Any]) -> Clip:

@@ -6,6 +6,7 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,25 @@ def test_a_journal_on_a_disk_that_fills_up_keeps_whole_lines(
             journal.add(CLIP, ClipReport(CLIP.key, "failed"))
         monkeypatch.undo()
         assert (tmp_path / "out" / "done.jsonl").read_bytes() == before
+
+
+def test_the_journal_has_no_password(tmp_path: Path) -> None:
+    """A clip whose address has another password or signature is the same clip."""
+    old, new = (
+        replace(CLIP, path=f"ftp://me:{word}@host/a.mp4", signals=f"memory://s.csv?sig={word}")
+        for word in ("hidden", "changed")
+    )
+    with Journal(tmp_path / "out") as journal:
+        journal.check({"bundle": "a"})
+        assert not journal.is_done(old)
+        journal.add(old, ClipReport(old.key, "ok"))
+    assert "hidden" not in (tmp_path / "out" / "done.jsonl").read_text("utf-8")
+    with Journal(tmp_path / "out") as journal:
+        journal.forget_moved([new])
+        assert new.key in journal.done
+        assert new.version == old.version
+        journal.forget_moved([replace(new, drive="other")])
+        assert not journal.done
 
 
 def test_a_disk_that_takes_a_part_of_a_line_gets_the_rest(
