@@ -1,20 +1,30 @@
-"""MLPerf's LoadGen on the same variants: SingleStream, MultiStream and Offline."""
+"""MLPerf's LoadGen on the same variants: SingleStream, MultiStream and Offline.
+
+LoadGen cannot be stopped, and an exception in its C++ ends the process. Each run therefore has a
+process of its own, ``python -P -m fer_edge.benchmarks.references.loadgen``, that Ctrl-C kills.
+"""
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, NotRequired, TypedDict
+from typing import Annotated, Any, Literal, NoReturn, NotRequired, TypedDict
 
 import numpy as np
 
-from fer_edge import FerEdgeError, InputError, MissingDependencyError, Predictor
+from fer_edge import EngineError, FerEdgeError, InputError, MissingDependencyError, Predictor
 from fer_edge.benchmarks.fields import Positive
-from fer_edge.benchmarks.job import Job, Run
+from fer_edge.benchmarks.job import CROP_PX, Job, Run, noise
 from fer_edge.benchmarks.measure.timing import Call, Samples, interleaved
+from fer_edge.child import answer, answer_on, end_with_parent, python_command
 
 _DISTINCT = 512
 _DRIVEN = ("single", "offline")
@@ -71,15 +81,15 @@ def loadgen(job: Job, scenario: str, folder: Path) -> list[LoadgenRow]:
     Raises:
         InputError: LoadGen does not drive this scenario, or the logs cannot be written.
         MissingDependencyError: LoadGen is not installed.
-        FerEdgeError: The predictor failed.
+        EngineError: The predictor failed, or LoadGen's process ended.
     """
-    lg = check_loadgen(scenario)
+    check_loadgen(scenario)
     rows: list[LoadgenRow] = []
     total = len(job.batch_sizes) * len(job.predictors)
     for i, run in enumerate(job.runs("LoadGen")):
         official = "Offline" if scenario == "offline" else _stream(run.batch)
         job.step(f"LoadGen {official}", i, total)
-        rows.append(_row(lg, job, run, official, _logs_folder(folder, run, official)))
+        rows.append(_row(job.bundle, run, official, _logs_folder(folder, run, official)))
     job.step("LoadGen", total, total)
     return rows
 
@@ -96,16 +106,8 @@ def _logs_folder(folder: Path, run: Run, official: str) -> Path:
     return logs
 
 
-def _row(lg: Any, job: Job, run: Run, official: str, logs: Path) -> LoadgenRow:
-    streamed = official != "Offline"
-    target, precision = run.target_and_precision
-    hint: Literal["latency", "throughput"] = "latency" if streamed else "throughput"
-    with Predictor(job.bundle, target, precision, hint=hint) as predictor:
-        predict, crops = predictor.predict_batch, job.crops(_DISTINCT)
-        ours = partial(_ours, partial(predict, crops[: run.batch]), run.budget_s / 4)
-        before = ours() if streamed else None
-        _drive(lg, official, predict, crops, run.batch, run.budget_s, logs)
-        after = ours() if streamed else None
+def _row(bundle: Path, run: Run, official: str, logs: Path) -> LoadgenRow:
+    our_p90_ms = _in_child(bundle, run, official, logs)
     summary = read_summary((logs / "mlperf_log_summary.txt").read_text("utf-8"))
     row: LoadgenRow = {
         "variant": run.variant,
@@ -117,10 +119,35 @@ def _row(lg: Any, job: Job, run: Run, official: str, logs: Path) -> LoadgenRow:
         "throughput_hz": summary["throughput_hz"],
         "logs": str(logs),
     }
-    if before is not None and after is not None:
-        both = Samples(np.concatenate([before.ns, after.ns]))
-        row["our_p90_ms"] = both.percentile_ms(90)
+    if official != "Offline":
+        row["our_p90_ms"] = our_p90_ms
     return row
+
+
+def _in_child(bundle: Path, run: Run, official: str, logs: Path) -> float | None:
+    """Drive a variant in a process of its own; return our p90 in ms. Raises EngineError."""
+    command = python_command("-m", "fer_edge.benchmarks.references.loadgen", str(bundle))
+    command += [*run.target_and_precision, str(run.batch), str(run.budget_s), official, str(logs)]
+    done = subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
+    )
+    answers = [text for line in done.stdout.splitlines() if (text := answer_on(line)) is not None]
+    if not answers:
+        lines = done.stderr.strip().splitlines() or ["no message"]
+        raise EngineError(
+            f"LoadGen's process ended with exit code {done.returncode} on {run.variant}: "
+            f"{lines[-1]}. Run it again, or leave out --loadgen"
+        )
+    told = json.loads(answers[0])
+    if "error" in told:
+        raise EngineError(told["error"])
+    our_p90_ms: float | None = told["our_p90_ms"]
+    return our_p90_ms
 
 
 def _ours(call: Call, budget_s: float) -> Samples:
@@ -158,16 +185,15 @@ def _drive(
     budget_s: float,
     logs: Path,
 ) -> None:
-    """Run LoadGen; raise what the predictor raised."""
-    failed: list[FerEdgeError] = []
+    """Run LoadGen; if the predictor fails, answer with its error and end the process."""
 
     def issue(queries: list[Any]) -> None:
         for first in range(0, len(queries), batch):
             part = queries[first : first + batch]
             try:
                 predict([crops[query.index] for query in part])
-            except FerEdgeError as error:  # an exception in LoadGen's C++ ends the process
-                failed.append(error)
+            except Exception as error:
+                _fail(error)
             lg.QuerySamplesComplete([lg.QuerySampleResponse(query.id, 0, 0) for query in part])
 
     settings = lg.TestSettings()
@@ -195,13 +221,9 @@ def _drive(
     log.enable_trace = False
     system = lg.ConstructSUT(issue, lambda: None)
     library = lg.ConstructQSL(len(crops), len(crops), lambda samples: None, lambda samples: None)
-    try:
-        lg.StartTestWithLogSettings(system, library, settings, log)
-    finally:
-        lg.DestroyQSL(library)
-        lg.DestroySUT(system)
-    if failed:
-        raise failed[0]
+    lg.StartTestWithLogSettings(system, library, settings, log)
+    lg.DestroyQSL(library)
+    lg.DestroySUT(system)
 
 
 def _rate_hz(call: Callable[[], object]) -> float:
@@ -211,3 +233,40 @@ def _rate_hz(call: Callable[[], object]) -> float:
     for _ in range(5):
         call()
     return 5 / (time.perf_counter() - start)
+
+
+def _fail(error: Exception) -> NoReturn:
+    """Answer with an error, and end the process at once: LoadGen would go on for its budget."""
+    answer(json.dumps({"error": str(error) or repr(error)}))
+    os._exit(1)
+
+
+def main(
+    bundle: str, target: str, precision: str, batch: str, budget_s: str, official: str, logs: str
+) -> None:
+    """Drive a variant with LoadGen, and answer with our p90 in ms of the same calls."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which kills
+    end_with_parent()
+    import mlperf_loadgen
+
+    streamed = official != "Offline"
+    hint: Literal["latency", "throughput"] = "latency" if streamed else "throughput"
+    faces, seconds = int(batch), float(budget_s)
+    taken: list[Samples] = []
+    try:
+        with Predictor(bundle, target, precision, hint=hint) as predictor:
+            predict, crops = predictor.predict_batch, list(noise(_DISTINCT, CROP_PX))
+            ours = partial(_ours, partial(predict, crops[:faces]), seconds / 4)
+            if streamed:
+                taken.append(ours())
+            _drive(mlperf_loadgen, official, predict, crops, faces, seconds, Path(logs))
+            if streamed:
+                taken.append(ours())
+    except FerEdgeError as error:
+        _fail(error)
+    both = Samples(np.concatenate([part.ns for part in taken])) if taken else None
+    answer(json.dumps({"our_p90_ms": None if both is None else both.percentile_ms(90)}))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

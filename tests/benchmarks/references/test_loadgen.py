@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +17,7 @@ from fer_edge.benchmarks.bench import bench
 from fer_edge.benchmarks.job import Job
 from fer_edge.benchmarks.references.loadgen import loadgen, read_summary
 from fer_edge.benchmarks.reports.terminal import print_table
+from fer_edge.child import python_command
 from fer_edge.errors import EngineError, InputError, MissingDependencyError
 
 
@@ -49,6 +54,41 @@ def test_an_engine_that_breaks_under_loadgen_does_not_end_the_process(tmp_path: 
         job = Job(bundle, 48, {"fake/fp32": predictor}, (1,), 0.2, lambda *step: None)
         with pytest.raises(EngineError, match="told to fail"):
             loadgen(job, "single", tmp_path / "logs")
+
+
+DRIVE = """
+import sys
+from pathlib import Path
+from fer_edge import Predictor
+from fer_edge.benchmarks.job import Job
+from fer_edge.benchmarks.references.loadgen import loadgen
+bundle, logs = map(Path, sys.argv[1:])
+with Predictor(bundle) as predictor:
+    job = Job(bundle, 48, {"fake/fp32": predictor}, (1,), 8, lambda *step: None)
+    try:
+        loadgen(job, "single", logs)
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows sends no SIGINT to a group")
+def test_ctrl_c_while_loadgen_drives_is_an_interrupt(tmp_path: Path) -> None:
+    pytest.importorskip("mlperf_loadgen")
+    bundle, logs = write_fake_bundle(tmp_path / "slow.fer", latency_ms=2), tmp_path / "logs"
+    parent = subprocess.Popen(
+        python_command("-c", DRIVE, str(bundle), str(logs)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    while not list(logs.rglob("mlperf_log_detail.txt")) and parent.poll() is None:
+        time.sleep(0.05)
+    time.sleep(0.5)  # LoadGen's threads are at work
+    os.killpg(parent.pid, signal.SIGINT)
+    assert parent.communicate(timeout=120) == ("interrupted\n", "")
+    assert parent.returncode == 0
 
 
 def test_loadgen_has_no_constant_stream(fake_bundle: Path, tmp_path: Path) -> None:
