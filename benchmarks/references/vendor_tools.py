@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -13,10 +14,20 @@ from pathlib import Path
 
 from fer_edge import EngineError, InputError, Variant, open_bundle
 from fer_edge.backends.openvino import ARITHMETIC
+from fer_edge.child import python_command
 from fer_edge.machine import libraries
 
 _TRTEXEC = "/usr/src/tensorrt/bin/trtexec"
 """Path of NVIDIA's packages, which is not on PATH."""
+_START_S = 600.0
+"""Seconds that a tool may take besides measuring; trtexec compiles the graph."""
+# The kernel's promise to end the process survives the exec.
+_RUN = """
+import os, sys
+from fer_edge.child import end_with_parent
+end_with_parent()
+os.execv(sys.argv[1], sys.argv[1:])
+"""
 
 
 @dataclass(frozen=True)
@@ -62,6 +73,7 @@ def benchmark_app(
         )
     output = _run(
         variant,
+        duration_s,
         path,
         *("-m", str(bundle.resolve() / variant.entry), "-d", "CPU", "-t", f"{duration_s:.0f}"),
         *("-shape", f"[{_shape(bundle, batch, ',')}]"),
@@ -90,6 +102,7 @@ def trtexec(bundle: Path, variant: Variant, batch: int, hint: str, duration_s: f
     major = libraries(["tensorrt"]).get("tensorrt", "11").split(".")[0]
     output = _run(
         variant,
+        duration_s,
         path,
         f"--onnx={bundle.resolve() / variant.entry}",
         f"--shapes=images:{_shape(bundle, batch, 'x')}",
@@ -114,15 +127,25 @@ def _shape(bundle: Path, batch: int, between: str) -> str:
     return between.join(map(str, (batch, size_px, size_px, 3)))
 
 
-def _run(variant: Variant, *command: str) -> str:
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        encoding="utf-8",
-        errors="replace",
-        check=False,
-        cwd=tempfile.gettempdir(),  # the tools write caches into the current folder
-    )
+def _run(variant: Variant, duration_s: float, *command: str) -> str:
+    """Return what a tool prints; it ends with this process."""
+    timeout_s = duration_s + _START_S
+    try:
+        done = subprocess.run(
+            command if os.name == "nt" else [*python_command("-c", _RUN), *command],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+            cwd=tempfile.gettempdir(),  # the tools write caches into the current folder
+            timeout=timeout_s,
+        )
+    except subprocess.TimeoutExpired:
+        raise EngineError(
+            f"the engine's tool did not end within {timeout_s:.0f} s for {variant.name}. Run it "
+            "again, or leave out --against"
+        ) from None
     if done.returncode != 0:
         raise _no_figures(variant, done.stderr or done.stdout)
     return done.stdout

@@ -4,8 +4,12 @@ prints what NVIDIA's documentation shows; it has not run on a GPU."""
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from fer_edge import EngineError, InputError, Variant, open_bundle
@@ -13,6 +17,7 @@ from fer_edge.benchmarks.bench import bench
 from fer_edge.benchmarks.references import vendor_tools as tools
 from fer_edge.benchmarks.references.vendor_tools import benchmark_app, trtexec
 from fer_edge.benchmarks.reports.columns import cells
+from fer_edge.child import python_command
 from fer_edge.shipped import DEFAULT_BUNDLE
 
 
@@ -107,3 +112,42 @@ def test_without_trtexec_it_is_said_where_it_was_looked_for(
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(InputError, match="expected trtexec on PATH or as /usr/src"):
         trtexec(DEFAULT_BUNDLE, variant("onnxruntime/fp32"), 1, "latency", 1.0)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the stand-in is a shell script")
+def test_a_tool_that_hangs_is_a_sentence(
+    reference_session: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reference_session.with_name("trtexec").write_text("#!/bin/sh\nexec sleep 600\n")
+    monkeypatch.setattr(tools, "_START_S", 0.0)
+    with pytest.raises(EngineError, match="did not end within 1 s for onnxruntime/fp32"):
+        trtexec(DEFAULT_BUNDLE, variant("onnxruntime/fp32"), 1, "latency", 1.0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends orphans")
+def test_a_tool_ends_with_the_bench(reference_session: Path) -> None:
+    script = f"#!/bin/sh\necho $$ > {reference_session}.new\n"
+    script += f"mv {reference_session}.new {reference_session}\nexec sleep 600\n"
+    reference_session.with_name("trtexec").write_text(script)
+    code = """
+from fer_edge import open_bundle
+from fer_edge.benchmarks.references.vendor_tools import trtexec
+from fer_edge.shipped import DEFAULT_BUNDLE
+trtexec(DEFAULT_BUNDLE, open_bundle(DEFAULT_BUNDLE).variants[0], 1, "latency", 600.0)
+"""
+    bench = subprocess.Popen(python_command("-c", code))
+    while not reference_session.exists() and bench.poll() is None:
+        time.sleep(0.05)
+    tool = psutil.Process(int(reference_session.read_text()))
+    bench.terminate()
+    bench.wait()
+    for _ in range(100):
+        try:
+            ended = tool.status() == psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            ended = True
+        if ended:
+            return
+        time.sleep(0.05)
+    tool.kill()
+    pytest.fail("the tool outlived the bench")
