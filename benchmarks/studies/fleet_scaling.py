@@ -23,10 +23,16 @@ from fer_edge.benchmarks.machine.environment import (
     noise,
     noise_note,
 )
-from fer_edge.benchmarks.studies.options import PATH, bundle_option, json_option, print_report
+from fer_edge.benchmarks.studies.options import (
+    PATH,
+    bundle_option,
+    chosen_detector,
+    json_option,
+    print_report,
+)
 from fer_edge.fleet import Clip, DriveScorer, find_clips, score_drives
 from fer_edge.module_command import ModuleCommand
-from fer_edge.monitor import Detector, DriverMonitor, WholeFrame, YuNet
+from fer_edge.monitor import Detector, DriverMonitor, YuNet
 from fer_edge.page import markdown_table
 from fer_edge.progress import Step, silent
 
@@ -181,7 +187,7 @@ def main(
         raise click.BadParameter(f"expected numbers like 1,2,4, got {workers!r}") from None
     clips = find_clips(paths)
     with progress() as (_, step):
-        faces = WholeFrame() if whole_frame else detector
+        faces = chosen_detector(detector, whole_frame)
         report = measure(clips, numbers, bundle=bundle, detector=faces, rounds=rounds, step=step)
     env = report["environment"]
     about = f"{report['clips']} clips, {report['rounds']} rounds; {machine(env)}, {env['time']}"

@@ -24,9 +24,14 @@ from fer_edge.benchmarks.measure.rows import percentiles
 from fer_edge.benchmarks.measure.timing import MIN_SAMPLES, Samples
 from fer_edge.benchmarks.scenarios.contended import load
 from fer_edge.benchmarks.studies.clips import Image, Watched, paced
-from fer_edge.benchmarks.studies.options import json_option, monitor_options, print_report
+from fer_edge.benchmarks.studies.options import (
+    chosen_detector,
+    json_option,
+    monitor_options,
+    print_report,
+)
 from fer_edge.module_command import ModuleCommand
-from fer_edge.monitor import Frames, MonitorState, WholeFrame
+from fer_edge.monitor import Frames, MonitorState
 from fer_edge.option_types import FiniteRange
 from fer_edge.page import markdown_table
 
@@ -194,7 +199,7 @@ def main(
     from fer_edge.progress_bar import progress
 
     with progress() as (_, step):
-        faces = WholeFrame() if whole_frame else detector
+        faces = chosen_detector(detector, whole_frame)
         watched = Watched(clip, bundle, faces, step)
         report = benchmark(watched, hz=hz, frames=frames, loaded=loaded)
     env = report["environment"]

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from fer_edge.monitor import WholeFrame
 from fer_edge.shipped import bundle_path
 
 Decorated = Callable[..., Any]
@@ -27,6 +28,13 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 def print_report(report: Any, as_json: bool, text: str) -> None:
     """Print a study's report as JSON, in which NaN and infinity are errors, or as text."""
     click.echo(json.dumps(report, indent=1, allow_nan=False) if as_json else text)
+
+
+def chosen_detector(file: Path | None, whole_frame: bool) -> WholeFrame | Path | None:
+    """Return what finds the faces; None means the monitor's own. Raises UsageError for both."""
+    if whole_frame and file is not None:
+        raise click.UsageError("expected --detector or --whole-frame, got both")
+    return WholeFrame() if whole_frame else file
 
 
 def monitor_options(command: Decorated) -> Decorated:

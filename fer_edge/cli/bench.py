@@ -13,6 +13,7 @@ from fer_edge.benchmarks.scenarios.base import names as scenario_names
 from fer_edge.cli.options import (
     PATH,
     batch_sizes_option,
+    check_needs,
     check_outs,
     data_option,
     json_option,
@@ -155,6 +156,8 @@ def run(
     from fer_edge.benchmarks.reports.terminal import print_table
     from fer_edge.progress_bar import progress
 
+    check_needs("split", "data")
+    check_needs("loadgen_logs", "loadgen")
     check_outs(outs, (".json", ".md", ".html"))
     limits = None if budget is None else parse_budget(budget, scenario, with_data=data is not None)
     with progress() as (_, step):

@@ -11,6 +11,7 @@ import click
 from fer_edge.cli.early_checks import check_data, check_model
 from fer_edge.cli.options import (
     PATH,
+    check_needs,
     check_outs,
     data_option,
     json_option,
@@ -67,6 +68,7 @@ def embed(
     exit code 3 says that there is one. --check searches the faces of PART among those of
     train, so DATA needs both. It exits with 8 if the neighbours are no better than chance.
     """
+    check_needs("split", "data")
     if check and (data is None or out is not None or images or split is None):
         raise click.UsageError("expected --check with --data that has parts, without images and -o")
     if not check and out is None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from fer_edge.atomic import write_files
@@ -280,6 +281,18 @@ def make_folder(folder: Path) -> None:
         raise InputError(
             f"cannot make the folder {folder}: {error.strerror}. Choose another one"
         ) from error
+
+
+def check_needs(name: str, other: str) -> None:
+    """Refuse a parameter of the command line that means nothing without another one.
+
+    Raises UsageError.
+    """
+    context = click.get_current_context()
+    passed = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    if passed and not context.params[other]:
+        option, needed = (f"--{each.replace('_', '-')}" for each in (name, other))
+        raise click.UsageError(f"{option} needs {needed}")
 
 
 def check_outs(outs: tuple[Path, ...], suffixes: tuple[str, ...]) -> None:

@@ -59,6 +59,21 @@ def test_all_as_a_target_restricts_nothing(run: Any, fake_bundle: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--split", "nonsense"), "--split needs --data"),
+        (("--loadgen-logs", "logs"), "--loadgen-logs needs --loadgen"),
+    ],
+)
+def test_an_option_of_an_option_that_is_left_out_is_refused(
+    run: Any, fake_bundle: Path, words: tuple[str, ...], said: str
+) -> None:
+    result = run("bench", fake_bundle, "--budget-s", "0.1", *words)
+    assert result.exit_code == 2
+    assert said in result.stderr
+
+
+@pytest.mark.parametrize(
     "words",
     [
         ("--scenario", "stream", "--deadline-ms", "1e305"),

@@ -72,3 +72,9 @@ def test_a_broken_picture_of_a_data_set_is_named_with_the_way_to_skip_it(
     assert result.exit_code == 0
     assert "y.png" in result.stderr
     assert "UserWarning" not in result.stderr
+
+
+def test_a_part_needs_data(run: Any, fake_bundle: Path) -> None:
+    result = run("embed", HAPPY, "--split", "val", "--model", fake_bundle, "-o", "x.npz")
+    assert result.exit_code == 2
+    assert "--split needs --data" in result.stderr
