@@ -89,7 +89,7 @@ def bench(
         against=against,
     )
     if loadgen_logs is not None:
-        check_loadgen(scenario)
+        check_loadgen(scenario, Path(loadgen_logs))
     if checkpoint is None and bundle is None:
         restricted = target is not None or precision is not None
         checkpoint = _default_checkpoint(scenario, against, restricted)

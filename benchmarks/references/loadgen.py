@@ -6,6 +6,7 @@ process of its own, ``python -P -m fer_edge.benchmarks.references.loadgen``, tha
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -28,6 +29,7 @@ from fer_edge.child import answer, answer_on, end_with_parent, python_command
 
 _DISTINCT = 512
 _DRIVEN = ("single", "offline")
+_OTHER_LOGS = "Choose another --loadgen-logs"
 
 
 class Summary(TypedDict):
@@ -51,11 +53,11 @@ class LoadgenRow(Summary):
     ]
 
 
-def check_loadgen(scenario: str) -> Any:
-    """Import and return LoadGen's module.
+def check_loadgen(scenario: str, folder: Path) -> None:
+    """Check LoadGen before minutes of work depend on it, and make the folder of its logs.
 
     Raises:
-        InputError: LoadGen does not drive this scenario.
+        InputError: LoadGen does not drive this scenario, or the folder cannot be written.
         MissingDependencyError: LoadGen is not installed.
     """
     if scenario not in _DRIVEN:
@@ -63,10 +65,12 @@ def check_loadgen(scenario: str) -> Any:
             f"LoadGen drives {' and '.join(_DRIVEN)}, not {scenario}: it has no constant stream"
         )
     try:
-        import mlperf_loadgen
+        importlib.import_module("mlperf_loadgen")
     except ImportError as error:
         raise MissingDependencyError("mlcommons-loadgen", "loadgen") from error
-    return mlperf_loadgen
+    _make(folder)
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"cannot write logs to {folder}: it is read-only. {_OTHER_LOGS}")
 
 
 def loadgen(job: Job, scenario: str, folder: Path) -> list[LoadgenRow]:
@@ -83,7 +87,7 @@ def loadgen(job: Job, scenario: str, folder: Path) -> list[LoadgenRow]:
         MissingDependencyError: LoadGen is not installed.
         EngineError: The predictor failed, or LoadGen's process ended.
     """
-    check_loadgen(scenario)
+    check_loadgen(scenario, folder)
     rows: list[LoadgenRow] = []
     total = len(job.batch_sizes) * len(job.predictors)
     for i, run in enumerate(job.runs("LoadGen")):
@@ -97,13 +101,15 @@ def loadgen(job: Job, scenario: str, folder: Path) -> list[LoadgenRow]:
 def _logs_folder(folder: Path, run: Run, official: str) -> Path:
     name = official if run.batch == 1 else f"{official}-{run.batch}"
     logs = folder / run.variant.replace("/", "-") / name
+    _make(logs)
+    return logs
+
+
+def _make(logs: Path) -> None:
     try:
         logs.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(
-            f"cannot write logs to {logs}: {error.strerror}. Choose another --loadgen-logs"
-        ) from error
-    return logs
+        raise InputError(f"cannot write logs to {logs}: {error.strerror}. {_OTHER_LOGS}") from error
 
 
 def _row(bundle: Path, run: Run, official: str, logs: Path) -> LoadgenRow:

@@ -21,7 +21,7 @@ import click
 import numpy as np
 
 from fer_edge import DataError, Prediction, Predictor
-from fer_edge.atomic import write_file
+from fer_edge.atomic import check_place, write_file
 from fer_edge.benchmarks.machine.environment import environment
 from fer_edge.benchmarks.measure.cells import percent
 from fer_edge.benchmarks.studies.options import PATH, bundle_option, json_option, print_report
@@ -163,8 +163,8 @@ def markdown(report: dict[str, Any]) -> str:
     return f"{markdown_table(head, rows)}\n{paragraph}"
 
 
-def write_between(path: Path, text: str) -> None:
-    """Put text between the marker comments of a file.
+def around(path: Path) -> tuple[str, str]:
+    """Return the text of a file before and after its marker comments.
 
     Raises DataError if they are missing.
     """
@@ -176,6 +176,15 @@ def write_between(path: Path, text: str) -> None:
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise DataError(f"expected the lines {BEGIN} and {END} in {path}; add them")
+    return before, after
+
+
+def write_between(path: Path, text: str) -> None:
+    """Put text between the marker comments of a file.
+
+    Raises DataError if they are missing, or the file cannot be written.
+    """
+    before, after = around(path)
     try:
         write_file(path, f"{before}{BEGIN}\n{text}\n{END}{after}".encode())
     except OSError as error:
@@ -231,6 +240,9 @@ def main(
     """
     from fer_edge.progress_bar import progress
 
+    if write is not None:
+        check_place(write)  # before minutes of work depend on it
+        around(write)
     with Predictor(bundle, target, precision) as predictor, progress() as (_, step):
         report = robustness(
             predictor, data, split=None if split == "none" else split, faces=faces, step=step

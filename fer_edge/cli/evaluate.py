@@ -231,8 +231,8 @@ def _print_model(model: dict[str, Any]) -> None:
 
 
 def _rendered_groups(report: dict[str, Any], suffix: str) -> str | bytes:
-    from fer_edge.training.reports.groups import group_page, group_sheet
-
     if suffix == ".json":
         return json.dumps(report, indent=1, allow_nan=False) + "\n"
+    from fer_edge.training.reports.groups import group_page, group_sheet
+
     return group_page(report) if suffix == ".html" else group_sheet(report["inputs"])

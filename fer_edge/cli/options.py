@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
@@ -17,13 +18,15 @@ from click.shell_completion import CompletionItem
 
 from fer_edge.atomic import write_files
 from fer_edge.backends.base import TargetFacts, offered
-from fer_edge.errors import InputError
+from fer_edge.errors import InputError, MissingDependencyError
 from fer_edge.progress_bar import set_quiet
 from fer_edge.shipped import bundle_path
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 PATH = click.Path(path_type=Path)
+_LIBRARIES = {".html": "matplotlib", ".png": "matplotlib", ".parquet": "pyarrow"}
+"""Library that makes a file of each suffix."""
 
 
 class Name(click.ParamType):  # type: ignore[type-arg]
@@ -262,7 +265,8 @@ def write_outs(contents: Mapping[Path, str | bytes]) -> None:
     try:
         write_files(
             {
-                path: text.encode() if isinstance(text, str) else text
+                # A path in the text need not be UTF-8.
+                path: text.encode(errors="backslashreplace") if isinstance(text, str) else text
                 for path, text in contents.items()
             }
         )
@@ -296,11 +300,22 @@ def check_needs(name: str, other: str) -> None:
 
 
 def check_outs(outs: tuple[Path, ...], suffixes: tuple[str, ...]) -> None:
-    """Check output paths before minutes of work depend on them. Raises InputError."""
+    """Check output paths and their libraries before minutes of work depend on them.
+
+    Raises:
+        InputError: A path cannot be written.
+        MissingDependencyError: A library that writes such a file is not installed.
+    """
     for out in outs:
         if out.suffix not in suffixes:
             raise InputError(f"expected a name that ends in {' or '.join(suffixes)}, got {out}")
         check_out(out)
+        library = _LIBRARIES.get(out.suffix)
+        try:
+            if library is not None:
+                importlib.import_module(library)
+        except ImportError as error:
+            raise MissingDependencyError(str(library), "evaluate") from error
 
 
 def check_out(out: Path) -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from fer_edge.shipped import FACES
 
 
 def test_bench_prints_pure_json_and_writes_it(run: Any, fake_bundle: Path, tmp_path: Path) -> None:
@@ -50,6 +54,30 @@ def test_bench_writes_all_reports_or_none(run: Any, fake_bundle: Path, tmp_path:
     assert result.exit_code == 3
     assert "report.md" in result.stderr
     assert not out.exists()
+
+
+@pytest.mark.parametrize("command", ["bench", "evaluate"])
+def test_a_page_without_its_library_is_refused_before_the_work(
+    run: Any, fake_bundle: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    (fake_bundle / "bundle.json").unlink()  # which is opened later
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    data = ["--data", FACES] if command == "evaluate" else []
+    result = run(command, fake_bundle, *data, "-o", "report.json", "-o", "report.html")
+    assert result.exit_code == 5
+    assert f"pip install 'fer-edge[{command}]'" in result.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems take names in UTF-8 alone")
+@pytest.mark.parametrize("suffix", ["json", "md", "html"])
+def test_a_report_is_written_of_a_path_that_is_no_utf8(
+    run: Any, fake_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    bundle = fake_bundle.rename(tmp_path / os.fsdecode(b"\xff.fer"))
+    monkeypatch.setattr(sys, "argv", ["fer-edge", "bench", str(bundle)])
+    result = run("bench", bundle, "--batch-sizes", 1, "--budget-s", 0.1, "-o", f"report.{suffix}")
+    assert result.exit_code == 0, result.output
+    assert "\\udcff.fer" in (tmp_path / f"report.{suffix}").read_text("utf-8")
 
 
 def test_all_as_a_target_restricts_nothing(run: Any, fake_bundle: Path) -> None:

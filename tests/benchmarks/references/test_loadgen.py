@@ -8,11 +8,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from fer_edge import Predictor
 from fer_edge.backends.fake import write_fake_bundle
+from fer_edge.benchmarks import bench as bench_module
 from fer_edge.benchmarks.bench import bench
 from fer_edge.benchmarks.job import Job
 from fer_edge.benchmarks.references.loadgen import loadgen, read_summary
@@ -94,6 +96,16 @@ def test_ctrl_c_while_loadgen_drives_is_an_interrupt(tmp_path: Path) -> None:
 def test_loadgen_has_no_constant_stream(fake_bundle: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no constant stream"):
         bench(fake_bundle, scenario="stream", loadgen_logs=tmp_path, budget_s=0.1)
+
+
+def test_logs_that_cannot_be_written_are_refused_before_the_work(
+    fake_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "mlperf_loadgen", ModuleType("mlperf_loadgen"))
+    monkeypatch.setattr(bench_module, "_open", lambda *_: pytest.fail("it went on"))
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="Choose another --loadgen-logs"):
+        bench(fake_bundle, scenario="single", loadgen_logs=tmp_path / "file" / "logs")
 
 
 def test_a_missing_loadgen_is_the_line_that_installs_it(

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from fer_edge import DataError, Predictor, open_bundle
+from fer_edge.benchmarks.studies import robustness as study
 from fer_edge.benchmarks.studies.robustness import (
     BEGIN,
     CHANGES,
@@ -96,6 +97,17 @@ def test_a_page_without_markers_is_left_alone(tmp_path: Path, text: str) -> None
     with pytest.raises(DataError, match="add them"):
         write_between(page, "table")
     assert page.read_text() == text
+
+
+def test_a_page_without_markers_is_refused_before_the_work(
+    fake_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(study, "robustness", lambda *_, **__: pytest.fail("it predicted"))
+    (tmp_path / "page.md").write_text("no markers")
+    words = ["--data", str(FACES), "--bundle", str(fake_bundle)]
+    for name, said in (("page.md", "add them"), ("no/page.md", "Check the path")):
+        done = CliRunner().invoke(main, [*words, "--write", str(tmp_path / name)])
+        assert (done.exit_code, said in done.stderr) == (3, True), done.output
 
 
 def test_the_command_writes_the_page(fake_bundle: Path, tmp_path: Path) -> None:
