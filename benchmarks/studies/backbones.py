@@ -20,7 +20,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from fer_edge import Predictor, TargetError, Variant, open_bundle
+from fer_edge import InputError, Predictor, TargetError, Variant, open_bundle
 from fer_edge.atomic import write_file
 from fer_edge.backends.openvino import ARITHMETIC
 from fer_edge.benchmarks.job import CROP_PX, noise
@@ -161,10 +161,16 @@ def _against(
 @click.argument("folder", type=PATH)
 def main(folder: Path) -> None:
     """Measure the bundles of FOLDER, and print and write the table."""
+    bundles = sorted(folder.glob("*.fer"))
+    if not bundles:
+        raise InputError(
+            f"expected bundles, NAME.fer, in {folder}, got none. Make them: "
+            f"scripts/bench-backbones {folder}"
+        )
     env = environment()
     about = f"{machine(env)}, {env['time']}. {noise_note(env) or 'The machine was quiet.'}"
     cells: list[list[str]] = []
-    for bundle in sorted(folder.glob("*.fer")):
+    for bundle in bundles:
         cells += rows(bundle, folder / "checkpoints" / bundle.stem)
         write_file(folder / "backbones.md", f"{about}\n\n{markdown_table(HEADER, cells)}".encode())
     print(f"{about}\n\n{markdown_table(HEADER, cells)}")

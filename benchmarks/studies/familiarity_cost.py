@@ -65,7 +65,12 @@ def rows(path: Path, samples: int) -> Iterator[dict[str, Any]]:
     Args:
         path: Bundle, with or without familiarity.
         samples: Calls of each Predictor.
+
+    Raises:
+        BundleError: The bundle is damaged.
+        TargetError: No variant runs here.
     """
+    refusals: list[str] = []
     bundle = open_bundle(path)
     crop = noise(1, CROP_PX)[0]
     with TemporaryDirectory() as folder:
@@ -81,7 +86,8 @@ def rows(path: Path, samples: int) -> Iterator[dict[str, Any]]:
                         stack.enter_context(Predictor(each, variant.target, variant.precision))
                         for each in (wary, plain)
                     )
-                except TargetError:
+                except TargetError as error:
+                    refusals.append(f"{variant.name}: {error}")
                     continue
                 calls: dict[str, Call] = {
                     "with": partial(one, crop),
@@ -100,6 +106,11 @@ def rows(path: Path, samples: int) -> Iterator[dict[str, Any]]:
                 **{f"{name}_ms": each.percentile_ms(50) for name, each in latencies.items()},
                 **{f"least_{name}_ms": each.ns.min() / 1e6 for name, each in latencies.items()},
             }
+    if len(refusals) == len(bundle.variants):
+        raise TargetError(
+            f"expected a variant of {path} that runs here, but {'; '.join(refusals)}. To see what "
+            "runs here: fer-edge doctor"
+        )
 
 
 def write_pair(bundle: Bundle, folder: Path) -> tuple[Path, Path]:

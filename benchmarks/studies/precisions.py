@@ -21,7 +21,7 @@ from typing import Any
 import click
 import numpy as np
 
-from fer_edge import Prediction, Predictor, open_bundle
+from fer_edge import Prediction, Predictor, TargetError, open_bundle
 from fer_edge.benchmarks.job import CROP_PX, noise
 from fer_edge.benchmarks.machine.environment import environment, machine, noise_note
 from fer_edge.benchmarks.measure.percentile_ratio import percentile_ratio
@@ -68,14 +68,26 @@ def rows(
 
     Raises:
         BundleError: A bundle is damaged.
-        TargetError: A variant does not run here.
+        TargetError: A variant does not run here, or a bundle has none for OpenVINO.
     """
+    written = [(bundle, _written(bundle)) for bundle in bundles]
     found: list[dict[str, Any]] = []
-    for bundle in bundles:
-        written = {v.precision for v in open_bundle(bundle).variants if v.target == TARGET}
-        found += _decided(bundle, [p for p in PRECISIONS if p in written], faces, step)
+    for bundle, names in written:
+        found += _decided(bundle, names, faces, step)
     _time(found, samples, step)
     return found
+
+
+def _written(bundle: Path) -> list[str]:
+    """Return the precisions of a bundle's OpenVINO variants. Raises TargetError for none."""
+    written = {v.precision for v in open_bundle(bundle).variants if v.target == TARGET}
+    names = [precision for precision in PRECISIONS if precision in written]
+    if not names:
+        raise TargetError(
+            f"expected a variant of {TARGET} in {bundle}, got none. Make one with: fer-edge "
+            f"convert CHECKPOINT --target {TARGET} --precision all -o NAME.fer"
+        )
+    return names
 
 
 def _decided(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from click.testing import CliRunner
 
 from fer_edge.benchmarks.studies import backbones
 from fer_edge.shipped import DEFAULT_BUNDLE, DEFAULT_CHECKPOINT
@@ -23,3 +26,10 @@ def test_each_variant_stands_beside_torch(monkeypatch: pytest.MonkeyPatch) -> No
         assert ("x (" in row["against torch eager fp32 (95 %)"]) is (name != "torch eager fp32")
         assert bool(row["benchmark_app p50 ms"]) is name.startswith("openvino")
     assert by_name["onnxruntime/fp32"]["agreement"] == "100.00%"
+
+
+@pytest.mark.parametrize("name", [".", "missing"])
+def test_a_folder_without_bundles_is_refused(tmp_path: Path, name: str) -> None:
+    done = CliRunner().invoke(backbones.main, [str(tmp_path / name)])
+    assert done.exit_code == 3
+    assert "scripts/bench-backbones" in done.stderr

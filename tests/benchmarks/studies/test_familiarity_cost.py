@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 
 from fer_edge import DEFAULT_BUNDLE, open_bundle
+from fer_edge.backends import onnxruntime, openvino
 from fer_edge.benchmarks.studies.familiarity_cost import main, write_pair
 
 
@@ -32,3 +34,11 @@ def test_each_variant_that_runs_gets_a_row() -> None:
             assert 0 < row[f"least_{name}_ms"] <= row[f"{name}_ms"]
     text = CliRunner().invoke(main, ["--samples", "24"]).stdout
     assert text.count(" ms = ") == len(rows)
+
+
+def test_a_bundle_that_does_not_run_here_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (onnxruntime, openvino):
+        monkeypatch.setattr(module, "preflight", lambda *_: "it is not the day")
+    done = CliRunner().invoke(main, ["--samples", "24"])
+    assert done.exit_code == 5
+    assert "it is not the day. To see what runs here: fer-edge doctor" in done.stderr

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
+import pytest
+
+from fer_edge import TargetError
 from fer_edge.benchmarks.studies import precisions
 from fer_edge.shipped import DEFAULT_BUNDLE, FACES
 from fer_edge.training.data.faces import load_faces
@@ -19,3 +23,8 @@ def test_each_precision_is_compared_with_fp32() -> None:
     assert "default | fp32 |" in precisions.markdown(found)
     if before is not None:
         assert os.sched_getaffinity(0) == before
+
+
+def test_a_bundle_without_openvino_is_refused(fake_bundle: Path) -> None:
+    with pytest.raises(TargetError, match=r"expected a variant of openvino .*fer-edge convert"):
+        precisions.rows([fake_bundle], [])
