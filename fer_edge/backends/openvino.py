@@ -21,6 +21,7 @@ from fer_edge.cores import engine_threads
 from fer_edge.errors import EngineError
 from fer_edge.execution import Execution, Operation
 from fer_edge.one_at_a_time import one_at_a_time
+from fer_edge.shown import first_line
 from fer_edge.telemetry import engine_problem, import_without_telemetry
 
 FACTS = TargetFacts(
@@ -92,7 +93,10 @@ def preflight(variant: Variant, options: Options) -> str | None:
     try:
         core = shared_core()
     except Exception as error:  # a broken plugin, no memory
-        return f"OpenVINO cannot start: {error}"
+        return (
+            f"OpenVINO cannot start: {first_line(error)}. "
+            "Run: pip install --force-reinstall openvino"
+        )
     device = _device(options)
     if device.split(".")[0] not in {name.split(".")[0] for name in core.available_devices}:
         return f"OpenVINO finds no device {device} here, only {', '.join(core.available_devices)}"

