@@ -26,6 +26,8 @@ from __future__ import annotations
 
 import errno
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C: 128 plus the number of SIGINT, as in shells."""
 _REFUSALS = frozenset(
     {
         *(errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENOENT),

@@ -6,13 +6,14 @@ from typing import Any
 
 import click
 
-from fer_edge.errors import FerEdgeError, refused_path
+from fer_edge.errors import INTERRUPTED, FerEdgeError, refused_path
 
 
 class ModuleCommand(click.Command):
     """Command that ends like ``fer-edge``.
 
-    An error of fer_edge, or a path that the system refuses, gives one sentence and an exit code.
+    An error of fer_edge, a path that the system refuses, or Ctrl-C gives one sentence and an exit
+    code.
     """
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -26,6 +27,9 @@ class ModuleCommand(click.Command):
             if refused is None:
                 raise
             self._end(ctx, refused)
+        except KeyboardInterrupt:
+            click.echo(f"{self.name}: interrupted", err=True)
+            ctx.exit(INTERRUPTED)
 
     def _end(self, ctx: click.Context, error: FerEdgeError) -> None:
         click.echo(f"{self.name}: {error}", err=True)

@@ -74,3 +74,12 @@ def test_a_command_has_the_name_of_its_module_and_the_exit_codes_of_fer_edge(nam
 
 def test_the_commands_are_found() -> None:
     assert {"fer_edge.reseal", "fer_edge.benchmarks.studies.precisions"} < set(DOORS)
+
+
+def test_ctrl_c_ends_a_command_as_it_ends_fer_edge() -> None:
+    @click.command("study", cls=ModuleCommand)
+    def study() -> None:
+        raise KeyboardInterrupt
+
+    result = CliRunner().invoke(study)
+    assert (result.exit_code, result.stderr) == (130, "study: interrupted\n")

@@ -27,7 +27,10 @@ _BLOCK = 48
 _SETTLE_S = 0.1
 """Seconds until the load is spread, or the engine is alone again."""
 # Larger than a core's L2 cache, so that memory bandwidth is contended as well.
+# Ctrl-C reaches the parent too, which kills.
 _LOAD = """
+import signal
+signal.signal(signal.SIGINT, signal.SIG_IGN)
 from fer_edge.child import end_with_parent
 import numpy as np
 end_with_parent()

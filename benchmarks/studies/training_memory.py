@@ -9,6 +9,7 @@ turns; one of them keeps its memory (fer_edge/kept_memory.py). The pictures are 
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from multiprocessing.connection import Connection
@@ -67,6 +68,7 @@ def _in_child(recipe: Recipe, keep: bool) -> Iterator[Callable[[], object]]:
 
 def _serve(requests: Connection, recipe: Recipe, keep: bool) -> None:
     """Make one step for each request."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which kills
     if keep:
         keep_memory()
     step = training_step(recipe, quick=True)

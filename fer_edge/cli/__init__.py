@@ -64,7 +64,13 @@ from fer_edge.cli.torch_folder import no_empty_folder
 from fer_edge.cli.train import train
 from fer_edge.cli.verify import verify
 from fer_edge.cli.video import video
-from fer_edge.errors import FerEdgeError, InputError, MissingDependencyError, refused_path
+from fer_edge.errors import (
+    INTERRUPTED,
+    FerEdgeError,
+    InputError,
+    MissingDependencyError,
+    refused_path,
+)
 from fer_edge.kept_memory import keep_memory
 from fer_edge.torch_threads import few_threads, short_waits
 
@@ -79,9 +85,6 @@ _EXTRA_OF = {
     **dict.fromkeys(("fsspec", "mcap", "ray", "rosbags"), "fleet"),
 }
 
-
-INTERRUPTED = 130
-"""Exit code after Ctrl-C: 128 plus the number of SIGINT, as in shells."""
 
 _SECTIONS: dict[str, tuple[click.Command, ...]] = {
     "Run a model": (predict, live, video, score, serve, embed, demo),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 import time
 from contextlib import nullcontext
 from pathlib import Path
@@ -13,6 +16,7 @@ import pytest
 from fer_edge.benchmarks.bench import bench
 from fer_edge.benchmarks.scenarios import contended
 from fer_edge.benchmarks.scenarios.contended import in_turns
+from fer_edge.child import python_command
 from fer_edge.errors import EngineError
 
 MS = 1_000_000
@@ -69,3 +73,28 @@ def test_load_that_is_killed_in_its_last_block_is_an_error() -> None:
             time.sleep(0.01)
         with pytest.raises(EngineError, match="exit code -9"):
             switch(False)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows sends no SIGINT to a group")
+def test_ctrl_c_leaves_no_word_of_the_load() -> None:
+    code = """
+import time
+from fer_edge.benchmarks.scenarios.contended import load
+try:
+    with load(2):
+        print("loaded", flush=True)
+        time.sleep(600)
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+"""
+    parent = subprocess.Popen(
+        python_command("-c", code),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert parent.stdout is not None
+    assert parent.stdout.readline() == "loaded\n"
+    os.killpg(parent.pid, signal.SIGINT)
+    assert parent.communicate(timeout=120) == ("interrupted\n", "")
