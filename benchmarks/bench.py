@@ -14,7 +14,7 @@ from fer_edge.benchmarks.arguments import check_arguments
 from fer_edge.benchmarks.job import CROP_PX, Job, Ready
 from fer_edge.benchmarks.machine.environment import cpu_counters, environment, noise, noise_note
 from fer_edge.benchmarks.measure.accuracy import accuracy, mark_front
-from fer_edge.benchmarks.references.against import load_against
+from fer_edge.benchmarks.references.against import load_against, prints_on_stderr
 from fer_edge.benchmarks.references.baselines import TORCH_COMPILE, TORCH_EAGER
 from fer_edge.benchmarks.references.in_child import ChildReference
 from fer_edge.benchmarks.references.loadgen import check_loadgen, loadgen
@@ -166,6 +166,7 @@ def _references(
         raise InputError(f"expected a checkpoint with --against {against}: add --checkpoint")
     own = None
     if against is not None and against != TORCH_COMPILE and against not in TOOLS:
+        stack.enter_context(prints_on_stderr())  # until the measurement ends
         own = load_against(against, size_px)  # before torch starts, which takes seconds
     if checkpoint is not None:
         references[TORCH_EAGER] = _child(checkpoint, stack, compiled=False)

@@ -2,15 +2,48 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import importlib
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 import numpy.typing as npt
 
 from fer_edge import EngineError, InputError
 from fer_edge.benchmarks.job import Ready, noise
+
+
+@contextmanager
+def prints_on_stderr() -> Iterator[None]:
+    """Send what this process prints on standard output to standard error.
+
+    Also what C libraries print: standard output may be the report's JSON.
+    """
+    if sys.stdout is None or sys.stderr is None:  # closed before the start
+        yield
+        return
+    out, kept = sys.stdout, os.dup(1)
+    _flush(out)
+    os.dup2(2, 1)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _flush(out)
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+def _flush(out: TextIO) -> None:
+    out.flush()
+    if sys.platform != "win32":
+        ctypes.CDLL(None).fflush(None)
 
 
 def load_against(text: str, size_px: int) -> Ready:

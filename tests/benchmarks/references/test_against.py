@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,6 +13,7 @@ import pytest
 from fer_edge.benchmarks.bench import bench
 from fer_edge.benchmarks.references.against import load_against
 from fer_edge.benchmarks.reports.terminal import print_table
+from fer_edge.child import python_command
 from fer_edge.errors import EngineError, InputError
 
 
@@ -78,3 +82,27 @@ def test_a_batch_that_their_function_does_not_take_is_a_sentence(
 def test_a_stream_has_nobody_to_take_turns_with(theirs: Path, fake_bundle: Path) -> None:
     with pytest.raises(InputError, match="batch or single"):
         bench(fake_bundle, scenario="stream", against="their_engine:infer", budget_s=0.1)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="ctypes has no library of the process")
+def test_what_their_function_prints_is_no_part_of_the_report(
+    theirs: Path, fake_bundle: Path
+) -> None:
+    text = """
+import ctypes, os
+print("imported")
+def infer(batch):
+    print("in Python")
+    os.write(1, b"on the descriptor ")
+    ctypes.CDLL(None).printf(b"in C ")
+"""
+    (theirs / "their_chatty_engine.py").write_text(text, "utf-8")
+    words = ["bench", str(fake_bundle), "--against", "their_chatty_engine:infer"]
+    words += ["--batch-sizes", "1", "--budget-s", "0.1", "--json", "-q"]
+    done = subprocess.run(
+        python_command("-m", "fer_edge.cli", *words), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout)["rows"]) == 2
+    for said in ("imported", "in Python", "on the descriptor", "in C"):
+        assert said in done.stderr
