@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from reprlib import repr as short
 from typing import Any, Literal
 
 from fer_edge import InputError
 from fer_edge.benchmarks.measure.percentile_ratio import percentile_ratio
-from fer_edge.benchmarks.measure.rows import percentile_key
 from fer_edge.benchmarks.measure.timing import MIN_SAMPLES
+from fer_edge.benchmarks.reports.limits import PERCENTILES, SHARES, Limit, broken
+from fer_edge.benchmarks.reports.share_verdicts import share_verdicts
 from fer_edge.benchmarks.reports.stored import StoredReport, StoredRow
 
 _CONFIDENCE = 0.95
-_DEFAULT_PERCENTILES = (50.0, 99.0)
+_DEFAULT_PERCENTILES = ("p50", "p99")
 """Percentiles that are compared if no condition names one."""
 MACHINE = ("cpu", "isa", "cores", "affinity", "governor", "memory_bytes")
 """Facts about a machine that forbid a comparison of latencies if they differ."""
@@ -27,21 +25,11 @@ METHOD = (
     "--fail-if alarms where the verdict is slower and the ratio is beyond the limit. The interval "
     "knows what varies within a run, not what varies between two runs of the same code."
 )
-
-
-@dataclass(frozen=True)
-class Limit:
-    """Largest growth of a percentile, as in ``p99>+5%``.
-
-    Attributes:
-        q: Percentile.
-        percent: Growth in percent that is still allowed.
-        text: The limit as written.
-    """
-
-    q: float
-    percent: float
-    text: str
+STREAM_METHOD = (
+    "Misses and drops are shares of all frames, percentiles are of the answered ones. More or "
+    "fewer: the interval of the difference (means of 24 parts of the stream, Student's t) leaves "
+    "out 0. It is too narrow if stalls last longer than a part."
+)
 
 
 @dataclass(frozen=True)
@@ -77,24 +65,6 @@ class Verdict:
         return f"{verdict}, {self.ratio:.3f}x ({self.low:.3f} to {self.high:.3f})"
 
 
-def parse_limits(text: str) -> list[Limit]:
-    """Parse limits such as ``p99>+5%,p50>+3%``. Raises InputError for any other form."""
-    limits = []
-    for part in text.split(","):
-        match = re.fullmatch(r"\s*p(\d+(?:\.\d+)?)\s*>\s*\+?(\d+(?:\.\d+)?)\s*%\s*", part)
-        if (
-            match is None
-            or float(match[1]) not in MIN_SAMPLES
-            or not math.isfinite(float(match[2]))
-        ):
-            raise InputError(
-                f"expected conditions like 'p99>+5%' or 'p50>+3%,p99.9>+20%' on one of "
-                f"{', '.join(f'p{q:g}' for q in MIN_SAMPLES)}, got {short(part.strip())}"
-            )
-        limits.append(Limit(float(match[1]), float(match[2]), part.strip()))
-    return limits
-
-
 def compare(
     old: StoredReport,
     new: StoredReport,
@@ -116,7 +86,8 @@ def compare(
         Verdicts, sentences, alarms, and the rows that only one report has, as plain values.
 
     Raises:
-        InputError: The reports are of different scenarios or machines, or share no row.
+        InputError: The reports are of different scenarios or machines, or share no row, or a limit
+            is on frames and the reports are not of a stream.
     """
     limits = limits or []
     differing = machine_differences(old.environment, new.environment)
@@ -126,15 +97,25 @@ def compare(
     )
     common = [key for key in olds if key in news]
     if not common:
-        raise InputError("the reports have no variant and batch size in common")
-    points = sorted({limit.q for limit in limits} or set(_DEFAULT_PERCENTILES))
-    confidence = 1 - (1 - _CONFIDENCE) / (len(common) * len(points))
-    verdicts = [_judge(olds[k], news[k], q, limits, confidence) for k in common for q in points]
+        raise InputError(_nothing_in_common(olds, news))
+    pairs = [(olds[key], news[key]) for key in common]
+    limited = {limit.figure for limit in limits}
+    _check_streams(pairs, limited)
+    points = [name for name in PERCENTILES if name in (limited or _DEFAULT_PERCENTILES)]
+    count = sum(len(points) + (len(SHARES) if old.stream else 0) for old, _ in pairs)
+    confidence = 1 - (1 - _CONFIDENCE) / count
+    verdicts = [_judge(*pair, name, limits, confidence) for pair in pairs for name in points]
+    shares = [one for pair in pairs for one in share_verdicts(*pair, limits, confidence)]
+    judged = [*verdicts, *shares]
     return {
         "verdicts": [asdict(verdict) for verdict in verdicts],
-        "sentences": [str(verdict) for verdict in verdicts],
-        "alarms": [f"{v} breaks {alarm}" for v in verdicts for alarm in v.alarms],
-        "unjudged": [str(v) for v in verdicts if v.ratio is None],
+        "shares": [asdict(verdict) for verdict in shares],
+        "sentences": [str(verdict) for verdict in judged],
+        "alarms": [f"{verdict} breaks {alarm}" for verdict in judged for alarm in verdict.alarms],
+        "unjudged": [
+            *(str(verdict) for verdict in verdicts if verdict.missing),
+            *(str(one) for one in shares if one.missing and one.figure in (limited or SHARES)),
+        ],
         "only_old": [" ".join(map(str, key)) for key in olds if key not in news],
         "only_new": [" ".join(map(str, key)) for key in news if key not in olds],
         "different_machines": differing,
@@ -143,7 +124,7 @@ def compare(
             for name, report in (("OLD", old), ("NEW", new))
             for note in _caveats(report)
         ],
-        "method": METHOD,
+        "method": f"{METHOD} {STREAM_METHOD}" if shares else METHOD,
     }
 
 
@@ -172,6 +153,26 @@ def _check_comparable(old: StoredReport, new: StoredReport, differing: list[str]
         )
 
 
+def _nothing_in_common(
+    olds: Mapping[tuple[str | int, ...], StoredRow], news: Mapping[tuple[str | int, ...], StoredRow]
+) -> str:
+    text = "the reports have no variant and batch size in common"
+    if any(row.stream for row in olds.values()):
+        text += " at one rate and deadline"
+    first = [" ".join(map(str, next(iter(rows), ("no row",)))) for rows in (olds, news)]
+    return f"{text}: {first[0]} and {first[1]}. Measure NEW with the options of OLD"
+
+
+def _check_streams(pairs: list[tuple[StoredRow, StoredRow]], limited: set[str]) -> None:
+    """Raise InputError for a limit on frames if a row has none."""
+    for name in SHARES:
+        if name in limited and not all(row.stream for pair in pairs for row in pair):
+            raise InputError(
+                f"expected reports of a stream for a condition on {name}. Measure one: fer-edge "
+                "bench --scenario stream -o new.json"
+            )
+
+
 def _caveats(report: StoredReport) -> list[str]:
     """Return reasons to doubt the figures of a report."""
     unsteady = [
@@ -183,9 +184,9 @@ def _caveats(report: StoredReport) -> list[str]:
 
 
 def _judge(
-    old: StoredRow, new: StoredRow, q: float, limits: list[Limit], confidence: float
+    old: StoredRow, new: StoredRow, name: str, limits: list[Limit], confidence: float
 ) -> Verdict:
-    name = percentile_key(q).removesuffix("_ms").replace("_", ".")
+    q = PERCENTILES[name]
     missing = max(MIN_SAMPLES[q] - min(len(old.ns), len(new.ns)), 0)
     variant = " ".join(filter(None, (old.variant, old.state)))
     if missing:
@@ -194,11 +195,7 @@ def _judge(
         )
     ratio, low, high = percentile_ratio(new.ns, old.ns, q, confidence=confidence)
     slower = low > 1
-    alarms = tuple(
-        limit.text
-        for limit in limits
-        if limit.q == q and slower and ratio > 1 + limit.percent / 100
-    )
+    alarms = broken(limits, name, ratio - 1) if slower else ()
     verdict: Literal["faster", "slower", "no difference"] = (
         "slower" if slower else "faster" if high < 1 else "no difference"
     )

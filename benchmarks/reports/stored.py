@@ -15,8 +15,35 @@ import numpy.typing as npt
 
 from fer_edge import DataError
 from fer_edge.benchmarks.measure.rows import unpack
+from fer_edge.benchmarks.measure.share_difference import PARTS
 from fer_edge.benchmarks.reports.report import SCHEMA
 from fer_edge.benchmarks.scenarios.base import names, scenario
+
+
+@dataclass(frozen=True)
+class StoredStream:
+    """Frames of a stream's row.
+
+    Attributes:
+        frames: Frames that arrived.
+        deadline_ms: Deadline in ms from a frame's arrival to its answer.
+        misses: Missed frames in each of ``PARTS`` equal parts of the stream.
+        drops: Dropped frames in each of these parts.
+    """
+
+    frames: int
+    deadline_ms: float
+    misses: tuple[int, ...]
+    drops: tuple[int, ...]
+
+    @classmethod
+    def parse(cls, row: Any) -> StoredStream:
+        """Read a row. Raises KeyError, TypeError or ValueError."""
+        frames = _field(row, "frames", int)
+        if frames < 1:
+            raise ValueError(f"expected frames above 0, got {short(frames)}")
+        misses, drops = (_counts(row, f"{name}_by_part", frames) for name in ("missed", "dropped"))
+        return cls(frames, _field(row, "deadline_ms", int, float), misses, drops)
 
 
 @dataclass(frozen=True)
@@ -31,6 +58,7 @@ class StoredRow:
         state: ``alone`` or ``contended`` in the scenario ``contended``.
         steady: Whether the steady state was reached; None if unknown.
         reference: True for torch and ``--against``.
+        stream: Frames of a stream.
     """
 
     variant: str
@@ -40,11 +68,19 @@ class StoredRow:
     state: str | None = None
     steady: bool | None = None
     reference: bool = False
+    stream: StoredStream | None = None
 
     @property
-    def identity(self) -> tuple[str | float, ...]:
+    def identity(self) -> tuple[str | int, ...]:
         """Values that a row of another report must share to be compared."""
-        return self.variant, self.batch, *(v for v in (self.hz, self.state) if v is not None)
+        parts: list[str | int] = [self.variant, self.batch]
+        if self.hz is not None:
+            parts.append(f"{self.hz:g} Hz")
+        if self.stream is not None:
+            parts.append(f"deadline {self.stream.deadline_ms:g} ms")
+        if self.state is not None:
+            parts.append(self.state)
+        return tuple(parts)
 
     @classmethod
     def parse(cls, row: Any) -> StoredRow:
@@ -60,6 +96,7 @@ class StoredRow:
             state=_optional(row, "state", str),
             steady=_optional(row, "steady", bool),
             reference=_optional(row, "reference", bool) or False,
+            stream=StoredStream.parse(row) if "frames" in row else None,
         )
 
 
@@ -139,6 +176,13 @@ def _field(item: Any, key: str, *kinds: type) -> Any:
         names = " or ".join(kind.__name__ for kind in kinds)
         raise TypeError(f"expected {key} to be {names}, got {short(value)}")
     return value
+
+
+def _counts(row: Any, key: str, frames: int) -> tuple[int, ...]:
+    counts = _field(row, key, list)
+    if len(counts) != PARTS or any(type(n) is not int or not 0 <= n <= frames for n in counts):
+        raise ValueError(f"expected {key} to be {PARTS} counts of frames, got {short(counts)}")
+    return tuple(counts)
 
 
 def _optional(item: Any, key: str, *kinds: type) -> Any:

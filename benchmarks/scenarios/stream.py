@@ -24,6 +24,7 @@ from fer_edge.benchmarks.machine import energy
 from fer_edge.benchmarks.measure import metrics
 from fer_edge.benchmarks.measure.cells import P50, P99, P99_9, number
 from fer_edge.benchmarks.measure.rows import Percentiles, percentiles
+from fer_edge.benchmarks.measure.share_difference import by_part
 from fer_edge.benchmarks.measure.timing import Call, Samples
 from fer_edge.benchmarks.scenarios.base import Scenario
 
@@ -50,6 +51,8 @@ class StreamRow(Row, Percentiles, energy.Energy):
     miss_rate: Annotated[float, "Share (0..1) of the frames that were missed."]
     dropped: Annotated[Count, "Frames replaced by a newer one before a call took them."]
     drop_rate: Annotated[float, "Share (0..1) of the frames that were dropped."]
+    missed_by_part: Annotated[list[Count], "Missed frames in each of 24 equal parts of the stream."]
+    dropped_by_part: Annotated[list[Count], "Dropped frames in each of these parts."]
     jitter_ms: Annotated[float | None, "Standard deviation of the time between answers in ms."]
     age_max_ms: Annotated[float | None, "Largest age of a frame when it was answered, in ms."]
     busy: Annotated[float, "Share (0..1) of the time in which a call ran."]
@@ -169,7 +172,9 @@ def stream_row(
     """
     deadline_ns = answered.period_ns if deadline_ms is None else deadline_ms * 1e6
     age_ns = answered.age_ns
-    on_time = int((age_ns <= deadline_ns).sum())
+    missed, dropped = np.ones((2, answered.frames), np.bool_)
+    missed[answered.index[age_ns <= deadline_ns]] = False
+    dropped[answered.index] = False
     return {
         "variant": variant,
         "batch": cameras,
@@ -177,10 +182,12 @@ def stream_row(
         "deadline_ms": deadline_ns / 1e6,
         "frames": answered.frames,
         **percentiles(Samples(age_ns)),
-        "missed": answered.frames - on_time,
-        "miss_rate": 1 - on_time / answered.frames,
-        "dropped": answered.frames - len(age_ns),
-        "drop_rate": 1 - len(age_ns) / answered.frames,
+        "missed": int(missed.sum()),
+        "miss_rate": float(missed.mean()),
+        "missed_by_part": by_part(missed),
+        "dropped": int(dropped.sum()),
+        "drop_rate": float(dropped.mean()),
+        "dropped_by_part": by_part(dropped),
         "jitter_ms": float(np.std(np.diff(answered.done_ns))) / 1e6 if len(age_ns) > 1 else 0.0,
         "age_max_ms": float(age_ns.max()) / 1e6,
         "busy": float((answered.done_ns - answered.begun_ns).sum() / max(answered.done_ns[-1], 1)),

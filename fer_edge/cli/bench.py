@@ -207,7 +207,10 @@ def _rendered(report: dict[str, Any], suffix: str) -> str:
 @click.argument("old", type=PATH)
 @click.argument("new", type=PATH)
 @click.option(
-    "--fail-if", metavar="CONDITIONS", help="Exit with 8 if a condition holds, e.g. 'p99>+5%'."
+    "--fail-if",
+    metavar="CONDITIONS",
+    help="Exit with 8 if a condition holds, e.g. 'p99>+5%' or, of a stream, 'misses>+0.5pp' "
+    "(percentage points) and 'drops>+0.5pp'.",
 )
 @click.option(
     "--different-machines", is_flag=True, help="Compare reports of different machines as well."
@@ -226,7 +229,7 @@ def compare(
     with confidence; 3 a limit that cannot be judged (too few samples, or a missing row).
     """
     from fer_edge.benchmarks.reports.compare_reports import compare as compare_reports
-    from fer_edge.benchmarks.reports.compare_reports import parse_limits
+    from fer_edge.benchmarks.reports.limits import parse_limits
     from fer_edge.benchmarks.reports.stored import load_report
 
     limits = None if fail_if is None else parse_limits(fail_if)

@@ -12,8 +12,10 @@ import pytest
 from click.testing import CliRunner
 
 from fer_edge.benchmarks.measure.rows import KEEP, pack, unpack
-from fer_edge.benchmarks.reports.compare_reports import compare, parse_limits
+from fer_edge.benchmarks.reports.compare_reports import compare
+from fer_edge.benchmarks.reports.limits import parse_limits
 from fer_edge.benchmarks.reports.stored import StoredReport
+from fer_edge.benchmarks.scenarios.stream import run_stream, stream_row
 from fer_edge.cli import main
 from fer_edge.errors import FerEdgeError, InputError
 
@@ -162,12 +164,6 @@ def test_different_machines_are_compared_on_request() -> None:
     assert found["different_machines"] == ["cores 4 and 8"]
 
 
-@pytest.mark.parametrize("text", ["", "p99", "p99>5", "p98>+5%", "p99<5%", "p99>-5%", "rss>+5%"])
-def test_a_condition_that_is_none_is_a_sentence(text: str) -> None:
-    with pytest.raises(InputError, match=r"p99>\+5%.*got"):
-        parse_limits(text)
-
-
 def test_samples_survive_the_report_and_a_long_run_is_thinned() -> None:
     assert unpack(pack(latencies(1))).tolist() == latencies(1).tolist()
     assert unpack(pack(np.array([], np.int64))).tolist() == []
@@ -230,6 +226,80 @@ def test_a_row_that_disappeared_is_not_passed_over(tmp_path: Path) -> None:
     assert result.exit_code == 3
     assert "fake/fp32 2" in result.stderr
     assert CliRunner().invoke(main, ["bench", "compare", *paths, "--json"]).exit_code == 0
+
+
+# --- streams -------------------------------------------------------------------------------------
+
+
+def stream(
+    seed: int, *, stall_every: int = 0, hz: float = 30, frames: int = 7200
+) -> dict[str, Any]:
+    """A stored stream of a 2 ms engine; every so many calls, one takes two seconds."""
+    now, calls = 0, 0
+    rng = np.random.default_rng(seed)
+
+    def call() -> None:
+        nonlocal now, calls
+        calls += 1
+        stalls = stall_every and calls % stall_every == 0
+        now += 2_000_000_000 if stalls else round(2e6 * rng.uniform(0.98, 1.02))
+
+    def sleep_s(seconds: float) -> None:
+        nonlocal now
+        now += max(round(seconds * 1e9), 1)
+
+    found = run_stream(call, hz, frames, now_ns=lambda: now, sleep_s=sleep_s)
+    row = stream_row("fake/fp32", 1, hz, found)
+    return {**stored(), "scenario": "stream", "rows": [row]}
+
+
+def test_frames_that_a_stream_no_longer_answers_are_seen(tmp_path: Path) -> None:
+    """The ages of the answered frames are alike: a stall of 2 s is one late answer."""
+    for name, found in (("old", stream(1)), ("new", stream(2, stall_every=130))):
+        (tmp_path / f"{name}.json").write_text(json.dumps(found), "utf-8")
+    paths = [str(tmp_path / "old.json"), str(tmp_path / "new.json")]
+    command = ["bench", "compare", *paths]
+    result = CliRunner().invoke(main, [*command, "--fail-if", "p99>+5%"])
+    assert result.exit_code == 0
+    assert "fake/fp32 batch 1 misses: more, 0.00% to 31" in result.stdout
+    assert "fake/fp32 batch 1 drops: more, 0.00% to 3" in result.stdout
+    shares = json.loads(CliRunner().invoke(main, [*command, "--json"]).stdout)["shares"]
+    assert [(one["figure"], one["verdict"]) for one in shares] == [
+        ("misses", "more"),
+        ("drops", "more"),
+    ]
+    result = CliRunner().invoke(main, [*command, "--fail-if", "p99>+5%,misses>+1pp"])
+    assert result.exit_code == 8
+    assert "breaks misses>+1pp" in result.stderr
+    assert CliRunner().invoke(main, [*command, "--fail-if", "drops>+40pp"]).exit_code == 0
+    back = [str(path) for path in reversed(paths)]
+    result = CliRunner().invoke(main, ["bench", "compare", *back, "--fail-if", "misses>+0pp"])
+    assert result.exit_code == 0
+    assert "misses: fewer" in result.stdout
+
+
+def test_a_short_stream_cannot_be_judged_on_its_misses() -> None:
+    pair = (StoredReport.parse(stream(seed, frames=500)) for seed in (1, 2))
+    found = compare(*pair, parse_limits("misses>+1pp"))
+    assert found["unjudged"] == [
+        "fake/fp32 batch 1 misses: too few frames, 0.00% to 0.00%, 76 more are needed"
+    ]
+
+
+def test_streams_of_another_rate_or_deadline_are_not_compared() -> None:
+    old, fast = (StoredReport.parse(stream(1, hz=hz)) for hz in (30, 60))
+    with pytest.raises(InputError, match=r"one rate and deadline: .* 30 Hz deadline 33\.3333 ms"):
+        compare(old, fast)
+    changed = stream(1)
+    changed["rows"][0]["deadline_ms"] = 50.0
+    both = {**changed, "rows": [*changed["rows"], *stream(2)["rows"]]}
+    found = compare(old, StoredReport.parse(both))
+    assert found["only_new"] == ["fake/fp32 1 30 Hz deadline 50 ms"]
+
+
+def test_a_condition_on_frames_needs_a_stream() -> None:
+    with pytest.raises(InputError, match=r"misses.*--scenario stream"):
+        compare(report(latencies(1)), report(latencies(2)), parse_limits("misses>+1pp"))
 
 
 def test_the_error_for_a_broken_limit_is_in_the_tree() -> None:

@@ -53,6 +53,10 @@ def test_what_bench_writes_is_read(fake_bundle: Path, tmp_path: Path) -> None:
         (json.dumps(with_row(latencies_ns="9" * 30)), "latency samples"),
         (json.dumps(with_row(latencies_ns="5 0")), "above 0"),
         (json.dumps(with_row(latencies_ns=[1, 2])), "latencies_ns to be str"),
+        (json.dumps(with_row(frames=0)), "frames above 0"),
+        (json.dumps(with_row(frames=24)), "'missed_by_part' is missing"),
+        (json.dumps(with_row(frames=24, missed_by_part=[0] * 23)), "24 counts of frames"),
+        (json.dumps(with_row(frames=24, missed_by_part=[25] * 24)), "24 counts of frames"),
     ],
 )
 def test_a_file_that_is_no_report_is_a_sentence(tmp_path: Path, content: str, said: str) -> None:
