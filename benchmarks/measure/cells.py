@@ -30,8 +30,8 @@ class PercentileCell:
 
 
 def number(key: str, form: str) -> Cell:
-    """Return a number's cell in the given format, such as ``,.0f``."""
-    return lambda row: format(row[key], form)
+    """Return a number's cell in the given format, such as ``,.0f``; ``n/a`` for None."""
+    return lambda row: "n/a" if row[key] is None else format(row[key], form)
 
 
 def megabytes(key: str) -> Cell:

@@ -20,15 +20,19 @@ class Metric:
     Attributes:
         key: Field of the row, or of its cold start.
         units: Units that a limit accepts, and the value of one in the field's own unit.
+        of: Field with the number of observations, if too few of them judge no limit.
+        is_share: Whether the field is a share (0..1) of these observations.
     """
 
     key: str
     units: Mapping[str, float]
+    of: str | None = None
+    is_share: bool = False
 
 
-def milliseconds(key: str) -> Metric:
+def milliseconds(key: str, of: str | None = None) -> Metric:
     """Return the metric of a field in ms."""
-    return Metric(key, _TIME)
+    return Metric(key, _TIME, of)
 
 
 def memory_bytes(key: str) -> Metric:
@@ -36,9 +40,9 @@ def memory_bytes(key: str) -> Metric:
     return Metric(key, _MEMORY)
 
 
-def share(key: str) -> Metric:
-    """Return the metric of a field that is a share (0..1)."""
-    return Metric(key, _SHARE)
+def share(key: str, of: str) -> Metric:
+    """Return the metric of a field that is a share (0..1) of the field ``of``."""
+    return Metric(key, _SHARE, of, is_share=True)
 
 
 PERCENTILES = {f"p{q:g}": milliseconds(percentile_key(q)) for q in MIN_SAMPLES}
@@ -47,5 +51,5 @@ TO_P99 = {name: metric for name, metric in PERCENTILES.items() if name != "p99.9
 THROUGHPUT = Metric("throughput_hz", {"/s": 1.0})
 RSS = memory_bytes("rss_bytes")
 START = Metric("total_s", {"s": 1.0, "ms": 1e-3})
-WITH_DATA = {"accuracy": share("accuracy"), "agreement": share("agreement")}
+WITH_DATA = {name: share(name, "labelled_faces") for name in ("accuracy", "agreement")}
 """Metrics of every scenario that also measures accuracy (``--data``)."""

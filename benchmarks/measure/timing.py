@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -20,6 +22,27 @@ with fewer, the early stopping of MLPerf's LoadGen gives no estimate at all. The
 block. The reported value is the samples' own percentile, and its true rank may be another: that of
 a p99 of 662 samples lies between p97.5 and p99.6 in 99 of 100 runs.
 """
+
+
+def least_observations(tail: float) -> int:
+    """Return the least observations that judge a share of ``tail`` (0..1).
+
+    The rule of MIN_SAMPLES: of so many independent ones, at most one is in the tail in less than 1
+    of 100 runs. 0 if the tail is empty: any observation breaks such a limit.
+    """
+    if not 0 < tail < 1:
+        return 0
+    tail = max(tail, 1e-12)  # more observations than any run has
+
+    def seldom(count: int) -> bool:
+        rest = math.exp((count - 1) * math.log1p(-tail))
+        return rest * (1 - tail + count * tail) <= 0.01
+
+    high = 1
+    while not seldom(high):
+        high *= 2
+    return bisect_left(range(high), True, key=seldom)
+
 
 SETTLE = 3
 """Uncounted calls at the start of a block. Meanwhile the last engine's threads go to sleep."""

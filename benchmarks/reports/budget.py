@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypedDict
 from fer_edge import InputError
 from fer_edge.benchmarks.measure.metrics import WITH_DATA, Metric
 from fer_edge.benchmarks.measure.rows import percentile_key
-from fer_edge.benchmarks.measure.timing import MIN_SAMPLES
+from fer_edge.benchmarks.measure.timing import MIN_SAMPLES, least_observations
 from fer_edge.benchmarks.scenarios.base import scenarios
 
 _OPERATORS = {"<": operator.lt, ">": operator.gt}
@@ -27,12 +27,16 @@ class Budget:
         key: Field of a row, or of a cold start.
         sign: ``<`` or ``>``.
         bound: Bound in the field's own unit.
+        of: Field with the number of observations; None if the field itself says what is missing.
+        least: Least observations that judge the limit.
     """
 
     text: str
     key: str
     sign: str
     bound: float
+    of: str | None = None
+    least: int = 0
 
 
 class Judgement(TypedDict):
@@ -81,8 +85,17 @@ def parse_budget(text: str, scenario: str, *, with_data: bool = False) -> list[B
                 f"the scenario {scenario} does not measure {name} for the limit {part!r}; "
                 + (f"measured by: {measured_by}" if measured_by else "add --data to measure it")
             )
-        budgets.append(Budget(part, metrics[name].key, sign, value))
+        metric = metrics[name]
+        budgets.append(
+            Budget(part, metric.key, sign, value, metric.of, _least(metric, sign, value))
+        )
     return budgets
+
+
+def _least(metric: Metric, sign: str, bound: float) -> int:
+    if metric.is_share:
+        return least_observations(bound if sign == "<" else 1 - bound)
+    return MIN_SAMPLES[50] if metric.of else 0
 
 
 def _unit(name: str, metric: Metric, unit: str, part: str) -> float:
@@ -103,7 +116,7 @@ def least_samples(budgets: list[Budget]) -> int:
 def judge(report: Mapping[str, Any], budgets: list[Budget]) -> list[Judgement]:
     """Judge each limit on each row and start that has its figure.
 
-    A percentile without enough samples breaks its limit. References (torch eager, --against) are
+    A figure without enough samples breaks its limit. References (torch eager, --against) are
     left out.
     """
     starts = [{"variant": name, **start} for name, start in report.get("cold_start", {}).items()]
@@ -114,6 +127,9 @@ def judge(report: Mapping[str, Any], budgets: list[Budget]) -> list[Judgement]:
 def _judge(budget: Budget, row: Mapping[str, Any]) -> Judgement:
     value = row[budget.key]
     held = value is not None and _OPERATORS[budget.sign](value, budget.bound)
+    missing = _missing(budget, row, held)
+    if missing:
+        value, held = None, False
     return {
         "limit": budget.text,
         "variant": _named(row),
@@ -121,7 +137,7 @@ def _judge(budget: Budget, row: Mapping[str, Any]) -> Judgement:
         "value": value,
         "bound": budget.bound,
         "held": held,
-        "sentence": _sentence(budget, row, held),
+        "sentence": _sentence(budget, row, value, missing, held),
     }
 
 
@@ -129,12 +145,23 @@ def _named(row: Mapping[str, Any]) -> str:
     return " ".join(filter(None, (row["variant"], row.get("state"))))
 
 
-def _sentence(budget: Budget, row: Mapping[str, Any], held: bool) -> str:
+def _missing(budget: Budget, row: Mapping[str, Any], held: bool) -> int:
+    """Return the observations that the limit lacks; 0 if those there are break it already."""
+    if budget.of is None:
+        return int(row.get("missing", {}).get(budget.key, 0))
+    if row[budget.key] is not None and not held:
+        return 0
+    return max(budget.least - row[budget.of], 0)
+
+
+def _sentence(
+    budget: Budget, row: Mapping[str, Any], value: float | None, missing: int, held: bool
+) -> str:
     where = _named(row) + (f" batch {row['batch']}" if "batch" in row else "")
-    value = row[budget.key]
     if value is None:
-        missing = row.get("missing", {}).get(budget.key)
-        reason = f"{missing:,} samples are missing: raise --budget-s" if missing else "not measured"
+        unit = "samples" if budget.of is None else budget.of.replace("_", " ")
+        more = "use more --data" if unit == "labelled faces" else "raise --budget-s"
+        reason = f"{missing:,} {unit} are missing: {more}" if missing else "not measured"
         return f"{where}: {budget.text} cannot be judged, {reason}"
     return (
         f"{where}: {budget.text} {'holds' if held else 'is broken'} with {budget.key} {value:.6g}"

@@ -25,7 +25,7 @@ from fer_edge.benchmarks.measure import metrics
 from fer_edge.benchmarks.measure.cells import P50, P99, P99_9, number
 from fer_edge.benchmarks.measure.rows import Percentiles, percentiles
 from fer_edge.benchmarks.measure.share_difference import by_part
-from fer_edge.benchmarks.measure.timing import Call, Samples
+from fer_edge.benchmarks.measure.timing import MIN_SAMPLES, Call, Samples
 from fer_edge.benchmarks.scenarios.base import Scenario
 
 _NS = 1_000_000_000
@@ -53,7 +53,10 @@ class StreamRow(Row, Percentiles, energy.Energy):
     drop_rate: Annotated[float, "Share (0..1) of the frames that were dropped."]
     missed_by_part: Annotated[list[Count], "Missed frames in each of 24 equal parts of the stream."]
     dropped_by_part: Annotated[list[Count], "Dropped frames in each of these parts."]
-    jitter_ms: Annotated[float | None, "Standard deviation of the time between answers in ms."]
+    jitter_ms: Annotated[
+        float | None,
+        "Standard deviation of the time between answers in ms; null with fewer than 24 answers.",
+    ]
     age_max_ms: Annotated[float | None, "Largest age of a frame when it was answered, in ms."]
     busy: Annotated[float, "Share (0..1) of the time in which a call ran."]
 
@@ -188,12 +191,16 @@ def stream_row(
         "dropped": int(dropped.sum()),
         "drop_rate": float(dropped.mean()),
         "dropped_by_part": by_part(dropped),
-        "jitter_ms": float(np.std(np.diff(answered.done_ns))) / 1e6 if len(age_ns) > 1 else 0.0,
+        "jitter_ms": _jitter_ms(answered.done_ns),
         "age_max_ms": float(age_ns.max()) / 1e6,
         "busy": float((answered.done_ns - answered.begun_ns).sum() / max(answered.done_ns[-1], 1)),
         "faces": len(age_ns) * cameras,
         "energy_j": energy_j,
     }
+
+
+def _jitter_ms(done_ns: npt.NDArray[np.int64]) -> float | None:
+    return float(np.std(np.diff(done_ns))) / 1e6 if len(done_ns) >= MIN_SAMPLES[50] else None
 
 
 SCENARIO = Scenario(
@@ -214,10 +221,10 @@ SCENARIO = Scenario(
     },
     metrics={
         **metrics.PERCENTILES,
-        "jitter": metrics.milliseconds("jitter_ms"),
-        "age": metrics.milliseconds("age_max_ms"),
-        "misses": metrics.share("miss_rate"),
-        "drops": metrics.share("drop_rate"),
+        "jitter": metrics.milliseconds("jitter_ms", "samples"),
+        "age": metrics.milliseconds("age_max_ms", "samples"),
+        "misses": metrics.share("miss_rate", "frames"),
+        "drops": metrics.share("drop_rate", "frames"),
     },
     rate=True,
 )

@@ -257,7 +257,7 @@ def test_no_process_outlives_a_reference_that_cannot_be_opened(
 
 def test_a_slow_camera_does_not_outlast_the_budget(fake_bundle: Path) -> None:
     (row,) = bench(fake_bundle, scenario="stream", hz=0.001, budget_s=0.1)["rows"]
-    assert (row["frames"], row["samples"], row["jitter_ms"]) == (1, 1, 0)
+    assert (row["frames"], row["samples"], row["jitter_ms"]) == (1, 1, None)
 
 
 def test_a_damaged_bundle_is_not_measured(fake_bundle: Path) -> None:

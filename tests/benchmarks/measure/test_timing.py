@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fer_edge.benchmarks.measure.timing import MIN_SAMPLES, SETTLE, Samples, interleaved
+from fer_edge.benchmarks.measure.timing import (
+    MIN_SAMPLES,
+    SETTLE,
+    Samples,
+    interleaved,
+    least_observations,
+)
 
 MS = 1_000_000
 
@@ -37,6 +43,13 @@ def test_the_least_samples_are_those_of_early_stopping(q: float) -> None:
         return float(share**samples + samples * (1 - share) * share ** (samples - 1))
 
     assert chance(MIN_SAMPLES[q]) <= 0.01 < chance(MIN_SAMPLES[q] - 1)
+
+
+@pytest.mark.parametrize(("tail", "least"), [(0.1, 64), (0.05, 130), (0.01, 662), (0.001, 6636)])
+def test_a_share_needs_as_many_observations_as_its_percentile(tail: float, least: int) -> None:
+    assert least_observations(tail) == least
+    assert least_observations(1e-300) > 1e12
+    assert [least_observations(t) for t in (0, 1, 3)] == [0, 0, 0]
 
 
 def test_higher_percentiles_need_more_samples() -> None:

@@ -125,6 +125,44 @@ def test_a_limit_tells_how_many_samples_it_needs() -> None:
     assert least_samples(parse_budget("throughput>1/s", "offline")) == 0
 
 
+@pytest.mark.parametrize(
+    ("frames", "rate", "held", "said"),
+    [
+        (1, 0.0, False, "misses<1% cannot be judged, 661 frames are missing: raise --budget-s"),
+        (661, 0.0, False, "1 frames are missing"),
+        (662, 0.0, True, "misses<1% holds"),
+        (20, 0.5, False, "misses<1% is broken with miss_rate 0.5"),
+    ],
+)
+def test_a_share_of_too_few_frames_does_not_hold(
+    frames: int, rate: float, held: bool, said: str
+) -> None:
+    row = {"variant": "a/fp32", "batch": 1, "frames": frames, "miss_rate": rate}
+    (item,) = judge({"rows": [row]}, parse_budget("misses<1%", "stream"))
+    assert item["held"] is held
+    assert said in item["sentence"]
+    assert (item["value"] is None) is ("cannot" in said or "missing" in said)
+
+
+@pytest.mark.parametrize("text", ["jitter<1ms", "age<10s"])
+def test_few_answers_hold_no_limit_on_jitter_or_age(text: str) -> None:
+    """An engine that answers one frame in sixty is not an even one."""
+    row = {"variant": "a/fp32", "batch": 1, "samples": 23, "jitter_ms": None, "age_max_ms": 40.0}
+    (item,) = judge({"rows": [row]}, parse_budget(text, "stream"))
+    assert not item["held"]
+    assert "1 samples are missing" in item["sentence"]
+    row |= {"samples": 24, "jitter_ms": 0.2}
+    assert judge({"rows": [row]}, parse_budget(text, "stream"))[0]["held"]
+
+
+def test_few_labelled_faces_hold_no_limit_on_accuracy() -> None:
+    row = {"variant": "a/fp32", "batch": 1, "labelled_faces": 5, "accuracy": 1.0}
+    budgets = parse_budget("accuracy>60%", "batch", with_data=True)
+    (item,) = judge({"rows": [row]}, budgets)
+    assert "9 labelled faces are missing: use more --data" in item["sentence"]
+    assert judge({"rows": [{**row, "labelled_faces": 14}]}, budgets)[0]["held"]
+
+
 def test_accuracy_may_be_limited_where_there_is_data() -> None:
     (budget,) = parse_budget("accuracy>66.5%", "single", with_data=True)
     assert budget.bound == pytest.approx(0.665)

@@ -103,6 +103,13 @@ def test_jitter_is_the_deviation_of_the_time_between_answers() -> None:
     assert stream_row("fake/fp32", 1, 100, run)["jitter_ms"] == pytest.approx(6, abs=0.01)
 
 
+def test_too_few_answers_have_no_jitter() -> None:
+    """Two seconds a call: one answer in a second of frames, and nothing to call even."""
+    row = stream_row("fake/fp32", 1, 30, answered(30, 30, 2000))
+    assert (row["samples"], row["jitter_ms"]) == (2, None)
+    assert row["missed"] == 30
+
+
 def test_planted_stalls_are_the_tail_and_the_misses() -> None:
     """One call in 200 takes 50 ms at 100 Hz: the p99.9 says it, the p99 does not."""
     rng = np.random.default_rng(0)
