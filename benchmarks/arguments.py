@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from reprlib import repr as short
@@ -48,6 +49,11 @@ def check_arguments(
         raise InputError(
             f"expected batch sizes of at least 1 and at most {MAX_BATCH:,}, got "
             f"{short(list(sizes))}. Give others with --batch-sizes"
+        )
+    if repeated := [size for size, count in Counter(sizes).items() if count > 1]:
+        raise InputError(
+            f"expected each batch size once, got {short(repeated)} more than once. Leave the "
+            "repeats out of --batch-sizes"
         )
     for option, value, low, high in (
         ("--budget-s", budget_s, 0.0, MAX_BUDGET_S),

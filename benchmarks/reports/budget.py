@@ -151,7 +151,7 @@ def _missing(budget: Budget, row: Mapping[str, Any], held: bool) -> int:
         return int(row.get("missing", {}).get(budget.key, 0))
     if row[budget.key] is not None and not held:
         return 0
-    return max(budget.least - row[budget.of], 0)
+    return max(budget.least - int(row[budget.of]), 0)
 
 
 def _sentence(

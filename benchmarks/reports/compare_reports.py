@@ -10,7 +10,7 @@ from fer_edge import InputError
 from fer_edge.benchmarks.measure.percentile_ratio import percentile_ratio
 from fer_edge.benchmarks.measure.timing import MIN_SAMPLES
 from fer_edge.benchmarks.reports.limits import PERCENTILES, SHARES, Limit, broken
-from fer_edge.benchmarks.reports.share_verdicts import share_verdicts
+from fer_edge.benchmarks.reports.share_verdicts import ShareVerdict, share_verdicts
 from fer_edge.benchmarks.reports.stored import StoredReport, StoredRow
 
 _CONFIDENCE = 0.95
@@ -106,7 +106,7 @@ def compare(
     confidence = 1 - (1 - _CONFIDENCE) / count
     verdicts = [_judge(*pair, name, limits, confidence) for pair in pairs for name in points]
     shares = [one for pair in pairs for one in share_verdicts(*pair, limits, confidence)]
-    judged = [*verdicts, *shares]
+    judged: list[Verdict | ShareVerdict] = [*verdicts, *shares]
     return {
         "verdicts": [asdict(verdict) for verdict in verdicts],
         "shares": [asdict(verdict) for verdict in shares],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,12 +128,18 @@ class StoredReport:
         environment = _field(report, "environment", dict)
         _field(environment, "cpu", str)
         _optional(environment, "cores", int)
+        rows = tuple(map(StoredRow.parse, _field(report, "rows", list)))
+        repeated = [
+            key for key, count in Counter(row.identity for row in rows).items() if count > 1
+        ]
+        if repeated:
+            raise ValueError(f"several rows are of {short(' '.join(map(str, repeated[0])))}")
         return cls(
             scenario=_field(report, "scenario", str),
             crop_px=_field(report, "crop_px", int),
             environment=environment,
             note=_optional(report, "note", str),
-            rows=tuple(map(StoredRow.parse, _field(report, "rows", list))),
+            rows=rows,
         )
 
 

@@ -196,6 +196,12 @@ def test_batch_sizes_have_to_be_positive(fake_bundle: Path, sizes: tuple[int, ..
         bench(fake_bundle, sizes)
 
 
+def test_a_batch_size_is_measured_once(fake_bundle: Path) -> None:
+    """A comparison could not tell its two rows apart."""
+    with pytest.raises(InputError, match=r"once, got \[8, 1\] more than once.*--batch-sizes"):
+        bench(fake_bundle, (8, 1, 4, 1, 8), budget_s=0.1)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

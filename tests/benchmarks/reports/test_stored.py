@@ -53,6 +53,7 @@ def test_what_bench_writes_is_read(fake_bundle: Path, tmp_path: Path) -> None:
         (json.dumps(with_row(latencies_ns="9" * 30)), "latency samples"),
         (json.dumps(with_row(latencies_ns="5 0")), "above 0"),
         (json.dumps(with_row(latencies_ns=[1, 2])), "latencies_ns to be str"),
+        (json.dumps({**REPORT, "rows": 2 * REPORT["rows"]}), "several rows are of 'fake/fp32 1'"),
         (json.dumps(with_row(frames=0)), "frames above 0"),
         (json.dumps(with_row(frames=24)), "'missed_by_part' is missing"),
         (json.dumps(with_row(frames=24, missed_by_part=[0] * 23)), "24 counts of frames"),
