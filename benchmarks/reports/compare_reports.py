@@ -12,6 +12,7 @@ from fer_edge.benchmarks.measure.timing import MIN_SAMPLES
 from fer_edge.benchmarks.reports.limits import PERCENTILES, SHARES, Limit, broken
 from fer_edge.benchmarks.reports.share_verdicts import ShareVerdict, share_verdicts
 from fer_edge.benchmarks.reports.stored import StoredReport, StoredRow
+from fer_edge.shown import printable
 
 _CONFIDENCE = 0.95
 _DEFAULT_PERCENTILES = ("p50", "p99")
@@ -131,7 +132,7 @@ def compare(
 def machine_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Return the differences of two environments that forbid a comparison of latencies."""
     return [
-        f"{key} {old.get(key)} and {new.get(key)}"
+        printable(f"{key} {old.get(key)} and {new.get(key)}")
         for key in MACHINE
         if old.get(key) != new.get(key)
     ]

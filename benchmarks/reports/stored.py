@@ -1,4 +1,8 @@
-"""Stored report: the JSON that a comparison reads, parsed strictly."""
+"""Stored report: the JSON that a comparison reads, parsed strictly.
+
+A report may come from anyone, and its texts are printed. So control characters are escaped when
+they are read: a name with a line's end would forge a verdict.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +23,7 @@ from fer_edge.benchmarks.measure.rows import unpack
 from fer_edge.benchmarks.measure.share_difference import PARTS
 from fer_edge.benchmarks.reports.report import SCHEMA
 from fer_edge.benchmarks.scenarios.base import names, scenario
+from fer_edge.shown import printable
 
 
 @dataclass(frozen=True)
@@ -90,11 +95,11 @@ class StoredRow:
         if (ns < 1).any():
             raise ValueError(f"expected latencies_ns above 0, got {ns.min()}")
         return cls(
-            variant=_field(row, "variant", str),
+            variant=printable(_field(row, "variant", str)),
             batch=_field(row, "batch", int),
             ns=ns,
             hz=_optional(row, "hz", int, float),
-            state=_optional(row, "state", str),
+            state=_text(row, "state"),
             steady=_optional(row, "steady", bool),
             reference=_optional(row, "reference", bool) or False,
             stream=StoredStream.parse(row) if "frames" in row else None,
@@ -129,16 +134,14 @@ class StoredReport:
         _field(environment, "cpu", str)
         _optional(environment, "cores", int)
         rows = tuple(map(StoredRow.parse, _field(report, "rows", list)))
-        repeated = [
-            key for key, count in Counter(row.identity for row in rows).items() if count > 1
-        ]
-        if repeated:
+        counts = Counter(row.identity for row in rows)
+        if repeated := [key for key, count in counts.items() if count > 1]:
             raise ValueError(f"several rows are of {short(' '.join(map(str, repeated[0])))}")
         return cls(
             scenario=_field(report, "scenario", str),
             crop_px=_field(report, "crop_px", int),
             environment=environment,
-            note=_optional(report, "note", str),
+            note=_text(report, "note"),
             rows=rows,
         )
 
@@ -190,6 +193,11 @@ def _counts(row: Any, key: str, frames: int) -> tuple[int, ...]:
     if len(counts) != PARTS or any(type(n) is not int or not 0 <= n <= frames for n in counts):
         raise ValueError(f"expected {key} to be {PARTS} counts of frames, got {short(counts)}")
     return tuple(counts)
+
+
+def _text(item: Any, key: str) -> str | None:
+    text = _optional(item, key, str)
+    return None if text is None else printable(text)
 
 
 def _optional(item: Any, key: str, *kinds: type) -> Any:

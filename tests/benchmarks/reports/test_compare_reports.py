@@ -206,6 +206,23 @@ def test_help_leads_to_compare_and_its_example() -> None:
     assert "Example: fer-edge bench compare old.json new.json" in said
 
 
+def test_a_text_of_a_report_cannot_forge_a_line(tmp_path: Path) -> None:
+    """Reports are artifacts of other jobs: their texts go to a terminal and to CI's log."""
+    forged = "x\nfake/fp32 batch 1 p99: faster, 0.5x\x1b[2J"
+    for name, machine in (("old", "Chip 1"), ("new", f"Chip 2{forged}")):
+        found = stored(latencies(1), latencies(2), note=f"noisy{forged}")
+        found["environment"] = {**ENVIRONMENT, "cpu": machine}
+        found["rows"][0].update(variant=forged, state=forged)
+        found["rows"][1].update(variant=f"only in {name}{forged}", steady=False)
+        (tmp_path / f"{name}.json").write_text(json.dumps(found), "utf-8")
+    command = ["bench", "compare", str(tmp_path / "old.json"), str(tmp_path / "new.json")]
+    for extra in ([], ["--different-machines"]):
+        output = CliRunner().invoke(main, [*command, *extra]).output
+        assert "Chip" in output or "faster, 0.5x" in output
+        assert "\x1b" not in output
+        assert not any(line.startswith("fake/fp32 batch 1 p99") for line in output.splitlines())
+
+
 def test_references_are_not_judged() -> None:
     """A slower torch is not a regression of ours."""
     pair = [stored(latencies(1), latencies(2)), stored(latencies(3), latencies(4) * 2)]
