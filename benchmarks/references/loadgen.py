@@ -28,6 +28,7 @@ from fer_edge.benchmarks.measure.timing import Call, Samples, interleaved
 from fer_edge.child import answer, answer_on, end_with_parent, python_command
 
 _DISTINCT = 512
+"""Least crops that the samples are taken from; never fewer than the faces of a call."""
 _DRIVEN = ("single", "offline")
 _OTHER_LOGS = "Choose another --loadgen-logs"
 
@@ -261,7 +262,7 @@ def main(
     taken: list[Samples] = []
     try:
         with Predictor(bundle, target, precision, hint=hint) as predictor:
-            predict, crops = predictor.predict_batch, list(noise(_DISTINCT, CROP_PX))
+            predict, crops = predictor.predict_batch, list(noise(max(_DISTINCT, faces), CROP_PX))
             ours = partial(_ours, partial(predict, crops[:faces]), seconds / 4)
             if streamed:
                 taken.append(ours())

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 from types import ModuleType
+from unittest.mock import Mock
 
 import pytest
 
@@ -17,6 +18,7 @@ from fer_edge.backends.fake import write_fake_bundle
 from fer_edge.benchmarks import bench as bench_module
 from fer_edge.benchmarks.bench import bench
 from fer_edge.benchmarks.job import Job
+from fer_edge.benchmarks.references import loadgen as loadgen_module
 from fer_edge.benchmarks.references.loadgen import loadgen, read_summary
 from fer_edge.benchmarks.reports.terminal import print_table
 from fer_edge.child import python_command
@@ -56,6 +58,34 @@ def test_an_engine_that_breaks_under_loadgen_does_not_end_the_process(tmp_path: 
         job = Job(bundle, 48, {"fake/fp32": predictor}, (1,), 0.2, lambda *step: None)
         with pytest.raises(EngineError, match="told to fail"):
             loadgen(job, "single", tmp_path / "logs")
+
+
+def test_a_large_batch_is_the_same_call_for_loadgen_and_for_us(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+
+    class Counting:
+        def __init__(self, *_: object, **__: object) -> None: ...
+
+        def __enter__(self) -> Counting:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def predict_batch(self, crops: list[object]) -> None:
+            sizes.append(len(crops))
+
+    def drive(lg: object, official: str, predict: object, crops: list[object], *_: object) -> None:
+        sizes.append(len(crops))
+
+    monkeypatch.setitem(sys.modules, "mlperf_loadgen", ModuleType("mlperf_loadgen"))
+    monkeypatch.setattr(loadgen_module, "signal", Mock())  # this process keeps its Ctrl-C
+    monkeypatch.setattr(loadgen_module, "end_with_parent", Mock())
+    monkeypatch.setattr(loadgen_module, "Predictor", Counting)
+    monkeypatch.setattr(loadgen_module, "_drive", drive)
+    loadgen_module.main("bundle", "fake", "fp32", "600", "0.01", "MultiStream", str(tmp_path))
+    assert set(sizes) == {600}
 
 
 DRIVE = """
