@@ -39,8 +39,10 @@ def megabytes(key: str) -> Cell:
     return lambda row: f"{row[key] / 1e6:.1f}"
 
 
-def ratio(value: Mapping[str, float]) -> str:
-    """Return a ratio with its interval."""
+def ratio(value: Mapping[str, float] | None) -> str:
+    """Return a ratio with its interval; ``n/a`` for None."""
+    if value is None:
+        return "n/a"
     return f"{value['ratio']:.3f}x ({value['low']:.3f} to {value['high']:.3f})"
 
 

@@ -76,6 +76,8 @@ def schema_of(kind: Any) -> dict[str, Any]:
             schema |= {"description": note} if isinstance(note, str) else note
         return schema
     if origin is UnionType:
+        if any(is_typeddict(arg) for arg in args):
+            return {"anyOf": [schema_of(arg) for arg in args]}
         return {"type": [_JSON_TYPES[arg] for arg in args]}
     if origin is Literal:
         return {"enum": list(args)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from array import array
 from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Any, NotRequired, TypedDict
@@ -48,9 +49,9 @@ class Sustained(Percentiles):
 
     duration_s: Annotated[float, "Length of the run in seconds."]
     end_s: Annotated[float, "Length of the first part and of the last part in seconds."]
-    first_p50_ms: Annotated[float, "Median latency of the first part in ms."]
-    last_p50_ms: Annotated[float, "Median latency of the last part in ms."]
-    last_over_first: Ratio
+    first_p50_ms: Annotated[float | None, "Median of the first part in ms; null: under 24 calls."]
+    last_p50_ms: Annotated[float | None, "Median of the last part in ms; null: under 24 calls."]
+    last_over_first: Ratio | None
     timeline: list[TimelinePoint]
 
 
@@ -94,12 +95,12 @@ def run_sustained(
     """
     began = now_ns()
     every_ns = round(duration_s * 1e9 / _POINTS)
-    ns: list[int] = []
-    ends: list[int] = []
+    # Eight bytes a number: a run may last for days.
+    ns, ends = array("q"), array("q")
     timeline: list[TimelinePoint] = []
     for point in range(_POINTS):
         until = began + (point + 1) * every_ns
-        first = len(ns)
+        done = len(ns)
         while True:
             start = now_ns()
             call()
@@ -111,28 +112,34 @@ def run_sustained(
         timeline.append(
             {
                 "at_s": ends[-1] / 1e9,
-                "median_ms": float(np.median(ns[first:])) / 1e6,
+                "median_ms": float(np.median(ns[done:])) / 1e6,
                 "clock_mhz": clock_mhz(),
                 "temperature_c": temperature_c(),
                 "gpus": gpus(),
             }
         )
         step(point + 1, _POINTS)
-    latencies, at_s = np.array(ns, np.int64), np.array(ends) / 1e9
-    end_s = min(_END_S, float(at_s[-1]) / 3)
-    first_part, last_part = latencies[at_s <= end_s], latencies[at_s >= at_s[-1] - end_s]
-    if not len(first_part):  # one call outlasted a third of the run
-        first_part = latencies[:1]
-    ratio, low, high = percentile_ratio(last_part, first_part, 50)
+    latencies, at_ns = np.frombuffer(ns, np.int64), np.frombuffer(ends, np.int64)
+    end_ns = min(round(_END_S * 1e9), ends[-1] // 3)
+    # The times only grow: both parts are views, not copies.
+    first = Samples(latencies[: np.searchsorted(at_ns, end_ns, "right")])
+    last = Samples(latencies[np.searchsorted(at_ns, ends[-1] - end_ns) :])
     return {
         **percentiles(Samples(latencies)),
-        "duration_s": float(at_s[-1]),
-        "end_s": end_s,
-        "first_p50_ms": float(np.median(first_part)) / 1e6,
-        "last_p50_ms": float(np.median(last_part)) / 1e6,
-        "last_over_first": {"ratio": ratio, "low": low, "high": high},
+        "duration_s": ends[-1] / 1e9,
+        "end_s": end_ns / 1e9,
+        "first_p50_ms": first.percentile_ms(50),
+        "last_p50_ms": last.percentile_ms(50),
+        "last_over_first": _over(last, first),
         "timeline": timeline,
     }
+
+
+def _over(last: Samples, first: Samples) -> Ratio | None:
+    if last.missing(50) or first.missing(50):
+        return None
+    ratio, low, high = percentile_ratio(last.ns, first.ns, 50)
+    return {"ratio": ratio, "low": low, "high": high}
 
 
 def ends(row: ReportRow, key: str, *, gpu: bool = False) -> str:
