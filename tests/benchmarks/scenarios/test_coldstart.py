@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,26 @@ def test_a_cold_start_tells_its_parts(fake_bundle: Path) -> None:
     assert set(start) == {"total_s", "import_s", "load_s", "first_answer_s", "rss_bytes"}
     assert all(value > 0 for value in start.values())
     assert start["total_s"] > start["import_s"] + start["load_s"] + start["first_answer_s"]
+
+
+def test_what_comes_after_the_first_answer_does_not_count(
+    fake_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a second goes by before psutil reads the memory, and another one at the end."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import atexit, sys, time\n"
+        "class Late:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'psutil':\n"
+        "            time.sleep(0.5)\n"
+        "sys.meta_path.insert(0, Late())\n"
+        "atexit.register(time.sleep, 0.5)\n",
+        "utf-8",
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    began = time.perf_counter()
+    start = cold_start(fake_bundle, "fake/fp32")
+    assert start["total_s"] < time.perf_counter() - began - 1
 
 
 def test_a_cold_start_that_fails_says_why(tmp_path: Path) -> None:
