@@ -47,6 +47,9 @@ def least_observations(tail: float) -> int:
 SETTLE = 3
 """Uncounted calls at the start of a block. Meanwhile the last engine's threads go to sleep."""
 
+_WARM_UP_SHARE = 0.1
+"""Share (0..1) of a budget after which no further call of a warm-up starts."""
+
 Call = Callable[[], object]
 
 
@@ -61,6 +64,20 @@ class TimesItself(Protocol):
     def times_ns(self, settle: int, calls: int) -> list[int]:
         """Return the nanoseconds of each call, after ``settle`` uncounted ones."""
         ...
+
+
+def run_warm_up(call: Call, calls: int, budget_s: float) -> None:
+    """Call up to ``calls`` times, as long as a tenth of the budget lasts; once at least.
+
+    The first call does not count towards it: an engine may compile in it.
+    """
+    if calls:
+        call()
+    deadline = time.monotonic() + _WARM_UP_SHARE * budget_s
+    for _ in range(calls - 1):
+        if time.monotonic() >= deadline:
+            break
+        call()
 
 
 def settle_and_time(call: Call, settle: int, calls: int) -> list[int]:
@@ -119,17 +136,16 @@ def interleaved(
         calls: Callables by name.
         samples: Least steady samples of each (``steady.METHOD``). The samples before the steady
             state are returned as well.
-        warm_up: Uncounted calls of each at the start.
+        warm_up: Uncounted calls of each at the start; see ``run_warm_up``.
         block: Calls in a row, after SETTLE uncounted ones; one block supports a median.
-        budget_s: Seconds after which no further round starts.
+        budget_s: Seconds after which no further round starts. The first round always ends.
         step: Progress callback.
 
     Returns:
         Samples by name, as many of each.
     """
     for call in calls.values():
-        for _ in range(warm_up):
-            call()
+        run_warm_up(call, warm_up, budget_s / len(calls))
     latencies: dict[str, list[int]] = {name: [] for name in calls}
     deadline = time.monotonic() + budget_s
     done = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Annotated, Any, TypedDict
@@ -28,9 +29,9 @@ _SAMPLES = 700
 _ALONE_SAMPLES, _ALONE_SHARE = 96, 0.1
 """Samples of each call without turns, and their share (0..1) of the budget."""
 _ALONE_LEAST_S = 2.0
-"""Seconds that a call without turns may take whatever the budget is."""
-_SPLIT_CALLS = 20
-"""Calls whose medians give the three parts."""
+"""Seconds that a call without turns may take, if that is no more than its part of the budget."""
+_SPLIT_CALLS, _SPLIT_SHARE = 20, 0.25
+"""Most calls whose medians give the three parts, and their share (0..1) of the budget."""
 
 
 class SplitMs(TypedDict):
@@ -100,7 +101,8 @@ def _at_size(job: Job, size: int, samples: int) -> list[BatchRow]:
     for name, measured in latencies.items():
         details: Details = {}
         if name in job.predictors:
-            details["split_ms"] = _split_ms(calls[name])
+            left_s = _SPLIT_SHARE * job.budget_s / len(calls)
+            details["split_ms"] = _split_ms(calls[name], left_s)
             if on_device := device_ms(job, name, size):
                 details["device_ms"] = on_device
         if job.tool is not None and name in before:
@@ -121,11 +123,12 @@ def _alone_p50_ms(
 
     A call that is too slow for its share of the budget is left out.
     """
-    share_s = _ALONE_SHARE * budget_s / len(calls)
+    part_s = budget_s / len(calls)
+    share_s = _ALONE_SHARE * part_s
     alone: dict[str, float] = {}
     for name, call in calls.items():
         needed_s = MIN_SAMPLES[50] * float(np.median(in_turns[name].ns)) / 1e9
-        if len(calls) < 2 or needed_s > max(share_s, _ALONE_LEAST_S):
+        if len(calls) < 2 or needed_s > max(share_s, min(_ALONE_LEAST_S, part_s)):
             continue
         samples = interleaved({name: call}, _ALONE_SAMPLES, warm_up=2, budget_s=share_s)[name]
         if (p50_ms := samples.percentile_ms(50)) is not None:
@@ -156,8 +159,12 @@ def _mean(tool: str, before: Reported, after: Reported) -> ToolFigures:
     }
 
 
-def _split_ms(call: Callable[[], Any]) -> SplitMs:
-    times = [call()[0].times for _ in range(_SPLIT_CALLS)]
+def _split_ms(call: Callable[[], Any], budget_s: float) -> SplitMs:
+    """Return the medians of the parts of up to _SPLIT_CALLS calls; of one if it takes too long."""
+    deadline = time.monotonic() + budget_s
+    times = [call()[0].times]
+    while len(times) < _SPLIT_CALLS and time.monotonic() < deadline:
+        times.append(call()[0].times)
     return {
         "preprocess": float(np.median([t.preprocess_ms for t in times])),
         "infer": float(np.median([t.infer_ms for t in times])),

@@ -25,12 +25,12 @@ from fer_edge.benchmarks.measure import metrics
 from fer_edge.benchmarks.measure.cells import P50, P99, P99_9, number
 from fer_edge.benchmarks.measure.rows import Percentiles, percentiles
 from fer_edge.benchmarks.measure.share_difference import by_part
-from fer_edge.benchmarks.measure.timing import MIN_SAMPLES, Call, Samples
+from fer_edge.benchmarks.measure.timing import MIN_SAMPLES, Call, Samples, run_warm_up
 from fer_edge.benchmarks.scenarios.base import Scenario
 
 _NS = 1_000_000_000
 _WARM_UP = 10
-"""Calls before the first frame."""
+"""Calls before the first frame, if the budget has time for them."""
 
 POLICY = (
     "Stream: frame k arrives at start + k/hz; the latest frame wins, older waiting frames are "
@@ -95,8 +95,7 @@ def _run(job: Job) -> dict[str, Any]:
     for run in job.runs("stream"):
         frames = max(int(run.budget_s * job.hz), 1)
         call = partial(run.predictor.predict_batch, run.crops)
-        for _ in range(_WARM_UP):
-            call()
+        run_warm_up(call, _WARM_UP, run.budget_s)
         step = partial(job.step, f"{run.variant} x {run.batch} at {job.hz:g} Hz")
         with energy.Meter() as meter:
             answered = run_stream(call, job.hz, frames, step=step)

@@ -109,7 +109,8 @@ def bench() -> None:
     default=20.0,
     show_default=True,
     metavar="S",
-    help="Measure each batch size for S seconds, all variants together.",
+    help="Measure each batch size for S seconds, all variants together; longer if 24 calls of each "
+    "take longer.",
 )
 @click.option(
     "--budget",

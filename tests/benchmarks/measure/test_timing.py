@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -86,6 +89,33 @@ def test_calls_take_turns_after_the_warm_up() -> None:
     assert {name: len(s.ns) for name, s in taken.items()} == {"a": 4, "b": 4, "c": 4}
     assert all((s.ns >= 0).all() for s in taken.values())
     assert steps == [(2, 4), (4, 4)]
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """Time of the module, which passes only in planted calls."""
+    planted = SimpleNamespace(now=0.0)
+    planted.monotonic = lambda: planted.now
+    planted.perf_counter_ns = lambda: round(planted.now * 1e9)
+    monkeypatch.setattr("fer_edge.benchmarks.measure.timing.time", planted)
+    return planted
+
+
+@pytest.mark.parametrize(("seconds", "warm_ups"), [(0.001, 10), (1 / 128, 4), (1.0, 2)])
+def test_slow_calls_are_warmed_up_within_a_tenth_of_the_budget(
+    clock: SimpleNamespace, seconds: float, warm_ups: int
+) -> None:
+    """The row still has its 24 samples: a budget that is too small buys no wrong figure."""
+    made = dict.fromkeys("ab", 0)
+
+    def call(name: str) -> None:
+        made[name] += 1
+        clock.now += seconds
+
+    calls = {name: partial(call, name) for name in made}
+    taken = interleaved(calls, 24, budget_s=0.4)
+    assert [len(one.ns) for one in taken.values()] == [24, 24]
+    assert made == dict.fromkeys("ab", warm_ups + SETTLE + 24)
 
 
 def test_a_spent_budget_ends_with_the_round_so_that_all_have_as_many() -> None:
