@@ -24,11 +24,14 @@ MedianMs = Annotated[float, "Median in ms."]
 
 
 class Ratio(TypedDict):
-    """Ratio of two percentiles with its 95 % interval."""
+    """Ratio of two percentiles with its 95 % interval.
+
+    The interval of fewer than 240 samples is too narrow.
+    """
 
     ratio: Annotated[float, "Ratio of two percentiles."]
-    low: Annotated[float, "Lower end of the 95 % interval."]
-    high: Annotated[float, "Upper end of the 95 % interval."]
+    low: Annotated[float, "Lower end of the 95 % interval; too narrow with under 240 samples."]
+    high: Annotated[float, "Upper end of the 95 % interval; too narrow with under 240 samples."]
 
 
 class Accuracy(TypedDict):

@@ -6,7 +6,16 @@ import numpy as np
 import numpy.typing as npt
 
 BLOCK = 24
-"""Neighbouring samples that are drawn together: one measured block of ``timing.interleaved``."""
+"""Neighbouring samples that are drawn together: one measured block of ``timing.interleaved``.
+
+Fewer than eight blocks of samples are drawn in blocks of an eighth of them.
+"""
+LEAST_SAMPLES = 10 * BLOCK
+"""Least samples of each side for a verdict: the interval of fewer is too narrow.
+
+Without a difference, a 95 % interval of the median's ratio leaves out 1 in 5 to 13 % of simulated
+pairs of 240 samples, in 8 to 20 % of 96, and in 16 to 45 % of 24 (``docs/decisions/0018``).
+"""
 _MIN_ROUNDS, _MAX_ROUNDS = 1000, 4000
 _CELLS = 2_000_000
 """Samples drawn at a time: about 16 MB of memory."""
@@ -26,7 +35,7 @@ def percentile_ratio(
     """Return the ratio of two percentiles with its confidence interval.
 
     Moving-block bootstrap (Künsch 1989): a stall slows several calls in a row, so single calls are
-    no independent evidence.
+    no independent evidence. With fewer than LEAST_SAMPLES, the interval is too narrow.
 
     Args:
         new: Latencies of the numerator in ns, in the order they were taken.

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from fer_edge import InputError
-from fer_edge.benchmarks.measure.percentile_ratio import percentile_ratio
+from fer_edge.benchmarks.measure.percentile_ratio import LEAST_SAMPLES, percentile_ratio
 from fer_edge.benchmarks.measure.timing import MIN_SAMPLES
 from fer_edge.benchmarks.reports.limits import PERCENTILES, SHARES, Limit, broken
 from fer_edge.benchmarks.reports.share_verdicts import ShareVerdict, share_verdicts
@@ -21,10 +21,11 @@ MACHINE = ("cpu", "isa", "cores", "affinity", "governor", "memory_bytes")
 """Facts about a machine that forbid a comparison of latencies if they differ."""
 
 METHOD = (
-    "Verdicts: bootstrap interval (moving blocks of 24) of the ratio of the percentiles, at 95 % "
-    "for all verdicts together (Bonferroni). Slower or faster: the interval leaves out 1. A "
-    "--fail-if alarms where the verdict is slower and the ratio is beyond the limit. The interval "
-    "knows what varies within a run, not what varies between two runs of the same code."
+    "Verdicts: bootstrap interval (moving blocks of 24 samples, of at least 240) of the ratio of "
+    "the percentiles, at 95 % for all verdicts together (Bonferroni). Slower or faster: the "
+    "interval leaves out 1. A --fail-if alarms where the verdict is slower and the ratio is beyond "
+    "the limit. The interval knows what varies within a run, not what varies between two runs of "
+    "the same code."
 )
 STREAM_METHOD = (
     "Misses and drops are shares of all frames, percentiles are of the answered ones. More or "
@@ -188,9 +189,9 @@ def _judge(
     old: StoredRow, new: StoredRow, name: str, limits: list[Limit], confidence: float
 ) -> Verdict:
     q = PERCENTILES[name]
-    missing = max(MIN_SAMPLES[q] - min(len(old.ns), len(new.ns)), 0)
+    missing = max(MIN_SAMPLES[q], LEAST_SAMPLES) - min(len(old.ns), len(new.ns))
     variant = " ".join(filter(None, (old.variant, old.state)))
-    if missing:
+    if missing > 0:
         return Verdict(
             variant, old.batch, name, "too few samples", None, None, None, missing, alarms=()
         )

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from fer_edge.benchmarks.measure.percentile_ratio import percentile_ratio
+from fer_edge.benchmarks.measure.percentile_ratio import LEAST_SAMPLES, percentile_ratio
 
 Latencies = npt.NDArray[np.int64]
 
@@ -39,6 +39,26 @@ def test_clumped_latencies_are_covered(paired: bool) -> None:
         _, low, high = percentile_ratio(clumped(2 * seed), clumped(2 * seed + 1), 50, paired=paired)
         covered += low <= 1 <= high
     assert 90 <= covered <= 99  # 95 are expected
+
+
+@pytest.mark.slow
+def test_the_least_samples_of_a_verdict_are_covered() -> None:
+    """Of 400 intervals at 95 %, 20 are expected to leave out the truth."""
+    out = 0
+    for seed in range(400):
+        pair = clumped(2 * seed, LEAST_SAMPLES), clumped(2 * seed + 1, LEAST_SAMPLES)
+        _, low, high = percentile_ratio(*pair, 50)
+        out += not low <= 1 <= high
+    assert out <= 36
+
+
+def test_fewer_samples_are_covered_too_seldom() -> None:
+    """The reason for LEAST_SAMPLES: blocks of three calls are no observations of their own."""
+    out = 0
+    for seed in range(200):
+        _, low, high = percentile_ratio(clumped(2 * seed, 24), clumped(2 * seed + 1, 24), 50)
+        out += not low <= 1 <= high
+    assert out > 24  # 10 are expected
 
 
 def test_drawing_single_calls_covers_too_little() -> None:

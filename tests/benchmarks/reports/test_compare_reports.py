@@ -121,6 +121,17 @@ def test_too_few_samples_are_not_judged() -> None:
     assert found["alarms"] == []
 
 
+@pytest.mark.parametrize(("count", "judged"), [(24, False), (239, False), (240, True)])
+def test_a_median_of_few_blocks_is_not_judged(count: int, judged: bool) -> None:
+    """It has a figure, but the interval of a ratio is too narrow below ten blocks of 24."""
+    pair = report(latencies(1, count)), report(latencies(2, count, median_ms=3.0))
+    found = compare(*pair, parse_limits("p50>+5%"))
+    assert bool(found["alarms"]) is judged
+    assert bool(found["unjudged"]) is not judged
+    if not judged:
+        assert f"too few samples, {240 - count} more" in found["unjudged"][0]
+
+
 def test_what_only_one_report_has_is_named() -> None:
     found = compare(report(latencies(1), latencies(2)), report(latencies(3)))
     assert (found["only_old"], found["only_new"]) == (["fake/fp32 2"], [])
