@@ -8,6 +8,7 @@ most answers right, and others unsure, as a real network's are.
 from __future__ import annotations
 
 import functools
+import hashlib
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ import torch
 from fer_edge.backends.base import Outputs
 from fer_edge.converters import onnxruntime
 from fer_edge.converters.onnx_graph.export import export_onnx
-from fer_edge.converters.pipeline import face_samples
+from fer_edge.converters.pipeline import face_samples, prepare
 from fer_edge.converters.pipeline.face_samples import FaceSamples, calibration_faces, parity_faces
 from fer_edge.converters.pipeline.matrix_networks import SMALL, fitted
 from fer_edge.errors import MissingDependencyError
@@ -99,6 +100,26 @@ def few_faces() -> Iterator[None]:
     """Conversions here are judged on few faces; tests of verdicts give their own answers."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(face_samples, "JUDGING_FACES", FACES_HERE)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def exports_once() -> Iterator[None]:
+    """Conversions here export each network once: it takes seconds."""
+    made: dict[str, bytes] = {}
+
+    def once(network: Checkpoint) -> bytes:
+        facts = (type(network.model), network.spec, network.sha256, network.temperature)
+        digest = hashlib.sha256(repr(facts).encode())
+        for name, values in network.model.state_dict().items():
+            digest.update(name.encode() + values.detach().numpy().tobytes())
+        key = digest.hexdigest()
+        if key not in made:
+            made[key] = export_onnx(network)
+        return made[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prepare, "export_onnx", once)
         yield
 
 
