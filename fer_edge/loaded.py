@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,7 +22,9 @@ from fer_edge.bundle import Bundle, Variant
 from fer_edge.errors import BundleError, EngineError, InputError, TargetError
 from fer_edge.execution import Execution
 from fer_edge.familiarity import Familiarity, read_familiarity
+from fer_edge.one_at_a_time import own_lock
 from fer_edge.paths import as_path
+from fer_edge.shown import shown
 
 _log = logging.getLogger("fer_edge")
 
@@ -95,7 +96,7 @@ class Request:
     options: Options
 
 
-@dataclass
+@dataclass(eq=False)
 class Loaded:
     """One loaded variant of a bundle.
 
@@ -116,11 +117,13 @@ class Loaded:
     choices: list[VariantChoice]
     familiarity: Familiarity | None = None
     pid: int = field(default_factory=os.getpid)
-    # A signal handler may call retire() in any line of these methods, in the same thread.
-    _lock: threading.RLock = field(default_factory=threading.RLock)
     _calls: int = 0
     _retired: bool = False
     _closed: bool = False
+
+    def __post_init__(self) -> None:
+        # A signal handler may call retire() in any line of these methods, in the same thread.
+        self._lock = own_lock(self)
 
     @property
     def usable(self) -> bool:
@@ -179,15 +182,12 @@ def checked_options(
         InputError: An option has an invalid value.
     """
     if hint not in ("latency", "throughput"):
-        raise InputError(f"expected hint 'latency' or 'throughput', got {hint!r}")
-    if threads is not None:
-        if isinstance(threads, bool) or not isinstance(threads, int):
-            raise InputError(f"expected a whole number of threads, got {threads!r}")
-        if not 1 <= threads <= MOST_THREADS:
-            raise InputError(f"expected 1 to {MOST_THREADS} threads, got {threads}")
+        raise InputError(f"expected hint 'latency' or 'throughput', got {shown(hint)}")
+    if threads is not None and not (type(threads) is int and 1 <= threads <= MOST_THREADS):
+        raise InputError(f"expected 1 to {MOST_THREADS} threads, got {shown(threads)}")
     for name, value in {"target": target, "precision": precision, "device": device}.items():
         if value is not None and not isinstance(value, str):
-            raise InputError(f"expected the {name} as text, got {value!r}")
+            raise InputError(f"expected the {name} as text, got {shown(value)}")
     if target is not None and target not in targets():
         raise unknown_target(target)
     return Options(
@@ -202,11 +202,11 @@ def checked_exclude(exclude: Collection[str], bundle: Bundle) -> frozenset[str]:
     """Return the names of variants to leave out. Raises InputError if they are none."""
     names = [variant.name for variant in bundle.variants]
     if isinstance(exclude, str | bytes) or not isinstance(exclude, Collection):
-        raise InputError(f"expected a list of variants to exclude, got {exclude!r}")
+        raise InputError(f"expected a list of variants to exclude, got {shown(exclude)}")
     if unknown := [name for name in exclude if name not in names]:
         raise InputError(
             f"expected to exclude variants among {', '.join(names)}, got "
-            f"{', '.join(sorted(map(str, unknown)))}"
+            f"{', '.join(sorted(n if isinstance(n, str) else shown(n) for n in unknown))}"
         )
     return frozenset(exclude)
 

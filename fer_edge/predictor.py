@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from fer_edge.loaded import (
     load_best,
     with_executions,
 )
+from fer_edge.one_at_a_time import own_lock
 from fer_edge.preprocess import Box, Colour, Image, ImageSource, any_image, crop
 from fer_edge.results import Prediction
 from fer_edge.shadow import Shadow, ShadowCounts, check_margin
@@ -91,7 +91,7 @@ class Predictor:
     ) -> None:
         self._path = None if bundle is None else bundle_path(bundle).absolute()
         self._request, self._trusted_keys = request, keys
-        self._lock = threading.RLock()  # a signal handler may call close() in any line
+        self._lock = own_lock(self)  # a signal handler may call close() in any line
         self._closed = False
         self._shadow: Shadow | None = None
         self._loaded = load_best(content, request)
@@ -378,7 +378,6 @@ class Predictor:
     def _reload(self) -> None:
         """Load another variant in a forked child. Raises EngineError."""
         lost = self._loaded
-        self._lock = threading.RLock()  # a thread of the parent may have held the old one
         try:
             loaded = load_best(lost.bundle, self._request)
         except TargetError as error:

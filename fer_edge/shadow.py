@@ -6,13 +6,13 @@ Only its disagreement is counted.
 from __future__ import annotations
 
 import logging
-import threading
 from dataclasses import dataclass, replace
 
 from fer_edge.bundle import Bundle
 from fer_edge.errors import BundleError, FerEdgeError
 from fer_edge.inference import predict
 from fer_edge.loaded import Loaded
+from fer_edge.one_at_a_time import own_lock
 from fer_edge.preprocess import Image
 from fer_edge.results import Prediction
 
@@ -54,7 +54,7 @@ class Shadow:
 
     def __init__(self, loaded: Loaded) -> None:
         self._loaded = loaded
-        self._lock = threading.RLock()
+        self._lock = own_lock(self)
         self._counts = ShadowCounts(loaded.bundle.sha256)
         self._lost = False
 
@@ -106,7 +106,6 @@ class Shadow:
         """Count a call in a forked child without an engine; log the first."""
         if not self._lost:
             self._lost = True
-            self._lock = threading.RLock()  # a thread of the parent may have held the old one
             _log.warning(
                 "the shadow's %s was loaded before this process was forked, and cannot run in it. "
                 "Start the shadow in the child",

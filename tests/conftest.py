@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +23,25 @@ ROOT = Path(__file__).parents[1]
 settings.register_profile("fer_edge", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("fer_edge")
 short_waits()  # before a test imports torch: the workers of a run share the cores
+
+
+@pytest.fixture
+def ends_in_a_fork() -> Callable[[Callable[[], object]], bool]:
+    """Runs work in a forked child; True if it returns within 30 s."""
+    if not hasattr(os, "fork"):
+        pytest.skip("this system cannot fork")
+    return _ends_in_a_fork
+
+
+def _ends_in_a_fork(work: Callable[[], object]) -> bool:
+    child = os.fork()
+    if child == 0:
+        signal.alarm(30)  # ends the child if it hangs
+        try:
+            work()
+        finally:
+            os._exit(int(sys.exc_info()[0] is not None))
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 @pytest.fixture

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
+import gc
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from fer_edge import telemetry
-from fer_edge.one_at_a_time import one_at_a_time
+from fer_edge.one_at_a_time import one_at_a_time, own_lock
 
 
 class _Begun:
@@ -57,23 +58,48 @@ def test_a_call_inside_a_call_does_not_wait_for_itself() -> None:
     assert count(3) == 3
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
-def test_a_forked_child_does_not_wait_for_a_thread_of_its_parent() -> None:
+def test_a_forked_child_does_not_wait_for_a_thread_of_its_parent(
+    ends_in_a_fork: Callable[..., bool],
+) -> None:
     begun = _Begun()
     call = one_at_a_time(lambda inside: begun.run() if inside else None)
     thread = threading.Thread(target=call, args=(True,))
     thread.start()
     assert begun.began.wait(60)
-    child = os.fork()
-    if child == 0:
-        free = threading.Thread(target=call, args=(False,), daemon=True)
-        free.start()
-        free.join(30)
-        os._exit(int(free.is_alive()))
+    ended = ends_in_a_fork(lambda: call(False))
     begun.may_end.set()
     thread.join(60)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert ended
+
+
+class _Owner:
+    def __init__(self) -> None:
+        self._lock = own_lock(self)
+
+    def run(self, work: Callable[[], object]) -> None:
+        with self._lock:
+            work()
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_a_lock_that_a_thread_of_the_parent_holds_is_free_in_a_forked_child(
+    ends_in_a_fork: Callable[..., bool],
+) -> None:
+    owner, begun = _Owner(), _Begun()
+    thread = threading.Thread(target=owner.run, args=(begun.run,))
+    thread.start()
+    assert begun.began.wait(60)
+    ended = ends_in_a_fork(lambda: owner.run(lambda: None))
+    begun.may_end.set()
+    thread.join(60)
+    assert ended
+
+
+def test_an_owner_of_a_lock_is_collected() -> None:
+    owner = weakref.ref(_Owner())
+    gc.collect()
+    assert owner() is None
 
 
 @pytest.mark.parametrize("own_import", [False, True], ids=["Predictors", "application"])

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +22,7 @@ from fer_edge.execution import Execution, Operation
 from fer_edge.json_check import read_integer, read_number
 from fer_edge.labels import EMOTIONS
 from fer_edge.manifest import today
+from fer_edge.one_at_a_time import own_lock
 from fer_edge.paths import as_path
 from fer_edge.preprocess import CropRule
 
@@ -128,7 +128,7 @@ class FakeSession:
         self._latency_s = plan["latency_ms"] / 1e3
         self._left = plan["fail_after"]
         self._crash = plan.get("crash", False)
-        self._lock = threading.Lock()
+        self._lock = own_lock(self)
 
     def run(self, batch: Batch) -> Outputs:
         if self._crash:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from fer_edge.errors import EngineError, InputError, TargetError
 from fer_edge.monitor.fetch_detector import check_fetched
 from fer_edge.monitor.opencv_names import opencv_name
 from fer_edge.monitor.typed_fields import is_number
+from fer_edge.one_at_a_time import own_lock
 from fer_edge.opencv_log import quiet_opencv
 from fer_edge.paths import as_path
 from fer_edge.preprocess import MIN_SIDE_PX, Box, Image, as_bgr
@@ -172,7 +172,7 @@ class YuNet:
         if not (is_number(nms) and 0 <= nms <= 1):
             raise InputError(f"expected nms from 0 to 1, got {shown(nms)}. Choose another")
         self._width_px = width_px
-        self._lock = threading.Lock()
+        self._lock = own_lock(self)
         self._net = _load_yunet(as_path(path, "YuNet's file"), min_score, nms)
         try:
             self.detect(np.zeros((32, 32, 3), np.uint8))
@@ -268,7 +268,7 @@ class Haar:
                 "YuNet (fer-edge detector fetch), or run: pip install 'opencv-python-headless<5'"
             )
         self._width_px = width_px
-        self._lock = threading.Lock()
+        self._lock = own_lock(self)
         folder: str = cv2.data.haarcascades  # type: ignore[attr-defined]  # not in the stubs of 5
         file = Path(folder) / "haarcascade_frontalface_default.xml"
         self._cascade = cv2.CascadeClassifier(str(file))

