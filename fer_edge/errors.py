@@ -25,6 +25,7 @@ Exceptions of other libraries are mapped to these. Exit code 2 means wrong usage
 from __future__ import annotations
 
 import errno
+from typing import Any
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 plus the number of SIGINT, as in shells."""
@@ -49,6 +50,14 @@ class FerEdgeError(Exception):
     """
 
     exit_code = 1
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The sentence is in args; __init__ of a subclass may take something else.
+        return _made, (type(self), self.args), self.__dict__
+
+
+def _made(kind: type[FerEdgeError], arguments: tuple[Any, ...]) -> FerEdgeError:
+    return kind.__new__(kind, *arguments)
 
 
 class InputError(FerEdgeError, ValueError):

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import importlib
+import pickle  # noqa: TID251  (multiprocessing pickles errors)
+import pkgutil
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import fer_edge
 from fer_edge import errors
@@ -30,6 +36,30 @@ def test_the_drawn_tree_shows_each_class_with_its_exit_code() -> None:
 
 def test_every_error_is_public() -> None:
     assert set(descendants(FerEdgeError)) <= set(fer_edge.__all__)
+
+
+def every_class(parent: type[FerEdgeError]) -> Iterator[type[FerEdgeError]]:
+    yield parent
+    for child in parent.__subclasses__():
+        yield from every_class(child)
+
+
+def test_every_error_of_every_module_can_be_pickled() -> None:
+    """An error of a worker that cannot be read hangs ``multiprocessing.Pool`` for ever."""
+    for module in pkgutil.walk_packages(fer_edge.__path__, "fer_edge."):
+        if not module.name.endswith("__main__"):
+            with contextlib.suppress(ImportError):  # a library that is not installed
+                importlib.import_module(module.name)
+    arguments: dict[str, tuple[Any, ...]] = {
+        "MissingDependencyError": ("rich", "bench"),
+        "RefusedError": (503, "try again"),
+    }
+    kinds = [kind for kind in every_class(FerEdgeError) if kind.__module__.startswith("fer_edge")]
+    assert arguments.keys() < {kind.__name__ for kind in kinds}
+    for kind in kinds:
+        error = kind(*arguments.get(kind.__name__, ("a sentence",)))
+        again = pickle.loads(pickle.dumps(error))
+        assert (type(again), str(again), vars(again)) == (kind, str(error), vars(error))
 
 
 def test_a_missing_library_ends_with_the_command_that_installs_it() -> None:
