@@ -43,13 +43,17 @@ _MOST_NAME = 80
 class FerEdgeError(Exception):
     """Base class of all fer_edge errors.
 
-    The message is a sentence: what was expected, what came, and what to do.
+    The message is a sentence: what was expected, what came, and what to do. Bytes of a name that
+    are not UTF-8 are escaped in it, so that it can be printed.
 
     Attributes:
         exit_code: Exit code of the command line.
     """
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return super().__str__().encode("utf-8", "backslashreplace").decode()
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The sentence is in args; __init__ of a subclass may take something else.

@@ -5,16 +5,21 @@ from __future__ import annotations
 import contextlib
 import errno
 import importlib
+import os
 import pickle  # noqa: TID251  (multiprocessing pickles errors)
 import pkgutil
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import fer_edge
 from fer_edge import errors
 from fer_edge.errors import FerEdgeError, MissingDependencyError, refused_path
+from fer_edge.preprocess import read_image
 
 
 def descendants(parent: type[FerEdgeError], depth: int = 0) -> dict[str, tuple[int, int, bool]]:
@@ -60,6 +65,16 @@ def test_every_error_of_every_module_can_be_pickled() -> None:
         error = kind(*arguments.get(kind.__name__, ("a sentence",)))
         again = pickle.loads(pickle.dumps(error))
         assert (type(again), str(again), vars(again)) == (kind, str(error), vars(error))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of other systems are Unicode")
+def test_an_error_about_a_name_that_is_not_utf8_can_be_printed(tmp_path: Path) -> None:
+    name = os.fsdecode(os.fsencode(tmp_path) + b"/bad\xfc.jpg")
+    Path(name).write_bytes(b"no picture")
+    for use in (read_image, fer_edge.Predictor):
+        with pytest.raises(FerEdgeError, match=r"bad\\udcfc\.jpg") as refused:
+            use(name)
+        str(refused.value).encode()
 
 
 def test_a_missing_library_ends_with_the_command_that_installs_it() -> None:

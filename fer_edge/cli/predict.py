@@ -144,8 +144,8 @@ def predict(
 
 def _refused(name: str, error: FerEdgeError, as_json: bool) -> dict[str, Any]:
     if not as_json:
-        shown = printable(name)
-        click.echo(str(error) if shown in str(error) else f"{shown}: {error}", err=True)
+        shown, why = printable(name), printable(str(error))
+        click.echo(why if shown in why else f"{shown}: {why}", err=True)
     return {"image": name, "error": str(error)}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -331,3 +332,14 @@ def test_real_photos_have_their_faces_and_the_cat_has_none(run: Any, shared: Pat
     result = run("predict", images / "coral_cat_720p.jpg", "--detector", yunet)
     assert result.exit_code == 3
     assert result.stdout.endswith("no face found\n")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of other systems are Unicode")
+@pytest.mark.parametrize("name", [b"bad\xfc.jpg", b"bad\x1b.jpg"], ids=["bytes", "control"])
+def test_a_refused_picture_is_named_once(name: bytes, tmp_path: Path) -> None:
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/" + name)
+    Path(path).write_bytes(HAPPY.read_bytes()[:200])
+    done = CliRunner().invoke(main, ["predict", "--crop", path])
+    assert done.exit_code == 3
+    assert done.stderr.count("bad") == 1, done.stderr
+    assert done.stderr.rstrip("\n").isprintable()
