@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import threading
 import time
 import weakref
@@ -14,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 
 from fer_edge.bundle import Bundle, open_bundle
-from fer_edge.errors import BundleError, InputError
+from fer_edge.errors import BundleError, EngineError, InputError
 from fer_edge.loaded import Request, check_same_labels
 from fer_edge.monitor.at_exit import close_at_exit
 from fer_edge.monitor.capture import FrameReader
@@ -43,6 +44,8 @@ class DriverMonitor:
     neither kept, written nor sent.
 
     Faults and failovers are logged as warnings of the logger ``fer_edge.monitor``, once each.
+
+    In a forked child, where its threads do not run, iteration raises EngineError.
 
     Args:
         bundle: Path of a ``NAME.fer`` folder, or a Predictor that several monitors share: it stays
@@ -142,7 +145,10 @@ class DriverMonitor:
         self._last_causes = Health().causes
         self._lock = threading.RLock()  # a callback may close
         # A monitor that is dropped without close() releases camera and engine, too.
-        self._dropped = weakref.finalize(self, _release_all, self._reader, self._classifier)
+        self._pid = os.getpid()
+        self._dropped = weakref.finalize(
+            self, _release_all, self._pid, self._reader, self._classifier
+        )
         self._dropped.atexit = False  # close_at_exit does more
         close_at_exit(self)
 
@@ -175,6 +181,7 @@ class DriverMonitor:
             TargetError: No variant that fits can run on this machine.
             EngineError: The new variant fails, or no variant runs now.
         """
+        _check_process(self._pid)
         if not self._owns_predictor:
             raise InputError("this monitor shares a Predictor. Call swap() of the Predictor")
         new, running = open_bundle(bundle, self._trusted_keys), self._pipeline.bundle
@@ -237,7 +244,7 @@ class DriverMonitor:
         frame then gets no state. close() returns within a second, also if camera or engine hang.
         """
         self._dropped.detach()
-        _release_all(self._reader, self._classifier)
+        _release_all(self._pid, self._reader, self._classifier)
         if self._lock.acquire(timeout=CLOSE_S):
             try:
                 self._pipeline.frame = None
@@ -245,6 +252,7 @@ class DriverMonitor:
                 self._lock.release()
 
     def _step(self) -> MonitorState | None:
+        _check_process(self._pid)
         with self._lock:
             state = None if self._reader.stopped else self._look()
             if state is None or self._reader.stopped:  # close() may have come in the meantime
@@ -339,6 +347,16 @@ def _same_labels(running: Bundle, made: Predictor) -> Predictor:
     return made
 
 
-def _release_all(reader: FrameReader, classifier: FailoverPredictor) -> None:
-    reader.stop()
-    classifier.close()
+def _check_process(pid: int) -> None:
+    """Raise EngineError in a forked child of the process that made the monitor."""
+    if os.getpid() != pid:
+        raise EngineError(
+            "this DriverMonitor was made before the process was forked, and its threads do not "
+            "run in the child. Make the DriverMonitor in the child"
+        )
+
+
+def _release_all(pid: int, reader: FrameReader, classifier: FailoverPredictor) -> None:
+    if os.getpid() == pid:  # a forked child would wait for locks of its parent's threads
+        reader.stop()
+        classifier.close()

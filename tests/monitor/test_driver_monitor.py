@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_edge.errors import InputError, SourceError, TargetError
+from fer_edge.errors import EngineError, InputError, SourceError, TargetError
 from fer_edge.monitor import (
     DriverMonitor,
     Event,
@@ -50,6 +50,38 @@ def test_each_frame_of_a_recording_gets_a_state(fake_bundle: Path, frames: Frame
     assert states[-1].driver.label == "neutral"
     assert {state.health.status for state in states} == {"ok"}
     assert all(state.age_ms >= 0 for state in states)
+
+
+@pytest.mark.parametrize("steps", [0, 5], ids=["unused", "running"])
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_a_forked_child_is_told_to_make_its_own_monitor(
+    steps: int, fake_bundle: Path, frames: Frames, ends_in_a_fork: Callable[..., bool]
+) -> None:
+    monitor = DriverMonitor(fake_bundle, frames, detector=WholeFrame())
+    for _ in range(steps):
+        next(monitor)
+
+    def use() -> None:
+        for call in (lambda: next(monitor), lambda: monitor.swap(fake_bundle)):
+            with pytest.raises(EngineError, match="in the child"):
+                call()
+        monitor.close()
+
+    inside, may_end = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with monitor._reader._changed, monitor._lock:
+            inside.set()
+            may_end.wait(60)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert inside.wait(60)
+    ended = ends_in_a_fork(use)
+    may_end.set()
+    thread.join(60)
+    assert ended
+    assert len(list(monitor)) == 90 - steps
 
 
 def test_callbacks_get_states_events_and_changes_of_health(
