@@ -1,4 +1,4 @@
-"""OpenCV's log lines, kept off standard error.
+"""Log lines of OpenCV and its FFmpeg, kept off standard error.
 
 This works on every version of OpenCV that is allowed.
 """
@@ -28,6 +28,16 @@ def silence_opencv() -> int | None:
         The level before, or None where this OpenCV has no functions for it.
     """
     return _set_level(_SILENT)
+
+
+def silence_ffmpeg() -> None:
+    """Stop FFmpeg's log lines for the process, unless the user has chosen a level.
+
+    OpenCV 5 reads the level once, as it opens the first video. A damaged clip gives hundreds of
+    lines.
+    """
+    if "OPENCV_FFMPEG_DEBUG" not in os.environ:
+        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from fer_edge.monitor.opencv_names import opencv_name
 from fer_edge.monitor.overlay import draw
 from fer_edge.monitor.recorder import EventLog, VideoRecorder
 from fer_edge.monitor.sources import file_of
-from fer_edge.opencv_log import quiet_opencv
+from fer_edge.opencv_log import quiet_opencv, silence_ffmpeg
 from fer_edge.plain_file import is_file
 from fer_edge.preprocess import Image
 
@@ -158,6 +158,7 @@ def rate_and_length(source: object) -> tuple[float, int | None]:
     file = file_of(source)
     if file is None or not is_file(file):
         return _USUAL_HZ, None
+    silence_ffmpeg()
     with quiet_opencv():
         capture = cv2.VideoCapture(opencv_name(file.absolute()))
     hz, frames = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)

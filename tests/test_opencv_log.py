@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
+import numpy as np
 import pytest
 
 from fer_edge import opencv_log
@@ -30,6 +33,45 @@ def test_opencv_prints_nothing_inside_and_prints_again_outside() -> None:
     inside, outside = done.stderr.split("inside done\n")
     assert inside == ""
     assert "nowhere" in outside
+
+
+FFMPEG = """
+import sys
+from fer_edge.errors import SourceError
+from fer_edge.monitor import VideoFile
+video = VideoFile(sys.argv[1])
+video.open()
+while True:
+    try:
+        video.read()
+    except (StopIteration, SourceError):  # the end, or a damaged file
+        break
+"""
+
+
+@pytest.mark.parametrize("chosen", [{}, {"OPENCV_FFMPEG_LOGLEVEL": "16"}])
+def test_ffmpeg_prints_nothing_unless_it_is_asked_to(
+    chosen: dict[str, str], tmp_path: Path
+) -> None:
+    clip, noise = tmp_path / "clip.mp4", np.random.default_rng(0)
+    writer = cv2.VideoWriter(str(clip), cv2.VideoWriter.fourcc(*"mp4v"), 20.0, (64, 48))
+    for _ in range(20):
+        writer.write(noise.integers(0, 256, (48, 64, 3), np.uint8))
+    writer.release()
+    data = bytearray(clip.read_bytes())
+    middle = data.index(b"mdat") + len(data) // 3
+    data[middle : middle + 5000] = bytes(5000)
+    clip.write_bytes(data)
+    env = {key: value for key, value in os.environ.items() if not key.startswith("OPENCV_")}
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", FFMPEG, str(clip)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**env, **chosen},
+    )
+    # OpenCV prints the lines on standard output if a level is chosen.
+    assert bool(done.stdout + done.stderr) == bool(chosen), done.stderr
 
 
 class Level:

@@ -209,7 +209,6 @@ class Beat:
 
 def prepare_worker() -> None:
     """Keep native libraries from printing into the command's output."""
-    os.environ["OPENCV_FFMPEG_LOGLEVEL"] = "-8"  # AV_LOG_QUIET: damaged clips are expected
     logging.getLogger("fer_edge").addHandler(logging.NullHandler())
     # A service may have no such stream.
     with contextlib.suppress(AttributeError, OSError, ValueError):

@@ -19,7 +19,7 @@ from fer_edge.errors import InputError
 from fer_edge.monitor.opencv_names import opencv_name
 from fer_edge.monitor.state import Event
 from fer_edge.monitor.typed_fields import is_number
-from fer_edge.opencv_log import quiet_opencv
+from fer_edge.opencv_log import quiet_opencv, silence_ffmpeg
 from fer_edge.paths import as_path, check_possible
 from fer_edge.preprocess import Image
 from fer_edge.shown import shown
@@ -166,6 +166,7 @@ class VideoRecorder:
         height, width = frame.shape[:2]
         self._size = width + width % 2, height + height % 2  # the codecs halve colour
         code = cv2.VideoWriter.fourcc(*CODECS[self.path.suffix.lower()][0])
+        silence_ffmpeg()
         with quiet_opencv():
             self._writer = cv2.VideoWriter(
                 str(self._temporary), cv2.CAP_FFMPEG, code, self._hz, self._size

@@ -17,7 +17,7 @@ from fer_edge.errors import InputError, SourceError
 from fer_edge.monitor.opencv_names import opencv_name
 from fer_edge.monitor.typed_fields import is_number
 from fer_edge.monitor.video_containers import missing_bytes, shown_share
-from fer_edge.opencv_log import quiet_opencv
+from fer_edge.opencv_log import quiet_opencv, silence_ffmpeg
 from fer_edge.paths import as_path
 from fer_edge.plain_file import is_file
 from fer_edge.shown import shown, without_password
@@ -97,6 +97,7 @@ class Camera:
         """Open the camera. Raises SourceError if OpenCV cannot."""
         self.close()
         self._count = 0
+        silence_ffmpeg()
         with quiet_opencv():
             self._capture = self._open()
         if self._capture.isOpened():
@@ -180,6 +181,7 @@ class VideoFile:
         self._count, self._has_times = 0, False
         # FFmpeg reads "2026-11-25T12:30:01.mp4" as an address. An absolute path has no protocol.
         name = opencv_name(self._path.absolute())
+        silence_ffmpeg()
         with quiet_opencv():
             if self._threads is not None:
                 options = [cv2.CAP_PROP_N_THREADS, self._threads]
