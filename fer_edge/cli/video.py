@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from fer_edge.cli.options import (
 )
 from fer_edge.errors import InputError, SourceError
 from fer_edge.option_types import FiniteRange
+from fer_edge.plain_file import is_file
 from fer_edge.shown import without_password
 
 if TYPE_CHECKING:
@@ -126,7 +128,7 @@ def video(
     if whole_frame and detector is not None:
         raise click.UsageError("expected --detector or --whole-frame, got both")
     settings = _settings(settings_file, seat, rules)
-    camera_or_path = int(source) if source.isdecimal() else source
+    camera_or_path = _camera_or_path(source)
     live = open_source(camera_or_path).live
     name = source if file_of(source) else without_password(source)
     _check_outputs(source, save, events)
@@ -176,6 +178,14 @@ def video(
         _print(report)
     if fault is not None:
         raise SourceError(fault)
+
+
+def _camera_or_path(source: str) -> int | str:
+    """Return the number of a camera, or anything else as it is.
+
+    A name of an existing file is that file.
+    """
+    return int(source) if re.fullmatch("[0-9]{1,10}", source) and not is_file(source) else source
 
 
 _NO_WINDOW = (

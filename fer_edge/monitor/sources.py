@@ -34,6 +34,8 @@ _NO_TIME_S = 1e12
 """Seconds from which a file's time is none."""
 _RATES_HZ = 1.0, 240.0
 """Lowest and highest believed rate of a file. OpenCV 4.8 gives 1,000 for raw H.264."""
+_INDICES = -(2**31), 2**31 - 1
+"""Smallest and largest index of a camera that OpenCV can take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +85,14 @@ class Camera:
             (``rtsp://…``), or GStreamer pipeline (contains `` ! ``).
 
     Raises:
-        InputError: The name is not UTF-8.
+        InputError: The name is not UTF-8, or the index is too large.
     """
 
     live = True
 
     def __init__(self, device: int | str) -> None:
+        if isinstance(device, int) and not _INDICES[0] <= device <= _INDICES[1]:
+            raise InputError(f"expected the number of a camera such as 0, got {shown(device)}")
         self._device = opencv_name(device) if isinstance(device, str) else device
         self._capture: Any = None
         self._count = 0
@@ -196,12 +200,16 @@ class VideoFile:
             )
 
     def read(self) -> Frame:
-        """Return the next frame. Raises SourceError if the file ends too early."""
+        """Return the next frame. Raises SourceError if the file has none or ends too early."""
         done, image = self._capture.read()
         if done:
             self._count += 1
             return Frame(image, self._time_s())
         self._check_complete()
+        if self._count == 0:
+            raise SourceError(
+                f"{self._path} has no frame that OpenCV can read. Convert it to MP4 or WebM"
+            )
         raise StopIteration
 
     def _time_s(self) -> float:

@@ -236,6 +236,25 @@ def test_health_is_told_once_when_it_changes(run: Any, fake_bundle: Path, tmp_pa
     assert "lost: the camera is frozen" in lines[0]
 
 
+def test_a_file_whose_name_is_a_number_is_that_file(
+    run: Any, clip: Path, fake_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(clip.rename(clip.with_name("007")).parent)
+    done = run("007", "--whole-frame", "--bundle", fake_bundle, "--headless")
+    assert done.exit_code == 0, done.stderr
+    assert f"007: {FRAMES} frames" in done.stdout
+
+
+@pytest.mark.parametrize("source", ["99999999999", "3000000000", "9" * 5000, "\u0663"])
+def test_a_number_that_is_no_camera_is_refused_at_once(
+    source: str, run: Any, fake_bundle: Path
+) -> None:
+    done = run(source, "--whole-frame", "--bundle", fake_bundle, "--headless")
+    assert done.exit_code == 3
+    assert len(done.stderr.splitlines()) == 1
+    assert "expected" in done.stderr
+
+
 def test_a_camera_that_is_not_there_ends_with_3(
     run: Any, fake_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -115,6 +115,12 @@ def test_a_folder_that_would_crash_opencv_is_refused(
         open_source("clip.mp4").open()
 
 
+@pytest.mark.parametrize("index", [2**31, 10**5000, -(10**5000)], ids=["2^31", "large", "low"])
+def test_a_number_that_opencv_does_not_take_is_no_camera(index: int) -> None:
+    with pytest.raises(InputError, match="number of a camera"):
+        open_source(index)
+
+
 def test_bytes_are_no_source() -> None:
     with pytest.raises(InputError, match="got b'"):
         open_source(b"x" * 10_000)
@@ -222,6 +228,14 @@ def test_frames_that_an_edit_list_hides_are_not_missed(tmp_path: Path) -> None:
     path = write(tmp_path / "clip.mp4", 40)
     hide_half(path)
     assert 18 <= len(read(VideoFile(path))) <= 40
+
+
+def test_a_video_without_frames_is_not_an_empty_one(tmp_path: Path, fake_bundle: Path) -> None:
+    path = write(tmp_path / "none.avi", count=0, code="MJPG")
+    with DriverMonitor(fake_bundle, path, detector=WholeFrame()) as monitor:
+        (state,) = monitor
+    assert state.health.status == "lost"
+    assert "no frame that OpenCV can read" in state.health.reasons[0]
 
 
 # Frames of an application.
