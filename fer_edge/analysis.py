@@ -6,17 +6,17 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import cv2
 import numpy as np
 
 from fer_edge.atomic import write_file
-from fer_edge.errors import InputError, TargetError
+from fer_edge.errors import EngineError, FerEdgeError, InputError, TargetError
 from fer_edge.images.exif import upright
 from fer_edge.paths import as_path
 from fer_edge.predictor import Predictor
-from fer_edge.preprocess import Box, Image, as_bgr, decode_image, read_image
+from fer_edge.preprocess import NO_BOX, Box, Image, as_bgr, decode_image, read_image
 from fer_edge.results import Prediction
 from fer_edge.shown import shown
 
@@ -151,10 +151,15 @@ def analyze(
         The faces from left to right, or in the order of ``boxes``; empty if there is none.
 
     Raises:
-        InputError: The picture or a box cannot be used.
+        InputError: The picture, a box or another argument cannot be used.
         TargetError: There is no detector, and the picture does not look like a face crop.
-        EngineError: The engine fails, or the detector returns anything but faces.
+        EngineError: The engine or the detector fails, or it returns anything but faces.
     """
+    if not (predictor is None or isinstance(predictor, Predictor)):
+        raise InputError(
+            f"expected a Predictor, got {type(predictor).__name__}. Pass Predictor(BUNDLE), such "
+            "as Predictor('fast')"
+        )
     picture = _picture(image)
     found = _locate(picture, detector, boxes, crop)
     if not found:
@@ -202,7 +207,6 @@ def fills_picture(image: Image, box: Box, margin: float) -> bool:
 
 def _may_hold_a_face(image: Image, detector: Detector | None) -> bool:
     """Return False if a detector is available and finds no face in a crop."""
-    from fer_edge.monitor.detector import find_faces
     from fer_edge.monitor.detector_default import crop_judge
 
     longer = max(image.shape[:2])
@@ -214,11 +218,11 @@ def _may_hold_a_face(image: Image, detector: Detector | None) -> bool:
     height, width = (max(round(side * _JUDGED_PX / longer), 1) for side in image.shape[:2])
     how = cv2.INTER_AREA if longer > _JUDGED_PX else cv2.INTER_LINEAR
     view = np.asarray(cv2.resize(image, (width, height), interpolation=how), np.uint8)
-    if find_faces(detector, view):
+    if _find_faces(detector, view):
         return True
     edges = (_JUDGED_EDGE_PX,) * 4
     view = np.asarray(cv2.copyMakeBorder(view, *edges, cv2.BORDER_CONSTANT, value=(127,) * 3))
-    return bool(find_faces(detector, view))
+    return bool(_find_faces(detector, view))
 
 
 def check_drawn_name(path: Path) -> None:
@@ -233,7 +237,7 @@ def _locate(
     """Return box and score of each face; box None is the complete picture."""
     if boxes is not None:
         try:
-            return [(cast("Box", tuple(box)), None) for box in boxes]  # also of an array's rows
+            return [(_kept(box), None) for box in boxes]
         except TypeError as error:
             raise InputError(
                 f"expected a list of boxes (x, y, width, height), got {shown(boxes)}. Give one "
@@ -257,20 +261,38 @@ def _locate(
 
 def detect_faces(image: Image, detector: Detector) -> list[Face]:
     """Detect faces; small pictures are enlarged, because detectors miss faces that fill them."""
-    from fer_edge.monitor.detector import Face, clip_box, find_faces
+    from fer_edge.monitor.detector import Face, clip_box
 
     height, width = image.shape[:2]
     scale = -(-_SMALL_PX // max(height, width))  # a whole number, so that boxes scale back exactly
     if scale < 2:
-        return find_faces(detector, image)
+        return _find_faces(detector, image)
     enlarged = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
     faces = []
-    for face in find_faces(detector, np.asarray(enlarged, np.uint8)):
+    for face in _find_faces(detector, np.asarray(enlarged, np.uint8)):
         x, y, w, h = (value / scale for value in face.box)
         box = clip_box(x, y, w, h, width, height)
         if box is not None:
             faces.append(Face(box, face.score))
     return faces
+
+
+def _find_faces(detector: Detector, image: Image) -> list[Face]:
+    """Run a detector. Raises EngineError for its own exceptions, and InputError for no detector."""
+    from fer_edge.monitor.detector import check_detector, find_faces
+
+    check_detector(detector)
+    try:
+        return find_faces(detector, image)
+    except FerEdgeError:
+        raise
+    except Exception as error:  # an application's detector raises any type
+        raise EngineError(f"the face detector failed: {error!r}. Mend it") from error
+
+
+def _kept(box: Any) -> Any:
+    """Return a box of the caller for several uses: an array's row or a generator as a tuple."""
+    return box if isinstance(box, NO_BOX) else tuple(box)
 
 
 def _picture(image: object) -> Image:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,6 +18,7 @@ from fer_edge.images.containers import MAX_PIXELS
 from fer_edge.loaded import Loaded, Request, load_best
 from fer_edge.preprocess import Image, to_batch
 from fer_edge.results import Prediction, Times
+from fer_edge.shown import shown
 
 FLAT_BELOW = 4.0
 """Least standard deviation of the brightness (0..255) of a face.
@@ -32,14 +34,14 @@ def warm_up(loaded: Loaded, batch_sizes: Sequence[int]) -> None:
     size = loaded.bundle.crop.size_px
     most = MAX_PIXELS // size**2
     if isinstance(batch_sizes, str | bytes) or not isinstance(batch_sizes, Collection):
-        raise InputError(f"expected a list of batch sizes such as [1, 8], got {batch_sizes!r}")
+        raise InputError(f"expected a list of batch sizes such as [1, 8], got {shown(batch_sizes)}")
     for count in batch_sizes:
         if (
             isinstance(count, bool)
             or not isinstance(count, int | np.integer)
             or not 1 <= count <= most
         ):
-            raise InputError(f"expected batch sizes of 1 to {most:,} faces, got {count!r}")
+            raise InputError(f"expected batch sizes of 1 to {most:,} faces, got {shown(count)}")
         noise = np.random.default_rng(0).integers(0, 256, (count, size, size, 3), np.uint8)
         for _ in range(2):
             run_checked(loaded, noise)
@@ -79,6 +81,33 @@ def run_checked(loaded: Loaded, batch: npt.NDArray[np.uint8]) -> Outputs:
             "Take another variant: Predictor(exclude=[...])"
         )
     return probabilities, embeddings
+
+
+def prepared(
+    name: str, values: Iterable[Any], expected: str, prepare: Callable[[Any], Image]
+) -> list[Image]:
+    """Return the faces of a call.
+
+    Args:
+        name: Name of one value, for messages.
+        values: Pictures or boxes. Their own iterator may raise anything.
+        expected: Name of all values, for messages.
+        prepare: Makes a face of one value. Raises InputError.
+
+    Raises:
+        InputError: A value cannot be used. The message has its index.
+    """
+    try:
+        items = iter(values)
+    except TypeError:
+        raise InputError(f"expected {expected}, got {type(values).__name__}") from None
+    faces: list[Image] = []
+    try:
+        for item in items:
+            faces.append(prepare(item))
+    except InputError as error:
+        raise InputError(f"{name} {len(faces)}: {error}") from error
+    return faces
 
 
 def predict(loaded: Loaded, faces: list[Image], start_ns: int) -> list[Prediction]:

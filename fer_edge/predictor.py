@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from fer_edge.bundle import Bundle, Variant, open_bundle
 from fer_edge.errors import BundleError, EngineError, InputError, TargetError
-from fer_edge.inference import load_warm, predict, warm_up
+from fer_edge.inference import load_warm, predict, prepared, warm_up
 from fer_edge.loaded import (
     Loaded,
     Request,
@@ -178,20 +178,13 @@ class Predictor:
         """
         start = time.perf_counter_ns()
         with self._enter() as loaded:
-            faces: list[Image] = []
             if isinstance(images, str | bytes | Path):
                 raise InputError(
                     "expected a list of images, got a single one. Call predictor(image)"
                 )
-            try:
-                for image in images:
-                    faces.append(any_image(image, colour))
-            except InputError as error:
-                raise InputError(f"image {len(faces)}: {error}") from error
-            except TypeError as error:
-                raise InputError(
-                    f"expected a list of images or an array, got {type(images).__name__}"
-                ) from error
+            faces = prepared(
+                "image", images, "a list of images or an array", lambda i: any_image(i, colour)
+            )
             return self._answer(loaded, faces, start) if faces else []
 
     def predict_faces(
@@ -214,16 +207,10 @@ class Predictor:
         start = time.perf_counter_ns()
         with self._enter() as loaded:
             picture = any_image(image, colour)
-            faces: list[Image] = []
-            try:
-                for box in boxes:
-                    faces.append(crop(picture, box, loaded.bundle.crop.margin))
-            except InputError as error:
-                raise InputError(f"box {len(faces)}: {error}") from error
-            except TypeError as error:
-                raise InputError(
-                    f"expected boxes (x, y, width, height), got {type(boxes).__name__}"
-                ) from error
+            margin = loaded.bundle.crop.margin
+            faces = prepared(
+                "box", boxes, "boxes (x, y, width, height)", lambda b: crop(picture, b, margin)
+            )
             return self._answer(loaded, faces, start) if faces else []
 
     def warm_up(self, batch_sizes: Sequence[int] = (1,)) -> None:

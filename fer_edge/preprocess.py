@@ -5,6 +5,7 @@ The exported graph contains the rest: colour order, scaling, mean and std, layou
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +18,7 @@ from fer_edge.errors import InputError
 from fer_edge.images.containers import MAX_PIXELS, MAX_SIDE_PX, picture_info
 from fer_edge.images.decode import decode
 from fer_edge.paths import as_path
+from fer_edge.shown import shown
 
 Image = npt.NDArray[np.uint8]
 """Image as OpenCV reads it: uint8 ``[H, W, 3]``, BGR."""
@@ -28,6 +30,9 @@ Colour = Literal["bgr", "rgb", "grey"]
 """Colour order of an image array."""
 Box = tuple[int, int, int, int]
 """Box ``(x, y, width, height)`` in pixels of the image. OpenCV's detectors return this form."""
+
+NO_BOX = (str, bytes, bytearray, memoryview, Set, Mapping)
+"""Types that may have four items and are no box."""
 
 CROP_MARGIN = 0.1
 """Margin of a detected box in new bundles: share (0..1) of its longer side.
@@ -70,7 +75,7 @@ class CropRule:
 def check_colour(colour: str) -> None:
     """Raise InputError for a colour order that does not exist."""
     if not isinstance(colour, str) or colour not in _COLOURS:
-        raise InputError(f"expected colour 'bgr', 'rgb' or 'grey', got {colour!r}")
+        raise InputError(f"expected colour 'bgr', 'rgb' or 'grey', got {shown(colour)}")
 
 
 def as_bgr(image: object, colour: Colour = "bgr") -> Image:
@@ -169,24 +174,28 @@ def crop(image: Image, box: Box, margin: float = 0.0) -> Image:
         InputError: The box has no area, is not finite, too small, or outside the image.
     """
     try:
-        x, y, w, h = (float(v) for v in box)
+        x, y, w, h = () if isinstance(box, NO_BOX) else (float(v) for v in box)
     except (TypeError, ValueError, OverflowError):
-        raise InputError(f"expected a box (x, y, width, height), got {box!r}") from None
+        raise InputError(f"expected a box (x, y, width, height), got {shown(box)}") from None
     if not all(np.isfinite(v) and abs(v) <= 4 * MAX_SIDE_PX for v in (x, y, w, h)):
-        raise InputError(f"expected a box of finite pixel numbers, got {box!r}")
+        raise InputError(f"expected a box of finite pixel numbers, got {shown(box)}")
     height, width = image.shape[:2]
     if w < 1 or h < 1 or x >= width or y >= height or x + w <= 0 or y + h <= 0:
-        raise InputError(f"expected a box with area inside the {width}x{height} image, got {box!r}")
+        raise InputError(
+            f"expected a box with area inside the {width}x{height} image, got {shown(box)}"
+        )
     side = max(w, h) * (1 + 2 * margin)
     left, top = round(x + w / 2 - side / 2), round(y + h / 2 - side / 2)
     right, bottom = left + max(round(side), 1), top + max(round(side), 1)
     if max(w, h) < MIN_SIDE_PX or side * side > MAX_PIXELS:
         raise InputError(
             f"expected a box of {MIN_SIDE_PX} pixels a side to {MAX_PIXELS:,} in all with its "
-            f"margin, got {box!r}"
+            f"margin, got {shown(box)}"
         )
     if left >= width or top >= height or right <= 0 or bottom <= 0:  # a box between pixels
-        raise InputError(f"expected a box with area inside the {width}x{height} image, got {box!r}")
+        raise InputError(
+            f"expected a box with area inside the {width}x{height} image, got {shown(box)}"
+        )
     inside = image[max(top, 0) : min(bottom, height), max(left, 0) : min(right, width)]
     pads = (max(-top, 0), max(bottom - height, 0), max(-left, 0), max(right - width, 0))
     if any(pads):

@@ -7,7 +7,15 @@ import reprlib
 
 _MOST_DIGITS = 40
 
-_SHORT = reprlib.Repr()
+
+class _Short(reprlib.Repr):
+    def repr_int(self, x: int, level: int) -> str:
+        if abs(x) >= 10**_MOST_DIGITS:  # Python refuses to print more than 4,300 digits
+            return f"an integer of more than {_MOST_DIGITS} digits"
+        return repr(x)
+
+
+_SHORT = _Short()
 _SHORT.maxlevel = 3
 _SHORT.maxstring = _SHORT.maxother = 80
 
@@ -23,8 +31,6 @@ def shown(value: object) -> str:
 
     It has a few hundred characters at most.
     """
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**_MOST_DIGITS:
-        return f"an integer of more than {_MOST_DIGITS} digits"
     return _SHORT.repr(value)
 
 

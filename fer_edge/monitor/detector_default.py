@@ -16,6 +16,7 @@ from fer_edge.monitor.detector import (
     Detector,
     Face,
     YuNet,
+    check_detector,
     check_min_score,
     check_width,
     clip_box,
@@ -114,11 +115,7 @@ def monitor_detector(detector: Detector | str | Path | None) -> Detector:
         return detector
     if isinstance(detector, str | Path):
         return YuNet(detector, width_px=FRAME_WIDTH_PX)
-    if not callable(getattr(detector, "detect", None)):
-        raise InputError(
-            f"expected a detector with a method 'detect', got {type(detector).__name__}. Pass "
-            "YuNet's file, WholeFrame() or Boxes(function)"
-        )
+    check_detector(detector)
     return detector
 
 

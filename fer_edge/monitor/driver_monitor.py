@@ -8,7 +8,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -31,6 +31,7 @@ from fer_edge.monitor.state import Event, Health, MonitorState
 from fer_edge.predictor import Predictor
 from fer_edge.preprocess import Image
 from fer_edge.shipped import bundle_path
+from fer_edge.shown import shown
 from fer_edge.signing import Key, load_keys
 
 
@@ -73,7 +74,7 @@ class DriverMonitor:
     Raises:
         BundleError: As for Predictor.
         TargetError: As for Predictor.
-        InputError: The source or the detector is not one, an event rule names a label that the
+        InputError: An argument is not what it should be, an event rule names a label that the
             bundle does not have, or an option of Predictor comes with a Predictor.
         SourceError: A file cannot be opened. Raised at the first step of the iteration.
     """
@@ -95,7 +96,8 @@ class DriverMonitor:
         on_health: Callable[[Health], object] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._settings = settings or Settings()
+        callbacks = {"on_state": on_state, "on_event": on_event, "on_health": on_health}
+        self._settings = _checked(settings, callbacks)
         self._owns_predictor = not isinstance(bundle, Predictor)
         self._callbacks = on_state, on_event, on_health
         self._health = HealthMonitor(logging.getLogger("fer_edge.monitor"))
@@ -292,6 +294,21 @@ class DriverMonitor:
         times = "once" if self._reader.retries == 1 else f"{self._reader.retries} times"
         reason = f"{self._reader.fault}. Failed {times}; it is opened again"
         return reason, HealthCause.CAMERA_FAILED
+
+
+def _checked(settings: Settings | None, callbacks: Mapping[str, object]) -> Settings:
+    """Return the settings, or the defaults. Raises InputError for another type."""
+    for name, callback in callbacks.items():
+        if not (callback is None or callable(callback)):
+            raise InputError(f"expected {name} as a function or None, got {shown(callback)}")
+    if settings is None:
+        return Settings()
+    if not isinstance(settings, Settings):
+        raise InputError(
+            f"expected settings as Settings, got {shown(settings)}. Pass Settings(...), or "
+            "Settings.from_file(FILE)"
+        )
+    return settings
 
 
 def _failover(

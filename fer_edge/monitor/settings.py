@@ -163,32 +163,34 @@ class Settings:
         for item in fields(self):
             value = getattr(self, item.name)
             if item.name.endswith("_s") and value is not None and not 0 < value < 1e6:
-                raise InputError(f"expected {item.name} in seconds, above 0, got {value!r}")
+                raise InputError(f"expected {item.name} in seconds, above 0, got {shown(value)}")
         if self.detect_every < 1 or self.max_persons < 1:
             raise InputError(
                 "expected detect_every and max_persons of at least 1, got "
-                f"{self.detect_every} and {self.max_persons}"
+                f"{shown(self.detect_every)} and {shown(self.max_persons)}"
             )
         x, y, w, h = self.driver_region
         if not (0 <= x < x + w <= 1 + 1e-9 and 0 <= y < y + h <= 1 + 1e-9):
             raise InputError(
                 "expected driver_region as (x, y, width, height) in shares of the frame, 0..1, "
-                f"got {self.driver_region}"
+                f"got {shown(self.driver_region)}"
             )
         if self.known_above is not None and not 0 <= self.known_above <= 1:
-            raise InputError(f"expected known_above as 0 to 1 or None, got {self.known_above}")
+            raise InputError(
+                f"expected known_above as 0 to 1 or None, got {shown(self.known_above)}"
+            )
         if self.expected_hz is not None and self.expected_hz <= 0:
-            raise InputError(f"expected expected_hz above 0 or None, got {self.expected_hz}")
+            raise InputError(f"expected expected_hz above 0 or None, got {shown(self.expected_hz)}")
         if self.expected_size is not None and min(self.expected_size) < 1:
             raise InputError(
                 "expected expected_size as a width and height of at least 1 pixel or None, got "
-                f"{self.expected_size}"
+                f"{shown(self.expected_size)}"
             )
         if self.black_below < 0:
-            raise InputError(f"expected black_below of at least 0, got {self.black_below}")
+            raise InputError(f"expected black_below of at least 0, got {shown(self.black_below)}")
         if not 0 <= self.hysteresis < 1:
             raise InputError(
-                f"expected a hysteresis of at least 0 and below 1, got {self.hysteresis}"
+                f"expected a hysteresis of at least 0 and below 1, got {shown(self.hysteresis)}"
             )
 
     @classmethod

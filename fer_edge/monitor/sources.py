@@ -266,7 +266,7 @@ class Frames:
         live: True drops frames that the monitor cannot process in time. False waits for it.
 
     Raises:
-        InputError: ``hz`` is not above 0.
+        InputError: ``hz`` is not above 0, or ``frames`` cannot be iterated.
     """
 
     def __init__(
@@ -274,6 +274,9 @@ class Frames:
     ) -> None:
         if hz is not None and not (is_number(hz) and hz > 0):
             raise InputError(f"expected frames per second above 0, got {shown(hz)}. Choose another")
+        given: object = frames
+        if not (isinstance(given, Iterable) or hasattr(given, "__getitem__")):
+            raise InputError(f"expected an iterable of frames, got {shown(frames)}. Pass a list")
         self.live = live
         self._frames = frames
         self._hz = hz

@@ -128,9 +128,16 @@ def is_number(value: object) -> TypeGuard[float]:
         return False
 
 
+def _is_integer(value: object) -> bool:
+    """Return True for a whole number of 64 bits, which can be printed."""
+    if isinstance(value, bool):
+        return False
+    return isinstance(value, Integral) and abs(int(value)) < 2**63
+
+
 _SIMPLE: dict[Any, Callable[[object], bool]] = {
     float: is_number,
-    int: lambda value: isinstance(value, Integral) and not isinstance(value, bool),
+    int: _is_integer,
 }
 
 

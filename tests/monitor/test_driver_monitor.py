@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,6 +51,14 @@ def test_each_frame_of_a_recording_gets_a_state(fake_bundle: Path, frames: Frame
     assert states[-1].driver.label == "neutral"
     assert {state.health.status for state in states} == {"ok"}
     assert all(state.age_ms >= 0 for state in states)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"settings": {"frozen_s": 1}}, {"settings": {}}, {"on_health": 5}, {"on_event": "x"}]
+)
+def test_arguments_of_another_type_are_refused(wrong: dict[str, Any], fake_bundle: Path) -> None:
+    with pytest.raises(InputError, match=f"expected {next(iter(wrong))} as"):
+        DriverMonitor(fake_bundle, [], detector=WholeFrame(), **wrong)
 
 
 @pytest.mark.parametrize("steps", [0, 5], ids=["unused", "running"])

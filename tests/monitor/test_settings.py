@@ -16,6 +16,13 @@ from fer_edge.monitor import DriverMonitor, EventRule, QualityLimits, Settings, 
 DRIVER_LABELS = ("awake", "distracted", "drowsy", "neutral")
 
 
+@pytest.mark.parametrize("name", ["expected_size", "detect_every", "max_persons"])
+def test_a_number_that_python_does_not_print_is_refused(name: str) -> None:
+    value = (10**5000, 5) if name == "expected_size" else 10**5000
+    with pytest.raises(InputError, match="more than 40 digits"):
+        Settings(**{name: value})  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

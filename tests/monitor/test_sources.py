@@ -241,6 +241,12 @@ def test_a_video_without_frames_is_not_an_empty_one(tmp_path: Path, fake_bundle:
 # Frames of an application.
 
 
+def test_frames_come_from_an_iterable() -> None:
+    for wrong in (None, 5):
+        with pytest.raises(InputError, match="expected an iterable of frames"):
+            Frames(wrong)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("ret", [True, np.True_])
 @pytest.mark.parametrize("live", [True, False])
 def test_pairs_of_cap_read_are_refused_with_its_name(

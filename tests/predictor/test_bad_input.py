@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import numpy as np
 import pytest
 from predictor_inputs import CALLS, labels
 
+from fer_edge import analyze
 from fer_edge.errors import InputError
+from fer_edge.monitor import Boxes
 from fer_edge.predictor import Predictor
 from fer_edge.preprocess import Image
 
@@ -52,6 +55,33 @@ def test_what_is_no_list_of_pictures_is_refused_as_a_batch(
 ) -> None:
     with pytest.raises(InputError, match="expected a list of images"):
         predictor.predict_batch(images)
+
+
+def test_an_error_of_the_callers_generator_is_the_callers(
+    predictor: Predictor, face: Image
+) -> None:
+    def values(value: Any) -> Iterator[Any]:
+        yield value
+        raise TypeError("mine")
+
+    with pytest.raises(TypeError, match="mine"):
+        predictor.predict_batch(values(face))
+    with pytest.raises(TypeError, match="mine"):
+        predictor.predict_faces(face, values((0, 0, 40, 40)))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "box", ["0099", b"\0\x0000", {0, 1, 48, 47}, dict.fromkeys((0, 1, 48, 47))], ids=repr
+)
+def test_four_items_of_another_kind_are_no_box(predictor: Predictor, face: Image, box: Any) -> None:
+    for call in (
+        lambda: predictor(face, box),
+        lambda: predictor.predict_faces(face, [box]),
+        lambda: analyze(face, predictor, boxes=[box]),
+        lambda: Boxes(lambda _: [box]).detect(face),
+    ):
+        with pytest.raises(InputError, match="expected a box"):
+            call()
 
 
 def test_one_picture_is_not_taken_for_a_batch(predictor: Predictor, face: Image) -> None:

@@ -42,6 +42,33 @@ def test_batch_sizes_may_be_any_whole_numbers(predictor: Predictor) -> None:
         predictor.warm_up(sizes)
 
 
+HUGE = 10**5000
+"""Integer that Python does not print."""
+
+
+@pytest.mark.parametrize("name", ["threads", "hint", "device", "target", "precision", "exclude"])
+@pytest.mark.parametrize("value", [HUGE, [HUGE]], ids=["number", "list"])
+def test_a_number_that_python_does_not_print_is_refused_as_an_option(
+    fake_bundle: Path, name: str, value: Any
+) -> None:
+    with pytest.raises(FerEdgeError, match="more than 40 digits"):
+        Predictor(fake_bundle, **{name: value})
+
+
+def test_a_number_that_python_does_not_print_is_refused_in_a_call(
+    predictor: Predictor, face: Image
+) -> None:
+    box, colour, sizes = (0, 0, 9, HUGE), HUGE, [HUGE]
+    for call in (
+        lambda: predictor(face, box),
+        lambda: predictor.predict_faces(face, [box]),
+        lambda: predictor(face, colour=colour),  # type: ignore[arg-type]
+        lambda: predictor.warm_up(sizes),
+    ):
+        with pytest.raises(InputError, match="more than 40 digits"):
+            call()
+
+
 @pytest.mark.parametrize("colour", [["bgr"], {}, {"bgr"}, 7, None, b"bgr"], ids=repr)
 def test_a_colour_of_another_type_is_refused(
     predictor: Predictor, face: Image, colour: Any
