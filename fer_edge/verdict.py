@@ -39,8 +39,8 @@ class Check:
         faces: Number of faces that the figure is over.
         limit: Limit; None for a figure that is reported and not judged.
         verdict: One of VERDICTS; None for a figure that is not judged.
-        faces_needed: Faces of the gate that would tell at the same rates; None if the verdict is
-            clear, or if no practical number would tell.
+        faces_needed: Own faces of the gate, without copies of them, that would tell at the same
+            rates; None if the verdict is clear, or if no practical number would tell.
     """
 
     name: str

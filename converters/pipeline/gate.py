@@ -92,6 +92,11 @@ class _Answers:
     independent: float
 
     @property
+    def evidence(self) -> float:
+        """Number of faces without the copies of them."""
+        return len(self.truth) * self.independent
+
+    @property
     def kept(self) -> npt.NDArray[np.bool_]:
         return np.asarray(self.first.argmax(1) == self.second.argmax(1))
 
@@ -183,7 +188,7 @@ def _share(
         weight = factor * answers.independent
         return share_interval(count * weight, faces * weight)
 
-    return _decided(name, count / faces, interval, faces, len(answers.kept), limit)
+    return _decided(name, count / faces, interval, faces, answers.evidence, limit)
 
 
 def _change(
@@ -198,7 +203,7 @@ def _change(
         weight = factor * answers.independent
         return paired_change_interval(gained * weight, lost * weight, faces * weight)
 
-    return _decided(name, (gained - lost) / faces, interval, faces, len(answers.kept), limit)
+    return _decided(name, (gained - lost) / faces, interval, faces, answers.evidence, limit)
 
 
 def _decided(
@@ -206,7 +211,7 @@ def _decided(
     value: float,
     interval: Callable[[float], Interval],
     faces: int,
-    all_faces: int,
+    evidence: float,
     limit: float | None,
 ) -> Check:
     low, high = interval(1.0)
@@ -216,7 +221,7 @@ def _decided(
         return Check(name, value, low, high, faces, limit, PASSED)
     if high < limit:
         return Check(name, value, low, high, faces, limit, FAILED)
-    needed = faces_to_tell(interval, all_faces, limit)
+    needed = faces_to_tell(interval, evidence, limit)
     return Check(name, value, low, high, faces, limit, UNDECIDED, needed)
 
 
@@ -224,7 +229,7 @@ def _ece(answers: _Answers, limit: float | None) -> Check:
     """Check the ECE: it passes at or below its limit, and fails beyond noise."""
     first, second, truth = answers.first, answers.second, answers.truth
     value = ece(second, second.argmax(1) == truth) - ece(first, first.argmax(1) == truth)
-    low, high = ece_change_interval(first, second, truth)
+    low, high = ece_change_interval(first, second, truth, answers.independent)
     low, high = min(low, value), max(high, value)
     check = Check("ece_change", value, low, high, len(truth), limit)
     if limit is None:
@@ -232,7 +237,7 @@ def _ece(answers: _Answers, limit: float | None) -> Check:
     if value <= limit or low > limit:
         return replace(check, verdict=PASSED if value <= limit else FAILED)
     # The width of a bootstrap interval falls with the root of the number of faces.
-    needed = len(truth) * ((value - low) / (value - limit)) ** 2
+    needed = answers.evidence * ((value - low) / (value - limit)) ** 2
     return replace(
         check,
         verdict=UNDECIDED,

@@ -89,15 +89,17 @@ def ece_change_interval(
     first: npt.NDArray[np.floating],
     second: npt.NDArray[np.floating],
     truth: npt.NDArray[np.integer],
+    independent: float = 1.0,
 ) -> Interval:
     """Return the interval of the change of the ECE, as ``ece_intervals`` does."""
-    return ece_intervals(first, second, truth)[2]
+    return ece_intervals(first, second, truth, independent)[2]
 
 
 def ece_intervals(
     first: npt.NDArray[np.floating],
     second: npt.NDArray[np.floating],
     truth: npt.NDArray[np.integer],
+    independent: float = 1.0,
 ) -> tuple[Interval, Interval, Interval]:
     """Return the intervals of two ECEs and their change, by paired bootstrap.
 
@@ -110,6 +112,8 @@ def ece_intervals(
         first: Probabilities ``[N, C]`` of the first model.
         second: Probabilities ``[N, C]`` of the second model.
         truth: Index of the true class, ``[N]``.
+        independent: Share (0..1) of the faces that are evidence of their own, more than 0. So many
+            are drawn each time: copies of few faces widen the intervals to those of the few.
 
     Returns:
         Lowest and highest ECE of the first, of the second, and change, second minus first.
@@ -120,11 +124,12 @@ def ece_intervals(
         confidence = p.max(1).astype(np.float64)
         gaps[np.arange(count), k, ece_bins(confidence)] = confidence - (p.argmax(1) == truth)
     rng = np.random.default_rng(_SEED)
+    evidence = max(round(count * independent), 1)
     parts = []
     for _ in range(0, ROUNDS, _ROUNDS_AT_ONCE):
-        drawn = rng.multinomial(count, np.full(count, 1 / count), size=_ROUNDS_AT_ONCE)
+        drawn = rng.multinomial(evidence, np.full(count, 1 / count), size=_ROUNDS_AT_ONCE)
         parts.append(np.abs((drawn @ gaps.reshape(count, -1)).reshape(-1, 2, ECE_BINS)).sum(2))
-    eces = np.concatenate(parts) / count
+    eces = np.concatenate(parts) / evidence
     one, other, change = (
         (float(low), float(high))
         for low, high in (
@@ -135,12 +140,12 @@ def ece_intervals(
     return one, other, change
 
 
-def faces_to_tell(interval: Callable[[float], Interval], faces: int, limit: float) -> int | None:
+def faces_to_tell(interval: Callable[[float], Interval], faces: float, limit: float) -> int | None:
     """Return the number of faces that decides a limit at the same rates.
 
     Args:
         interval: Returns the interval that ``factor`` times the faces would have.
-        faces: Number of faces now.
+        faces: Number of faces now that are evidence of their own.
         limit: Limit that the interval must not contain.
 
     Returns:

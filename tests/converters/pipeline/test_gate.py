@@ -16,6 +16,8 @@ from fer_edge.verdict import FAILED, FP32, PASSED, QUANTISED, UNDECIDED, Judgeme
 LABELS = ("anger", "fear", "happiness", "neutral")
 THRESHOLD = 0.5
 INT8 = Bar("int8", LABELS, THRESHOLD)
+COPIES = replace(INT8, independent=0.05)
+"""For 20 copies of each face."""
 
 Floats = npt.NDArray[np.float32]
 
@@ -112,6 +114,27 @@ def test_copies_of_few_faces_are_no_more_evidence_than_the_few() -> None:
     alone = verdict(p[:200], p[:200], truth[:200])
     one, other = (each.check("accuracy_change") for each in (few, alone))
     assert (one.low, one.high) == pytest.approx((other.low, other.high))
+
+
+def test_copies_need_as_many_faces_as_the_few_that_they_were_made_of() -> None:
+    p, truth = network(52, withheld=0)
+    copies = np.repeat(p, 20, 0)
+    copied = verdict(copies, copies, list(np.repeat(truth, 20)), COPIES).check("answered_agreement")
+    alone = verdict(p, p, truth).check("answered_agreement")
+    assert copied.faces_needed == pytest.approx(765, abs=1)
+    assert alone.faces_needed == pytest.approx(765, abs=1)
+
+
+def test_the_ece_of_copies_is_judged_as_that_of_the_few() -> None:
+    p, truth = network(20, seed=3, withheld=0)
+    q = p**3 / (p**3).sum(1, keepdims=True)
+    copies = [np.repeat(each, 20, 0) for each in (p, q)]
+    copied = verdict(*copies, list(np.repeat(truth, 20)), COPIES).check("ece_change")
+    alone = verdict(p, q, truth).check("ece_change")
+    assert copied.value == pytest.approx(alone.value)
+    assert (copied.low, copied.high) == pytest.approx((alone.low, alone.high), abs=0.02)
+    assert copied.verdict == alone.verdict == UNDECIDED
+    assert copied.faces_needed == pytest.approx(alone.faces_needed, rel=0.2)
 
 
 def test_many_lost_answers_fail_on_few_faces() -> None:
