@@ -35,8 +35,7 @@ def write_folder(final: Path, fill: Callable[[Path], None], durable: bool = True
     Raises:
         OSError: The folder cannot be written, or ``final`` is a file or a link.
     """
-    if final.is_symlink() or (final.exists() and not final.is_dir()):
-        raise FileExistsError(errno.EEXIST, "expected a folder there or nothing", str(final))
+    _check_replaceable(final)
     _make_parent(final)
     _sweep(final)
     temporary = Path(tempfile.mkdtemp(prefix=_prefix(final), suffix=_SUFFIX, dir=final.parent))
@@ -69,26 +68,41 @@ def make_place(final: Path, *, folder: bool = False) -> None:
 
 
 def check_place(final: Path, *, folder: bool = False) -> None:
-    """Check the folder around a file or a folder.
+    """Check that a file or a folder can be written. What is made to try it is removed.
 
     Args:
         final: Path of the file or folder.
-        folder: It is a folder, and may be there.
+        folder: It is a folder, and may be there. The folders around it may be missing, as
+            ``write_folder`` makes them.
 
     Raises:
         OSError: It cannot be written there.
     """
     check_possible(final)
+    if folder:
+        final = _first_missing(final)
+        _check_replaceable(final)
     parent = final.parent
     if not parent.is_dir():
         code = errno.ENOTDIR if parent.exists() else errno.ENOENT
         raise OSError(code, os.strerror(code), str(parent))
-    if not os.access(parent, os.W_OK):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(parent))
     if final.is_dir() and not folder:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(final))
-    if folder and final.exists() and not final.is_dir():
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(final))
+    # Permissions do not tell all: root has them in /proc, which takes no folder.
+    Path(tempfile.mkdtemp(prefix=_prefix(final), suffix=_SUFFIX, dir=parent)).rmdir()
+
+
+def _first_missing(final: Path) -> Path:
+    """Return the first folder of a path that has to be made; the path itself if it is the last."""
+    while not final.parent.exists():
+        final = final.parent
+    return final
+
+
+def _check_replaceable(final: Path) -> None:
+    """Raise FileExistsError for what no folder replaces: a file or a link."""
+    if final.is_symlink() or (final.exists() and not final.is_dir()):
+        raise FileExistsError(errno.EEXIST, "expected a folder there or nothing", str(final))
 
 
 def write_file(final: Path, data: bytes) -> None:

@@ -44,7 +44,7 @@ from fer_edge.json_check import (
 from fer_edge.labels import check_label_list
 from fer_edge.manifest import MAX_NAME, check_seal, read_json, sealed
 from fer_edge.model_files.model_check import check_models, contract_of
-from fer_edge.out_folder import check_out_folder
+from fer_edge.out_folder import check_content
 from fer_edge.parity import ParityReport, Speed
 from fer_edge.preprocess import CropRule
 from fer_edge.recalibration import Recalibration
@@ -310,7 +310,7 @@ def write_bundle(bundle: Bundle, contents: Mapping[str, bytes]) -> None:
         (folder / MANIFEST).write_text(manifest, "utf-8")
         open_bundle(folder)  # only a readable bundle takes the place
 
-    check_out_folder(bundle.path, MANIFEST, "bundle")
+    check_content(bundle.path, MANIFEST, "bundle")
     try:
         write_folder(bundle.path, fill)
     except OSError as error:

@@ -17,6 +17,7 @@ from fer_edge.atomic import (
     _HOST,
     _SUFFIX,
     _prefix,
+    check_place,
     is_temporary,
     replacing,
     write_file,
@@ -118,6 +119,57 @@ def test_something_else_in_the_folders_place_leaves_no_temporary(tmp_path: Path,
     else:
         assert content(final) == {"one": "1"}
     assert names(tmp_path) == ["elsewhere", "final"]
+
+
+def blocked(tmp_path: Path, kind: str) -> Path:
+    """A path at which no folder can be written."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    return {
+        "link": tmp_path / "link",
+        "dangling": tmp_path / "dangling",
+        "below a dangling link": tmp_path / "dangling" / "a" / "b",
+        "file": tmp_path / "file",
+        "below a file": tmp_path / "file" / "a" / "b",
+        "no file system for it": Path("/proc/fer_edge.test"),
+    }[kind]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("link", "dangling", "below a dangling link", "file", "below a file"),
+        pytest.param(
+            "no file system for it",
+            marks=pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc"),
+        ),
+    ],
+)
+def test_a_place_where_no_folder_can_be_written_is_told_before_it_is_tried(
+    tmp_path: Path, kind: str
+) -> None:
+    final = blocked(tmp_path, kind)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(OSError, match="Errno"):
+        check_place(final, folder=True)
+    with pytest.raises(OSError, match="Errno"):
+        write_folder(final, put(one="1"))
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("place", ["new", "a/b/new", "old", "link/new", "link/a/new"])
+def test_a_place_where_a_folder_can_be_written_is_free_and_stays_as_it_is(
+    tmp_path: Path, place: str
+) -> None:
+    (tmp_path / "old").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "old")
+    before = sorted(tmp_path.rglob("*"))
+    check_place(tmp_path / place, folder=True)
+    assert sorted(tmp_path.rglob("*")) == before
+    write_folder(tmp_path / place, put(one="1"))
+    assert (tmp_path / place / "one").read_text() == "1"
 
 
 # Forks a writer, kills it at a random moment, looks at what it left, and does so again.

@@ -36,6 +36,14 @@ def test_anything_else_is_refused(holiday: Path, kind: str) -> None:
         check_out_folder(out, "card.json", "checkpoint")
 
 
+def test_a_link_and_a_place_without_room_for_a_folder_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "new")
+    (tmp_path / "file").write_text("x")
+    for out in (tmp_path / "link", tmp_path / "link" / "a", tmp_path / "file" / "a"):
+        with pytest.raises(InputError, match=r"cannot write .*Choose another path with -o"):
+            check_out_folder(out, "card.json", "checkpoint")
+
+
 @pytest.mark.parametrize(
     "command",
     [

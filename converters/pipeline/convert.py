@@ -112,7 +112,7 @@ def convert(
         requested = without_rivals(source, requested)
     _existing(out, source)  # refused before minutes of work
     try:
-        check_place(_first_missing(out), folder=True)
+        check_place(out, folder=True)
     except OSError as error:
         raise _unwritable(out, error) from error
     rule = CropRule(source.spec.input.size_px, CROP_MARGIN)
@@ -145,13 +145,6 @@ def convert(
     refused = {built.variant.name: refusal(built.variant) for built in (*failed, *slower)}
     _write(out, source, rule, chosen, refused, (name, version))
     return open_bundle(out)
-
-
-def _first_missing(out: Path) -> Path:
-    """Return the first folder of a path that has to be made; the path itself if it is the last."""
-    while not out.parent.exists():
-        out = out.parent
-    return out
 
 
 def _faces(

@@ -16,7 +16,7 @@ import click
 from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
-from fer_edge.atomic import write_files
+from fer_edge.atomic import check_place, write_files
 from fer_edge.backends.base import TargetFacts, offered
 from fer_edge.errors import InputError, MissingDependencyError
 from fer_edge.progress_bar import set_quiet
@@ -324,7 +324,9 @@ def check_out(out: Path) -> None:
         raise InputError(f"cannot write {out}: there is no folder {out.parent}. Create it first")
     if out.exists() and not out.is_file():
         raise InputError(f"cannot write {out}: it is not a file. Choose another path with -o")
-    if not os.access(out.parent, os.W_OK):
+    try:
+        check_place(Path(os.path.realpath(out)))  # write_out follows links
+    except OSError as error:
         raise InputError(
-            f"cannot write {out}: the folder is read-only. Choose another path with -o"
-        )
+            f"cannot write {out}: {error.strerror}. Choose another path with -o"
+        ) from error

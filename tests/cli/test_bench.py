@@ -46,6 +46,16 @@ def test_bench_says_that_it_cannot_write_its_report(run: Any, fake_bundle: Path)
     assert "ends in .json or .md or .html" in result.stderr
 
 
+def test_a_link_to_a_place_without_a_folder_is_refused_before_the_work(
+    run: Any, fake_bundle: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "report.json").symlink_to(tmp_path / "nowhere" / "report.json")
+    result = run("bench", fake_bundle, "-o", tmp_path / "report.json")
+    assert result.exit_code == 3
+    assert "cannot write" in result.stderr
+    assert result.stdout == ""
+
+
 def test_bench_writes_all_reports_or_none(run: Any, fake_bundle: Path, tmp_path: Path) -> None:
     out, folder = tmp_path / "report.json", tmp_path / "report.md"
     folder.mkdir()

@@ -66,9 +66,11 @@ def test_a_place_that_cannot_be_written_is_named_before_any_work_is_done(
     checkpoint: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "x.fer").symlink_to(tmp_path / "y.fer")
     said: list[str] = []
-    with pytest.raises(BundleError, match=r"cannot write .*x\.fer: .*-o"):
-        convert(checkpoint, ["onnxruntime"], tmp_path / "file" / "x.fer", say=said.append)
+    for out in (tmp_path / "file" / "x.fer", tmp_path / "x.fer"):
+        with pytest.raises(BundleError, match=r"cannot write .*x\.fer: .*-o"):
+            convert(checkpoint, ["onnxruntime"], out, say=said.append)
     assert said == []
 
 
