@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from fer_edge.errors import INTERRUPTED, FerEdgeError, refused_path
+from fer_edge.standard_streams import open_missing
 
 
 class ModuleCommand(click.Command):
@@ -15,6 +16,11 @@ class ModuleCommand(click.Command):
     An error of fer_edge, a path that the system refuses, or Ctrl-C gives one sentence and an exit
     code.
     """
+
+    def main(self, *args: Any, **more: Any) -> Any:
+        """Run the command line."""
+        open_missing()
+        return super().main(*args, **more)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""

@@ -89,6 +89,9 @@ def _names(engine: Any, signature: str) -> list[str]:
 @contextlib.contextmanager
 def _silent_stderr() -> Iterator[None]:
     """Discard what native code writes to stderr."""
+    if sys.stderr is None:  # closed before the start
+        yield
+        return
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:

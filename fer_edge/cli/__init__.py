@@ -72,6 +72,7 @@ from fer_edge.errors import (
     refused_path,
 )
 from fer_edge.kept_memory import keep_memory
+from fer_edge.standard_streams import open_missing
 from fer_edge.torch_threads import few_threads, short_waits
 
 _EXTRA_OF = {
@@ -110,6 +111,7 @@ class _Group(click.Group):
     """Root group: errors end as one sentence with their exit code; help lists by section."""
 
     def main(self, *args: Any, **more: Any) -> Any:
+        open_missing()
         try:
             with no_empty_folder():
                 return super().main(*args, **more)
@@ -128,8 +130,7 @@ class _Group(click.Group):
         warnings.showwarning = _show_warning
         try:
             result = super().invoke(ctx)
-            if sys.stdout is not None:  # None if it was closed before the start
-                sys.stdout.flush()  # a full disk shows here, and not after the last line of Python
+            sys.stdout.flush()  # a full disk shows here, and not after the last line of Python
             return result
         except MissingDependencyError as error:
             click.echo(f"fer-edge: {for_command(error, ctx.invoked_subcommand)}", err=True)

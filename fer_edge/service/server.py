@@ -78,8 +78,9 @@ def _end_process(drain_s: float) -> NoReturn:
         "a thread was still busy %g s after the end of the service; it was cut off", drain_s
     )
     logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # closed before the start
+            stream.flush()
     os._exit(0)
 
 

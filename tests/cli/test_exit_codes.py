@@ -162,8 +162,11 @@ def test_a_full_disk_behind_the_output_is_a_sentence(command: list[str]) -> None
 
 @pytest.mark.skipif(os.name != "posix", reason="needs a shell")
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
-def test_streams_that_are_closed_change_no_exit_code(closed: str) -> None:
-    command = [sys.executable, "-m", "fer_edge", "inspect", "--json"]
+@pytest.mark.parametrize(
+    "words", [["inspect", "--json"], ["predict", str(FACES / "[ah]*"), "--crop", "--json"]]
+)
+def test_streams_that_are_closed_change_no_exit_code(closed: str, words: list[str]) -> None:
+    command = [sys.executable, "-m", "fer_edge", *words]
     done = subprocess.run(
         ["sh", "-c", f'exec "$@" {closed}', "sh", *command],
         capture_output=True,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from typing import Any
 
 import numpy as np
 import pytest
 
-from fer_edge.converters.litert_conversion.forced_half import ForcedHalfSession
+from fer_edge.converters.litert_conversion.forced_half import ForcedHalfSession, _silent_stderr
 from fer_edge.errors import EngineError
 
 
@@ -42,3 +43,9 @@ def test_a_step_that_fails_is_an_engine_error(step: str, error: Exception) -> No
     session._inputs, session._outputs = [broken], [broken, broken]
     with pytest.raises(EngineError, match=rf"LiteRT failed on a face \(8, 8, 3\): {error}"):
         session.run(np.zeros((1, 8, 8, 3), np.uint8))
+
+
+def test_a_closed_standard_error_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", None)
+    with _silent_stderr():
+        pass
