@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+_SYSTEM = Path("/var/cache")
 
-def cache_folder() -> Path | None:
-    """Return ``XDG_CACHE_HOME`` or ``~/.cache``; None for a user without a home folder.
 
-    The specification asks to ignore a value that is not absolute: it would mean another folder for
+def cache_folder() -> Path:
+    """Return ``XDG_CACHE_HOME`` or ``~/.cache``; ``/var/cache`` for a user without a home folder.
+
+    It is never in a folder for temporary files, where other users could put code. The
+    specification asks to ignore a value that is not absolute: it would mean another folder for
     each current one.
     """
     named = Path(os.environ.get("XDG_CACHE_HOME", ""))
@@ -18,5 +21,5 @@ def cache_folder() -> Path | None:
     try:
         home = Path.home()
     except RuntimeError:  # neither HOME nor an entry of this user
-        return None
-    return home / ".cache" if home.is_absolute() else None
+        return _SYSTEM
+    return home / ".cache" if home.is_absolute() else _SYSTEM

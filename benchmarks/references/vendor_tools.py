@@ -130,22 +130,23 @@ def _shape(bundle: Path, batch: int, between: str) -> str:
 def _run(variant: Variant, duration_s: float, *command: str) -> str:
     """Return what a tool prints; it ends with this process."""
     timeout_s = duration_s + _START_S
-    try:
-        done = subprocess.run(
-            command if os.name == "nt" else [*python_command("-c", _RUN), *command],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            check=False,
-            cwd=tempfile.gettempdir(),  # the tools write caches into the current folder
-            timeout=timeout_s,
-        )
-    except subprocess.TimeoutExpired:
-        raise EngineError(
-            f"the engine's tool did not end within {timeout_s:.0f} s for {variant.name}. Run it "
-            "again, or leave out --against"
-        ) from None
+    with tempfile.TemporaryDirectory() as folder:  # the tools have caches in the current folder
+        try:
+            done = subprocess.run(
+                command if os.name == "nt" else [*python_command("-c", _RUN), *command],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
+                check=False,
+                cwd=folder,
+                timeout=timeout_s,
+            )
+        except subprocess.TimeoutExpired:
+            raise EngineError(
+                f"the engine's tool did not end within {timeout_s:.0f} s for {variant.name}. Run "
+                "it again, or leave out --against"
+            ) from None
     if done.returncode != 0:
         raise _no_figures(variant, done.stderr or done.stdout)
     return done.stdout

@@ -49,12 +49,9 @@ def default_folder() -> Path:
 
     It is below ``~/.cache/fer_edge``, or below ``XDG_CACHE_HOME``.
     """
-    base = cache_folder()
-    if base is None:
-        base = Path(tempfile.gettempdir()) / f"fer_edge-{os.getuid()}"
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     name = hashlib.sha256(" ".join((*PINS, python)).encode()).hexdigest()[:12]
-    return base / "fer_edge" / f"litert-converter-{name}"
+    return cache_folder() / "fer_edge" / f"litert-converter-{name}"
 
 
 def is_ready(folder: Path) -> bool:

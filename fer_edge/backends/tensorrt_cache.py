@@ -26,8 +26,7 @@ _ENGINE, _LOG, _FACTS = "model.engine", "builder.log", "engine.json"
 
 def default_folder() -> Path:
     """Return the folder where ``fer-edge build`` writes and every Predictor looks."""
-    base = cache_folder() or Path("/var/cache")  # a service's user may have no home
-    return base / "fer_edge" / "tensorrt"
+    return cache_folder() / "fer_edge" / "tensorrt"
 
 
 def facts(trt: Any, gpu: Gpu, onnx_sha256: str, profile: Profile) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 
 from fer_edge.atomic import write_file
@@ -28,14 +27,9 @@ def default_path() -> Path:
     """Return the default path of YuNet's file.
 
     It is ``~/.cache/fer_edge/face_detection_yunet_2023mar.onnx``, or below ``XDG_CACHE_HOME``. A
-    user without a home folder has one in the folder for temporary files.
+    user without a home folder has it below ``/var/cache``.
     """
-    base = cache_folder()
-    if base is not None:
-        return base / "fer_edge" / YUNET_NAME
-    import tempfile  # rarely needed
-
-    return Path(tempfile.gettempdir()) / f"fer_edge-{os.getuid()}" / YUNET_NAME
+    return cache_folder() / "fer_edge" / YUNET_NAME
 
 
 def fetched() -> Path | None:
