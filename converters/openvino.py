@@ -174,10 +174,19 @@ class _Agreement:
 
 
 def _input_side(model: object) -> list[str]:
-    """Return the names of the operations before the first convolution: colour, normalisation."""
-    names = []
+    """Return the names of the operations before the first convolution of the image.
+
+    They are colour and normalisation. A convolution of constants may be among them; see
+    onnx_graph.inspect.first_convolution.
+    """
+    names: list[str] = []
+    of_image: set[str] = set()
     for node in model.get_ordered_ops():  # type: ignore[attr-defined]
-        if node.get_type_name() in ("Convolution", "GroupConvolution"):
+        kind, name = node.get_type_name(), node.get_friendly_name()
+        inputs = [value.get_node().get_friendly_name() for value in node.input_values()]
+        if kind in ("Convolution", "GroupConvolution") and inputs[0] in of_image:
             break
-        names.append(node.get_friendly_name())
+        names.append(name)
+        if kind == "Parameter" or (kind != "ShapeOf" and not of_image.isdisjoint(inputs)):
+            of_image.add(name)
     return names

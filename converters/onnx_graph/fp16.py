@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper, shape_inference
 
 from fer_edge.converters.onnx_graph.export import PROBABILITIES
 from fer_edge.converters.onnx_graph.fold import folded
-from fer_edge.converters.onnx_graph.inspect import before_first_convolution
+from fer_edge.converters.onnx_graph.inspect import first_convolution
 from fer_edge.errors import ConversionError
 
 _FLOAT, _HALF = TensorProto.FLOAT, TensorProto.FLOAT16
@@ -37,7 +37,7 @@ def half_precision(graph: bytes) -> bytes:
     """
     model = onnx.load_from_string(folded(graph))
     nodes = list(model.graph.node)
-    first = len(before_first_convolution(model))
+    first = first_convolution(model)
     if first == len(nodes):
         raise ConversionError("expected a convolution to begin fp16 at, the graph has none")
     body = {id(node) for node in nodes[first:]} - _after_logits(nodes)

@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from fer_edge.converters.onnx_graph.export import INPUT, PROBABILITIES
+from fer_edge.converters.onnx_graph.inspect import first_convolution
 from fer_edge.converters.onnx_graph.prune import prune
 from fer_edge.errors import ConversionError
 from fer_edge.training.models.network import InputSpec
@@ -30,14 +31,6 @@ _MOST_OFF_PX = 2
 """Levels (0..255) by which shares with this error, and rounded grey, can be off, rounded up."""
 
 
-def first_convolution(model: onnx.ModelProto) -> onnx.NodeProto:
-    """Return the first convolution. Raises ConversionError if there is none."""
-    for node in model.graph.node:
-        if node.op_type == "Conv":
-            return node
-    raise ConversionError("expected a convolution in the graph. Convert for another target")
-
-
 def network_input(model: onnx.ModelProto, spec: InputSpec) -> str:
     """Return the name of the normalised image, after which the network begins.
 
@@ -45,11 +38,14 @@ def network_input(model: onnx.ModelProto, spec: InputSpec) -> str:
     tell the tensor.
 
     Raises:
-        ConversionError: No tensor before the first convolution has these values.
+        ConversionError: There is no convolution, or no tensor before the first has these values.
     """
+    place = first_convolution(model)
+    if place == len(model.graph.node):
+        raise ConversionError("expected a convolution in the graph. Convert for another target")
     made_by = {name: node for node in model.graph.node for name in node.output}
     path: list[str] = []
-    name: str = first_convolution(model).input[0]
+    name: str = model.graph.node[place].input[0]
     while name in made_by:
         path.insert(0, name)
         name = made_by[name].input[0]

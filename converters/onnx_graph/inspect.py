@@ -10,14 +10,27 @@ WEIGHTED = ("Conv", "Gemm", "MatMul")
 """Operations with weights that quantisation rounds."""
 
 
+def first_convolution(model: onnx.ModelProto) -> int:
+    """Return the position of the first convolution of the image among the nodes.
+
+    A convolution of constants may come before it, as in a position embedding that takes only its
+    shape from the image.
+
+    Returns:
+        The position; the number of nodes if there is no such convolution.
+    """
+    of_image = {value.name for value in model.graph.input}
+    for position, node in enumerate(model.graph.node):
+        if node.op_type == "Conv" and node.input[0] in of_image:
+            return position
+        if node.op_type not in ("Shape", "Size") and not of_image.isdisjoint(node.input):
+            of_image.update(node.output)
+    return len(model.graph.node)
+
+
 def before_first_convolution(model: onnx.ModelProto) -> list[str]:
-    """Return the nodes before the first convolution: colour and normalisation."""
-    names = []
-    for node in model.graph.node:
-        if node.op_type == "Conv":
-            break
-        names.append(node.name)
-    return names
+    """Return the nodes before the first convolution of the image: colour and normalisation."""
+    return [node.name for node in model.graph.node[: first_convolution(model)]]
 
 
 def products_of_activations(model: onnx.ModelProto) -> list[str]:

@@ -13,8 +13,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from fer_edge.backends.openvino import shared_core
 from fer_edge.converters.base import ConversionInput, converter
 from fer_edge.converters.onnx_graph.export import EMBEDDING, INPUT, PROBABILITIES
+from fer_edge.converters.openvino import _input_side
 from fer_edge.converters.pipeline.build_variant import build_variant
 from fer_edge.training.checkpoint import load_checkpoint
 from fer_edge.training.deploy import DeployModule
@@ -84,6 +86,29 @@ def test_nncfs_progress_does_not_mix_with_json(
     printed = capsys.readouterr()
     assert printed.out == ""
     assert "100%" in printed.err
+
+
+def test_a_convolution_of_constants_is_not_the_first_one() -> None:
+    """Position embeddings take their shape from the image, and nothing else."""
+    model = onnx.load_from_string(deep(1))
+    nodes = list(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend(
+        [
+            helper.make_node("Shape", [INPUT], ["shape"]),
+            helper.make_node("ConstantOfShape", ["shape"], ["zeros"]),
+            helper.make_node("Transpose", ["zeros"], ["plane"], perm=[0, 3, 1, 2]),
+            helper.make_node("Conv", ["plane", "in", "b"], ["position"], "position"),
+            *nodes[:2],
+            helper.make_node("Conv", ["t", "in", "b"], ["stem"], "stem"),
+            helper.make_node("Add", ["position", "stem"], ["h0"]),
+            *nodes[3:],
+        ]
+    )
+    graph = shared_core().read_model(model=model.SerializeToString(), weights=b"")
+    names = _input_side(graph)
+    assert {"f", "t"} <= set(names)
+    assert not any("stem" in name for name in names)
 
 
 def test_windows_of_attention_are_exact_one_face_at_a_time(small: Callable[[str], Any]) -> None:

@@ -79,6 +79,24 @@ def test_what_a_network_does_before_its_first_convolution_stays(
     assert "Gather" not in {node.op_type for node in changed.graph.node}
 
 
+def test_a_convolution_of_constants_may_come_first() -> None:
+    """Position embeddings take their shape from the image, and nothing else."""
+    faces = np.random.default_rng(1).integers(0, 256, (1, 8, 8, 3), np.uint8)
+    position = (
+        helper.make_node("Shape", ["images"], ["shape"]),
+        helper.make_node("ConstantOfShape", ["shape"], ["zeros"]),
+        helper.make_node("Transpose", ["zeros"], ["plane"], perm=[0, 3, 1, 2]),
+        helper.make_node("Conv", ["plane", "weight"], ["position"]),
+    )
+    graph = model(*position, *NORMALISED)
+    graph.graph.node[-1].output[0] = "features"
+    graph.graph.node.append(helper.make_node("Add", ["features", "position"], ["y"]))
+    expected = run(graph, "images", faces)
+    changed = with_pixel_input(graph, SPEC)
+    np.testing.assert_allclose(run(changed, "images", faces), expected, rtol=1e-4, atol=1e-4)
+    assert "Gather" not in {node.op_type for node in changed.graph.node}
+
+
 def test_a_graph_without_the_normalised_image_is_refused() -> None:
     for nodes in (NORMALISED[:-1], NORMALISED[:3]):
         with pytest.raises(ConversionError, match=r"normalised image.*for another target$"):

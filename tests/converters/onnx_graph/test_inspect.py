@@ -10,6 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 from fer_edge.converters.onnx_graph.inspect import (
     before_first_convolution,
     check_int8_layers,
+    first_convolution,
     has_attention,
     int8_layers,
     products_of_activations,
@@ -40,6 +41,21 @@ ATTENTION = model(
 
 def test_the_input_side_ends_at_the_first_convolution() -> None:
     assert before_first_convolution(ATTENTION) == ["Cast_a"]
+
+
+def test_a_convolution_of_constants_is_not_the_first_one() -> None:
+    """Position embeddings take their shape from the image, and nothing else."""
+    embedded = model(
+        node("Shape", "x", out="s"),
+        node("ConstantOfShape", "s", out="ones"),
+        node("Conv", "ones", "w", out="position"),
+        node("Cast", "x", out="a", to=1),
+        node("Conv", "a", "w", out="b"),
+        node("Add", "b", "position", out="c"),
+    )
+    assert first_convolution(embedded) == 4
+    assert before_first_convolution(embedded)[-1] == "Cast_a"
+    assert first_convolution(model(*embedded.graph.node[:3])) == 3
 
 
 def test_a_product_of_activations_has_no_weight() -> None:
