@@ -6,6 +6,7 @@ import ctypes
 import os
 import signal
 import sys
+from collections.abc import Sequence
 
 MARK = "fer_edge: "
 """Start of a line that a child answers with; libraries print other lines."""
@@ -13,6 +14,12 @@ _PARENT = "fer_edge_parent"
 """Interpreter option with the process id of the parent."""
 _PARENT_DEATH_SIGNAL = 1
 """Number of the option PR_SET_PDEATHSIG of prctl (Linux)."""
+_RUN = """
+import os, sys
+from fer_edge.child import end_with_parent
+end_with_parent()  # which the next program inherits
+os.execv(sys.argv[1], sys.argv[1:])
+"""
 
 
 def python_command(*arguments: str) -> list[str]:
@@ -23,6 +30,13 @@ def python_command(*arguments: str) -> list[str]:
     ``-X`` tells the child who its parent is.
     """
     return [sys.executable, "-P", "-X", f"{_PARENT}={os.getpid()}", *arguments]
+
+
+def ending_command(command: Sequence[str]) -> list[str]:
+    """Return the command that runs another program, which ends with this process (Linux)."""
+    if sys.platform != "linux":
+        return list(command)
+    return python_command("-c", _RUN, *command)
 
 
 def answer(text: str) -> None:

@@ -63,6 +63,25 @@ def test_commands_run_nothing_from_the_current_folder(folder: Path, command: lis
     assert not (folder / "PWNED").exists()
 
 
+def outlives(code: str) -> bool:
+    """Kill a parent that runs this code and prints its child's number: True if the child stays."""
+    parent = subprocess.Popen(python_command("-c", code), stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    pid = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    for _ in range(100):
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        except FileNotFoundError:
+            return False
+        if state == "Z":  # ended, and not yet waited for
+            return False
+        time.sleep(0.05)
+    os.kill(pid, signal.SIGKILL)
+    return True
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends stopped orphans")
 def test_a_child_ends_with_its_parent_even_if_it_is_stopped() -> None:
     child = "from fer_edge.child import end_with_parent; end_with_parent(); print(1, flush=True); "
@@ -76,23 +95,21 @@ os.kill(child.pid, signal.SIGSTOP)
 print(child.pid, flush=True)
 time.sleep(600)
 """
-    parent = subprocess.Popen(
-        python_command("-c", code), env=clean(), stdout=subprocess.PIPE, text=True
-    )
-    assert parent.stdout is not None
-    pid = int(parent.stdout.readline())
-    parent.kill()
-    parent.wait()
-    for _ in range(100):
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-        except FileNotFoundError:
-            return
-        if state == "Z":  # ended, and not yet waited for
-            return
-        time.sleep(0.05)
-    os.kill(pid, signal.SIGKILL)
-    pytest.fail("the stopped child outlived its parent")
+    assert not outlives(code)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends other programs")
+def test_another_program_ends_with_its_parent() -> None:
+    code = """
+import subprocess, time
+from fer_edge.child import ending_command
+command = ending_command(["/bin/sh", "-c", "echo $$; exec sleep 600"])
+child = subprocess.Popen(command, stdout=subprocess.PIPE)
+assert int(child.stdout.readline()) == child.pid  # it takes the number of the first program
+print(child.pid, flush=True)
+time.sleep(600)
+"""
+    assert not outlives(code)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends stopped orphans")

@@ -15,7 +15,7 @@ from typing import Any
 
 from fer_edge.atomic import write_folder
 from fer_edge.cache_folder import cache_folder
-from fer_edge.child import python_command
+from fer_edge.child import ending_command, python_command
 from fer_edge.errors import ConversionError, InputError, MissingDependencyError, SourceError
 from fer_edge.lock import locked
 from fer_edge.progress import Step, silent
@@ -162,7 +162,7 @@ def _fill(folder: Path, torch_index: str | None, step: Step) -> None:
 
 def _run(command: list[str], what: str) -> None:
     try:
-        done = _finished(command, _INSTALL_S)
+        done = _finished(ending_command(command), _INSTALL_S)
     except subprocess.TimeoutExpired as error:
         raise SourceError(f"{what}: no answer within {_INSTALL_S} s. Try again") from error
     if done.returncode != 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,17 @@ def test_a_broken_download_leaves_nothing(folder: Path, monkeypatch: pytest.Monk
         environment.set_up(folder)
     assert list(folder.parent.iterdir()) == []
     assert not environment.is_ready(folder)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends programs with their parent")
+def test_pip_ends_with_the_command(tmp_path: Path) -> None:
+    asked = (  # prctl's PR_GET_PDEATHSIG
+        "import ctypes, pathlib, sys; number = ctypes.c_int(); "
+        "ctypes.CDLL(None).prctl(2, ctypes.byref(number), 0, 0, 0); "
+        "pathlib.Path(sys.argv[1]).write_text(str(number.value))"
+    )
+    environment._run([sys.executable, "-c", asked, str(tmp_path / "signal")], "Asking")
+    assert int((tmp_path / "signal").read_text()) == signal.SIGKILL
 
 
 def test_the_command_reports_as_json(folder: Path, commands: list[list[str]]) -> None:
