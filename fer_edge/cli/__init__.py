@@ -15,6 +15,7 @@ Exit codes:
 - 8: a measurement broke its limit (bench --budget, bench compare --fail-if, embed --check), a
   release got worse (matrix --release), or two bundles differ (diff, score)
 - 130: interrupted by Ctrl-C
+- 143: ended by SIGTERM
 """
 
 from __future__ import annotations
@@ -60,6 +61,7 @@ from fer_edge.cli.score import score
 from fer_edge.cli.serve import serve
 from fer_edge.cli.setup_converter import setup_converter
 from fer_edge.cli.sign import sign
+from fer_edge.cli.sigterm import orderly_end
 from fer_edge.cli.torch_folder import no_empty_folder
 from fer_edge.cli.train import train
 from fer_edge.cli.verify import verify
@@ -104,6 +106,8 @@ _TRAINS = ("train", "quantize")
 """Commands that change weights, and fetch and free large blocks of memory for each batch."""
 _LOGGED = ("serve", "live", "score")
 """Commands whose log goes to standard error; ``video`` prints the faults of its camera itself."""
+_OWN_END = ("serve", "live", "score", "train")
+"""Commands that SIGTERM ends in another way: services, and work that goes on where it stopped."""
 _PACKAGE = Path(fer_edge.__file__).parent
 
 
@@ -216,7 +220,7 @@ def main(ctx: click.Context) -> None:
       1 any other error                6 training, conversion or engine failed
       2 wrong usage                    7 parity gate failed
       3 unusable input, data, recipe   8 over a limit, or bundles differ (diff)
-      4 damaged checkpoint or bundle   130 interrupted by Ctrl-C
+      4 damaged checkpoint or bundle   130 interrupted by Ctrl-C, 143 by SIGTERM
     Shell completion: eval "$(_FER_EDGE_COMPLETE=bash_source fer-edge)"
     """
     if ctx.invoked_subcommand != "bench":  # which times torch with the settings that torch has
@@ -224,6 +228,8 @@ def main(ctx: click.Context) -> None:
         few_threads()
     if ctx.invoked_subcommand in _TRAINS:
         keep_memory()
+    if ctx.invoked_subcommand not in _OWN_END:
+        ctx.with_resource(orderly_end())
     if ctx.invoked_subcommand in _LOGGED:
         ctx.with_resource(warnings_on_stderr())
 

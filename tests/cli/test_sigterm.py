@@ -1,0 +1,86 @@
+"""SIGTERM ends a command in order: nothing stays among the temporary files."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fer_edge.cli.sigterm import TERMINATED, orderly_end
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="Windows sends no SIGTERM")
+
+BEGIN = """
+import os, signal, subprocess, sys, tempfile, threading, time
+import click
+from fer_edge.cli import main
+from fer_edge.cli import sigterm
+
+@main.command()
+def work():
+    print("begun", flush=True)
+    with tempfile.TemporaryDirectory():
+"""
+END = """
+main(["work"])
+"""
+SLEEP = """
+        subprocess.run([sys.executable, "-c", "import time; time.sleep(600)"])
+"""
+STUCK = """
+        sigterm._GRACE_S = 0.2
+        threading.Thread(target=lambda: time.sleep(600)).start()
+        time.sleep(600)
+"""
+FORK = """
+        if (child := os.fork()) == 0:
+            time.sleep(600)
+        time.sleep(0.1)
+        os.kill(child, signal.SIGTERM)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+def begun(body: str, temporary: Path) -> subprocess.Popen[str]:
+    environment = {**os.environ, "TMPDIR": str(temporary)}
+    command = [sys.executable, "-c", BEGIN + body + END]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "begun\n"
+    return process
+
+
+@pytest.mark.parametrize("body", [SLEEP, STUCK], ids=["a child", "a thread that stays"])
+def test_it_removes_the_temporary_files(tmp_path: Path, body: str) -> None:
+    process = begun(body, tmp_path)
+    while not list(tmp_path.iterdir()):
+        pass
+    process.terminate()
+    assert process.wait(60) == TERMINATED
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_fork_ends_at_once(tmp_path: Path) -> None:
+    with begun(FORK, tmp_path) as process:
+        assert process.stdout is not None
+        assert int(process.stdout.read()) == -signal.SIGTERM
+    assert process.returncode == 0
+
+
+def test_somebody_elses_handler_stays() -> None:
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        with orderly_end():
+            assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_the_handler_is_gone_after_the_command() -> None:
+    with orderly_end():
+        assert signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
