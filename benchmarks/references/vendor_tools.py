@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -14,20 +13,13 @@ from pathlib import Path
 
 from fer_edge import EngineError, InputError, Variant, open_bundle
 from fer_edge.backends.openvino import ARITHMETIC
-from fer_edge.child import python_command
+from fer_edge.child import ending_command
 from fer_edge.machine import libraries
 
 _TRTEXEC = "/usr/src/tensorrt/bin/trtexec"
 """Path of NVIDIA's packages, which is not on PATH."""
 _START_S = 600.0
 """Seconds that a tool may take besides measuring; trtexec compiles the graph."""
-# The kernel's promise to end the process survives the exec.
-_RUN = """
-import os, sys
-from fer_edge.child import end_with_parent
-end_with_parent()
-os.execv(sys.argv[1], sys.argv[1:])
-"""
 
 
 @dataclass(frozen=True)
@@ -133,7 +125,7 @@ def _run(variant: Variant, duration_s: float, *command: str) -> str:
     with tempfile.TemporaryDirectory() as folder:  # the tools have caches in the current folder
         try:
             done = subprocess.run(
-                command if os.name == "nt" else [*python_command("-c", _RUN), *command],
+                ending_command(command),
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 encoding="utf-8",
