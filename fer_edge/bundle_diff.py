@@ -11,7 +11,10 @@ from fer_edge.shown import printable, shown
 
 _MOST_CHARACTERS = 200
 _PARITY = ("agreement", "accuracy", "accuracy_change", "ece_change", "max_abs_dp")
-_PROVENANCE = ("checkpoint_sha256", "backbone", "recipe", "seed", "data", "licences")
+_PROVENANCE = (
+    "checkpoint_sha256", "network_sha256", "int8_sha256", "backbone", "recipe", "seed", "data",
+    "licences",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,8 @@ class Checkpoint:
         temperature: Divisor of the logits before the softmax (Guo et al., 2017).
         abstain_below: Lowest top probability (0..1) that is answered; lower ones are uncertain.
         facts: Recipe, data fingerprint, metrics and licences; kept in the card, never interpreted.
-        sha256: SHA-256 of the weights file; empty unless loaded.
+        sha256: SHA-256 of the weights file, or of the int8 weights with their scales; empty unless
+            loaded.
         familiarity: Statistics of training faces by ``fer-edge familiarize``; or None.
         int8: Scales and weights of the int8 network that ``fer-edge quantize`` trained; or None.
     """
@@ -61,6 +62,15 @@ class Checkpoint:
         """Specification of the network."""
         return self.model.spec
 
+    @property
+    def network_sha256(self) -> str:
+        """SHA-256 of all that changes answers: weights, thresholds and specification.
+
+        int8 weights beside the network have a SHA-256 of their own.
+        """
+        parts = self.sha256, self.temperature, self.abstain_below, self.spec.as_dict()
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
     def quantised(self) -> Checkpoint:
         """Return the checkpoint whose network computes in int8. It takes some seconds.
 
@@ -72,8 +82,8 @@ class Checkpoint:
                 "the checkpoint has no int8 weights. Make them: "
                 "fer-edge quantize CHECKPOINT --data FACES -o CHECKPOINT8"
             )
-        sha256 = hashlib.sha256(self.int8.data()).hexdigest()
-        return replace(self, model=self.int8.network(self.model), int8=None, sha256=sha256)
+        network = self.int8.network(self.model)
+        return replace(self, model=network, int8=None, sha256=self.int8.sha256)
 
 
 def save_checkpoint(checkpoint: Checkpoint, folder: str | Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -90,6 +92,12 @@ class Int8Weights:
         """Return the content of the file."""
         data: bytes = safetensors.torch.save(dict(self.tensors))
         return data
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the weights and of the activations' scales, which the card holds."""
+        scales = json.dumps(dict(self.activations), sort_keys=True).encode()
+        return hashlib.sha256(scales + self.data()).hexdigest()
 
     def network(self, net: ExpressionNet) -> QuantizedNet:
         """Make the network that computes in int8. It takes some seconds.

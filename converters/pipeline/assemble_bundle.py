@@ -8,6 +8,7 @@ from typing import Any
 
 from fer_edge.bundle import Bundle, Variant
 from fer_edge.bundle_files import read_checked
+from fer_edge.converters.pipeline.origin import origin
 from fer_edge.manifest import today
 from fer_edge.parity import RefusedVariant
 from fer_edge.preprocess import CropRule
@@ -118,7 +119,7 @@ def _provenance(
     earlier = existing.provenance.get("refused") if existing else None
     kept = earlier.items() if isinstance(earlier, dict) else ()
     return {
-        "checkpoint_sha256": source.sha256,
+        **origin(source, existing),
         "backbone": source.spec.backbone,
         "recipe": facts.get("recipe", {}).get("name"),
         "seed": facts.get("recipe", {}).get("seed"),

@@ -19,6 +19,7 @@ from fer_edge.converters.pipeline.face_samples import (
     calibration_faces,
     parity_faces,
 )
+from fer_edge.converters.pipeline.origin import check_origin
 from fer_edge.converters.pipeline.own_int8 import without_rivals
 from fer_edge.converters.pipeline.prepare import JUDGE_SECONDS, Settings, prepare
 from fer_edge.converters.pipeline.quick_latency import beaten, single_face_p50_ms
@@ -270,17 +271,7 @@ def _existing(out: Path, source: Checkpoint) -> Bundle | None:
             f"{out} was adapted to a camera, so new variants would answer by other thresholds. "
             "Convert into the bundle that it was adapted from, and adapt that again"
         )
-    # Temperature and labels are part of the existing variants' graphs.
-    same = (
-        bundle.provenance.get("checkpoint_sha256") == source.sha256
-        and bundle.labels == source.spec.labels
-        and bundle.temperature == source.temperature
-        and bundle.abstain_below == source.abstain_below
-    )
-    if not same:
-        raise BundleError(
-            f"{out} was made from another checkpoint. Choose another name, or remove it first"
-        )
+    check_origin(bundle, source)
     return bundle
 
 

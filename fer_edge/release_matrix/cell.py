@@ -38,7 +38,7 @@ class Identity:
     """Inputs of a cell. A cell with the same inputs is not graded again.
 
     Attributes:
-        checkpoint: SHA-256 of the checkpoint's weights, int8 weights and thresholds.
+        checkpoint: SHA-256 of all of the checkpoint that changes answers.
         version: Version of the package.
         faces: SHA-256 of all faces that judge.
         calibration: SHA-256 of the faces that calibrate.

@@ -104,12 +104,5 @@ def _graded(
 
 def _digest(checkpoint: Checkpoint) -> str:
     """Hash all of a checkpoint that changes answers."""
-    int8 = b"" if checkpoint.int8 is None else checkpoint.int8.data()
-    parts = (
-        checkpoint.sha256,
-        hashlib.sha256(int8).hexdigest(),
-        repr(checkpoint.temperature),
-        repr(checkpoint.abstain_below),
-        repr(checkpoint.spec),
-    )
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    int8 = "" if checkpoint.int8 is None else checkpoint.int8.sha256
+    return hashlib.sha256(f"{checkpoint.network_sha256} {int8}".encode()).hexdigest()

@@ -87,6 +87,28 @@ def test_everything_known_about_it_comes_back(untrained: Any, folder: Path) -> N
     assert not loaded.model.training
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"temperature": 2.5},
+        {"abstain_below": 0.9},
+        {"model__input__mean": [0.1]},
+        {"model__input__std": [0.9]},
+        {"model__labels": [*"abcdefg"]},
+    ],
+    ids=str,
+)
+def test_all_that_changes_answers_changes_the_hash_of_the_network(
+    folder: Path, changes: dict[str, Any]
+) -> None:
+    before = load_checkpoint(folder)
+    assert before.network_sha256 == load_checkpoint(folder).network_sha256
+    edit_card(folder, **changes)
+    after = load_checkpoint(folder)
+    assert after.sha256 == before.sha256
+    assert after.network_sha256 != before.network_sha256
+
+
 def test_saving_replaces_the_older_one(untrained: Any, folder: Path) -> None:
     save_checkpoint(untrained(seed=5, temperature=2.0), folder)
     assert load_checkpoint(folder).temperature == 2.0

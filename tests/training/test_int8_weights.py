@@ -50,6 +50,20 @@ def test_the_network_that_is_read_computes_the_same(
         assert not torch.equal(int8.model(x)[0], loaded.model(x)[0])
 
 
+def test_another_scale_in_the_card_is_another_int8_network(folder: Path) -> None:
+    before = load_checkpoint(folder)
+    card = json.loads((folder / "card.json").read_text("utf-8"))
+    scales = card["int8"]["activations"]
+    scales[min(scales)] *= 2
+    (folder / "card.json").write_text(json.dumps(card), "utf-8")
+    after = load_checkpoint(folder)
+    assert before.int8 is not None
+    assert after.int8 is not None
+    assert after.int8.data() == before.int8.data()
+    assert after.int8.sha256 != before.int8.sha256
+    assert after.quantised().network_sha256 != before.quantised().network_sha256
+
+
 def test_weights_are_stored_as_int8(folder: Path) -> None:
     tensors = safetensors.torch.load_file(folder / "int8.safetensors")
     weights = [t for name, t in tensors.items() if name.endswith("weight")]

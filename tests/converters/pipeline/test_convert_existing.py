@@ -102,7 +102,8 @@ def edited(checkpoint: Path, to: Path, **changes: Any) -> Path:
     shutil.copytree(checkpoint, to)
     card = json.loads((to / CARD).read_text("utf-8"))
     for key, value in changes.items():
-        (card["model"] if key == "labels" else card)[key] = value
+        where = {"labels": card["model"], "mean": card["model"]["input"]}.get(key, card)
+        where[key] = value
     (to / CARD).write_text(json.dumps(card), "utf-8")
     return to
 
@@ -113,13 +114,14 @@ def edited(checkpoint: Path, to: Path, **changes: Any) -> Path:
         {"temperature": 3.5},
         {"abstain_below": 0.9},
         {"labels": list(reversed(EMOTIONS))},
+        {"mean": [0.2]},
     ],
     ids=str,
 )
 def test_the_same_weights_with_another_card_are_another_checkpoint(
     checkpoint: Path, bundle: Path, tmp_path: Path, changes: dict[str, Any]
 ) -> None:
-    """Temperature and labels are built into the variants that are there already."""
+    """Temperature, labels and mean are built into the variants that are there already."""
     other, before = edited(checkpoint, tmp_path / "other", **changes), content(bundle)
     with pytest.raises(BundleError, match="another checkpoint"):
         convert(other, ["onnxruntime"], bundle, ["fp32"], say=quiet)
