@@ -24,8 +24,8 @@ from fer_edge.model_files.model_check import contract_of
 
 PRECISIONS = FACTS.precisions
 
-_plain: dict[tuple[str, float, bool], bytes] = {}
-"""Float .tflite file of the last checkpoint, which its precisions and recipes share."""
+_plain: dict[str, bytes] = {}
+"""Float .tflite file of the last network, which its precisions and recipes share."""
 
 
 def recipes(source: ConversionInput, precision: str) -> tuple[QuantizationRecipe, ...]:
@@ -71,7 +71,7 @@ def build(source: ConversionInput, precision: str, recipe: QuantizationRecipe) -
             spec.labels, network.temperature, spec.input.size_px, network.model.embedding_dim
         ),
     }
-    key = (network.sha256, network.temperature, own)
+    key = network.network_sha256
     plain = _plain.get(key) if network.sha256 else None
     files = {"plain.tflite": plain} if plain else {"program.pt2": program(network)}
     if precision == "int8" and not own:

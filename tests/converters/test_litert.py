@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import sys
 import warnings
 from pathlib import Path
@@ -12,7 +14,9 @@ import torch
 
 from fer_edge.backends.base import Options, backend
 from fer_edge.bundle import Variant, listed
+from fer_edge.converters import litert
 from fer_edge.converters.base import ConversionInput, Int8Input, converter
+from fer_edge.converters.litert_conversion.environment import Converted
 from fer_edge.converters.litert_conversion.forced_half import ForcedHalfSession
 from fer_edge.converters.litert_conversion.program import _add_in_place_of_joining
 from fer_edge.converters.pipeline.face_samples import FaceSamples, calibration_faces
@@ -22,7 +26,7 @@ from fer_edge.errors import MissingDependencyError
 from fer_edge.labels import EMOTIONS
 from fer_edge.preprocess import CropRule, to_batch
 from fer_edge.shipped import FACES
-from fer_edge.training.checkpoint import load_checkpoint, save_checkpoint
+from fer_edge.training.checkpoint import CARD, load_checkpoint, save_checkpoint
 from fer_edge.training.data.faces import load_faces
 from fer_edge.training.deploy import DeployModule
 from fer_edge.training.quantization.distil import Distillation
@@ -70,6 +74,29 @@ def test_own_scales_are_written_without_calibration(
     assert clear.mean() > 0.5
     np.testing.assert_array_equal(answers.argmax(1)[clear], expected.argmax(1)[clear])
     assert np.abs(answers - expected).mean() < 0.02
+
+
+def test_another_mean_takes_no_file_of_the_network_before(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Path(shutil.copytree(checkpoint, tmp_path / "other"))
+    card = json.loads((other / CARD).read_text("utf-8"))
+    card["model"]["input"]["mean"] = [0.2]
+    (other / CARD).write_text(json.dumps(card), "utf-8")
+    given: list[list[str]] = []
+
+    def convert(folder: Path, job: object, files: dict[str, bytes]) -> Converted:
+        given.append(list(files))
+        return Converted(b"model", b"plain", {"tools": {"litert-torch": "1"}, "resizable": True})
+
+    monkeypatch.setattr(litert, "check_ready", lambda: None)
+    monkeypatch.setattr(litert, "program", lambda network: b"program")
+    monkeypatch.setattr(litert, "convert", convert)
+    monkeypatch.setattr(litert, "_plain", {})
+    faces = np.zeros((0, 48, 48, 3), np.uint8)
+    for folder, precision in ((checkpoint, "fp32"), (checkpoint, "fp16"), (other, "fp32")):
+        litert.build(ConversionInput(load_checkpoint(folder), b"", faces), precision, {})
+    assert given == [["program.pt2"], ["plain.tflite"], ["program.pt2"]]
 
 
 @pytest.mark.parametrize("dim", [0, 1, -1])
