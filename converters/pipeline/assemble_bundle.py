@@ -59,7 +59,8 @@ def assemble(
 ) -> tuple[Bundle, dict[str, bytes]]:
     """Assemble a bundle from new variants and those it has.
 
-    New variants replace existing ones of the same name; the others stay.
+    New variants replace existing ones of the same name. A refused variant is no longer kept; the
+    others stay.
 
     Args:
         out: Path of the bundle.
@@ -85,9 +86,10 @@ def assemble(
         contents[record.file.path] = source.familiarity.statistics.data()
     elif existing and record is not None:  # a copy of the checkpoint without its statistics
         contents[record.file.path] = read_checked(existing.path, record.file)
+    refused = refused or {}
     names = {variant.name for variant in variants}
     for variant in existing.variants if existing else ():
-        if existing and variant.name not in names:
+        if existing and variant.name not in names | refused.keys():
             contents = {**existing.read(variant), **contents}
             merged.append(variant)
     merged.sort(key=_preference)
@@ -98,7 +100,7 @@ def assemble(
         temperature=source.temperature,
         abstain_below=source.abstain_below,
         embedding_dim=source.model.embedding_dim,
-        provenance=_provenance(source, existing, names, refused or {}),
+        provenance=_provenance(source, existing, names, refused),
         variants=tuple(merged),
         name=name if name is not None else existing.name if existing else out.stem,
         version=version if version is not None else existing.version if existing else "0",

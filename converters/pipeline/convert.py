@@ -61,7 +61,7 @@ def convert(
     raise an error instead. A variant that too few faces judge is written if each observed figure is
     within its limit. It comes last and has its verdict. Otherwise it is left out like a failed one.
     The bundle's ``provenance["refused"]`` lists each variant that was built and left out, with its
-    figures.
+    figures. If an existing bundle has such a variant from an earlier conversion, it is removed.
 
     Args:
         checkpoint: Checkpoint folder.
@@ -144,7 +144,8 @@ def convert(
             "POINTS accepts a loss on purpose"
         )
     refused = {built.variant.name: refusal(built.variant) for built in (*failed, *slower)}
-    _write(out, source, rule, chosen, refused, (name, version))
+    for dropped in _write(out, source, rule, chosen, refused, (name, version)):
+        say(f"Removed {dropped} from {out}: this conversion left it out")
     return open_bundle(out)
 
 
@@ -229,19 +230,23 @@ def _write(
     chosen: Sequence[BuiltVariant],
     refused: dict[str, RefusedVariant],
     names: tuple[str | None, str | None],
-) -> None:
-    """Merge with the bundle that is there now: another conversion may have written meanwhile."""
+) -> list[str]:
+    """Merge with the bundle that is there now: another conversion may have written meanwhile.
+
+    Return the names of its variants that were refused now, and so are no longer in it.
+    """
     files = {path: data for built in chosen for path, data in built.artifact.files.items()}
     try:
         make_place(out, folder=True)
         with locked(out):
+            existing = _existing(out, source)
             bundle, contents = assemble(
                 out,
                 source,
                 rule,
                 variants=[built.variant for built in chosen],
                 files=files,
-                existing=_existing(out, source),
+                existing=existing,
                 refused=refused,
                 name=names[0],
                 version=names[1],
@@ -249,6 +254,7 @@ def _write(
             write_bundle(bundle, contents)
     except OSError as error:
         raise _unwritable(out, error) from error
+    return [v.name for v in existing.variants if v.name in refused] if existing else []
 
 
 def _unwritable(out: Path, error: OSError) -> BundleError:

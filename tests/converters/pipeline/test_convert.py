@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Callable
@@ -209,6 +210,20 @@ def test_asked_for_all_a_variant_that_fails_is_left_out(checkpoint: Path, tmp_pa
     assert refused["agreement"] > 0
     shown = CliRunner().invoke(main, ["inspect", str(out)])
     assert "onnxruntime/fp32 was tried and left out: probabilities differ" in shown.output
+
+
+@pytest.mark.usefixtures("fp32_never_passes", "two_recipes")
+def test_a_variant_that_now_fails_is_removed_from_the_bundle(
+    checkpoint: Path, bundle: Path
+) -> None:
+    arguments = ["--target", "onnxruntime", "--precision", "all", "--allow-drop", "10", "--json"]
+    done = CliRunner().invoke(main, ["convert", str(checkpoint), *arguments, "-o", str(bundle)])
+    assert done.exit_code == 0, done.output
+    assert f"Removed onnxruntime/fp32 from {bundle}" in done.stderr
+    assert [v["precision"] for v in json.loads(done.stdout)["variants"]] == ["int8"]
+    made = open_bundle(bundle)
+    assert [variant.name for variant in made.variants] == ["onnxruntime/int8"]
+    assert list(made.provenance["refused"]) == ["onnxruntime/fp32"]
 
 
 def test_asked_for_all_targets_one_that_fails_is_left_out(
