@@ -8,19 +8,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from fer_edge.atomic import check_place, make_place
-from fer_edge.backends.base import backend
 from fer_edge.bundle import Bundle, Variant, open_bundle, write_bundle
 from fer_edge.converters.pipeline.assemble_bundle import assemble, refusal
 from fer_edge.converters.pipeline.build_requested import Lenience, build_and_verify
 from fer_edge.converters.pipeline.build_variant import BuiltVariant
 from fer_edge.converters.pipeline.face_samples import (
     FaceSamples,
-    NoFacesLeftError,
-    calibration_faces,
+    calibration_if_any,
     parity_faces,
 )
 from fer_edge.converters.pipeline.origin import check_origin
-from fer_edge.converters.pipeline.own_int8 import without_rivals
+from fer_edge.converters.pipeline.own_int8 import needs_faces, without_rivals
 from fer_edge.converters.pipeline.prepare import JUDGE_SECONDS, Settings, prepare
 from fer_edge.converters.pipeline.quick_latency import beaten, single_face_p50_ms
 from fer_edge.converters.pipeline.request import ALL, AUTO, check_chips, requested_variants
@@ -117,7 +115,7 @@ def convert(
     except OSError as error:
         raise _unwritable(out, error) from error
     rule = CropRule(source.spec.input.size_px, CROP_MARGIN)
-    needed = any(precision in backend(target).FACTS.quantised for target, precision in requested)
+    needed = needs_faces(source, requested)
     gate, calibration = _faces(_path(data), _path(calibrate), needed, source, rule, seed, say)
     settings = Settings(
         allow_drop,
@@ -163,14 +161,12 @@ def _faces(
     if data is None:
         say("No --data given: parity is judged on the composite faces that ship with fer_edge.")
     gate = parity_faces(data, labels, rule)
-    try:
-        calibration = calibration_faces(calibrate or data, labels, rule, gate, seed)
-    except NoFacesLeftError:
-        if needed or calibrate is not None:
-            raise
-        say(f"{len(gate.images):,} faces judge, and none is left to choose among recipes")
-        return gate, gate.first(0)
-    say(f"{len(gate.images):,} faces judge, {len(calibration.images)} others calibrate")
+    needed = needed or calibrate is not None
+    calibration = calibration_if_any(calibrate or data, labels, rule, gate, seed, needed)
+    others = f"{len(calibration.images)} others calibrate"
+    if not len(calibration.images):
+        others = "and none is left to choose among recipes"
+    say(f"{len(gate.images):,} faces judge, {others}")
     return gate, calibration
 
 

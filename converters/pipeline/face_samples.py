@@ -164,6 +164,27 @@ def calibration_faces(
     return _resized([candidates[i] for i in keep], source, rule)
 
 
+def calibration_if_any(
+    source: Path | None,
+    labels: tuple[str, ...],
+    rule: CropRule,
+    gate: FaceSamples,
+    seed: int,
+    needed: bool,
+) -> FaceSamples:
+    """Draw calibration faces; none if each is also in the gate and no variant needs them.
+
+    The arguments are those of ``calibration_faces``. If some are ``needed``, NoFacesLeftError is
+    raised instead.
+    """
+    try:
+        return calibration_faces(source, labels, rule, gate, seed)
+    except NoFacesLeftError:
+        if needed:
+            raise
+        return gate.first(0)
+
+
 def _load(source: Path, split: str, labels: tuple[str, ...]) -> list[LabelledFace]:
     try:
         return load_faces(source, split, labels)

@@ -13,9 +13,15 @@ from pathlib import Path
 
 from fer_edge.converters.base import ConversionInput, converter, targets
 from fer_edge.converters.pipeline.build_variant import BuiltVariant, build_variant
-from fer_edge.converters.pipeline.face_samples import FaceSamples, calibration_faces, parity_faces
+from fer_edge.converters.pipeline.face_samples import (
+    FaceSamples,
+    calibration_faces,
+    calibration_if_any,
+    parity_faces,
+)
 from fer_edge.converters.pipeline.matrix_networks import fitted
 from fer_edge.converters.pipeline.matrix_table import MatrixRow
+from fer_edge.converters.pipeline.own_int8 import needs_faces
 from fer_edge.converters.pipeline.prepare import Settings, prepare
 from fer_edge.converters.pipeline.quick_latency import single_face_p50_ms
 from fer_edge.converters.pipeline.request import check_chips
@@ -88,7 +94,6 @@ def matrix(
     for n, (name, spec) in enumerate(chosen.items()):
         rule = CropRule(spec.input.size_px, CROP_MARGIN)
         gate = parity_faces(data, EMOTIONS, rule, FACES)
-        calibration = calibration_faces(data, EMOTIONS, rule, gate, _SEED)
         say(f"{name}: {len(gate.images)} faces judge")
         folder = None if keep is None else keep / name.replace(", ", "-").replace(" ", "-")
         checkpoint = default
@@ -96,6 +101,8 @@ def matrix(
             checkpoint = _kept(folder, spec, say) or _fitted(spec, data, rule, gate, say)
         if folder is not None:
             save_checkpoint(checkpoint, folder)
+        needed = needs_faces(checkpoint, pairs)
+        calibration = calibration_if_any(data, EMOTIONS, rule, gate, _SEED, needed)
         parameters = parameter_count(checkpoint.model)
         settings = Settings(gpus=tuple(gpus))
         try:

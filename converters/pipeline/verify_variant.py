@@ -15,6 +15,7 @@ from fer_edge.bundle import Variant
 from fer_edge.converters.pipeline.build_variant import BuiltVariant
 from fer_edge.converters.pipeline.face_samples import MIN_GATE_FACES, FaceSamples
 from fer_edge.converters.pipeline.gate import Bar, ParityLimits, failures, judge
+from fer_edge.converters.pipeline.own_int8 import is_calibrated
 from fer_edge.converters.pipeline.parity import compare, prove_batches, run_all
 from fer_edge.errors import ConversionError
 from fer_edge.execution import Execution
@@ -112,7 +113,7 @@ def _report(
         refusals.append(refusal)
     if refusals or (variant.precision == "fp32" and broken):
         judgement = replace(judgement, verdict=FAILED)
-    calibrated = _calibrated(variant.name) and not check.quantised
+    calibrated = is_calibrated(variant.target, variant.precision, check.quantised)
     return ParityReport(
         **vars(figures),
         batch_sizes=tuple(batch_sizes),
@@ -127,8 +128,8 @@ def _report(
     )
 
 
-def _calibrated(name: str) -> bool:
-    """Return True if a float network needs faces for the ranges of this variant."""
+def _is_rounded(name: str) -> bool:
+    """Return True if the ranges of this variant come from faces or from the checkpoint."""
     target, _, precision = name.partition("/")
     return precision in backend(target).FACTS.quantised
 
@@ -143,7 +144,7 @@ def _batch_sizes(
             built.session,
             faces.images,
             outputs,
-            _calibrated(built.variant.name),
+            _is_rounded(built.variant.name),
         ), []
     except ConversionError as error:
         return [], [str(error)]
@@ -188,7 +189,7 @@ def between_engines(check: ParityCheck) -> list[str]:
     engines = [
         (name, answers)
         for name, answers in sorted(check.answers.items())
-        if check.quantised or _calibrated(name)
+        if check.quantised or _is_rounded(name)
     ]
     sentences = []
     for (first, ones), (second, others) in combinations(engines, 2):

@@ -52,6 +52,7 @@ class TargetFacts:
         chips: Processors that the target runs on, in words.
         precisions: Precisions that it can run, the most accurate first.
         quantised: Precisions among them that need faces for calibration.
+        calibrates_own_int8: int8 needs them even if the checkpoint has int8 weights.
         extra: Extra of the package that installs the engine; None if a plain install has it.
         libraries: Distributions of the engine, for version records.
         modules: Top-level modules that the backend may import when it loads a variant.
@@ -63,6 +64,7 @@ class TargetFacts:
     chips: str
     precisions: tuple[str, ...]
     quantised: tuple[str, ...] = ()
+    calibrates_own_int8: bool = False
     extra: str | None = None
     libraries: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()

@@ -36,6 +36,7 @@ FACTS = TargetFacts(
     chips="Qualcomm HTP v68 and later",
     precisions=("fp16", "w8a16", "int8"),
     quantised=("w8a16", "int8"),
+    calibrates_own_int8=True,  # the HTP computes nothing in float
     extra="qnn",
     libraries=("onnxruntime-qnn",),
     modules=("onnxruntime", "onnxruntime_qnn"),

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fer_edge.backends.base import backend
-from fer_edge.converters.pipeline.face_samples import FaceSamples, calibration_faces, parity_faces
+from fer_edge.converters.pipeline.face_samples import FaceSamples, calibration_if_any, parity_faces
+from fer_edge.converters.pipeline.own_int8 import needs_faces
 from fer_edge.errors import InputError
 from fer_edge.machine import cpu_name, libraries
 from fer_edge.preprocess import CROP_MARGIN, CropRule
@@ -86,7 +87,8 @@ def _graded(
 ) -> GradedModel:
     rule = CropRule(checkpoint.spec.input.size_px, CROP_MARGIN)
     gate = parity_faces(data, checkpoint.spec.labels, rule, faces)
-    calibration = calibration_faces(data, checkpoint.spec.labels, rule, gate, _SEED)
+    needed = needs_faces(checkpoint, pairs)
+    calibration = calibration_if_any(data, checkpoint.spec.labels, rule, gate, _SEED, needed)
     digest, cpu = _digest(checkpoint), cpu_name()
     identities = {
         (name, target, precision): Identity(

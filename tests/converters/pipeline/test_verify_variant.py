@@ -100,3 +100,18 @@ def test_int8_engines_are_compared_with_each_other(images: Batch) -> None:
         verify_variant(built, check, lambda text: None)
     (sentence,) = between_engines(check)
     assert "onnxruntime/int8 decides as openvino/int8 on 98.44% of 64 faces" in sentence
+
+
+@pytest.mark.parametrize(("target", "recorded"), [("onnxruntime", False), ("qnn", True)])
+def test_faces_that_calibrated_an_own_int8_network_are_recorded(
+    images: Batch, target: str, recorded: bool
+) -> None:
+    """Qualcomm's int8 measures the ranges of what the network keeps in float."""
+    faces = FaceSamples(images, [EMOTIONS[i % 7] for i in range(64)], "noise", "", ("",) * 64)
+    check = ParityCheck(Pixels().run(images), faces, faces, EMOTIONS, quantised=True)
+    variant = Variant(target, "int8", "a", (listed("a", b""),))
+    built = BuiltVariant(variant, Artifact("a", {"a": b""}, {}), Pixels(), "a stand-in")
+    report = verify_variant(built, check, lambda text: None).parity
+    assert report is not None
+    assert (report.calibration == faces.record) == recorded
+    assert (report.calibration is None) != recorded
