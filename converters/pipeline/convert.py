@@ -21,7 +21,13 @@ from fer_edge.converters.pipeline.origin import check_origin
 from fer_edge.converters.pipeline.own_int8 import needs_faces, without_rivals
 from fer_edge.converters.pipeline.prepare import JUDGE_SECONDS, Settings, prepare
 from fer_edge.converters.pipeline.quick_latency import beaten, single_face_p50_ms
-from fer_edge.converters.pipeline.request import ALL, AUTO, check_chips, requested_variants
+from fer_edge.converters.pipeline.request import (
+    ALL,
+    AUTO,
+    check_batch_sizes,
+    check_chips,
+    requested_variants,
+)
 from fer_edge.errors import BundleError, ParityError
 from fer_edge.lock import locked
 from fer_edge.machine import cpu_name
@@ -99,14 +105,15 @@ def convert(
         BundleError: ``out`` holds another checkpoint or is damaged.
         CheckpointError: The checkpoint cannot be read.
         DataError: The faces cannot be read, or are too few.
-        InputError: The name or the version is too long or has control characters, or the seed is
-            negative.
+        InputError: The name or the version is too long or has control characters, a batch size is
+            out of range or none is given, or the seed is negative.
     """
     out = Path(out)
     check_names(name or out.stem, version)
     source = load_checkpoint(checkpoint)
     requested = requested_variants(targets, precisions)
     check_chips(gpus, socs)
+    check_batch_sizes(batch_sizes)
     if ALL in precisions or AUTO in precisions:
         requested = without_rivals(source, requested)
     _existing(out, source)  # refused before minutes of work

@@ -131,7 +131,7 @@ def cells(only: Sequence[str] = (), precisions: Sequence[str] = ()) -> list[tupl
     """
     pairs = [
         (target, precision)
-        for target in only or targets()
+        for target in dict.fromkeys(only or targets())
         for precision in converter(target).PRECISIONS
         if not precisions or precision in precisions
     ]

@@ -6,11 +6,15 @@ from collections.abc import Sequence
 
 from fer_edge.converters.base import converter
 from fer_edge.converters.base import targets as known_targets
-from fer_edge.errors import TargetError
+from fer_edge.errors import InputError, TargetError
+from fer_edge.shown import shown
 
 ALL, AUTO = "all", "auto"
 """Precisions for every one that a target has. ``all`` keeps each variant that passes its gate;
 ``auto`` keeps the Pareto front of latency and agreement, and the fp32 of each target."""
+
+_MOST_FACES = 65_536
+"""Largest batch to build for."""
 
 
 def requested_variants(targets: Sequence[str], precisions: Sequence[str]) -> list[tuple[str, str]]:
@@ -53,3 +57,16 @@ def check_chips(gpus: Sequence[str], socs: Sequence[str]) -> None:
         check = getattr(converter(target), "check_chips", None)
         if check is not None:
             check(gpus, socs)
+
+
+def check_batch_sizes(sizes: Sequence[int]) -> None:
+    """Check the batch sizes to build for, whatever the targets are.
+
+    Raises:
+        InputError: There is none, or one is out of range.
+    """
+    if not sizes or not all(type(size) is int and 1 <= size <= _MOST_FACES for size in sizes):
+        raise InputError(
+            f"expected batch sizes of 1 to {_MOST_FACES:,}, at least one, got "
+            f"{', '.join(map(shown, sizes)) or 'none'}. Give others with --batch-sizes"
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -12,7 +13,7 @@ from click.testing import CliRunner
 from fer_edge import open_bundle
 from fer_edge.cli import main
 from fer_edge.converters.pipeline.convert import convert
-from fer_edge.errors import BundleError, DataError, TargetError
+from fer_edge.errors import BundleError, DataError, InputError, TargetError
 
 
 def quiet(_: str) -> None:
@@ -53,6 +54,18 @@ def test_an_unknown_chip_is_named_before_any_work_is_done(
     with pytest.raises(TargetError, match=named):
         convert(checkpoint, targets, tmp_path / "x.fer", say=said.append, **chips)  # type: ignore[arg-type]
     assert said == []
+
+
+@pytest.mark.parametrize("target", ["onnxruntime", "tensorrt"])
+@pytest.mark.parametrize("sizes", [(), (0,), (1, -3), (65_537,), (1.5,), (True,), ("8",)], ids=str)
+def test_a_batch_size_out_of_range_is_refused_before_any_work_is_done(
+    checkpoint: Path, tmp_path: Path, target: str, sizes: tuple[Any, ...]
+) -> None:
+    said: list[str] = []
+    with pytest.raises(InputError, match=r"batch sizes of 1 to 65,536.*--batch-sizes"):
+        convert(checkpoint, [target], tmp_path / "x.fer", batch_sizes=sizes, say=said.append)
+    assert said == []
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["driver", "driver.onnx", "driver.fer.old"])

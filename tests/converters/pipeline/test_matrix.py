@@ -101,8 +101,8 @@ def test_a_refusal_is_a_row_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> 
     assert len({line.count("|") for line in table}) == 1
 
 
-def test_a_precision_that_no_target_has_is_refused_beside_one_that_it_has() -> None:
-    assert cells(["onnxruntime"], ["fp32"]) == [("onnxruntime", "fp32")]
+def test_pairs_are_listed_once_and_a_precision_that_no_target_has_is_refused() -> None:
+    assert cells(["onnxruntime"] * 2, ["fp32"] * 2) == [("onnxruntime", "fp32")]
     with pytest.raises(InputError, match=r"has the precision bogus\. .*--precision"):
         cells(["onnxruntime"], ["fp32", "bogus"])
     with pytest.raises(TargetError, match=r"unknown GPU sm_99"):
