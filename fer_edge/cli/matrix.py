@@ -95,7 +95,12 @@ if TYPE_CHECKING:
     help="Judge each variant of a release on the faces that take S seconds, and on at least 100; "
     "for simulators (default: 120).",
 )
-@click.option("--again", is_flag=True, help="Grade cells again, even if they have a grade.")
+@click.option(
+    "--again",
+    is_flag=True,
+    help="Grade cells again, even if they have a grade. Other values of --judge-seconds, "
+    "--budget-s and --gpu need it.",
+)
 @click.option(
     "--against",
     type=PATH,

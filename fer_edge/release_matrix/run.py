@@ -78,7 +78,8 @@ def release_matrix(
     """Grade the cells that are not graded yet, and compare them with the last version.
 
     ``VERSION.json`` and ``VERSION.md`` in the folder are written after each cell. A cell whose
-    inputs (``Identity``) are as stored is kept; one that lacked a library is tried again.
+    inputs (``Identity``) are as stored is kept, whatever ``gpus``, ``budget_s`` and
+    ``judge_seconds`` are; one that lacked a library is tried again.
 
     Args:
         request: Cells to grade, and how.
@@ -107,7 +108,9 @@ def release_matrix(
         for key, identity in identities.items()
         if request.again or not _is_done(matrix.cell(key), identity)
     ]
-    say(f"{len(identities)} cells, {len(identities) - len(todo)} of them graded before")
+    kept = len(identities) - len(todo)
+    again = "; --again grades them with the settings of this run" if kept else ""
+    say(f"{len(identities)} cells, {kept} of them graded before{again}")
     env = environment()
     facts = _Facts(
         path,
@@ -122,7 +125,7 @@ def release_matrix(
     facts.write(
         lambda now: replace(now, unfinished=(*facts.left_by_others(now), *left), comparison=None)
     )
-    done, graded = len(identities) - len(todo), list[Cell]()
+    done, graded = kept, list[Cell]()
     for model in models:
         keys = [key for key in model.identities if key in todo]
         shared = _shared(model, keys, request, facts.machine, say) if keys else ""

@@ -159,8 +159,11 @@ def test_a_run_that_was_killed_goes_on_where_it_ended(
 def test_a_cell_is_graded_again_only_if_its_inputs_changed(
     checkpoint: Path, folder: Path, builds: list[str]
 ) -> None:
-    release_matrix(request(checkpoint), folder, version="0.1.0", say=quiet)
+    said: list[str] = []
+    longer = request(checkpoint, judge_seconds=1e6)
+    release_matrix(longer, folder, version="0.1.0", say=said.append)
     assert builds == []
+    assert said[0].startswith("1 cells, 1 of them graded before; --again grades them")
     release_matrix(request(checkpoint, again=True), folder, version="0.1.0", say=quiet)
     assert builds == ["fp32"]
     path = folder / "0.1.0.json"
