@@ -174,7 +174,7 @@ class _Run:
         self, out: Path, source: Checkpoint, settings: Distillation, faces: str, started: float
     ) -> None:
         self._out, self._source, self._started = out, source, started
-        self._about = {"checkpoint": source.sha256, "faces": faces, **asdict(settings)}
+        self._about = {"checkpoint": source.network_sha256, "faces": faces, **asdict(settings)}
         self._settings = settings
         self._path = out.with_name(f"{out.name}.state.pt")
         self._best: dict[str, Tensor] | None = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import torch
 
 from fer_edge.errors import CheckpointError, DataError, InputError
 from fer_edge.shipped import FACES
-from fer_edge.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from fer_edge.training.checkpoint import CARD, Checkpoint, load_checkpoint, save_checkpoint
 from fer_edge.training.quantization.distil import Distillation
 from fer_edge.training.quantization.quantize import quantize
 
@@ -50,6 +52,12 @@ def test_a_killed_run_ends_with_the_same_weights(float_folder: Path, tmp_path: P
     assert not (tmp_path / "two").exists()
     with pytest.raises(InputError, match="other settings"):
         quantize(float_folder, FACES, tmp_path / "two", Distillation(epochs=3), resume=True)
+    card = json.loads((float_folder / CARD).read_text("utf-8"))
+    card["model"]["input"]["mean"] = [0.2]
+    other = Path(shutil.copytree(float_folder, tmp_path / "other"))
+    (other / CARD).write_text(json.dumps(card), "utf-8")
+    with pytest.raises(InputError, match="another checkpoint"):
+        quantize(other, FACES, tmp_path / "two", QUICK, resume=True, say=said.append)
     state = torch.load(tmp_path / "two.state.pt", weights_only=True)
     torch.save({**state, "seconds": 3600}, tmp_path / "two.state.pt")
     made = quantize(float_folder, FACES, tmp_path / "two", QUICK, resume=True, say=said.append)
