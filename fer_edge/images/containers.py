@@ -48,6 +48,13 @@ _BMP_HEADERS = frozenset({40, 52, 56, 64, 108, 124})
 """Bytes of the BMP headers that programs write; 12 is that of OS/2."""
 _BMP_COMPRESSIONS = frozenset({0, 3})
 """None, and bit masks for the channels. OpenCV 4.8 prints what it thinks of others."""
+_BMP_MASKS = {
+    16: {(0xF800, 0x07E0, 0x001F), (0x7C00, 0x03E0, 0x001F)},
+    32: {(0xFF0000, 0xFF00, 0xFF)},
+}
+"""Red, green and blue masks by bits a pixel. OpenCV 4.8 to 5.0 decodes these rightly."""
+_BMP_READ_MASKS = 56
+"""Least bytes of a BMP header whose 32-bit masks OpenCV reads. With others, it answers BGR."""
 _ANIMATION = 0x02
 """Flag of a WebP with several frames."""
 _MAX_CANVAS_PIXELS = 16_000_000
@@ -278,11 +285,40 @@ def _bmp(data: bytes, name: str, max_pixels: int) -> PictureInfo:
     width, height = abs(width), abs(height)
     _check_size(width, height, name, max_pixels)
     palette = (colours or 1 << depth) * (3 if header == 12 else 4) if depth <= 8 else 0
-    if pixels_at < 14 + header + palette or compression not in _BMP_COMPRESSIONS:
+    masks = 12 if compression and header == 40 else 0
+    if pixels_at < 14 + header + palette + masks or compression not in _BMP_COMPRESSIONS:
         raise InputError(f"{name} is a BMP with a damaged header. Copy or export it again")
     if pixels_at + (width * depth + 31) // 32 * 4 * height > len(data):
         raise _cut_off("BMP", name)
+    if compression:
+        _check_masks(struct.unpack("<III", data[54:66]), header, depth, name)
     return PictureInfo(width, height)
+
+
+def _check_masks(masks: tuple[int, ...], header: int, depth: int, name: str) -> None:
+    """Refuse channel masks that OpenCV ignores or cannot read.
+
+    Args:
+        masks: Bits of red, green and blue in a pixel.
+        header: Bytes of the picture's header.
+        depth: Bits of a pixel.
+        name: Name of the picture, for messages.
+    """
+    if depth == 32 and header >= _BMP_READ_MASKS:
+        is_read = all(map(_is_run, masks))
+    else:
+        is_read = masks in _BMP_MASKS.get(depth, ()) and (depth == 32 or header == 40)
+    if not is_read:
+        shown = ", ".join(f"{mask:0{depth // 4}x}" for mask in masks)
+        raise InputError(
+            "expected the channel masks of a 32-bit BGR, 16-bit 565 or 16-bit 555 BMP, but "
+            f"{name} has {shown}. Save it as a PNG"
+        )
+
+
+def _is_run(mask: int) -> bool:
+    """Return True if a mask's bits are set, and next to each other."""
+    return mask > 0 and mask & (mask + (mask & -mask)) == 0
 
 
 def _webp(data: bytes, name: str, max_pixels: int) -> PictureInfo:

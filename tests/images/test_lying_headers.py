@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Callable
 
 import cv2
+import numpy as np
 import pytest
 
 from fer_edge import InputError
@@ -61,6 +62,68 @@ def test_a_bmp_with_a_palette_and_one_from_the_top_are_read(encode: Encode, pict
     assert (decode_image(data)[:, :, 0] == grey).all()
     upside_down = changed(encode(".bmp"), 22, "<i", -picture.shape[0])
     assert (decode_image(upside_down) == picture[::-1]).all()
+
+
+BGR32, RGB32 = (0xFF0000, 0xFF00, 0xFF), (0xFF, 0xFF00, 0xFF0000)
+HIGH32 = (0xFF000000, 0xFF0000, 0xFF00)
+TEN_BITS = (0x3FF00000, 0xFFC00, 0x3FF)
+RGB565, RGB555 = (0xF800, 0x7E0, 0x1F), (0x7C00, 0x3E0, 0x1F)
+BGR565, RGB444 = (0x1F, 0x7E0, 0xF800), (0xF00, 0xF0, 0xF)
+
+
+def masked_bmp(bgr: Image, depth: int, header: int, masks: tuple[int, ...]) -> bytes:
+    """Return a BMP whose pixels have each channel at the place of its mask: red, green, blue."""
+    height, width = bgr.shape[:2]
+    pixels = np.zeros((height, width), np.uint64)
+    for channel, mask in zip((2, 1, 0), masks, strict=True):
+        low, bits = max((mask & -mask).bit_length() - 1, 0), mask.bit_count()
+        pixels |= (bgr[..., channel].astype(np.uint64) << 8 >> (16 - bits)) << low
+    rows = pixels[::-1].astype(f"<u{depth // 8}").tobytes()
+    head = struct.pack(
+        "<IiiHHIIiiII3I", header, width, height, 1, depth, 3, len(rows), 0, 0, 0, 0, *masks
+    )
+    head += bytes(max(header, 52) - 52)
+    at = 14 + len(head)
+    return b"BM" + struct.pack("<IHHI", at + len(rows), 0, 0, at) + head + rows
+
+
+@pytest.mark.parametrize(
+    ("depth", "header", "masks"),
+    [
+        *((32, header, BGR32) for header in (40, 52, 56, 108, 124)),
+        *((32, header, masks) for header in (56, 108, 124) for masks in (RGB32, HIGH32, TEN_BITS)),
+        (16, 40, RGB565),
+        (16, 40, RGB555),
+    ],
+)
+def test_a_bmp_with_masks_is_read_in_its_colours(
+    picture: Image, depth: int, header: int, masks: tuple[int, ...]
+) -> None:
+    image = decode_image(masked_bmp(picture, depth, header, masks))
+    lost_bits = 8 - min(8, *(mask.bit_count() for mask in masks))
+    assert np.abs(image.astype(int) - picture).max() <= 2**lost_bits
+
+
+@pytest.mark.parametrize(
+    ("depth", "header", "masks"),
+    [
+        *((32, header, masks) for header in (40, 52) for masks in (RGB32, HIGH32, TEN_BITS)),
+        *((32, 108, masks) for masks in ((0, 0, 0), (0xFF0000, 0xFF00, 0), (0xFF0000, 0xFF00, 5))),
+        *((16, 40, masks) for masks in (BGR565, RGB444)),
+        *((16, header, RGB565) for header in (52, 56, 108, 124)),
+    ],
+)
+def test_a_bmp_whose_masks_opencv_does_not_read_is_refused(
+    picture: Image, depth: int, header: int, masks: tuple[int, ...]
+) -> None:
+    with pytest.raises(InputError, match=r"the channel masks of .* Save it as a PNG"):
+        decode_image(masked_bmp(picture, depth, header, masks))
+
+
+def test_a_bmp_without_room_for_its_masks_is_refused(picture: Image) -> None:
+    data = masked_bmp(picture, 32, 40, BGR32)
+    with pytest.raises(InputError, match="damaged header"):
+        decode_image(changed(data, 10, "<I", 54))
 
 
 def segments(jpeg: bytes) -> tuple[list[bytes], bytes]:
