@@ -127,7 +127,7 @@ def _too_many(kind: str, what: str, limit: int, name: str) -> InputError:
 
 def _png(data: bytes, name: str, max_pixels: int) -> PictureInfo:
     width = height = depth = colour = 0
-    orientation, packed_bytes = 1, 0
+    exif, packed_bytes = b"", 0
     for count, (kind, start, end) in enumerate(_png_chunks(data, name)):
         if count == 0:
             if kind != b"IHDR" or end - start != 13:
@@ -147,7 +147,7 @@ def _png(data: bytes, name: str, max_pixels: int) -> PictureInfo:
         elif kind == b"IDAT":
             packed_bytes += end - start
         elif kind == b"eXIf":
-            orientation = exif_orientation(data[start:end])
+            exif = exif or data[start:end]
     if not packed_bytes:
         raise InputError(f"{name} is a PNG without pixels. Copy or export it again")
     row_bytes = (width * depth * _PNG_CHANNELS.get(colour, 1) + 7) // 8
@@ -158,7 +158,7 @@ def _png(data: bytes, name: str, max_pixels: int) -> PictureInfo:
         raise InputError(
             f"{name} is a PNG whose data go on after its last row. Copy or export it again"
         )
-    return PictureInfo(width, height, orientation)
+    return PictureInfo(width, height, exif_orientation(exif))
 
 
 def _inflates_beyond(data: bytes, name: str, limit: int) -> bool:
@@ -201,7 +201,7 @@ def _png_chunks(data: bytes, name: str) -> Iterator[tuple[bytes, int, int]]:
 
 def _jpeg(data: bytes, name: str, max_pixels: int) -> PictureInfo:
     size: tuple[int, int] | None = None
-    orientation, scans, at = 1, 0, 2
+    exif, scans, at = b"", 0, 2
     # Component and coefficient without its last bit. A baseline scan has all of its components'.
     missing: set[tuple[int, int]] = set()
     scan_bytes = block_bits = 0
@@ -219,7 +219,7 @@ def _jpeg(data: bytes, name: str, max_pixels: int) -> PictureInfo:
             blocks = (size[0] + 7) // 8 * ((size[1] + 7) // 8)
             if missing or scan_bytes * 8 < blocks * block_bits:
                 raise _cut_off("JPEG", name)
-            return PictureInfo(*size, orientation)
+            return PictureInfo(*size, exif_orientation(exif))
         if marker == 0x01 or 0xD0 <= marker <= 0xD8:  # markers without a length
             at += 2
             continue
@@ -240,7 +240,7 @@ def _jpeg(data: bytes, name: str, max_pixels: int) -> PictureInfo:
             if not missing:
                 missing = {(c, k) for c in data[at + 10 : at + 2 + length : 3] for k in range(64)}
         elif marker == _APP1 and data[at + 4 : at + 10] == b"Exif\0\0":
-            orientation = exif_orientation(data[at + 10 : at + 2 + length])
+            exif = exif or data[at + 10 : at + 2 + length]  # the first counts, as for all viewers
         elif marker == _SOS and missing:
             missing -= _finished(data[at + 4 : at + 2 + length])
         at += 2 + length
@@ -324,7 +324,7 @@ def _is_run(mask: int) -> bool:
 def _webp(data: bytes, name: str, max_pixels: int) -> PictureInfo:
     end = 8 + int.from_bytes(data[4:8], "little")
     size: tuple[int, int] | None = None
-    orientation, at, has_pixels, has_exif = 1, 12, False, False
+    exif, at, has_pixels = b"", 12, False
     for _ in range(MAX_CHUNKS):
         if at + 8 > min(end, len(data)):
             break
@@ -341,9 +341,8 @@ def _webp(data: bytes, name: str, max_pixels: int) -> PictureInfo:
         elif kind == b"VP8L" and length >= 5 and size is None:
             size = _webp_size(kind, data[start : start + 5])
             _check_size(*size, name, max_pixels)
-        elif kind == b"EXIF" and not has_exif:  # the first one counts (RFC 9649, 2.7.1.5)
-            has_exif = True
-            orientation = exif_orientation(data[start : start + length].removeprefix(b"Exif\0\0"))
+        elif kind == b"EXIF":  # the first one counts (RFC 9649, 2.7.1.5)
+            exif = exif or data[start : start + length].removeprefix(b"Exif\0\0")
         has_pixels |= kind in (b"VP8 ", b"VP8L", b"ANMF")
         at = start + length + length % 2
     else:
@@ -352,7 +351,7 @@ def _webp(data: bytes, name: str, max_pixels: int) -> PictureInfo:
         raise _cut_off("WebP", name)
     if size is None or not has_pixels:
         raise InputError(f"{name} is a WebP without a picture. Export it again")
-    return PictureInfo(*size, orientation)
+    return PictureInfo(*size, exif_orientation(exif))
 
 
 def _webp_size(kind: bytes, head: bytes) -> tuple[int, int]:

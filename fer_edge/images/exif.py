@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 _TAG = 0x0112
 """Orientation, in IFD 0 (EXIF 2.32, section 4.6.4)."""
-_MOST_ENTRIES = 512
+_VALUES = {3: "H", 4: "I"}
+"""Forms of a value by type: SHORT, which the standard asks for, and LONG, which some write."""
 
 
 def exif_orientation(tiff: bytes) -> int:
@@ -31,13 +32,12 @@ def exif_orientation(tiff: bytes) -> int:
             return 1
         magic, offset = struct.unpack_from(order + "HI", tiff, 2)
         (entries,) = struct.unpack_from(order + "H", tiff, offset)
-        if magic != 42 or entries > _MOST_ENTRIES:
+        if magic != 42:
             return 1
-        for entry in range(entries):
-            tag, kind, count, value = struct.unpack_from(
-                order + "HHIH", tiff, offset + 2 + 12 * entry
-            )
-            if tag == _TAG and kind == 3 and count == 1:
+        for at in range(offset + 2, offset + 2 + 12 * entries, 12):
+            tag, kind, count = struct.unpack_from(order + "HHI", tiff, at)
+            if tag == _TAG and kind in _VALUES and count == 1:
+                (value,) = struct.unpack_from(order + _VALUES[kind], tiff, at + 8)
                 return value if 1 <= value <= 8 else 1
     except struct.error:
         pass

@@ -93,6 +93,34 @@ def test_the_orientation_is_that_of_opencv(encode: Encode, orientation: int) -> 
     assert np.array_equal(decoded(data), expected)
 
 
+@pytest.mark.parametrize(("first", "second"), [(6, 1), (1, 6), (3, 8), (9, 6)])
+def test_the_first_orientation_of_a_jpeg_counts(encode: Encode, first: int, second: int) -> None:
+    data = jpeg_with(first, jpeg_with(second, encode(".jpg")))
+    expected = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    assert np.array_equal(decoded(data), expected)
+
+
+def test_the_first_orientation_of_a_png_counts(encode: Encode) -> None:
+    png = encode(".png")
+    chunks = (struct.pack(">I4s", len(exif(6)), b"eXIf") + exif(o) + bytes(4) for o in (6, 1))
+    assert picture_info(png[:33] + b"".join(chunks) + png[33:], "p").orientation == 6
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_an_orientation_behind_many_entries_is_read(order: str) -> None:
+    head = (b"II" if order == "<" else b"MM") + struct.pack(order + "HIH", 42, 8, 5_001)
+    maker = struct.pack(order + "HHI4s", 0x010F, 2, 4, b"abc")
+    entry = struct.pack(order + "HHIHH", 0x0112, 3, 1, 6, 0)
+    assert exif_orientation(head + maker * 5_000 + entry) == 6
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize(("value", "orientation"), [(6, 6), (0, 1), (9, 1), (0x60000, 1)])
+def test_an_orientation_of_four_bytes_is_read(order: str, value: int, orientation: int) -> None:
+    head = (b"II" if order == "<" else b"MM") + struct.pack(order + "HIH", 42, 8, 1)
+    assert exif_orientation(head + struct.pack(order + "HHII", 0x0112, 4, 1, value)) == orientation
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_webp_is_turned_like_a_jpeg(encode: Encode, orientation: int) -> None:
     plain = encode(".webp", cv2.IMWRITE_WEBP_QUALITY, 100)
