@@ -18,8 +18,10 @@ def as_path(value: object, name: str) -> Path:
         name: Name of the argument, for the message.
 
     Raises:
-        InputError: The argument is anything else.
+        InputError: The argument is anything else, or an empty name.
     """
+    if value == "":  # Path("") is the current folder
+        raise InputError(f"expected {name} as a path, got an empty name. Name a file or folder")
     try:
         return Path(value)  # type: ignore[arg-type]
     except TypeError as error:

@@ -279,7 +279,7 @@ def _pem(key: Key) -> bytes:
         return key
     if not isinstance(key, str | Path):
         raise InputError(f"expected a PEM file or its bytes as a key, got {type(key).__name__}")
-    path = Path(key)
+    path = as_path(key, "the key")
     try:
         return read_plain(path, _MAX_KEY_BYTES, pipes=True)
     except OSError as error:

@@ -18,7 +18,7 @@ from fer_edge.hub.model import kind_of
 from fer_edge.monitor.detector import YuNet
 from fer_edge.monitor.recorder import EventLog, VideoRecorder
 from fer_edge.monitor.settings import Settings
-from fer_edge.monitor.sources import VideoFile
+from fer_edge.monitor.sources import VideoFile, open_source
 from fer_edge.paths import as_path, check_possible
 from fer_edge.plain_file import is_file, read_plain
 from fer_edge.reseal import reseal
@@ -117,6 +117,20 @@ NAMED: dict[str, Callable[[Any], object]] = {
 def test_what_is_no_path_is_an_input_error(use: str, value: object) -> None:
     with pytest.raises(InputError, match="as a path, got"):
         NAMED[use](value)
+
+
+MODELS = ("bundle", "predictor", "checkpoint")
+UNNAMED: dict[str, Callable[[Any], object]] = {
+    **{name: use for name, use in NAMED.items() if name not in MODELS},
+    "video source": open_source,
+    "trusted key": lambda value: load_keys([value]),
+}
+
+
+@pytest.mark.parametrize("use", UNNAMED)
+def test_an_empty_name_is_not_the_current_folder(use: str) -> None:
+    with pytest.raises(InputError, match=r"as a path, got an empty name\. Name a file or folder"):
+        UNNAMED[use]("")
 
 
 def test_what_names_a_path_is_one(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fer_edge import BundleError, Predictor, open_bundle
+from fer_edge import BundleError, CheckpointError, Predictor, open_bundle
 from fer_edge.shipped import DEFAULT_BUNDLE, DEFAULT_CHECKPOINT, bundle_path, checkpoint_path
 
 
@@ -32,7 +32,18 @@ def test_a_path_with_that_name_is_a_path(
     assert open_bundle("default").path == DEFAULT_BUNDLE
 
 
-@pytest.mark.parametrize("name", ["Default", "default ", "default/", "defaults", "../default", ""])
+def test_an_empty_name_is_neither_a_model_nor_the_current_folder(
+    fake_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(fake_bundle)
+    for use in (open_bundle, Predictor):
+        with pytest.raises(BundleError, match=r"empty name\. Name its folder, or"):
+            use("")  # type: ignore[operator]
+    with pytest.raises(CheckpointError, match=r"empty name\. Name its folder, or"):
+        checkpoint_path("")
+
+
+@pytest.mark.parametrize("name", ["Default", "default ", "default/", "defaults", "../default"])
 def test_other_names_are_paths(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert bundle_path(name) == Path(name)

@@ -24,7 +24,18 @@ from fer_edge.shipped import bundle_path
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-PATH = click.Path(path_type=Path)
+
+class _Path(click.Path):
+    """Path of a file or folder. An empty one would be the current folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path. Raises InputError for an empty name."""
+        if value == "":
+            raise InputError("expected a path, got an empty name. Name a file or folder")
+        return super().convert(value, param, ctx)
+
+
+PATH = _Path(path_type=Path)
 _LIBRARIES = {".html": "matplotlib", ".png": "matplotlib", ".parquet": "pyarrow"}
 """Library that makes a file of each suffix."""
 

@@ -123,8 +123,6 @@ def _clips_of(name: str, root: str | Path | None) -> Iterable[Clip]:
         if name.lower().endswith(MANIFEST_SUFFIXES):
             return read_manifest(name, root=root)
         return [_remote_clip(name, address) for address in remote.listed(name, _is_clip_name)]
-    if not name:
-        raise InputError("expected a video, folder or manifest, got an empty name. Name one")
     path = Path(name)
     try:
         if path.suffix.lower() in MANIFEST_SUFFIXES and path.is_file():

@@ -19,13 +19,15 @@ def named_images(name: str) -> list[Path]:
             ``*``, ``?`` or ``[...]``, because Windows' shells do not expand them.
 
     Raises:
-        InputError: Nothing fits the name, or it is a web address.
+        InputError: Nothing fits the name, or it is empty or a web address.
     """
     if "://" in name:
         raise InputError(
             f"expected a file, got the address {name}. Download it first, or pipe it: "
             "curl -sL ADDRESS | fer-edge predict -"
         )
+    if not name:
+        raise InputError("expected an image file, got an empty name. Name a file or folder")
     if "\0" in name:
         raise InputError(f"expected a file, got the impossible name {name!r}")
     path = Path(name)

@@ -345,6 +345,8 @@ def file_of(source: object) -> Path | None:
     A camera, a stream or frames have no file.
 
     A name of an existing file is that file, also if it looks like an address or a pipeline.
+
+    Raises InputError for an empty name.
     """
     if not isinstance(source, str | os.PathLike):
         return None
@@ -356,4 +358,4 @@ def file_of(source: object) -> Path | None:
         return Path(path if is_file(path) else unquote(path))
     if "://" in name or " ! " in name or name.startswith("/dev/"):
         return None
-    return Path(name)
+    return as_path(name, "the video")

@@ -134,7 +134,7 @@ class DatasetSpec:
             return text
         path, at, options = str(text).rpartition("@")
         if not at or "=" not in options or os.path.exists(text):  # noqa: PTH110  (False for a long name)
-            return DatasetSpec(str(text))
+            return DatasetSpec(_named(str(text), text))
         values: dict[str, Any] = {}
         known = {one.name for one in fields(DatasetSpec)} - {"path", "columns"}
         for option in options.split(","):
@@ -155,7 +155,7 @@ class DatasetSpec:
                 Fold.parse(values["without"])
             except InputError as error:
                 raise DataError(f"{str(text)!r}: without: {error}") from error
-        return DatasetSpec(path, **values)
+        return DatasetSpec(_named(path, text), **values)
 
     def number_order(self) -> str | tuple[str, ...]:
         """Return the meaning of numeric labels.
@@ -174,6 +174,13 @@ class DatasetSpec:
         if self.order in SOURCE_ORDERS:
             return self.order
         return tuple(self.order.split("/"))
+
+
+def _named(path: str, text: str | Path) -> str:
+    """Return the path of a data set. Raises DataError if it is empty: the current folder."""
+    if not path:
+        raise DataError(f"expected a data set's path, got {str(text)!r}. Name a file or folder")
+    return path
 
 
 _COLOURS = Literal["rgb", "bgr"]

@@ -30,6 +30,12 @@ def test_a_path_longer_than_a_file_name_has_options_too() -> None:
     assert DatasetSpec.parse("a" * 300 + "@labels=none") == DatasetSpec("a" * 300, "none")
 
 
+@pytest.mark.parametrize("text", ["", "@labels=none"])
+def test_an_empty_path_is_not_the_current_folder(text: str) -> None:
+    with pytest.raises(DataError, match="expected a data set's path, got"):
+        DatasetSpec.parse(text)
+
+
 @pytest.mark.parametrize(
     "options", ["label=x", "labels=votes", "broken=maybe", "colour=hsv", "order="]
 )
