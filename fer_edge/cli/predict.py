@@ -82,8 +82,8 @@ def predict(
              fer-edge predict holiday/ 'more/*.jpg' --save drawn/
              fer-edge predict crop.png --crop --bundle driver.fer --json
 
-    IMAGE is a file, a folder (the images in it, not in its sub-folders), a pattern, or - for
-    standard input. An image that cannot be read does not stop the others.
+    IMAGE is a file, a pipe, a folder (the images in it, not in its sub-folders), a pattern, or -
+    for standard input. An image that cannot be read does not stop the others.
 
     Exit code 0: at least one face, even if its answer is uncertain; --json has "uncertain" and
     the reason. Exit code 3: an image cannot be read, or no image has a face. Exit code 5: no

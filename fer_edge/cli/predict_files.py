@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import click
 
@@ -29,18 +30,39 @@ class Source:
     error: InputError | None = None
 
     def read(self) -> Path | bytes:
-        """Return the path, or the bytes of standard input. Raises the error."""
+        """Return the path, or the bytes of standard input or of a pipe. Raises InputError."""
         if self.error is not None:
             raise self.error
-        if self.name != "-":
-            return Path(self.name)
-        data = sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
-        if len(data) > MAX_FILE_BYTES:
+        path = Path(self.name)
+        try:
+            if self.name == "-":
+                return _standard_input()
+            if not path.is_fifo():
+                return path
+            with path.open("rb") as pipe:  # predict <(command)
+                return _whole(pipe, self.name)
+        except OSError as error:
             raise InputError(
-                f"expected an image of at most {MAX_FILE_BYTES >> 20} MiB on standard input. "
-                "Shrink it first"
-            )
-        return data
+                f"cannot read {self.name}: {error.strerror}. Name a file instead"
+            ) from error
+
+
+def _standard_input() -> bytes:
+    if sys.stdin is None:  # the shell's <&-
+        raise InputError(
+            "expected an image on standard input, but it is closed. Name a file instead"
+        )
+    return _whole(sys.stdin.buffer, "standard input")
+
+
+def _whole(stream: BinaryIO, name: str) -> bytes:
+    """Read a stream to its end. Raises InputError if it is larger than an image file may be."""
+    data = stream.read(MAX_FILE_BYTES + 1)
+    if len(data) > MAX_FILE_BYTES:
+        raise InputError(
+            f"expected an image of at most {MAX_FILE_BYTES >> 20} MiB on {name}. Shrink it first"
+        )
+    return data
 
 
 def sources_of(names: Sequence[str]) -> list[Source]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from fer_edge import InputError
 from fer_edge.cli import main
+from fer_edge.cli.predict_files import Source
 from fer_edge.labels import EMOTIONS
 from fer_edge.monitor import Boxes, detector_default, fetch_detector
 from fer_edge.preprocess import read_image
@@ -255,6 +258,23 @@ def test_minus_reads_standard_input(fake_bundle: Path) -> None:
     assert result.exit_code == 2
     result = CliRunner().invoke(main, command, input=b"")
     assert result.exit_code == 3
+
+
+def test_a_closed_standard_input_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(InputError, match="on standard input, but it is closed"):
+        Source("-").read()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_read_to_its_end(run: Any, fake_bundle: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    content = HAPPY.read_bytes()
+    threading.Thread(target=pipe.write_bytes, args=(content,), daemon=True).start()
+    result = run("predict", pipe, "--crop", "--bundle", fake_bundle)
+    assert result.exit_code == 0, result.output
+    assert "neutral 0.90" in result.stdout
 
 
 def test_save_draws_one_image_into_a_file(
