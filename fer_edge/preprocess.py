@@ -5,6 +5,9 @@ The exported graph contains the rest: colour order, scaling, mean and std, layou
 
 from __future__ import annotations
 
+import os
+import re
+import stat
 from collections.abc import Mapping, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +21,7 @@ from fer_edge.errors import InputError
 from fer_edge.images.containers import MAX_PIXELS, MAX_SIDE_PX, picture_info
 from fer_edge.images.decode import decode
 from fer_edge.paths import as_path
-from fer_edge.shown import shown
+from fer_edge.shown import shown, without_password
 
 Image = npt.NDArray[np.uint8]
 """Image as OpenCV reads it: uint8 ``[H, W, 3]``, BGR."""
@@ -43,6 +46,9 @@ MIN_SIDE_PX = 8
 """Least pixels of a side: smaller faces show no expression. Faces of FER2013 have 48 px."""
 MAX_FILE_BYTES = 128 * 1024 * 1024
 """Most bytes of an image file."""
+
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+"""Beginning of a web address, or of a ``Path`` made of one. A drive of Windows has one letter."""
 
 _COLOURS: dict[str, int | None] = {
     "bgr": None,
@@ -261,23 +267,39 @@ def read_image(path: str | Path) -> Image:
     Raises:
         InputError: The file is missing, truncated, too large or no image.
     """
-    path = as_path(path, "the image")
+    name, path = path, as_path(path, "the image")
     if "\0" in str(path):
         raise InputError(f"expected an image file, got the impossible path {str(path)!r}")
     try:
-        size = path.stat().st_size
-        if not path.is_file() or size > MAX_FILE_BYTES:
-            raise InputError(
-                f"expected an image file of at most {MAX_FILE_BYTES >> 20} MiB, got {path}"
-            )
+        _check_file(path, path.stat())
         data = path.read_bytes()
     except OSError as error:
+        if _ADDRESS.match(str(name)):  # as a path, it has lost a slash
+            raise InputError(
+                f"expected an image file, got the address {without_password(str(name))}. Save "
+                "the image first, and give the path of its file"
+            ) from error
         raise InputError(f"cannot read image {path}: {error.strerror}. Check its path") from error
     except UnicodeEncodeError as error:  # half of a surrogate pair
         raise InputError(
             f"expected an image file, got {path!r}, which is not a valid path"
         ) from error
     return decode_image(data, str(path))
+
+
+def _check_file(path: Path, status: os.stat_result) -> None:
+    """Raise InputError for what is no file, or a file that is too large."""
+    if stat.S_ISDIR(status.st_mode):
+        raise InputError(f"expected an image file, got the folder {path}. Name the images in it")
+    if not stat.S_ISREG(status.st_mode):
+        raise InputError(
+            f"expected an image file, got the device or pipe {path}. Save the image to a file"
+        )
+    if status.st_size > MAX_FILE_BYTES:
+        raise InputError(
+            f"expected an image file of at most {MAX_FILE_BYTES >> 20} MiB, got {path} of "
+            f"{status.st_size >> 20:,} MiB. Shrink it first"
+        )
 
 
 def any_image(image: ImageSource, colour: Colour = "bgr") -> Image:

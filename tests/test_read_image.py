@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -135,8 +136,48 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="expected an image file"):
+    with pytest.raises(InputError, match=r"expected an image file, got the folder .*Name the"):
         read_image(tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_devices_and_pipes_are_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    for path in (Path(os.devnull), tmp_path / "pipe.jpg"):
+        with pytest.raises(InputError, match=f"got the device or pipe {path}"):
+            read_image(path)
+
+
+def test_a_file_that_is_too_large_is_refused_with_its_size(tmp_path: Path) -> None:
+    with (tmp_path / "large.jpg").open("wb") as file:
+        file.truncate(130 << 20)
+    with pytest.raises(InputError, match=r"at most 128 MiB, got .*large\.jpg of 130 MiB"):
+        read_image(tmp_path / "large.jpg")
+
+
+@pytest.mark.parametrize(
+    "address", ["https://example.com/a.jpg", "file:///tmp/a.jpg", "s3://bucket/a.jpg"]
+)
+def test_an_address_is_refused_as_it_was_given(address: str) -> None:
+    with pytest.raises(InputError, match=f"expected an image file, got the address {address}"):
+        read_image(address)
+    with pytest.raises(InputError, match="got the address"):
+        read_image(Path(address))
+
+
+def test_a_password_in_an_address_is_not_shown() -> None:
+    with pytest.raises(InputError, match="got the address") as refused:
+        read_image("https://user:secret@example.com/a.jpg")
+    assert "secret" not in str(refused.value)
+
+
+def test_a_file_whose_name_looks_like_an_address_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "https:").mkdir()
+    (tmp_path / "https:" / "a.png").write_bytes(PNG)
+    assert read_image("https://a.png").shape == (60, 80, 3)
 
 
 @pytest.mark.parametrize("name", ["nul\0byte.png", "x" * 5000])

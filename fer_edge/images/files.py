@@ -6,6 +6,7 @@ import glob
 from pathlib import Path
 
 from fer_edge.errors import InputError
+from fer_edge.shown import without_password
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".webp"}
 """Suffixes of the images in a folder. Data sets judge other files by their first bytes."""
@@ -23,8 +24,8 @@ def named_images(name: str) -> list[Path]:
     """
     if "://" in name:
         raise InputError(
-            f"expected a file, got the address {name}. Download it first, or pipe it: "
-            "curl -sL ADDRESS | fer-edge predict -"
+            f"expected a file, got the address {without_password(name)}. Download it first, or "
+            "pipe it: curl -sL ADDRESS | fer-edge predict -"
         )
     if not name:
         raise InputError("expected an image file, got an empty name. Name a file or folder")
