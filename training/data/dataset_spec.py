@@ -26,6 +26,8 @@ SPLIT_NAMES = {
     "valid": "val",
     "validation": "val",
     "publictest": "val",
+    "dev": "val",
+    "eval": "val",
     "test": "test",
     "testing": "test",
     "privatetest": "test",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from fer_edge.errors import DataError
+from fer_edge.images.files import IMAGE_SUFFIXES
+from fer_edge.shown import shown
 from fer_edge.training.data.dataset_spec import (
     SHARD_SUFFIXES,
     DatasetSpec,
@@ -14,7 +16,7 @@ from fer_edge.training.data.dataset_spec import (
     check_part,
     part_of,
 )
-from fer_edge.training.data.picture_files import PassedOver, without_clutter
+from fer_edge.training.data.picture_files import PassedOver, pictures, without_clutter
 from fer_edge.training.data.readers import csv as csv_reader
 from fer_edge.training.data.readers import ferplus as ferplus_reader
 from fer_edge.training.data.readers import folders, hdf5, parquet, tables, tar
@@ -60,26 +62,41 @@ def read(source: DatasetSpec, split: str | None) -> Iterator[StoredFace | Passed
 
 
 def _parts(path: Path) -> dict[str, list[Path]]:
+    """Return the folders and shards by the part in their name; "" is no part."""
     parts: dict[str, list[Path]] = {}
     for entry in without_clutter(path):
-        if (entry.is_dir() or entry.suffix in SHARD_SUFFIXES) and part_of(entry):
+        if entry.is_dir() or entry.suffix in SHARD_SUFFIXES:
             parts.setdefault(part_of(entry), []).append(entry)
     return parts
 
 
 def _fits_parts(path: Path) -> bool:
-    return path.is_dir() and bool(_parts(path))
+    return path.is_dir() and any(_parts(path))
+
+
+def _check_no_part(entries: Sequence[Path], path: Path) -> None:
+    """Raise DataError if an entry beside the parts holds pictures: nothing would read them."""
+    for entry in entries:
+        if entry.is_file() or next(pictures(entry, PassedOver()), None) is not None:
+            raise DataError(
+                f"expected the word of a part in each name in {path}, but {shown(entry.name)} has "
+                "none. Rename it to train, val or test, or move it out of the folder"
+            )
 
 
 def _read_parts(source: DatasetSpec, split: str | None) -> Iterator[StoredFace | PassedOver]:
     """Read a folder with an entry for each part, of any format.
 
     Entries are folders such as ``train/`` and ``val/``, or parquet files and tar shards with that
-    word in their name.
+    word in their name. Pictures beside folders are counted.
     """
     parts = _parts(source.file)
     check_part(source, split, parts)
+    _check_no_part(parts.get("", ()), source.file)
     entries = parts[str(split)]
+    if any(entry.is_dir() for entry in entries):  # beside shards, pictures are previews
+        beside = [entry for entry in without_clutter(source.file) if not entry.is_dir()]
+        yield PassedOver(unplaced=sum(entry.suffix.lower() in IMAGE_SUFFIXES for entry in beside))
     if all(entry.suffix == ".parquet" for entry in entries):
         yield from parquet.read_shards(entries, source.columns)
         return

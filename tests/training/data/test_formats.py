@@ -73,13 +73,59 @@ def test_whatever_is_damaged_ends_in_a_sentence(
 
 @pytest.mark.parametrize(
     ("written", "split"),
-    [("train", "train"), ("Training", "train"), ("validation", "val"), ("fer_test", "test")],
+    [
+        *(("train", "train"), ("Training", "train"), ("validation", "val"), ("fer_test", "test")),
+        *(("dev", "val"), ("eval", "val")),
+    ],
 )
 def test_folders_of_splits_hold_class_folders(
     samples: Any, tmp_path: Path, written: str, split: str
 ) -> None:
     samples.write_classes(tmp_path / written)
     assert {f.label for f in load_faces(tmp_path, split)} == set(EMOTIONS)
+
+
+@pytest.mark.parametrize("beside", ["angry", "held-out", "more/deeper"])
+def test_pictures_in_a_folder_beside_the_parts_are_refused(
+    samples: Any, tmp_path: Path, beside: str
+) -> None:
+    samples.write_classes(tmp_path / "train")
+    samples.write_classes(tmp_path / beside)
+    name = beside.split("/")[0]
+    with pytest.raises(DataError, match=f"the word of a part in each name .* '{name}' has none"):
+        load_faces(tmp_path, "train")
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "tar"])
+def test_a_shard_without_a_part_beside_others_is_refused(
+    samples: Any, tmp_path: Path, suffix: str
+) -> None:
+    write_shard(samples, tmp_path / f"train-000.{suffix}", "happy")
+    write_shard(samples, tmp_path / f"extra.{suffix}", "sad")
+    with pytest.raises(DataError, match=f"'extra.{suffix}' has none. Rename it"):
+        load_faces(tmp_path, "train")
+
+
+def test_a_picture_beside_the_parts_is_counted_and_notes_are_not(
+    samples: Any, tmp_path: Path
+) -> None:
+    samples.write_classes(tmp_path / "train")
+    (tmp_path / "x.png").write_bytes(samples.png("sad"))
+    (tmp_path / "README.md").touch()
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "scripts" / "make.py").write_text("pass")
+    said: list[str] = []
+    load_faces(tmp_path, "train", say=said.append)
+    assert len(said) == 1
+    assert "1 files were passed over: 1 pictures outside a class folder" in said[0]
+
+
+def test_the_previews_beside_shards_are_not_counted(samples: Any, tmp_path: Path) -> None:
+    write_shard(samples, tmp_path / "train.parquet", "happy")
+    (tmp_path / "preview.png").write_bytes(samples.png("happy"))
+    said: list[str] = []
+    load_faces(tmp_path, "train", say=said.append)
+    assert said == []
 
 
 def test_a_folder_of_parquet_files_is_split_by_their_names(samples: Any, tmp_path: Path) -> None:

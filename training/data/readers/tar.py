@@ -27,6 +27,7 @@ _MOST_HEADER_BYTES = 64 << 10
 """Largest size in bytes of one member's headers: WebDataset's have 1.5 KiB."""
 _MOST_CELL_BYTES = 64 << 10
 """Largest size in bytes of a member with a label or columns."""
+_PIECE_BYTES = 1 << 20
 _MOST_NAME = 4096
 _MOST_COLUMNS = 64
 """Largest number of columns; FER+ has ten of votes."""
@@ -140,6 +141,12 @@ def _members(path: Path, file: BinaryIO) -> Iterator[tarfile.TarInfo]:
         file.seek(tar.offset)
         if file.read(_BLOCK) != bytes(_BLOCK):
             raise DataError(f"{path} is cut off or damaged at byte {tar.offset:,}")
+        while padding := file.read(_PIECE_BYTES):
+            if padding.count(0) < len(padding):
+                raise DataError(
+                    f"{path} goes on after its end mark at byte {tar.offset:,}. If tars were "
+                    "joined with cat, use each as a shard of its own"
+                )
 
 
 def _check_name(name: str, path: Path) -> None:

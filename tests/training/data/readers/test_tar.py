@@ -205,6 +205,20 @@ def test_a_shard_that_was_cut_at_a_member_is_refused(samples: Any, tmp_path: Pat
         samples.refused_cheaply(path, "cut off or damaged")
 
 
+@pytest.mark.parametrize("blocks", [0, 2, 40])
+def test_what_follows_the_end_mark_is_refused_if_it_is_no_padding(
+    samples: Any, tmp_path: Path, blocks: int
+) -> None:
+    one = samples.shard(tmp_path / "1.tar", ("1.png", samples.png("sad")), ("1.cls", b"sad"))
+    two = samples.shard(tmp_path / "2.tar", ("2.png", samples.png("fear")), ("2.cls", b"fear"))
+    whole, padding = one.read_bytes(), bytes(blocks * 512)
+    one.write_bytes(whole + padding)
+    assert len(load_faces(one)) == 1
+    for more in (two.read_bytes(), b"x" * 2000):
+        one.write_bytes(whole + padding + more)
+        samples.refused_cheaply(one, "goes on after its end mark")
+
+
 def test_a_compressed_shard_says_so(samples: Any, tmp_path: Path) -> None:
     path = tmp_path / "x.tar"
     with tarfile.open(path, "w:gz") as tar:
