@@ -115,8 +115,9 @@ def test_parts_below_classes_are_refused(samples: Any, tmp_path: Path) -> None:
     """They would otherwise be trained on together."""
     for part in ("train", "test"):
         samples.put(tmp_path / "happy" / part / "0.png", samples.png("happy"))
-    with pytest.raises(DataError, match="parts above classes, like test/happy"):
+    with pytest.raises(DataError, match="parts above classes, like test/happy") as refused:
         load_faces(tmp_path)
+    assert str(refused.value).endswith(f"If {tmp_path / 'happy'} is the data set, name it")
 
 
 def test_no_face_at_all_says_what_was_passed_over(tmp_path: Path) -> None:

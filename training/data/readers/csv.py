@@ -62,10 +62,10 @@ def read_fer2013(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]
             raise DataError(f"{beside} does not match {path}: they differ at line {line}")
         try:
             image = _pixels(row["pixels"])
-            emotion = row["emotion"].strip()
+            emotion = as_label(row["emotion"].strip(), f"{path}, line {line}")
             label = (
-                label_of_number(int(emotion), "fer2013-csv")
-                if emotion.lstrip("-").isdecimal()
+                label_of_number(emotion, "fer2013-csv")
+                if isinstance(emotion, int)
                 else canonical(emotion)
             )
         except (ValueError, OverflowError) as error:
@@ -84,8 +84,16 @@ def _pixels(text: str) -> npt.NDArray[np.uint8]:
     if len(text) > _MOST_PIXEL_TEXT:
         raise ValueError(f"expected {_SIDE_PX}x{_SIDE_PX} pixels, got {len(text):,} characters")
     numbers = text.strip("[] ").replace(",", " ").split()
-    values = np.array(numbers, np.int64)  # as uint8, numpy 1.26 would turn 256 into 0
-    if len(values) and not 0 <= values.min() <= values.max() <= 255:
+    try:
+        values = np.array(numbers, np.int64)  # as uint8, numpy 1.26 would turn 256 into 0
+    except (ValueError, OverflowError):
+        odd = next((number for number in numbers if not number.isdecimal()), numbers[0])
+        raise ValueError(
+            f"expected whole numbers from 0 to 255 as pixels, got {shown(odd)}. Round them"
+        ) from None
+    if len(values) != _SIDE_PX**2:
+        raise ValueError(f"expected {_SIDE_PX}x{_SIDE_PX} pixels, got {len(values):,} numbers")
+    if not 0 <= values.min() <= values.max() <= 255:
         raise ValueError(f"expected pixels from 0 to 255, got {values.min()} to {values.max()}")
     return values.astype(np.uint8).reshape(_SIDE_PX, _SIDE_PX)
 

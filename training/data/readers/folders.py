@@ -68,7 +68,7 @@ def _check_without_parts(folder: Path) -> None:
     if parts:
         raise DataError(
             f"expected parts above classes, like {parts[0]}/{folder.name}, but found {parts[0]} in "
-            f"{folder}. Move the parts above the classes"
+            f"{folder}. Move the parts above the classes. If {folder} is the data set, name it"
         )
 
 

@@ -242,7 +242,7 @@ def _text(member: tarfile.TarInfo, path: Path, file: BinaryIO) -> str:
             f"{member.size:,} bytes"
         )
     file.seek(member.offset_data)
-    return file.read(member.size).decode("utf-8", "replace").strip()
+    return file.read(member.size).decode("utf-8-sig", "replace").strip()
 
 
 def _cells(text: str, member: tarfile.TarInfo, more: Sequence[str]) -> dict[str, Any]:

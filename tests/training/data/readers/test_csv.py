@@ -31,6 +31,32 @@ def test_csv_pictures_are_the_pixels_of_their_row(samples: Any, tmp_path: Path) 
         assert np.array_equal(found.read(), np.repeat(samples.noise(seed)[..., None], 3, axis=2))
 
 
+def test_csv_numbers_may_have_a_decimal_point(samples: Any, tmp_path: Path) -> None:
+    path = samples.write_csv(
+        tmp_path / "fer2013.csv", [samples.csv_row("3.0"), samples.csv_row("6.00", 1)]
+    )
+    assert [f.label for f in load_faces(path)] == ["happiness", "neutral"]
+
+
+@pytest.mark.parametrize(
+    ("pixels", "match"),
+    [
+        (PIXELS.replace("255", "244.0"), r"whole numbers from 0 to 255 as pixels, got '244\.0'"),
+        ("1 " * 100, "expected 48x48 pixels, got 100 numbers"),
+        ("", "expected 48x48 pixels, got 0 numbers"),
+        (PIXELS + " 9" * 25, "expected 48x48 pixels, got 2,329 numbers"),
+        ("9" * 30 + PIXELS[1:], "expected whole numbers from 0 to 255 as pixels"),
+    ],
+    ids=["float", "100", "none", "2329", "huge"],
+)
+def test_csv_pixels_of_another_form_are_a_sentence(
+    samples: Any, tmp_path: Path, pixels: str, match: str
+) -> None:
+    path = samples.write_csv(tmp_path / "fer2013.csv", [("3", pixels, "Training")])
+    with pytest.raises(DataError, match=f"line 2: not a FER2013 row: .*{match}"):
+        load_faces(path)
+
+
 def test_csv_names_are_taken_as_names(samples: Any, tmp_path: Path) -> None:
     path = samples.write_csv(
         tmp_path / "fer2013.csv", [samples.csv_row("Happy"), samples.csv_row("sad", 1)]

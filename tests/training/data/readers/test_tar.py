@@ -205,6 +205,12 @@ def test_a_shard_that_was_cut_at_a_member_is_refused(samples: Any, tmp_path: Pat
         samples.refused_cheaply(path, "cut off or damaged")
 
 
+def test_a_label_may_begin_with_a_byte_order_mark(samples: Any, tmp_path: Path) -> None:
+    label = ("1.cls", "happy\r\n".encode("utf-8-sig"))
+    path = samples.shard(tmp_path / "x.tar", ("1.png", samples.png("happy")), label)
+    assert [face.label for face in load_faces(path)] == ["happiness"]
+
+
 @pytest.mark.parametrize("blocks", [0, 2, 40])
 def test_what_follows_the_end_mark_is_refused_if_it_is_no_padding(
     samples: Any, tmp_path: Path, blocks: int
