@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import os
 import re
@@ -11,11 +12,12 @@ from pathlib import Path
 
 from fer_edge.errors import BundleError
 from fer_edge.plain_file import read_plain
-from fer_edge.shipped import is_shipped
+from fer_edge.shipped import MODELS, is_shipped
 from fer_edge.shown import shown
 
 MANIFEST = "bundle.json"
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024
+_CONVERT = "fer-edge convert CHECKPOINT --target openvino -o NAME.fer"
 _MOST_ENTRIES = 10_000
 """Largest number of entries in a bundle's folder. ``fer-edge convert`` writes about 20."""
 _MOST_DEPTH = 8
@@ -64,9 +66,11 @@ def read_manifest(root: Path) -> bytes:
         if not root.is_dir():
             raise _no_bundle(root)
         check_plain(manifest, root)
-        if not manifest.is_file() or manifest.stat().st_size > MAX_MANIFEST_BYTES:
+        if not manifest.is_file():
+            raise _no_manifest(root)
+        if manifest.stat().st_size > MAX_MANIFEST_BYTES:
             raise BundleError(
-                f"expected a plain {MANIFEST} of at most 4 MiB in {root}. Copy the bundle again"
+                f"expected a {MANIFEST} of at most 4 MiB in {root}. Copy the bundle again"
             )
         return read_plain(manifest, MAX_MANIFEST_BYTES)
     except OSError as error:
@@ -82,9 +86,35 @@ def _no_bundle(root: Path) -> BundleError:
             "must collect it: pyinstaller --collect-data fer_edge (a zip cannot hold it). "
             "Elsewhere, install again: pip install --force-reinstall fer-edge"
         )
+    if root.name == MANIFEST and root.exists():
+        return BundleError(
+            f"expected a bundle's folder, but {root} is a file in it. Name the folder {root.parent}"
+        )
+    if root.exists():
+        return BundleError(
+            f"expected a bundle's folder, but {root} is a file. Name a folder NAME.fer, or the "
+            f"shipped model {' or '.join(MODELS)}"
+        )
+    if near := difflib.get_close_matches(root.stem.lower(), MODELS, n=1):
+        return BundleError(
+            f"expected a bundle folder at {root}, found none. For the model that ships with "
+            f"fer-edge, give the name {near[0]} alone"
+        )
     return BundleError(
-        f"expected a bundle folder at {root}, found none. Build one: "
-        "fer-edge convert CHECKPOINT --target openvino -o NAME.fer"
+        f"expected a bundle folder at {root}, found none. Name the shipped model "
+        f"{' or '.join(MODELS)}, or build a bundle: {_CONVERT}"
+    )
+
+
+def _no_manifest(root: Path) -> BundleError:
+    if (root / "card.json").is_file():
+        return BundleError(
+            f"expected a bundle, but {root} is a checkpoint. Convert it: "
+            f"{_CONVERT.replace('CHECKPOINT', str(root))}"
+        )
+    return BundleError(
+        f"expected a bundle, but the folder {root} has no file {MANIFEST}. Name a folder "
+        "NAME.fer, or copy the bundle again"
     )
 
 

@@ -151,3 +151,25 @@ def test_a_path_that_is_no_bundle_is_refused(tmp_path: Path, name: str, refusal:
     (tmp_path / "file.fer").write_text("a file")
     (tmp_path / "empty").mkdir()
     refusal(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "step"),
+    [
+        ("no-such", "Name the shipped model default or fast, or build a bundle: fer-edge convert"),
+        *((name, "give the name fast alone") for name in ("Fast", "fats", "fast.fer", "fast")),
+        ("Defualt", "give the name default alone"),
+        ("face.png", "is a file. Name a folder NAME.fer, or the shipped model default or fast"),
+        ("made.fer/bundle.json", "is a file in it. Name the folder"),
+        ("checkpoint", "is a checkpoint. Convert it: fer-edge convert"),
+        ("empty", "has no file bundle.json. Name a folder NAME.fer"),
+    ],
+)
+def test_what_is_no_bundle_is_told_the_next_step(
+    tmp_path: Path, name: str, step: str, refusal: Refusal
+) -> None:
+    for folder in ("made.fer", "checkpoint", "empty"):
+        (tmp_path / folder).mkdir()
+    for file in ("face.png", "made.fer/bundle.json", "checkpoint/card.json"):
+        (tmp_path / file).write_text("{}")
+    assert step in refusal(tmp_path / name)
