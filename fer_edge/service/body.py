@@ -25,6 +25,8 @@ FIELD = "image"
 _LONGEST_HEADER = 8192
 """Bytes of a Content-Type, and of the head of a form's part."""
 _JSON = re.compile(rb'\s*\{\s*"image"\s*:\s*"([^"]*)"\s*\}\s*')
+_EXTENDED_NAME = re.compile(rb";\s*filename\*\s*=", re.I)
+"""Name of a file in RFC 5987's form, which the parser of headers leaves out."""
 _DATA_URI = re.compile(rb"data:[\w.+-]{0,40}(/[\w.+-]{0,80})?(;[\w.+=-]{0,80}){0,4};base64,", re.I)
 
 
@@ -35,9 +37,16 @@ async def whole_body(
     """Read a request's body; ``buffer`` counts it until the context ends.
 
     Raises:
-        RefusedError: 413 the body is too large, announced or actual; 408 it is too slow; 503 the
-            buffer is full; 400 the body is cut off.
+        RefusedError: 415 the body is compressed; 413 it is too large, announced or actual; 408 it
+            is too slow; 503 the buffer is full; 400 the body is cut off.
     """
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding.strip().lower() != "identity":
+        raise RefusedError(
+            415,
+            f"expected a body without compression, got the Content-Encoding {shown(encoding)}. "
+            "Send the picture as it is",
+        )
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > limits.body_bytes:
         raise _too_large(limits)
@@ -156,7 +165,8 @@ def _is_picture(head: bytes) -> bool:
         name, _, value = line.partition(b":")
         if name.strip().lower() == b"content-disposition":
             _, options = parse_options_header(value.strip())
-            return options.get(b"name") == FIELD.encode() and b"filename" in options
+            is_file = b"filename" in options or _EXTENDED_NAME.search(value)
+            return options.get(b"name") == FIELD.encode() and bool(is_file)
     return False
 
 

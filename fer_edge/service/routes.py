@@ -25,7 +25,10 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
     403: {"model": ErrorAnswer, "description": "The request comes from a page of another site."},
     408: {"model": ErrorAnswer, "description": "The request is too slow."},
     413: {"model": ErrorAnswer, "description": "The request has too many bytes."},
-    415: {"model": ErrorAnswer, "description": "The request is not an image, form or JSON."},
+    415: {
+        "model": ErrorAnswer,
+        "description": "The body is compressed, or no image, form or JSON.",
+    },
     422: {
         "model": ErrorAnswer,
         "description": "The image is damaged, no image, or has too many pixels.",

@@ -112,14 +112,7 @@ class SecurityMiddleware:
 
     def _check(self, scope: Scope, headers: Headers) -> None:
         """Raise RefusedError for host (421), origin (403), rate (429) or token (401)."""
-        host = headers.get("host", "")
-        name = _name_of(host)
-        if name not in self._hosts and not _is_address(name):
-            raise RefusedError(
-                421,
-                f"this server does not serve the host {host[:80]!r}. "
-                f"Start it with --allow-host {name if _NAME.fullmatch(name) else 'NAME'}",
-            )
+        self._check_host(scope, headers.get("host"))
         if not self._origins.accepts(headers, scope["scheme"]):
             raise RefusedError(
                 403,
@@ -136,6 +129,22 @@ class SecurityMiddleware:
             token = _token_of(headers)
             if token is None or not secrets.compare_digest(token, self._token.encode()):
                 raise RefusedError(401, "expected the token, as 'Authorization: Bearer TOKEN'")
+
+    def _check_host(self, scope: Scope, host: str | None) -> None:
+        if host is None:
+            # Health checks of load balancers. Browsers, which could be rebound, speak HTTP/1.1.
+            if scope.get("http_version") == "1.0" and _path_of(scope) in self._open:
+                return
+            raise RefusedError(
+                421, "expected the header Host, such as 'Host: localhost'. Send it with the request"
+            )
+        name = _name_of(host)
+        if name not in self._hosts and not _is_address(name):
+            raise RefusedError(
+                421,
+                f"this server does not serve the host {host[:80]!r}. "
+                f"Start it with --allow-host {name if _NAME.fullmatch(name) else 'NAME'}",
+            )
 
 
 def _name_of(host: str) -> str:

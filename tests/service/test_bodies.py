@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 from typing import Any
 
@@ -163,6 +164,23 @@ def test_a_form_is_read_as_browsers_and_curl_write_it() -> None:
         assert picture_of(body, f'multipart/form-data; boundary="{boundary.decode()}"') == data
     empty = HEAD + b"\r\n\r\n--B--\r\n"
     assert picture_of(empty, "multipart/form-data; boundary=B") == b""
+
+
+@pytest.mark.parametrize("name", [b"filename*=UTF-8''na%C3%AFve.png", b"FileName* = utf-8''a"])
+def test_a_form_may_state_an_extended_name_alone(name: bytes) -> None:
+    head = b'--B\r\nContent-Disposition: form-data; name="image"; ' + name + b"\r\n\r\n"
+    body = head + HAPPY + b"\r\n--B--\r\n"
+    assert picture_of(body, "multipart/form-data; boundary=B") == HAPPY
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "gzip, identity", "x" * 500])
+def test_a_compressed_body_is_refused_by_its_encoding(client: Any, encoding: str) -> None:
+    headers = {"content-type": "image/png", "content-encoding": encoding}
+    answer = client.post("/predict", content=gzip.compress(HAPPY), headers=headers)
+    assert answer.status_code == 415
+    assert "got the Content-Encoding" in answer.json()["error"]
+    headers["content-encoding"] = "Identity"
+    assert client.post("/predict", content=HAPPY, headers=headers).status_code == 200
 
 
 def test_data_may_not_be_larger_than_the_limit(make: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from importlib import resources
 from typing import Any
@@ -122,6 +123,33 @@ def test_addresses_localhost_and_allowed_names_are_answered(make: Any, host: str
 def test_a_name_that_was_rebound_to_this_machine_is_refused(client: Any, host: str) -> None:
     assert client.get("/info", headers={"host": host}).status_code == 421
     assert live_status(client, headers={"host": host}) == 421
+
+
+def ask(app: Any, version: str, path: str, *headers: tuple[bytes, bytes]) -> dict[str, Any]:
+    """Return status and body of a request as a server passes it on, without a header Host."""
+    answer: dict[str, Any] = {"body": b""}
+    scope = {"type": "http", "http_version": version, "method": "GET", "path": path}
+    scope |= {"query_string": b"", "headers": list(headers), "client": ("127.0.0.1", 1)}
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b""}
+
+    async def send(message: dict[str, Any]) -> None:
+        answer["status"] = message.get("status", answer.get("status"))
+        answer["body"] += message.get("body", b"")
+
+    asyncio.run(app({**scope, "scheme": "http"}, receive, send))
+    return answer
+
+
+def test_a_health_check_in_http_1_0_needs_no_host(client: Any) -> None:
+    for path in ("/healthz", "/"):
+        assert ask(client.app, "1.0", path)["status"] == 200
+        assert ask(client.app, "1.0", path, (b"host", b"evil.example"))["status"] == 421
+    for version, path in (("1.1", "/healthz"), ("1.0", "/info"), ("1.0", "/predict")):
+        answer = ask(client.app, version, path)
+        assert answer["status"] == 421
+        assert b"expected the header Host" in answer["body"]
 
 
 @pytest.mark.parametrize(
