@@ -36,7 +36,13 @@ def engine_threads(asked: int | None) -> int | None:
         better, since they know which cores are alike.
     """
     cores = usable_cores()
-    return asked or (cores if cores < (os.cpu_count() or 1) else None)
+    return asked or (cores if cores < _cores_of_the_machine() else None)
+
+
+def _cores_of_the_machine() -> int:
+    if hasattr(os, "sysconf") and "SC_NPROCESSORS_ONLN" in os.sysconf_names:
+        return os.sysconf("SC_NPROCESSORS_ONLN")  # os.cpu_count() obeys PYTHON_CPU_COUNT
+    return os.cpu_count() or 1
 
 
 def times_throttled() -> int:
@@ -52,7 +58,7 @@ def times_throttled() -> int:
 def _cpu_groups() -> list[Path]:
     """Return the folders that may hold the limits of this process, of both versions of cgroups.
 
-    A container may see its own group as the root, though its path is that on the host.
+    A container may see its own group as the root, while its path is that on the host.
     """
     folders = []
     with suppress(OSError, ValueError):
@@ -60,8 +66,10 @@ def _cpu_groups() -> list[Path]:
             _, controllers, path = line.split(":", 2)
             if controllers and "cpu" not in controllers.split(","):
                 continue
-            inside = PurePosixPath(path.lstrip("/"))
-            folders += [_GROUPS / controllers / part for part in (inside, *inside.parents)]
+            root, parts = _GROUPS / controllers, PurePosixPath(path.lstrip("/")).parts
+            seen = (root.joinpath(*parts[i:]) for i in range(len(parts)))
+            own = next((folder for folder in seen if folder.is_dir()), root)
+            folders += [own, *(above for above in own.parents if above.is_relative_to(root))]
     return folders
 
 

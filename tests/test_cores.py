@@ -21,7 +21,7 @@ Lay = Callable[[str, Mapping[str, str]], None]
 @pytest.fixture
 def lay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lay:
     """Return a function that lays out control groups on a machine of eight cores."""
-    monkeypatch.setattr(os, "cpu_count", lambda: ALL)
+    monkeypatch.setattr(cores, "_cores_of_the_machine", lambda: ALL)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(ALL)), raising=False)
     monkeypatch.setattr(cores, "_OWN_GROUPS", tmp_path / "cgroup")
     monkeypatch.setattr(cores, "_GROUPS", tmp_path / "groups")
@@ -68,6 +68,16 @@ V1 = "9:name=systemd:/\n4:memory:/x\n1:cpu,cpuacct:/docker/abc\n"
             },
             2,
         ),
+        (  # the same, of a group inside the container's
+            "1:cpu:/docker/abc/x\n",
+            {"cpu/x/cpu.cfs_quota_us": "50000\n", "cpu/x/cpu.cfs_period_us": "25000\n"},
+            2,
+        ),
+        (  # a group of the same name beside the own one does not count
+            "0::/a/b\n",
+            {"a/b/cpu.max": "max 100000", "b/cpu.max": "100000 100000"},
+            ALL,
+        ),
         ("1:cpuset:/\n", {"cpuset/cpu.max": "100000 100000"}, ALL),
         ("nonsense\n", {"cpu.max": "100000 100000"}, ALL),
         ("0::/\n", {"cpu.max": "one two three"}, ALL),
@@ -98,6 +108,16 @@ def test_a_system_without_control_groups_has_all_cores(
     assert usable_cores() == os.cpu_count()
     assert engine_threads(None) is None
     assert times_throttled() == 0
+
+
+def test_a_number_of_cores_that_python_is_told_limits_engines_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """PYTHON_CPU_COUNT (Python 3.13) changes os.cpu_count(), which engines do not read."""
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(cores, "usable_cores", lambda: 1)
+    many = (os.sysconf("SC_NPROCESSORS_ONLN") if hasattr(os, "sysconf") else 1) > 1
+    assert engine_threads(None) == (1 if many else None)
 
 
 def test_stops_of_all_groups_are_counted(lay: Lay) -> None:
