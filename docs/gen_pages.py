@@ -188,8 +188,9 @@ classes where they enter the package.
 
 The command line prints the message to standard error and ends with the exit code. Code 0 is
 success. Code 2 is a wrong option or argument, reported by Click. Code 130 is Ctrl-C, code 143 is
-SIGTERM: temporary files are removed and children end. That waits for a native call to end, and at
-most 5 s for threads. A second SIGTERM ends the command at once, unless a native call is in the way.
+SIGTERM: temporary files are removed and children end. That waits for a native call to end, and
+takes at most 8 s after it. A second SIGTERM ends the command at once, unless a native call is in
+the way.
 
 ```python
 from fer_edge import FerEdgeError, Predictor

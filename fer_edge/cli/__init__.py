@@ -106,8 +106,8 @@ _TRAINS = ("train", "quantize")
 """Commands that change weights, and fetch and free large blocks of memory for each batch."""
 _LOGGED = ("serve", "live", "score")
 """Commands whose log goes to standard error; ``video`` prints the faults of its camera itself."""
-_OWN_END = ("serve", "live", "score", "train")
-"""Commands that SIGTERM ends in another way: services, and work that goes on where it stopped."""
+_OWN_END = ("serve", "live")
+"""Commands that end in their own way at SIGTERM: they finish the requests under way."""
 _PACKAGE = Path(fer_edge.__file__).parent
 
 
@@ -223,9 +223,9 @@ def main(ctx: click.Context) -> None:
       4 damaged checkpoint or bundle   130 interrupted by Ctrl-C, 143 by SIGTERM
     Shell completion: eval "$(_FER_EDGE_COMPLETE=bash_source fer-edge)"
     """
-    if ctx.invoked_subcommand != "bench":  # which times torch with the settings that torch has
+    if ctx.invoked_subcommand != "bench":  # which times torch with the waits that torch has
         short_waits()
-        few_threads()
+    few_threads()
     if ctx.invoked_subcommand in _TRAINS:
         keep_memory()
     if ctx.invoked_subcommand not in _OWN_END:

@@ -11,16 +11,17 @@ from collections.abc import Iterator
 
 TERMINATED = 143
 """Exit code after SIGTERM: 128 plus its number, as in shells."""
-_GRACE_S = 5
-"""Seconds that threads have to end."""
+_GRACE_S = 8
+"""Seconds that the end may take; Docker kills a container after 10."""
 
 
 @contextlib.contextmanager
 def orderly_end() -> Iterator[None]:
     """End the block with SystemExit at SIGTERM. A second SIGTERM ends the process at once.
 
-    A thread in native code cannot be interrupted: the process ends without it, _GRACE_S later. A
-    native call of the main thread ends first. A handler that somebody has set stays.
+    A native call of the main thread ends first. All else has _GRACE_S: a thread in native code
+    cannot be interrupted, and the process then ends without it. A handler that somebody has set
+    stays.
     """
     in_main = threading.current_thread() is threading.main_thread()
     if not in_main or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:

@@ -58,7 +58,8 @@ def begun(body: str, temporary: Path) -> subprocess.Popen[str]:
 def test_it_removes_the_temporary_files(tmp_path: Path, body: str) -> None:
     process = begun(body, tmp_path)
     while not list(tmp_path.iterdir()):
-        pass
+        assert process.poll() is None
+        time.sleep(0.01)
     process.terminate()
     assert process.wait(60) == TERMINATED
     assert list(tmp_path.iterdir()) == []
