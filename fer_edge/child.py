@@ -54,9 +54,9 @@ def end_with_parent() -> None:
 
     Only for a child of ``python_command``. It ends at once if its parent has already gone.
     """
-    if hasattr(signal, "SIGHUP"):  # under nohup it is ignored, and a stopped orphan would stay
-        signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    if sys.platform == "linux":  # a subreaper adopts orphans, and then no SIGHUP is sent
+    if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != int(sys._xoptions[_PARENT]):  # it ended before the kernel was asked
             os._exit(1)
+    elif hasattr(signal, "SIGHUP"):  # under nohup it is ignored, and a stopped orphan would stay
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
