@@ -21,7 +21,7 @@ class Metric:
         key: Field of the row, or of its cold start.
         units: Units that a limit accepts, and the value of one in the field's own unit.
         of: Field with the number of observations, if too few of them judge no limit.
-        is_share: Whether the field is a share (0..1) of these observations.
+        is_share: True if the field is a share (0..1) of these observations.
     """
 
     key: str

@@ -22,6 +22,7 @@ from typing import Annotated, Any, Literal, NoReturn, NotRequired, TypedDict
 import numpy as np
 
 from fer_edge import EngineError, FerEdgeError, InputError, MissingDependencyError, Predictor
+from fer_edge.atomic import check_place
 from fer_edge.benchmarks.fields import Positive
 from fer_edge.benchmarks.job import CROP_PX, Job, Run, noise
 from fer_edge.benchmarks.measure.timing import Call, Samples, interleaved
@@ -55,7 +56,7 @@ class LoadgenRow(Summary):
 
 
 def check_loadgen(scenario: str, folder: Path) -> None:
-    """Check LoadGen before minutes of work depend on it, and make the folder of its logs.
+    """Check LoadGen and the place of its logs before minutes of work depend on them.
 
     Raises:
         InputError: LoadGen does not drive this scenario, or the folder cannot be written.
@@ -69,9 +70,12 @@ def check_loadgen(scenario: str, folder: Path) -> None:
         importlib.import_module("mlperf_loadgen")
     except ImportError as error:
         raise MissingDependencyError("mlcommons-loadgen", "loadgen") from error
-    _make(folder)
-    if not os.access(folder, os.W_OK):
-        raise InputError(f"cannot write logs to {folder}: it is read-only. {_OTHER_LOGS}")
+    try:
+        check_place(folder / "logs", folder=True)
+    except OSError as error:
+        raise InputError(
+            f"cannot write logs to {folder}: {error.strerror}. {_OTHER_LOGS}"
+        ) from error
 
 
 def loadgen(job: Job, scenario: str, folder: Path) -> list[LoadgenRow]:
@@ -102,15 +106,11 @@ def loadgen(job: Job, scenario: str, folder: Path) -> list[LoadgenRow]:
 def _logs_folder(folder: Path, run: Run, official: str) -> Path:
     name = official if run.batch == 1 else f"{official}-{run.batch}"
     logs = folder / run.variant.replace("/", "-") / name
-    _make(logs)
-    return logs
-
-
-def _make(logs: Path) -> None:
     try:
         logs.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"cannot write logs to {logs}: {error.strerror}. {_OTHER_LOGS}") from error
+    return logs
 
 
 def _row(bundle: Path, run: Run, official: str, logs: Path) -> LoadgenRow:

@@ -120,7 +120,7 @@ def _shape(bundle: Path, batch: int, between: str) -> str:
 
 
 def _run(variant: Variant, duration_s: float, *command: str) -> str:
-    """Return what a tool prints; it ends with this process."""
+    """Return what a tool prints. On Linux, the tool ends with this process."""
     timeout_s = duration_s + _START_S
     with tempfile.TemporaryDirectory() as folder:  # the tools have caches in the current folder
         try:

@@ -226,8 +226,9 @@ def compare(
     \b
     Example: fer-edge bench compare old.json new.json --fail-if "p99>+5%"
 
-    OLD and NEW are reports of 'fer-edge bench -o'. Exit codes: 8 slower than a limit allows,
-    with confidence; 3 a limit that cannot be judged (too few samples, or a missing row).
+    OLD and NEW are reports of 'fer-edge bench -o'. Exit codes: 8 slower, or more frames missed
+    or dropped, than a limit allows, with confidence; 3 a limit that cannot be judged (too few
+    samples or frames, or a missing row).
     """
     from fer_edge.benchmarks.reports.compare_reports import compare as compare_reports
     from fer_edge.benchmarks.reports.limits import parse_limits
