@@ -20,10 +20,15 @@ _SHORT.maxlevel = 3
 _SHORT.maxstring = _SHORT.maxother = 80
 
 # In an address, a password may hold an @, and a path too: the last one before a / counts.
-_LOGIN = re.compile(r"//[^/\s]*@")
+# As a Path, an address has one / after its scheme.
+_LOGIN = re.compile(r"(//|(?<=\w\w):/)[^/\s]*@")
 _SECRETS = "pw|pwd|passwd|password|token|sig|signature|secret|credential|api_?key|accesskeyid"
-_PASSWORD = re.compile(rf"((?:{_SECRETS})=)[^\s&]+?(?=:?(?:[\s&]|$))", re.IGNORECASE)
-"""Property of a GStreamer pipeline, or parameter of an address, that holds a password or signs."""
+_PASSWORD = re.compile(
+    rf"((?:[?&][\w.-]*?(?:{_SECRETS})|(?<!\S)(?:[\w-]*-)?(?:pw|pwd|passwd|password))=)"
+    r"[^\s&]+?(?=:?(?:[\s&]|$))",
+    re.IGNORECASE,
+)
+"""Parameter of an address, or property of a GStreamer pipeline, that holds a password or signs."""
 
 
 def shown(value: object) -> str:
@@ -46,4 +51,4 @@ def first_line(error: BaseException) -> str:
 
 def without_password(text: str) -> str:
     """Return the text with login, password and signature of each address replaced by ``***``."""
-    return _PASSWORD.sub(r"\1***", _LOGIN.sub("//***@", text))
+    return _PASSWORD.sub(r"\1***", _LOGIN.sub(r"\1***@", text))

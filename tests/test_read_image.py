@@ -165,9 +165,10 @@ def test_an_address_is_refused_as_it_was_given(address: str) -> None:
         read_image(Path(address))
 
 
-def test_a_password_in_an_address_is_not_shown() -> None:
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_password_in_an_address_is_not_shown(kind: type) -> None:
     with pytest.raises(InputError, match="got the address") as refused:
-        read_image("https://user:secret@example.com/a.jpg")
+        read_image(kind("https://user:secret@example.com/a.jpg"))
     assert "secret" not in str(refused.value)
 
 

@@ -258,8 +258,9 @@ def absolute(path: Path) -> str:
 
 
 def _remote_clip(argument: str, address: str) -> Clip:
-    parts = address.split("/")
-    root = argument.rstrip("/").split("/")
+    """Return the clip at an address. Its names hold no password."""
+    parts = without_password(address).split("/")
+    root = without_password(argument).rstrip("/").split("/")
     between = parts[len(root) : -1] if parts[: len(root)] == root else []
     drive = "/".join(between) or (parts[-2] if len(parts) > 1 else "") or "root"
     size, stamp = remote.size_and_stamp(address)

@@ -129,9 +129,11 @@ class Journal:
 
     def forget_moved(self, clips: list[Clip]) -> None:
         """Remove rows of clips that go under another drive or name now."""
-        keys = {(_public(clip).path, clip.camera): clip.key for clip in clips}
+        keys: dict[tuple[str, str | None], set[str]] = {}
+        for clip in clips:
+            keys.setdefault((_public(clip).path, clip.camera), set()).add(clip.key)
         for key, (clip, _, _) in list(self.done.items()):
-            if keys.get((_public(clip).path, clip.camera), key) != key:
+            if key not in keys.get((_public(clip).path, clip.camera), {key}):
                 del self.done[key]
                 for table in TABLES:
                     part_path(self.out, table, clip).unlink(missing_ok=True)

@@ -68,6 +68,18 @@ def test_the_journal_has_no_password(tmp_path: Path) -> None:
         assert not journal.done
 
 
+@pytest.mark.parametrize("place", ["/drives/scene_token={}/a.mp4", "memory://d/a.mp4?token={}"])
+def test_clips_whose_public_paths_are_alike_stay(tmp_path: Path, place: str) -> None:
+    clips = [replace(CLIP, path=place.format(word), drive=word) for word in ("a", "b")]
+    with Journal(tmp_path / "out") as journal:
+        journal.check({"bundle": "a"})
+        for clip in clips:
+            journal.add(clip, ClipReport(clip.key, "ok"))
+    with Journal(tmp_path / "out") as journal:
+        journal.forget_moved(clips)
+        assert set(journal.done) == {clip.key for clip in clips}
+
+
 def test_a_disk_that_takes_a_part_of_a_line_gets_the_rest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

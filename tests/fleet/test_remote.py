@@ -114,6 +114,14 @@ def test_drives_and_names_of_addresses_have_no_password() -> None:
     )
 
 
+def test_a_clip_found_at_an_address_has_names_without_password() -> None:
+    system = fsspec.filesystem("memory")
+    system.pipe("/me:secret@host/a.avi", b"x")
+    (clip,) = find_clips(["memory://me:secret@host/a.avi"])
+    system.rm("/me:secret@host", recursive=True)
+    assert (clip.drive, clip.name) == ("***@host", "a.avi")
+
+
 def test_a_manifest_at_an_address_stays_below_it(memory: str) -> None:
     system = fsspec.filesystem("memory")
     for path in ("../x.avi", "memory://other/x.avi", "/monday/../../x.avi", "file:///etc/x.avi"):
