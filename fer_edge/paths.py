@@ -20,7 +20,7 @@ def as_path(value: object, name: str) -> Path:
     Raises:
         InputError: The argument is anything else, or an empty name.
     """
-    if value == "":  # Path("") is the current folder
+    if isinstance(value, str) and not value:  # Path("") is the current folder
         raise InputError(f"expected {name} as a path, got an empty name. Name a file or folder")
     try:
         return Path(value)  # type: ignore[arg-type]

@@ -113,7 +113,7 @@ NAMED: dict[str, Callable[[Any], object]] = {
 
 
 @pytest.mark.parametrize("use", NAMED)
-@pytest.mark.parametrize("value", [5, b"x", ["a"]])
+@pytest.mark.parametrize("value", [5, b"x", ["a"], np.zeros(2)], ids=repr)
 def test_what_is_no_path_is_an_input_error(use: str, value: object) -> None:
     with pytest.raises(InputError, match="as a path, got"):
         NAMED[use](value)
