@@ -32,6 +32,8 @@ SPLIT_NAMES = {
     "testing": "test",
     "privatetest": "test",
 }
+WHOLE_NAMES = ("dev", "eval")
+"""Names of parts that are no more than a word in others, such as ``eval_results``."""
 SHARD_SUFFIXES = (".parquet", ".tar")
 """Suffixes of files that hold pictures of one part."""
 MAX_LABEL = 64
@@ -238,14 +240,18 @@ class StoredFace:
 def part_of(path: Path) -> str:
     """Return train, val or test from the name of a file or folder, else "".
 
-    Every word of a shard's name counts. Of a folder's name, the last and then the first count.
+    Every word of a shard's name counts. Of a folder's name, the last and then the first count;
+    WHOLE_NAMES count alone.
 
     Raises:
         DataError: A shard's name has words of several parts.
     """
     if path.suffix not in SHARD_SUFFIXES or path.is_dir():
         words = path.stem.lower().replace("_", "-").split("-")
-        return SPLIT_NAMES.get(words[-1], "") or SPLIT_NAMES.get(words[0], "")
+        for word in (words[-1], words[0]):
+            if word in SPLIT_NAMES and (word not in WHOLE_NAMES or len(words) == 1):
+                return SPLIT_NAMES[word]
+        return ""
     words = re.split("[^0-9a-z]+", path.stem.lower())
     parts = sorted({SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES})
     if len(parts) > 1:

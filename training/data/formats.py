@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ from fer_edge.images.files import IMAGE_SUFFIXES
 from fer_edge.shown import shown
 from fer_edge.training.data.dataset_spec import (
     SHARD_SUFFIXES,
+    WHOLE_NAMES,
     DatasetSpec,
     StoredFace,
     check_part,
@@ -84,6 +85,17 @@ def _check_no_part(entries: Sequence[Path], path: Path) -> None:
             )
 
 
+def _check_one_of_each(parts: Mapping[str, Sequence[Path]], path: Path) -> None:
+    """Raise DataError if a folder named dev or eval stands beside another of the same part."""
+    for part, entries in parts.items():
+        names = [entry.name for entry in entries if entry.is_dir()]
+        if part and len(names) > 1 and any(name.lower() in WHOLE_NAMES for name in names):
+            raise DataError(
+                f"expected one folder for {part} in {path}, got {' and '.join(map(shown, names))}. "
+                "Move all but one out of the folder"
+            )
+
+
 def _read_parts(source: DatasetSpec, split: str | None) -> Iterator[StoredFace | PassedOver]:
     """Read a folder with an entry for each part, of any format.
 
@@ -91,6 +103,7 @@ def _read_parts(source: DatasetSpec, split: str | None) -> Iterator[StoredFace |
     word in their name. Pictures beside folders are counted.
     """
     parts = _parts(source.file)
+    _check_one_of_each(parts, source.file)
     check_part(source, split, parts)
     _check_no_part(parts.get("", ()), source.file)
     entries = parts[str(split)]

@@ -85,6 +85,23 @@ def test_folders_of_splits_hold_class_folders(
     assert {f.label for f in load_faces(tmp_path, split)} == set(EMOTIONS)
 
 
+@pytest.mark.parametrize("other", ["val", "fer_valid", "eval"])
+def test_dev_beside_another_validation_set_is_refused(
+    samples: Any, tmp_path: Path, other: str
+) -> None:
+    for name in ("train", "dev", other):
+        samples.write_classes(tmp_path / name)
+    with pytest.raises(DataError, match=r"one folder for val .* 'dev' and"):
+        load_faces(tmp_path, "train")
+
+
+def test_a_folder_of_results_is_no_part(samples: Any, tmp_path: Path) -> None:
+    samples.write_classes(tmp_path / "val")
+    samples.write_classes(tmp_path / "eval_results")
+    with pytest.raises(DataError, match="'eval_results' has none"):
+        load_faces(tmp_path, "val")
+
+
 @pytest.mark.parametrize("beside", ["angry", "held-out", "more/deeper"])
 def test_pictures_in_a_folder_beside_the_parts_are_refused(
     samples: Any, tmp_path: Path, beside: str

@@ -87,7 +87,7 @@ def _pixels(text: str) -> npt.NDArray[np.uint8]:
     try:
         values = np.array(numbers, np.int64)  # as uint8, numpy 1.26 would turn 256 into 0
     except (ValueError, OverflowError):
-        odd = next((number for number in numbers if not number.isdecimal()), numbers[0])
+        odd = next(n for n in [*numbers, ""] if not n.isdecimal() or len(n) > 3)
         raise ValueError(
             f"expected whole numbers from 0 to 255 as pixels, got {shown(odd)}. Round them"
         ) from None

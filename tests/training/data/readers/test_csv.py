@@ -45,9 +45,10 @@ def test_csv_numbers_may_have_a_decimal_point(samples: Any, tmp_path: Path) -> N
         ("1 " * 100, "expected 48x48 pixels, got 100 numbers"),
         ("", "expected 48x48 pixels, got 0 numbers"),
         (PIXELS + " 9" * 25, "expected 48x48 pixels, got 2,329 numbers"),
+        ("7 " + "9" * 30, "whole numbers from 0 to 255 as pixels, got '999999"),
         ("9" * 30 + PIXELS[1:], "expected whole numbers from 0 to 255 as pixels"),
     ],
-    ids=["float", "100", "none", "2329", "huge"],
+    ids=["float", "100", "none", "2329", "one huge", "huge"],
 )
 def test_csv_pixels_of_another_form_are_a_sentence(
     samples: Any, tmp_path: Path, pixels: str, match: str
