@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -138,13 +139,16 @@ def risk_coverage(
         ``right_of_answered`` with its ``interval`` (None without answers) and ``ece``. ``passes``
         is True if the bar holds. ``curve`` has ``[coverage, risk]`` of the surest answers. Then a
         row for each kind of picture without a face, with ``answered`` and ``passes`` alone. Last
-        come ``without_faces``, each by its file's name.
+        come ``without_faces``, each by its file's name, or by its
+        path if two have one name.
 
     Raises:
         DataError: The data have no labelled faces, or not those of the model.
         InputError: A picture cannot be read.
     """
-    photos = [(path.name, read_image(path)) for path in without_faces]
+    names = [path.name for path in without_faces]
+    names = names if len({*names}) == len(names) else [str(path) for path in without_faces]
+    photos = [(name, read_image(path)) for name, path in zip(names, without_faces, strict=True)]
     chosen = stratified(load_faces(data, split, runner.labels), faces, _SEED)
     truth = np.array([runner.labels.index(face.label) for face in chosen])
     pictures = [face.read() for face in chosen]
@@ -159,10 +163,10 @@ def risk_coverage(
         figures = _figures(probabilities, abstains, truth, runner.abstain_below)
         rows.append({"corruption": name, "severity": severity, **figures})
         step("corruptions", i + 1, count)
-    nobody = [(name, _drawn(draw_one, len(chosen))) for name, draw_one in NON_FACES.items()]
-    nobody += [(name, _crops(photo, len(chosen))) for name, photo in photos]
-    for i, (name, shown) in enumerate(nobody):
-        _, _, abstains = runner.judge(shown, NO_FACE, silent)
+    nobody = [(name, partial(_drawn, draw_one)) for name, draw_one in NON_FACES.items()]
+    nobody += [(name, partial(_crops, photo)) for name, photo in photos]
+    for i, (name, pictures_of) in enumerate(nobody):
+        _, _, abstains = runner.judge(pictures_of(len(chosen)), NO_FACE, silent)
         answered = float((~abstains).mean())
         nothing = {"right": None, "right_of_answered": None, "interval": None, "ece": None}
         figures = {"answered": answered, "passes": answered <= FEW, "curve": []}
