@@ -13,6 +13,7 @@ from fer_edge.manifest import today
 from fer_edge.parity import RefusedVariant
 from fer_edge.preprocess import CropRule
 from fer_edge.training.checkpoint import Checkpoint
+from fer_edge.verdict import FAILED
 
 
 def refusal(variant: Variant) -> RefusedVariant:
@@ -59,8 +60,8 @@ def assemble(
 ) -> tuple[Bundle, dict[str, bytes]]:
     """Assemble a bundle from new variants and those it has.
 
-    New variants replace existing ones of the same name. A refused variant is no longer kept; the
-    others stay.
+    New variants replace existing ones of the same name. One that now failed is removed; the others
+    stay, and are not recorded as refused.
 
     Args:
         out: Path of the bundle.
@@ -87,12 +88,14 @@ def assemble(
     elif existing and record is not None:  # a copy of the checkpoint without its statistics
         contents[record.file.path] = read_checked(existing.path, record.file)
     refused = refused or {}
-    names = {variant.name for variant in variants}
+    gone = {variant.name for variant in variants}
+    gone |= {name for name, figures in refused.items() if figures.verdict == FAILED}
     for variant in existing.variants if existing else ():
-        if existing and variant.name not in names | refused.keys():
+        if existing and variant.name not in gone:
             contents = {**existing.read(variant), **contents}
             merged.append(variant)
     merged.sort(key=_preference)
+    names = {variant.name for variant in merged}
     bundle = Bundle(
         path=out,
         labels=source.spec.labels,
@@ -116,10 +119,11 @@ def _provenance(
     names: Set[str],
     refused: Mapping[str, RefusedVariant],
 ) -> dict[str, Any]:
-    """Return the origin of a bundle; refusals of variants in ``names`` are replaced."""
+    """Return the origin of a bundle; no variant in ``names`` is recorded as refused."""
     facts = source.facts
     earlier = existing.provenance.get("refused") if existing else None
-    kept = earlier.items() if isinstance(earlier, dict) else ()
+    entries = dict(earlier) if isinstance(earlier, dict) else {}
+    entries |= {name: figures.as_dict() for name, figures in refused.items()}
     return {
         **origin(source, existing),
         "backbone": source.spec.backbone,
@@ -127,8 +131,5 @@ def _provenance(
         "seed": facts.get("recipe", {}).get("seed"),
         "data": facts.get("data", {}),
         "licences": facts.get("licences", {}),
-        "refused": {
-            **{name: figures for name, figures in kept if name not in names},
-            **{name: figures.as_dict() for name, figures in refused.items()},
-        },
+        "refused": {name: entry for name, entry in entries.items() if name not in names},
     }

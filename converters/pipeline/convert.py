@@ -65,7 +65,9 @@ def convert(
     raise an error instead. A variant that too few faces judge is written if each observed figure is
     within its limit. It comes last and has its verdict. Otherwise it is left out like a failed one.
     The bundle's ``provenance["refused"]`` lists each variant that was built and left out, with its
-    figures. If an existing bundle has such a variant from an earlier conversion, it is removed.
+    figures. If an existing bundle has such a variant from an earlier conversion, that one is
+    removed if the new one failed. It stays if too few faces judged the new one, or if another
+    variant is faster.
 
     Args:
         checkpoint: Checkpoint folder.
@@ -149,9 +151,15 @@ def convert(
             "POINTS accepts a loss on purpose"
         )
     refused = {built.variant.name: refusal(built.variant) for built in (*failed, *slower)}
-    for dropped in _write(out, source, rule, chosen, refused, (name, version)):
-        say(f"Removed {dropped} from {out}: this conversion left it out")
-    return open_bundle(out)
+    earlier = _write(out, source, rule, chosen, refused, (name, version))
+    made = open_bundle(out)
+    kept = {variant.name for variant in made.variants}
+    for left_out in sorted(earlier & refused.keys()):
+        if left_out in kept:
+            say(f"Kept the earlier {left_out} in {out}: the new one is left out, but did not fail")
+        else:
+            say(f"Removed {left_out} from {out}: the new one failed")
+    return made
 
 
 def _faces(
@@ -233,10 +241,10 @@ def _write(
     chosen: Sequence[BuiltVariant],
     refused: dict[str, RefusedVariant],
     names: tuple[str | None, str | None],
-) -> list[str]:
+) -> set[str]:
     """Merge with the bundle that is there now: another conversion may have written meanwhile.
 
-    Return the names of its variants that were refused now, and so are no longer in it.
+    Return the names of the variants that were in it.
     """
     files = {path: data for built in chosen for path, data in built.artifact.files.items()}
     try:
@@ -257,7 +265,7 @@ def _write(
             write_bundle(bundle, contents)
     except OSError as error:
         raise _unwritable(out, error) from error
-    return [v.name for v in existing.variants if v.name in refused] if existing else []
+    return {variant.name for variant in existing.variants} if existing else set()
 
 
 def _unwritable(out: Path, error: OSError) -> BundleError:

@@ -10,12 +10,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fer_edge import Predictor, open_bundle
+from fer_edge.converters.pipeline import convert as module
+from fer_edge.converters.pipeline.build_variant import BuiltVariant
 from fer_edge.converters.pipeline.convert import convert
 from fer_edge.converters.pipeline.face_samples import FaceSamples
 from fer_edge.errors import BundleError, InputError
@@ -23,6 +27,7 @@ from fer_edge.labels import EMOTIONS
 from fer_edge.manifest import sealed
 from fer_edge.shipped import FACES
 from fer_edge.training.checkpoint import CARD
+from fer_edge.verdict import UNDECIDED
 
 ALLOWED = 0.1
 """As the bundle in conftest."""
@@ -144,6 +149,62 @@ def test_a_damaged_bundle_is_not_added_to(checkpoint: Path, bundle: Path) -> Non
     (bundle / "onnxruntime-int8" / "model.onnx").write_bytes(b"damaged")
     with pytest.raises(BundleError, match="onnxruntime-int8"):
         convert(checkpoint, ["onnxruntime"], bundle, ["fp32"], say=quiet)
+
+
+def without_verdict(build_and_verify: Callable[..., Any]) -> Callable[..., list[BuiltVariant]]:
+    """Verification whose faces are too few for int8, and whose figure is beyond the limit."""
+
+    def verified(*arguments: Any) -> list[BuiltVariant]:
+        built = build_and_verify(*arguments)
+        for i, each in enumerate(built):
+            if each.variant.precision == "int8":
+                judgement = replace(each.variant.parity.judgement, verdict=UNDECIDED)
+                parity = replace(
+                    each.variant.parity, judgement=judgement, failures=("97 % are kept",)
+                )
+                built[i] = replace(each, variant=replace(each.variant, parity=parity))
+        return built
+
+    return verified
+
+
+@pytest.mark.usefixtures("two_recipes")
+@pytest.mark.parametrize("reason", ["no verdict", "slower"])
+def test_a_variant_that_is_left_out_and_has_not_failed_stays(
+    checkpoint: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch, reason: str
+) -> None:
+    old = open_bundle(bundle).variant("onnxruntime", "int8")
+    if reason == "slower":
+
+        def int8_is_slower(sessions: Mapping[str, Any], face: Any) -> dict[str, float]:
+            return {name: 1.0 + name.endswith("int8") for name in sessions}
+
+        monkeypatch.setattr(module, "single_face_p50_ms", int8_is_slower)
+    else:
+        monkeypatch.setattr(module, "build_and_verify", without_verdict(module.build_and_verify))
+    precision = "auto" if reason == "slower" else "all"
+    said: list[str] = []
+    made = convert(
+        checkpoint,
+        ["onnxruntime"],
+        bundle,
+        [precision],
+        allow_drop=ALLOWED,
+        say=said.append,
+    )
+    assert made.variant("onnxruntime", "int8") == old
+    assert made.read(old)
+    assert "onnxruntime/int8" not in made.provenance["refused"]
+    assert any(text.startswith(f"Kept the earlier onnxruntime/int8 in {bundle}") for text in said)
+    new = convert(
+        checkpoint,
+        ["onnxruntime"],
+        bundle.with_name("new.fer"),
+        [precision],
+        allow_drop=ALLOWED,
+        say=quiet,
+    )
+    assert "onnxruntime/int8" in new.provenance["refused"]
 
 
 # --- killed --------------------------------------------------------------------------------------
