@@ -26,6 +26,7 @@ from fer_edge.converters.pipeline.request import (
     AUTO,
     check_batch_sizes,
     check_chips,
+    check_lists,
     requested_variants,
 )
 from fer_edge.errors import BundleError, ParityError
@@ -107,11 +108,12 @@ def convert(
         BundleError: ``out`` holds another checkpoint or is damaged.
         CheckpointError: The checkpoint cannot be read.
         DataError: The faces cannot be read, or are too few.
-        InputError: The name or the version is too long or has control characters, a batch size is
-            out of range or none is given, or the seed is negative.
+        InputError: The name or the version is too long or has control characters, a list is no
+            list, a batch size is out of range or none is given, or the seed is negative.
     """
     out = Path(out)
     check_names(name or out.stem, version)
+    check_lists(targets=targets, precisions=precisions, gpus=gpus, socs=socs)
     source = load_checkpoint(checkpoint)
     requested = requested_variants(targets, precisions)
     check_chips(gpus, socs)

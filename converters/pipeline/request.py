@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeGuard
 
 from fer_edge.converters.base import converter
 from fer_edge.converters.base import targets as known_targets
@@ -15,6 +16,24 @@ ALL, AUTO = "all", "auto"
 
 _MOST_FACES = 65_536
 """Largest batch to build for."""
+
+
+def check_lists(**arguments: object) -> None:
+    """Check that arguments are lists, tuples or the like of texts.
+
+    Raises:
+        InputError: One is a single text, None or something else.
+    """
+    for name, value in arguments.items():
+        if not _is_list(value) or not all(isinstance(item, str) for item in value):
+            raise InputError(
+                f"expected a list of texts as {name}, got {shown(value)}. Put a single one in "
+                "brackets"
+            )
+
+
+def _is_list(value: object) -> TypeGuard[Sequence[object]]:
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
 
 
 def requested_variants(targets: Sequence[str], precisions: Sequence[str]) -> list[tuple[str, str]]:
@@ -63,8 +82,10 @@ def check_batch_sizes(sizes: Sequence[int]) -> None:
     """Check the batch sizes to build for, whatever the targets are.
 
     Raises:
-        InputError: There is none, or one is out of range.
+        InputError: They are no list, there is none, or one is out of range.
     """
+    if not _is_list(sizes):
+        raise InputError(f"expected a list of batch sizes such as [1, 8], got {shown(sizes)}")
     if not sizes or not all(type(size) is int and 1 <= size <= _MOST_FACES for size in sizes):
         raise InputError(
             f"expected batch sizes of 1 to {_MOST_FACES:,}, at least one, got "

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -64,6 +65,19 @@ def test_a_batch_size_out_of_range_is_refused_before_any_work_is_done(
     said: list[str] = []
     with pytest.raises(InputError, match=r"batch sizes of 1 to 65,536.*--batch-sizes"):
         convert(checkpoint, [target], tmp_path / "x.fer", batch_sizes=sizes, say=said.append)
+    assert said == []
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["targets", "precisions", "batch_sizes", "gpus", "socs"])
+@pytest.mark.parametrize("value", [None, 5, "fp32", b"\x01", np.array([1, 8]), [[]]], ids=repr)
+def test_an_argument_that_is_no_list_is_named_before_any_work_is_done(
+    checkpoint: Path, tmp_path: Path, name: str, value: Any
+) -> None:
+    said: list[str] = []
+    arguments = {"targets": ["onnxruntime"], "out": tmp_path / "x.fer", name: value}
+    with pytest.raises(InputError, match=f"expected .*{name.replace('_', ' ')}.*, got"):
+        convert(checkpoint, **arguments, say=said.append)
     assert said == []
     assert list(tmp_path.iterdir()) == []
 
