@@ -68,7 +68,8 @@ class Checkpoint:
 
         int8 weights beside the network have a SHA-256 of their own.
         """
-        parts = self.sha256, self.temperature, self.abstain_below, self.spec.as_dict()
+        temperature, abstain_below = float(self.temperature), float(self.abstain_below)
+        parts = self.sha256, temperature, abstain_below, self.spec.as_dict()
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def quantised(self) -> Checkpoint:
@@ -113,8 +114,8 @@ def save_checkpoint(checkpoint: Checkpoint, folder: str | Path) -> None:
         "schema": SCHEMA,
         "model": checkpoint.spec.as_dict(),
         "embedding_dim": checkpoint.model.embedding_dim,
-        "temperature": checkpoint.temperature,
-        "abstain_below": checkpoint.abstain_below,
+        "temperature": float(checkpoint.temperature),
+        "abstain_below": float(checkpoint.abstain_below),
         "weights": {"file": WEIGHTS, "sha256": hashlib.sha256(data).hexdigest()},
         **checkpoint.facts,
     }

@@ -7,9 +7,11 @@ import json
 import socket
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -107,6 +109,15 @@ def test_all_that_changes_answers_changes_the_hash_of_the_network(
     after = load_checkpoint(folder)
     assert after.sha256 == before.sha256
     assert after.network_sha256 != before.network_sha256
+
+
+def test_numbers_of_numpy_are_hashed_and_saved_as_pythons(untrained: Any, folder: Path) -> None:
+    plain = untrained(seed=5, temperature=2.0)
+    of_numpy = replace(plain, temperature=np.float32(2), abstain_below=np.float32(0.25))
+    assert of_numpy.network_sha256 == replace(plain, abstain_below=0.25).network_sha256
+    save_checkpoint(of_numpy, folder)
+    loaded = load_checkpoint(folder)
+    assert (loaded.temperature, loaded.abstain_below) == (2.0, 0.25)
 
 
 def test_saving_replaces_the_older_one(untrained: Any, folder: Path) -> None:
