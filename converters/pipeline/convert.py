@@ -182,7 +182,7 @@ def _faces(
     calibration = calibration_if_any(calibrate or data, labels, rule, gate, seed, needed)
     others = f"{len(calibration.images)} others calibrate"
     if not len(calibration.images):
-        others = "and none is left to choose among recipes"
+        others = "none is left for calibration, and none is needed"
     say(f"{len(gate.images):,} faces judge, {others}")
     return gate, calibration
 

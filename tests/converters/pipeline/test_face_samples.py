@@ -141,7 +141,7 @@ def test_a_folder_without_parts_converts_what_needs_no_calibration(
         checkpoint, ["onnxruntime"], tmp_path / "x.fer", ["fp32"], data=source, say=said.append
     )
     assert [variant.name for variant in bundle.variants] == ["onnxruntime/fp32"]
-    assert "120 faces judge, and none is left to choose among recipes" in said
+    assert "120 faces judge, none is left for calibration, and none is needed" in said
     with pytest.raises(DataError, match="nowhere"):
         convert(
             checkpoint,
