@@ -47,7 +47,8 @@ _CHECK = "import litert_torch, litert_quantizer, ai_edge_litert.interpreter"
 def default_folder() -> Path:
     """Return the folder of the environment, which is named by its versions.
 
-    It is below ``~/.cache/fer_edge``, or below ``XDG_CACHE_HOME``.
+    It is below ``~/.cache/fer_edge``, or below ``XDG_CACHE_HOME``. A user without a home folder has
+    it below ``/var/cache``.
     """
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     name = hashlib.sha256(" ".join((*PINS, python)).encode()).hexdigest()[:12]

@@ -76,9 +76,7 @@ def fetch_yunet(out: Path, url: str = YUNET_URL, sha256: str = YUNET_SHA256) -> 
         if is_file(out) and _hash(out.read_bytes()) == sha256:
             return False
     except OSError as error:
-        raise InputError(
-            f"cannot read {out}: {error.strerror}. Choose another file with -o"
-        ) from error
+        raise InputError(f"cannot read {out}: {error.strerror}. {_elsewhere(out)}") from error
     data = _download(url, out)
     if (actual := _hash(data)) != sha256:
         raise SourceError(
@@ -89,10 +87,18 @@ def fetch_yunet(out: Path, url: str = YUNET_URL, sha256: str = YUNET_SHA256) -> 
         out.parent.mkdir(parents=True, exist_ok=True)
         write_file(out, data)
     except OSError as error:
-        raise InputError(
-            f"cannot write {out}: {error.strerror}. Choose another file with -o"
-        ) from error
+        raise InputError(f"cannot write {out}: {error.strerror}. {_elsewhere(out)}") from error
     return True
+
+
+def _elsewhere(out: Path) -> str:
+    """Return the next step if a path does not work. Later commands look at the default one."""
+    if out.absolute() == default_path().absolute():
+        return (
+            "Set XDG_CACHE_HOME to another folder, for all later commands too, or choose another "
+            "file with -o and pass it as --detector FILE"
+        )
+    return "Choose another file with -o"
 
 
 def _download(url: str, out: Path) -> bytes:

@@ -108,6 +108,16 @@ def test_a_place_that_cannot_be_written_is_named(server: str, tmp_path: Path) ->
         fetch.fetch_yunet(tmp_path / "file/yunet.onnx", f"{server}/yunet", SHA256)
 
 
+def test_a_cache_that_cannot_be_written_can_be_elsewhere(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that -o alone names is not found by later commands."""
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(InputError, match=r"cannot write .*XDG_CACHE_HOME.*--detector FILE"):
+        fetch.fetch_yunet(fetch.default_path(), f"{server}/yunet", SHA256)
+
+
 @pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), OSError(5, "bad")])
 def test_a_file_that_cannot_be_read_is_named(
     error: OSError, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
