@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -236,13 +236,7 @@ def _locate(
 ) -> list[tuple[Box | None, float | None]]:
     """Return box and score of each face; box None is the complete picture."""
     if boxes is not None:
-        try:
-            return [(_kept(box), None) for box in boxes]
-        except TypeError as error:
-            raise InputError(
-                f"expected a list of boxes (x, y, width, height), got {shown(boxes)}. Give one "
-                "box as [(x, y, width, height)]"
-            ) from error
+        return [(_kept(box, boxes), None) for box in _iterator(boxes, boxes)]
     if crop:
         return [(None, None)]
     from fer_edge.monitor.detector_default import GET_ONE, default_detector
@@ -290,9 +284,20 @@ def _find_faces(detector: Detector, image: Image) -> list[Face]:
         raise EngineError(f"the face detector failed: {error!r}. Mend it") from error
 
 
-def _kept(box: Any) -> Any:
+def _kept(box: Any, boxes: object) -> Any:
     """Return a box of the caller for several uses: an array's row or a generator as a tuple."""
-    return box if isinstance(box, NO_BOX) else tuple(box)
+    return box if isinstance(box, NO_BOX) else tuple(_iterator(box, boxes))
+
+
+def _iterator(values: Any, boxes: object) -> Iterator[Any]:
+    """Return an iterator over boxes or over one box; what it raises later is the caller's."""
+    try:
+        return iter(values)
+    except TypeError as error:
+        raise InputError(
+            f"expected a list of boxes (x, y, width, height), got {shown(boxes)}. Give one "
+            "box as [(x, y, width, height)]"
+        ) from error
 
 
 def _picture(image: object) -> Image:

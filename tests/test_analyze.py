@@ -144,6 +144,18 @@ def test_boxes_may_be_an_array_as_of_opencv_s_cascades(
 def test_boxes_that_are_no_list_are_refused(canvas: Image) -> None:
     with pytest.raises(InputError, match=r"a list of boxes \(x, y, width, height\), got 5"):
         analyze(canvas, boxes=5)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"got \(1, 2, 30, 40\)\. Give one box as"):
+        analyze(canvas, boxes=(1, 2, 30, 40))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["boxes", "one box"])
+def test_what_a_generator_of_boxes_raises_is_the_caller_s(canvas: Image, inside: bool) -> None:
+    def mine() -> Any:
+        yield 5
+        raise TypeError("mine")
+
+    with pytest.raises(TypeError, match="mine"):
+        analyze(canvas, boxes=[mine()] if inside else (PLACES[0] for _ in mine()))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
