@@ -160,6 +160,10 @@ def analyze(
             f"expected a Predictor, got {type(predictor).__name__}. Pass Predictor(BUNDLE), such "
             "as Predictor('fast')"
         )
+    if detector is not None:
+        from fer_edge.monitor.detector import check_detector
+
+        check_detector(detector)
     picture = _picture(image)
     found = _locate(picture, detector, boxes, crop)
     if not found:
@@ -212,7 +216,8 @@ def _may_hold_a_face(image: Image, detector: Detector | None) -> bool:
     longer = max(image.shape[:2])
     if longer < _JUDGED_FROM_PX:
         return True
-    detector = detector or crop_judge()
+    if detector is None:
+        detector = crop_judge()
     if detector is None:
         return True
     height, width = (max(round(side * _JUDGED_PX / longer), 1) for side in image.shape[:2])
@@ -241,7 +246,8 @@ def _locate(
         return [(None, None)]
     from fer_edge.monitor.detector_default import GET_ONE, default_detector
 
-    detector = detector or default_detector()
+    if detector is None:
+        detector = default_detector()
     if detector is None:
         if looks_like_a_crop(image):
             return [(None, None)]
@@ -272,10 +278,9 @@ def detect_faces(image: Image, detector: Detector) -> list[Face]:
 
 
 def _find_faces(detector: Detector, image: Image) -> list[Face]:
-    """Run a detector. Raises EngineError for its own exceptions, and InputError for no detector."""
-    from fer_edge.monitor.detector import check_detector, find_faces
+    """Run a detector. Raises EngineError for its own exceptions."""
+    from fer_edge.monitor.detector import find_faces
 
-    check_detector(detector)
     try:
         return find_faces(detector, image)
     except FerEdgeError:

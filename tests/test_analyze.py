@@ -203,9 +203,18 @@ def test_other_things_are_no_predictor_and_no_detector(canvas: Image) -> None:
     for wrong in ("fast", Predictor, canvas):
         with pytest.raises(InputError, match="expected a Predictor"):
             analyze(canvas, wrong)  # type: ignore[arg-type]
-    for wrong in ("yunet.onnx", WholeFrame, 5):
-        with pytest.raises(InputError, match="expected a detector"):
-            analyze(canvas, detector=wrong)  # type: ignore[arg-type]
+    for wrong in ("yunet.onnx", WholeFrame, 5, 0, "", np.zeros(3)):
+        for crop in (False, True):
+            with pytest.raises(InputError, match="expected a detector"):
+                analyze(canvas, detector=wrong, crop=crop)  # type: ignore[arg-type]
+
+
+def test_a_detector_of_length_0_is_a_detector(canvas: Image) -> None:
+    class Empty(list[Any]):
+        def detect(self, image: Image) -> list[Face]:
+            return []
+
+    assert list(analyze(canvas, detector=Empty())) == []
 
 
 def test_a_detector_may_give_its_faces_one_by_one(canvas: Image, fake_bundle: Path) -> None:

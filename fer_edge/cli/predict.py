@@ -111,7 +111,7 @@ def predict(
                 analysis = analyze(
                     source.read(),
                     predictor,
-                    detector or judge,
+                    judge if detector is None else detector,
                     boxes=None if box is None else [box],
                     crop=crop,
                 )

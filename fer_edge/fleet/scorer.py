@@ -35,6 +35,7 @@ from fer_edge.monitor import (
 )
 from fer_edge.monitor.detector_default import monitor_detector
 from fer_edge.monitor.fetch_detector import fetched
+from fer_edge.monitor.settings import checked_settings
 from fer_edge.predictor import Predictor
 from fer_edge.shipped import bundle_path
 
@@ -101,7 +102,7 @@ class DriveScorer:
         against_precision: str | None = None,
     ) -> None:
         self.bundle = bundle
-        self.settings = settings or Settings()
+        self.settings = checked_settings(settings)
         self.detector = detector
         self.target = target
         self.precision = precision

@@ -8,7 +8,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ from fer_edge.monitor.detector_default import monitor_detector
 from fer_edge.monitor.failover import CLOSE_S, FailoverPredictor
 from fer_edge.monitor.health import HealthMonitor
 from fer_edge.monitor.pipeline import Pipeline
-from fer_edge.monitor.settings import Settings
+from fer_edge.monitor.settings import Settings, checked_settings
 from fer_edge.monitor.sources import open_source
 from fer_edge.monitor.state import Event, Health, MonitorState
 from fer_edge.predictor import Predictor
@@ -97,7 +97,10 @@ class DriverMonitor:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         callbacks = {"on_state": on_state, "on_event": on_event, "on_health": on_health}
-        self._settings = _checked(settings, callbacks)
+        for name, callback in callbacks.items():
+            if not (callback is None or callable(callback)):
+                raise InputError(f"expected {name} as a function or None, got {shown(callback)}")
+        self._settings = checked_settings(settings)
         self._owns_predictor = not isinstance(bundle, Predictor)
         self._callbacks = on_state, on_event, on_health
         self._health = HealthMonitor(logging.getLogger("fer_edge.monitor"))
@@ -294,21 +297,6 @@ class DriverMonitor:
         times = "once" if self._reader.retries == 1 else f"{self._reader.retries} times"
         reason = f"{self._reader.fault}. Failed {times}; it is opened again"
         return reason, HealthCause.CAMERA_FAILED
-
-
-def _checked(settings: Settings | None, callbacks: Mapping[str, object]) -> Settings:
-    """Return the settings, or the defaults. Raises InputError for another type."""
-    for name, callback in callbacks.items():
-        if not (callback is None or callable(callback)):
-            raise InputError(f"expected {name} as a function or None, got {shown(callback)}")
-    if settings is None:
-        return Settings()
-    if not isinstance(settings, Settings):
-        raise InputError(
-            f"expected settings as Settings, got {shown(settings)}. Pass Settings(...), or "
-            "Settings.from_file(FILE)"
-        )
-    return settings
 
 
 def _failover(

@@ -228,3 +228,15 @@ class Settings:
                     f"{', '.join(labels)}. Name one of them, or unknown"
                 )
         return self.events
+
+
+def checked_settings(settings: object) -> Settings:
+    """Return the settings, or the defaults for None. Raises InputError for another type."""
+    if settings is None:
+        return Settings()
+    if not isinstance(settings, Settings):
+        raise InputError(
+            f"expected settings as Settings, got {shown(settings)}. Pass Settings(...), or "
+            "Settings.from_file(FILE)"
+        )
+    return settings

@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 import fer_edge
 from fer_edge.errors import FerEdgeError, InputError
 from fer_edge.monitor import Detector
+from fer_edge.monitor.detector import check_detector
 from fer_edge.predictor import Predictor
 from fer_edge.service.example import example_picture
 from fer_edge.service.limits import Buffer, ServiceLimits
@@ -76,7 +77,8 @@ def create_app(
 
     Raises:
         BundleError: The bundle is not signed by a trusted key.
-        InputError: The token is not visible ASCII, or a host or an origin is not one.
+        InputError: The token is not visible ASCII, or a host, an origin or the detector is not
+            one.
     """
     if token is not None and not re.fullmatch(r"[!-~]+", token):  # limits of a header
         raise InputError(
@@ -85,7 +87,10 @@ def create_app(
     check_hosts(hosts)
     if trusted_keys is not None:
         predictor.trust(trusted_keys)
-    limits = limits or ServiceLimits()
+    if detector is not None:
+        check_detector(detector)
+    if limits is None:
+        limits = ServiceLimits()
     metrics = Metrics()
     recogniser = Recogniser(predictor, detector, limits, metrics)
 

@@ -63,7 +63,7 @@ class Follower:
         # False because the connection has dropped old frames already: no stage is skipped.
         self._pipeline = Pipeline(
             predictor.bundle,
-            detector or WholeFrame(),
+            WholeFrame() if detector is None else detector,
             _Shared(predictor, batcher, limits.answer_s, loop),
             Settings(detect_every=1),
             HealthMonitor(),

@@ -13,6 +13,7 @@ import pytest
 
 import fer_edge
 from fer_edge.backends.fake import write_fake_bundle
+from fer_edge.errors import InputError
 from fer_edge.fleet import ClipReport, DriveScorer, find_clips
 from fer_edge.fleet.clips import Clip
 from fer_edge.fleet.schema import EVENTS, states_schema
@@ -154,6 +155,12 @@ def test_an_engine_that_fails_asks_for_a_fresh_process(
     _, report = score(scorer, drives / "monday/a.avi", tmp_path / "out")
     assert (report.status, report.retry) == ("failed", True)
     assert len(rows(tmp_path / "out", "states")) == 1
+
+
+@pytest.mark.parametrize("wrong", [{}, 0, {"smooth_s": 1.0}, np.zeros(2)], ids=str)
+def test_settings_of_another_type_are_refused(wrong: Any) -> None:
+    with pytest.raises(InputError, match="expected settings as Settings"):
+        DriveScorer(settings=wrong)
 
 
 def test_a_scorer_is_pickled_without_its_engine(scorer: DriveScorer) -> None:

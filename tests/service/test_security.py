@@ -7,11 +7,13 @@ import base64
 from importlib import resources
 from typing import Any
 
+import numpy as np
 import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient, WebSocketDenialResponse
 
 from fer_edge.errors import InputError
+from fer_edge.predictor import Predictor
 from fer_edge.service.app import create_app
 from fer_edge.service.limits import ServiceLimits
 
@@ -31,6 +33,12 @@ def live_status(client: Any, **options: Any) -> int:
             return 101
     except WebSocketDenialResponse as denial:
         return denial.status_code
+
+
+@pytest.mark.parametrize("wrong", [0, "", "yunet.onnx", np.zeros(3)], ids=repr)
+def test_another_thing_is_no_detector(shipped: Predictor, wrong: Any) -> None:
+    with pytest.raises(InputError, match="expected a detector"):
+        create_app(shipped, wrong)
 
 
 # --- token ---------------------------------------------------------------------------------------
