@@ -181,7 +181,7 @@ def checked_options(
         TargetError: The target is unknown.
         InputError: An option has an invalid value.
     """
-    if hint not in ("latency", "throughput"):
+    if not isinstance(hint, str) or hint not in ("latency", "throughput"):
         raise InputError(f"expected hint 'latency' or 'throughput', got {shown(hint)}")
     if threads is not None and not (type(threads) is int and 1 <= threads <= MOST_THREADS):
         raise InputError(f"expected 1 to {MOST_THREADS} threads, got {shown(threads)}")
@@ -203,7 +203,7 @@ def checked_exclude(exclude: Collection[str], bundle: Bundle) -> frozenset[str]:
     names = [variant.name for variant in bundle.variants]
     if isinstance(exclude, str | bytes) or not isinstance(exclude, Collection):
         raise InputError(f"expected a list of variants to exclude, got {shown(exclude)}")
-    if unknown := [name for name in exclude if name not in names]:
+    if unknown := [n for n in exclude if not isinstance(n, str) or n not in names]:
         raise InputError(
             f"expected to exclude variants among {', '.join(names)}, got "
             f"{', '.join(sorted(n if isinstance(n, str) else shown(n) for n in unknown))}"

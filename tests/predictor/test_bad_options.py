@@ -19,6 +19,13 @@ OPTIONS: list[dict[str, Any]] = [
     *({"precision": value} for value in (7, "", ["fp32"], "no such")),
     *({"cache_dir": value} for value in (7, b"x", ["x"])),
     *({"exclude": value} for value in (None, 7, "fake/fp32", [7], [["x"]], ["no such"])),
+    *(
+        {name: np.zeros(2)}
+        for name in ("threads", "hint", "device", "target", "precision", "cache_dir", "exclude")
+    ),
+    *({"exclude": value} for value in ([np.zeros(2)], np.zeros((2, 2)), np.array([["x", "y"]]))),
+    *({"bundle": value} for value in (np.zeros(2), np.array(["default"]))),
+    *({"trusted_keys": value} for value in (np.zeros(2), [np.zeros(2)])),
     *({"trusted_keys": value} for value in (7, "a.pem", [], [7], [b""], ["no such"], ["."])),
 ]
 
@@ -26,11 +33,13 @@ OPTIONS: list[dict[str, Any]] = [
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_an_option_of_another_kind_is_refused(fake_bundle: Path, options: dict[str, Any]) -> None:
     with pytest.raises(FerEdgeError):
-        Predictor(fake_bundle, **options)
+        Predictor(**{"bundle": fake_bundle} | options)
 
 
 @pytest.mark.parametrize(
-    "sizes", [None, 0, 1.5, "1", b"1", [0], [-1], [1.5], ["1"], [True], [10**9], [[1]]], ids=repr
+    "sizes",
+    [None, 0, 1.5, "1", b"1", [0], [-1], [1.5], ["1"], [True], [10**9], [[1]], np.ones((2, 2))],
+    ids=repr,
 )
 def test_batch_sizes_that_are_none_are_refused(predictor: Predictor, sizes: Any) -> None:
     with pytest.raises(InputError, match="batch sizes"):
@@ -69,7 +78,7 @@ def test_a_number_that_python_does_not_print_is_refused_in_a_call(
             call()
 
 
-@pytest.mark.parametrize("colour", [["bgr"], {}, {"bgr"}, 7, None, b"bgr"], ids=repr)
+@pytest.mark.parametrize("colour", [["bgr"], {}, {"bgr"}, 7, None, b"bgr", np.zeros(2)], ids=repr)
 def test_a_colour_of_another_type_is_refused(
     predictor: Predictor, face: Image, colour: Any
 ) -> None:
