@@ -100,6 +100,8 @@ class DriverMonitor:
         for name, callback in callbacks.items():
             if not (callback is None or callable(callback)):
                 raise InputError(f"expected {name} as a function or None, got {shown(callback)}")
+        if not callable(clock):
+            raise InputError(f"expected clock as a function, got {shown(clock)}")
         self._settings = checked_settings(settings)
         self._owns_predictor = not isinstance(bundle, Predictor)
         self._callbacks = on_state, on_event, on_health

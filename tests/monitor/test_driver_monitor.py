@@ -54,7 +54,15 @@ def test_each_frame_of_a_recording_gets_a_state(fake_bundle: Path, frames: Frame
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"settings": {"frozen_s": 1}}, {"settings": {}}, {"on_health": 5}, {"on_event": "x"}]
+    "wrong",
+    [
+        {"settings": {"frozen_s": 1}},
+        {"settings": {}},
+        {"on_health": 5},
+        {"on_event": "x"},
+        {"clock": 5},
+        {"clock": None},
+    ],
 )
 def test_arguments_of_another_type_are_refused(wrong: dict[str, Any], fake_bundle: Path) -> None:
     with pytest.raises(InputError, match=f"expected {next(iter(wrong))} as"):
