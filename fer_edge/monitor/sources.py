@@ -34,8 +34,8 @@ _NO_TIME_S = 1e12
 """Seconds from which a file's time is none."""
 _RATES_HZ = 1.0, 240.0
 """Lowest and highest believed rate of a file. OpenCV 4.8 gives 1,000 for raw H.264."""
-_INDICES = -(2**31), 2**31 - 1
-"""Smallest and largest index of a camera that OpenCV can take."""
+_LAST_INDEX = 2**31 - 1
+"""Largest index of a camera that OpenCV can take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +85,19 @@ class Camera:
             (``rtsp://…``), or GStreamer pipeline (contains `` ! ``).
 
     Raises:
-        InputError: The name is not UTF-8, or the index is too large.
+        InputError: The name is not UTF-8, the index is below 0 or above 2,147,483,647, or
+            ``device`` is neither.
     """
 
     live = True
 
     def __init__(self, device: int | str) -> None:
-        if isinstance(device, int) and not _INDICES[0] <= device <= _INDICES[1]:
-            raise InputError(f"expected the number of a camera such as 0, got {shown(device)}")
+        is_index = type(device) is int and 0 <= device <= _LAST_INDEX
+        if not (is_index or isinstance(device, str)):
+            raise InputError(
+                f"expected the number of a camera such as 0, or a name, got {shown(device)}. "
+                "Choose another"
+            )
         self._device = opencv_name(device) if isinstance(device, str) else device
         self._capture: Any = None
         self._count = 0
@@ -266,7 +271,8 @@ class Frames:
         live: True drops frames that the monitor cannot process in time. False waits for it.
 
     Raises:
-        InputError: ``hz`` is not above 0, or ``frames`` cannot be iterated.
+        InputError: ``hz`` is not above 0, ``frames`` cannot be iterated, or ``live`` is neither
+            True nor False.
     """
 
     def __init__(
@@ -275,9 +281,12 @@ class Frames:
         if hz is not None and not (is_number(hz) and hz > 0):
             raise InputError(f"expected frames per second above 0, got {shown(hz)}. Choose another")
         given: object = frames
-        if not (isinstance(given, Iterable) or hasattr(given, "__getitem__")):
+        iterable = isinstance(given, Iterable) or hasattr(given, "__getitem__")
+        if isinstance(given, type) or not iterable:  # list has it too
             raise InputError(f"expected an iterable of frames, got {shown(frames)}. Pass a list")
-        self.live = live
+        if not isinstance(live, bool | np.bool_):
+            raise InputError(f"expected live as True or False, got {shown(live)}")
+        self.live = bool(live)
         self._frames = frames
         self._hz = hz
         self._count = 0
@@ -322,7 +331,7 @@ def open_source(source: object) -> FrameSource:
     Raises:
         InputError: ``source`` is none of these.
     """
-    if isinstance(source, bool | bytes | bytearray):
+    if isinstance(source, bool | bytes | bytearray | type):
         raise InputError(f"expected a camera index, path, stream or frames, got {shown(source)}")
     if isinstance(source, int):
         return Camera(source)

@@ -16,6 +16,7 @@ from fer_edge.errors import InputError, SourceError
 from fer_edge.monitor import Camera, DriverMonitor, Frames, VideoFile, WholeFrame
 from fer_edge.monitor.sources import file_of, open_source
 from fer_edge.preprocess import Image
+from fer_edge.shown import shown
 
 Picture = Callable[..., Image]
 
@@ -115,15 +116,22 @@ def test_a_folder_that_would_crash_opencv_is_refused(
         open_source("clip.mp4").open()
 
 
-@pytest.mark.parametrize("index", [2**31, 10**5000, -(10**5000)], ids=["2^31", "large", "low"])
+@pytest.mark.parametrize("index", [2**31, 10**5000, -(10**5000), -5, -1], ids=shown)
 def test_a_number_that_opencv_does_not_take_is_no_camera(index: int) -> None:
     with pytest.raises(InputError, match="number of a camera"):
         open_source(index)
 
 
-def test_bytes_are_no_source() -> None:
-    with pytest.raises(InputError, match="got b'"):
-        open_source(b"x" * 10_000)
+@pytest.mark.parametrize("device", [1.5, True, None, b"/dev/video0", [0], Camera], ids=repr)
+def test_another_type_is_no_camera(device: Any) -> None:
+    with pytest.raises(InputError, match="number of a camera"):
+        Camera(device)
+
+
+@pytest.mark.parametrize("wrong", [b"x" * 10_000, Camera, Frames, list, True], ids=shown)
+def test_bytes_and_classes_are_no_source(wrong: object) -> None:
+    with pytest.raises(InputError, match="expected a camera index, path"):
+        open_source(wrong)
 
 
 # Times of files.
@@ -242,7 +250,7 @@ def test_a_video_without_frames_is_not_an_empty_one(tmp_path: Path, fake_bundle:
 
 
 def test_frames_come_from_an_iterable() -> None:
-    for wrong in (None, 5):
+    for wrong in (None, 5, list, dict, WholeFrame):
         with pytest.raises(InputError, match="expected an iterable of frames"):
             Frames(wrong)  # type: ignore[arg-type]
 
@@ -262,6 +270,12 @@ def test_pairs_of_cap_read_are_refused_with_its_name(
 def test_a_rate_of_frames_is_a_finite_number_above_0(hz: Any) -> None:
     with pytest.raises(InputError, match="above 0"):
         Frames([], hz=hz)
+
+
+@pytest.mark.parametrize("live", [None, "yes", 1, np.zeros(2)], ids=repr)
+def test_live_is_true_or_false(live: Any) -> None:
+    with pytest.raises(InputError, match="live as True or False"):
+        Frames([], live=live)
 
 
 def test_a_clip_behind_an_address_has_an_end(
