@@ -36,7 +36,7 @@ class Source:
         path = Path(self.name)
         try:
             if self.name == "-":
-                return _standard_input()
+                return _whole(sys.stdin.buffer, "standard input")
             if not path.is_fifo():
                 return path
             with path.open("rb") as pipe:  # predict <(command)
@@ -47,17 +47,17 @@ class Source:
             ) from error
 
 
-def _standard_input() -> bytes:
-    if sys.stdin is None:  # the shell's <&-
-        raise InputError(
-            "expected an image on standard input, but it is closed. Name a file instead"
-        )
-    return _whole(sys.stdin.buffer, "standard input")
-
-
 def _whole(stream: BinaryIO, name: str) -> bytes:
-    """Read a stream to its end. Raises InputError if it is larger than an image file may be."""
+    """Read a stream to its end.
+
+    Raises InputError if it is empty, or larger than an image file may be. A closed standard input
+    is the null device here.
+    """
     data = stream.read(MAX_FILE_BYTES + 1)
+    if not data:
+        raise InputError(
+            f"expected an image on {name}, but it is closed or empty. Name a file instead"
+        )
     if len(data) > MAX_FILE_BYTES:
         raise InputError(
             f"expected an image of at most {MAX_FILE_BYTES >> 20} MiB on {name}. Shrink it first"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -16,7 +17,6 @@ from click.testing import CliRunner
 
 from fer_edge import InputError
 from fer_edge.cli import main
-from fer_edge.cli.predict_files import Source
 from fer_edge.labels import EMOTIONS
 from fer_edge.monitor import Boxes, detector_default, fetch_detector
 from fer_edge.preprocess import read_image
@@ -260,10 +260,18 @@ def test_minus_reads_standard_input(fake_bundle: Path) -> None:
     assert result.exit_code == 3
 
 
-def test_a_closed_standard_input_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stdin", None)
-    with pytest.raises(InputError, match="on standard input, but it is closed"):
-        Source("-").read()
+@pytest.mark.skipif(os.name != "posix", reason="needs a shell")
+@pytest.mark.parametrize("closed", ["<&-", "</dev/null"])
+def test_a_closed_standard_input_is_a_sentence(closed: str) -> None:
+    command = [sys.executable, "-m", "fer_edge", "predict", "-", "--crop"]
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$@" {closed}', "sh", *command],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == InputError.exit_code
+    assert "an image on standard input, but it is closed or empty. Name a file" in done.stderr
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
