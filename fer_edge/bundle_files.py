@@ -6,6 +6,7 @@ import difflib
 import hashlib
 import os
 import re
+import shlex
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,14 +96,16 @@ def _no_bundle(root: Path) -> BundleError:
             f"expected a bundle's folder, but {root} is a file. Name a folder NAME.fer, or the "
             f"shipped model {' or '.join(MODELS)}"
         )
-    if near := difflib.get_close_matches(root.stem.lower(), MODELS, n=1):
-        return BundleError(
-            f"expected a bundle folder at {root}, found none. For the model that ships with "
-            f"fer-edge, give the name {near[0]} alone"
-        )
+    is_bare = root.parent == Path()
+    name = root.name.lower().removesuffix(".fer") if is_bare else ""
+    near = difflib.get_close_matches(name, MODELS, n=1, cutoff=0.75)
+    shipped = (
+        f"For the model that ships with fer-edge, give the name {near[0]} alone"
+        if near
+        else f"Name the shipped model {' or '.join(MODELS)}"
+    )
     return BundleError(
-        f"expected a bundle folder at {root}, found none. Name the shipped model "
-        f"{' or '.join(MODELS)}, or build a bundle: {_CONVERT}"
+        f"expected a bundle folder at {root}, found none. {shipped}, or build a bundle: {_CONVERT}"
     )
 
 
@@ -110,7 +113,7 @@ def _no_manifest(root: Path) -> BundleError:
     if (root / "card.json").is_file():
         return BundleError(
             f"expected a bundle, but {root} is a checkpoint. Convert it: "
-            f"{_CONVERT.replace('CHECKPOINT', str(root))}"
+            f"{_CONVERT.replace('CHECKPOINT', shlex.quote(str(root)))}"
         )
     return BundleError(
         f"expected a bundle, but the folder {root} has no file {MANIFEST}. Name a folder "
@@ -142,7 +145,7 @@ def check_plain(path: Path, bundle: Path) -> None:
     if path.is_symlink():
         raise BundleError(
             f"{path} is a link, and a link can lead out of the bundle. Copy the bundle with what "
-            f"its links point to: cp -rL {bundle} COPY.fer"
+            f"its links point to: cp -rL {shlex.quote(str(bundle))} COPY.fer"
         )
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise BundleError(

@@ -24,6 +24,8 @@ from fer_edge.errors import BundleError
 DATA = "fake-fp32/answers.json"
 
 Refusal = Callable[[Path], str]
+NOT_MEANT = ("runs/last.fer", "runs/fast.fer", "/no-such/fast", "vast-2.fer")
+"""Missing bundles that are no slip in the name of a shipped model."""
 
 
 @contextmanager
@@ -159,17 +161,20 @@ def test_a_path_that_is_no_bundle_is_refused(tmp_path: Path, name: str, refusal:
         ("no-such", "Name the shipped model default or fast, or build a bundle: fer-edge convert"),
         *((name, "give the name fast alone") for name in ("Fast", "fats", "fast.fer", "fast")),
         ("Defualt", "give the name default alone"),
+        *((name, "alone, or build a bundle: fer-edge convert") for name in ("last.fer", "fast")),
+        *((name, "Name the shipped model default or fast, or build") for name in NOT_MEANT),
         ("face.png", "is a file. Name a folder NAME.fer, or the shipped model default or fast"),
         ("made.fer/bundle.json", "is a file in it. Name the folder"),
-        ("checkpoint", "is a checkpoint. Convert it: fer-edge convert"),
+        ("my checkpoint", "Convert it: fer-edge convert 'my checkpoint' --target"),
         ("empty", "has no file bundle.json. Name a folder NAME.fer"),
     ],
 )
 def test_what_is_no_bundle_is_told_the_next_step(
-    tmp_path: Path, name: str, step: str, refusal: Refusal
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, step: str, refusal: Refusal
 ) -> None:
-    for folder in ("made.fer", "checkpoint", "empty"):
-        (tmp_path / folder).mkdir()
-    for file in ("face.png", "made.fer/bundle.json", "checkpoint/card.json"):
-        (tmp_path / file).write_text("{}")
-    assert step in refusal(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    for folder in ("made.fer", "my checkpoint", "empty"):
+        Path(folder).mkdir()
+    for file in ("face.png", "made.fer/bundle.json", "my checkpoint/card.json"):
+        Path(file).write_text("{}")
+    assert step in refusal(Path(name))
