@@ -142,7 +142,12 @@ _SIMPLE: dict[Any, Callable[[object], bool]] = {
 
 
 def _word(kind: Any) -> str:
-    words = {float: "a finite number", int: "an integer", str: "text", bool: "true or false"}
+    words = {
+        float: "a finite number",
+        int: "an integer between -2^63 and 2^63",
+        str: "text",
+        bool: "true or false",
+    }
     words[NoneType] = "null"
     names = []
     for option in _options(kind):
@@ -152,5 +157,5 @@ def _word(kind: Any) -> str:
         elif inner[1:] == (Ellipsis,):
             names.append(f"a list of {_word(inner[0])}")
         else:
-            names.append(f"{len(inner)} numbers")
+            names.append(f"{len(inner)} numbers ({_word(inner[0])} each)")
     return " or ".join(names)

@@ -23,6 +23,14 @@ def test_a_number_that_python_does_not_print_is_refused(name: str) -> None:
         Settings(**{name: value})  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("value", [2**63, -(10**30)])
+def test_an_integer_of_more_than_64_bits_is_told_the_range(value: int) -> None:
+    with pytest.raises(InputError, match=r"an integer between -2\^63 and 2\^63, got -?\d+"):
+        Settings(max_persons=value)
+    with pytest.raises(InputError, match=r"2 numbers \(an integer between .* each\) or null, got"):
+        Settings(expected_size=(value, 480))
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
