@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from fer_edge.errors import InputError, SourceError
+from fer_edge.loaded import MOST_THREADS
 from fer_edge.monitor.opencv_names import opencv_name
 from fer_edge.monitor.typed_fields import is_number
 from fer_edge.monitor.video_containers import missing_bytes, shown_share
@@ -170,13 +171,15 @@ class VideoFile:
         threads: Number of threads that decode. None lets the decoder choose.
 
     Raises:
-        InputError: The name is not UTF-8.
+        InputError: The name is not UTF-8, or ``threads`` is no number of threads.
     """
 
     live = False
 
     def __init__(self, path: str | Path, *, threads: int | None = None) -> None:
         self._path = Path(opencv_name(as_path(path, "the video")))
+        if threads is not None and not (type(threads) is int and 1 <= threads <= MOST_THREADS):
+            raise InputError(f"expected 1 to {MOST_THREADS} threads, got {shown(threads)}")
         self._threads = threads
         self._capture: Any = None
         self._count = 0
@@ -285,7 +288,7 @@ class Frames:
         if isinstance(given, type) or not iterable:  # list has it too
             raise InputError(f"expected an iterable of frames, got {shown(frames)}. Pass a list")
         if not isinstance(live, bool | np.bool_):
-            raise InputError(f"expected live as True or False, got {shown(live)}")
+            raise InputError(f"expected live as True or False, got {shown(live)}. Choose one")
         self.live = bool(live)
         self._frames = frames
         self._hz = hz

@@ -134,6 +134,12 @@ def test_bytes_and_classes_are_no_source(wrong: object) -> None:
         open_source(wrong)
 
 
+@pytest.mark.parametrize("threads", ["2", 1.5, True, 0, -1, 10**30, np.zeros(2)], ids=repr)
+def test_a_file_is_decoded_on_a_number_of_threads(threads: Any) -> None:
+    with pytest.raises(InputError, match="expected 1 to 4096 threads"):
+        VideoFile("clip.mp4", threads=threads)
+
+
 # Times of files.
 
 
