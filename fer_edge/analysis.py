@@ -164,6 +164,8 @@ def analyze(
         from fer_edge.monitor.detector import check_detector
 
         check_detector(detector)
+    if not isinstance(crop, bool | np.bool_):
+        raise InputError(f"expected crop as True or False, got {shown(crop)}. Choose one")
     picture = _picture(image)
     found = _locate(picture, detector, boxes, crop)
     if not found:

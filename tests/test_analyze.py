@@ -209,6 +209,12 @@ def test_other_things_are_no_predictor_and_no_detector(canvas: Image) -> None:
                 analyze(canvas, detector=wrong, crop=crop)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("crop", [None, "yes", 1, np.zeros(2)], ids=repr)
+def test_crop_is_true_or_false(canvas: Image, crop: Any) -> None:
+    with pytest.raises(InputError, match="crop as True or False"):
+        analyze(canvas, crop=crop)
+
+
 def test_a_detector_of_length_0_is_a_detector(canvas: Image) -> None:
     class Empty(list[Any]):
         def detect(self, image: Image) -> list[Face]:
