@@ -104,9 +104,11 @@ def find_clips(
             manifest's own folder.
 
     Raises:
-        InputError: A name stands for nothing, a manifest cannot be used, or two clips or drives
-            cannot be told apart.
+        InputError: ``names`` is no list, a name stands for nothing, a manifest cannot be used, or
+            two clips or drives cannot be told apart.
     """
+    if isinstance(names, str | os.PathLike) or not isinstance(names, Iterable):
+        raise InputError(f"expected a list of clips, got {shown(names)}. Put it into a list")
     clips: list[Clip] = []
     for name in names:
         as_path(name, "a clip")  # a check alone: as a path, an address loses a slash

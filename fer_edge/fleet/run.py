@@ -21,8 +21,9 @@ from fer_edge.fleet.report import report
 from fer_edge.fleet.scorer import ClipReport, DriveScorer, write_error
 from fer_edge.fleet.summary import write_summaries
 from fer_edge.fleet.verdict import compare
+from fer_edge.paths import as_path
 from fer_edge.progress import Say, Step, say_nothing, silent
-from fer_edge.shown import printable
+from fer_edge.shown import printable, shown
 
 SUMMARY, REPORT = "summary.json", "report.html"
 _MOST_ERRORS = 20
@@ -94,13 +95,19 @@ def score_drives(
         The outcome. Clips that failed are in it; they raise nothing.
 
     Raises:
-        InputError: The folder cannot be used, or an earlier run had other settings.
+        InputError: An argument or the folder cannot be used, or an earlier run had other settings.
         FerEdgeError: Bundle or detector cannot be loaded.
         EngineError: Workers die before their first clip.
     """
-    began_s, out, scorer = time.monotonic(), Path(out).absolute(), scorer or DriveScorer()
-    if workers is not None and workers < 1:
-        raise InputError(f"expected at least 1 worker, got {workers}. Give --workers 1 or more")
+    began_s, out = time.monotonic(), as_path(out, "the output folder").absolute()
+    if scorer is None:
+        scorer = DriveScorer()
+    if not isinstance(scorer, DriveScorer):
+        raise InputError(f"expected a DriveScorer, got {shown(scorer)}. Pass DriveScorer(BUNDLE)")
+    if workers is not None and not (type(workers) is int and workers >= 1):
+        raise InputError(
+            f"expected at least 1 worker, got {shown(workers)}. Give --workers 1 or more"
+        )
     with Journal(out) as journal:
         progress = _Progress(step, say, len(clips))
         try:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -64,6 +65,12 @@ def test_a_name_that_stands_for_nothing_is_refused(tmp_path: Path, name: str) ->
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError):
         find_clips([f"{tmp_path}/{name}"])
+
+
+@pytest.mark.parametrize("names", ["a.mp4", Path("a.mp4"), 5, None, list], ids=repr)
+def test_another_thing_is_no_list_of_clips(names: Any) -> None:
+    with pytest.raises(InputError, match="expected a list of clips"):
+        find_clips(names)
 
 
 AS_ANOTHER_USER = """

@@ -128,6 +128,15 @@ def test_an_output_of_other_settings_or_of_another_program_is_refused(
 
 
 @pytest.mark.parametrize(
+    "wrong", [{"scorer": 0}, {"scorer": "b.fer"}, {"workers": "2"}, {"workers": 1.5}, {"out": 5}]
+)
+def test_another_type_is_refused(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="expected "):
+        score_drives(**{"clips": [], "out": tmp_path / "out"} | wrong)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
     ("changes", "name"),
     [
         ({"settings": Settings(smooth_s=1.0)}, "settings"),
