@@ -38,6 +38,6 @@ def test_a_wrong_argument_is_a_sentence(run: Any, float_folder: Path, tmp_path: 
     (tmp_path / "file").write_text("")
     blocked = run("quantize", float_folder, "--data", FACES, "-o", tmp_path / "file" / "c8")
     assert blocked.exit_code == 3
-    assert "Choose another folder with -o" in blocked.stderr
+    assert "Choose another path with -o" in blocked.stderr
     missing = run("quantize", float_folder, "--data", tmp_path / "no", "-o", tmp_path / "c8")
     assert missing.exit_code == 3

@@ -75,14 +75,13 @@ def _fits_parts(path: Path) -> bool:
     return path.is_dir() and any(_parts(path))
 
 
-def _check_no_part(entries: Sequence[Path], path: Path) -> None:
-    """Raise DataError if an entry beside the parts holds pictures: nothing would read them."""
-    for entry in entries:
-        if entry.is_file() or next(pictures(entry, PassedOver()), None) is not None:
-            raise DataError(
-                f"expected the word of a part in each name in {path}, but {shown(entry.name)} has "
-                "none. Rename it to train, val or test, or move it out of the folder"
-            )
+def _with_pictures(entries: Sequence[Path]) -> tuple[str, ...]:
+    """Return the names of shards, and of folders that hold a picture."""
+    return tuple(
+        entry.name
+        for entry in entries
+        if entry.is_file() or next(pictures(entry, PassedOver()), None) is not None
+    )
 
 
 def _check_one_of_each(parts: Mapping[str, Sequence[Path]], path: Path) -> None:
@@ -100,12 +99,12 @@ def _read_parts(source: DatasetSpec, split: str | None) -> Iterator[StoredFace |
     """Read a folder with an entry for each part, of any format.
 
     Entries are folders such as ``train/`` and ``val/``, or parquet files and tar shards with that
-    word in their name. Pictures beside folders are counted.
+    word in their name. What else may hold pictures is reported.
     """
     parts = _parts(source.file)
     _check_one_of_each(parts, source.file)
     check_part(source, split, parts)
-    _check_no_part(parts.get("", ()), source.file)
+    yield PassedOver(no_part=_with_pictures(parts.get("", ())))
     entries = parts[str(split)]
     if any(entry.is_dir() for entry in entries):  # beside shards, pictures are previews
         beside = [entry for entry in without_clutter(source.file) if not entry.is_dir()]

@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fer_edge.images.files import IMAGE_SUFFIXES
+from fer_edge.shown import shown
 
 _CLUTTER = {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "lost+found"}
 _CLUTTER_MARKS = (".", "@", "#", "$")
 """First characters of what file systems and servers keep: ._x, @eaDir, #recycle, $RECYCLE.BIN."""
 _CLUTTER_ENDS = ("@synoeastream", "@synoresource", ":zone.identifier")
 _HEAD_BYTES = 12
+_MOST_NAMED = 5
 
 
 @dataclass
@@ -27,21 +29,38 @@ class PassedOver:
         by_suffix: Number of files by suffix.
         links: Number of links to folders.
         unplaced: Number of pictures outside a class folder.
+        no_part: Names of folders with pictures, and of shards, that state no part.
     """
 
     by_suffix: Counter[str] = field(default_factory=Counter)
     links: int = 0
     unplaced: int = 0
+    no_part: tuple[str, ...] = ()
 
     def __add__(self, other: PassedOver) -> PassedOver:
         return PassedOver(
             self.by_suffix + other.by_suffix,
             self.links + other.links,
             self.unplaced + other.unplaced,
+            self.no_part + other.no_part,
         )
 
     def __str__(self) -> str:
-        """Return the sentence for the user, "" if there is none."""
+        """Return the sentences for the user, "" if there are none."""
+        return ". ".join(filter(None, (self._no_part(), self._files())))
+
+    def _no_part(self) -> str:
+        if not self.no_part:
+            return ""
+        named = ", ".join(map(shown, self.no_part[:_MOST_NAMED]))
+        more = len(self.no_part) - _MOST_NAMED
+        named += f" and {more} more" if more > 0 else ""
+        return (
+            f"not read, because the names state no part: {named}. "
+            "Rename those that belong to train, val or test"
+        )
+
+    def _files(self) -> str:
         counts = [f"{n:,} {suffix}" for suffix, n in sorted(self.by_suffix.items())]
         if self.links:
             counts.append(f"{self.links:,} linked folders")

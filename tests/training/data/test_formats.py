@@ -98,29 +98,42 @@ def test_dev_beside_another_validation_set_is_refused(
 def test_a_folder_of_results_is_no_part(samples: Any, tmp_path: Path) -> None:
     samples.write_classes(tmp_path / "val")
     samples.write_classes(tmp_path / "eval_results")
-    with pytest.raises(DataError, match="'eval_results' has none"):
-        load_faces(tmp_path, "val")
+    said: list[str] = []
+    assert len(load_faces(tmp_path, "val", say=said.append)) == len(EMOTIONS)
+    assert "state no part: 'eval_results'" in said[0]
 
 
 @pytest.mark.parametrize("beside", ["angry", "held-out", "more/deeper"])
-def test_pictures_in_a_folder_beside_the_parts_are_refused(
+def test_pictures_in_a_folder_beside_the_parts_are_reported(
     samples: Any, tmp_path: Path, beside: str
 ) -> None:
     samples.write_classes(tmp_path / "train")
     samples.write_classes(tmp_path / beside)
     name = beside.split("/")[0]
-    with pytest.raises(DataError, match=f"the word of a part in each name .* '{name}' has none"):
-        load_faces(tmp_path, "train")
+    said: list[str] = []
+    assert len(load_faces(tmp_path, "train", say=said.append)) == len(EMOTIONS)
+    assert f"not read, because the names state no part: '{name}'. Rename" in said[0]
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "tar"])
-def test_a_shard_without_a_part_beside_others_is_refused(
+def test_a_shard_without_a_part_beside_others_is_reported(
     samples: Any, tmp_path: Path, suffix: str
 ) -> None:
     write_shard(samples, tmp_path / f"train-000.{suffix}", "happy")
     write_shard(samples, tmp_path / f"extra.{suffix}", "sad")
-    with pytest.raises(DataError, match=f"'extra.{suffix}' has none. Rename it"):
-        load_faces(tmp_path, "train")
+    said: list[str] = []
+    assert {face.label for face in load_faces(tmp_path, "train", say=said.append)} == {"happiness"}
+    assert f"state no part: 'extra.{suffix}'. Rename" in said[0]
+
+
+def test_few_of_many_names_without_a_part_are_said(samples: Any, tmp_path: Path) -> None:
+    for name in ("train", *"abcdefg"):
+        samples.write_classes(tmp_path / name)
+    (tmp_path / "x.png").write_bytes(samples.png("sad"))
+    said: list[str] = []
+    load_faces(tmp_path, "train", say=said.append)
+    assert "'a', 'b', 'c', 'd', 'e' and 2 more. Rename those" in said[0]
+    assert "1 pictures outside a class folder" in said[0]
 
 
 def test_a_picture_beside_the_parts_is_counted_and_notes_are_not(
