@@ -66,7 +66,9 @@ def _cpu_groups() -> list[Path]:
             _, controllers, path = line.split(":", 2)
             if controllers and "cpu" not in controllers.split(","):
                 continue
-            root, parts = _GROUPS / controllers, PurePosixPath(path.lstrip("/")).parts
+            # Version 1 mounts cpu with cpuacct, in either order, and links cpu to it.
+            root = _GROUPS / ("cpu" if controllers else "")
+            parts = PurePosixPath(path.lstrip("/")).parts
             seen = (root.joinpath(*parts[i:]) for i in range(len(parts)))
             own = next((folder for folder in seen if folder.is_dir()), root)
             folders += [own, *(above for above in own.parents if above.is_relative_to(root))]

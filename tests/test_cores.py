@@ -50,21 +50,21 @@ V1 = "9:name=systemd:/\n4:memory:/x\n1:cpu,cpuacct:/docker/abc\n"
         ("0::/a/b\n", {"a/b/cpu.max": "max 100000", "a/cpu.max": "300000 100000"}, 3),
         ("0::/a/b\n", {"a/b/cpu.max": "200000 100000", "a/cpu.max": "300000 100000"}, 2),
         ("0::/../x y:z\n", {"cpu.max": "400000 100000"}, 4),
-        (V1, {"cpu,cpuacct/cpu.cfs_quota_us": "300000\n"}, ALL),
-        (V1, {"cpu,cpuacct/cpu.cfs_quota_us": "-1\n", "cpu,cpuacct/cpu.cfs_period_us": "9"}, ALL),
+        (V1, {"cpu/cpu.cfs_quota_us": "300000\n"}, ALL),
+        (V1, {"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "9"}, ALL),
         (
             V1,
             {
-                "cpu,cpuacct/docker/abc/cpu.cfs_quota_us": "150000\n",
-                "cpu,cpuacct/docker/abc/cpu.cfs_period_us": "50000\n",
+                "cpu/docker/abc/cpu.cfs_quota_us": "150000\n",
+                "cpu/docker/abc/cpu.cfs_period_us": "50000\n",
             },
             3,
         ),
         (  # a container sees its own group as the root
-            V1,
+            "4:cpuacct,cpu:/docker/abc\n",
             {
-                "cpu,cpuacct/cpu.cfs_quota_us": "50000\n",
-                "cpu,cpuacct/cpu.cfs_period_us": "25000\n",
+                "cpu/cpu.cfs_quota_us": "50000\n",
+                "cpu/cpu.cfs_period_us": "25000\n",
             },
             2,
         ),
