@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -82,17 +83,26 @@ bundle = open_bundle({str(slow)!r})
 crash_reason(bundle, bundle.read(bundle.variants[0]))
 """
     parent = subprocess.Popen(python_command("-c", code))
-    children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
     try:
-        child = wait_for(lambda: children.read_text().split())[0]
-        # Until it has a command line of its own, it shows the libraries of its parent.
-        wait_for(lambda: b"probe.fer" in Path(f"/proc/{child}/cmdline").read_bytes())
+        child = wait_for(lambda: probe_of(parent.pid))
         # The child asks to end with its parent before it imports OpenCV.
         wait_for(lambda: "cv2" in Path(f"/proc/{child}/maps").read_text())
     finally:
         parent.kill()
         parent.wait()
     wait_for(lambda: has_ended(child))
+
+
+def probe_of(parent: int) -> str | None:
+    """Return the probe among a process's children; others, such as uname, come and go.
+
+    Until it has a command line of its own, it shows the libraries of its parent.
+    """
+    for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
+        with suppress(FileNotFoundError, ProcessLookupError):
+            if b"probe.fer" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                return pid
+    return None
 
 
 def has_ended(pid: str) -> bool:
