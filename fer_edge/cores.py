@@ -36,10 +36,11 @@ def engine_threads(asked: int | None) -> int | None:
         better, since they know which cores are alike.
     """
     cores = usable_cores()
-    return asked or (cores if cores < _cores_of_the_machine() else None)
+    return asked or (cores if cores < cores_of_the_machine() else None)
 
 
-def _cores_of_the_machine() -> int:
+def cores_of_the_machine() -> int:
+    """Return the number of cores that engines count, whatever this process may use."""
     if hasattr(os, "sysconf") and "SC_NPROCESSORS_ONLN" in os.sysconf_names:
         return os.sysconf("SC_NPROCESSORS_ONLN")  # os.cpu_count() obeys PYTHON_CPU_COUNT
     return os.cpu_count() or 1

@@ -21,7 +21,7 @@ Lay = Callable[[str, Mapping[str, str]], None]
 @pytest.fixture
 def lay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lay:
     """Return a function that lays out control groups on a machine of eight cores."""
-    monkeypatch.setattr(cores, "_cores_of_the_machine", lambda: ALL)
+    monkeypatch.setattr(cores, "cores_of_the_machine", lambda: ALL)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(ALL)), raising=False)
     monkeypatch.setattr(cores, "_OWN_GROUPS", tmp_path / "cgroup")
     monkeypatch.setattr(cores, "_GROUPS", tmp_path / "groups")

@@ -9,7 +9,6 @@ in between: a period of a quota usually takes 0.1 s.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -24,7 +23,7 @@ from fer_edge.benchmarks.job import CROP_PX, noise
 from fer_edge.benchmarks.machine.environment import environment, machine
 from fer_edge.benchmarks.measure.percentile_ratio import percentile_ratio
 from fer_edge.benchmarks.studies.options import bundle_option, json_option, print_report
-from fer_edge.cores import times_throttled, usable_cores
+from fer_edge.cores import cores_of_the_machine, times_throttled, usable_cores
 from fer_edge.module_command import ModuleCommand
 from fer_edge.preprocess import Image
 
@@ -52,7 +51,7 @@ def main(turns: int, bundle: Path | None, as_json: bool) -> None:
             f"  {threads} thread(s): p50 {row[name]['p50_ms']:.3f}, p99 {row[name]['p99_ms']:.3f}, "
             f"most {row[name]['most_ms']:.1f} ms; {row[name]['hz']:.0f} faces/s, "
             f"stopped {row[name]['stops']} times"
-            for name, threads in (("few", usable_cores()), ("all", os.cpu_count()))
+            for name, threads in (("few", usable_cores()), ("all", cores_of_the_machine()))
         ]
     print_report(report, as_json, "\n".join(lines))
 
@@ -68,7 +67,7 @@ def rows(path: Path, turns: int) -> Iterator[dict[str, Any]]:
         BundleError: The bundle is damaged.
         TargetError: No quota limits this process, or no variant runs here.
     """
-    cores = os.cpu_count() or 1
+    cores = cores_of_the_machine()
     if usable_cores() >= cores:
         raise TargetError(
             f"expected a CPU quota below the {cores} cores of this machine, found none. Run "

@@ -19,7 +19,7 @@ def test_a_quota_limits_the_threads_unless_the_user_did(
     monkeypatch: pytest.MonkeyPatch, threads: int | None, started: int
 ) -> None:
     monkeypatch.setattr("fer_edge.cores.usable_cores", lambda: 1)
-    monkeypatch.setattr("fer_edge.cores._cores_of_the_machine", lambda: 8)
+    monkeypatch.setattr("fer_edge.cores.cores_of_the_machine", lambda: 8)
     bundle = open_bundle(DEFAULT_BUNDLE)
     variant = bundle.variant("onnxruntime", "fp32")
     model = bundle.read(variant)

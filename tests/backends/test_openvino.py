@@ -52,7 +52,7 @@ def test_a_quota_limits_the_threads_unless_the_user_did(
 
     monkeypatch.setattr(openvino, "shared_core", Core)
     monkeypatch.setattr("fer_edge.cores.usable_cores", lambda: 1)
-    monkeypatch.setattr("fer_edge.cores._cores_of_the_machine", lambda: 8)
+    monkeypatch.setattr("fer_edge.cores.cores_of_the_machine", lambda: 8)
     bundle = open_bundle(DEFAULT_BUNDLE)
     variant = bundle.variant("openvino", "fp32")
     load(variant, bundle.read(variant), Options(threads=threads)).close()

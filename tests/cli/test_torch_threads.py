@@ -51,7 +51,7 @@ def test_a_command_starts_no_more_threads_than_a_quota_runs(
     set_to: str | None,
 ) -> None:
     monkeypatch.setattr("fer_edge.cores.usable_cores", lambda: usable)
-    monkeypatch.setattr("fer_edge.cores._cores_of_the_machine", lambda: 8)
+    monkeypatch.setattr("fer_edge.cores.cores_of_the_machine", lambda: 8)
     if own is not None:
         monkeypatch.setenv("OMP_NUM_THREADS", own)
     run("doctor")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 
 import pytest
 from click.testing import CliRunner
 
 from fer_edge.benchmarks.studies import cpu_quota
 from fer_edge.benchmarks.studies.cpu_quota import main
+from fer_edge.cores import cores_of_the_machine
 
 
 def test_each_variant_that_runs_gets_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -17,7 +17,7 @@ def test_each_variant_that_runs_gets_a_row(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(cpu_quota, "_REST_S", 0.0)
     monkeypatch.setattr("fer_edge.cores.usable_cores", lambda: 1)
     monkeypatch.setattr(cpu_quota, "usable_cores", lambda: 1)
-    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(cpu_quota, "cores_of_the_machine", lambda: 2)
     done = CliRunner().invoke(main, ["--turns", "2", "--json"])
     assert done.exit_code == 0, done.output
     rows = json.loads(done.stdout)["rows"]
@@ -31,7 +31,7 @@ def test_each_variant_that_runs_gets_a_row(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_without_a_quota_there_is_nothing_to_measure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cpu_quota, "usable_cores", lambda: os.cpu_count() or 1)
+    monkeypatch.setattr(cpu_quota, "usable_cores", cores_of_the_machine)
     done = CliRunner().invoke(main, [])
     assert done.exit_code == 5
     assert "docker run --cpus=1" in done.stderr
