@@ -303,11 +303,26 @@ def check_needs(name: str, other: str) -> None:
 
     Raises UsageError.
     """
-    context = click.get_current_context()
-    passed = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
-    if passed and not context.params[other]:
-        option, needed = (f"--{each.replace('_', '-')}" for each in (name, other))
-        raise click.UsageError(f"{option} needs {needed}")
+    if _is_passed(name) and not click.get_current_context().params[other]:
+        raise click.UsageError(f"{_option(name)} needs {_option(other)}")
+
+
+def check_not_with(name: str, other: str) -> None:
+    """Refuse a parameter of the command line that means nothing beside another one.
+
+    Raises UsageError.
+    """
+    if _is_passed(name) and click.get_current_context().params[other]:
+        raise click.UsageError(f"{_option(name)} does not go with {_option(other)}")
+
+
+def _is_passed(name: str) -> bool:
+    source = click.get_current_context().get_parameter_source(name)
+    return source is ParameterSource.COMMANDLINE
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def check_outs(outs: tuple[Path, ...], suffixes: tuple[str, ...]) -> None:

@@ -7,7 +7,14 @@ from pathlib import Path
 import click
 
 from fer_edge.cli.early_checks import check_data, check_model
-from fer_edge.cli.options import data_option, json_option, out_option, print_json, quiet_option
+from fer_edge.cli.options import (
+    check_not_with,
+    data_option,
+    json_option,
+    out_option,
+    print_json,
+    quiet_option,
+)
 from fer_edge.option_types import FiniteRange
 from fer_edge.shipped import checkpoint_path
 
@@ -62,6 +69,8 @@ def quantize(
     The int8 network learns to decide as the float network does. Every target that has int8 then
     runs these numbers.
     """
+    for name in ("epochs", "batch", "lr", "resume"):
+        check_not_with(name, "fast")
     check_model(checkpoint)
     check_data([data])
     from fer_edge.progress_bar import progress

@@ -41,3 +41,13 @@ def test_a_wrong_argument_is_a_sentence(run: Any, float_folder: Path, tmp_path: 
     assert "Choose another path with -o" in blocked.stderr
     missing = run("quantize", float_folder, "--data", tmp_path / "no", "-o", tmp_path / "c8")
     assert missing.exit_code == 3
+
+
+@pytest.mark.parametrize("option", ["--epochs 5", "--batch 8", "--lr 1e-4", "--resume"])
+def test_options_of_training_do_not_go_with_fast(
+    run: Any, float_folder: Path, tmp_path: Path, option: str
+) -> None:
+    more = ["--data", FACES, "--fast", *option.split(), "-o", tmp_path / "c8"]
+    result = run("quantize", float_folder, *more)
+    assert result.exit_code == 2
+    assert f"{option.split()[0]} does not go with --fast" in result.stderr
