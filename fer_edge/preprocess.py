@@ -165,6 +165,17 @@ def _convert(image: Image, code: int) -> Image:
     return np.asarray(cv2.cvtColor(np.ascontiguousarray(image), code), dtype=np.uint8)
 
 
+def box_numbers(box: Any) -> list[float]:
+    """Return the numbers of a box.
+
+    Raises TypeError, ValueError or OverflowError for anything else; text is no number.
+    """
+    items = () if isinstance(box, NO_BOX) else tuple(box)
+    if any(isinstance(item, str | bytes) for item in items):
+        raise TypeError("text in a box")
+    return [float(item) for item in items]
+
+
 def crop(image: Image, box: Box, margin: float = 0.0) -> Image:
     """Cut a square with a margin around a face box.
 
@@ -180,7 +191,7 @@ def crop(image: Image, box: Box, margin: float = 0.0) -> Image:
         InputError: The box has no area, is not finite, too small, or outside the image.
     """
     try:
-        x, y, w, h = () if isinstance(box, NO_BOX) else (float(v) for v in box)
+        x, y, w, h = box_numbers(box)
     except (TypeError, ValueError, OverflowError):
         raise InputError(f"expected a box (x, y, width, height), got {shown(box)}") from None
     if not all(np.isfinite(v) and abs(v) <= 4 * MAX_SIDE_PX for v in (x, y, w, h)):

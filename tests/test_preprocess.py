@@ -285,6 +285,10 @@ def test_the_margin_is_added_on_each_side() -> None:
         "face",
         (0, 0, None, 10),
         (0, 0, "wide", 10),
+        ("1", "2", "30", "40"),
+        (0, 0, b"10", 10),
+        (0, 0, "10", 10, 10),
+        np.array(["1", "2", "30", "40"]),
     ],
     ids=lambda box: str(box)[:24],
 )

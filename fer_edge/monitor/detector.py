@@ -18,7 +18,7 @@ from fer_edge.monitor.typed_fields import is_number
 from fer_edge.one_at_a_time import own_lock
 from fer_edge.opencv_log import quiet_opencv
 from fer_edge.paths import as_path
-from fer_edge.preprocess import MIN_SIDE_PX, NO_BOX, Box, Image, as_bgr
+from fer_edge.preprocess import MIN_SIDE_PX, Box, Image, as_bgr, box_numbers
 from fer_edge.shown import shown
 
 MAX_MODEL_BYTES = 64 * 1024 * 1024
@@ -324,7 +324,7 @@ class Boxes:
         faces = []
         for item in self._find(image):
             try:
-                x, y, w, h = () if isinstance(item, NO_BOX) else (float(v) for v in item)
+                x, y, w, h = box_numbers(item)
             except (TypeError, ValueError, OverflowError):
                 raise InputError(
                     f"expected a box (x, y, width, height), got {shown(item)}"
