@@ -205,8 +205,9 @@ def test_a_message_has_at_most_so_many_fragments(launch_fake: Any) -> None:
         launch_fake(fragments=16) as server,
         connect(f"ws://127.0.0.1:{server.port}/live") as live,
     ):
-        with pytest.raises(ConnectionClosed):  # in send, if the server is the quicker one
+        with contextlib.suppress(ConnectionClosed):  # the server may be the quicker one
             live.send([b"a"] * 17)
+        with pytest.raises(ConnectionClosed):
             live.recv(timeout=30)
         assert live.protocol.close_code == 1008
         assert "fragments" in live.protocol.close_reason
