@@ -8,14 +8,13 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from fer_edge.backends import openvino_cache as cache
 from fer_edge.backends.base import Batch, Options, Outputs, TargetFacts
-from fer_edge.backends.private_path import check_owner
 from fer_edge.bundle import Variant
 from fer_edge.cores import engine_threads
 from fer_edge.errors import EngineError
@@ -58,22 +57,6 @@ _core_pid: int | None = None
 def _forked() -> bool:
     """Report whether a parent process made the Core, whose threads a fork lacks."""
     return _core_pid not in (None, os.getpid())
-
-
-def _private(folder: Path) -> Path:
-    """Return a folder of compiled graphs; OpenVINO executes what it finds there.
-
-    Raises EngineError if another user can write to it.
-    """
-    try:
-        for path in (folder, *folder.glob("*.blob")):
-            if path.exists():
-                check_owner(path)
-    except OSError as error:
-        raise EngineError(
-            f"cannot use the cache {folder}: {error}. Name a folder of your own in cache_dir"
-        ) from error
-    return folder
 
 
 def _device(options: Options) -> str:
@@ -175,8 +158,7 @@ class OpenVinoSession:
         threads = engine_threads(options.threads) if device == "CPU" else options.threads
         if threads is not None:
             settings["INFERENCE_NUM_THREADS"] = threads
-        if options.cache_dir is not None:
-            settings["CACHE_DIR"] = str(_private(options.cache_dir))
+        folder = options.cache_dir and cache.place(options.cache_dir, (model, weights))
         throughput = options.hint == "throughput"
         self._usual = _FACES_IN_A_PART if throughput else 1
         try:
@@ -194,7 +176,11 @@ class OpenVinoSession:
                 shape = network.input(0).partial_shape
                 shape[0] = faces
                 network.reshape({0: shape})
-                return _Graph(core.compile_model(network, device, settings), widths)
+
+                def made(more: dict[str, str]) -> Any:
+                    return core.compile_model(network, device, {**settings, **more})
+
+                return _Graph(made({}) if folder is None else cache.through(folder, made), widths)
 
             self._fixed: _Graph | None = compiled(self._usual)
             self._fixed.check_precision(properties.get("INFERENCE_PRECISION_HINT"))

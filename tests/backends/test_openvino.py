@@ -82,7 +82,7 @@ def test_a_cache_that_others_can_write_is_refused(tmp_path: Path, whole: bool) -
     variant = next(v for v in bundle.variants if v.name == "openvino/fp32")
     files, cache = bundle.read(variant), tmp_path / "cache"
     load(variant, files, Options(cache_dir=cache)).close()
-    (blob,) = cache.glob("*.blob")
+    (blob,) = cache.rglob("*.blob")
     load(variant, files, Options(cache_dir=cache)).close()  # its own is read
     (cache if whole else blob).chmod(0o777)
     with pytest.raises(EngineError, match=r"can be written by other users.*cache_dir"):
