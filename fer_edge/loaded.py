@@ -19,11 +19,11 @@ from fer_edge.backends.base import (
     unknown_target,
 )
 from fer_edge.bundle import Bundle, Variant
+from fer_edge.cache_folder import named_cache
 from fer_edge.errors import BundleError, EngineError, InputError, TargetError
 from fer_edge.execution import Execution
 from fer_edge.familiarity import Familiarity, read_familiarity
 from fer_edge.one_at_a_time import own_lock
-from fer_edge.paths import as_path
 from fer_edge.shown import shown
 
 _log = logging.getLogger("fer_edge")
@@ -194,7 +194,7 @@ def checked_options(
         device=None if device is None else device.lower(),
         threads=threads,
         hint=hint,
-        cache_dir=None if cache_dir is None else as_path(cache_dir, "cache_dir"),
+        cache_dir=None if cache_dir is None else named_cache(cache_dir),
     )
 
 

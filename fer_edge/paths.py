@@ -30,6 +30,14 @@ def as_path(value: object, name: str) -> Path:
         ) from error
 
 
+def absolute(path: Path) -> Path:
+    """Return a path from the root. Raises InputError if the current folder was removed."""
+    try:
+        return path.absolute()
+    except FileNotFoundError as error:
+        raise InputError("the current folder was removed. cd to another one") from error
+
+
 def check_possible(path: str | Path) -> None:
     """Raise OSError for a path that no file can have: with NUL, or half a surrogate pair."""
     try:

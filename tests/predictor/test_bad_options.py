@@ -51,6 +51,23 @@ def test_batch_sizes_may_be_any_whole_numbers(predictor: Predictor) -> None:
         predictor.warm_up(sizes)
 
 
+@pytest.mark.parametrize("place", ["/proc/nope", "/dev/null", "file", "file/below"])
+def test_a_cache_that_is_no_folder_is_refused_before_an_engine_is_tried(
+    fake_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    if place.startswith("/") and not Path(place).parent.is_dir():
+        pytest.skip(f"this system has no {place}")
+    (tmp_path / "file").touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"as cache_dir, got /.*Name another folder"):
+        Predictor(fake_bundle, cache_dir=place)
+
+
+def test_a_missing_cache_is_left_to_the_engine(fake_bundle: Path, tmp_path: Path) -> None:
+    Predictor(fake_bundle, cache_dir=tmp_path / "a/b")
+    assert not (tmp_path / "a").exists()
+
+
 HUGE = 10**5000
 """Integer that Python does not print."""
 
