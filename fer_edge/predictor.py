@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -26,6 +27,7 @@ from fer_edge.loaded import (
     with_executions,
 )
 from fer_edge.one_at_a_time import own_lock
+from fer_edge.paths import absolute
 from fer_edge.preprocess import Box, Colour, Image, ImageSource, any_image, crop
 from fer_edge.results import Prediction
 from fer_edge.shadow import Shadow, ShadowCounts, check_margin
@@ -56,7 +58,8 @@ class Predictor:
             Apple's compute units for Core ML.
         threads: CPU threads per inference; None: all that may be used.
         hint: ``latency`` runs one request on all threads, ``throughput`` splits a batch.
-        cache_dir: Folder for compiled models, for a faster next start; None writes nothing.
+        cache_dir: Folder for compiled models, for a faster next start; None writes nothing. A
+            folder that cannot be written is not used by OpenVINO.
         exclude: Names of variants of this bundle to leave out (``openvino/bf16``). A bundle that is
             swapped in may lack them.
         trusted_keys: Public keys, PEM files or bytes, for every bundle; None needs no signature.
@@ -82,14 +85,14 @@ class Predictor:
     ) -> None:
         options = checked_options(target, precision, device, threads, hint, cache_dir)
         keys = None if trusted_keys is None else load_keys(trusted_keys)
-        content = open_bundle(bundle_path(bundle), keys)
+        content = _opened(bundle, keys)
         request = Request(target, precision, checked_exclude(exclude, content), options)
         self._start(bundle, content, request, keys)
 
     def _start(
         self, bundle: str | Path | None, content: Bundle, request: Request, keys: _Keys
     ) -> None:
-        self._path = None if bundle is None else bundle_path(bundle).absolute()
+        self._path = None if bundle is None else content.path
         self._request, self._trusted_keys = request, keys
         self._lock = own_lock(self)  # a signal handler may call close() in any line
         self._closed = False
@@ -100,7 +103,7 @@ class Predictor:
     def _again(cls, bundle: str | Path | None, request: Request, keys: _Keys) -> Predictor:
         """Load a bundle for an earlier request, whose excluded variants it may lack."""
         made = cls.__new__(cls)
-        made._start(bundle, open_bundle(bundle_path(bundle), keys), request, keys)
+        made._start(bundle, _opened(bundle, keys), request, keys)
         return made
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -242,7 +245,7 @@ class Predictor:
         """
         with self._another(bundle, lambda: self._shadow) as loaded:
             before, self._loaded = self._loaded, loaded
-            self._path = bundle_path(bundle).absolute()
+            self._path = loaded.bundle.path
         before.retire()
         _log.info("%s replaces %s", loaded.bundle.path, before.bundle.path)
 
@@ -338,7 +341,7 @@ class Predictor:
         while the bundle loads. Raises FerEdgeError.
         """
         keys = self._trusted_keys
-        content = open_bundle(bundle_path(bundle), keys)
+        content = _opened(bundle, keys)
         with self._enter() as running:
             check_same_labels(running.bundle, content)
             check_margin(beside(), content)
@@ -380,6 +383,12 @@ class Predictor:
             self._loaded = loaded
         lost_name, name = lost.variant.name, loaded.variant.name
         _log.warning("%s cannot run in a forked process; %s answers instead", lost_name, name)
+
+
+def _opened(bundle: str | Path | None, keys: _Keys) -> Bundle:
+    """Open a bundle whose path stays true in another current folder. Raises FerEdgeError."""
+    content = open_bundle(bundle_path(bundle), keys)
+    return replace(content, path=absolute(content.path))
 
 
 def _closed() -> EngineError:
