@@ -124,11 +124,12 @@ class Loaded:
     def __post_init__(self) -> None:
         # A signal handler may call retire() in any line of these methods, in the same thread.
         self._lock = own_lock(self)
+        self._survives_fork = backend(self.variant.target).FACTS.survives_fork
 
     @property
     def usable(self) -> bool:
         """True if the engine can run in this process, which may have been forked."""
-        return self.pid == os.getpid() or backend(self.variant.target).FACTS.survives_fork
+        return self.pid == os.getpid() or self._survives_fork
 
     def enter(self) -> bool:
         """Count a call for a ``with`` block.
@@ -361,9 +362,8 @@ def unasked_simulator(variant: Variant, target: str | None, options: Options) ->
         options: How the engine uses the machine.
     """
     simulated = simulator(variant.target, options) if target is None else None
-    if not simulated:
-        return None
-    return f"would run on the {simulated}. Ask for it by name: target {variant.target!r}"
+    reason = f"would run on the {simulated}. Ask for it by name: target {variant.target!r}"
+    return reason if simulated else None
 
 
 def _load(

@@ -88,6 +88,21 @@ def test_a_target_that_cannot_run_in_the_child_is_an_error_at_once() -> None:
     assert done.stdout.strip() == str([True] * 4), done.stderr
 
 
+@NEEDS_FORK
+def test_a_forked_child_answers_without_free_descriptors(
+    fake_bundle: Path, face: Image, ends_in_a_fork: Callable[[Callable[[], object]], bool]
+) -> None:
+    resource = pytest.importorskip("resource")
+    with Predictor(fake_bundle) as predictor:
+
+        def work() -> None:
+            most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+            resource.setrlimit(resource.RLIMIT_NOFILE, (0, most))
+            assert predictor(face).label == "neutral"
+
+        assert ends_in_a_fork(work)
+
+
 @pytest.mark.parametrize("way", [lambda p: pickle.loads(pickle.dumps(p)), copy.deepcopy])
 def test_a_copy_answers_like_the_original(
     way: Callable[[Predictor], Predictor], fake_bundle: Path, face: Image
