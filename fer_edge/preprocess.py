@@ -95,16 +95,22 @@ def as_bgr(image: object, colour: Colour = "bgr") -> Image:
         colour: Colour order of the array.
 
     Returns:
-        uint8 ``[H, W, 3]`` BGR; the array itself if it is that already.
+        uint8 ``[H, W, 3]`` BGR; the array itself if it is that already, and of no subclass.
 
     Raises:
-        InputError: The array is anything else, or too small or too large.
+        InputError: The array is anything else, too small or too large, or has masked pixels.
     """
     if not isinstance(image, np.ndarray):
         raise InputError(
             f"expected an image as a numpy array, got {type(image).__name__}. "
             "Pass uint8 [H, W, 3] BGR, or a file path"
         )
+    if np.ma.is_masked(image):
+        raise InputError(
+            "expected an image without a mask, got a masked array. "
+            "Fill the masked pixels first: image.filled(0)"
+        )
+    image = np.asarray(image)  # OpenCV takes no subclass, not even its own Mat
     if image.dtype != np.uint8:
         raise InputError(
             f"expected an image of dtype uint8 in 0..255, got {image.dtype}. {_to_uint8(image)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import cv2
@@ -80,6 +81,23 @@ def test_any_memory_layout_gives_what_a_plain_copy_gives(
     np.testing.assert_array_equal(view, before)
 
 
+SUBCLASSES: dict[str, Callable[[Image], Any]] = {
+    "OpenCV's Mat": cv2.Mat,
+    "nothing masked": np.ma.masked_array,
+    "record array": lambda face: face.view(np.recarray),
+    "memory map": lambda face: face.view(np.memmap),
+}
+
+
+@pytest.mark.parametrize("colour", ["bgr", "rgb"])
+@pytest.mark.parametrize("kind", SUBCLASSES)
+def test_a_subclass_of_an_array_is_taken_as_its_pixels(face: Image, kind: str, colour: Any) -> None:
+    taken = as_bgr(SUBCLASSES[kind](face), colour)
+    assert type(taken) is np.ndarray
+    np.testing.assert_array_equal(taken, as_bgr(face, colour))
+    to_batch([crop(taken, (-5, -5, 60, 60))], CropRule(32))  # OpenCV reads it
+
+
 def broadcast(*shape: int) -> Image:
     """An array of any size that takes one byte of memory."""
     return np.broadcast_to(np.uint8(0), shape)
@@ -98,6 +116,7 @@ REFUSED: dict[str, tuple[object, str]] = {
     "object": (np.full((48, 48, 3), None), "object"),
     "scalar": (np.array(3, np.uint8), "()"),
     "one dimension": (np.zeros(48, np.uint8), "(48,)"),
+    "masked": (np.ma.masked_less(np.zeros((48, 48, 3), np.uint8), 9), "a masked array"),
     "batch": (np.zeros((2, 48, 48, 3), np.uint8), "(2, 48, 48, 3)"),
     "two channels": (np.zeros((48, 48, 2), np.uint8), "(48, 48, 2)"),
     "channels first": (np.zeros((3, 48, 48), np.uint8), "(3, 48, 48)"),
