@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from fer_edge.bundle import Bundle, Variant, open_bundle
 from fer_edge.errors import BundleError, EngineError, InputError, TargetError
-from fer_edge.inference import load_warm, predict, prepared, warm_up
+from fer_edge.inference import in_parts, load_warm, predict, prepared, warm_up
 from fer_edge.loaded import (
     Loaded,
     Request,
@@ -185,15 +185,14 @@ class Predictor:
                 raise InputError(
                     "expected a list of images, got a single one. Call predictor(image)"
                 )
-            faces = prepared(
-                "image", images, "a list of images or an array", lambda i: any_image(i, colour)
-            )
+            expected = "a list of images or an array"
+            faces = list(prepared("image", images, expected, lambda i: any_image(i, colour)))
             return self._answer(loaded, faces, start) if faces else []
 
     def predict_faces(
         self, image: ImageSource, boxes: Sequence[Box], *, colour: Colour = "bgr"
     ) -> list[Prediction]:
-        """Recognise the expressions of several faces in one image.
+        """Recognise the expressions of several faces in one image, in parts of bounded memory.
 
         Args:
             image: uint8 ``[H, W, 3]`` or ``[H, W]``, or an image file's path.
@@ -214,7 +213,11 @@ class Predictor:
             faces = prepared(
                 "box", boxes, "boxes (x, y, width, height)", lambda b: crop(picture, b, margin)
             )
-            return self._answer(loaded, faces, start) if faces else []
+            answers = []
+            for part in in_parts(faces):
+                answers += self._answer(loaded, part, start)
+                start = time.perf_counter_ns()
+            return answers
 
     def warm_up(self, batch_sizes: Sequence[int] = (1,)) -> None:
         """Run each batch size twice on random noise, so that no face waits for compilation.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from predictor_inputs import FLAT, SEEN, TINTED, bundle_of, labels
 
 from fer_edge.backends.fake import write_fake_bundle
-from fer_edge.errors import EngineError
+from fer_edge.errors import EngineError, InputError
 from fer_edge.predictor import Predictor
 from fer_edge.preprocess import Image, ImageSource
 
@@ -64,6 +65,29 @@ def test_boxes_are_answered_in_their_order(seeing: Predictor) -> None:
     assert labels(seeing.predict_faces(scene, boxes)) == expected
     assert labels(seeing.predict_faces(scene, np.array(boxes))) == expected  # type: ignore[arg-type]
     assert [seeing(scene, box).label for box in boxes] == expected
+
+
+def test_many_boxes_are_answered_in_parts(seeing: Predictor) -> None:
+    scene = np.concatenate(TINTED, axis=1)
+    boxes = [(60 * (i % 3), 0, 60, 60) for i in range(600)]
+    assert labels(seeing.predict_faces(scene, boxes)) == list(SEEN) * 200
+
+
+def test_memory_does_not_grow_with_the_number_of_large_boxes(predictor: Predictor) -> None:
+    peaks = []
+    for count in (3, 6):
+        tracemalloc.start()
+        predictor.predict_faces(
+            np.zeros((48, 64, 3), np.uint8), [(-2000, -2000, 4200, 4200)] * count
+        )
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < peaks[0] * 1.2
+
+
+def test_an_unusable_box_far_behind_is_named(predictor: Predictor, face: Image) -> None:
+    with pytest.raises(InputError, match="box 300: expected a box"):
+        predictor.predict_faces(face, [(0, 0, 20, 20)] * 300 + [(500, 500, 20, 20)])
 
 
 def test_an_answer_keeps_its_values_when_the_next_call_comes(seeing: Predictor) -> None:
