@@ -12,9 +12,12 @@ import pytest
 
 from fer_edge import Analysis, FerEdgeError, InputError, Predictor, atomic, open_bundle, read_image
 from fer_edge.backends.fake import write_fake_bundle
+from fer_edge.cli.predict_files import DrawnFiles, Source
+from fer_edge.cli.video import _check_outputs
 from fer_edge.fleet.clips import find_clips
 from fer_edge.fleet.manifest import read_manifest
 from fer_edge.hub.model import kind_of
+from fer_edge.monitor import DriverMonitor
 from fer_edge.monitor.detector import YuNet
 from fer_edge.monitor.recorder import EventLog, VideoRecorder
 from fer_edge.monitor.settings import Settings
@@ -42,6 +45,32 @@ def test_an_impossible_path_is_an_error_of_the_system(name: str) -> None:
 def test_a_name_of_any_bytes_is_possible(tmp_path: Path) -> None:
     for name in (b"caf\xe9", b"\xff", "é".encode(), b"a b\n"):
         check_possible(tmp_path / name.decode("utf-8", "surrogateescape"))
+
+
+IN_A_REMOVED_FOLDER: dict[str, Callable[[], object]] = {
+    "video": lambda: VideoRecorder("a.mp4", 30),
+    "log": lambda: EventLog("a.jsonl"),
+    "monitor": lambda: DriverMonitor("a.fer", []),
+    "images": lambda: DrawnFiles(Path("/drawn"), [Source("a.png")]),
+    "picture": lambda: DrawnFiles(Path("a.png"), []).save(
+        Analysis(np.zeros((64, 64, 3), np.uint8), ()), "-"
+    ),
+    "video and log": lambda: _check_outputs("0", Path("a.mp4"), Path("a.jsonl")),
+    "cache": lambda: Predictor(cache_dir="cache"),
+}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows does not remove a current folder")
+@pytest.mark.parametrize("use", IN_A_REMOVED_FOLDER)
+def test_a_removed_current_folder_is_named(
+    use: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(InputError, match=r"^the current folder was removed\. cd to another one$"):
+        IN_A_REMOVED_FOLDER[use]()
 
 
 WRITERS: dict[str, Callable[[Path], object]] = {

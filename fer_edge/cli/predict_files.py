@@ -14,6 +14,7 @@ import click
 from fer_edge.analysis import Analysis, check_drawn_name
 from fer_edge.errors import InputError
 from fer_edge.images.files import named_images
+from fer_edge.paths import absolute
 from fer_edge.preprocess import MAX_FILE_BYTES
 
 
@@ -91,7 +92,7 @@ class DrawnFiles:
     def __init__(self, path: Path, sources: Sequence[Source]) -> None:
         self._path = path
         files = [source.name for source in sources if source.error is None and source.name != "-"]
-        self._inputs = {os.path.realpath(name) for name in files}
+        self._inputs = {os.path.realpath(absolute(Path(name))) for name in files}
         self._names: set[str] = set()
         self._is_folder = path.is_dir() or not path.suffix
         if self._is_folder:
@@ -113,7 +114,7 @@ class DrawnFiles:
                     f"cannot create {out}: {error.strerror}. Choose another --save"
                 ) from error
             out = out / self._free_name("stdin" if name == "-" else Path(name).stem)
-        if os.path.realpath(out) in self._inputs:
+        if os.path.realpath(absolute(out)) in self._inputs:
             raise InputError(f"{out} is one of the images. Draw into another place with --save")
         analysis.save(out)
         return out

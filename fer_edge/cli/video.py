@@ -26,6 +26,7 @@ from fer_edge.cli.options import (
 )
 from fer_edge.errors import InputError, SourceError
 from fer_edge.option_types import FiniteRange
+from fer_edge.paths import absolute
 from fer_edge.plain_file import is_file
 from fer_edge.shown import without_password
 
@@ -251,7 +252,7 @@ def _check_outputs(source: str, save: Path | None, events: Path | None) -> None:
     for path in (save, events):
         if path is not None and path.exists() and file and file.exists() and path.samefile(file):
             raise InputError(f"expected another file than the source to write to, got {path}")
-    if save and events and os.path.realpath(save) == os.path.realpath(events):
+    if save and events and len({os.path.realpath(absolute(path)) for path in (save, events)}) == 1:
         raise click.UsageError(
             f"expected two files for --save and --events, got {save} for both. Choose another "
             "--events"

@@ -28,6 +28,7 @@ from fer_edge.monitor.pipeline import Pipeline
 from fer_edge.monitor.settings import Settings, checked_settings
 from fer_edge.monitor.sources import open_source
 from fer_edge.monitor.state import Event, Health, MonitorState
+from fer_edge.paths import absolute
 from fer_edge.predictor import Predictor
 from fer_edge.preprocess import Image
 from fer_edge.shipped import bundle_path
@@ -121,7 +122,7 @@ class DriverMonitor:
             self._classifier = _shared(bundle, self._health, clock, watchdog_s)
         else:
             # A list, and not self: a monitor that is dropped must be collected at once.
-            self._running = [None if bundle is None else bundle_path(bundle).absolute()]
+            self._running = [None if bundle is None else absolute(bundle_path(bundle))]
             # Read once: a key file that changes later changes nothing.
             self._trusted_keys = None if trusted_keys is None else load_keys(trusted_keys)
             load = partial(
@@ -198,7 +199,7 @@ class DriverMonitor:
                 "Make a new DriverMonitor for it"
             )
         self._classifier.swap(bundle_path(bundle))
-        self._running[0] = bundle_path(bundle).absolute()
+        self._running[0] = absolute(bundle_path(bundle))
 
     def reset_baseline(self) -> None:
         """Learn the driver's baseline again, as after a change of drivers."""

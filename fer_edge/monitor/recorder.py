@@ -20,7 +20,7 @@ from fer_edge.monitor.opencv_names import opencv_name
 from fer_edge.monitor.state import Event
 from fer_edge.monitor.typed_fields import is_number
 from fer_edge.opencv_log import quiet_opencv, silence_ffmpeg
-from fer_edge.paths import as_path, check_possible
+from fer_edge.paths import absolute, as_path, check_possible
 from fer_edge.preprocess import Image
 from fer_edge.shown import shown
 
@@ -56,7 +56,7 @@ class VideoRecorder:
 
     def __init__(self, path: str | Path, hz: float) -> None:
         self.path = as_path(path, "the video")
-        opencv_name(self.path.absolute())
+        opencv_name(absolute(self.path))
         if self.path.suffix.lower() not in CODECS:
             raise InputError(f"expected a video called .mp4 or .webm, got {self.path}")
         if not (is_number(hz) and 0 < hz <= _MOST_HZ):
@@ -218,7 +218,7 @@ class EventLog:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = as_path(path, "the log").absolute()
+        self.path = absolute(as_path(path, "the log"))
         self.lines = 0
         """Lines written so far."""
         self._closed = False
