@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from fer_edge.errors import BundleError
+from fer_edge.errors import BundleError, next_step
 from fer_edge.plain_file import read_plain
 from fer_edge.shipped import MODELS, is_shipped
 from fer_edge.shown import shown
@@ -76,7 +76,8 @@ def read_manifest(root: Path) -> bytes:
         return read_plain(manifest, MAX_MANIFEST_BYTES)
     except OSError as error:
         raise BundleError(
-            f"cannot read {manifest}: {error.strerror}. Check the path, or copy the bundle again"
+            f"cannot read {manifest}: {error.strerror}. "
+            f"{next_step(error, 'Check the path, or copy the bundle again')}"
         ) from error
 
 
@@ -131,13 +132,18 @@ def read_checked(root: Path, file: BundleFile) -> bytes:
         size = path.stat().st_size
         data = read_plain(path, size) if size == file.bytes else b""
     except OSError as error:
-        raise BundleError(f"cannot read {path}: {error.strerror}. Copy the bundle again") from error
+        raise _unreadable(path, error) from error
     if size != file.bytes or hashlib.sha256(data).hexdigest() != file.sha256:
         raise BundleError(
             f"{path} is not the file that the bundle lists (size or SHA-256 differs). "
             "Copy the bundle again from where it was built"
         )
     return data
+
+
+def _unreadable(path: Path | str, error: OSError) -> BundleError:
+    advice = next_step(error, "Copy the bundle again")
+    return BundleError(f"cannot read {path}: {error.strerror}. {advice}")
 
 
 def check_plain(path: Path, bundle: Path) -> None:
@@ -173,9 +179,7 @@ def check_listing(root: Path, paths: Collection[str], optional: Collection[str] 
             if entry.is_file():
                 present.add(entry.relative_to(root).as_posix())
     except OSError as error:
-        raise BundleError(
-            f"cannot read {error.filename}: {error.strerror}. Copy the bundle again"
-        ) from error
+        raise _unreadable(error.filename, error) from error
     if unlisted := sorted(present - {*paths, *optional}):
         names = ", ".join(
             name if name.isprintable() else shown(name) for name in unlisted[:_SHOWN_NAMES]

@@ -163,6 +163,18 @@ class LimitError(FerEdgeError):
     exit_code = 8
 
 
+def next_step(error: OSError, usual: str) -> str:
+    """Return what to do after a failure of the system: ``usual``, unless too many files are open.
+
+    Args:
+        error: The failure.
+        usual: Advice for any other reason.
+    """
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return "Close files, or raise the limit: ulimit -n 4096"
+    return usual
+
+
 def refused_path(error: OSError) -> InputError | None:
     """Return the InputError for a path that the system refuses.
 

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.errors import InputError
+from fer_edge.errors import InputError, next_step
 from fer_edge.images.containers import MAX_PIXELS, MAX_SIDE_PX, picture_info
 from fer_edge.images.decode import decode
 from fer_edge.paths import as_path
@@ -296,7 +296,8 @@ def read_image(path: str | Path) -> Image:
                 f"expected an image file, got the address {without_password(str(name))}. Save "
                 "the image first, and give the path of its file"
             ) from error
-        raise InputError(f"cannot read image {path}: {error.strerror}. Check its path") from error
+        advice = next_step(error, "Check its path")
+        raise InputError(f"cannot read image {path}: {error.strerror}. {advice}") from error
     except UnicodeEncodeError as error:  # half of a surrogate pair
         raise InputError(
             f"expected an image file, got {path!r}, which is not a valid path"

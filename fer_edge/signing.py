@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fer_edge.atomic import write_file
-from fer_edge.errors import BundleError, InputError, MissingDependencyError
+from fer_edge.errors import BundleError, InputError, MissingDependencyError, next_step
 from fer_edge.manifest import read_json
 from fer_edge.paths import as_path, check_possible
 from fer_edge.plain_file import read_plain
@@ -149,7 +149,8 @@ def read_signatures(bundle: Path) -> list[Signature]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise BundleError(f"cannot read {path}: {error.strerror}. Copy the bundle again") from error
+        advice = next_step(error, "Copy the bundle again")
+        raise BundleError(f"cannot read {path}: {error.strerror}. {advice}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise BundleError(
             f"{path} is damaged. Delete it, and sign the bundle again: "
@@ -283,7 +284,8 @@ def _pem(key: Key) -> bytes:
     try:
         return read_plain(path, _MAX_KEY_BYTES, pipes=True)
     except OSError as error:
-        raise InputError(f"cannot read the key {path}: {error.strerror}. {_MAKE_PAIR}") from error
+        advice = next_step(error, _MAKE_PAIR)
+        raise InputError(f"cannot read the key {path}: {error.strerror}. {advice}") from error
 
 
 def _name(key: Key) -> str:

@@ -10,7 +10,7 @@ import pickle  # noqa: TID251  (multiprocessing pickles errors)
 import pkgutil
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,10 @@ import pytest
 
 import fer_edge
 from fer_edge import errors
+from fer_edge.bundle import MANIFEST, open_bundle
 from fer_edge.errors import FerEdgeError, MissingDependencyError, refused_path
 from fer_edge.preprocess import read_image
+from fer_edge.signing import load_keys
 
 
 def descendants(parent: type[FerEdgeError], depth: int = 0) -> dict[str, tuple[int, int, bool]]:
@@ -95,6 +97,27 @@ def test_what_the_system_says_is_followed_by_the_next_step() -> None:
         if re.search(r"raise \w+\(.*\.strerror\}\"\)", line)
     ]
     assert bare == []
+
+
+def test_too_many_open_files_are_not_the_fault_of_a_path(
+    fake_bundle: Path, ends_in_a_fork: Callable[[Callable[[], object]], bool]
+) -> None:
+    resource = pytest.importorskip("resource")
+    bundle = open_bundle(fake_bundle)
+
+    def work() -> None:
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, most))
+        for read in (
+            lambda: read_image(fake_bundle / MANIFEST),
+            lambda: open_bundle(fake_bundle),
+            lambda: bundle.read(bundle.variants[0]),
+            lambda: load_keys([fake_bundle / MANIFEST]),
+        ):
+            with pytest.raises(FerEdgeError, match=r"Too many open files\. Close .* ulimit -n"):
+                read()
+
+    assert ends_in_a_fork(work)
 
 
 def test_a_path_is_to_blame_for_some_errors_of_the_system_only() -> None:
