@@ -6,6 +6,10 @@ read its answers. uvicorn's refusal of too many connections has no Retry-After. 
 ignores Retry-After is not read from until that time has passed: thousands of refusals a second
 would leave no time for answers.
 
+asyncio reads 256 KiB at a time. That can hold 40,000 chunks of one byte, which take seconds. Here a
+connection is read in small parts, with those of others between them, and parser.py refuses what is
+too finely divided.
+
 The body of a request is timed where it is read (body.py).
 """
 
@@ -19,6 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from fer_edge.service.limits import ServiceLimits
+from fer_edge.service.parser import CHUNK_BYTES, HEAD_BYTES, HEADERS, Parser
 from fer_edge.service.refusals import RefusedError, answer_to
 from fer_edge.service.websocket import Handshake, WebSocketProtocol
 from fer_edge.service.write_clock import WriteClock
@@ -31,6 +36,10 @@ _LONGEST_PAUSE_S = 2.0
 
 uvicorn closes idle connections after 5 s and would drop what the client has sent.
 """
+_READ_BYTES = 4096
+"""Bytes read and parsed at a time."""
+_LINGER_S, _LINGER_BYTES = 2.0, 256 * 1024
+"""Seconds, and bytes that still come, for a client to read why its request is not HTTP."""
 
 
 def _refusing(refusal: RefusedError, *, close: bool = False) -> ASGIApp:
@@ -49,6 +58,11 @@ def _refusing(refusal: RefusedError, *, close: bool = False) -> ASGIApp:
 
 _FULL = _refusing(
     RefusedError(503, "the server has as many connections as it may. Try again", retry_after_s=1)
+)
+_NOT_HTTP = RefusedError(
+    400,
+    f"expected an HTTP/1.1 request with a head below {HEAD_BYTES // 1024} KiB and {HEADERS + 1} "
+    f"headers, and chunks of at least {CHUNK_BYTES} bytes on average. Correct the client",
 )
 
 
@@ -78,18 +92,21 @@ def _answering(app: ASGIApp) -> ASGIApp:
     return answering
 
 
-class TimedProtocol(H11Protocol):
+class TimedProtocol(H11Protocol, asyncio.BufferedProtocol):
     """Connection of HTTP/1.1 whose every state has a time limit."""
 
     limits: ServiceLimits
     _timer: asyncio.TimerHandle | None = None
     _write_clock: WriteClock
     _handshake: Handshake
+    _linger_bytes: int | None = None  # those that may still come, once the request is refused
 
     # --- times -----------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.conn = Parser()
+        self._buffer = bytearray(_READ_BYTES)
         self._write_clock = WriteClock(self.limits.write_s)
         WriteClock.watch(transport)
         self._live_app = self.app
@@ -97,6 +114,17 @@ class TimedProtocol(H11Protocol):
         if len(self.connections) > self.limits.connections:
             self.app = _FULL
         self._watch()
+
+    def get_buffer(self, sizehint: int) -> bytearray:
+        return self._buffer
+
+    def buffer_updated(self, count: int) -> None:
+        if self._linger_bytes is None:
+            self.data_received(bytes(self._buffer[:count]))
+            return
+        self._linger_bytes -= count
+        if self._linger_bytes < 0:
+            self.transport.abort()
 
     def handle_events(self) -> None:
         super().handle_events()
@@ -129,7 +157,7 @@ class TimedProtocol(H11Protocol):
 
     def _watch(self) -> None:
         """Time the client while it is its turn. Single bytes do not set the timer back."""
-        if self.transport.is_closing() or self._is_upgraded():
+        if self.transport.is_closing() or self._is_upgraded() or self._linger_bytes is not None:
             return
         if self.cycle is not None and not self.cycle.response_complete:
             self._stop()
@@ -184,14 +212,20 @@ class TimedProtocol(H11Protocol):
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            answer = answer_to(
-                RefusedError(400, "expected an HTTP/1.1 request with a head below 64 KiB")
-            )
+            answer = answer_to(_NOT_HTTP)
             headers = [*answer.raw_headers, (b"connection", b"close")]
             head = h11.Response(status_code=400, headers=headers, reason=b"Bad Request")
             for part in (head, h11.Data(data=bytes(answer.body)), h11.EndOfMessage()):
                 self.transport.write(self.conn.send(part) or b"")
-        self.transport.close()
+        self._linger()
+
+    def _linger(self) -> None:
+        """End the connection. A close at once would reset it, and the answer would be lost."""
+        self._stop()
+        self._linger_bytes = _LINGER_BYTES
+        self._timer = self.loop.call_later(_LINGER_S, self.transport.abort)
+        self.transport.write_eof()
+        self.transport.resume_reading()
 
 
 def http_protocol(limits: ServiceLimits) -> type[H11Protocol]:

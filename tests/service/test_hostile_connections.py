@@ -1,4 +1,4 @@
-"""Connections that stall: upgrades, writes that nobody reads, floods of small frames."""
+"""Connections that stall: upgrades, writes that nobody reads, floods of small pieces."""
 
 from __future__ import annotations
 
@@ -183,6 +183,50 @@ def resident(server: Any) -> int:
     """Return the bytes that the server holds in memory."""
     pages = int(Path(f"/proc/{server.process.pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+# --- small pieces of a request -------------------------------------------------------------------
+
+CHUNKED = (
+    b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: image/png\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n"
+)
+TINY = b"1\r\nx\r\n"
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        CHUNKED + TINY * 40_000,
+        b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n" + b"a:\r\n" * 16_000 + b"\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n" + b"a:\r\n" * 100 + b"\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\na:\r\n" + b" b\r\n" * 16_000 + b"\r\n",
+        CHUNKED + TINY + b"0\r\n" + b"a:\r\n" * 16_000 + b"\r\n",
+    ],
+    ids=["chunks", "headers", "few headers too many", "folded headers", "trailer"],
+)
+def test_what_is_too_finely_divided_is_a_400(server: Any, request_bytes: bytes) -> None:
+    with dial(server) as connection:
+        connection.sendall(request_bytes)
+        answer = rest(connection)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"at least 64 bytes" in answer
+    ends_well(server)
+
+
+def test_tiny_chunks_after_a_refusal_end_the_connection(launch_fake: Any) -> None:
+    with launch_fake(token="secret", head_s=600) as server, dial(server) as connection:
+        connection.sendall(CHUNKED)
+        assert connection.recv(4096).startswith(b"HTTP/1.1 401 ")
+        flood(connection, TINY * 10_000, 64 * 1024 * 1024)
+        ends_well(server)
+
+
+def test_a_picture_in_chunks_of_some_bytes_is_answered(server: Any, happy: bytes) -> None:
+    parts = (happy[start : start + 64] for start in range(0, len(happy), 64))
+    headers = {"Content-Type": "image/png", **{f"x-{number}": "a" for number in range(90)}}
+    answer = httpx.post(f"{server.base}/predict", content=parts, headers=headers, timeout=30)
+    assert answer.status_code == 200
 
 
 # --- small frames --------------------------------------------------------------------------------
