@@ -88,8 +88,13 @@ def listen(host: str, port: int) -> socket.socket:
     """Open a socket whose connections send without delay.
 
     Raises:
-        InputError: The address is invalid or in use.
+        InputError: The address is empty, invalid or in use.
     """
+    if not host:  # the socket module would take it as all networks
+        raise InputError(
+            "expected an address to listen on, got none. Choose --host 127.0.0.1 for this machine "
+            "alone, or --host 0.0.0.0 for all its networks"
+        )
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listener = socket.create_server((host, port), family=family, backlog=2048)

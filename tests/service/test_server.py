@@ -289,6 +289,11 @@ def test_a_host_that_is_no_address_is_a_sentence(host: str) -> None:
         listen(host, 0)
 
 
+def test_an_empty_host_does_not_mean_all_networks() -> None:
+    with pytest.raises(InputError, match=r"--host 127\.0\.0\.1 .*--host 0\.0\.0\.0"):
+        listen("", 0)
+
+
 def test_the_command_serves_the_shipped_model(launch: Any, happy: bytes) -> None:
     with launch(
         ["-m", "fer_edge.cli", "serve", "--port", "0", "--threads", "1", "--crop"]
