@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fer_edge.errors import InputError
+from fer_edge.monitor.typed_fields import normalise_fields
 from fer_edge.service.refusals import RefusedError
 
 
@@ -38,7 +39,7 @@ class ServiceLimits:
         drain_s: seconds for requests under way when the service ends.
 
     Raises:
-        InputError: a limit is not above 0.
+        InputError: a limit is not a finite number above 0, or a count is not whole.
     """
 
     body_bytes: int = 8 * 1024 * 1024
@@ -61,6 +62,7 @@ class ServiceLimits:
     drain_s: float = 20.0
 
     def __post_init__(self) -> None:
+        normalise_fields(self)
         for name, value in vars(self).items():
             if not value > 0:
                 raise InputError(f"expected the limit {name} above 0, got {value}")

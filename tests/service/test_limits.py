@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import pytest
 
 from fer_edge.errors import InputError
@@ -70,3 +73,20 @@ def test_bytes_are_taken_and_given_back() -> None:
 def test_a_limit_of_nothing_is_refused(name: str) -> None:
     with pytest.raises(InputError, match=name):
         ServiceLimits(**{name: 0})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("rate_hz", math.inf),
+        ("drain_s", math.nan),
+        ("rate_hz", "10"),
+        ("pending", None),
+        ("burst", 2.5),
+        ("pixels", True),
+    ],
+)
+def test_a_limit_is_a_finite_number_and_a_count_is_whole(name: str, value: Any) -> None:
+    with pytest.raises(InputError, match=name):
+        ServiceLimits(**{name: value})
+    assert ServiceLimits(rate_hz=10, pending=1).rate_hz == 10
