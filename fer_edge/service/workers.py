@@ -30,13 +30,12 @@ class Workers:
     """
 
     def __init__(self, count: int, name: str) -> None:
-        """Start ``count`` threads called ``name``."""
+        """Prepare ``count`` threads called ``name``, which start with the first job."""
         self._free = self._count = count
+        self._name, self._started = name, False
         self._overdue = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
-        for _ in range(count):
-            threading.Thread(target=self._work, name=name, daemon=True).start()
 
     @property
     def busy(self) -> bool:
@@ -54,6 +53,7 @@ class Workers:
             RefusedError: 503 if overdue jobs have taken all threads; 504 if this job is overdue.
         """
         await self._take()
+        self._start()
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Result] = loop.create_future()
         # Only the loop's thread changes the counts.
@@ -95,6 +95,13 @@ class Workers:
         except asyncio.CancelledError:
             loop.call_later(_GRACE_S, mark_overdue)
             raise
+
+    def _start(self) -> None:
+        """Start the threads, also after ``close``: an application may be started again."""
+        if not self._started:
+            self._started = True
+            for _ in range(self._count):
+                threading.Thread(target=self._work, name=self._name, daemon=True).start()
 
     async def _take(self) -> None:
         """Wait for a free thread."""
@@ -138,8 +145,10 @@ class Workers:
 
     def close(self) -> None:
         """End the idle threads; busy ones end with their jobs."""
-        for _ in range(self._count):
-            self._jobs.put(None)
+        if self._started:
+            self._started = False
+            for _ in range(self._count):
+                self._jobs.put(None)
 
 
 def _stuck() -> RefusedError:

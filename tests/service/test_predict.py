@@ -310,6 +310,14 @@ def test_an_engine_that_fails_is_a_500_that_tells_nothing_of_the_inside(
     assert "the fake engine was told to fail by now" in caplog.text
 
 
+def test_an_application_may_be_started_again(make: Any, happy: bytes) -> None:
+    client = make(limits=ServiceLimits(answer_s=10.0))
+    for _ in range(2):
+        client.__exit__()
+        client.__enter__()
+        assert client.predict(happy).status_code == 200
+
+
 def test_an_answer_that_takes_too_long_is_given_up(make: Any) -> None:
     client = make(latency_ms=400, limits=ServiceLimits(answer_s=0.05))
     refused(client.predict(HAPPY), 504)
