@@ -46,7 +46,8 @@ class Origins:
         origin = _parse(text)
         if origin is None:
             return False
-        scheme = headers.get("x-forwarded-proto", scheme).lower()
+        # Each proxy of a chain may add what it was asked with; the browser asked the first.
+        scheme = headers.get("x-forwarded-proto", scheme).split(",")[0].strip().lower()
         own = _parse(f"{scheme.replace('ws', 'http')}://{headers.get('host', '')}")
         return origin == own or origin in self._allowed
 
