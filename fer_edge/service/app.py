@@ -106,6 +106,7 @@ def create_app(
         docs_url=None,  # FastAPI's own pages load their scripts from another host
         redoc_url=None,
         lifespan=lifespan,
+        redirect_slashes=False,  # behind a proxy, its address would be wrong
     )
     buffer = Buffer(limits.buffered_bytes)
     Routes(predictor, detector, recogniser, limits, metrics, buffer).add_to(app)
@@ -144,7 +145,15 @@ async def _refused(_: Request, error: Exception) -> JSONResponse:
 
 async def _http_error(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    return answer_to(RefusedError(error.status_code, str(error.detail)))
+    headers = error.headers or {}
+    sentence = str(error.detail)
+    if error.status_code == 404:
+        sentence = "there is nothing at this path. See /docs"
+    elif error.status_code == 405:
+        sentence = f"expected the method {headers.get('Allow')} here. See /docs"
+    answer = answer_to(RefusedError(error.status_code, sentence))
+    answer.headers.update(headers)
+    return answer
 
 
 async def _failed(_: Request, error: Exception) -> JSONResponse:

@@ -289,17 +289,21 @@ def test_every_file_of_the_page_is_served_and_names_no_other_host(client: Any) -
         "/static/page.js%00",
         "/redoc",
         "/docs/oauth2-redirect",
+        "/info/",
     ],
 )
 def test_no_other_file_is_served(client: Any, path: str) -> None:
-    response = client.get(path)
+    response = client.get(path, follow_redirects=False)
     assert response.status_code == 404
-    assert response.json() == {"error": "Not Found"}
+    assert response.json() == {"error": "there is nothing at this path. See /docs"}
 
 
 def test_a_wrong_method_is_told_so(client: Any) -> None:
-    assert client.get("/predict").status_code == 405
-    assert client.put("/predict").json() == {"error": "Method Not Allowed"}
+    for path, allowed in (("/predict", "POST"), ("/healthz", "GET")):
+        response = client.put(path)
+        assert response.status_code == 405
+        assert response.headers["allow"] == allowed
+        assert response.json() == {"error": f"expected the method {allowed} here. See /docs"}
 
 
 def test_the_api_describes_what_it_does(client: Any, happy: bytes) -> None:
