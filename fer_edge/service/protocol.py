@@ -36,8 +36,8 @@ _LONGEST_PAUSE_S = 2.0
 
 uvicorn closes idle connections after 5 s and would drop what the client has sent.
 """
-_READ_BYTES = 4096
-"""Bytes read and parsed at a time."""
+_READ_BYTES = 8192
+"""Bytes read and parsed at a time: 2,000 headers at most, and 1,000 turns for the largest body."""
 _LINGER_S, _LINGER_BYTES = 2.0, 256 * 1024
 """Seconds, and bytes that still come, for a client to read why its request is not HTTP."""
 
