@@ -15,6 +15,9 @@ from fer_edge.preprocess import Box
 _ALPHA, _BETA, _SIZE = 0.8, 0.4, 0.5
 _COAST_S = 0.3
 """Longest extrapolation with the last velocity, in seconds."""
+_LEAST_S = 1 / 30
+"""Shortest time in seconds over which a residual counts as motion. In a shorter one, as between
+frames that arrive together, the jitter of a box would be a leap."""
 _GATE, _GATE_PER_S, _GATE_MAX = 0.6, 1.0, 1.5
 """Largest distance from the prediction, in sides of the face. The values are the start, the growth
 per second since the last detection, and the upper bound."""
@@ -124,7 +127,7 @@ class Tracker:
         expected = track.centre_at(time_s)
         passed = time_s - track.seen_s
         if 0 < passed <= _COAST_S:
-            track.speed = track.speed + _BETA * (centre - expected) / passed
+            track.speed = track.speed + _BETA * (centre - expected) / max(passed, _LEAST_S)
         else:  # found again after a loss: its velocity is unknown
             track.speed = np.zeros(2)
         track.centre = expected + _ALPHA * (centre - expected)

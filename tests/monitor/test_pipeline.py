@@ -197,6 +197,24 @@ def show_wide(rig: Any, seconds: float, picture: Picture) -> MonitorState:
     return state
 
 
+def test_frames_of_a_list_that_come_at_once_show_one_person(
+    make_rig: MakeRig, picture: Picture
+) -> None:
+    """A list without a rate is read ahead: some frames arrive together, and then none a while."""
+    rng = np.random.default_rng(0)
+
+    def find(_: Image) -> list[Box]:
+        x, y = (int(20 + step) for step in rng.integers(-2, 3, 2))
+        return [(x, y, 40, 40)]
+
+    rig = make_rig(detector=Boxes(find), live=False, detect_every=1)
+    for frame in range(80):
+        state = rig.show(picture(frame, (200, 80)), after_s=1e-4 if frame % 5 else 0.1)
+        assert {person.person for person in state.persons} <= {1}
+        for person in state.persons:
+            assert np.abs(np.subtract(person.box, (20, 20, 40, 40))).max() < 8
+
+
 def test_the_driver_is_who_sits_in_the_drivers_region(make_rig: MakeRig, picture: Picture) -> None:
     rig = two_faces(make_rig, [LEFT, RIGHT], driver_region=(0.0, 0.0, 0.5, 1.0))
     state = show_wide(rig, 1.0, picture)

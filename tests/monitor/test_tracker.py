@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -80,6 +81,17 @@ def test_boxes_move_on_between_detections_and_stop_soon() -> None:
     assert abs(x - 328) < 4
     assert abs(track.centre_at(2.0)[0] - x - 12) < 2
     assert track.centre_at(9.0)[0] - x < 60  # not to the other end of the frame
+
+
+@pytest.mark.parametrize("gap_s", [1e-2, 1e-3, 1e-5])
+def test_a_face_that_sits_still_stays_where_it_is_in_a_burst_of_detections(gap_s: float) -> None:
+    tracker, rng, time_s = Tracker(2.0), np.random.default_rng(0), 0.0
+    for step in range(120):
+        time_s += gap_s if step % 12 < 5 else 1 / 30  # frames that waited come all at once
+        tracker.update([face(*(100 + rng.integers(-2, 3, 2)))], time_s)
+        for track in tracker.people:
+            assert np.abs(track.centre_at(time_s + 0.3) - 100).max() < 30  # half a face
+    assert persons(tracker) == [1]
 
 
 def test_landmarks_move_with_the_box() -> None:
