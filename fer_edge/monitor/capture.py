@@ -6,12 +6,14 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
 
 from fer_edge.errors import FerEdgeError
 from fer_edge.monitor.at_exit import join_at_exit
-from fer_edge.monitor.sources import FrameSource, WrongFramesError
+from fer_edge.monitor.sources import Frame, FrameSource, WrongFramesError
 
 _log = logging.getLogger(__name__)
 
@@ -51,6 +53,9 @@ class FrameReader:
     reading waits. A source with the attribute ``reads_ahead = False`` is read by ``take``, in the
     caller's thread.
 
+    A frame that is read ahead is copied, because its source may write the next one to the same
+    memory. A source with the attribute ``fresh_images = True`` does not.
+
     Args:
         source: The source, not open yet.
         clock: Returns seconds that never run back.
@@ -64,6 +69,7 @@ class FrameReader:
         """Failed attempts to read or open the source since its last frame."""
         self._source = source
         self._reads_ahead = source.live or getattr(source, "reads_ahead", True)
+        self._copies = self._reads_ahead and not getattr(source, "fresh_images", False)
         self._clock = clock
         self._frames: deque[CapturedFrame] = deque(maxlen=1 if source.live else None)
         self._changed = threading.Condition()
@@ -138,7 +144,7 @@ class FrameReader:
         try:
             if not self._is_open:
                 self._open()
-            frame = self._source.read()
+            frame, arrived_s = self._read(), self._clock()
         except StopIteration:
             self._end()
             return 0.0
@@ -146,13 +152,13 @@ class FrameReader:
             self._error = error
             self._end()
             return 0.0
-        except Exception as error:  # a camera's driver, or the application's own iterator
+        except BaseException as error:  # a camera's driver, or the application's own iterator
+            if not isinstance(error, Exception) and self._thread is None:
+                raise  # Ctrl-C, or the end of the program, in the caller's thread
             return self._fail(str(error) if isinstance(error, FerEdgeError) else repr(error))
         if frame is None:
             return self._fail("the camera gave no frame; it may be unplugged")
-        arrival = CapturedFrame(
-            frame.image, self._count, self._clock(), frame.time_s, self._reopened
-        )
+        arrival = CapturedFrame(frame.image, self._count, arrived_s, frame.time_s, self._reopened)
         self._count += 1
         self._reopened = False
         if self.fault is not None:
@@ -165,6 +171,19 @@ class FrameReader:
             self._frames.append(arrival)
             self._changed.notify_all()
         return 0.0
+
+    def _read(self) -> Frame | None:
+        frame: object = self._source.read()
+        if frame is None:
+            return None
+        if not isinstance(frame, Frame):
+            raise WrongFramesError(
+                f"expected a Frame, got {type(frame).__name__}. Let read() of the source return "
+                "Frame(image)"
+            )
+        if self._copies and isinstance(frame.image, np.ndarray):
+            return replace(frame, image=frame.image.copy())
+        return frame
 
     def _run(self) -> None:
         while not self._stopped and not self._ended:

@@ -58,6 +58,9 @@ class FrameSource(Protocol):
     A fault is None from ``read``, or an exception from ``open`` or ``read``. After a fault, a live
     source is closed and opened again after a pause; any other source ends.
 
+    Images are copied, because a source may write to the same memory again. A source whose images
+    each have memory of their own may set ``fresh_images = True`` to save the copy.
+
     Attributes:
         live: True if old frames are worthless (a camera): the monitor then drops frames that it
             cannot process in time.
@@ -91,6 +94,7 @@ class Camera:
     """
 
     live = True
+    fresh_images = True
 
     def __init__(self, device: int | str) -> None:
         is_index = type(device) is int and 0 <= device <= _LAST_INDEX
@@ -175,6 +179,7 @@ class VideoFile:
     """
 
     live = False
+    fresh_images = True
 
     def __init__(self, path: str | Path, *, threads: int | None = None) -> None:
         self._path = Path(opencv_name(as_path(path, "the video")))
@@ -290,6 +295,7 @@ class Frames:
         if not isinstance(live, bool | np.bool_):
             raise InputError(f"expected live as True or False, got {shown(live)}. Choose one")
         self.live = bool(live)
+        self.fresh_images = isinstance(frames, list | tuple | np.ndarray)
         self._frames = frames
         self._hz = hz
         self._count = 0

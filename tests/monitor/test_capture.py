@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -84,6 +85,44 @@ def test_all_frames_of_a_file_come_in_order_with_its_own_times(tmp_path: Path) -
     assert feed.fault is None
 
 
+@pytest.mark.parametrize("kind", ["generator", "live generator", "source"])
+def test_a_buffer_that_is_written_again_keeps_its_frames(kind: str) -> None:
+    buffer, live = np.zeros((9, 9, 3), np.uint8), kind == "live generator"
+
+    def camera() -> Iterator[np.ndarray]:
+        for count in range(12):
+            buffer[:] = count
+            yield buffer
+        buffer[:] = 99
+
+    class Device(Scripted):
+        live = False
+
+        def read(self) -> Frame | None:
+            return Frame(next(pictures))
+
+    pictures = camera()
+    feed = FrameReader(
+        Device("opens") if kind == "source" else Frames(pictures, live=live), lambda: 0.0
+    )
+    if live:  # each frame is taken, and the next one read before it is looked at
+        found = [arrival for _ in range(13) if feed.pump() == 0 and (arrival := feed.take(0))]
+    else:
+        feed.start()
+        found = taken(feed)
+        feed.stop()
+    assert [arrival.image.mean() for arrival in found] == list(range(12))
+
+
+def test_frames_of_a_list_are_no_copies() -> None:
+    images = list(np.zeros((3, 9, 9, 3), np.uint8))
+    feed = FrameReader(Frames(images), lambda: 0.0)
+    feed.start()
+    for image, arrival in zip(images, taken(feed), strict=True):
+        assert arrival.image is image
+    feed.stop()
+
+
 def test_reading_ahead_waits_for_who_takes() -> None:
     given: list[int] = []
 
@@ -131,6 +170,36 @@ def test_a_camera_that_fails_is_opened_again_with_growing_waits(
 def test_waits_do_not_grow_for_ever(clock: Callable[[], float]) -> None:
     feed = FrameReader(Scripted(*["will not open"] * 40), clock)
     assert max(feed.pump() for _ in range(40)) == 8.0
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_a_source_that_gives_no_frame_objects_is_an_error_of_the_program(live: bool) -> None:
+    class Bare(Scripted):
+        def read(self) -> Any:
+            return np.zeros((9, 9, 3), np.uint8)
+
+    source = Bare(*["opens"] * 9)
+    source.live = live
+    feed = FrameReader(source, lambda: 0.0)
+    feed.start()
+    with pytest.raises(InputError, match=r"expected a Frame, got ndarray.*Frame\(image\)"):
+        feed.take(20.0)
+    assert feed.ended
+    feed.stop()
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_frames_of_an_application_that_exits_end_with_a_fault(live: bool) -> None:
+    def exits() -> Iterator[int]:
+        yield 1
+        sys.exit(3)
+
+    feed = FrameReader(Frames(exits(), live=live), lambda: 0.0)
+    feed.start()
+    arrivals = taken(feed)
+    assert [arrival.image for arrival in arrivals] in ([1], [])  # a camera's fault may come first
+    assert "SystemExit(3)" in str(feed.fault)
+    feed.stop()
 
 
 def test_a_driver_that_raises_is_a_fault_and_not_a_crash(clock: Callable[[], float]) -> None:
