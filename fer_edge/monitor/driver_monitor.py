@@ -266,17 +266,25 @@ class DriverMonitor:
             if state is None or self._reader.stopped:  # close() may have come in the meantime
                 self._pipeline.frame = None
                 return None
-            on_state, on_event, on_health = self._callbacks
-            causes = state.health.causes
-            news, self._last_causes = causes != self._last_causes, causes
-            if on_health and news:
-                on_health(state.health)
-            if on_event:
-                for event in state.events:
-                    on_event(event)
-            if on_state:
-                on_state(state)
+            try:
+                self._tell(state)
+            except (StopIteration, StopAsyncIteration) as error:  # would end or hang the loop
+                raise RuntimeError(
+                    f"a callback raised {type(error).__name__}. Catch it in the callback"
+                ) from error
             return state
+
+    def _tell(self, state: MonitorState) -> None:
+        on_state, on_event, on_health = self._callbacks
+        causes = state.health.causes
+        news, self._last_causes = causes != self._last_causes, causes
+        if on_health and news:
+            on_health(state.health)
+        if on_event:
+            for event in state.events:
+                on_event(event)
+        if on_state:
+            on_state(state)
 
     def _look(self) -> MonitorState | None:
         if self._started_s is None:

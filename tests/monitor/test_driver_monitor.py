@@ -138,6 +138,23 @@ def test_async_for_gives_the_same(fake_bundle: Path, picture: Picture) -> None:
     assert [state.frame_index for state in states] == list(range(20))
 
 
+@pytest.mark.parametrize("error", [StopIteration, StopAsyncIteration])
+def test_a_callback_does_not_end_the_iteration(
+    error: type[Exception], fake_bundle: Path, picture: Picture
+) -> None:
+    def break_off(_: MonitorState) -> None:
+        raise error
+
+    async def watch() -> None:
+        await asyncio.wait_for(anext(monitor), 30)
+
+    shown = [picture(n) for n in range(4)]
+    with DriverMonitor(fake_bundle, shown, detector=WholeFrame(), on_state=break_off) as monitor:
+        for run in (lambda: next(monitor), lambda: asyncio.run(watch())):
+            with pytest.raises(RuntimeError, match=f"callback raised {error.__name__}"):
+                run()
+
+
 def test_async_for_leaves_the_loop_free(fake_bundle: Path, picture: Picture) -> None:
     gate = threading.Event()
 
