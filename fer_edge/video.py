@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from fer_edge.errors import SourceError
-from fer_edge.monitor import DriverMonitor, MonitorState
+from fer_edge.monitor import DriverMonitor, HealthCause, MonitorState
 from fer_edge.monitor.opencv_names import opencv_name
 from fer_edge.monitor.overlay import draw
 from fer_edge.monitor.recorder import EventLog, VideoRecorder
@@ -166,9 +166,14 @@ def rate_and_length(source: object) -> tuple[float, int | None]:
     return hz if 1 <= hz <= 240 else _USUAL_HZ, round(frames) if 0 < frames < 1e9 else None
 
 
-def _clock_fault(state: MonitorState) -> str | None:
-    """Return the sentence about a file with an unusable clock at this frame, or None."""
+def _file_fault(state: MonitorState) -> str | None:
+    """Return the sentence about a file that ended early or has an unusable clock, or None.
+
+    A wait for its next frame is no fault: a disk may pause.
+    """
     for finding in state.health.findings:
+        if finding.cause is HealthCause.SOURCE_ENDED:
+            return finding.reason
         if finding.cause.part == "clock" and finding.severity == "lost":
             return f"at frame {state.frame_index} {finding.reason}"
     return None
@@ -209,14 +214,11 @@ def watch(
     fault: str | None = None
     try:
         for state in monitor:
-            before = tally.last.frame_index if tally.last else -1
             tally.add(state)
             if events is not None and state.frame_index >= 0:
                 events.begin()
-            if not live and state.frame_index == before:
-                fault = "; ".join(state.health.reasons)
-            if not live and fault is None:
-                fault = _clock_fault(state)
+            if not live:
+                fault = fault or _file_fault(state)
             if live and state.frame_index < 0 and time.monotonic() - began_s > _FIRST_FRAME_S:
                 raise SourceError("; ".join(state.health.reasons))
             for event in state.events:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -10,7 +12,7 @@ import pytest
 
 from fer_edge import video
 from fer_edge.errors import SourceError
-from fer_edge.monitor import DriverMonitor, EventRule, Frames, Settings, WholeFrame
+from fer_edge.monitor import DriverMonitor, EventRule, Frames, Health, Settings, WholeFrame
 from fer_edge.monitor.recorder import VideoRecorder
 from fer_edge.monitor.state import MonitorState
 
@@ -128,6 +130,38 @@ def test_one_wrong_time_is_no_fault_and_costs_no_event(fake_bundle: Path) -> Non
     assert tally.as_dict()["stream_s"] == pytest.approx(119 / 30)
     assert tally.began == {"neutral": 1}
     assert tally.health_s["degraded"] == pytest.approx(1 / 30)
+
+
+def test_a_disk_that_pauses_is_no_fault(fake_bundle: Path) -> None:
+    waited, settings = threading.Event(), Settings(no_frame_s=0.1)
+
+    def read() -> Iterator[tuple[float, np.ndarray]]:
+        for k, frame in enumerate(noise(20)._frames):
+            if k == 10:
+                assert waited.wait(30)
+            yield k / 30, frame
+
+    def told(health: Health) -> None:
+        if health.status == "lost":
+            waited.set()
+
+    with DriverMonitor(
+        fake_bundle, read(), detector=WholeFrame(), settings=settings, on_health=told
+    ) as monitor:
+        tally, fault = video.watch(monitor, live=False)
+    assert waited.is_set()
+    assert (tally.frames, fault) == (20, None)
+
+
+def test_a_source_that_breaks_off_after_a_pause_is_a_fault(fake_bundle: Path) -> None:
+    def read() -> Iterator[tuple[float, np.ndarray]]:
+        yield from ((k / 30, frame) for k, frame in enumerate(noise(5)._frames))
+        raise OSError("read error")
+
+    with DriverMonitor(fake_bundle, read(), detector=WholeFrame()) as monitor:
+        tally, fault = video.watch(monitor, live=False)
+    assert tally.frames == 5
+    assert "read error" in (fault or "")
 
 
 def test_rate_and_length_take_the_address_of_a_file(tmp_path: Path) -> None:
