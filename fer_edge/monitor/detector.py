@@ -27,6 +27,8 @@ _MOST_WIDTH_PX = 4096
 """Largest width in pixels to which frames are shrunk."""
 MAX_FACES = 50
 """Most faces per frame, in case a detector fires everywhere. No cabin holds more."""
+_MOST_PX = 1e6
+"""Largest place and size of a box in pixels. No frame has more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ class Detector(Protocol):
 
     The monitor calls it from one thread at a time, not always the same. An exception, or a face
     without a usable box or landmarks, counts as a failed detection: health reports it, and the next
-    frame is tried.
+    frame is tried. Of more than 50 faces, the monitor takes the first 50.
     """
 
     def detect(self, image: Image) -> list[Face]:
@@ -85,10 +87,10 @@ def find_faces(detector: Detector, image: Image) -> list[Face]:
     for face in faces:
         if not isinstance(face, Face):
             raise EngineError(f"expected a list of Face, got {shown(face)} in it. {_MEND}")
-        if not _finite(face.box, (4,)) or min(face.box[2:]) <= 0:
+        if not _is_box(face.box):
             raise EngineError(
                 "expected the box of a Face as finite numbers (x, y, width, height) with a size, "
-                f"got {shown(face.box)}. {_MEND}"
+                f"at least 1 pixel and at most {_MOST_PX:g}, got {shown(face.box)}. {_MEND}"
             )
         if face.landmarks is not None and not _finite(face.landmarks, (5, 2)):
             got = " ".join(shown(face.landmarks).split())  # an array has several lines
@@ -99,6 +101,12 @@ def find_faces(detector: Detector, image: Image) -> list[Face]:
 
 
 _MEND = "Mend the detector"
+
+
+def _is_box(box: Box) -> bool:
+    if not _finite(box, (4,)) or max(map(abs, box)) > _MOST_PX:
+        return False
+    return min(box[2:]) > 0 and max(box[2:]) >= 1
 
 
 def _finite(values: object, shape: tuple[int, ...]) -> bool:

@@ -12,7 +12,7 @@ from fer_edge.bundle import Bundle
 from fer_edge.monitor.capture import CapturedFrame
 from fer_edge.monitor.causes import HealthCause
 from fer_edge.monitor.deadline import DeadlineScheduler
-from fer_edge.monitor.detector import Detector, find_faces
+from fer_edge.monitor.detector import MAX_FACES, Detector, find_faces
 from fer_edge.monitor.expression_filter import ExpressionFilter
 from fer_edge.monitor.face_crop import cut_face
 from fer_edge.monitor.failover import FaceClassifier
@@ -218,7 +218,7 @@ class Pipeline:
         start_s = self._clock()
         self._since_detection, self._detected_s = 0, time_s
         try:
-            faces = find_faces(self._detector, image)
+            faces = find_faces(self._detector, image)[:MAX_FACES]
         except Exception as error:  # the application's own detector may raise anything
             self._health.report(
                 HealthCause.DETECTOR_FAILED, "degraded", f"face detection failed: {error!r}"

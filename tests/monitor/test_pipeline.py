@@ -14,7 +14,7 @@ import pytest
 
 from fer_edge.monitor import HealthCause
 from fer_edge.monitor.capture import CapturedFrame
-from fer_edge.monitor.detector import Boxes, Face
+from fer_edge.monitor.detector import MAX_FACES, Boxes, Face
 from fer_edge.monitor.state import MonitorState
 from fer_edge.preprocess import Box, Image
 
@@ -111,6 +111,8 @@ class Gives:
         [(0, 0, 9, 9)],
         [Face(None, 1.0)],  # type: ignore[arg-type]
         [Face((5, 5, 0, 0), 1.0)],
+        [Face((5, 5, 1e-300, 1e-300), 1.0)],  # type: ignore[arg-type]
+        [Face((1e308, 5, 1e308, 20), 1.0)],  # type: ignore[arg-type]
         [Face((5, 5, 20, 20), 1.0, np.zeros(10, np.float32))],
         [Face((5, 5, 20, 20), 1.0, np.full((5, 2), np.nan, np.float32))],
     ],
@@ -128,6 +130,11 @@ def test_a_detector_may_give_its_faces_one_by_one(make_rig: MakeRig) -> None:
 
     state = make_rig(detector=Generator()).play(1.0)[-1]
     assert (state.health.status, label(state)) == ("ok", "neutral")
+
+
+def test_of_a_detector_that_fires_everywhere_the_first_faces_are_taken(make_rig: MakeRig) -> None:
+    state = make_rig(detector=Gives([Face((0, 0, 64, 64), 1.0)] * 400)).play(0.2)[-1]
+    assert len(state.persons) == MAX_FACES
 
 
 def test_a_backend_that_dies_midway_is_replaced_and_told(
