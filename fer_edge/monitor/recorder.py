@@ -255,8 +255,14 @@ class EventLog:
         except OSError as error:
             raise _unwritable(self.path, error) from error
         if written < len(line):
+            self._remove_last(written)
             raise InputError(f"cannot write {self.path}: the disk is full. Free some space")
         self.lines += 1
+
+    def _remove_last(self, count: int) -> None:
+        """Remove half a line, to which the next one would be glued."""
+        with suppress(OSError):  # a pipe keeps it
+            os.ftruncate(self._handle, os.fstat(self._handle).st_size - count)
 
     def close(self) -> None:
         """Close the file. May be called twice."""

@@ -204,6 +204,38 @@ def test_events_that_cannot_be_written_are_told(tmp_path: Path) -> None:
             log.write(Event("fear", 1, 0.0, None, 0.7))
 
 
+FULL_LOG = """
+import os, resource, signal, sys
+from fer_edge.errors import InputError
+from fer_edge.monitor.recorder import EventLog
+from fer_edge.monitor.state import Event
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+event = Event("anger", 1, 2.5, None, 0.7)
+with EventLog(sys.argv[1]) as log:
+    log.write(event)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (os.path.getsize(sys.argv[1]) + 30, -1))
+    for _ in range(2):
+        try:
+            log.write(event)
+        except InputError as error:
+            print(error)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (-1, -1))
+    log.write(event)
+    print(log.lines)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="files have no limit there")
+def test_after_a_full_disk_the_log_has_whole_lines(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    command = [sys.executable, "-c", FULL_LOG, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    *refusals, lines = done.stdout.splitlines()
+    assert (len(refusals), lines) == (2, "2"), done.stderr
+    assert all("Free some space" in refusal for refusal in refusals)
+    assert [json.loads(line)["kind"] for line in path.read_text().splitlines()] == ["anger"] * 2
+
+
 def test_a_closed_log_stays_closed(tmp_path: Path) -> None:
     log = EventLog(tmp_path / "events.jsonl")
     log.close()
