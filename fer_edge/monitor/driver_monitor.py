@@ -40,7 +40,8 @@ class DriverMonitor:
     """Iterator over the states of the persons in front of a camera.
 
     Iterate with ``for`` or ``async for``. Each step runs in the calling thread; another thread
-    reads the frames. A camera's unread frames are dropped; all frames of a file are delivered. A
+    reads the frames. A wait that is cancelled, as by ``asyncio.wait_for``, loses no state: the next
+    one returns it. A camera's unread frames are dropped; all frames of a file are delivered. A
     camera that fails is reported by ``health`` and opened again: iteration goes on without persons,
     and ends only with a file. One thread may iterate; any thread may call ``close``. Frames are
     neither kept, written nor sent.
@@ -150,6 +151,7 @@ class DriverMonitor:
             raise
         self._started_s: float | None = None
         self._end_reported = False
+        self._pending: asyncio.Task[MonitorState | None] | None = None
         self._last_causes = Health().causes
         self._lock = threading.RLock()  # a callback may close
         # A monitor that is dropped without close() releases camera and engine, too.
@@ -218,7 +220,14 @@ class DriverMonitor:
         return self
 
     async def __anext__(self) -> MonitorState:
-        state = await asyncio.to_thread(self._step)
+        step, self._pending = self._pending, None
+        if step is None or step.get_loop() is not asyncio.get_running_loop():
+            step = asyncio.create_task(asyncio.to_thread(self._step))
+        try:
+            state = await asyncio.shield(step)
+        except asyncio.CancelledError:  # as by wait_for: the next call gets the state
+            self._pending = None if step.cancelled() else step
+            raise
         if state is None:
             raise StopAsyncIteration
         return state

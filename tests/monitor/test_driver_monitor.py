@@ -138,6 +138,52 @@ def test_async_for_gives_the_same(fake_bundle: Path, picture: Picture) -> None:
     assert [state.frame_index for state in states] == list(range(20))
 
 
+def test_a_wait_that_is_cancelled_loses_no_state(fake_bundle: Path, picture: Picture) -> None:
+    gates = [threading.Event() for _ in range(6)]
+
+    def slow() -> Iterator[Image]:
+        for number, gate in enumerate(gates):
+            assert gate.wait(30)
+            yield picture(number)
+
+    async def watch() -> list[int]:
+        indices = []
+        async with DriverMonitor(
+            fake_bundle, Frames(slow()), detector=WholeFrame(), settings=Settings(no_frame_s=30)
+        ) as monitor:
+            for gate in gates:
+                for _ in range(2):
+                    with pytest.raises(TimeoutError):
+                        await asyncio.wait_for(anext(monitor), 0.01)
+                gate.set()
+                indices.append((await anext(monitor)).frame_index)
+        return indices
+
+    assert asyncio.run(watch()) == list(range(6))
+
+
+def test_a_loop_that_ends_in_a_wait_does_not_stop_the_next(
+    fake_bundle: Path, picture: Picture
+) -> None:
+    gate = threading.Event()
+
+    def slow() -> Iterator[Image]:
+        assert gate.wait(30)
+        yield from (picture(number) for number in range(3))
+
+    async def give_up() -> None:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(anext(monitor), 0.01)
+        gate.set()  # the end of the loop waits for the step
+
+    async def watch() -> list[int]:
+        return [state.frame_index async for state in monitor]
+
+    with DriverMonitor(fake_bundle, Frames(slow()), detector=WholeFrame()) as monitor:
+        asyncio.run(give_up())
+        assert asyncio.run(watch()) in ([0, 1, 2], [1, 2])
+
+
 @pytest.mark.parametrize("error", [StopIteration, StopAsyncIteration])
 def test_a_callback_does_not_end_the_iteration(
     error: type[Exception], fake_bundle: Path, picture: Picture
