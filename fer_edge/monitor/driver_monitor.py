@@ -347,6 +347,10 @@ def _shared(
     """Use a Predictor of the application, and one of the monitor's own where it fails."""
 
     def make(exclude: Collection[str]) -> Predictor:
+        if predictor._closed:
+            raise EngineError(
+                "the Predictor of this monitor was closed. Make a new Predictor and DriverMonitor"
+            )
         if predictor.variant.name not in exclude:
             return predictor
         request = replace(predictor._request, exclude=predictor._request.exclude.union(exclude))

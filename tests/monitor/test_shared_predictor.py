@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_edge.errors import FerEdgeError, InputError
+from fer_edge.errors import EngineError, FerEdgeError, InputError
 from fer_edge.monitor import DriverMonitor, EventRule, Frames, HealthCause, Settings, WholeFrame
 from fer_edge.predictor import Predictor
 from fer_edge.preprocess import Image
@@ -63,6 +63,22 @@ def test_a_shared_predictor_that_was_swapped_is_replaced_as_well(
             assert [state.health.status for state in monitor].count("lost") == 0
             assert monitor.predictor is not None
             assert monitor.predictor.variant.precision == "fp32"
+
+
+def test_a_shared_predictor_that_was_closed_is_not_replaced(
+    fake_variants: Callable[..., Path], picture: Picture
+) -> None:
+    predictor = Predictor(fake_variants(int8={}, fp32={}))
+    frames = Frames((picture(n) for n in range(60)), hz=30)
+    with DriverMonitor(predictor, frames, detector=WholeFrame()) as monitor:
+        next(monitor)
+        predictor.close()
+        last = list(monitor)[-1]
+        assert monitor.predictor is None
+    assert last.health.causes == {HealthCause.NO_ENGINE: "lost"}
+    assert "Predictor of this monitor was closed. Make a new" in last.health.reasons[0]
+    with pytest.raises(EngineError, match="was closed"):
+        DriverMonitor(predictor, [], detector=WholeFrame())
 
 
 @pytest.mark.parametrize("option", [{"target": "fake"}, {"device": "cpu"}, {"threads": 1}])
