@@ -56,6 +56,10 @@ class Worker:
         self._thread.start()
         join_at_exit(self._thread)
 
+    def is_alive(self) -> bool:
+        """Return False once the thread has ended, also that of a job that hung."""
+        return self._thread.is_alive()
+
     def call(self, job: Callable[[], Result], timeout_s: float) -> Result:
         """Run a job and wait for its result.
 
@@ -157,6 +161,7 @@ class FailoverPredictor:
         self._watchdog_s = watchdog_s
         self._requested, self._wanted = requested, requested()
         self._failed: dict[str, str] = {}
+        self._hung: dict[str, Worker] = {}  # by variant; "" for a load that named none yet
         self._closed = False
         self._retry_s, self._retry_at = _FIRST_RETRY_S, 0.0
         self._worker = Worker()
@@ -229,7 +234,7 @@ class FailoverPredictor:
         if predictor is None:
             raise EngineError("no variant runs now, so that nothing can be exchanged. Try again")
         predictor.swap(bundle)
-        self._failed.clear()
+        self._forget_failures()
 
     def ready(self) -> bool:
         """Return True if a variant runs.
@@ -247,7 +252,7 @@ class FailoverPredictor:
         if wanted is self._wanted:
             return
         self._wanted = wanted
-        self._failed.clear()
+        self._forget_failures()
         predictor = self._predictor
         if predictor is not None and predictor.bundle is wanted:
             return  # it answers already
@@ -272,8 +277,14 @@ class FailoverPredictor:
         return True
 
     def _load(self) -> Predictor:
-        """Return the best variant that has not failed, warmed up."""
+        """Return the best variant that has not failed, warmed up.
+
+        A variant whose engine still hangs is not loaded again: each load would take a thread and
+        memory that never come back.
+        """
         while True:
+            if "" in self._hung and self._hung[""].is_alive():
+                raise EngineError("the bundle cannot be loaded: the last attempt still hangs")
             made: list[Predictor] = []
 
             def load(made: list[Predictor] = made) -> None:
@@ -285,7 +296,7 @@ class FailoverPredictor:
             try:
                 self._worker.call(load, _LOAD_S)
             except TimeoutError as error:
-                self._worker = Worker()
+                self._leave(made[0].variant.name if made else "")
                 if not made:
                     raise EngineError(f"the bundle cannot be loaded: {error}") from error
                 self._failed[made[0].variant.name] = str(error)
@@ -300,18 +311,34 @@ class FailoverPredictor:
         self._predictor = None
         self._failed[predictor.variant.name] = str(error) or repr(error)
         if isinstance(error, TimeoutError):
-            self._worker = Worker()  # the old one may wait for the engine forever
+            self._leave(predictor.variant.name)
         else:
             self._release(predictor)
         self._retry_at = self._clock()
+
+    def _leave(self, variant: str) -> None:
+        """Leave a worker behind, which may wait for its engine for ever."""
+        self._hung[variant] = self._worker
+        self._worker = Worker()
+
+    def _forget_failures(self) -> None:
+        """Let all variants of another bundle be tried."""
+        self._failed.clear()
+        self._hung.clear()
 
     def _give_up(self, error: Exception) -> None:
         all_failed = isinstance(error, TargetError) and self._failed
         why = self._failures() if all_failed else error
         self._health.report(
-            HealthCause.NO_ENGINE, "lost", f"no variant runs: {why}. All are tried again soon"
+            HealthCause.NO_ENGINE,
+            "lost",
+            f"no variant runs: {why}. All that do not hang are tried again soon",
         )
-        self._failed.clear()
+        self._failed = {
+            name: reason
+            for name, reason in self._failed.items()
+            if name in self._hung and self._hung[name].is_alive()
+        }
         self._retry_at = self._clock() + self._retry_s
         self._retry_s = min(2 * self._retry_s, _LAST_RETRY_S)
 

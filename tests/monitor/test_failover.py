@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ import pytest
 from fer_edge.backends import fake
 from fer_edge.backends.base import Batch, Outputs
 from fer_edge.errors import TargetError
+from fer_edge.monitor import failover
 from fer_edge.monitor.failover import FailoverPredictor, Worker
 from fer_edge.monitor.health import HealthMonitor
 from fer_edge.predictor import Predictor
@@ -129,6 +130,69 @@ def test_an_engine_that_hangs_is_left_behind(
     answers = inference.predict(FACES[:1])
     assert answers is not None
     assert len(answers) == 1
+
+
+def test_variants_that_hang_are_not_loaded_again_until_they_come_back(
+    start: Start,
+    fake_variants: FakeVariants,
+    health: HealthMonitor,
+    clock: Callable[[], float],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hangs, never, before = threading.Event(), threading.Event(), set(threading.enumerate())
+    answer = fake.FakeSession.run
+
+    def run(self: fake.FakeSession, batch: Batch) -> Outputs:
+        if hangs.is_set():
+            never.wait(60)
+        return answer(self, batch)
+
+    monkeypatch.setattr(fake.FakeSession, "run", run)
+    inference = start(fake_variants(int8={}, fp32={}), watchdog_s=0.1)
+    monkeypatch.setattr(failover, "_LOAD_S", 0.1)
+    hangs.set()
+    for _ in range(5):
+        assert inference.predict(FACES) is None
+        clock.pass_(61)  # type: ignore[attr-defined]
+        (reason,) = health.state().reasons
+        for name in ("int8", "fp32"):
+            assert f"fake/{name} failed: no answer within 0.1 s" in reason
+    threads = set(threading.enumerate()) - before
+    assert len(threads) == 3  # one for each variant, and one that waits
+    monkeypatch.setattr(failover, "_LOAD_S", 60.0)
+    hangs.clear()
+    never.set()
+    for thread in threads:
+        thread.join(0 if thread is inference._worker._thread else 60)
+    for _ in range(2):  # they have come back; the next attempt knows
+        inference.predict(FACES)
+        clock.pass_(61)  # type: ignore[attr-defined]
+    assert inference.predict(FACES) is not None
+
+
+def test_a_load_that_hangs_is_not_repeated_meanwhile(
+    fake_variants: FakeVariants,
+    health: HealthMonitor,
+    clock: Callable[[], float],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bundle, never, loads = fake_variants(fp32={"fail_after": WARM_UP}), threading.Event(), []
+
+    def make(exclude: Collection[str]) -> Predictor:
+        loads.append(exclude)
+        if len(loads) > 1:
+            never.wait(60)
+        return Predictor(bundle, exclude=())
+
+    inference = failover.FailoverPredictor(make, health, clock, 5.0)
+    monkeypatch.setattr(failover, "_LOAD_S", 0.1)
+    for _ in range(4):
+        assert inference.predict(FACES) is None
+        clock.pass_(61)  # type: ignore[attr-defined]
+    assert len(loads) == 2
+    assert "the last attempt still hangs" in health.state().reasons[0]
+    never.set()
+    inference.close()
 
 
 @pytest.mark.parametrize(("watchdog_s", "is_here"), [(5.0, False), (86400.0, True)])
