@@ -41,6 +41,7 @@ class Tally:
         health_s: Seconds of stream time by status of the health.
         began: Number of events by kind.
         most_persons: Largest number of persons in one state.
+        exit: SystemExit that ended the run, as SIGTERM does, or None.
     """
 
     def __init__(self) -> None:
@@ -50,6 +51,7 @@ class Tally:
         self.health_s: Counter[str] = Counter()
         self.began: Counter[str] = Counter()
         self.most_persons = 0
+        self.exit: SystemExit | None = None
         self._ages: deque[float] = deque(maxlen=_AGES)
         self._most_age = 0.0
         self._answered_s: deque[float] = deque(maxlen=_RATE_FRAMES)
@@ -189,7 +191,9 @@ def watch(
     seconds: float | None = None,
     tick: Callable[[Tally], None] = lambda tally: None,
 ) -> tuple[Tally, str | None]:
-    """Watch a source until its end, Ctrl-C, or the window is closed.
+    """Watch a source until its end, Ctrl-C, SIGTERM, or the window is closed.
+
+    After SIGTERM, ``exit`` of the summary is to be raised once all files are closed.
 
     Args:
         monitor: The monitor to iterate.
@@ -239,6 +243,8 @@ def watch(
                 break
     except KeyboardInterrupt:  # the usual end with a camera; recorded files are kept
         pass
-    if tally.frames == 0 and not live:
+    except SystemExit as end:  # the usual end under a supervisor
+        tally.exit = end
+    if tally.frames == 0 and not live and tally.exit is None:
         raise SourceError(fault or "the source gave no frame. Check it with another program")
     return tally, fault

@@ -118,7 +118,8 @@ def video(
     SOURCE is a file, a camera number (0, 1, ...), rtsp://... or a GStreamer pipeline.
     Each face gets a box, a number and its three likeliest expressions. The driver is the largest
     face in the seat's region. Only --save and --events write files. Without them, and without
-    --headless and --json, a window opens. Ctrl-C ends a camera and leaves complete files.
+    --headless and --json, a window opens. Ctrl-C or SIGTERM ends a camera and leaves complete
+    files.
     """
     from fer_edge.monitor import DriverMonitor
     from fer_edge.monitor.recorder import EventLog, VideoRecorder
@@ -179,6 +180,8 @@ def video(
         _print(report)
     if fault is not None:
         raise SourceError(fault)
+    if tally.exit is not None:
+        raise tally.exit
 
 
 def _camera_or_path(source: str) -> int | str:

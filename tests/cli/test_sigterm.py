@@ -9,9 +9,12 @@ import sys
 import time
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from fer_edge.cli.sigterm import TERMINATED, orderly_end
+from fer_edge.monitor.recorder import VideoRecorder
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="Windows sends no SIGTERM")
 
@@ -46,6 +49,23 @@ FORK = """
 """
 
 
+VIDEO = """
+import os, signal, sys
+from fer_edge.cli import main
+from fer_edge.monitor.recorder import VideoRecorder
+
+write = VideoRecorder.write
+
+def write_five(self, *frame):
+    write(self, *frame)
+    if self.frames == 5:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+VideoRecorder.write = write_five
+main(sys.argv[1:])
+"""
+
+
 def begun(body: str, temporary: Path) -> subprocess.Popen[str]:
     environment = {**os.environ, "TMPDIR": str(temporary)}
     command = [sys.executable, "-c", BEGIN + body + END]
@@ -64,6 +84,23 @@ def test_it_removes_the_temporary_files(tmp_path: Path, body: str) -> None:
     process.terminate()
     assert process.wait(60) == TERMINATED
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_video_that_is_being_recorded_is_kept(fake_bundle: Path, tmp_path: Path) -> None:
+    source, drawn, events = tmp_path / "a.mp4", tmp_path / "b.mp4", tmp_path / "c.jsonl"
+    rng = np.random.default_rng(0)
+    with VideoRecorder(source, 30) as recorder:
+        for number in range(30):
+            recorder.write(rng.integers(0, 256, (64, 64, 3), np.uint8), number / 30)
+    options = ["--bundle", str(fake_bundle), "--whole-frame", "--quiet", "--save", str(drawn)]
+    command = [sys.executable, "-c", VIDEO, "video", str(source), *options, "--events", str(events)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == TERMINATED, done.stderr
+    assert f"saved:  {drawn}, 5 frames" in done.stdout
+    capture = cv2.VideoCapture(str(drawn))
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 5
+    capture.release()
+    assert sorted(tmp_path.glob("[abc.]*.*")) == [source, drawn, events]
 
 
 def test_a_fork_ends_at_once(tmp_path: Path) -> None:
