@@ -16,6 +16,7 @@ import numpy as np
 
 from fer_edge.atomic import check_place
 from fer_edge.errors import InputError
+from fer_edge.images.decoder_warnings import with_warnings
 from fer_edge.monitor.opencv_names import opencv_name
 from fer_edge.monitor.state import Event
 from fer_edge.monitor.typed_fields import is_number
@@ -30,6 +31,8 @@ CODECS: dict[str, tuple[str, str]] = {
 }
 """FourCC and players by suffix. OpenCV's wheels have no H.264 encoder (its licence); their VP9
 encoder takes 0.13 s for a frame of 640x360."""
+_LEAST_HZ = {".mp4": 0.0, ".webm": 0.1}
+"""Smallest frame rate of a video by suffix, in Hz. A WebM whose frames last 20 s has no length."""
 _MOST_HZ = 240.0
 """Largest frame rate of a video, in Hz."""
 _MOST_GAP_S = 10.0
@@ -59,9 +62,11 @@ class VideoRecorder:
         opencv_name(absolute(self.path))
         if self.path.suffix.lower() not in CODECS:
             raise InputError(f"expected a video called .mp4 or .webm, got {self.path}")
-        if not (is_number(hz) and 0 < hz <= _MOST_HZ):
+        least = _LEAST_HZ[self.path.suffix.lower()]
+        if not (is_number(hz) and hz > 0 and least <= hz <= _MOST_HZ):
             raise InputError(
-                f"expected 0 to {_MOST_HZ:g} frames per second, got {shown(hz)}. Choose another"
+                f"expected {least:g} to {_MOST_HZ:g} frames per second for {self.path.suffix}, got "
+                f"{shown(hz)}. Choose another"
             )
         self.frames = 0
         """Frames written so far, repetitions included."""
@@ -167,10 +172,16 @@ class VideoRecorder:
         self._size = width + width % 2, height + height % 2  # the codecs halve colour
         code = cv2.VideoWriter.fourcc(*CODECS[self.path.suffix.lower()][0])
         silence_ffmpeg()
-        with quiet_opencv():
+
+        def begin() -> None:  # may run twice
+            if self._writer is not None:
+                self._writer.release()
             self._writer = cv2.VideoWriter(
                 str(self._temporary), cv2.CAP_FFMPEG, code, self._hz, self._size
             )
+
+        with quiet_opencv():
+            with_warnings(begin)  # OpenCV prints that it does not know VP8 in WebM, and writes it
         if not self._writer.isOpened():
             self._writer = None
             raise InputError(
@@ -191,7 +202,8 @@ class VideoRecorder:
 
     def _check(self) -> None:
         """Count readable frames, because OpenCV does not report a full disk."""
-        capture = cv2.VideoCapture(str(self._temporary), cv2.CAP_FFMPEG)
+        with quiet_opencv():
+            capture = cv2.VideoCapture(str(self._temporary), cv2.CAP_FFMPEG)
         try:
             readable = capture.get(cv2.CAP_PROP_FRAME_COUNT) if capture.isOpened() else 0
         finally:

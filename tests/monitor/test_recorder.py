@@ -57,6 +57,18 @@ def test_a_video_reads_back_as_it_was_written(tmp_path: Path, suffix: str, codec
     assert stream["r_frame_rate"] == "25/1"
 
 
+@pytest.mark.parametrize(("suffix", "hz"), [(".mp4", 0.01), (".webm", 0.1), (".webm", 240)])
+def test_the_lowest_and_highest_rates_are_written_without_a_word(
+    tmp_path: Path, suffix: str, hz: float, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for count in (1, 2, 7):
+        with VideoRecorder(tmp_path / f"{count}{suffix}", hz) as recorder:
+            for k in range(count):
+                recorder.write(grey(30 * k), k / hz)
+        assert len(read(recorder.path)) == count
+    assert capfd.readouterr().err == ""
+
+
 def test_frames_stand_where_their_time_is(tmp_path: Path) -> None:
     """10 Hz into 30: each three times. 60 Hz into 30: every other. A second without: repeated."""
     with VideoRecorder(tmp_path / "a.mp4", 30) as slow:
@@ -123,6 +135,7 @@ def test_without_a_frame_there_is_no_file(tmp_path: Path) -> None:
         ("a.mp4", 0, "frames per second"),
         ("a.mp4", float("nan"), "frames per second"),
         ("a.mp4", "30", "frames per second"),
+        ("a.webm", 0.05, r"0\.1 to 240 frames per second"),
         ("no/a.mp4", 30, "cannot write"),
     ],
 )
