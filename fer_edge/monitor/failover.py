@@ -329,11 +329,9 @@ class FailoverPredictor:
     def _give_up(self, error: Exception) -> None:
         all_failed = isinstance(error, TargetError) and self._failed
         why = self._failures() if all_failed else error
-        self._health.report(
-            HealthCause.NO_ENGINE,
-            "lost",
-            f"no variant runs: {why}. All that do not hang are tried again soon",
-        )
+        retried = "All that do not hang" if self._hung else "All"
+        reason = f"no variant runs: {why}. {retried} are tried again soon"
+        self._health.report(HealthCause.NO_ENGINE, "lost", reason)
         self._failed = {
             name: reason
             for name, reason in self._failed.items()
