@@ -40,6 +40,14 @@ HOW = {
     ),
 }
 """Instructions for data sets that their owners alone give out, by name."""
+_OF_A_REPOSITORY = {
+    *("GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_COMMON_DIR", "GIT_CONFIG", "GIT_CONFIG_COUNT"),
+    *("GIT_CONFIG_PARAMETERS", "GIT_DIR", "GIT_GRAFT_FILE", "GIT_IMPLICIT_WORK_TREE"),
+    *("GIT_INDEX_FILE", "GIT_INTERNAL_SUPER_PREFIX", "GIT_NAMESPACE", "GIT_NO_REPLACE_OBJECTS"),
+    *("GIT_OBJECT_DIRECTORY", "GIT_PREFIX", "GIT_REPLACE_REF_BASE", "GIT_SHALLOW_FILE"),
+    "GIT_WORK_TREE",
+}
+"""Variables that name the user's repository, as ``git rev-parse --local-env-vars`` lists them."""
 NAMES = ("ferplus", *HOW)
 """All names that ``fetch_dataset`` accepts."""
 
@@ -105,6 +113,15 @@ def _git_file(url: str, commit: str, name: str) -> bytes:
         return _git(folder, "cat-file", "blob", f"{commit}:{name}")
 
 
+def _environment() -> dict[str, str]:
+    """Return the variables for git: those for the network, none of another repository.
+
+    Hooks and some CI set ``GIT_DIR``, and ``git init`` would change that repository.
+    """
+    kept = {key: value for key, value in os.environ.items() if key not in _OF_A_REPOSITORY}
+    return {**kept, "GIT_TERMINAL_PROMPT": "0"}
+
+
 def _git(folder: str, *arguments: str) -> bytes:
     try:
         done = subprocess.run(
@@ -113,7 +130,7 @@ def _git(folder: str, *arguments: str) -> bytes:
             capture_output=True,
             check=True,
             timeout=300,
-            env={**os.environ, "GIT_TERMINAL_PROMPT": "0"},
+            env=_environment(),
         )
     except FileNotFoundError as error:
         raise DataError("git is not installed: install it to download FER+") from error

@@ -51,6 +51,40 @@ def test_the_votes_are_fetched_at_a_commit_and_counted(
         fetch_dataset("ferplus", tmp_path / "out", said.append, url=url, commit=commit)
 
 
+def test_a_repository_that_the_environment_names_is_left_alone(
+    tmp_path: Path, repository: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hooks of git run with such variables."""
+    monkeypatch.setattr(module, "FERPLUS_ROWS", {"train": 1, "val": 1, "test": 1})
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    git(mine, "init", "--quiet")
+    before = {path: path.read_bytes() for path in mine.rglob("*") if path.is_file()}
+    for name, value in {
+        "GIT_DIR": str(mine / ".git"),
+        "GIT_WORK_TREE": str(mine),
+        "GIT_INDEX_FILE": str(mine / ".git" / "index"),
+        "GIT_OBJECT_DIRECTORY": str(mine / ".git" / "objects"),
+        "GIT_CONFIG_PARAMETERS": "'core.worktree'='/nowhere'",
+    }.items():
+        monkeypatch.setenv(name, value)
+    url, commit = repository
+    fetch_dataset("ferplus", tmp_path / "out", print, url=url, commit=commit)
+    assert {path: path.read_bytes() for path in mine.rglob("*") if path.is_file()} == before
+
+
+def test_variables_of_the_network_reach_git(monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = subprocess.run(
+        ["git", "rev-parse", "--local-env-vars"], capture_output=True, text=True
+    )
+    network = {"GIT_SSL_CAINFO": "/ca.pem", "GIT_SSH_COMMAND": "ssh -4", "https_proxy": "http://p"}
+    for name, value in {**dict.fromkeys(listed.stdout.split(), "x"), **network}.items():
+        monkeypatch.setenv(name, value)
+    environment = module._environment()
+    assert network.items() <= environment.items()
+    assert not set(listed.stdout.split()) & set(environment)
+
+
 def test_what_is_not_ferplus_is_not_kept(tmp_path: Path, repository: tuple[str, str]) -> None:
     url, commit = repository
     with pytest.raises(DataError, match="28709"):
