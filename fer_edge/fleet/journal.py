@@ -110,7 +110,10 @@ class Journal:
             OSError: The line cannot be written. No part of it stays behind.
         """
         version = self._versions.get(clip.key) or clip.version
-        plain = {"version": version, "clip": _plain(clip), "report": asdict(report)}
+        self._append({"version": version, "clip": _plain(clip), "report": asdict(report)})
+        self.done[clip.key] = clip, version, report
+
+    def _append(self, plain: dict[str, Any]) -> None:
         line = json.dumps(plain).encode("utf-8", "backslashreplace") + b"\n"
         handle = os.open(self.out / DONE, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:
@@ -125,7 +128,6 @@ class Journal:
             os.fsync(handle)
         finally:
             os.close(handle)
-        self.done[clip.key] = clip, version, report
 
     def forget_moved(self, clips: list[Clip]) -> None:
         """Remove rows of clips that go under another drive or name now."""
@@ -137,6 +139,7 @@ class Journal:
                 del self.done[key]
                 for table in TABLES:
                     part_path(self.out, table, clip).unlink(missing_ok=True)
+                self._append({"forgotten": key})
 
     def entries(self) -> list[tuple[Clip, ClipReport]]:
         """Return the done clips, ordered by drive, name and camera."""
@@ -154,6 +157,9 @@ class Journal:
             whole += len(line)
             try:
                 plain = json.loads(line)
+                if "forgotten" in plain:
+                    self.done.pop(plain["forgotten"], None)
+                    continue
                 clip, report = _clip(plain["clip"]), ClipReport(**plain["report"])
                 self.done[clip.key] = clip, str(plain["version"]), report
             except (ValueError, KeyError, TypeError) as error:

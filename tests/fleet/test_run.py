@@ -110,6 +110,9 @@ def test_a_clip_that_moves_to_another_drive_leaves_no_rows_behind(
         run = inline(find_clips([file]), out, scorer)
         assert [one["drive"] for one in run.drives] == [drive]
     assert {row["drive"] for row in rows(out, "states")} == {"second"}
+    file.write_text("path,drive\nmonday/b.avi,third\n")
+    run = inline(find_clips([file]), out, scorer)
+    assert [(one["drive"], one["clips"]) for one in run.drives] == [("second", 1), ("third", 1)]
 
 
 def test_an_output_of_other_settings_or_of_another_program_is_refused(
