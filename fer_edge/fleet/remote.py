@@ -15,7 +15,7 @@ from fer_edge.shown import first_line, without_password
 
 MAX_CLIP_BYTES = 64 << 30
 """Largest clip in bytes that is copied from an address."""
-_COPY_BYTES = 8 << 20
+_COPY_BYTES = 1 << 20
 _PAUSES_S = 0.5, 2.0
 """Seconds between the tries to read a file at an address."""
 
@@ -80,10 +80,14 @@ class UnreachableError(SourceError):
 
 
 @contextmanager
-def local_copy(address: str) -> Iterator[Path]:
+def local_copy(address: str, beat: Callable[[int], object] = lambda frames: None) -> Iterator[Path]:
     """Yield a temporary copy of the file at an address, removed afterwards.
 
     OpenCV, MCAP readers and bags need a file of this machine.
+
+    Args:
+        address: The address.
+        beat: Called with 0 after each block, as a sign of life.
 
     Raises:
         SourceError: The file is missing or too large.
@@ -95,7 +99,7 @@ def local_copy(address: str) -> Iterator[Path]:
         copy = Path(folder) / f"clip{suffix}"
         for wait_s in (*_PAUSES_S, None):
             try:
-                _copy(address, copy)
+                _copy(address, copy, beat)
                 break
             except UnreachableError:
                 if wait_s is None:
@@ -104,7 +108,7 @@ def local_copy(address: str) -> Iterator[Path]:
         yield copy
 
 
-def _copy(address: str, copy: Path) -> None:
+def _copy(address: str, copy: Path, beat: Callable[[int], object]) -> None:
     try:
         system, path = file_system(address)
         size = system.size(path)
@@ -121,6 +125,7 @@ def _copy(address: str, copy: Path) -> None:
     with copy.open("wb") as target:
         for block in _blocks(system, path, address):
             target.write(block)
+            beat(0)
         if size is not None and target.tell() < size:
             raise UnreachableError(
                 f"cannot read {without_password(address)}: it gave {target.tell()} of {size} bytes"

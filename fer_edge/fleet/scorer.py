@@ -206,7 +206,8 @@ class DriveScorer:
         Args:
             clip: The clip.
             out: Output folder.
-            beat: Called with the number of states so far, as a sign of life.
+            beat: Called with the number of states so far, as a sign of life. It is 0 while a clip
+                at an address is copied.
 
         Returns:
             The outcome. A clip that cannot be read has one row with its error.
@@ -247,7 +248,7 @@ class DriveScorer:
     def _score(self, clip: Clip, out: Path, beat: Callable[[int], object]) -> ClipReport:
         identity = self.identity()
         with ExitStack() as stack:
-            new_source = stack.enter_context(opened(clip))
+            new_source = stack.enter_context(opened(clip, beat))
             lanes = [Lane(stack, out, clip, identity, self.every_s)]
             monitors = [self._monitor(self.load(), new_source(), stack)]
             comparison = Comparison()

@@ -55,8 +55,12 @@ class RecordedSource:
 
 
 @contextmanager
-def opened(clip: Clip) -> Iterator[Callable[[], RecordedSource]]:
+def opened(clip: Clip, beat: Callable[[int], object]) -> Iterator[Callable[[], RecordedSource]]:
     """Yield a function that makes a source of the clip, not open yet.
+
+    Args:
+        clip: The clip.
+        beat: As for ``local_copy``.
 
     Raises:
         SourceError: The file at an address cannot be read.
@@ -65,7 +69,7 @@ def opened(clip: Clip) -> Iterator[Callable[[], RecordedSource]]:
     if not remote.is_address(clip.path):
         yield lambda: RecordedSource(_source(Path(clip.path), clip))
         return
-    with remote.local_copy(clip.path) as copy:
+    with remote.local_copy(clip.path, beat) as copy:
         yield lambda: RecordedSource(_source(copy, clip))
 
 

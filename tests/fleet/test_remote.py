@@ -188,6 +188,15 @@ def test_a_file_that_comes_short_is_not_scored(
     assert "bytes" in str(report.error)
 
 
+def test_each_block_of_a_copy_is_a_sign_of_life(memory: str) -> None:
+    """A slow network may take longer than the watchdog waits for a frame."""
+    data, beats = bytes(5 << 19), list[int]()
+    fsspec.filesystem("memory").pipe("/fleet/long.avi", data)
+    with remote.local_copy(f"{memory}/long.avi", beats.append) as copy:
+        assert beats == [0, 0, 0]
+        assert copy.read_bytes() == data
+
+
 def test_a_file_that_is_not_there_is_not_tried_again(
     memory: str, scorer: DriveScorer, tmp_path: Path
 ) -> None:
@@ -198,7 +207,7 @@ def test_a_file_that_is_not_there_is_not_tried_again(
 def test_a_full_temporary_folder_is_the_fault_of_no_clip(
     memory: str, scorer: DriveScorer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(address: str, copy: Path) -> None:
+    def full(address: str, copy: Path, beat: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", str(copy))
 
     monkeypatch.setattr(remote, "_copy", full)
