@@ -6,8 +6,10 @@ import contextlib
 import logging
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -15,13 +17,14 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from fer_edge import errors
 from fer_edge.cores import usable_cores
 from fer_edge.errors import EngineError, FerEdgeError
 from fer_edge.fleet.clips import Clip
 from fer_edge.fleet.crew import News
+from fer_edge.fleet.remote import is_address
 from fer_edge.fleet.scorer import DriveScorer
 
 _BEAT_S = 1.0
@@ -44,6 +47,8 @@ class Processes:
         self._scorer, self._out = scorer, out
         self._context = multiprocessing.get_context("spawn")
         self._workers: dict[int, tuple[SpawnProcess, Connection]] = {}
+        self._copies: dict[int, str] = {}
+        """Folder of each worker's copies, removed here: a worker may be killed."""
         self._count = 0
         self._oom_kills = _oom_kills()
 
@@ -67,9 +72,15 @@ class Processes:
         return self._count
 
     def give(self, worker: int, clip: Clip) -> None:
-        """Let a process score a clip. If it is dead, ``wait`` reports that."""
+        """Let a process score a clip. If it is dead, ``wait`` reports that.
+
+        Raises:
+            OSError: The temporary folder is full.
+        """
+        if is_address(clip.path) and worker not in self._copies:
+            self._copies[worker] = tempfile.mkdtemp(prefix="fer_edge-")
         try:
-            self._workers[worker][1].send(clip)
+            self._workers[worker][1].send((clip, self._copies.get(worker)))
         except OSError:
             return
 
@@ -93,6 +104,7 @@ class Processes:
         process.kill()
         process.join(_END_S)
         pipe.close()
+        self._remove_copies(worker)
 
     def close(self) -> None:
         """End the processes; those that are at work are killed."""
@@ -106,10 +118,15 @@ class Processes:
             process.join(max(until_s - time.monotonic(), 0.0))
             self.kill(worker)
 
+    def _remove_copies(self, worker: int) -> None:
+        if (folder := self._copies.pop(worker, None)) is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+
     def _death(self, worker: int) -> News:
         process, pipe = self._workers.pop(worker)
         process.join(_END_S)
         pipe.close()
+        self._remove_copies(worker)
         code = process.exitcode or 0
         before, self._oom_kills = self._oom_kills, _oom_kills()
         if code == -signal.SIGKILL and self._oom_kills > before:
@@ -167,6 +184,10 @@ def _oom_kills() -> int:
     return 0
 
 
+_copies: list[str | None] = []
+"""Folder of this worker's copies."""
+
+
 def _work(pipe: Connection, scorer: DriveScorer, out: str) -> None:
     """Score clips until the pipe gives None or breaks."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
@@ -178,15 +199,17 @@ def _work(pipe: Connection, scorer: DriveScorer, out: str) -> None:
         pipe.send(("broken", (type(error).__name__, str(error))))
         return
     try:
-        for clip in iter(pipe.recv, None):
+        for clip, copies in iter(pipe.recv, None):
+            # Set for the process: what a decoder leaves there is removed with the copies.
+            _copies[:], tempfile.tempdir = [copies], copies
             pipe.send(("done", scorer.score(clip, out, Beat(pipe))))
     except OSError as error:
         try:
             pipe.send(("broken", ("InputError", f"cannot write {out}: {error}. Free space")))
-        except OSError:  # the parent is gone
-            os._exit(1)
+        except OSError:
+            _end_alone()
     except EOFError:
-        os._exit(1)
+        _end_alone()
 
 
 class Beat:
@@ -203,8 +226,8 @@ class Beat:
         self._sent_s = now_s
         try:
             self._pipe.send(("beat", frames))
-        except OSError:  # the parent is gone: no part file of this clip may appear
-            os._exit(1)
+        except OSError:
+            _end_alone()
 
 
 def prepare_worker() -> None:
@@ -219,4 +242,11 @@ def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])
-        os._exit(1)
+        _end_alone()
+
+
+def _end_alone() -> NoReturn:
+    """End this worker, whose parent is gone. No part file of its clip may appear."""
+    for folder in filter(None, _copies):
+        shutil.rmtree(folder, ignore_errors=True)
+    os._exit(1)
