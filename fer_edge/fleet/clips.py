@@ -249,7 +249,7 @@ def _size_and_stamp(path: Path) -> tuple[int, str]:
         places = list(path.iterdir()) if path.is_dir() else [path]  # a folder is a bag
         files = [place.stat() for place in places]
     except (OSError, ValueError):
-        return 0, "missing"
+        return 0, remote.MISSING
     size = sum(file.st_size for file in files)
     return size, f"{size}-{max((file.st_mtime_ns for file in files), default=0)}"
 
@@ -274,6 +274,14 @@ def _text(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
+def same_name(one: Clip, other: Clip) -> InputError:
+    """Return the error about two files of one drive and name."""
+    return InputError(
+        f"{without_password(one.path)} and {without_password(other.path)} are both the clip "
+        f"{other.name} of the drive {other.drive}. Name the folder above them, or write a manifest"
+    )
+
+
 def _checked(clips: list[Clip]) -> list[Clip]:
     """Return each clip once. Raises InputError if two of them cannot be told apart."""
     by_place = {(clip.path, clip.camera): clip for clip in reversed(clips)}
@@ -281,9 +289,5 @@ def _checked(clips: list[Clip]) -> list[Clip]:
     for clip in by_place.values():
         other = by_key.setdefault(clip.key, clip)
         if other is not clip:
-            raise InputError(
-                f"{without_password(other.path)} and {without_password(clip.path)} are both the "
-                f"clip {clip.name} of the drive "
-                f"{clip.drive}. Name the folder above them, or write a manifest"
-            )
+            raise same_name(other, clip)
     return sorted(by_place.values(), key=lambda clip: (clip.drive, clip.name, clip.camera or ""))

@@ -14,8 +14,9 @@ from typing import Any
 
 from fer_edge.atomic import write_file
 from fer_edge.errors import InputError
-from fer_edge.fleet.clips import Clip
+from fer_edge.fleet.clips import Clip, same_name, stamp_of
 from fer_edge.fleet.parts import TABLES, part_path, remove_leftovers
+from fer_edge.fleet.remote import MISSING
 from fer_edge.fleet.scorer import ClipReport
 from fer_edge.lock import locked
 from fer_edge.shown import without_password
@@ -96,10 +97,17 @@ class Journal:
         return identity
 
     def is_done(self, clip: Clip) -> bool:
-        """Return True for an unchanged clip whose rows are complete."""
+        """Return True for an unchanged clip whose rows are complete.
+
+        Raises:
+            InputError: The rows are those of another file, which is still there.
+        """
         version = self._versions[clip.key] = clip.version
         entry = self.done.get(clip.key)
-        if entry is None or entry[1] != version or entry[2].retry:
+        if entry is None or entry[2].retry:
+            return False
+        if entry[1] != version:
+            _check_same_file(entry[0], clip)
             return False
         return part_path(self.out, "states", clip).is_file()
 
@@ -186,6 +194,13 @@ def _check_ours(out: Path, names: set[str]) -> None:
         raise InputError(
             f"expected an empty folder or one of an earlier run, got {out}. Choose another -o"
         )
+
+
+def _check_same_file(before: Clip, clip: Clip) -> None:
+    """Raise InputError if a clip would replace the rows of another file."""
+    moved = before.path != _public(clip).path
+    if moved and before.stamp != MISSING and stamp_of(before.path) == before.stamp:
+        raise same_name(before, clip)
 
 
 def _lines(path: Path) -> Iterator[bytes]:

@@ -15,6 +15,8 @@ from fer_edge.shown import first_line, without_password
 
 MAX_CLIP_BYTES = 64 << 30
 """Largest clip in bytes that is copied from an address."""
+MISSING = "missing"
+"""Stamp of a file that is not there or cannot be seen."""
 _COPY_BYTES = 1 << 20
 _PAUSES_S = 0.5, 2.0
 """Seconds between the tries to read a file at an address."""
@@ -69,7 +71,7 @@ def size_and_stamp(address: str) -> tuple[int, str]:
         system, path = file_system(address)
         info = system.info(path)
     except Exception:  # a clip that is missing gives an error row when it is scored
-        return 0, "missing"
+        return 0, MISSING
     size = int(info.get("size") or 0)
     mark = next((info[key] for key in ("ETag", "etag", "mtime", "created") if info.get(key)), "")
     return size, f"{size}-{mark}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -106,6 +106,21 @@ def test_a_damaged_line_costs_its_clip_and_no_other(
     assert inline(find_clips([drives]), out, scorer).scored == 1
     assert inline(find_clips([drives]), out, scorer).scored == 0
     assert rows(out, "states") == before
+
+
+def test_a_clip_of_the_same_name_replaces_no_rows_of_a_file_that_is_there(
+    scorer: DriveScorer, tmp_path: Path, write_clip: Callable[..., Path], inline: Any, rows: Any
+) -> None:
+    out = tmp_path / "out"
+    old = write_clip(tmp_path / "monday" / "cabin" / "1.avi", 5)
+    new = write_clip(tmp_path / "tuesday" / "cabin" / "1.avi", 9)
+    inline(find_clips([old.parent]), out, scorer)
+    with pytest.raises(InputError, match=r"are both the clip 1.avi of the drive cabin. Name the"):
+        inline(find_clips([new.parent]), out, scorer)
+    assert len(rows(out, "states")) == 5
+    old.unlink()  # the file was moved, or cut anew at another place
+    assert inline(find_clips([new.parent]), out, scorer).scored == 1
+    assert len(rows(out, "states")) == 9
 
 
 def test_a_signals_file_that_changes_during_the_run_is_read_again(
