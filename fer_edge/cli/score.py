@@ -170,8 +170,8 @@ def score(
         _print(run)
     if faults := run.status.get("failed", 0) + run.status.get("partial", 0):
         raise SourceError(
-            f"{faults:,} of {run.clips:,} clips had a fault. See the column error of "
-            f"{run.out / 'clips.parquet'}"
+            f"{faults:,} of {run.clips:,} clips had a fault. See errors in "
+            f"{run.out / 'summary.json'}, and the column error of clips.parquet"
         )
     if run.against is not None and run.against["verdict"] == "different":
         raise LimitError(f"the second bundle differs: {run.against['why']}")

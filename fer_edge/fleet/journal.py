@@ -106,10 +106,22 @@ class Journal:
         entry = self.done.get(clip.key)
         if entry is None or entry[2].retry:
             return False
-        if entry[1] != version:
+        if entry[1] != version and not self.is_lost(clip):
             _check_same_file(entry[0], clip)
             return False
         return part_path(self.out, "states", clip).is_file()
+
+    def is_lost(self, clip: Clip) -> bool:
+        """Return True for a clip with rows whose file, or signals, cannot be seen now.
+
+        A mount may be gone for a while, and the rows stay.
+        """
+        _, version, report = self.done[clip.key]
+        if report.status == "failed" or self._versions.get(clip.key) == version:
+            return False
+        return clip.stamp == MISSING or (
+            clip.signals is not None and stamp_of(clip.signals) == MISSING
+        )
 
     def add(self, clip: Clip, report: ClipReport) -> None:
         """Append a clip that is done, with its version at the time of ``is_done``.

@@ -131,7 +131,12 @@ def _score(
     if journal.done:  # workers would notice, and none starts if every clip is done
         journal.refuse(scorer.differences(journal.identity()))
     journal.forget_moved(list(clips))
-    todo = [clip for clip in clips if not journal.is_done(clip)]
+    todo = []
+    for clip in clips:
+        if not journal.is_done(clip):
+            todo.append(clip)
+        elif journal.is_lost(clip):
+            progress.fault(clip, _report_of(clip, journal))
     progress.start(len(todo))
 
     def check(of_worker: dict[str, Any]) -> str | None:
@@ -171,7 +176,7 @@ def _sum_up(out: Path, clips: Sequence[Clip], journal: Journal, scored: int) -> 
     against = compare(entries)
     html = report(journal.identity(), entries, drives, against)
     write_file(out / REPORT, html.encode())
-    reports = [(clip, journal.done[clip.key][2]) for clip in clips]
+    reports = [(clip, _report_of(clip, journal)) for clip in clips]
     errors = [
         {"drive": clip.drive, "clip": clip.name, "status": one.status, "error": one.error}
         for clip, one in reports
@@ -182,6 +187,18 @@ def _sum_up(out: Path, clips: Sequence[Clip], journal: Journal, scored: int) -> 
     plain = {key: value for key, value in run.as_dict().items() if key not in ("out", "wall_s")}
     write_file(out / SUMMARY, (json.dumps(plain, indent=1, allow_nan=False) + "\n").encode())
     return run
+
+
+def _report_of(clip: Clip, journal: Journal) -> ClipReport:
+    """Return the outcome of a clip in this run."""
+    if not journal.is_lost(clip):
+        return journal.done[clip.key][2]
+    return ClipReport(
+        clip.key,
+        "failed",
+        f"{clip.name} or its signals cannot be seen now; the rows of an earlier run stay. Check "
+        "the path and its mount, and run again",
+    )
 
 
 class _Progress:
@@ -206,9 +223,12 @@ class _Progress:
         self._done += 1
         if report.status != "ok":
             self._failed += 1
-            fault = f"{clip.drive}/{clip.name} {report.status}: {report.error}"
-            self._say(printable(fault))
+            self.fault(clip, report)
         self.tick()
+
+    def fault(self, clip: Clip, report: ClipReport) -> None:
+        """Say what is wrong with a clip."""
+        self._say(printable(f"{clip.drive}/{clip.name} {report.status}: {report.error}"))
 
     def tick(self) -> None:
         """Show the progress."""

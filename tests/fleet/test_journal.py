@@ -123,6 +123,27 @@ def test_a_clip_of_the_same_name_replaces_no_rows_of_a_file_that_is_there(
     assert len(rows(out, "states")) == 9
 
 
+@pytest.mark.parametrize("lost", ["a.avi", "s.csv"])
+def test_a_scored_clip_that_cannot_be_seen_keeps_its_rows(
+    lost: str, scorer: DriveScorer, drives: Path, tmp_path: Path, inline: Any, rows: Any
+) -> None:
+    """A mount may be gone for a while."""
+    out, folder = tmp_path / "out", drives / "monday"
+    (folder / "s.csv").write_text("time_s,away\n0,0\n")
+    (drives / "m.csv").write_text("path,signals\nmonday/a.avi,monday/s.csv\n")
+    inline(find_clips([drives / "m.csv"]), out, scorer)
+    before, said = rows(out, "states"), list[str]()
+    (folder / lost).rename(tmp_path / lost)
+    run = inline(find_clips([drives / "m.csv"]), out, scorer, say=said.append)
+    assert (run.scored, run.status) == (0, {"failed": 1})
+    assert "cannot be seen now" in run.errors[0]["error"]
+    assert "cannot be seen now" in said[0]
+    assert rows(out, "states") == before
+    (tmp_path / lost).rename(folder / lost)
+    run = inline(find_clips([drives / "m.csv"]), out, scorer)
+    assert (run.scored, run.status) == (0, {"ok": 1})
+
+
 def test_a_signals_file_that_changes_during_the_run_is_read_again(
     scorer: DriveScorer, drives: Path, tmp_path: Path, inline: Any
 ) -> None:
