@@ -7,10 +7,12 @@ import io
 import math
 import os
 import posixpath
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from fer_edge.errors import InputError, MissingDependencyError
 from fer_edge.fleet import remote
@@ -219,8 +221,7 @@ def inside(base: str, path: str) -> str:
     if remote.is_address(base) or remote.is_address(path):
         if not remote.is_address(path):
             path = f"{base.rstrip('/')}/{path}"
-        parts = path.split("/")
-        if ".." in parts or not path.startswith(f"{base.rstrip('/')}/"):
+        if ".." in _parts_for_a_server(path) or not path.startswith(f"{base.rstrip('/')}/"):
             raise InputError(
                 without_password(f"{shown(path)} lies outside {base}. Name the folder with --root")
             )
@@ -235,6 +236,17 @@ def inside(base: str, path: str) -> str:
     if not target.is_relative_to(root):
         raise InputError(f"{shown(path)} lies outside {base}. Name the folder with --root")
     return absolute(root / path)
+
+
+def _parts_for_a_server(path: str) -> set[str]:
+    """Return the folders and names of an address as a server may read them.
+
+    Servers undo escapes such as ``%2e%2e%2f``, some of them twice, and take ``\\`` as ``/``.
+    """
+    before = ""
+    while path != before:
+        before, path = path, re.sub(r"[\t\r\n]", "", unquote(path)).replace("\\", "/")
+    return {part.partition(";")[0] for part in path.split("/")}
 
 
 def _text(row: Mapping[str, Any], column: str) -> str | None:

@@ -130,6 +130,26 @@ def test_a_manifest_at_an_address_stays_below_it(memory: str) -> None:
             find_clips([f"{memory}/m.csv"])
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("%2e%2e/x.avi", ".%2E/x.avi", "%252e%252e/x.avi", "..%2fx.avi", "a%2f..%2F..%2fx.avi"),
+        *("..\\x.avi", "a%5c..%5Cx.avi", "..;a/x.avi", '".\t./x.avi"'),
+    ],
+)
+def test_escapes_in_a_manifest_at_an_address_do_not_leave_it(memory: str, path: str) -> None:
+    """A server undoes them."""
+    fsspec.filesystem("memory").pipe("/fleet/m.csv", f"path\n{path}\n".encode())
+    with pytest.raises(InputError, match="outside"):
+        find_clips([f"{memory}/m.csv"])
+
+
+def test_escapes_that_stay_below_a_manifest_are_taken(memory: str) -> None:
+    data = b"path\ntime%3D8%3A00/a%2Fb.avi\na..b/c%20d.avi\n"
+    fsspec.filesystem("memory").pipe("/fleet/m.csv", data)
+    assert len(find_clips([f"{memory}/m.csv"])) == 2
+
+
 def test_addresses_are_told_from_paths() -> None:
     assert is_address("s3://bucket/a.mp4")
     assert is_address("zip://*.mp4::s3://bucket/a.zip")
