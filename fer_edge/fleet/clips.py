@@ -122,7 +122,7 @@ def _clips_of(name: str, root: str | Path | None) -> Iterable[Clip]:
     from fer_edge.fleet.manifest import read_manifest
 
     if remote.is_address(name):
-        if name.lower().endswith(MANIFEST_SUFFIXES):
+        if remote.plain_address(name).lower().endswith(MANIFEST_SUFFIXES):
             return read_manifest(name, root=root)
         return [_remote_clip(name, address) for address in remote.listed(name, _is_clip_name)]
     path = Path(name)
@@ -205,7 +205,7 @@ def _clips_at(path: Path, drive: str) -> list[Clip]:
 
 
 def _is_clip_name(name: str) -> bool:
-    return PurePosixPath(name).suffix.lower() in VIDEO_SUFFIXES | {".mcap"}
+    return PurePosixPath(remote.plain_address(name)).suffix.lower() in VIDEO_SUFFIXES | {".mcap"}
 
 
 def _drive_below(root: Path, folder: Path) -> str:
@@ -260,9 +260,9 @@ def absolute(path: Path) -> str:
 
 
 def _remote_clip(argument: str, address: str) -> Clip:
-    """Return the clip at an address. Its names hold no password."""
-    parts = without_password(address).split("/")
-    root = without_password(argument).rstrip("/").split("/")
+    """Return the clip at an address. Its names hold no password, and stay with a new signature."""
+    parts = without_password(remote.plain_address(address)).split("/")
+    root = without_password(remote.plain_address(argument)).rstrip("/").split("/")
     between = parts[len(root) : -1] if parts[: len(root)] == root else []
     drive = "/".join(between) or (parts[-2] if len(parts) > 1 else "") or "root"
     size, stamp = remote.size_and_stamp(address)

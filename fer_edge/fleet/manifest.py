@@ -82,7 +82,9 @@ def read_manifest(path: str | Path, *, root: str | Path | None = None) -> list[C
 
 
 def _folder_of(name: str) -> str:
-    return name.rsplit("/", 1)[0] if remote.is_address(name) else str(Path(name).parent)
+    if remote.is_address(name):
+        return remote.plain_address(name).rsplit("/", 1)[0]
+    return str(Path(name).parent)
 
 
 def table(
@@ -111,7 +113,7 @@ def table(
             data = Path(name).read_bytes()
         except OSError as error:
             raise InputError(f"cannot read {name}: {error.strerror}. Check the path") from error
-    read = _parquet if name.lower().endswith(".parquet") else _csv
+    read = _parquet if remote.plain_address(name).lower().endswith(".parquet") else _csv
     yield from read(without_password(name), data, columns, required)
 
 
@@ -196,7 +198,8 @@ def _clip(row: Mapping[str, Any], base: str) -> Clip:
         raise InputError("the path is empty")
     place = inside(base, path)
     shown_path = without_password(path)
-    drive = _text(row, "drive") or posixpath.dirname(shown_path.replace(os.sep, "/")) or "root"
+    folder = posixpath.dirname(remote.plain_address(shown_path).replace(os.sep, "/"))
+    drive = _text(row, "drive") or folder or "root"
     signals = _text(row, "signals")
     facts: dict[str, Any] = {
         "camera": _text(row, "camera"),

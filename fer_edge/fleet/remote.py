@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import urlsplit
 
 from fer_edge.errors import FerEdgeError, InputError, MissingDependencyError, SourceError
 from fer_edge.shown import first_line, without_password
@@ -25,6 +26,15 @@ _PAUSES_S = 0.5, 2.0
 def is_address(name: str) -> bool:
     """Return True for ``scheme://…``, also for a chain such as ``zip://*.mp4::s3://…``."""
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", name) is not None
+
+
+def plain_address(address: str) -> str:
+    """Return an address without query and fragment, such as a signature. Only http(s) has them."""
+    return re.split(r"[?#]", address, maxsplit=1)[0] if _is_http(address) else address
+
+
+def _is_http(address: str) -> bool:
+    return address.lower().startswith(("http://", "https://"))
 
 
 def file_system(address: str) -> tuple[Any, str]:
@@ -52,9 +62,10 @@ def listed(name: str, is_clip: Callable[[str], bool]) -> list[str]:
     """
     system, path = file_system(name)
     try:
-        if any(letter in path for letter in "*?["):
+        is_file = _is_http(name) and is_clip(name)  # to look for a folder reads the whole file
+        if _is_pattern(path):
             places = [place for place in system.glob(path) if is_clip(place)]
-        elif system.isdir(path):
+        elif not is_file and system.isdir(path):
             places = [place for place in system.find(path) if is_clip(place)]
         else:
             places = [path] if system.exists(path) else []
@@ -63,6 +74,12 @@ def listed(name: str, is_clip: Callable[[str], bool]) -> list[str]:
     if not places:
         raise InputError(without_password(f"no video is at {name}. Check the address"))
     return [str(system.unstrip_protocol(place)) for place in sorted(places)]
+
+
+def _is_pattern(path: str) -> bool:
+    if _is_http(path):  # an IPv6 host has brackets
+        return any(letter in urlsplit(path).path for letter in "*[")
+    return any(letter in path for letter in "*?[")
 
 
 def size_and_stamp(address: str) -> tuple[int, str]:
@@ -96,7 +113,7 @@ def local_copy(address: str, beat: Callable[[int], object] = lambda frames: None
         UnreachableError: It cannot be read after three tries.
         OSError: The temporary folder is full.
     """
-    suffix = PurePosixPath(address).suffix[:16]
+    suffix = PurePosixPath(plain_address(address)).suffix[:16]
     with tempfile.TemporaryDirectory(prefix="fer_edge-") as folder:
         copy = Path(folder) / f"clip{suffix}"
         for wait_s in (*_PAUSES_S, None):
