@@ -44,13 +44,18 @@ def sentences(repo: str, revision: str | None = None) -> Iterator[None]:
         raise InputError(_sentence(repo, revision, error)) from error
 
 
+def no_repository(repo: str) -> str:
+    """Return the sentence about a name that is none of a repository."""
+    return f"expected a repository like OWNER/NAME, got {shown(repo)}. Name it with its owner"
+
+
 def _sentence(repo: str, revision: str | None, error: Exception) -> str:
     chain = list(_causes(error))
     names = {kind.__name__ for one in chain for kind in type(one).__mro__}
     status = next((s for one in chain if (s := _status(one)) is not None), None)
     at = f" at {revision}" if revision else ""
     if "HFValidationError" in names:
-        return f"expected a repository like OWNER/NAME, got {shown(repo)}"
+        return no_repository(repo)
     if "OfflineModeIsEnabled" in names:
         return "HF_HUB_OFFLINE is set, so nothing is fetched. Unset it and try again"
     if "GatedRepoError" in names:

@@ -8,7 +8,7 @@ from typing import Any
 
 from fer_edge.errors import InputError
 from fer_edge.hub.card import MARK, hub_card
-from fer_edge.hub.client import api, endpoint, library, sentences
+from fer_edge.hub.client import api, endpoint, library, no_repository, sentences
 from fer_edge.hub.model import Transfer, check, kind_of
 from fer_edge.progress import Step, silent
 
@@ -49,12 +49,14 @@ def push(
         CheckpointError: The checkpoint is damaged.
         MissingDependencyError: The ``hub`` extra is not installed.
     """
+    if "/" not in repo:  # the Hub would create it, and find it under the owner's name only
+        raise InputError(no_repository(repo))
     hub = library()
     kind = kind_of(path)
     check(kind, path, None)
     files = sorted(_plain_files(path))
     card = hub_card(repo, kind, path, licence).encode()
-    with sentences(repo):
+    with sentences(repo, revision):
         client = api(hub)
         client.create_repo(repo, private=private or None, exist_ok=True)
         info = client.model_info(repo, revision=revision)

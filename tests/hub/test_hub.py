@@ -57,6 +57,18 @@ def test_a_checkpoint_comes_back_as_it_went(hub: Hub, tmp_path: Path) -> None:
     assert "checkpoint" in head["tags"]
 
 
+def test_a_push_without_an_owner_creates_nothing(hub: Hub, fake_bundle: Path) -> None:
+    with pytest.raises(InputError, match="like OWNER/NAME, got 'driver'"):
+        push(fake_bundle, "driver")
+    assert hub.requests == []
+
+
+def test_a_push_to_a_revision_that_is_not_there_names_it(hub: Hub, fake_bundle: Path) -> None:
+    push(fake_bundle, REPO)
+    with pytest.raises(InputError, match="no revision 'v9'"):
+        push(fake_bundle, REPO, revision="v9")
+
+
 def test_one_repository_holds_both(hub: Hub, fake_bundle: Path, tmp_path: Path) -> None:
     push(fake_bundle, REPO)
     push(DEFAULT_CHECKPOINT, REPO)
