@@ -23,12 +23,22 @@ def api(hub: Any) -> Any:
 
 
 def library() -> Any:
-    """Import ``huggingface_hub``. Raises MissingDependencyError."""
+    """Import ``huggingface_hub``.
+
+    Raises:
+        MissingDependencyError: It is not installed.
+        InputError: It cannot read an environment variable.
+    """
     try:
         import huggingface_hub
         from huggingface_hub.utils.tqdm import disable_progress_bars
     except ImportError as error:
         raise MissingDependencyError("huggingface_hub", "hub") from error
+    except ValueError as error:  # it reads numbers and addresses as it is imported
+        raise InputError(
+            f"huggingface_hub does not start: {shown(str(error))}. Correct the environment "
+            "variable with this value; its name begins with HF_"
+        ) from error
     disable_progress_bars()
     return huggingface_hub
 
@@ -74,6 +84,8 @@ def _sentence(repo: str, revision: str | None, error: Exception) -> str:
             f"cannot use {refused.filename or 'the cache'}: {refused.strerror}. Free space, or set "
             "HF_HOME to another folder"
         )
+    if setting := _wrong_setting(chain, reason):
+        return setting
     if not {"OSError", "HTTPError", "TransportError"} & names:
         return (
             f"the Hub's answer for {repo}{at} cannot be read: {type(error).__name__}, "
@@ -83,6 +95,22 @@ def _sentence(repo: str, revision: str | None, error: Exception) -> str:
         f"cannot reach the Hub at {endpoint() or 'https://huggingface.co'} for {repo}: "
         f"{shown(reason)}. Check the network and HF_ENDPOINT, and try again"
     )
+
+
+def _wrong_setting(chain: list[BaseException], reason: str) -> str | None:
+    """Return the sentence about an environment variable that no request can be made with."""
+    if any(isinstance(one, UnicodeEncodeError) for one in chain):
+        return (
+            "the token has characters that no token has. Set HF_TOKEN again, or log in with "
+            "'hf auth login'"
+        )
+    if "proxy URL" in reason:
+        return f"cannot use the proxy: {shown(reason)}. Check HTTPS_PROXY, HTTP_PROXY and ALL_PROXY"
+    if any(type(one) is FileNotFoundError for one in chain):  # the client's own has a subclass
+        return (
+            f"cannot read the certificates: {shown(reason)}. Check SSL_CERT_FILE and SSL_CERT_DIR"
+        )
+    return None
 
 
 def _is_local(error: BaseException) -> TypeGuard[OSError]:
