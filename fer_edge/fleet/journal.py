@@ -10,16 +10,20 @@ from contextlib import ExitStack
 from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from fer_edge.atomic import write_file
 from fer_edge.errors import InputError
 from fer_edge.fleet.clips import Clip, same_name, stamp_of
+from fer_edge.fleet.disagreements import Comparison, Disagreement
 from fer_edge.fleet.parts import TABLES, part_path, remove_leftovers
 from fer_edge.fleet.remote import MISSING
 from fer_edge.fleet.scorer import ClipReport
+from fer_edge.fleet.tally import Tally, quantile_ms
+from fer_edge.json_check import read_number, read_required
 from fer_edge.lock import locked
-from fer_edge.shown import without_password
+from fer_edge.shown import shown, without_password
 
 _log = logging.getLogger(__name__)
 
@@ -90,7 +94,7 @@ class Journal:
         path = self.out / IDENTITY
         try:
             identity = json.loads(path.read_bytes())
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, RecursionError) as error:
             raise InputError(f"{path} is damaged: {error}. Choose another -o") from error
         if not isinstance(identity, dict):
             raise InputError(f"{path} is damaged. Choose another -o")
@@ -180,9 +184,9 @@ class Journal:
                 if "forgotten" in plain:
                     self.done.pop(plain["forgotten"], None)
                     continue
-                clip, report = _clip(plain["clip"]), ClipReport(**plain["report"])
-                self.done[clip.key] = clip, str(plain["version"]), report
-            except (ValueError, KeyError, TypeError) as error:
+                clip, version, report = _entry(plain)
+                self.done[clip.key] = clip, version, report
+            except (ValueError, KeyError, TypeError, ArithmeticError, RecursionError) as error:
                 _log.warning(
                     "line %d of %s is damaged, its clip is scored again: %s", number, path, error
                 )
@@ -218,6 +222,54 @@ def _check_same_file(before: Clip, clip: Clip) -> None:
 def _lines(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
         yield from file
+
+
+def _entry(plain: Any) -> tuple[Clip, str, ClipReport]:
+    """Return clip, version and report of a line. Raises for one that gives no summary."""
+    _check(plain, _SHAPE, "line")
+    report = ClipReport(**plain["report"])
+    quantile_ms(report.tally["latency"], 1.0)
+    if report.against is not None:
+        _check(report.against, _SHAPE_AGAINST, "against")
+    return _clip(plain["clip"]), plain["version"], report
+
+
+def _check(value: Any, shape: Any, where: str) -> None:
+    """Raise ValueError for a value that a summary cannot be made of.
+
+    Args:
+        value: Decoded JSON.
+        shape: Value of the same types. Keys that are not in a mapping hold numbers; a list stands
+            for lists of its one item; None stands for any text or number, and Any for anything.
+        where: Name of the value.
+    """
+    if isinstance(shape, dict):
+        read_required(value, where, tuple(shape))
+        for key, one in value.items():
+            _check(one, shape.get(key, 0), f"{where}.{key}")
+    elif isinstance(shape, list) and isinstance(value, list):
+        for one in value:
+            _check(one, shape[0], where)
+    elif shape is None or isinstance(shape, str | bool | list):
+        kinds = (str, int, float, NoneType) if shape is None else type(shape)
+        if not isinstance(value, kinds):
+            raise ValueError(f"expected {where} like {shown(shape)}, got {shown(value)}")
+    elif shape is not Any:
+        read_number(value, where, -_MOST, _MOST)
+
+
+_SHAPE = {
+    "version": "",
+    "clip": asdict(Clip("", "", "")),
+    "report": asdict(ClipReport("", "")) | {"against": Any},
+}
+"""Shape of a line about a clip that is done."""
+_SHAPE_AGAINST = {
+    "tally": Tally().as_dict(),
+    **Comparison().as_dict(),
+    "longest": [asdict(Disagreement(0, False, 0, 0, 0, None, None, 0, 0))],
+}
+_MOST = 1e15
 
 
 def _plain(clip: Clip) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -106,6 +107,43 @@ def test_a_damaged_line_costs_its_clip_and_no_other(
     assert inline(find_clips([drives]), out, scorer).scored == 1
     assert inline(find_clips([drives]), out, scorer).scored == 0
     assert rows(out, "states") == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda plain: "[" * 200_000,
+        lambda plain: plain["report"].update(tally={}),
+        lambda plain: plain["report"]["tally"].update(frames="3"),
+        lambda plain: plain["report"]["tally"].update(missing_s=[]),
+        lambda plain: plain["report"]["tally"].update(stream_s=float("nan")),
+        lambda plain: plain["report"]["tally"]["latency"].update(x=1),
+        lambda plain: plain["report"].update(against={"tally": {}}),
+        lambda plain: plain["report"].update(against=3),
+        lambda plain: plain["clip"].update(path=3),
+        lambda plain: plain["clip"].update(start="today"),
+    ],
+)
+def test_a_line_that_no_summary_can_be_made_of_is_passed_over(
+    tmp_path: Path, change: Callable[[Any], Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    with Journal(tmp_path / "out") as journal:
+        journal.check({"bundle": "a"})
+        journal.add(CLIP, ClipReport(CLIP.key, "ok"))
+    path = tmp_path / "out" / "done.jsonl"
+    plain = json.loads(path.read_text())
+    path.write_text((change(plain) or json.dumps(plain)) + "\n")
+    with Journal(tmp_path / "out") as journal:
+        assert not journal.done
+    assert "line 1 of" in caplog.text
+
+
+def test_a_run_json_of_many_brackets_is_named(tmp_path: Path) -> None:
+    with Journal(tmp_path / "out") as journal:
+        journal.check({"bundle": "a"})
+        (tmp_path / "out" / "run.json").write_text("[" * 200_000)
+        with pytest.raises(InputError, match=r"run.json is damaged: .*Choose another -o"):
+            journal.identity()
 
 
 def test_a_clip_of_the_same_name_replaces_no_rows_of_a_file_that_is_there(
