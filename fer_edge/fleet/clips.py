@@ -180,7 +180,8 @@ def _in_folder(folder: Path) -> list[Clip]:
         here = Path(place)
         for name in [name for name in folders if is_recording(here / name)]:
             folders.remove(name)
-            clips += _clips_at(here / name, _drive_below(folder, here))
+            if not (here / name).is_symlink():
+                clips += _clips_at(here / name, _drive_below(folder, here))
         for name in sorted(files):
             if not name.startswith(".") and _is_clip_name(name):
                 clips += _clips_at(here / name, _drive_below(folder, here))

@@ -155,6 +155,9 @@ def test_a_ros2_bag_is_a_clip(scorer: DriveScorer, tmp_path: Path, rows: Any) ->
     (clip,) = find_clips([tmp_path])
     assert (clip.drive, clip.name, clip.camera, clip.start) == ("tour", "bag", "/cabin", START)
     assert find_clips([folder]) == [clip]
+    (tmp_path / "again").symlink_to(folder)
+    assert find_clips([tmp_path]) == [clip]  # as other linked folders are left out
+    assert [one.name for one in find_clips([tmp_path / "again"])] == ["again"]
     (report,), found = scored(folder, scorer, tmp_path / "out", rows)
     assert (report.status, report.tally["frames"]) == ("ok", FRAMES)
     assert max(row["time_s"] for row in found) == pytest.approx((FRAMES - 1) / HZ)
