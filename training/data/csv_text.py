@@ -15,6 +15,8 @@ from fer_edge.training.data.bounds import check_listed
 
 MAX_COLUMNS = 256
 """Largest number of columns of a CSV file."""
+_MOST_LINES = 20
+"""Largest number of lines of a row. A quote without its end would take the rows below."""
 _HEAD_BYTES = 4096
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -66,23 +68,41 @@ def cells_of(path: Path) -> Iterator[tuple[int, list[str]]]:
     or bar. Bytes that are not UTF-8 become surrogates, as in file names of Python.
 
     Raises:
-        DataError: The file cannot be read, or has more than MAX_ROWS lines.
+        DataError: The file cannot be read, a quoted cell does not end, or there are more than
+            MAX_ROWS lines.
     """
     try:
         with _open(path) as file:
-            first = file.readline()
+            first, skipped = file.readline(), 0
             if _EXCEL_SEPARATOR.fullmatch(first):
                 first = file.readline()
-            rows = csv.reader(
-                _chained(first, file),
-                delimiter=_separator(first[:_HEAD_BYTES]),
-                skipinitialspace=True,
-            )
-            for line, row in enumerate((row for row in rows if row), start=1):
+                skipped = 1
+            for line, row in enumerate(_rows(_chained(first, file), first, skipped, path), start=1):
                 check_listed(line, path)
                 yield line, row
-    except (OSError, csv.Error) as error:
+    except OSError as error:
         raise DataError(f"cannot read {path}: {error}") from error
+
+
+def _rows(lines: Iterator[str], first: str, skipped: int, path: Path) -> Iterator[list[str]]:
+    """Yield the rows that are not empty. Raises DataError for a quote that swallows rows."""
+    separator = _separator(first[:_HEAD_BYTES])
+    rows = csv.reader(lines, delimiter=separator, skipinitialspace=True, strict=True)
+    while True:
+        before = rows.line_num
+        try:
+            row = next(rows, None)
+            if rows.line_num - before > _MOST_LINES:
+                raise csv.Error(f"a row of more than {_MOST_LINES} lines")
+        except csv.Error as error:
+            raise DataError(
+                f"cannot read {path} from line {skipped + before + 1} on: {error}. If the line has "
+                'a stray ", remove it, or write "" inside a quoted cell'
+            ) from error
+        if row is None:
+            return
+        if row:
+            yield row
 
 
 def found(names: Iterable[str]) -> str:

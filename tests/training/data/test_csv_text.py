@@ -9,6 +9,7 @@ import pytest
 
 from fer_edge.errors import DataError
 from fer_edge.training.data import bounds
+from fer_edge.training.data.csv_text import records
 from fer_edge.training.data.faces import load_faces
 
 
@@ -160,3 +161,30 @@ def test_a_list_has_a_largest_number_of_rows(
     monkeypatch.setattr(bounds, "MAX_ROWS", 4)
     with pytest.raises(DataError, match=r"at most 4 rows in .*list\.csv.*Divide the list"):
         load_faces(tmp_path / "list.csv")
+
+
+def notes(samples: Any, folder: Path, notes: dict[int, str], count: int = 60) -> Path:
+    """Write a list of files with a note for each; the note of row i is in line i + 1."""
+    for i in range(1, count + 1):
+        samples.put(folder / f"{i}.png", samples.png("fear"))
+    rows = [(f"{i}.png", "fear", notes.get(i, "ok")) for i in range(1, count + 1)]
+    return Path(samples.write_csv(folder / "list.csv", rows, "path,label,note"))
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [{2: '"wide'}, {2: '"wide', 40: '"far'}, {2: '"wide', 40: 'far"'}, {2: '"wide" and far'}],
+)
+def test_a_stray_quote_loses_no_face_silently(
+    samples: Any, tmp_path: Path, cells: dict[int, str]
+) -> None:
+    with pytest.raises(DataError, match=r"list\.csv from line 3 on.*stray \""):
+        load_faces(notes(samples, tmp_path, cells))
+
+
+def test_quoted_cells_hold_separators_quotes_and_lines(samples: Any, tmp_path: Path) -> None:
+    cells = {2: '"far, dark"', 3: '"two\nlines\n"', 4: '"a ""wide"" face"', 5: '5" screen'}
+    path = notes(samples, tmp_path, cells)
+    read = [row["note"] for _, row in records(path)]
+    assert len(load_faces(path)) == 60
+    assert read[1:5] == ["far, dark", "two\nlines\n", 'a "wide" face', '5" screen']
