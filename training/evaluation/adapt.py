@@ -25,8 +25,11 @@ from fer_edge.training.data.faces import LabelledFace, digest_of, load_faces, pi
 from fer_edge.training.data.formats import FORMATS
 from fer_edge.training.data.picture_files import is_picture, without_clutter
 from fer_edge.training.evaluation.adapted_decision import (
+    MOST_BEYOND,
+    Bools,
     Decision,
     Floats,
+    Ints,
     answers,
     cross_fitted,
     figures,
@@ -42,6 +45,8 @@ from fer_edge.training.evaluation.runner import open_model
 
 FEWEST_FACES = 50
 """Least number of distinct faces to adapt to."""
+Refused = tuple[Bools, Bools]
+"""Faces that familiarity refuses before adapting, and after it, cross-fitted."""
 
 
 def adapt(
@@ -114,11 +119,17 @@ def adapt(
             f"{data} has no labels, so no temperature can be fitted, and {original.path.name} has "
             "no familiarity. Set the share of faces to answer with --answer, or give labels"
         )
-    after, measured = _decided(probabilities, faces, labels, before, earlier, answer, say)
     familiarity = read_familiarity(original.path, original.familiarity, original.embedding_dim)
+    known = bool(faces[0].label) or familiarity is not None
+    parts = parts_of([face.subject for face in faces], say if known else say_nothing)
+    refused = (np.zeros(len(faces), bool), np.zeros(len(faces), bool))
     if familiarity is not None and numbers is not None:
-        familiarity, shares = _moved(familiarity, embeddings, numbers, hashes)
-        measured["unfamiliar"] = shares
+        familiarity, refused = _moved(familiarity, embeddings, numbers, parts)
+    after, measured = _decided(
+        probabilities, faces, labels, before, earlier, answer, parts, refused, say
+    )
+    if numbers is not None:
+        measured["unfamiliar"] = _shares(refused)
     report = {
         "bundle": original.path.name,
         "sha256": original.sha256,
@@ -142,6 +153,8 @@ def _decided(
     before: Decision,
     earlier: float,
     answer: float | None,
+    parts: Ints,
+    refused: Refused,
     say: Say,
 ) -> tuple[Decision, dict[str, Any]]:
     """Return the decision for the camera, by labels if the faces have any, and its figures."""
@@ -149,13 +162,24 @@ def _decided(
         after = before
         if answer is not None:
             after = replace(before, abstain_below=threshold(probabilities, answer))
-        return after, {"answered": _answered(probabilities, before, after)}
-    truth = np.array([labels.index(face.label) for face in faces])
-    after, measured = _by_labels(probabilities, truth, faces, before, answer, say)
-    least, most = LOWEST / earlier, HIGHEST / earlier  # of both temperatures together
-    if not least <= after.temperature <= most:
-        nearest = min(max(after.temperature, least), most)
-        after = fit(probabilities, truth, answer, temperature=nearest)
+        told = tuple(
+            answers(probabilities, decision.abstain_below) & ~unlike
+            for decision, unlike in zip((before, after), refused, strict=True)
+        )
+        measured: dict[str, Any] = {"answered": _shares(told)}
+    else:
+        truth = np.array([labels.index(face.label) for face in faces])
+        after, measured = _by_labels(probabilities, truth, parts, before, answer, refused, say)
+        least, most = LOWEST / earlier, HIGHEST / earlier  # of both temperatures together
+        if not least <= after.temperature <= most:
+            nearest = min(max(after.temperature, least), most)
+            after = fit(probabilities, truth, answer, temperature=nearest)
+    sure = answers(after.apply(probabilities), after.abstain_below).mean()
+    if answer is not None and sure > answer + MOST_BEYOND + 1 / len(faces):
+        say(
+            f"{sure:.1%} of the faces have the confidence of the surest {answer:.1%} or more: no "
+            "threshold tells them apart"
+        )
     return after, measured
 
 
@@ -199,34 +223,33 @@ def _distinct(
 
 def _by_labels(
     probabilities: Floats,
-    truth: Any,
-    faces: Sequence[LabelledFace],
+    truth: Ints,
+    parts: Ints,
     before: Decision,
     answer: float | None,
+    refused: Refused,
     say: Say,
 ) -> tuple[Decision, dict[str, Any]]:
     """Return the fitted decision, and figures on faces left out of it.
 
     The temperature stays if the fitted ones do not lower the NLL of faces left out.
     """
-    parts = parts_of([face.subject for face in faces])
     after = fit(probabilities, truth, answer)
     crossed = cross_fitted(probabilities, truth, parts, answer)
     if nll(crossed[0], truth) >= nll(probabilities, truth):
         say("The temperature stays: a fitted one is no better on faces that are left out")
         after = fit(probabilities, truth, answer, temperature=1.0)
         crossed = cross_fitted(probabilities, truth, parts, answer, temperature=1.0)
-    told = answers(probabilities, before.abstain_below)
-    return after, {"cross_fitted": True, **figures(truth, (probabilities, told), crossed)}
+    told = answers(probabilities, before.abstain_below) & ~refused[0]
+    left_out = (crossed[0], crossed[1] & ~refused[1])
+    return after, {"cross_fitted": True, **figures(truth, (probabilities, told), left_out)}
 
 
-def _answered(probabilities: Floats, before: Decision, after: Decision) -> dict[str, Any]:
-    count = len(probabilities)
+def _shares(pair: tuple[Bools, ...]) -> dict[str, Any]:
+    """Return the share of the faces that are marked before and after."""
     return {
-        name: share(
-            int(answers(decision.apply(probabilities), decision.abstain_below).sum()), count
-        )
-        for name, decision in (("before", before), ("after", after))
+        name: share(int(marked.sum()), len(marked))
+        for name, marked in zip(("before", "after"), pair, strict=True)
     }
 
 
@@ -266,24 +289,16 @@ def _numbers(faces: Sequence[LabelledFace], rule: CropRule) -> Floats64:
 
 
 def _moved(
-    familiarity: Familiarity,
-    embeddings: Floats,
-    numbers: Floats64,
-    hashes: Sequence[str],
-) -> tuple[Familiarity, dict[str, Any]]:
-    """Return the familiarity of a camera, and the share refused before and after.
+    familiarity: Familiarity, embeddings: Floats, numbers: Floats64, parts: Ints
+) -> tuple[Familiarity, Refused]:
+    """Return the familiarity of a camera, and the faces refused before and after.
 
-    The share after is of each part, by the familiarity of the other parts' faces.
+    Those after are of each part, by the familiarity of the other parts' faces.
     """
-    parts, count = parts_of([None] * len(hashes)), len(hashes)
     before = familiarity.refuses(embeddings, numbers)
-    after = np.empty(count, bool)
+    after = np.empty(len(parts), bool)
     for part in np.unique(parts):
         inside = parts == part
         others = moved(familiarity, embeddings[~inside], numbers[~inside])
         after[inside] = others.refuses(embeddings[inside], numbers[inside])
-    shares = {
-        "before": share(int(before.sum()), count),
-        "after": share(int(after.sum()), count),
-    }
-    return moved(familiarity, embeddings, numbers), shares
+    return moved(familiarity, embeddings, numbers), (before, after)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from fer_edge.progress import Say, say_nothing
 from fer_edge.recalibration import HIGHEST, LOWEST, Recalibration
 from fer_edge.training.evaluation.calibrate import abstention_threshold, fit_temperature
 from fer_edge.training.evaluation.group_figures import share
@@ -18,12 +19,17 @@ from fer_edge.training.evaluation.metrics import ece
 
 FOLDS = 5
 """Parts of the data. Figures after adapting are of each part, adapted on the others."""
+_FEWEST_OTHERS = 20
+"""Least number of faces outside a part, to adapt on."""
+MOST_BEYOND = 0.01
+"""Share (0..1) of the faces that rounding a threshold may answer beyond the requested share."""
 _SEED = 0
 _FLOOR = 1e-12
 """Smallest probability whose logarithm is taken."""
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -69,10 +75,18 @@ def fit(
 
 
 def threshold(probabilities: Floats, answer: float) -> float:
-    """Return the confidence above which a share of the faces is answered, rounded down."""
+    """Return the confidence above which a share of the faces is answered, rounded down.
+
+    It has four digits, or more if so many would answer over MOST_BEYOND of the faces too many.
+    """
     confidence = np.sort(probabilities.max(1))[::-1]
-    last = confidence[max(round(answer * len(confidence)), 1) - 1]
-    return float(np.floor(1e4 * float(last)) / 1e4)
+    count = max(round(answer * len(confidence)), 1)
+    rounded = 0.0
+    for scale in (1e4, 1e5, 1e6, 1e7):
+        rounded = float(np.floor(scale * float(confidence[count - 1])) / scale)
+        if answers(probabilities, rounded).sum() <= count + MOST_BEYOND * len(confidence):
+            break
+    return rounded
 
 
 def cross_fitted(
@@ -81,7 +95,7 @@ def cross_fitted(
     parts: Ints,
     answer: float | None,
     temperature: float | None = None,
-) -> tuple[Floats, npt.NDArray[np.bool_]]:
+) -> tuple[Floats, Bools]:
     """Return probabilities and whether each face is answered, each by the other parts' decision.
 
     Args:
@@ -100,19 +114,35 @@ def cross_fitted(
     return calibrated, answered
 
 
-def answers(probabilities: Floats, abstain_below: float) -> npt.NDArray[np.bool_]:
+def answers(probabilities: Floats, abstain_below: float) -> Bools:
     """Return whether each face is answered, as inference.predict decides."""
     return np.asarray(probabilities.max(1) >= abstain_below - 1e-6)
 
 
-def parts_of(subjects: Sequence[str | None]) -> Ints:
-    """Deal faces to FOLDS parts; all faces of a known subject are in one."""
-    rng = np.random.default_rng(_SEED)
-    if len({subject for subject in subjects if subject}) < FOLDS:
-        return rng.permutation(np.arange(len(subjects)) % FOLDS)
-    names = sorted({subject or f"\0{i}" for i, subject in enumerate(subjects)})
-    dealt = dict(zip(names, rng.permutation(np.arange(len(names)) % FOLDS), strict=True))
-    return np.array([dealt[subject or f"\0{i}"] for i, subject in enumerate(subjects)])
+def parts_of(subjects: Sequence[str | None], say: Say = say_nothing) -> Ints:
+    """Deal faces to FOLDS parts; all faces of a known subject are in one.
+
+    Fewer subjects make fewer parts.
+
+    Args:
+        subjects: Subject of each face, or None if unknown.
+        say: Told if nearly all faces are one subject's, whose faces then are in all parts.
+    """
+    one_by_one = np.random.default_rng(_SEED).permutation(np.arange(len(subjects)) % FOLDS)
+    if not any(subjects):
+        return one_by_one
+    people = [subject or f"\0{i}" for i, subject in enumerate(subjects)]
+    names = sorted(set(people))
+    order = np.random.default_rng(_SEED).permutation(np.arange(len(names)) % FOLDS)
+    dealt = dict(zip(names, order, strict=True))
+    parts = np.array([dealt[person] for person in people])
+    if len(parts) - np.bincount(parts).max() >= _FEWEST_OTHERS:
+        return parts
+    say(
+        "Nearly all faces are of one person: figures after adapting are of faces that were left "
+        "out, and not of people. Add faces of other people to measure on people"
+    )
+    return one_by_one
 
 
 def nll(probabilities: Floats, truth: Ints) -> float:
@@ -123,8 +153,8 @@ def nll(probabilities: Floats, truth: Ints) -> float:
 
 def figures(
     truth: Ints,
-    before: tuple[Floats, npt.NDArray[np.bool_]],
-    after: tuple[Floats, npt.NDArray[np.bool_]],
+    before: tuple[Floats, Bools],
+    after: tuple[Floats, Bools],
 ) -> dict[str, Any]:
     """Return figures before and after, with 95 % intervals.
 

@@ -25,6 +25,7 @@ from fer_edge.training.evaluation.adapted_decision import (
     parts_of,
     threshold,
 )
+from fer_edge.training.evaluation.evaluate import evaluate_all
 
 
 def overconfident(count: int, factor: float = 2.5) -> tuple[Any, Any]:
@@ -66,6 +67,34 @@ def test_a_subject_stays_in_one_part() -> None:
     assert {len(set(parts[i::12])) for i in range(12)} == {1}
     assert sorted(set(parts)) == [0, 1, 2, 3, 4]
     assert len(set(parts_of([None] * 50))) == 5
+
+
+@pytest.mark.parametrize("people", [2, 3, 4])
+def test_few_subjects_make_as_many_parts(people: int) -> None:
+    parts = parts_of([f"driver{i % people}" for i in range(240)])
+    assert {len(set(parts[i::people])) for i in range(people)} == {1}
+    assert sorted(set(parts)) == list(range(people))
+
+
+def test_a_single_subject_is_in_all_parts_which_is_said() -> None:
+    said: list[str] = []
+    for others in ([], [None] * 3, ["other"] * 10):
+        parts = parts_of([*["driver"] * 60, *others], said.append)
+        assert np.bincount(parts).min() >= 12
+    assert len(said) == 3
+    assert "Nearly all faces are of one person" in said[0]
+    parts_of(["driver", "other"] * 30, said.append)
+    parts_of([None] * 60, said.append)
+    assert len(said) == 3
+
+
+def test_a_threshold_has_as_many_digits_as_the_share_needs() -> None:
+    assert threshold(overconfident(1000)[0], 0.6) * 1e4 % 1 == pytest.approx(0, abs=1e-6)
+    sure = (1 - 1e-4 * np.linspace(0, 5, 1000)).astype(np.float32)
+    probabilities = np.stack([sure, 1 - sure], 1)
+    for share in (0.1, 0.5, 0.9):
+        told = answers(probabilities, threshold(probabilities, share))
+        assert share <= told.mean() <= share + 0.02
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +150,13 @@ def test_pictures_without_labels_set_the_threshold_alone(fake_bundle: Path, tmp_
         cv2.imwrite(str(crops / f"{i}.png"), face.read())
     with pytest.raises(DataError, match="has no labels, so no temperature can be fitted"):
         adapt(fake_bundle, crops, tmp_path / "a.fer")
-    report = adapt(fake_bundle, crops, tmp_path / "a.fer", answer=0.5, names={"version": "7"})
+    said: list[str] = []
+    names = {"version": "7"}
+    report = adapt(fake_bundle, crops, tmp_path / "a.fer", answer=0.5, names=names, say=said.append)
+    assert said == [
+        "100.0% of the faces have the confidence of the surest 50.0% or more: no threshold tells "
+        "them apart"
+    ]
     assert not report["labelled"]
     assert report["temperature"] == {"before": 1.0, "after": 1.0}
     assert report["abstain_below"]["after"] == pytest.approx(0.9, abs=1e-3)
@@ -129,6 +164,25 @@ def test_pictures_without_labels_set_the_threshold_alone(fake_bundle: Path, tmp_
     assert written.recalibration is None
     assert written.version == "7"
     json.dumps(report, allow_nan=False)
+
+
+@pytest.mark.parametrize("unlabelled", [False, True])
+def test_faces_refused_as_unfamiliar_are_not_answered(tmp_path: Path, unlabelled: bool) -> None:
+    """A white bar over the forehead: evaluate withholds these faces, and so does adapt's count."""
+    for i, face in enumerate(load_faces(FACES, "val")[::3]):
+        barred = face.read().copy()
+        barred[: len(barred) // 5] = 255
+        folder = tmp_path / "camera" / face.label
+        folder.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(folder / f"{i}.png"), barred)
+    camera, engine = tmp_path / "camera", {"target": "openvino", "precision": "fp32"}
+    out = tmp_path / "a.fer"
+    report = adapt(DEFAULT_BUNDLE, camera, out, unlabelled=unlabelled, answer=0.9, **engine)
+    (judged,) = evaluate_all([DEFAULT_BUNDLE], camera, None, **engine)["inputs"]
+    assert report["unfamiliar"]["before"]["share"] > 0.1
+    assert report["answered"]["before"]["share"] == pytest.approx(judged["abstention"]["coverage"])
+    after = report["answered"]["after"]["share"]
+    assert after <= 1 - report["unfamiliar"]["after"]["share"]
 
 
 def test_folders_of_subjects_are_no_labels_if_told_so(fake_bundle: Path, tmp_path: Path) -> None:
