@@ -72,6 +72,12 @@ class TrainingRun:
         """Largest number of epochs, over all phases."""
         return sum(phase.epochs for phase in self.recipe.fit.phases)
 
+    @property
+    def taught_by(self) -> list[str]:
+        """SHA-256 of each teacher's weights, and of each file of opinions."""
+        sources = (*self.facts["teachers"], *self.facts.get("opinions", ()))
+        return [source["sha256"] for source in sources]
+
 
 @dataclass
 class ActivePhase:

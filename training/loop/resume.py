@@ -68,10 +68,12 @@ def save_tensors(path: Path, values: dict[str, Any]) -> None:
         raise
 
 
-def load_state(path: Path, recipe: str, data: str) -> tuple[Position, dict[str, Any]]:
+def load_state(
+    path: Path, recipe: str, data: str, taught_by: list[str]
+) -> tuple[Position, dict[str, Any]]:
     """Read what save_state wrote.
 
-    Raises TrainingError for a damaged file, another recipe, or other data.
+    Raises TrainingError for a damaged file, another recipe, other data, or teachers that changed.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -83,6 +85,11 @@ def load_state(path: Path, recipe: str, data: str) -> tuple[Position, dict[str, 
         raise TrainingError(
             f"{path.parent} was started with another recipe or other data. Resume with those, or "
             "train into another folder"
+        )
+    if state.get("taught_by", taught_by) != taught_by:  # an older version did not write it
+        raise TrainingError(
+            f"{path.parent} was started with other teachers: a checkpoint of data.teachers or a "
+            "file of data.opinions has changed. Resume with those, or train into another folder"
         )
     return at, state
 

@@ -65,7 +65,11 @@ def record_epoch(
         }
     )
     tensors = {name: part.state_dict() for name, part in phase.stateful.items()}
-    identity = {"recipe": json.dumps(run.recipe.as_dict()), "data": run.fingerprint}
+    identity = {
+        "recipe": json.dumps(run.recipe.as_dict()),
+        "data": run.fingerprint,
+        "taught_by": run.taught_by,
+    }
     save_state(run.folder / STATE, at, {**identity, **tensors})
     run.say(
         f"epoch {at.epoch:3d}/{run.epochs}  loss {loss:.4f}  "

@@ -202,7 +202,8 @@ def _position(run: TrainingRun, resume: bool) -> tuple[Position, dict[str, Any] 
     path = run.folder / STATE
     if not (resume and path.exists()):
         return Position(), None
-    at, saved = load_state(path, json.dumps(run.recipe.as_dict()), run.fingerprint)
+    recipe = json.dumps(run.recipe.as_dict())
+    at, saved = load_state(path, recipe, run.fingerprint, run.taught_by)
     run.say(f"Going on after epoch {at.epoch}")
     return at, saved
 

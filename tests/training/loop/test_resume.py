@@ -12,8 +12,11 @@ import pytest
 import torch
 
 from fer_edge.errors import TrainingError
-from fer_edge.training.checkpoint import load_checkpoint
+from fer_edge.labels import EMOTIONS
+from fer_edge.training.checkpoint import load_checkpoint, save_checkpoint
 from fer_edge.training.config.schema import Augment, Model, Phase, Recipe
+from fer_edge.training.data.faces import load_faces
+from fer_edge.training.loop.opinions import write_opinion
 from fer_edge.training.loop.train import train
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -114,6 +117,41 @@ def test_a_run_is_not_resumed_with_another_recipe_or_other_data(
     with pytest.raises(TrainingError, match="another recipe or other data"):
         train(recipe, source, finished.folder, resume=True, say=helpers.quiet)
     assert helpers.files(finished.folder) == before
+
+
+@pytest.mark.parametrize("kind", ["opinions", "teachers"])
+def test_a_run_is_not_resumed_with_teachers_that_changed(
+    helpers: Any,
+    recipe: Recipe,
+    few_faces: Path,
+    untrained: Any,
+    tmp_path: Path,
+    kind: str,
+) -> None:
+    run, source = tmp_path / "run", tmp_path / ("o.parquet" if kind == "opinions" else "teacher")
+    faces = load_faces(few_faces, "train")
+
+    def teach(seed: int) -> None:
+        torch.manual_seed(seed)
+        if kind == "opinions":
+            write_opinion(source, faces, torch.randn(len(faces), len(EMOTIONS)), EMOTIONS)
+        else:
+            save_checkpoint(untrained(seed=seed), source)
+
+    taught = replace(recipe, data=replace(recipe.data, **{kind: (str(source),)}))
+    taught = replace(taught, fit=replace(taught.fit, epochs=1))
+    teach(1)
+    train(taught, few_faces, run, say=helpers.quiet)
+    train(taught, few_faces, run, resume=True, say=helpers.quiet)
+    teach(2)
+    before = helpers.files(run)
+    with pytest.raises(TrainingError, match=r"started with other teachers.* another folder"):
+        train(taught, few_faces, run, resume=True, say=helpers.quiet)
+    assert helpers.files(run) == before
+    state = helpers.state(run)
+    del state["taught_by"]  # as an older version wrote it
+    torch.save(state, run / "state.pt")
+    train(taught, few_faces, run, resume=True, say=helpers.quiet)
 
 
 def test_a_finished_run_is_resumed_to_the_same_checkpoint(

@@ -269,11 +269,11 @@ def test_a_run_of_an_older_version_is_resumed(recipe: Recipe, tmp_path: Path) ->
     state = tmp_path / "state.pt"
     position = {**asdict(Position(epoch=2)), "best_epoch": 1}
     save_tensors(state, {"at": position, "recipe": json.dumps(older), "data": "f"})
-    at, _ = load_state(state, json.dumps(recipe.as_dict()), "f")
+    at, _ = load_state(state, json.dumps(recipe.as_dict()), "f", [])
     assert at == Position(epoch=2)
     changed = replace(recipe, data=replace(recipe.data, opinions=("more.parquet",)))
     with pytest.raises(TrainingError, match="another recipe or other data"):
-        load_state(state, json.dumps(changed.as_dict()), "f")
+        load_state(state, json.dumps(changed.as_dict()), "f", [])
 
 
 @pytest.mark.parametrize("recipe_text", ["", "[]", '{"name": 1}', '{"later": {}}'])
@@ -283,4 +283,4 @@ def test_a_state_with_a_damaged_recipe_is_not_resumed(
     state = tmp_path / "state.pt"
     save_state(state, Position(), {"recipe": recipe_text, "data": "f"})
     with pytest.raises(TrainingError, match="another recipe or other data"):
-        load_state(state, json.dumps(recipe.as_dict()), "f")
+        load_state(state, json.dumps(recipe.as_dict()), "f", [])
