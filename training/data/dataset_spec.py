@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 import re
 import shlex
@@ -42,6 +43,10 @@ _MOST_NAMED = 20
 """Largest number of columns that a message lists."""
 _MOST_PATH = 4096
 """Largest length of a file name in a list."""
+_MOST_NUMBER = 10**9
+"""Bound of a label that is a number."""
+_UNKNOWN = {"", "na", "n/a", "<na>", "nan", "none", "null", "unknown", "not stated"}
+"""Texts in lower case with which a cell says that nothing is known."""
 HUB = "hf:"
 """Prefix of data sets on the Hugging Face Hub."""
 
@@ -341,19 +346,37 @@ def _resolved(folder: Path) -> Path:
     return folder.resolve()
 
 
+def stated(cell: Any) -> str | None:
+    """Return a cell of people or groups as text, or None if it says that nothing is known.
+
+    A whole number is the same with and without decimals: a column with gaps turns 7 into 7.0.
+    """
+    if isinstance(cell, bytes):
+        cell = cell.decode("utf-8", "replace")
+    text = "" if cell is None else str(cell).strip()
+    if re.fullmatch(r"-?[0-9]+\.0+", text):
+        text = text.partition(".")[0]
+    return None if text.lower() in _UNKNOWN else text
+
+
 def as_label(value: Any, where: str) -> str | int:
     """Return a label cell as a name or a number.
 
-    Raises LabelError for other types.
+    Raises LabelError for other types, and for a missing label.
     """
     if isinstance(value, bytes):
         value = value.decode("utf-8", "replace")
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        raise LabelError(f"{where} has no label. Write one, or remove the row")
+    if isinstance(value, float) and value.is_integer() and abs(value) < _MOST_NUMBER:
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise LabelError(f"expected a label name or number in {where}, got {shown(value)}")
+    value = value.strip() if isinstance(value, str) else value
     if isinstance(value, str) and len(value) > MAX_LABEL:
         raise LabelError(
             f"expected a label of at most {MAX_LABEL} characters in {where}, got {shown(value)}"
         )
-    if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,9}(\.0+)?", value.strip()):
-        return int(value.strip().split(".")[0])
+    if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,9}(\.0+)?", value):
+        return int(value.split(".")[0])
     return value

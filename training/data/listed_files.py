@@ -46,8 +46,13 @@ class ListedFiles:
             )
         path = self.paths.get(name)
         if path is None:
-            path = self.paths[name] = inside(self.root, name)
-            self.there += os.path.exists(path)  # noqa: PTH110  (a third of Path.exists)
+            path = inside(self.root, name)
+            there = os.path.exists(path)  # noqa: PTH110  (a third of Path.exists)
+            if not there and name != name.rstrip():  # a file's name may end with a space
+                path = inside(self.root, name.rstrip())
+                there = path.exists()
+            self.paths[name] = path
+            self.there += there
             if self.there == 0 and len(self.paths) >= _ALL_MISSING:
                 raise DataError(
                     f"none of the first {_ALL_MISSING:,} files of {self.where} is in {self.root}. "

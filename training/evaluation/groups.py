@@ -16,7 +16,7 @@ from fer_edge.machine import software
 from fer_edge.monitor.detector import Detector
 from fer_edge.progress import Step, silent
 from fer_edge.shipped import checkpoint_path
-from fer_edge.training.data.dataset_spec import DatasetSpec
+from fer_edge.training.data.dataset_spec import DatasetSpec, stated
 from fer_edge.training.data.faces import LabelledFace, load_faces
 from fer_edge.training.data.folds import Fold
 from fer_edge.training.evaluation.group_figures import METHOD, figures_of, spreads
@@ -27,7 +27,6 @@ MOST_GROUPS = 60
 """Largest number of groups of a column."""
 NOT_STATED = "not stated"
 """Group of the faces whose cell is empty, or a word for that."""
-_EMPTY = {"", "na", "n/a", "nan", "none", "null", "unknown"}
 _DECADES_FROM = 10
 """Whole numbers are grouped in decades if a column has more different ones than this."""
 
@@ -193,22 +192,21 @@ def groups_of(faces: Sequence[LabelledFace], column: str, where: str) -> Mapping
     Raises:
         DataError: The column has more than MOST_GROUPS groups.
     """
-    cells = [face.cells[column] for face in faces]
-    cells = ["" if cell.lower() in _EMPTY else cell for cell in cells]
-    stated = {cell for cell in cells if cell}
-    if len(stated) > _DECADES_FROM and all(re.fullmatch("[0-9]{1,3}", c) for c in stated):
+    cells = [stated(face.cells[column]) or "" for face in faces]
+    values = {cell for cell in cells if cell}
+    if len(values) > _DECADES_FROM and all(re.fullmatch("[0-9]{1,3}", c) for c in values):
         cells = [
             f"{int(cell) // 10 * 10}-{int(cell) // 10 * 10 + 9}" if cell else "" for cell in cells
         ]
-        stated = {cell for cell in cells if cell}
-    if len(stated) > MOST_GROUPS:
+        values = {cell for cell in cells if cell}
+    if len(values) > MOST_GROUPS:
         raise DataError(
             f"expected at most {MOST_GROUPS} groups, the column {column} of {where} has "
-            f"{len(stated):,} different values. Choose a column such as gender or age"
+            f"{len(values):,} different values. Choose a column such as gender or age"
         )
-    values = np.array(cells)
-    members = {value: values == value for value in sorted(stated, key=_natural)}
-    return members | ({NOT_STATED: values == ""} if "" in cells else {})
+    by_face = np.array(cells)
+    members = {value: by_face == value for value in sorted(values, key=_natural)}
+    return members | ({NOT_STATED: by_face == ""} if "" in cells else {})
 
 
 def _natural(value: str) -> tuple[float, str]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from fer_edge.errors import DataError
-from fer_edge.training.data.dataset_spec import DatasetSpec
+from fer_edge.errors import DataError, LabelError
+from fer_edge.training.data.dataset_spec import DatasetSpec, as_label
 
 
 def test_options_stand_behind_an_at() -> None:
@@ -42,3 +43,20 @@ def test_an_empty_path_is_not_the_current_folder(text: str) -> None:
 def test_an_unknown_option_is_named(options: str) -> None:
     with pytest.raises(DataError, match=options.split("=")[0]):
         DatasetSpec.parse(f"set@{options}")
+
+
+@pytest.mark.parametrize("value", [2, 2.0, "2", "2.0", " 2 ", b"2"])
+def test_a_whole_number_is_a_label_in_any_form(value: Any) -> None:
+    assert as_label(value, "here") == 2
+
+
+@pytest.mark.parametrize("value", [None, float("nan")])
+def test_a_missing_label_is_called_missing(value: Any) -> None:
+    with pytest.raises(LabelError, match=r"row 7 has no label\. Write one, or remove the row"):
+        as_label(value, "faces.parquet, row 7")
+
+
+@pytest.mark.parametrize("value", [0.5, float("inf"), 1e300, True, [1]])
+def test_other_types_are_no_labels(value: Any) -> None:
+    with pytest.raises(LabelError, match="expected a label name or number in here"):
+        as_label(value, "here")

@@ -76,6 +76,26 @@ def test_without_labels_nothing_is_judged(fake_bundle: Path, tmp_path: Path) -> 
     assert set(model["by"][0]["spreads"]) == {"confidence", "abstained"}
 
 
+@pytest.mark.parametrize("empty", ["", "not stated", "Not Stated", "<NA>", " nan ", None])
+def test_no_face_is_lost_whose_group_is_unknown(
+    fake_bundle: Path, tmp_path: Path, empty: str | None
+) -> None:
+    cells = ["a", "b", empty, "NA"]
+    data = people(tmp_path / "people.parquet", eye=lambda i: cells[i % 4])
+    rows = groups(evaluate_groups([fake_bundle], data, ["eye"]))
+    assert {name: row["faces"] for name, row in rows.items()} == {
+        "a": 35,
+        "b": 35,
+        "not stated": 70,
+    }
+
+
+def test_ages_with_decimals_become_decades_too(fake_bundle: Path, tmp_path: Path) -> None:
+    data = people(tmp_path / "people.parquet", age=lambda i: None if i == 5 else 18.0 + i % 30)
+    rows = groups(evaluate_groups([fake_bundle], data, ["age"]))
+    assert list(rows) == ["10-19", "20-29", "30-39", "40-49", "not stated"]
+
+
 def test_ages_become_decades_and_empty_cells_a_group(fake_bundle: Path, tmp_path: Path) -> None:
     data = people(tmp_path / "people.parquet", age=lambda i: "NA" if i == 5 else str(18 + i % 30))
     rows = groups(evaluate_groups([fake_bundle], data, ["age"]))

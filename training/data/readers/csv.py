@@ -19,6 +19,7 @@ from fer_edge.training.data.dataset_spec import (
     StoredFace,
     as_label,
     column_named,
+    stated,
 )
 from fer_edge.training.data.ferplus import FILE, read_votes, vote_columns, votes_from
 from fer_edge.training.data.listed_files import ListedFiles
@@ -125,8 +126,8 @@ def read_list(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
                 as_label(row["label"], f"{path}, line {line}") if "label" in row else None,
                 row[column],
                 votes_from(row[name] for name in order) if order and row[order[0]] else None,
-                row.get("subject") or None,
-                row.get("clip") or None,
+                stated(row.get("subject")),
+                stated(row.get("clip")),
                 cells={key: row[name].strip() for key, name in kept.items()},
             )
         except ValueError as error:

@@ -22,6 +22,7 @@ from fer_edge.training.data.dataset_spec import (
     as_label,
     check_part,
     column_named,
+    stated,
 )
 from fer_edge.training.data.ferplus import MOST_VOTES, vote_columns
 from fer_edge.training.data.lazy_rows import LazyRow
@@ -76,17 +77,17 @@ def from_columns(
                     f"{where}, row {i}: label {label} is not one of {shown(class_names)}"
                 )
             label = class_names[label]
-        name, subject, clip = (_text(columns[key][i]) if key in columns else "" for key in _MORE)
+        name, subject, clip = (columns[key][i] if key in columns else None for key in _MORE)
         votes = [_vote(columns[key][i], f"{where}, row {i}") for key in order]
         yield StoredFace(
             picture,
             label,
-            name or f"{where}:{i if keys is None else keys[i]}",
+            _text(name) or f"{where}:{i if keys is None else keys[i]}",
             # -1 stands for a missing vote: HDF5 has no empty cells.
             tuple(votes) if votes and min(votes) >= 0 else None,
-            subject or None,
-            clip or None,
-            unnamed=not name,
+            stated(subject),
+            stated(clip),
+            unnamed=not _text(name),
             cells={key: _text(column[i]).strip() for key, column in kept.items()},
         )
 

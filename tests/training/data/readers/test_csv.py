@@ -181,3 +181,17 @@ def test_a_list_names_no_file_outside_its_folder(samples: Any, tmp_path: Path, n
     samples.put(tmp_path / "set" / "list.csv", f"path,label\n{name},fear\n".encode())
     with pytest.raises(DataError, match="only files inside"):
         load_faces(tmp_path / "set" / "list.csv")
+
+
+def test_spaces_at_the_end_of_a_cell_make_no_other_person(samples: Any, tmp_path: Path) -> None:
+    for i in range(3):
+        samples.put(tmp_path / f"{i}.png", samples.png("fear"))
+    samples.put(tmp_path / "3.png ", samples.png("fear"))
+    rows = [("0.png", "fear", "p1", "c1"), ("1.png ", "fear ", "p1 ", "c1 ")]
+    rows += [("2.png", "fear", "nan", ""), ("3.png ", "fear", "", "<NA>")]
+    path = samples.write_csv(tmp_path / "list.csv", rows, "path,label,subject,clip")
+    faces = load_faces(path)
+    assert [face.subject for face in faces] == ["p1", "p1", None, None]
+    assert [face.clip for face in faces] == ["c1", "c1", None, None]
+    assert [face.label for face in faces] == ["fear"] * 4
+    assert [face.read().shape for face in faces] == [(48, 48, 3)] * 4

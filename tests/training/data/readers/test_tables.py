@@ -192,3 +192,12 @@ def test_no_byte_of_a_parquet_footer_ends_the_process(samples: Any, tmp_path: Pa
         check=False,
     )
     assert (done.returncode, done.stdout) == (0, "whole\n"), done.stderr[-500:]
+
+
+def test_a_missing_subject_is_no_person(samples: Any, tmp_path: Path) -> None:
+    """A column of numbers with gaps has decimals; the same person in another part may have none."""
+    labels, nan = ["happy"] * 4, float("nan")
+    path = samples.write_parquet(tmp_path / "f.parquet", labels, subject=[7.0, nan, None, 8.5])
+    assert [face.subject for face in load_faces(path)] == ["7", None, None, "8.5"]
+    path = samples.write_parquet(tmp_path / "g.parquet", labels, subject=["7 ", "NaN", "", "7"])
+    assert [face.subject for face in load_faces(path)] == ["7", None, None, "7"]

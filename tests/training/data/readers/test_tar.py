@@ -45,6 +45,15 @@ def test_columns_come_from_json_and_the_picture_stays_in_the_shard(
     assert told.cells == {"gender": "f"}
 
 
+def test_a_missing_subject_is_no_person(samples: Any, tmp_path: Path) -> None:
+    members: list[Member] = []
+    for i, subject in enumerate(("NaN", "null", "7.0", '"7 "')):
+        text = f'{{"label": "sad", "subject": {subject}}}'
+        members += [(f"{i}.json", text.encode()), (f"{i}.png", samples.png("sad"))]
+    faces = load_faces(samples.shard(tmp_path / "a.tar", *members))
+    assert [face.subject for face in faces] == [None, None, "7", "7"]
+
+
 def test_equal_cells_of_other_types_keep_their_type(samples: Any, tmp_path: Path) -> None:
     """0 and 0.0 are equal; a vote may be either, a label is a whole number."""
     names = ("anger", "fear", "neutral", "sadness", "happiness", "surprise", "disgust")
