@@ -28,7 +28,7 @@ from fer_edge.training.models import torchvision_compat  # noqa: F401  (before t
 from torchmetrics.functional import retrieval as tm  # isort: skip
 
 NEIGHBOURS = 10
-"""Number of nearest faces in ``knn_accuracy`` and ``precision_at_10``."""
+"""Number of nearest faces in ``knn_accuracy`` and ``precision_at_10``; all of a smaller gallery."""
 
 
 @dataclass(frozen=True)
@@ -251,7 +251,7 @@ def check(
         "queries": int(in_gallery.sum()),
         "without_their_like": int((~in_gallery).sum()),
         "gallery": len(gallery),
-        "neighbours": NEIGHBOURS,
+        "neighbours": min(NEIGHBOURS, len(gallery)),
         "figures": figures,
         "per_class": {
             name: {
@@ -280,10 +280,11 @@ def _search(
     for i, (query, label) in enumerate(zip(asked, own, strict=True)):
         cosine = known @ query
         like = theirs == label
-        near, which = cosine.topk(min(NEIGHBOURS, len(cosine)))
+        nearest = min(NEIGHBOURS, len(cosine))
+        near, which = cosine.topk(nearest)
         votes = torch.zeros(int(theirs.max()) + 1).index_add_(0, theirs[which], near)
         rows["knn"].append(float(votes.argmax() == label))
-        rows["p10"].append(float(tm.retrieval_precision(cosine, like, top_k=NEIGHBOURS)))
+        rows["p10"].append(float(tm.retrieval_precision(cosine, like, top_k=nearest)))
         rows["ap"].append(float(tm.retrieval_average_precision(cosine, like)))
         rows["auc"].append(float(tm.retrieval_auroc(cosine, like)) if not like.all() else 1.0)
         if i % 50 == 0:

@@ -173,8 +173,17 @@ def test_figures_of_a_search_by_hand() -> None:
     found = _search(query, own, gallery, theirs, lambda what, done, total: None)
     assert found["map"][0][0] == pytest.approx((1 / 1 + 2 / 3) / 2)
     assert found["nearer"][0][0] == pytest.approx(3 / 4)
-    assert found["precision_at_10"][0][0] == pytest.approx(2 / 10)
+    assert found["precision_at_10"][0][0] == pytest.approx(2 / 4)
     assert found["knn_accuracy"][0][0] == 1  # 1.0 + 0.5 votes against 0.9 + 0.0
+
+
+def test_a_small_gallery_of_perfect_neighbours_is_perfect() -> None:
+    gallery = torch.nn.functional.one_hot(torch.tensor([0, 0, 0, 1]), 2).float()
+    theirs = torch.tensor([0, 0, 0, 1])
+    found = _search(gallery[:3], theirs[:3], gallery[:3], theirs[:3], lambda *_: None)
+    for value, chance in found.values():
+        assert (value == 1).all()
+        assert (chance <= 1).all()
 
 
 @pytest.mark.parametrize(("relevant", "total"), [(1, 1), (1, 5), (3, 5), (5, 5)])
