@@ -30,6 +30,8 @@ from fer_edge.progress import Say, Step, silent
 from fer_edge.progress_bar import progress
 from fer_edge.training.config.recipe import load_recipe
 from fer_edge.training.config.schema import Recipe
+from fer_edge.training.data.dataset_spec import DatasetSpec
+from fer_edge.training.data.faces import load_faces
 from fer_edge.training.evaluation.evaluate import evaluate
 from fer_edge.training.loop.run_folder import METRICS
 from fer_edge.training.loop.train import train
@@ -88,7 +90,7 @@ def compare_recipes(
 
     Raises:
         RecipeError: Two recipes have the same name, or one cannot be trained.
-        DataError: The data cannot be read.
+        DataError: The data cannot be read, or has no ``val`` part. Nothing is trained then.
         TrainingError: A training cannot start or continue.
     """
     names = [recipe.name for recipe in recipes]
@@ -96,6 +98,7 @@ def compare_recipes(
         raise RecipeError(
             f"expected recipes with different names, got {', '.join(names)}. Rename one"
         )
+    load_faces(replace(DatasetSpec.parse(data), labels="none"), "val", say=say)
     results = []
     for recipe in recipes:
         say(f"{recipe.name}:")

@@ -68,6 +68,7 @@ def new(folder: Path, out: Path | None, broken: Broken) -> None:
     with progress() as (say, step):
         labels = labels_for(folder)
         parts, _ = load_parts(folder, labels, say, step)
+        _check_train(folder, parts)
         _check_classes(folder, parts)
         data = folder
         if "val" not in parts:
@@ -107,6 +108,19 @@ def new(folder: Path, out: Path | None, broken: Broken) -> None:
 def _beside(folder: Path, name: str) -> Path:
     parent = folder.resolve().parent if folder.name in ("", "..") else folder.parent
     return parent / name
+
+
+def _check_train(folder: Path, parts: Mapping[str, Sequence[LabelledFace]]) -> None:
+    """Raise DataError, with the folder to rename, for parts without one to train on."""
+    from fer_edge.training.data.dataset_spec import part_of
+
+    if "train" in parts:
+        return
+    own = [entry.name for entry in sorted(folder.iterdir()) if part_of(entry) in parts]
+    raise DataError(
+        f"expected a part to train on in {folder}, found only {', '.join(parts)}. Rename the "
+        f"folder {folder / (own or list(parts))[0]} to train: fer-edge new takes val out of it"
+    )
 
 
 def _check_classes(folder: Path, parts: Mapping[str, Sequence[LabelledFace]]) -> None:

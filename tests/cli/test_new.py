@@ -67,6 +67,19 @@ def test_a_divided_folder_is_not_split(run: Any, tmp_path: Path) -> None:
     assert not (tmp_path / "own.csv").exists()
 
 
+@pytest.mark.parametrize("name", ["val", "validation", "test"])
+def test_new_refuses_a_folder_without_a_part_to_train_on(
+    run: Any, tmp_path: Path, name: str
+) -> None:
+    pictures(tmp_path / "own" / name, 6)
+    result = run("new", "own")
+    assert result.exit_code == 3
+    assert f"Rename the folder own/{name} to train" in " ".join(result.stderr.split())
+    assert not (tmp_path / "own.yaml").exists()
+    (tmp_path / "own" / name).rename(tmp_path / "own" / "train")
+    assert run("new", "own").exit_code == 0
+
+
 def test_new_says_what_to_add_to_too_small_a_folder(run: Any, tmp_path: Path) -> None:
     pictures(tmp_path / "few", 3)
     result = run("new", "few")

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from fer_edge.errors import InputError, RecipeError
+from fer_edge.errors import InputError, MissingPartError, RecipeError
 from fer_edge.shipped import FACES
 from fer_edge.training import compare_recipes as module
 from fer_edge.training.compare_recipes import Result, compare_recipes, main, with_epochs
@@ -70,6 +70,14 @@ def test_the_table_says_what_the_runs_did(recipe: Recipe, both_parts: Path) -> N
     assert "→ 201,223 (100.0%)" in lines[2]
     assert "results.png" in lines[5]
     assert cv2.imread(str(out.with_suffix(".png"))) is not None
+
+
+def test_data_without_a_part_to_judge_by_trains_nothing(
+    recipe: Recipe, few_faces: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(MissingPartError, match=r"no 'val' part.*fer-edge data split .* -o NAME"):
+        compare_recipes([recipe], few_faces, tmp_path / "runs", say=lambda _: None)
+    assert not (tmp_path / "runs").exists()
 
 
 def test_the_folder_of_the_table_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

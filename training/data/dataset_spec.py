@@ -291,12 +291,20 @@ def check_part(source: DatasetSpec, split: str | None, parts: Iterable[str]) -> 
     if parts and split is None:
         raise DataError(f"{source.path} has parts: {', '.join(parts)}. Choose one with --split")
     if parts and split not in parts:
-        raise MissingPartError(f"{source.path} has no {split!r} part, only {', '.join(parts)}")
+        raise missing_part(source.path, split, parts)
     if not parts and split not in (None, "train"):
         raise MissingPartError(
             f"{source.path} has no {split!r} part; it is not divided into parts. Split it with "
             f"'fer-edge data split {source.path} -o NAME', or read all of it with --split none"
         )
+
+
+def missing_part(path: object, split: str | None, parts: Iterable[str]) -> MissingPartError:
+    """Return the error of data that have other parts than the requested one."""
+    return MissingPartError(
+        f"{path} has no {split!r} part, only {', '.join(sorted(parts))}. Take a part that it has, "
+        f"or divide all of it anew with 'fer-edge data split {path} -o NAME'"
+    )
 
 
 def column_named(name: str, columns: Sequence[str], where: object) -> str:

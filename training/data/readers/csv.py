@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.errors import DataError, LabelError, MissingPartError
+from fer_edge.errors import DataError, LabelError
 from fer_edge.labels import canonical, label_of_number
 from fer_edge.shown import shown
 from fer_edge.training.data.csv_text import found, header, records
@@ -19,6 +19,7 @@ from fer_edge.training.data.dataset_spec import (
     StoredFace,
     as_label,
     column_named,
+    missing_part,
     stated,
 )
 from fer_edge.training.data.ferplus import FILE, read_votes, vote_columns, votes_from
@@ -152,7 +153,7 @@ def _rows(
         if split in (None, SPLIT_NAMES[usage]):
             yield line, SPLIT_NAMES[usage], row
     if parts and split is not None and split not in parts:
-        raise MissingPartError(f"{path} has no {split!r} rows, only {', '.join(sorted(parts))}")
+        raise missing_part(path, split, parts)
 
 
 def _csv(path: Path) -> Path | None:
