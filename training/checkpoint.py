@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,12 @@ class Checkpoint:
         return replace(self, model=network, int8=None, sha256=self.int8.sha256)
 
 
+def data_facts(facts: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what a card or a bundle's provenance states of its data; {} for no mapping."""
+    data = facts.get("data")
+    return data if isinstance(data, Mapping) else {}
+
+
 def save_checkpoint(checkpoint: Checkpoint, folder: str | Path) -> None:
     """Write a checkpoint folder in one step; replace an older one.
 
@@ -108,7 +115,10 @@ def save_checkpoint(checkpoint: Checkpoint, folder: str | Path) -> None:
         for name, value in checkpoint.model.state_dict().items()
     }
     if not all(torch.isfinite(value).all() for value in state.values()):
-        raise CheckpointError("the weights are too large for half precision: not saved")
+        raise CheckpointError(
+            "the weights are too large for half precision: not saved. Train again with a smaller "
+            "--set fit.lr=…, or import weights whose values are below 65,504"
+        )
     data = safetensors.torch.save(state)
     card = {
         "schema": SCHEMA,

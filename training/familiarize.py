@@ -19,7 +19,13 @@ from fer_edge.familiarity import LEAST_SIZE_PX, Floats, numbers_of
 from fer_edge.out_folder import check_out_folder
 from fer_edge.preprocess import CropRule, to_batch
 from fer_edge.progress import Say, Step, say_nothing, silent
-from fer_edge.training.checkpoint import CARD, Checkpoint, load_checkpoint, save_checkpoint
+from fer_edge.training.checkpoint import (
+    CARD,
+    Checkpoint,
+    data_facts,
+    load_checkpoint,
+    save_checkpoint,
+)
 from fer_edge.training.data.dataset_spec import DatasetSpecs
 from fer_edge.training.data.faces import LabelledFace
 from fer_edge.training.data.holdout import Holdout, split_data
@@ -77,8 +83,7 @@ def familiarize(
     split = split_data(
         data, source.spec.labels, Holdout.stated(source.facts) or _HOLD_OUT, step, say
     )
-    stated = source.facts.get("data")
-    if isinstance(stated, dict) and stated.get("fingerprint") not in (None, split.fingerprint):
+    if data_facts(source.facts).get("fingerprint") not in (None, split.fingerprint):
         say("These are not the faces that the checkpoint was trained on: the limits hold for these")
     check_counts(len(split.train), len(split.held_out))
     order = np.random.default_rng(_SEED).permutation(len(split.train))[:MOST_TRAINING_FACES]

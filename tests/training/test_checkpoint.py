@@ -141,7 +141,7 @@ def test_what_could_not_be_loaded_again_is_not_saved(untrained: Any, folder: Pat
     too_large = untrained()
     with torch.no_grad():
         too_large.model.head[1].weight[0, 0] = 65_520
-    with pytest.raises(CheckpointError):
+    with pytest.raises(CheckpointError, match=r"half precision: not saved\. Train again"):
         save_checkpoint(too_large, folder)
     assert load_checkpoint(folder).temperature == 1.3
 

@@ -16,7 +16,7 @@ from fer_edge.predictor import Predictor
 from fer_edge.preprocess import CROP_MARGIN, CropRule, Image, to_batch
 from fer_edge.progress import Step
 from fer_edge.shipped import checkpoint_path
-from fer_edge.training.checkpoint import load_checkpoint
+from fer_edge.training.checkpoint import data_facts, load_checkpoint
 from fer_edge.training.data.faces import LabelledFace
 from fer_edge.training.deploy import DeployModule
 from fer_edge.training.models.network import parameter_count
@@ -137,8 +137,7 @@ def open_model(
 
 
 def _fingerprint(facts: Mapping[str, Any]) -> str | None:
-    data = facts.get("data")
-    value = data.get("fingerprint") if isinstance(data, Mapping) else None
+    value = data_facts(facts).get("fingerprint")
     return value if isinstance(value, str) else None
 
 

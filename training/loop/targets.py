@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from fer_edge.errors import RecipeError
-from fer_edge.training.checkpoint import Checkpoint, load_checkpoint
+from fer_edge.training.checkpoint import Checkpoint, data_facts, load_checkpoint
 from fer_edge.training.config.schema import Recipe
 from fer_edge.training.data.faces import LabelledFace
 from fer_edge.training.data.holdout import Holdout, Split
@@ -143,7 +143,7 @@ def teacher_opinion(
             f"expected a teacher with the labels {', '.join(recipe.labels)}; {folder} has "
             f"{', '.join(teacher.spec.labels)}. Choose another teacher or other labels"
         )
-    faces = teacher.facts.get("data", {}).get("fingerprint")
+    faces = data_facts(teacher.facts).get("fingerprint")
     if (faces, Holdout.stated(teacher.facts)) != (split.fingerprint, Holdout.of(recipe)):
         say(
             f"The teacher {folder} was trained on other data, or with other held-out faces. It may "

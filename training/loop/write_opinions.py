@@ -27,7 +27,7 @@ from fer_edge.errors import DataError
 from fer_edge.module_command import ModuleCommand
 from fer_edge.progress import Say, Step, silent
 from fer_edge.progress_bar import progress
-from fer_edge.training.checkpoint import Checkpoint, load_checkpoint
+from fer_edge.training.checkpoint import Checkpoint, data_facts, load_checkpoint
 from fer_edge.training.data.dataset_spec import DatasetSpec
 from fer_edge.training.data.faces import LabelledFace, load_faces
 from fer_edge.training.data.folds import Fold
@@ -116,7 +116,9 @@ def _check_fits(name: str, teacher: Checkpoint, labels: tuple[str, ...], fold: F
             f"expected checkpoints with the same labels, got {', '.join(labels)} and "
             f"{', '.join(teacher.spec.labels)} in {name}. Predict with each by itself"
         )
-    sources = teacher.facts.get("data", {}).get("sources", [])
+    stated = data_facts(teacher.facts).get("sources")
+    listed = stated if isinstance(stated, list) else []
+    sources = [source for source in listed if isinstance(source, str)]
     left_out = [DatasetSpec.parse(source).without for source in sources]
     if fold.folds > 1 and left_out != [str(fold)] * max(1, len(left_out)):
         raise DataError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow
 import pyarrow.parquet
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from fer_edge.errors import CheckpointError, DataError
 from fer_edge.labels import EMOTIONS
-from fer_edge.training.checkpoint import load_checkpoint
+from fer_edge.training.checkpoint import load_checkpoint, save_checkpoint
 from fer_edge.training.config.schema import Recipe
 from fer_edge.training.data.faces import LabelledFace
 from fer_edge.training.data.folds import fold_of
@@ -101,6 +102,18 @@ def test_a_teacher_of_the_faces_it_should_predict_is_refused(
         assert ran.exit_code == DataError.exit_code
         assert said in ran.output
         assert "@without=0/" in ran.output
+
+
+@pytest.mark.parametrize("data", ["fer2013", None, {"sources": 1}, {"sources": [1]}])
+def test_a_teacher_that_states_no_data_is_refused_for_folds(
+    untrained: Any, few_faces: Path, tmp_path: Path, data: object
+) -> None:
+    plain = untrained()
+    save_checkpoint(replace(plain, facts={**plain.facts, "data": data}), tmp_path / "teacher")
+    args = [*[str(tmp_path / "teacher")] * 2, "--data", str(few_faces)]
+    ran = CliRunner().invoke(main, [*args, "-o", str(tmp_path / "o.parquet")])
+    assert ran.exit_code == DataError.exit_code, ran.output
+    assert "its card says nothing" in ran.output
 
 
 def test_the_command_says_what_is_wrong(tmp_path: Path) -> None:

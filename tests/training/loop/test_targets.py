@@ -159,6 +159,23 @@ def test_who_taught_is_known_afterwards(taught: Recipe, finished: Any) -> None:
     assert teacher_facts(replace(taught, data=Data())) == []
 
 
+@pytest.mark.parametrize("data", ["fer2013", None, 1, ["a"]])
+def test_a_card_may_state_anything_about_its_data(
+    recipe: Recipe,
+    untrained: Callable[..., Checkpoint],
+    few_faces: Path,
+    tmp_path: Path,
+    data: Any,
+) -> None:
+    plain = untrained()
+    save_checkpoint(replace(plain, facts={**plain.facts, "data": data}), tmp_path / "teacher")
+    taught = replace(recipe, data=replace(recipe.data, teachers=(str(tmp_path / "teacher"),)))
+    split = split_data(few_faces, recipe.labels, Holdout.of(recipe), lambda *_: None)
+    said: list[str] = []
+    assert len(train_targets(split, taught, said.append)) == len(split.train)
+    assert "was trained on other data" in said[0]
+
+
 def test_a_teacher_that_is_not_there_is_named(taught: Recipe, few_faces: Path) -> None:
     missing = replace(taught, data=replace(taught.data, teachers=("no-such-teacher",)))
     with pytest.raises(CheckpointError, match="no-such-teacher"):
