@@ -224,9 +224,9 @@ def _print_model(model: dict[str, Any]) -> None:
             f"n {row['support']}"
         )
     a = model["abstention"]
+    right = "" if a["accuracy"] is None else f", {a['accuracy']:.1%} of them correct"
     click.echo(
-        f"Answered (threshold {a['threshold']:.2f}): {a['coverage']:.1%} of the faces, "
-        f"{a['accuracy'] or 0:.1%} of them correct"
+        f"Answered (threshold {a['threshold']:.2f}): {a['coverage']:.1%} of the faces{right}"
     )
 
 

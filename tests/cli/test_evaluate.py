@@ -10,6 +10,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from fer_edge.backends.fake import write_fake_bundle
 from fer_edge.labels import EMOTIONS
 from fer_edge.shipped import FACES
 
@@ -26,6 +27,12 @@ def test_evaluate_gives_the_figures_of_a_bundle(run: Any, fake_bundle: Path) -> 
     assert "accuracy 0.1429" in said
     assert "Answered (threshold 0.00): 100.0% of the faces, 14.3% of them correct" in said
     assert all(name in said for name in EMOTIONS)
+
+
+def test_the_share_right_of_no_answers_is_not_stated(run: Any, tmp_path: Path) -> None:
+    shy = write_fake_bundle(tmp_path / "shy.fer", abstain_below=0.95)
+    said = run("evaluate", shy, "--data", FACES).stdout
+    assert "Answered (threshold 0.95): 0.0% of the faces\n" in said
 
 
 def test_evaluate_writes_each_form(run: Any, fake_bundle: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow
 import pyarrow.parquet
+import pytest
 
 from fer_edge.shipped import FACES
 from fer_edge.training.evaluation.evaluate import evaluate_all
@@ -27,6 +28,21 @@ def test_the_page_shows_all_and_asks_no_host(evaluation: dict[str, Any]) -> None
     assert all(source.startswith("data:image/svg+xml;base64,") for source in sources)
     assert "<script" not in page
     assert f"Answered (threshold {two['inputs'][0]['abstention']['threshold']:.2f}): " in page
+
+
+@pytest.mark.parametrize(
+    ("split", "said"),
+    [
+        ("train", "No image is a duplicate."),
+        ("val", "No image is a duplicate, and none is in the train part."),
+        (None, "No image is a duplicate; the data has no train part to compare with."),
+    ],
+)
+def test_the_page_says_what_duplicates_were_looked_for(
+    fake_bundle: Path, split: str | None, said: str
+) -> None:
+    data = FACES if split else FACES / "faces-val.parquet"
+    assert said in evaluation_page(evaluate_all([fake_bundle], data, split))
 
 
 def test_a_class_without_faces_has_no_curve_and_the_page_says_so(
