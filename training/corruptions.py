@@ -291,6 +291,10 @@ def main(
 
     part = None if split == "none" else split
     if out is not None:
+        if out.suffix.lower() != ".png":
+            raise DataError(
+                f"expected a name that ends in .png for the curves, got {out}. Choose one with -o"
+            )
         try:
             make_place(out)
         except OSError as error:

@@ -163,6 +163,16 @@ def test_the_command_says_what_is_wrong(fake_bundle: Path, tmp_path: Path, fault
     assert str(out) in done.output or fault != "no folder"
 
 
+def test_a_picture_of_another_kind_is_refused_before_the_work(
+    fake_bundle: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "curves.jpg"
+    done = CliRunner().invoke(main, [str(fake_bundle), "--data", str(tmp_path), f"-o{out}"])
+    assert done.exit_code == DataError.exit_code
+    assert f"ends in .png for the curves, got {out}. Choose one with -o" in done.output
+    assert not out.exists()
+
+
 def test_the_name_of_a_shipped_model_is_a_model() -> None:
     done = CliRunner().invoke(main, ["fast", "--data", "nowhere"])
     assert done.exit_code == DataError.exit_code
