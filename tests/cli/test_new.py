@@ -59,6 +59,16 @@ def test_new_names_the_next_step_for_odd_folders(run: Any, tmp_path: Path) -> No
     assert not (tmp_path / "flat.yaml").exists()
 
 
+def test_a_folder_from_macos_has_an_umlaut_in_two_characters(run: Any, tmp_path: Path) -> None:
+    pictures(tmp_path / "drivers", 6)
+    (tmp_path / "drivers" / "drowsy").rename(tmp_path / "drivers" / "schla\u0308frig")
+    result = run("new", "drivers")
+    assert result.exit_code == 0, result.output
+    labels = load_recipe(tmp_path / "drivers.yaml").labels
+    assert labels == ("awake", "distracted", "schl\u00e4frig")
+    assert "schla\u0308frig/" in (tmp_path / "drivers.csv").read_text("utf-8")
+
+
 def test_a_divided_folder_is_not_split(run: Any, tmp_path: Path) -> None:
     pictures(tmp_path / "own" / "train", 3)
     pictures(tmp_path / "own" / "val", 2)

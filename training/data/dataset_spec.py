@@ -7,6 +7,7 @@ import math
 import os
 import re
 import shlex
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -380,11 +381,14 @@ def as_label(value: Any, where: str) -> str | int:
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise LabelError(f"expected a label name or number in {where}, got {shown(value)}")
-    value = value.strip() if isinstance(value, str) else value
-    if isinstance(value, str) and len(value) > MAX_LABEL:
+    if isinstance(value, int):
+        return value
+    text = value.strip()
+    if len(text) > MAX_LABEL:
         raise LabelError(
             f"expected a label of at most {MAX_LABEL} characters in {where}, got {shown(value)}"
         )
-    if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,9}(\.0+)?", value):
-        return int(value.split(".")[0])
-    return value
+    if re.fullmatch(r"-?[0-9]{1,9}(\.0+)?", text):
+        return int(text.split(".")[0])
+    # macOS writes an umlaut in a folder's name as two characters.
+    return unicodedata.normalize("NFC", text)

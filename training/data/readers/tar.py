@@ -184,7 +184,7 @@ def _samples(
     path: Path, file: BinaryIO, more: Sequence[str], passed_over: PassedOver
 ) -> Iterator[tuple[str, int, dict[str, Any]]]:
     """Yield key, offset of the picture, and cells of each sample."""
-    key, offset, cells = "", 0, dict[str, Any]()
+    key, offset, cells, other = "", 0, dict[str, Any](), ""
     for member in _members(path, file):
         folder, _, base = member.name.rpartition("/")
         stem, _, suffix = base.partition(".")
@@ -192,8 +192,8 @@ def _samples(
             passed_over.by_suffix["without a suffix"] += not is_clutter(base)
             continue
         if f"{folder}/{stem}" != key:
-            yield from _complete(path, key, offset, cells)
-            key, offset, cells = f"{folder}/{stem}", 0, {}
+            yield from _complete(path, key, offset, cells, other)
+            key, offset, cells, other = f"{folder}/{stem}", 0, {}, ""
         suffix = suffix.lower()
         if f".{suffix}" in IMAGE_SUFFIXES:
             if offset:
@@ -211,13 +211,20 @@ def _samples(
             )
         else:
             passed_over.by_suffix[utf8_name(f".{suffix}")] += 1
-    yield from _complete(path, key, offset, cells)
+            other = base if PurePosixPath(base).suffix.lower() in IMAGE_SUFFIXES else other
+    yield from _complete(path, key, offset, cells, other)
 
 
 def _complete(
-    path: Path, key: str, offset: int, cells: dict[str, Any]
+    path: Path, key: str, offset: int, cells: dict[str, Any], other: str
 ) -> Iterator[tuple[str, int, dict[str, Any]]]:
     """Yield a sample; nothing for a key whose members were all passed over."""
+    if cells and not offset and other:
+        raise DataError(
+            f"the key {shown(key)} of {path} has labels, but its picture {shown(other)} does not "
+            "count: a key ends at the first dot. Write the shard again without other dots in its "
+            "names"
+        )
     if cells and not offset:
         raise DataError(
             f"the key {shown(key)} of {path} has no picture beside it. The members of a key follow "

@@ -182,6 +182,7 @@ def test_a_size_that_only_the_extended_header_states(samples: Any, tmp_path: Pat
     ("members", "match"),
     [
         ([("1.cls", b"sad")], "no picture beside"),
+        ([("1.jpg.png", b"x"), ("1.cls", b"sad")], r"picture '1\.jpg\.png' does not count"),
         ([("1.png", b"x")], "columns image and label"),
         ([("1.png", b"x"), ("1.jpg", b"x"), ("1.cls", b"sad")], "one picture"),
         ([("1.png", b"x"), ("1.json", b"[" * 60_000)], "JSON"),
