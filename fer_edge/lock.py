@@ -32,11 +32,14 @@ def locked(final: Path, *, wait: bool = True) -> Iterator[None]:
         BlockingIOError: Another process has the lock, and ``wait`` is False.
         OSError: No lock can be taken there.
     """
-    handle = _lock(final, wait)
+    handle, owner = _lock(final, wait), os.getpid()
     try:
         yield
     finally:
-        _release(handle)
+        if os.getpid() == owner:
+            _release(handle)
+        else:
+            os.close(handle)  # a forked child leaves the lock to its parent
 
 
 if sys.platform == "win32":
@@ -80,6 +83,7 @@ else:
         return handle
 
     def _release(handle: int) -> None:
+        fcntl.flock(handle, fcntl.LOCK_UN)  # closing leaves it to a child that was forked meanwhile
         os.close(handle)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -82,3 +84,32 @@ def test_a_lock_that_is_taken_is_not_waited_for(tmp_path: Path) -> None:
         pass
     with locked(tmp_path / "a", wait=False):
         pass
+
+
+def test_a_forked_child_does_not_keep_the_lock(
+    tmp_path: Path, ends_in_a_fork: Callable[[Callable[[], object]], bool]
+) -> None:
+    """Nor does a child that leaves the block release the lock of its parent."""
+
+    def leave(lock: AbstractContextManager[None]) -> None:
+        lock.__exit__(None, None, None)
+        with pytest.raises(BlockingIOError), locked(tmp_path / "a", wait=False):
+            pass
+
+    lock = locked(tmp_path / "a")
+    lock.__enter__()
+    assert ends_in_a_fork(lambda: leave(lock))
+    end, keep = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(keep)
+        os.read(end, 1)  # until the parent is done, or has ended
+        os._exit(0)
+    try:
+        lock.__exit__(None, None, None)
+        with locked(tmp_path / "a", wait=False):
+            pass
+    finally:
+        os.close(keep)
+        os.close(end)
+        os.waitpid(child, 0)
