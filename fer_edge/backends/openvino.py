@@ -171,8 +171,11 @@ class OpenVinoSession:
                 )
             widths = [shape[1].get_length() for shape in shapes]
 
-            def compiled(faces: int) -> _Graph:
-                """Compile the network for batches of ``faces``; -1 is any size."""
+            def compiled(faces: int, *, wait: bool = False) -> _Graph:
+                """Compile the network for batches of ``faces``; -1 is any size.
+
+                An answer does not wait for the cache: that holds up more than compiling does.
+                """
                 shape = network.input(0).partial_shape
                 shape[0] = faces
                 network.reshape({0: shape})
@@ -180,9 +183,11 @@ class OpenVinoSession:
                 def made(more: dict[str, str]) -> Any:
                     return core.compile_model(network, device, {**settings, **more})
 
-                return _Graph(made({}) if folder is None else cache.through(folder, made), widths)
+                if folder is None:
+                    return _Graph(made({}), widths)
+                return _Graph(cache.through(folder, made, wait=wait), widths)
 
-            self._fixed: _Graph | None = compiled(self._usual)
+            self._fixed: _Graph | None = compiled(self._usual, wait=True)
             self._fixed.check_precision(properties.get("INFERENCE_PRECISION_HINT"))
             self._streams = self._fixed.streams() if throughput else 1
         except RuntimeError as error:

@@ -38,24 +38,31 @@ def place(cache_dir: Path, network: Iterable[bytes]) -> Path:
     return cache_dir / f"openvino-{digest.hexdigest()[:16]}"
 
 
-def through(folder: Path, compiled: Callable[[dict[str, str]], _Compiled]) -> _Compiled:
+def through(
+    folder: Path, compiled: Callable[[dict[str, str]], _Compiled], *, wait: bool
+) -> _Compiled:
     """Compile with a folder of graphs; without it if it cannot be used, which is logged.
 
     Args:
         folder: Folder of the network's graphs.
         compiled: Compiles with the settings that it is given.
+        wait: Wait for another process that uses the folder, up to ``_WAIT_S``.
 
     Raises:
         EngineError: Another user can write to the folder.
     """
     with ExitStack() as stack:
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _lock(folder, stack)
+            for one in (folder.parent, folder):  # mkdir gives its mode to the last folder alone
+                one.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _lock(folder, stack, _WAIT_S if wait else 0)
             _check_private(folder)
             whole = _whole(folder)
         except OSError as error:
-            _log.warning("OpenVINO compiles without the cache %s: %s", folder, error)
+            busy = isinstance(error, BlockingIOError)
+            level = logging.INFO if busy and not wait else logging.WARNING
+            reason = "another process or Predictor uses it" if busy else error
+            _log.log(level, "OpenVINO compiles without the cache %s: %s", folder, reason)
             return compiled({})
         graph = compiled({"CACHE_DIR": str(folder)})
         with suppress(OSError):  # the next start removes what has no SHA-256
@@ -63,14 +70,14 @@ def through(folder: Path, compiled: Callable[[dict[str, str]], _Compiled]) -> _C
         return graph
 
 
-def _lock(folder: Path, stack: ExitStack) -> None:
-    """Keep other processes out of a folder. Raises OSError if one stays in it."""
-    end_s = time.monotonic() + _WAIT_S
+def _lock(folder: Path, stack: ExitStack, wait_s: float) -> None:
+    """Keep other processes out of a folder. Raises BlockingIOError if one stays in it."""
+    end_s = time.monotonic() + wait_s
     while True:
         try:
             return stack.enter_context(locked(folder / "graphs", wait=False))
         except BlockingIOError:
-            if time.monotonic() > end_s:
+            if time.monotonic() >= end_s:
                 raise
         time.sleep(0.02)
 

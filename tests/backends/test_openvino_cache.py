@@ -116,7 +116,10 @@ def test_a_whole_graph_is_read_again(filled: tuple[Path, list[Path]]) -> None:
     assert [graph.stat().st_mtime_ns for graph in graphs] == before
 
 
-@pytest.mark.parametrize("kind", ["folder", "pipe"])
+NO_PIPES = pytest.mark.skipif(os.name != "posix", reason="Windows has no pipes in folders")
+
+
+@pytest.mark.parametrize("kind", ["folder", pytest.param("pipe", marks=NO_PIPES)])
 def test_what_is_no_graph_is_waited_for_by_nobody(
     filled: tuple[Path, list[Path]], kind: str
 ) -> None:
@@ -134,9 +137,34 @@ def test_a_busy_cache_is_left_to_the_other_process(
 ) -> None:
     cache, (graph, _) = filled
     monkeypatch.setattr(openvino_cache, "_WAIT_S", 0.1)
-    with locked(graph):
+    with locked(graph.parent / "graphs"):
         check(cache)
     assert "compiles without the cache" in caplog.text
+    assert "another process or Predictor uses it" in caplog.text
+
+
+def test_an_answer_does_not_wait_for_a_busy_cache(
+    filled: tuple[Path, list[Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, (graph, _) = filled
+    variant = BUNDLE.variant("openvino", "fp32")
+    session = load(variant, BUNDLE.read(variant), Options(cache_dir=cache))
+    monkeypatch.setattr(openvino_cache, "_WAIT_S", float("inf"))  # a wait would never end
+    with locked(graph.parent / "graphs"):
+        probabilities, _ = session.run(FACES)
+    session.close()
+    np.testing.assert_allclose(probabilities, expected_answers()[1][0], atol=2e-4)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are those of POSIX")
+def test_a_cache_is_private_under_any_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        check(tmp_path / "cache")
+    finally:
+        os.umask(before)
+    folders = [tmp_path / "cache", *(tmp_path / "cache").iterdir()]
+    assert [folder.stat().st_mode & 0o777 for folder in folders] == [0o700, 0o700]
 
 
 READ_ONLY = """
