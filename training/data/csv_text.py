@@ -6,6 +6,7 @@ import codecs
 import csv
 import re
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TextIO
 
@@ -17,6 +18,8 @@ MAX_COLUMNS = 256
 """Largest number of columns of a CSV file."""
 _MOST_LINES = 20
 """Largest number of lines of a row. A quote without its end would take the rows below."""
+_END = ""
+"""Line behind the last one. No file has it, so that it shows a quote that is still open there."""
 _HEAD_BYTES = 4096
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -87,13 +90,14 @@ def cells_of(path: Path) -> Iterator[tuple[int, list[str]]]:
 def _rows(lines: Iterator[str], first: str, skipped: int, path: Path) -> Iterator[list[str]]:
     """Yield the rows that are not empty. Raises DataError for a quote that swallows rows."""
     separator = _separator(first[:_HEAD_BYTES])
-    rows = csv.reader(lines, delimiter=separator, skipinitialspace=True, strict=True)
+    taken: list[str] = []
+    rows = csv.reader(_taken(lines, taken), delimiter=separator, skipinitialspace=True)
     while True:
         before = rows.line_num
+        taken.clear()
         try:
             row = next(rows, None)
-            if rows.line_num - before > _MOST_LINES:
-                raise csv.Error(f"a row of more than {_MOST_LINES} lines")
+            _check_quotes(taken, separator)
         except csv.Error as error:
             raise DataError(
                 f"cannot read {path} from line {skipped + before + 1} on: {error}. If the line has "
@@ -103,6 +107,25 @@ def _rows(lines: Iterator[str], first: str, skipped: int, path: Path) -> Iterato
             return
         if row:
             yield row
+
+
+def _taken(lines: Iterator[str], taken: list[str]) -> Iterator[str]:
+    """Yield the lines and _END, and note those of the row that is being read."""
+    for line in chain(lines, [_END]):
+        if len(taken) == _MOST_LINES:
+            raise csv.Error(f"a row of more than {_MOST_LINES} lines")
+        taken.append(line)
+        yield line
+
+
+def _check_quotes(row: list[str], separator: str) -> None:
+    """Raise csv.Error if a stray quote joined the lines of a row. In one line, it takes no face."""
+    if len(row) < 2:
+        return
+    if row[-1] == _END:
+        raise csv.Error("a quoted cell does not end")
+    for _ in csv.reader(row, delimiter=separator, skipinitialspace=True, strict=True):
+        pass
 
 
 def found(names: Iterable[str]) -> str:

@@ -173,7 +173,13 @@ def notes(samples: Any, folder: Path, notes: dict[int, str], count: int = 60) ->
 
 @pytest.mark.parametrize(
     "cells",
-    [{2: '"wide'}, {2: '"wide', 40: '"far'}, {2: '"wide', 40: 'far"'}, {2: '"wide" and far'}],
+    [
+        {2: '"wide'},
+        {2: '"wide', 40: '"far'},
+        {2: '"wide', 40: 'far"'},
+        {2: '"wide', 10: '"far'},
+        {2: '"wide', 10: '"far" "x"'},
+    ],
 )
 def test_a_stray_quote_loses_no_face_silently(
     samples: Any, tmp_path: Path, cells: dict[int, str]
@@ -182,9 +188,32 @@ def test_a_stray_quote_loses_no_face_silently(
         load_faces(notes(samples, tmp_path, cells))
 
 
+@pytest.mark.parametrize("end", ["", "\n", "\r\n", "\n\n"])
+def test_a_quote_that_is_open_at_the_end_is_refused(tmp_path: Path, end: str) -> None:
+    (tmp_path / "list.csv").write_bytes(f'path,label\na.png,fear\nb.png,"fear{end}'.encode())
+    with pytest.raises(DataError, match=r"from line 3 on: a quoted cell does not end\."):
+        list(records(tmp_path / "list.csv"))
+
+
+@pytest.mark.parametrize(
+    "row",
+    ['"1.png" ,"fear"', '"1.png","fear" ', '1.png,fear,"big" smile', '"1.png" , "fear" ,"a"b'],
+)
+def test_a_quote_within_a_line_takes_no_face(samples: Any, tmp_path: Path, row: str) -> None:
+    samples.put(tmp_path / "1.png", samples.png("fear"))
+    (tmp_path / "list.csv").write_text(f"path,label,note\n{row}\n{row}", "utf-8")
+    assert [face.label for face in load_faces(tmp_path / "list.csv")] == ["fear"] * 2
+
+
 def test_quoted_cells_hold_separators_quotes_and_lines(samples: Any, tmp_path: Path) -> None:
-    cells = {2: '"far, dark"', 3: '"two\nlines\n"', 4: '"a ""wide"" face"', 5: '5" screen'}
+    cells = {
+        2: '"far, dark"',
+        3: '"two\nlines\n"',
+        4: '"a ""wide"" face"',
+        5: '5" screen',
+        6: '"wide" view',
+    }
     path = notes(samples, tmp_path, cells)
     read = [row["note"] for _, row in records(path)]
     assert len(load_faces(path)) == 60
-    assert read[1:5] == ["far, dark", "two\nlines\n", 'a "wide" face', '5" screen']
+    assert read[1:6] == ["far, dark", "two\nlines\n", 'a "wide" face', '5" screen', "wide view"]
