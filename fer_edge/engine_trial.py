@@ -15,6 +15,7 @@ from pathlib import Path
 from fer_edge.bundle import Variant, open_bundle
 from fer_edge.child import end_with_parent, python_command
 from fer_edge.errors import FerEdgeError
+from fer_edge.paths import absolute
 from fer_edge.predictor import Predictor
 
 TIMEOUT_S = 120.0
@@ -51,7 +52,7 @@ def _one(bundle: Path, variant: Variant, timeout_s: float) -> str:
 def _child(bundle: Path, variant: Variant | None, timeout_s: float) -> tuple[list[str], str | None]:
     """Return the child's sentences, or why it gave none."""
     only = [] if variant is None else [variant.target, variant.precision]
-    command = python_command("-m", "fer_edge.engine_trial", str(bundle.absolute()), *only)
+    command = python_command("-m", "fer_edge.engine_trial", str(absolute(bundle)), *only)
     try:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s, check=False

@@ -18,6 +18,7 @@ from fer_edge.monitor.overlay import draw
 from fer_edge.monitor.recorder import EventLog, VideoRecorder
 from fer_edge.monitor.sources import file_of
 from fer_edge.opencv_log import quiet_opencv, silence_ffmpeg
+from fer_edge.paths import absolute
 from fer_edge.plain_file import is_file
 from fer_edge.preprocess import Image
 
@@ -162,7 +163,7 @@ def rate_and_length(source: object) -> tuple[float, int | None]:
         return _USUAL_HZ, None
     silence_ffmpeg()
     with quiet_opencv():
-        capture = cv2.VideoCapture(opencv_name(file.absolute()))
+        capture = cv2.VideoCapture(opencv_name(absolute(file)))
     hz, frames = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
     capture.release()
     return hz if 1 <= hz <= 240 else _USUAL_HZ, round(frames) if 0 < frames < 1e9 else None

@@ -7,27 +7,37 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pytest
 
 from fer_edge import Analysis, FerEdgeError, InputError, Predictor, atomic, open_bundle, read_image
 from fer_edge.backends.fake import write_fake_bundle
+from fer_edge.benchmarks.references.against import load_against
+from fer_edge.cli.new import new
 from fer_edge.cli.predict_files import DrawnFiles, Source
+from fer_edge.cli.sign import sign
 from fer_edge.cli.video import _check_outputs
+from fer_edge.engine_trial import try_variants
 from fer_edge.fleet.clips import find_clips
 from fer_edge.fleet.manifest import read_manifest
+from fer_edge.fleet.run import score_drives
+from fer_edge.fleet.scorer import new_scorer
 from fer_edge.hub.model import kind_of
 from fer_edge.monitor import DriverMonitor
 from fer_edge.monitor.detector import YuNet
+from fer_edge.monitor.fetch_detector import check_fetched
 from fer_edge.monitor.recorder import EventLog, VideoRecorder
 from fer_edge.monitor.settings import Settings
 from fer_edge.monitor.sources import VideoFile, open_source
 from fer_edge.paths import as_path, check_possible
 from fer_edge.plain_file import is_file, read_plain
+from fer_edge.release_matrix.models import load_models
 from fer_edge.reseal import reseal
 from fer_edge.shipped import checkpoint_path
 from fer_edge.signing import load_keys, new_key_pair, sign_manifest
 from fer_edge.training.config.recipe import load_recipe
+from fer_edge.training.data.dataset_spec import DatasetSpec
 from fer_edge.training.models.weights_file import read_weights
 from fer_edge.video import rate_and_length
 
@@ -47,6 +57,11 @@ def test_a_name_of_any_bytes_is_possible(tmp_path: Path) -> None:
         check_possible(tmp_path / name.decode("utf-8", "surrogateescape"))
 
 
+def called(command: click.Command, *values: object) -> None:
+    assert command.callback is not None
+    command.callback(*values)
+
+
 IN_A_REMOVED_FOLDER: dict[str, Callable[[], object]] = {
     "video": lambda: VideoRecorder("a.mp4", 30),
     "log": lambda: EventLog("a.jsonl"),
@@ -57,6 +72,17 @@ IN_A_REMOVED_FOLDER: dict[str, Callable[[], object]] = {
     ),
     "video and log": lambda: _check_outputs("0", Path("a.mp4"), Path("a.jsonl")),
     "cache": lambda: Predictor(cache_dir="cache"),
+    "drives": lambda: score_drives([], "out"),
+    "scorer": lambda: new_scorer(Path("a.fer")),
+    "other scorer": lambda: new_scorer(None, against=Path("a.fer")),
+    "detector of a scorer": lambda: new_scorer(None, detector=Path("a.onnx")),
+    "detector": lambda: check_fetched(Path("a.onnx"), b""),
+    "own pictures": lambda: called(new, Path(), None, "refuse"),
+    "data": lambda: DatasetSpec("a").located(),
+    "checkpoint": lambda: load_models(["a"], [], None, None, "1"),
+    "trial": lambda: try_variants(Path("a.fer")),
+    "function": lambda: load_against("mine:infer", 48),
+    "signature": lambda: called(sign, Path("a.fer"), Path("key")),
 }
 
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from fer_edge import EngineError, InputError
 from fer_edge.benchmarks.job import Ready, noise
+from fer_edge.paths import absolute
 
 
 @contextmanager
@@ -64,7 +65,7 @@ def load_against(text: str, size_px: int) -> Ready:
     module_name, colon, name = text.partition(":")
     if not (module_name and colon and name):
         raise InputError(f"expected module:function, for example mine:infer, got {text!r}")
-    here = str(Path.cwd())
+    here = str(absolute(Path()))
     if here not in sys.path:
         sys.path.insert(0, here)
     try:

@@ -28,6 +28,7 @@ from fer_edge.benchmarks.job import noise
 from fer_edge.benchmarks.measure.timing import settle_and_time
 from fer_edge.child import MARK, end_with_parent, python_command
 from fer_edge.errors import EngineError
+from fer_edge.paths import absolute
 from fer_edge.torch_threads import torchs_own
 
 TIMEOUT_S = 600.0
@@ -54,7 +55,7 @@ class ChildReference:
         compiled: bool = False,
         env: Mapping[str, str] | None = None,
     ) -> None:
-        words = [str(Path(checkpoint).absolute()), *(["compiled"] if compiled else [])]
+        words = [str(absolute(Path(checkpoint))), *(["compiled"] if compiled else [])]
         command = python_command("-m", "fer_edge.benchmarks.references.in_child", *words)
         # In a group of its own: if this process dies, POSIX wakes and ends a stopped orphan.
         self._child = subprocess.Popen(

@@ -14,6 +14,7 @@ import click
 
 from fer_edge.cli.options import PATH, broken_option, out_option, quiet_option, write_out
 from fer_edge.errors import DataError, InputError, MissingPartError
+from fer_edge.paths import absolute
 
 if TYPE_CHECKING:
     from fer_edge.training.data.dataset_spec import Broken
@@ -56,13 +57,13 @@ def new(folder: Path, out: Path | None, broken: Broken) -> None:
             f"expected a folder of class folders at {folder}, found none there. Make one, "
             f"with the pictures of each class in a folder: {folder}/awake, {folder}/drowsy"
         )
-    base = folder.resolve()
+    base = absolute(folder).resolve()
     check_name(base.name)
     recipe = out or _beside(folder, base.name + ".yaml")
     split = _beside(folder, base.name + ".csv")
     if recipe.exists():
         raise InputError(f"{recipe} exists already. Choose another path with -o, or remove it")
-    if not recipe.absolute().parent.is_dir():
+    if not absolute(recipe).parent.is_dir():
         raise InputError(f"expected the folder {recipe.parent}, found none. Create it first")
     template = (RECIPE_DIR / "finetune.yaml").read_text("utf-8")
     with progress() as (say, step):

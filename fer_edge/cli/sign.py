@@ -12,6 +12,7 @@ from fer_edge.bundle import MANIFEST
 from fer_edge.cli.options import PATH, quiet_option
 from fer_edge.errors import BundleError
 from fer_edge.lock import locked
+from fer_edge.paths import absolute
 from fer_edge.shipped import bundle_path
 
 
@@ -33,7 +34,7 @@ def sign(bundle: Path, key: Path) -> None:
     from fer_edge.signing import add_signature, sign_manifest
 
     try:
-        with locked(bundle.absolute()):
+        with locked(absolute(bundle)):
             signature = sign_manifest(_checked_manifest(bundle), key)
             add_signature(bundle, signature)
     except OSError as error:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 
+from fer_edge import paths
 from fer_edge.errors import FerEdgeError, InputError
 from fer_edge.fleet import remote
 from fer_edge.fleet.recordings import cameras_of, is_recording
@@ -215,11 +216,11 @@ def _drive_below(root: Path, folder: Path) -> str:
 
 
 def _parent_name(path: Path) -> str:
-    return _own_name(path.absolute().parent)
+    return _own_name(paths.absolute(path).parent)
 
 
 def _own_name(folder: Path) -> str:
-    return folder.resolve().name or "root"
+    return paths.absolute(folder).resolve().name or "root"
 
 
 def local_clip(path: Path, drive: str, name: str, **facts: object) -> Clip:
@@ -257,7 +258,7 @@ def _size_and_stamp(path: Path) -> tuple[int, str]:
 
 def absolute(path: Path) -> str:
     """Return the path from the root on. Links stay: a link is a clip of its own."""
-    return os.path.abspath(path)  # noqa: PTH100
+    return os.path.abspath(paths.absolute(path))  # noqa: PTH100
 
 
 def _remote_clip(argument: str, address: str) -> Clip:

@@ -21,7 +21,7 @@ from fer_edge.fleet.report import report
 from fer_edge.fleet.scorer import ClipReport, DriveScorer, write_error
 from fer_edge.fleet.summary import write_summaries
 from fer_edge.fleet.verdict import compare
-from fer_edge.paths import as_path
+from fer_edge.paths import absolute, as_path
 from fer_edge.progress import Say, Step, say_nothing, silent
 from fer_edge.shown import printable, shown
 
@@ -99,7 +99,7 @@ def score_drives(
         FerEdgeError: Bundle or detector cannot be loaded.
         EngineError: Workers die before their first clip.
     """
-    began_s, out = time.monotonic(), as_path(out, "the output folder").absolute()
+    began_s, out = time.monotonic(), absolute(as_path(out, "the output folder"))
     if scorer is None:
         scorer = DriveScorer()
     if not isinstance(scorer, DriveScorer):

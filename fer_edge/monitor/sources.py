@@ -19,7 +19,7 @@ from fer_edge.monitor.opencv_names import opencv_name
 from fer_edge.monitor.typed_fields import is_number
 from fer_edge.monitor.video_containers import missing_bytes, shown_share
 from fer_edge.opencv_log import quiet_opencv, silence_ffmpeg
-from fer_edge.paths import as_path
+from fer_edge.paths import absolute, as_path
 from fer_edge.plain_file import is_file
 from fer_edge.shown import shown, without_password
 
@@ -197,7 +197,7 @@ class VideoFile:
             raise SourceError(f"expected a video file, got {self._path}. Check the path")
         self._count, self._has_times = 0, False
         # FFmpeg reads "2026-11-25T12:30:01.mp4" as an address. An absolute path has no protocol.
-        name = opencv_name(self._path.absolute())
+        name = opencv_name(absolute(self._path))
         silence_ffmpeg()
         with quiet_opencv():
             if self._threads is not None:

@@ -12,6 +12,7 @@ from fer_edge.converters.pipeline.face_samples import FaceSamples, calibration_i
 from fer_edge.converters.pipeline.own_int8 import needs_faces
 from fer_edge.errors import InputError
 from fer_edge.machine import cpu_name, libraries
+from fer_edge.paths import absolute
 from fer_edge.preprocess import CROP_MARGIN, CropRule
 from fer_edge.release_matrix.cell import Identity
 from fer_edge.shipped import MODELS, checkpoint_path
@@ -64,7 +65,7 @@ def load_models(
     """
     named: dict[str, str] = {}
     for text in checkpoints or MODELS:
-        name = text if text in MODELS else Path(text).absolute().name
+        name = text if text in MODELS else absolute(Path(text)).name
         if named.setdefault(name, text) != text:
             raise InputError(
                 f"expected checkpoints with different names, got {named[name]} and {text}. "

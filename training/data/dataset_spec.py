@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args
 
 from fer_edge.errors import DataError, InputError, LabelError, MissingPartError
 from fer_edge.labels import SOURCE_ORDERS
+from fer_edge.paths import absolute
 from fer_edge.preprocess import Box
 from fer_edge.shown import shown
 from fer_edge.training.data.folds import Fold
@@ -117,7 +118,7 @@ class DatasetSpec:
 
     def located(self) -> DatasetSpec:
         """Return the spec with an absolute path."""
-        return self if self.path.startswith(HUB) else self.below(self.file.absolute())
+        return self if self.path.startswith(HUB) else self.below(absolute(self.file))
 
     def below(self, entry: Path) -> DatasetSpec:
         """Return the spec of an entry below, with the same options."""
