@@ -163,14 +163,14 @@ class LimitError(FerEdgeError):
     exit_code = 8
 
 
-def next_step(error: OSError, usual: str) -> str:
-    """Return what to do after a failure of the system: ``usual``, unless too many files are open.
+def next_step(error: Exception, usual: str) -> str:
+    """Return what to do after a failure: ``usual``, unless too many files are open.
 
     Args:
-        error: The failure.
+        error: The failure, of the system or not.
         usual: Advice for any other reason.
     """
-    if error.errno in (errno.EMFILE, errno.ENFILE):
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
         return "Close files, or raise the limit: ulimit -n 4096"
     return usual
 

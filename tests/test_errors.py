@@ -20,8 +20,16 @@ import fer_edge
 from fer_edge import errors
 from fer_edge.bundle import MANIFEST, open_bundle
 from fer_edge.errors import FerEdgeError, MissingDependencyError, refused_path
+from fer_edge.fleet.clips import find_clips
+from fer_edge.fleet.manifest import read_manifest
+from fer_edge.monitor.recorder import EventLog
+from fer_edge.monitor.sources import VideoFile
 from fer_edge.preprocess import read_image
+from fer_edge.shipped import checkpoint_path
 from fer_edge.signing import load_keys
+from fer_edge.training.checkpoint import load_checkpoint
+from fer_edge.training.config.recipe import load_recipe
+from fer_edge.training.data.faces import load_faces
 
 
 def descendants(parent: type[FerEdgeError], depth: int = 0) -> dict[str, tuple[int, int, bool]]:
@@ -100,10 +108,13 @@ def test_what_the_system_says_is_followed_by_the_next_step() -> None:
 
 
 def test_too_many_open_files_are_not_the_fault_of_a_path(
-    fake_bundle: Path, ends_in_a_fork: Callable[[Callable[[], object]], bool]
+    fake_bundle: Path, tmp_path: Path, ends_in_a_fork: Callable[[Callable[[], object]], bool]
 ) -> None:
     resource = pytest.importorskip("resource")
     bundle = open_bundle(fake_bundle)
+    (tmp_path / "list.csv").write_text("path,label\na.png,fear\n")
+    (tmp_path / "video.mp4").write_bytes(b"no video")
+    load_checkpoint(checkpoint_path("fast"))  # imports what it needs
 
     def work() -> None:
         most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -113,8 +124,18 @@ def test_too_many_open_files_are_not_the_fault_of_a_path(
             lambda: open_bundle(fake_bundle),
             lambda: bundle.read(bundle.variants[0]),
             lambda: load_keys([fake_bundle / MANIFEST]),
+            lambda: load_recipe("edge-fast"),
+            lambda: load_checkpoint(checkpoint_path("fast")),
+            lambda: load_faces(tmp_path / "list.csv"),
+            lambda: load_faces(tmp_path),
+            lambda: read_manifest(tmp_path / "list.csv"),
+            lambda: find_clips([tmp_path]),
+            lambda: EventLog(tmp_path / "events.jsonl"),
+            lambda: VideoFile(tmp_path / "video.mp4").open(),
         ):
-            with pytest.raises(FerEdgeError, match=r"Too many open files\. Close .* ulimit -n"):
+            with pytest.raises(
+                FerEdgeError, match=r"Too many open files(: '.*')?\. Close .* ulimit -n"
+            ):
                 read()
 
     assert ends_in_a_fork(work)

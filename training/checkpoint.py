@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError
 
 from fer_edge.atomic import write_folder
-from fer_edge.errors import CheckpointError, FerEdgeError
+from fer_edge.errors import CheckpointError, FerEdgeError, next_step
 from fer_edge.familiarity import Familiarity, FamiliarityRecord, Statistics
 from fer_edge.out_folder import check_out_folder
 from fer_edge.plain_file import read_plain
@@ -220,8 +220,8 @@ def _int8(folder: Path, section: Any) -> Int8Weights:
         data = read_plain(folder / INT8, sys.maxsize)
     except OSError as error:
         raise CheckpointError(
-            f"expected the int8 weights at {folder / INT8}: {error.strerror}. Copy the checkpoint "
-            "again"
+            f"expected the int8 weights at {folder / INT8}: {error.strerror}. "
+            f"{next_step(error, 'Copy the checkpoint again')}"
         ) from error
     sha256 = hashlib.sha256(data).hexdigest()
     if not isinstance(section, dict) or section.get("sha256") != sha256:
@@ -246,7 +246,8 @@ def _familiarity(folder: Path, card: dict[str, Any], model: ExpressionNet) -> Fa
         statistics = Statistics.read(data, record.components, model.embedding_dim)
     except (ValueError, OSError) as error:
         raise CheckpointError(
-            f"cannot read the familiarity of {folder}: {error}. Copy the checkpoint again"
+            f"cannot read the familiarity of {folder}: {error}. "
+            f"{next_step(error, 'Copy the checkpoint again')}"
         ) from error
     return Familiarity(record, statistics)
 
@@ -262,7 +263,7 @@ def _read(folder: Path) -> tuple[Any, bytes]:
     except OSError as error:
         raise CheckpointError(
             f"expected a checkpoint folder with {WEIGHTS} and {CARD} at {folder}: "
-            f"{error.strerror}. fer-edge train writes one, in RUN/best"
+            f"{error.strerror}. {next_step(error, 'fer-edge train writes one, in RUN/best')}"
         ) from error
     try:
         card = json.loads(text)

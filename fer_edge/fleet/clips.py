@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 
 from fer_edge import paths
-from fer_edge.errors import FerEdgeError, InputError
+from fer_edge.errors import FerEdgeError, InputError, next_step
 from fer_edge.fleet import remote
 from fer_edge.fleet.recordings import cameras_of, is_recording
 from fer_edge.paths import as_path
@@ -138,7 +138,8 @@ def _clips_of(name: str, root: str | Path | None) -> Iterable[Clip]:
     except FerEdgeError:
         raise
     except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {shown(name)}: {error}. Check the path") from error
+        advice = next_step(error, "Check the path")
+        raise InputError(f"cannot read {shown(name)}: {error}. {advice}") from error
 
 
 def _matching(pattern: str) -> list[Clip]:

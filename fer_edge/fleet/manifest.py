@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from fer_edge.errors import InputError, MissingDependencyError
+from fer_edge.errors import InputError, MissingDependencyError, next_step
 from fer_edge.fleet import remote
 from fer_edge.fleet.clips import Clip, absolute, local_clip
 from fer_edge.paths import as_path
@@ -112,7 +112,8 @@ def table(
                 )
             data = Path(name).read_bytes()
         except OSError as error:
-            raise InputError(f"cannot read {name}: {error.strerror}. Check the path") from error
+            advice = next_step(error, "Check the path")
+            raise InputError(f"cannot read {name}: {error.strerror}. {advice}") from error
     read = _parquet if remote.plain_address(name).lower().endswith(".parquet") else _csv
     yield from read(without_password(name), data, columns, required)
 

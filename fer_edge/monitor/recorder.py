@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from fer_edge.atomic import check_place
-from fer_edge.errors import InputError
+from fer_edge.errors import InputError, next_step
 from fer_edge.images.decoder_warnings import with_warnings
 from fer_edge.monitor.opencv_names import opencv_name
 from fer_edge.monitor.state import Event
@@ -312,4 +312,5 @@ def _check_frame(frame: object, time_s: object) -> None:
 
 
 def _unwritable(path: Path, error: OSError) -> InputError:
-    return InputError(f"cannot write {path}: {error.strerror}. Choose another file, or free space")
+    advice = next_step(error, "Choose another file, or free space")
+    return InputError(f"cannot write {path}: {error.strerror}. {advice}")

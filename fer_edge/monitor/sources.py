@@ -13,7 +13,7 @@ from urllib.parse import unquote
 import cv2
 import numpy as np
 
-from fer_edge.errors import InputError, SourceError
+from fer_edge.errors import InputError, SourceError, next_step
 from fer_edge.loaded import MOST_THREADS
 from fer_edge.monitor.opencv_names import opencv_name
 from fer_edge.monitor.typed_fields import is_number
@@ -207,10 +207,7 @@ class VideoFile:
                 self._capture = cv2.VideoCapture(name)
         if not self._capture.isOpened():
             self.close()
-            raise SourceError(
-                f"{self._path} is not a video that OpenCV can read, or is damaged. Convert it to "
-                "MP4 or WebM"
-            )
+            raise _no_video(self._path)
 
     def read(self) -> Frame:
         """Return the next frame. Raises SourceError if the file has none or ends too early."""
@@ -261,6 +258,18 @@ class VideoFile:
         if self._capture is not None:
             self._capture.release()
             self._capture = None
+
+
+def _no_video(path: Path) -> SourceError:
+    """Return the error about a file that OpenCV does not open: the system's reason, if any."""
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        advice = next_step(error, "Check its permissions")
+        return SourceError(f"cannot read {path}: {error.strerror}. {advice}")
+    return SourceError(
+        f"{path} is not a video that OpenCV can read, or is damaged. Convert it to MP4 or WebM"
+    )
 
 
 class WrongFramesError(InputError):

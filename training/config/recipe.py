@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from fer_edge.bounded_yaml import MAX_BYTES
-from fer_edge.errors import RecipeError
+from fer_edge.errors import RecipeError, next_step
 from fer_edge.paths import as_path
 from fer_edge.plain_file import is_file, read_plain
 from fer_edge.training.config.from_yaml import build, override
@@ -51,9 +52,8 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         text = read_plain(path, MAX_BYTES, pipes=True).decode("utf-8")
     except OSError as error:
-        shipped = ", ".join(sorted(p.stem for p in RECIPE_DIR.glob("*.yaml")))
         raise RecipeError(
-            f"cannot read recipe {path}: {error.strerror}. Shipped recipes: {shipped}"
+            f"cannot read recipe {path}: {error.strerror}. {next_step(error, _shipped())}"
         ) from error
     except UnicodeDecodeError as error:
         raise RecipeError(f"{path} is not UTF-8: {error}. Save it as UTF-8") from error
@@ -61,3 +61,10 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise RecipeError(f"expected a recipe with named sections in {path}")
     return data
+
+
+def _shipped() -> str:
+    """Return the names of the shipped recipes; nothing if their folder cannot be read now."""
+    with suppress(OSError):
+        return "Shipped recipes: " + ", ".join(sorted(p.stem for p in RECIPE_DIR.glob("*.yaml")))
+    return ""

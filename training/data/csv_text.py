@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TextIO
 
-from fer_edge.errors import DataError
+from fer_edge.errors import DataError, next_step
 from fer_edge.shown import shown
 from fer_edge.training.data.bounds import check_listed
 
@@ -84,7 +84,8 @@ def cells_of(path: Path) -> Iterator[tuple[int, list[str]]]:
                 check_listed(line, path)
                 yield line, row
     except OSError as error:
-        raise DataError(f"cannot read {path}: {error}") from error
+        advice = next_step(error, "Check the file and its permissions")
+        raise DataError(f"cannot read {path}: {error}. {advice}") from error
 
 
 def _rows(lines: Iterator[str], first: str, skipped: int, path: Path) -> Iterator[list[str]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_edge.errors import DataError, InputError, LabelError
+from fer_edge.errors import DataError, InputError, LabelError, next_step
 from fer_edge.preprocess import Box, Image, as_bgr, crop, decode_image, read_image
 from fer_edge.progress import Say, Step, silent
 from fer_edge.shown import shown
@@ -158,7 +158,8 @@ def _stored_faces(
             if len(stored) % 5000 == 0:
                 step("listing faces", len(stored), len(stored))
     except OSError as error:
-        raise DataError(f"cannot read {source.path}: {error}") from error
+        advice = next_step(error, "Check the data set and its permissions")
+        raise DataError(f"cannot read {source.path}: {error}. {advice}") from error
     return stored, passed_over
 
 

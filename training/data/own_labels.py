@@ -7,7 +7,7 @@ import re
 import shlex
 from collections.abc import Sequence
 
-from fer_edge.errors import DataError, LabelError, MissingPartError
+from fer_edge.errors import DataError, LabelError, MissingPartError, next_step
 from fer_edge.labels import check_label_list, label_map
 from fer_edge.training.data import formats
 from fer_edge.training.data.dataset_spec import SPLITS, DatasetSpecs, StoredFace, as_dataset_specs
@@ -36,7 +36,8 @@ def class_names(sources: DatasetSpecs) -> list[str]:
             except MissingPartError:
                 continue
             except OSError as error:
-                raise DataError(f"cannot read {spec.path}: {error}") from error
+                advice = next_step(error, "Check the data set and its permissions")
+                raise DataError(f"cannot read {spec.path}: {error}. {advice}") from error
         names -= set(spec.drop)
     return sorted(names)
 
