@@ -281,7 +281,8 @@ def same_name(one: Clip, other: Clip) -> InputError:
     """Return the error about two files of one drive and name."""
     return InputError(
         f"{without_password(one.path)} and {without_password(other.path)} are both the clip "
-        f"{other.name} of the drive {other.drive}. Name the folder above them, or write a manifest"
+        f"{other.name} of the drive {other.drive}. Name the folder above them, or write a manifest "
+        "with a column clip"
     )
 
 

@@ -15,10 +15,10 @@ from typing import Any
 
 from fer_edge.atomic import write_file
 from fer_edge.errors import InputError
+from fer_edge.fleet import remote
 from fer_edge.fleet.clips import Clip, same_name, stamp_of
 from fer_edge.fleet.disagreements import Comparison, Disagreement
 from fer_edge.fleet.parts import TABLES, part_path, remove_leftovers
-from fer_edge.fleet.remote import MISSING
 from fer_edge.fleet.scorer import ClipReport
 from fer_edge.fleet.tally import Tally, quantile_ms
 from fer_edge.json_check import read_number, read_required
@@ -123,8 +123,8 @@ class Journal:
         _, version, report = self.done[clip.key]
         if report.status == "failed" or self._versions.get(clip.key) == version:
             return False
-        return clip.stamp == MISSING or (
-            clip.signals is not None and stamp_of(clip.signals) == MISSING
+        return clip.stamp == remote.MISSING or (
+            clip.signals is not None and stamp_of(clip.signals) == remote.MISSING
         )
 
     def add(self, clip: Clip, report: ClipReport) -> None:
@@ -155,11 +155,13 @@ class Journal:
 
     def forget_moved(self, clips: list[Clip]) -> None:
         """Remove rows of clips that go under another drive or name now."""
-        keys: dict[tuple[str, str | None], set[str]] = {}
+        keys: dict[tuple[str, ...], set[str]] = {}
         for clip in clips:
-            keys.setdefault((_public(clip).path, clip.camera), set()).add(clip.key)
+            for place in _places(clip):
+                keys.setdefault((*place, clip.camera or ""), set()).add(clip.key)
         for key, (clip, _, _) in list(self.done.items()):
-            if key not in keys.get((_public(clip).path, clip.camera), {key}):
+            now = [keys.get((*place, clip.camera or ""), set()) for place in _places(clip)]
+            if any(now) and key not in set().union(*now):
                 del self.done[key]
                 for table in TABLES:
                     part_path(self.out, table, clip).unlink(missing_ok=True)
@@ -214,9 +216,18 @@ def _check_ours(out: Path, names: set[str]) -> None:
 
 def _check_same_file(before: Clip, clip: Clip) -> None:
     """Raise InputError if a clip would replace the rows of another file."""
-    moved = before.path != _public(clip).path
-    if moved and before.stamp != MISSING and stamp_of(before.path) == before.stamp:
+    moved = not _places(before) & _places(clip)
+    if moved and before.stamp != remote.MISSING and stamp_of(before.path) == before.stamp:
         raise same_name(before, clip)
+
+
+def _places(clip: Clip) -> set[tuple[str, ...]]:
+    """Return what tells a file from others: its address, or that without a query, and its stamp.
+
+    The query may be a signature, which each run has anew, or be all that tells two files apart.
+    """
+    path = _public(clip).path
+    return {(path,), (remote.plain_address(path), clip.stamp)}
 
 
 def _lines(path: Path) -> Iterator[bytes]:

@@ -198,8 +198,9 @@ def _clip(row: Mapping[str, Any], base: str) -> Clip:
     if path is None:
         raise InputError("the path is empty")
     place = inside(base, path)
-    shown_path = without_password(path)
-    folder = posixpath.dirname(remote.plain_address(shown_path).replace(os.sep, "/"))
+    query = place.removeprefix(remote.plain_address(place))  # may be a signature, and a new one
+    lasting = without_password(path.removesuffix(query))
+    folder = posixpath.dirname(lasting.replace(os.sep, "/"))
     drive = _text(row, "drive") or folder or "root"
     signals = _text(row, "signals")
     facts: dict[str, Any] = {
@@ -209,7 +210,7 @@ def _clip(row: Mapping[str, Any], base: str) -> Clip:
         "signals": None if signals is None else inside(base, signals),
         "attentive": _truth(row.get("attentive")),
     }
-    name = _text(row, "clip") or shown_path
+    name = _text(row, "clip") or lasting
     if remote.is_address(place):
         size, stamp = remote.size_and_stamp(place)
         return Clip(place, drive, name, size=size, stamp=stamp, **facts)

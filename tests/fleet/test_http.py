@@ -16,6 +16,7 @@ import fsspec
 import pytest
 from fsspec.registry import _registry
 
+from fer_edge.errors import InputError
 from fer_edge.fleet import DriveScorer, find_clips, remote
 
 SIGNED = "X-Amz-Date=20261127&X-Amz-Signature=hidden*"
@@ -88,6 +89,39 @@ def test_a_signed_address_of_a_manifest_is_a_manifest(site: str) -> None:
     (clip,) = find_clips([f"{site}/m.csv?{SIGNED}"])
     assert clip.path == f"{site}/x.avi?{SIGNED}"
     assert clip.size > 1000
+
+
+def test_a_row_with_a_new_signature_is_the_same_clip(
+    site: str, scorer: DriveScorer, tmp_path: Path, inline: Any
+) -> None:
+    manifest, out = tmp_path / "data" / "m.csv", tmp_path / "out"
+    runs = []
+    for day in ("27", "28"):
+        manifest.write_text(f"path\nx.avi?{SIGNED.replace('27', day)}/a\n")
+        (clip,) = find_clips([f"{site}/m.csv"])
+        assert (clip.drive, clip.name) == ("root", "x.avi")
+        runs.append(inline([clip], out, scorer))
+    manifest.write_text(f"path,drive,speed_kmh\nx.avi?{SIGNED.replace('27', '29')},monday,30\n")
+    runs.append(inline(find_clips([f"{site}/m.csv"]), out, scorer))
+    assert [(run.scored, run.status) for run in runs] == [
+        *((1, {"ok": 1}), (0, {"ok": 1}), (1, {"ok": 1}))
+    ]
+    assert len(list((out / "states").rglob("*.parquet"))) == 1
+
+
+def test_rows_that_a_query_tells_apart_need_names(
+    site: str, scorer: DriveScorer, tmp_path: Path, inline: Any, write_clip: Callable[..., Path]
+) -> None:
+    manifest, out = tmp_path / "data" / "m.csv", tmp_path / "out"
+    manifest.write_text("path\nx.avi?id=1\nx.avi?id=2\n")
+    with pytest.raises(InputError, match="both the clip x.avi .* with a column clip"):
+        find_clips([f"{site}/m.csv"])
+    manifest.write_text("path,clip\nx.avi?id=1,one\n")
+    inline(find_clips([f"{site}/m.csv"]), out, scorer)
+    write_clip(tmp_path / "data" / "x.avi", 9)
+    manifest.write_text("path,clip\nx.avi?id=2,two\n")
+    assert inline(find_clips([f"{site}/m.csv"]), out, scorer).scored == 1
+    assert len(list((out / "states").rglob("*.parquet"))) == 2
 
 
 def test_brackets_of_a_host_are_no_pattern() -> None:
