@@ -31,6 +31,8 @@ _MOST_KMH = 1000.0
 """Largest speed in km/h. Higher ones are mistakes."""
 _YEARS = 1970, 2200
 _MOST_FAULTS = 5
+_MOST_ESCAPES = 3
+"""Largest number of times that an address may be escaped."""
 
 
 def read_manifest(path: str | Path, *, root: str | Path | None = None) -> list[Clip]:
@@ -226,7 +228,8 @@ def inside(base: str, path: str) -> str:
     if remote.is_address(base) or remote.is_address(path):
         if not remote.is_address(path):
             path = f"{base.rstrip('/')}/{path}"
-        if ".." in _parts_for_a_server(path) or not path.startswith(f"{base.rstrip('/')}/"):
+        parts = _parts_for_a_server(remote.plain_address(path))
+        if ".." in parts or not path.startswith(f"{base.rstrip('/')}/"):
             raise InputError(
                 without_password(f"{shown(path)} lies outside {base}. Name the folder with --root")
             )
@@ -248,10 +251,15 @@ def _parts_for_a_server(path: str) -> set[str]:
 
     Servers undo escapes such as ``%2e%2e%2f``, some of them twice, and take ``\\`` as ``/``.
     """
-    before = ""
-    while path != before:
-        before, path = path, re.sub(r"[\t\r\n]", "", unquote(path)).replace("\\", "/")
-    return {part.partition(";")[0] for part in path.split("/")}
+    read = path
+    for _ in range(_MOST_ESCAPES + 1):
+        before, read = read, re.sub(r"[\t\r\n]", "", unquote(read)).replace("\\", "/")
+    if read != before:  # to undo all of them takes long
+        raise InputError(
+            without_password(f"{shown(path)} is escaped more than {_MOST_ESCAPES} times. ")
+            + "Write it with single escapes"
+        )
+    return {part.partition(";")[0] for part in read.split("/")}
 
 
 def _text(row: Mapping[str, Any], column: str) -> str | None:

@@ -114,7 +114,7 @@ def test_rows_that_a_query_tells_apart_need_names(
 ) -> None:
     manifest, out = tmp_path / "data" / "m.csv", tmp_path / "out"
     manifest.write_text("path\nx.avi?id=1\nx.avi?id=2\n")
-    with pytest.raises(InputError, match="both the clip x.avi .* with a column clip"):
+    with pytest.raises(InputError, match=r"both the clip x.avi .* with a column clip"):
         find_clips([f"{site}/m.csv"])
     manifest.write_text("path,clip\nx.avi?id=1,one\n")
     inline(find_clips([f"{site}/m.csv"]), out, scorer)

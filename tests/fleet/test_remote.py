@@ -150,6 +150,19 @@ def test_escapes_that_stay_below_a_manifest_are_taken(memory: str) -> None:
     assert len(find_clips([f"{memory}/m.csv"])) == 2
 
 
+def test_an_address_that_is_escaped_many_times_is_refused(memory: str) -> None:
+    fsspec.filesystem("memory").pipe("/fleet/m.csv", f"path\n%{'25' * 2000}x.avi\n".encode())
+    with pytest.raises(InputError, match=r"escaped more than 3 times. Write it with single"):
+        find_clips([f"{memory}/m.csv"])
+
+
+def test_dots_in_a_query_lead_to_no_folder(tmp_path: Path) -> None:
+    manifest = tmp_path / "m.csv"
+    manifest.write_text("path\nhttp://[::1]:9/fleet/x.avi?p=%2F..%2Fz#../a\n")
+    (clip,) = find_clips([manifest], root="http://[::1]:9/fleet")
+    assert clip.name == "http://[::1]:9/fleet/x.avi"
+
+
 def test_addresses_are_told_from_paths() -> None:
     assert is_address("s3://bucket/a.mp4")
     assert is_address("zip://*.mp4::s3://bucket/a.zip")
