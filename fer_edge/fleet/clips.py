@@ -277,15 +277,6 @@ def _text(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
-def same_name(one: Clip, other: Clip) -> InputError:
-    """Return the error about two files of one drive and name."""
-    return InputError(
-        f"{without_password(one.path)} and {without_password(other.path)} are both the clip "
-        f"{other.name} of the drive {other.drive}. Name the folder above them, or write a manifest "
-        "with a column clip"
-    )
-
-
 def _checked(clips: list[Clip]) -> list[Clip]:
     """Return each clip once. Raises InputError if two of them cannot be told apart."""
     by_place = {(clip.path, clip.camera): clip for clip in reversed(clips)}
@@ -293,5 +284,9 @@ def _checked(clips: list[Clip]) -> list[Clip]:
     for clip in by_place.values():
         other = by_key.setdefault(clip.key, clip)
         if other is not clip:
-            raise same_name(other, clip)
+            raise InputError(
+                f"{without_password(other.path)} and {without_password(clip.path)} are both the "
+                f"clip {clip.name} of the drive {clip.drive}. Name the folder above them, or write "
+                "a manifest with a column clip"
+            )
     return sorted(by_place.values(), key=lambda clip: (clip.drive, clip.name, clip.camera or ""))

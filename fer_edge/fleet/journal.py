@@ -16,7 +16,7 @@ from typing import Any
 from fer_edge.atomic import write_file
 from fer_edge.errors import InputError
 from fer_edge.fleet import remote
-from fer_edge.fleet.clips import Clip, same_name, stamp_of
+from fer_edge.fleet.clips import Clip, stamp_of
 from fer_edge.fleet.disagreements import Comparison, Disagreement
 from fer_edge.fleet.parts import TABLES, part_path, remove_leftovers
 from fer_edge.fleet.scorer import ClipReport
@@ -111,7 +111,7 @@ class Journal:
         if entry is None or entry[2].retry:
             return False
         if entry[1] != version and not self.is_lost(clip):
-            _check_same_file(entry[0], clip)
+            _check_same_file(self.out, entry[0], clip)
             return False
         return part_path(self.out, "states", clip).is_file()
 
@@ -214,11 +214,14 @@ def _check_ours(out: Path, names: set[str]) -> None:
         )
 
 
-def _check_same_file(before: Clip, clip: Clip) -> None:
+def _check_same_file(out: Path, before: Clip, clip: Clip) -> None:
     """Raise InputError if a clip would replace the rows of another file."""
     moved = not _places(before) & _places(clip)
     if moved and before.stamp != remote.MISSING and stamp_of(before.path) == before.stamp:
-        raise same_name(before, clip)
+        raise InputError(
+            f"{out} holds the rows of {before.path} under the name of {_public(clip).path}, the "
+            f"clip {clip.name} of the drive {clip.drive}. Choose another -o, or remove the old file"
+        )
 
 
 def _places(clip: Clip) -> set[tuple[str, ...]]:
