@@ -6,6 +6,7 @@ folder called ``3``) are turned into names as they are read, with the orders in 
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Collection, Iterable, Mapping
 
 from fer_edge.errors import LabelError
@@ -141,6 +142,11 @@ def _check_letters(name: str, shapes: Mapping[str, str]) -> None:
         raise LabelError(f"the label {name!a} looks like {other!a}. Spell it with plain letters")
 
 
+def composed(name: str) -> str:
+    """Return a name with one character for each letter; macOS writes an umlaut as two."""
+    return unicodedata.normalize("NFC", name)
+
+
 def label_map(spellings: Iterable[str], own: Collection[str] = ()) -> dict[str, str]:
     """Map each spelling of a data set to the model's name.
 
@@ -156,8 +162,10 @@ def label_map(spellings: Iterable[str], own: Collection[str] = ()) -> dict[str, 
             all spellings.
     """
     spellings = sorted(set(spellings))
+    of_model = {composed(name): name for name in own}
     named = {
-        name: name if name in own else _CANONICAL.get(name.strip().lower()) for name in spellings
+        name: of_model.get(composed(name), _CANONICAL.get(name.strip().lower()))
+        for name in spellings
     }
     listed = f"Found: {', '.join(map(repr, spellings))}"
     if unknown := [name for name, meant in named.items() if meant is None]:

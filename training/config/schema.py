@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from fer_edge.labels import EMOTIONS, check_label_list
+from fer_edge.labels import EMOTIONS, check_label_list, composed
 from fer_edge.training.config.checks import (
     COUNT,
     NUMBER,
@@ -383,6 +383,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         check_name(self.name)
+        object.__setattr__(self, "labels", tuple(map(composed, self.labels)))
         check_label_list(self.labels)
         check_range("seed", self.seed, 0, 2**63)
         size_px = self.input.size_px

@@ -7,14 +7,13 @@ import math
 import os
 import re
 import shlex
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from fer_edge.errors import DataError, InputError, LabelError, MissingPartError
-from fer_edge.labels import SOURCE_ORDERS
+from fer_edge.labels import SOURCE_ORDERS, composed
 from fer_edge.paths import absolute
 from fer_edge.preprocess import Box
 from fer_edge.shown import shown
@@ -155,7 +154,7 @@ class DatasetSpec:
                     f"expected key=value after the @ of {str(text)!r}, got {option!r}. "
                     f"Keys: {', '.join(sorted(known))}"
                 )
-            values[key] = tuple(value.split("/")) if key == "drop" else value
+            values[key] = tuple(composed(value).split("/")) if key == "drop" else value
         for key, choices in (("labels", Labels), ("broken", Broken), ("colour", _COLOURS)):
             if key in values and values[key] not in get_args(choices):
                 raise DataError(
@@ -184,7 +183,7 @@ class DatasetSpec:
             )
         if self.order in SOURCE_ORDERS:
             return self.order
-        return tuple(self.order.split("/"))
+        return tuple(composed(self.order).split("/"))
 
 
 def _named(path: str, text: str | Path) -> str:
@@ -391,5 +390,4 @@ def as_label(value: Any, where: str) -> str | int:
         )
     if re.fullmatch(r"-?[0-9]{1,9}(\.0+)?", text):
         return int(text.split(".")[0])
-    # macOS writes an umlaut in a folder's name as two characters.
-    return unicodedata.normalize("NFC", text)
+    return composed(text)

@@ -45,6 +45,11 @@ def test_a_recipe_ships() -> None:
     assert "edge-default" in SHIPPED
 
 
+def test_umlauts_of_labels_are_one_character(content: dict[str, Any], write: Any) -> None:
+    recipe = load_recipe(write(content | {"labels": ["schla\u0308frig", "wach"]}))
+    assert recipe.labels == ("schl\u00e4frig", "wach")
+
+
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_recipes_load_by_name_and_by_path(name: str) -> None:
     recipe = load_recipe(name)

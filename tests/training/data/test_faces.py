@@ -34,6 +34,23 @@ PICTURES = st.lists(
 """(picture, label): few pictures, so that most rows have duplicates, some contradictory."""
 
 
+def test_labels_with_umlauts_are_the_same_in_each_form(
+    tmp_path: Path,
+) -> None:
+    """macOS, and a text copied from it, write an umlaut as two characters."""
+    names = "schl\u00e4frig", "schla\u0308frig"
+    for label in (names[1], "wach"):
+        (tmp_path / label).mkdir()
+        cv2.imwrite(str(tmp_path / label / "1.png"), np.full((48, 48), 90, np.uint8))
+    for name in names:
+        faces = load_faces(tmp_path, labels=(name, "wach"))
+        assert {face.label for face in faces} == {name, "wach"}
+        said: list[str] = []
+        (kept,) = load_faces(f"{tmp_path}@drop={name}", labels=("wach",), say=said.append)
+        assert "left out 1 schl\u00e4frig" in said[0]
+        assert kept.label == "wach"
+
+
 # --- numbers without an order --------------------------------------------------------------------
 
 
