@@ -41,13 +41,16 @@ HOW = {
 }
 """Instructions for data sets that their owners alone give out, by name."""
 _OF_A_REPOSITORY = {
-    *("GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_COMMON_DIR", "GIT_CONFIG", "GIT_CONFIG_COUNT"),
-    *("GIT_CONFIG_PARAMETERS", "GIT_DIR", "GIT_GRAFT_FILE", "GIT_IMPLICIT_WORK_TREE"),
+    *("GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_COMMON_DIR", "GIT_DIR", "GIT_GRAFT_FILE"),
+    "GIT_IMPLICIT_WORK_TREE",
     *("GIT_INDEX_FILE", "GIT_INTERNAL_SUPER_PREFIX", "GIT_NAMESPACE", "GIT_NO_REPLACE_OBJECTS"),
     *("GIT_OBJECT_DIRECTORY", "GIT_PREFIX", "GIT_REPLACE_REF_BASE", "GIT_SHALLOW_FILE"),
     "GIT_WORK_TREE",
 }
-"""Variables that name the user's repository, as ``git rev-parse --local-env-vars`` lists them."""
+"""Variables that name the user's repository, as ``git rev-parse --local-env-vars`` lists them.
+
+The settings in ``GIT_CONFIG_*`` stay: a proxy or a mirror of a CI may be among them.
+"""
 NAMES = ("ferplus", *HOW)
 """All names that ``fetch_dataset`` accepts."""
 

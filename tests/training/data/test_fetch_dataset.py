@@ -82,7 +82,21 @@ def test_variables_of_the_network_reach_git(monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setenv(name, value)
     environment = module._environment()
     assert network.items() <= environment.items()
-    assert not set(listed.stdout.split()) & set(environment)
+    left = set(listed.stdout.split()) & set(environment)
+    assert all(name.startswith("GIT_CONFIG") for name in left)
+
+
+def test_a_mirror_in_the_environment_is_used(
+    tmp_path: Path, repository: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CI sets proxies and mirrors in this way."""
+    monkeypatch.setattr(module, "FERPLUS_ROWS", {"train": 1, "val": 1, "test": 1})
+    mirrored = "https://nowhere.invalid/votes"
+    monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
+    monkeypatch.setenv("GIT_CONFIG_KEY_0", f"url.{repository[0]}.insteadOf")
+    monkeypatch.setenv("GIT_CONFIG_VALUE_0", mirrored)
+    path = fetch_dataset("ferplus", tmp_path, print, url=mirrored, commit=repository[1])
+    assert path.is_file()
 
 
 def test_what_is_not_ferplus_is_not_kept(tmp_path: Path, repository: tuple[str, str]) -> None:
