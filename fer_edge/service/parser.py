@@ -9,8 +9,8 @@ HEAD_BYTES = 64 * 1024
 HEADERS = 100
 """Headers of a request, and of its trailer."""
 CHUNK_BYTES = 64
-"""Least mean size of a body's chunks, once there are ``_FREE_CHUNKS``."""
-_FREE_CHUNKS = 128
+"""Least mean size of a body's chunks so far, at any point after the first ``FREE_CHUNKS``."""
+FREE_CHUNKS = 128
 
 
 class Parser(h11.Connection):
@@ -35,7 +35,7 @@ class Parser(h11.Connection):
         if isinstance(event, h11.Data):
             self._chunks += event.chunk_end
             self._body_bytes += len(event.data)
-            too_fine = self._chunks > _FREE_CHUNKS and (
+            too_fine = self._chunks > FREE_CHUNKS and (
                 self._body_bytes < CHUNK_BYTES * self._chunks
             )
         elif isinstance(event, h11.Request | h11.EndOfMessage):

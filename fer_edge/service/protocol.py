@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from fer_edge.service.limits import ServiceLimits
-from fer_edge.service.parser import CHUNK_BYTES, HEAD_BYTES, HEADERS, Parser
+from fer_edge.service.parser import CHUNK_BYTES, FREE_CHUNKS, HEAD_BYTES, HEADERS, Parser
 from fer_edge.service.refusals import RefusedError, answer_to
 from fer_edge.service.websocket import Handshake, WebSocketProtocol
 from fer_edge.service.write_clock import WriteClock
@@ -62,7 +62,8 @@ _FULL = _refusing(
 _NOT_HTTP = RefusedError(
     400,
     f"expected an HTTP/1.1 request with a head below {HEAD_BYTES // 1024} KiB and {HEADERS + 1} "
-    f"headers, and chunks of at least {CHUNK_BYTES} bytes on average. Correct the client",
+    f"headers, and chunks of at least {CHUNK_BYTES} bytes on average at any point after the "
+    f"first {FREE_CHUNKS} chunks. Correct the client",
 )
 
 
