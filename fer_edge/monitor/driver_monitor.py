@@ -24,6 +24,7 @@ from fer_edge.monitor.detector import Detector
 from fer_edge.monitor.detector_default import monitor_detector
 from fer_edge.monitor.failover import CLOSE_S, FailoverPredictor
 from fer_edge.monitor.health import HealthMonitor
+from fer_edge.monitor.kept_step import KeptStep
 from fer_edge.monitor.pipeline import Pipeline
 from fer_edge.monitor.settings import Settings, checked_settings
 from fer_edge.monitor.sources import open_source
@@ -41,10 +42,10 @@ class DriverMonitor:
 
     Iterate with ``for`` or ``async for``. Each step runs in the calling thread; another thread
     reads the frames. A wait that is cancelled, as by ``asyncio.wait_for``, loses no state: the next
-    one returns it. A camera's unread frames are dropped; all frames of a file are delivered. A
-    camera that fails is reported by ``health`` and opened again: iteration goes on without persons,
-    and ends only with a file. One thread may iterate; any thread may call ``close``. Frames are
-    neither kept, written nor sent.
+    step, in any loop, returns it or raises its error. A camera's unread frames are dropped; all
+    frames of a file are delivered. A camera that fails is reported by ``health`` and opened again:
+    iteration goes on without persons, and ends only with a file. One thread may iterate; any thread
+    may call ``close``. Frames are neither kept, written nor sent.
 
     Faults and failovers are logged as warnings of the logger ``fer_edge.monitor``, once each.
 
@@ -151,9 +152,9 @@ class DriverMonitor:
             raise
         self._started_s: float | None = None
         self._end_reported = False
-        self._pending: asyncio.Task[MonitorState | None] | None = None
         self._last_causes = Health().causes
         self._lock = threading.RLock()  # a callback may close
+        self._kept_step = KeptStep(self._lock)
         # A monitor that is dropped without close() releases camera and engine, too.
         self._pid = os.getpid()
         self._dropped = weakref.finalize(
@@ -211,7 +212,8 @@ class DriverMonitor:
         return self
 
     def __next__(self) -> MonitorState:
-        state = self._step()
+        _check_process(self._pid)
+        state = self._kept_step.now(self._step)
         if state is None:
             raise StopIteration
         return state
@@ -220,14 +222,8 @@ class DriverMonitor:
         return self
 
     async def __anext__(self) -> MonitorState:
-        step, self._pending = self._pending, None
-        if step is None or step.get_loop() is not asyncio.get_running_loop():
-            step = asyncio.create_task(asyncio.to_thread(self._step))
-        try:
-            state = await asyncio.shield(step)
-        except asyncio.CancelledError:  # as by wait_for: the next call gets the state
-            self._pending = None if step.cancelled() else step
-            raise
+        _check_process(self._pid)
+        state = await self._kept_step.later(self._step)
         if state is None:
             raise StopAsyncIteration
         return state
@@ -269,19 +265,17 @@ class DriverMonitor:
                 self._lock.release()
 
     def _step(self) -> MonitorState | None:
-        _check_process(self._pid)
-        with self._lock:
-            state = None if self._reader.stopped else self._look()
-            if state is None or self._reader.stopped:  # close() may have come in the meantime
-                self._pipeline.frame = None
-                return None
-            try:
-                self._tell(state)
-            except (StopIteration, StopAsyncIteration) as error:  # would end or hang the loop
-                raise RuntimeError(
-                    f"a callback raised {type(error).__name__}. Catch it in the callback"
-                ) from error
-            return state
+        state = None if self._reader.stopped else self._look()
+        if state is None or self._reader.stopped:  # close() may have come in the meantime
+            self._pipeline.frame = None
+            return None
+        try:
+            self._tell(state)
+        except (StopIteration, StopAsyncIteration) as error:  # would end or hang the loop
+            raise RuntimeError(
+                f"a callback raised {type(error).__name__}. Catch it in the callback"
+            ) from error
+        return state
 
     def _tell(self, state: MonitorState) -> None:
         on_state, on_event, on_health = self._callbacks
