@@ -156,6 +156,14 @@ class _Group(click.Group):
                 raise
             click.echo(f"fer-edge: {refused}", err=True)
             ctx.exit(refused.exit_code)
+        except ValueError as error:  # of an import that reads the environment
+            from fer_edge.hub.client import failed_start
+
+            wrong = failed_start(error)
+            if wrong is None:
+                raise
+            click.echo(f"fer-edge: {wrong}", err=True)
+            ctx.exit(wrong.exit_code)
         except KeyboardInterrupt:
             click.echo(_interrupted(ctx.invoked_subcommand), err=True)
             ctx.exit(INTERRUPTED)

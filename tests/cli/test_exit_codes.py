@@ -225,3 +225,28 @@ def test_only_an_empty_folder_that_torch_chose_is_removed(
         if file:
             (folder / file).touch()
     assert folder.exists() == stays
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "convert"])
+def test_a_wrong_variable_of_the_hub_is_a_sentence(
+    command: str, fake_bundle: Path, tmp_path: Path
+) -> None:
+    """timm imports the Hub's client, which reads its environment."""
+    arguments = {
+        "train": ["edge-default", "--data", FACES],
+        "evaluate": [fake_bundle, "--data", FACES],
+        "convert": [tmp_path, "--target", "onnxruntime", "-o", "x.fer"],
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "fer_edge.cli", command, *map(str, arguments[command])],
+        env={**os.environ, "HF_HUB_DOWNLOAD_TIMEOUT": "10s"},
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 3
+    assert "'10s'" in done.stderr
+    assert done.stderr.endswith(
+        "Correct the environment variable with this value; its name begins with HF_\n"
+    )
+    assert "Traceback" not in done.stderr
