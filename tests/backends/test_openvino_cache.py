@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import logging
 import os
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_edge import DEFAULT_BUNDLE, open_bundle
+from fer_edge import DEFAULT_BUNDLE, Predictor, open_bundle
 from fer_edge.backends import openvino_cache
 from fer_edge.backends.base import Options, Outputs
 from fer_edge.lock import locked
@@ -167,33 +168,12 @@ def test_a_cache_is_private_under_any_umask(tmp_path: Path) -> None:
     assert [folder.stat().st_mode & 0o777 for folder in folders] == [0o700, 0o700]
 
 
-READ_ONLY = """
-import os, sys, logging
-from pathlib import Path
-from fer_edge import Predictor
-from fer_edge.backends import openvino
-logging.basicConfig()
-openvino.shared_core()
-if os.geteuid() == 0:
-    os.setuid(65534)
-print(Predictor(target="openvino", cache_dir=sys.argv[1]).variant.name)
-"""
-
-
-@pytest.mark.skipif(os.name != "posix", reason="modes are those of POSIX")
-def test_a_cache_that_cannot_be_written_is_left_out(tmp_path: Path) -> None:
-    for folder in (tmp_path.parent.parent, tmp_path.parent, tmp_path):
-        folder.chmod(0o755)
-    (tmp_path / "cache").mkdir()
-    (tmp_path / "cache").chmod(0o555)
-    done = subprocess.run(
-        [sys.executable, "-c", READ_ONLY, str(tmp_path / "cache")],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("openvino/")
-    assert "compiles without the cache" in done.stderr
-    assert not list((tmp_path / "cache").iterdir())
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder that nobody can write")
+def test_a_cache_that_cannot_be_written_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, "fer_edge")
+    with Predictor(target="openvino", cache_dir="/proc/self") as predictor:
+        assert predictor.variant.target == "openvino"
+    assert "compiles without the cache" in caplog.text
 
 
 BESIDE = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -133,6 +134,7 @@ def test_a_line_that_no_summary_can_be_made_of_is_passed_over(
     path = tmp_path / "out" / "done.jsonl"
     plain = json.loads(path.read_text())
     path.write_text((change(plain) or json.dumps(plain)) + "\n")
+    caplog.set_level(logging.WARNING, "fer_edge.fleet.journal")
     with Journal(tmp_path / "out") as journal:
         assert not journal.done
     assert "line 1 of" in caplog.text
