@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 
-import psutil
 import pytest
 
 from fer_edge import Predictor, open_bundle
@@ -24,6 +23,7 @@ def test_a_quota_limits_the_threads_unless_the_user_did(
     variant = bundle.variant("onnxruntime", "fp32")
     model = bundle.read(variant)
     gc.collect()  # threads of sessions of other tests
+    psutil = pytest.importorskip("psutil")  # of the extra for training, not of the runtime
     before = psutil.Process().num_threads()
     session = backend.load(variant, model, Options(threads=threads))
     assert psutil.Process().num_threads() == before + started
