@@ -145,7 +145,13 @@ def _quantised(
                     init_overrides=overrides,
                     keep_removable_activations=own_scales,
                 )
-                _convert_exactly(config.extra_options["TensorQuantOverrides"], overrides)
+                moved = {
+                    node.output[0]: node.input[0]
+                    for node in model.graph.node
+                    if node.op_type == "Reshape" and node.output[0] not in overrides
+                }
+                settings = config.extra_options["TensorQuantOverrides"]
+                _convert_exactly(settings, overrides, moved)
                 quantize(str(ready if changed else source), str(result), config)
         except Exception as error:  # the quantiser raises many kinds, none of them ours
             raise ConversionError(f"onnxruntime could not quantise the graph: {error}") from error
@@ -154,15 +160,23 @@ def _quantised(
         return _take_pixels(onnx.load(str(result)))
 
 
-def _convert_exactly(settings: Mapping[str, Any], own: Overrides) -> None:
-    """Let each tensor with own scales keep its numbers where 16 bits read it."""
+def _convert_exactly(settings: Mapping[str, Any], own: Overrides, moved: Mapping[str, str]) -> None:
+    """Let each tensor with own scales keep its numbers where 16 bits read it.
+
+    ``moved`` names the source of a tensor that a Reshape made. Its range would be found before
+    rounding, and rounded values may lie beyond it.
+    """
     for name, entries in settings.items():
-        if name in own and "scale" in entries[0] and "convert" in entries[0]:
-            scale, zero = own[name][0]["scale"], own[name][0]["zero_point"]
-            entries[0]["convert"] |= {
-                "scale": np.array(scale / _TO_16_BITS, np.float32),
-                "zero_point": np.array(int(zero) * _TO_16_BITS, np.uint16),
-            }
+        source = (own.get(moved.get(name, name)) or [{}])[0]
+        if "scale" not in source or "convert" not in entries[0]:
+            continue
+        scale, zero = source["scale"], source["zero_point"]
+        if name in moved:
+            entries[0] |= {"scale": scale, "zero_point": zero}
+        entries[0]["convert"] |= {
+            "scale": np.array(scale / _TO_16_BITS, np.float32),
+            "zero_point": np.array(int(zero) * _TO_16_BITS, np.uint16),
+        }
 
 
 def _eight_bits(scale: Any, zero: int = 0) -> list[dict[str, Any]]:

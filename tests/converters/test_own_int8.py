@@ -169,8 +169,7 @@ def test_every_engine_runs_the_int8_network(
 def test_qualcomm_s_form_computes_the_same_numbers_on_onnxruntime(
     own: Checkpoint, graph: bytes, gate: FaceSamples, answers: dict[str, Outputs]
 ) -> None:
-    # The embedding's range is that of the network before rounding, for these faces. A rounded value
-    # may lie beyond it, and is cut off: on one machine, 1 of 430,080.
+    # The embedding's range is that of these faces: of fewer, it would cut a few values off.
     form = quantised_form(graph, own.spec.input, gate.images, 8, own_scales=True)
     variant = Variant("onnxruntime", "int8", "form.onnx", (listed("form.onnx", form),))
     session = backend("onnxruntime").load(variant, {"form.onnx": form}, Options())
@@ -178,13 +177,9 @@ def test_qualcomm_s_form_computes_the_same_numbers_on_onnxruntime(
         found = run_all(session, gate.images)
     finally:
         session.close()
-    probabilities, embeddings = answers["torch"]
-    top = found[1].max()
-    np.testing.assert_allclose(found[1], np.minimum(embeddings, top), rtol=0, atol=1e-4)
-    whole = (embeddings <= top + 1e-4).all(1)
-    assert whole.mean() > 0.99
+    np.testing.assert_allclose(found[1], answers["torch"][1], rtol=0, atol=1e-4)
     # Embedding and logits have 16 bits.
-    np.testing.assert_allclose(found[0][whole], probabilities[whole], rtol=0, atol=1e-3)
+    np.testing.assert_allclose(found[0], answers["torch"][0], rtol=0, atol=1e-3)
 
 
 def test_every_target_is_held_to_a_network() -> None:
