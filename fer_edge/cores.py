@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 _OWN_GROUPS = Path("/proc/self/cgroup")
 _GROUPS = Path("/sys/fs/cgroup")
+_CORES = Path("/sys/devices/system/cpu")
 _THROTTLED = "nr_throttled "
 
 
@@ -44,6 +45,16 @@ def cores_of_the_machine() -> int:
     if hasattr(os, "sysconf") and "SC_NPROCESSORS_ONLN" in os.sysconf_names:
         return os.sysconf("SC_NPROCESSORS_ONLN")  # os.cpu_count() obeys PYTHON_CPU_COUNT
     return os.cpu_count() or 1
+
+
+def physical_cores() -> int | None:
+    """Return the number of cores, without the further threads of each; None if unknown."""
+    together = set()
+    with suppress(OSError):
+        for threads in _CORES.glob("cpu[0-9]*/topology/thread_siblings_list"):
+            together.add(threads.read_text("utf-8"))
+        return len(together) or None
+    return None
 
 
 def times_throttled() -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fer_edge import cores
-from fer_edge.cores import engine_threads, times_throttled, usable_cores
+from fer_edge.cores import engine_threads, physical_cores, times_throttled, usable_cores
 
 ALL = 8
 Lay = Callable[[str, Mapping[str, str]], None]
@@ -162,3 +162,24 @@ print(usable_cores(), times_throttled())
     usable, stops = map(int, done.stdout.split())
     assert usable == 1
     assert stops >= 1
+
+
+@pytest.mark.parametrize(
+    ("threads_of_cores", "count"),
+    [
+        (["0,4", "1,5", "2,6", "3,7", "0,4", "1,5", "2,6", "3,7"], 4),
+        (["0-1", "0-1", "2", "3"], 3),  # cores of two kinds
+        (["0"], 1),
+        ([], None),
+    ],
+)
+def test_threads_of_one_core_count_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads_of_cores: list[str], count: int | None
+) -> None:
+    monkeypatch.setattr(cores, "_CORES", tmp_path)
+    (tmp_path / "cpufreq").mkdir()
+    for i, threads in enumerate(threads_of_cores):
+        folder = tmp_path / f"cpu{i}" / "topology"
+        folder.mkdir(parents=True)
+        (folder / "thread_siblings_list").write_text(f"{threads}\n", "utf-8")
+    assert physical_cores() == count

@@ -15,7 +15,7 @@ import numpy as np
 
 from fer_edge.backends.base import Batch, Options, Outputs, TargetFacts
 from fer_edge.bundle import Variant
-from fer_edge.cores import engine_threads
+from fer_edge.cores import engine_threads, physical_cores
 from fer_edge.errors import EngineError
 from fer_edge.execution import Execution, Operation
 from fer_edge.telemetry import engine_problem, import_without_telemetry
@@ -120,7 +120,8 @@ class OnnxRuntimeSession:
             settings.enable_profiling = True
             settings.profile_file_prefix = str(profile)
         settings.log_severity_level = 3  # errors only, which are raised as exceptions too
-        if (threads := engine_threads(options.threads)) is not None:
+        # The same number as its own choice, without which it would bind each thread to a core.
+        if (threads := engine_threads(options.threads) or physical_cores()) is not None:
             settings.intra_op_num_threads = threads
         # A car's computer has other work: idle threads must sleep, not spin.
         settings.add_session_config_entry("session.intra_op.allow_spinning", "0")

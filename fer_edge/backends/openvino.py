@@ -155,7 +155,11 @@ class OpenVinoSession:
     ) -> None:
         core, device = shared_core(), _device(options)
         settings: dict[str, Any] = {**properties, "PERFORMANCE_HINT": options.hint.upper()}
-        threads = engine_threads(options.threads) if device == "CPU" else options.threads
+        threads = options.threads
+        if device == "CPU":
+            threads = engine_threads(threads)
+            # It would take the same first cores in every session and process.
+            settings["ENABLE_CPU_PINNING"] = "NO"
         if threads is not None:
             settings["INFERENCE_NUM_THREADS"] = threads
         folder = options.cache_dir and cache.place(options.cache_dir, (model, weights))
