@@ -202,24 +202,30 @@ class OpenVinoSession:
 
     def run(self, batch: Batch) -> Outputs:
         parts = self._parts(batch)
-        running: deque[tuple[_Graph, _Request]] = deque()
-        answers: list[Outputs] = []
         try:
-            for part in parts:
-                if len(running) == self._streams * _PARTS_IN_FLIGHT:
-                    answers.append(_answer(*running.popleft()))
-                graph = self._graph(len(part))
-                request = graph.take()
-                request.start(part)
-                running.append((graph, request))
-            answers += [_answer(*one) for one in running]
+            if len(parts) == 1:
+                return self._graph(len(batch)).answer(batch)
+            answers = self._answers(parts)
         except RuntimeError as error:
-            # The requests do not return to the pool: they may still be running.
             raise EngineError(f"OpenVINO failed on a batch {batch.shape}: {error}") from error
-        if len(answers) == 1:
-            return answers[0]
         probabilities, embedding = zip(*answers, strict=True)
         return np.concatenate(probabilities), np.concatenate(embedding)
+
+    def _answers(self, parts: list[Batch]) -> list[Outputs]:
+        """Run several parts at once.
+
+        After an error, the requests do not return to the pool: they may still be running.
+        """
+        running: deque[tuple[_Graph, _Request]] = deque()
+        answers: list[Outputs] = []
+        for part in parts:
+            if len(running) == self._streams * _PARTS_IN_FLIGHT:
+                answers.append(_answer(*running.popleft()))
+            graph = self._graph(len(part))
+            request = graph.take()
+            request.start(part)
+            running.append((graph, request))
+        return answers + [_answer(*one) for one in running]
 
     def _parts(self, batch: Batch) -> list[Batch]:
         if self._streams == 1 or len(batch) == 1:
@@ -254,6 +260,25 @@ class _Graph:
     def __init__(self, compiled: Any, widths: list[int]) -> None:
         self._compiled, self._widths = compiled, widths
         self._idle: deque[_Request] = deque()
+        self._callers: deque[None] = deque()
+        self._has_one_thread = _has_one_thread(compiled)
+
+    def answer(self, batch: Batch) -> Outputs:
+        """Run one batch.
+
+        A single thread of the engine would leave the caller's thread waiting: the caller computes
+        instead. Callers that come meanwhile wait in the engine's queue, which is fair.
+        """
+        request = self.take()
+        self._callers.append(None)
+        try:
+            if self._has_one_thread and len(self._callers) == 1:
+                request.compute(batch)
+            else:
+                request.start(batch)
+            return _answer(self, request)
+        finally:
+            self._callers.pop()
 
     def take(self) -> _Request:
         try:
@@ -299,6 +324,14 @@ class _Graph:
         self._idle.append(request)
 
 
+def _has_one_thread(compiled: Any) -> bool:
+    """Report whether a compiled network computes in one thread of the CPU."""
+    try:
+        return int(compiled.get_property("INFERENCE_NUM_THREADS")) == 1
+    except RuntimeError:  # not a CPU
+        return False
+
+
 def _answer(graph: _Graph, request: _Request) -> Outputs:
     outputs = request.wait()
     graph.release(request)
@@ -319,6 +352,15 @@ class _Request:
         self._outputs: list[npt.NDArray[np.float32]] = []
 
     def start(self, batch: Batch) -> None:
+        self._read(batch)
+        self._request.start_async()
+
+    def compute(self, batch: Batch) -> None:
+        """Compute a batch in the thread that calls."""
+        self._read(batch)
+        self._request.infer(share_outputs=True)
+
+    def _read(self, batch: Batch) -> None:
         if batch.shape != self._input.shape:
             self._input = np.empty(batch.shape, np.uint8)
             self._outputs = [np.empty((len(batch), width), np.float32) for width in self._widths]
@@ -326,7 +368,6 @@ class _Request:
             for i, output in enumerate(self._outputs):
                 self._request.set_output_tensor(i, self._tensor(output, shared_memory=True))
         self._input[...] = batch
-        self._request.start_async()
 
     def wait(self) -> Outputs:
         """Return copies: the buffers belong to the next caller."""

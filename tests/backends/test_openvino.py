@@ -24,15 +24,44 @@ pytest.importorskip("openvino")
 SIZE = open_bundle(DEFAULT_BUNDLE).crop.size_px
 
 
-def loaded(hint: str) -> OpenVinoSession:
+def loaded(hint: str, threads: int | None = None) -> OpenVinoSession:
     bundle = open_bundle(DEFAULT_BUNDLE)
     variant = next(v for v in bundle.variants if v.name == "openvino/fp32")
-    return load(variant, bundle.read(variant), Options(hint=hint))
+    return load(variant, bundle.read(variant), Options(hint=hint, threads=threads))
 
 
-@pytest.fixture(scope="module")
-def session() -> OpenVinoSession:
-    return loaded("latency")
+@pytest.fixture(scope="module", params=[None, 1], ids=["threads", "one thread"])
+def session(request: pytest.FixtureRequest) -> OpenVinoSession:
+    return loaded("latency", request.param)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs Linux")
+def test_the_callers_thread_stays_on_the_cores_that_the_user_chose() -> None:
+    session = loaded("latency", 1)
+
+    def on_one_core() -> tuple[set[int], set[int]]:
+        before = {min(os.sched_getaffinity(0))}
+        os.sched_setaffinity(0, before)  # of this thread alone
+        session.run(np.zeros((1, SIZE, SIZE, 3), np.uint8))
+        return before, os.sched_getaffinity(0)
+
+    with ThreadPoolExecutor(1) as pool:
+        before, after = pool.submit(on_one_core).result()
+    assert after == before
+
+
+def test_callers_of_one_engine_thread_get_their_own_answers() -> None:
+    session = loaded("latency", 1)
+    faces = np.random.default_rng(5).integers(0, 256, (8, SIZE, SIZE, 3), np.uint8)
+    wanted = [session.run(face[None])[0] for face in faces]
+
+    def repeated(i: int) -> list[Any]:
+        return [session.run(faces[i : i + 1])[0] for _ in range(20)]
+
+    with ThreadPoolExecutor(len(faces)) as pool:
+        for answers, expected in zip(pool.map(repeated, range(len(faces))), wanted, strict=True):
+            for answer in answers:
+                np.testing.assert_array_equal(answer, expected)
 
 
 @pytest.mark.parametrize(("threads", "told"), [(None, 1), (2, 2)])
