@@ -112,12 +112,14 @@ def rows(path: Path, processes: int, turns: int, turn_s: float = _TURN_S) -> Ite
             for _ in range(turns):
                 alone += _counts(children[:1])
                 together.append(sum(_counts(children)))
-        row = {
+        alone_hz = statistics.median(alone) / turn_s
+        together_hz = statistics.median(together) / turn_s
+        yield {
             "variant": variant.name,
-            "alone_hz": statistics.median(alone) / turn_s,
-            "together_hz": statistics.median(together) / turn_s,
+            "alone_hz": alone_hz,
+            "together_hz": together_hz,
+            "ratio": together_hz / alone_hz,
         }
-        yield {**row, "ratio": row["together_hz"] / row["alone_hz"]}
 
 
 def _counts(children: list[subprocess.Popen[str]]) -> list[int]:
