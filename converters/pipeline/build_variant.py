@@ -17,6 +17,7 @@ from fer_edge.converters.pipeline.crash_probe import crash_reason
 from fer_edge.converters.pipeline.gate import ParityLimits
 from fer_edge.converters.pipeline.parity import run_all
 from fer_edge.converters.pipeline.recipe_search import best_recipe
+from fer_edge.converters.pipeline.simulation import simulation
 from fer_edge.parity import RecipeTrial
 from fer_edge.preprocess import CropRule
 from fer_edge.progress import Say
@@ -35,6 +36,7 @@ class BuiltVariant:
         session: The engine, or a stand-in if the engine cannot run here, or None.
         unable: Why the engine cannot run here; None if it can.
         search: Recipes that were tried; empty if there was one.
+        at_once: Number of faces that the session runs at the same time.
     """
 
     variant: Variant
@@ -42,6 +44,7 @@ class BuiltVariant:
     session: Session | None
     unable: str | None = None
     search: tuple[RecipeTrial, ...] = ()
+    at_once: int = 1
 
     @property
     def on_hardware(self) -> bool:
@@ -136,4 +139,7 @@ def _loaded(
     unable = crash_reason(bundle, contents)
     if unable is not None:
         return BuiltVariant(variant, artifact, None, unable)
+    if simulator(target, Options()) is not None:
+        session = simulation(bundle, contents)
+        return BuiltVariant(variant, artifact, session, at_once=session.at_once)
     return BuiltVariant(variant, artifact, engine.load(variant, artifact.files, Options()))

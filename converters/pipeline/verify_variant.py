@@ -72,7 +72,8 @@ def verify_variant(built: BuiltVariant, check: ParityCheck, say: Say) -> Variant
     """
     variant = built.variant
     assert built.session is not None
-    outputs = run_all(built.session, check.gate.images, check.budget_s, MIN_GATE_FACES)
+    images = check.gate.images
+    outputs = run_all(built.session, images, check.budget_s, MIN_GATE_FACES, built.at_once)
     faces = check.gate.first(len(outputs[0]))
     execution = _execution(built, faces)
     same_file = _file_parity(built, faces, outputs)
