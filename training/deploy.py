@@ -43,15 +43,17 @@ class DeployModule(nn.Module):
         self.normalise = Normalise(spec)
         self.network = checkpoint.model
         self.temperature = checkpoint.temperature
-        self.register_buffer("grey", torch.tensor(_BGR_TO_GREY).view(3, 1), persistent=False)
+        self.register_buffer("grey", torch.tensor(_BGR_TO_GREY).view(1, 3), persistent=False)
         self.eval()
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return probabilities ``[N, C]`` and embedding ``[N, D]`` of uint8 BGR images."""
         x = images.to(torch.float32)
         if self.is_grey:
-            # One channel has the same memory in NHWC and NCHW: a reshape, not a transpose.
-            x = self.whole((x @ self.grey).reshape(-1, 1, self.size_px, self.size_px))
+            # A row times planes: OpenVINO needs six times as long for pixels times a column.
+            planes = x.flatten(1, 2).transpose(1, 2)
+            grey = torch.unflatten(self.grey @ planes, 2, (self.size_px, self.size_px))
+            x = self.whole(grey)
         else:
             x = x.flip(3).permute(0, 3, 1, 2)
         return self.answer(x)
@@ -89,5 +91,5 @@ class PlanarDeployModule(DeployModule):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         if self.is_grey:
-            images = self.whole(conv2d(images, self.grey.flip(0).view(1, 3, 1, 1)))
+            images = self.whole(conv2d(images, self.grey.flip(1).view(1, 3, 1, 1)))
         return self.answer(images)
