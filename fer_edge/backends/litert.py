@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from fer_edge.backends.base import Batch, Options, Outputs, TargetFacts
+from fer_edge.backends.cpu_parts import run_in_parts
 from fer_edge.bundle import Variant
 from fer_edge.cores import usable_cores
 from fer_edge.errors import EngineError
@@ -148,7 +149,7 @@ class LiteRtSession:
 
     def _answers(self, graph: _Graph, batch: Batch) -> Outputs:
         if not self._one_by_one:
-            return graph.run(batch)
+            return run_in_parts(graph.run, batch, self._threads)
         answers = [graph.run(batch[i : i + 1]) for i in range(len(batch))]
         probabilities, embedding = zip(*answers, strict=True)
         return np.concatenate(probabilities), np.concatenate(embedding)

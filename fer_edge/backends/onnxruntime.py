@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from fer_edge.backends.base import Batch, Options, Outputs, TargetFacts
+from fer_edge.backends.cpu_parts import run_in_parts
 from fer_edge.bundle import Variant
-from fer_edge.cores import engine_threads, physical_cores
+from fer_edge.cores import engine_threads, physical_cores, usable_cores
 from fer_edge.errors import EngineError
 from fer_edge.execution import Execution, Operation
 from fer_edge.telemetry import engine_problem, import_without_telemetry
@@ -143,8 +144,13 @@ class OnnxRuntimeSession:
                 "fer-edge convert"
             )
         self._input = inputs[0].name
+        on_cpu = (options.device or "cpu") == "cpu"
+        self._cores = (options.threads or usable_cores()) if on_cpu else 0
 
     def run(self, batch: Batch) -> Outputs:
+        return run_in_parts(self._run, batch, self._cores) if self._cores else self._run(batch)
+
+    def _run(self, batch: Batch) -> Outputs:
         try:
             probabilities, embedding = self._session.run(None, {self._input: batch})
         except Exception as error:

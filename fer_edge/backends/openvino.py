@@ -15,8 +15,9 @@ import numpy.typing as npt
 
 from fer_edge.backends import openvino_cache as cache
 from fer_edge.backends.base import Batch, Options, Outputs, TargetFacts
+from fer_edge.backends.cpu_parts import cpu_parts
 from fer_edge.bundle import Variant
-from fer_edge.cores import engine_threads
+from fer_edge.cores import engine_threads, usable_cores
 from fer_edge.errors import EngineError
 from fer_edge.execution import Execution, Operation
 from fer_edge.one_at_a_time import one_at_a_time
@@ -162,6 +163,7 @@ class OpenVinoSession:
             settings["ENABLE_CPU_PINNING"] = "NO"
         if threads is not None:
             settings["INFERENCE_NUM_THREADS"] = threads
+        self._cores = (options.threads or usable_cores()) if device == "CPU" else 0
         folder = options.cache_dir and cache.place(options.cache_dir, (model, weights))
         throughput = options.hint == "throughput"
         self._usual = _FACES_IN_A_PART if throughput else 1
@@ -228,8 +230,10 @@ class OpenVinoSession:
         return answers + [_answer(*one) for one in running]
 
     def _parts(self, batch: Batch) -> list[Batch]:
-        if self._streams == 1 or len(batch) == 1:
+        if len(batch) == 1:
             return [batch]
+        if self._streams == 1:
+            return cpu_parts(batch, self._cores) if self._cores else [batch]
         if len(batch) < self._streams * self._usual:  # a part for each stream
             return np.array_split(batch, min(self._streams, len(batch)))
         return [batch[i : i + self._usual] for i in range(0, len(batch), self._usual)]
@@ -260,7 +264,7 @@ class _Graph:
     def __init__(self, compiled: Any, widths: list[int]) -> None:
         self._compiled, self._widths = compiled, widths
         self._idle: deque[_Request] = deque()
-        self._callers: deque[None] = deque()
+        self._callers: set[object] = set()
         self._has_one_thread = _has_one_thread(compiled)
 
     def answer(self, batch: Batch) -> Outputs:
@@ -269,16 +273,16 @@ class _Graph:
         A single thread of the engine would leave the caller's thread waiting: the caller computes
         instead. Callers that come meanwhile wait in the engine's queue, which is fair.
         """
-        request = self.take()
-        self._callers.append(None)
-        try:
+        request, caller = self.take(), object()
+        try:  # before the caller is counted: an interrupt in between would count it for good
+            self._callers.add(caller)
             if self._has_one_thread and len(self._callers) == 1:
                 request.compute(batch)
             else:
                 request.start(batch)
             return _answer(self, request)
         finally:
-            self._callers.pop()
+            self._callers.discard(caller)
 
     def take(self) -> _Request:
         try:
