@@ -21,7 +21,8 @@ from fer_edge.benchmarks.references.loadgen import check_loadgen, loadgen
 from fer_edge.benchmarks.references.vendor_tools import TOOLS
 from fer_edge.benchmarks.reports.report import SCHEMA, Executed, PlacedOperations, Refused
 from fer_edge.execution import Placement
-from fer_edge.loaded import NothingFitsError, executed, requested_variants, unasked_simulator
+from fer_edge.explanation import executed
+from fer_edge.loaded import NothingFitsError, requested_variants, unasked_simulator
 from fer_edge.progress import Step, silent
 from fer_edge.shipped import DEFAULT_CHECKPOINT, bundle_path
 

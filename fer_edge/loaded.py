@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -106,7 +106,7 @@ class Loaded:
         bundle: The bundle.
         variant: The variant that runs.
         session: Its session.
-        choices: Decision about each variant, in the bundle's order.
+        choices: Decision about each variant up to the one that runs, in the bundle's order.
         familiarity: Judge of faces that are unlike the training faces; None without statistics.
         pid: Process that loaded it.
     """
@@ -258,81 +258,31 @@ def load_best(bundle: Bundle, request: Request) -> Loaded:
     requested_variants(bundle, request.target, request.precision)
     familiarity = read_familiarity(bundle.path, bundle.familiarity, bundle.embedding_dim)
     choices: list[VariantChoice] = []
-    taken: Variant | None = None
-    session: Session | None = None
     for variant in bundle.variants:
-        if taken is not None and _mismatch(variant, request) is None:
-            reason: str | None = (
-                _unfit(variant, request.options)
-                or unasked_simulator(variant, request.target, request.options)
-                or f"would run too, but {taken.name} comes first in the bundle"
-            )
-        else:
-            reason = _mismatch(variant, request)
-            if reason is None:
-                session, reason = _load(bundle, variant, request)
-                taken = variant if session is not None else None
-        choices.append(
-            VariantChoice(
-                variant.target,
-                variant.precision,
-                reason is None,
-                reason,
-                variant.warning,
-                simulator=simulator(variant.target, request.options) if reason is None else None,
-            )
-        )
-    if taken is None or session is None:
-        raise _nothing_fits(bundle, request, choices)
-    _log.info("%s runs %s", bundle.path, taken.name)
-    for choice in choices:
-        _log.debug("%s: %s", bundle.path, choice)
-    return Loaded(bundle, taken, session, choices, familiarity)
+        session, reason = None, mismatch(variant, request)
+        if reason is None:
+            session, reason = _load(bundle, variant, request)
+        choices.append(choice_of(variant, reason, request))
+        _log.debug("%s: %s", bundle.path, choices[-1])
+        if session is not None:
+            _log.info("%s runs %s", bundle.path, variant.name)
+            return Loaded(bundle, variant, session, choices, familiarity)
+    raise _nothing_fits(bundle, request, choices)
 
 
-def with_executions(
-    bundle: Bundle, choices: Collection[VariantChoice], request: Request
-) -> list[VariantChoice]:
-    """Add to each choice the operations that its engine executes.
-
-    Each variant that can run is loaded once more.
-
-    Args:
-        bundle: Bundle of the choices.
-        choices: Decision about each variant, in the bundle's order.
-        request: Request of the choices.
-    """
-    traced = []
-    for variant, choice in zip(bundle.variants, choices, strict=True):
-        runs = _mismatch(variant, request) is None and _unfit(variant, request.options) is None
-        execution, refusal = executed(bundle, variant, request.options) if runs else (None, None)
-        traced.append(replace(choice, execution=execution, refusal=refusal))
-    return traced
+def choice_of(variant: Variant, reason: str | None, request: Request) -> VariantChoice:
+    """Return the decision about a variant; without a reason against it, it is taken."""
+    return VariantChoice(
+        variant.target,
+        variant.precision,
+        reason is None,
+        reason,
+        variant.warning,
+        simulator=simulator(variant.target, request.options) if reason is None else None,
+    )
 
 
-def executed(
-    bundle: Bundle, variant: Variant, options: Options
-) -> tuple[Execution | None, str | None]:
-    """Load a variant once more, and return its execution and its faults.
-
-    Both are None if the engine of this target cannot say.
-
-    Args:
-        bundle: Bundle of the variant.
-        variant: Variant that passes its preflight.
-        options: How the engine uses the machine.
-    """
-    trace = getattr(backend(variant.target), "executed", None)
-    if trace is None:
-        return None, None
-    try:
-        execution = trace(variant, bundle.read(variant), options, bundle.crop.size_px)
-    except Exception as error:  # native engines raise many types
-        return None, f"its engine cannot say what it executes: {error}"
-    return execution, execution.refusal(variant.precision)
-
-
-def _mismatch(variant: Variant, request: Request) -> str | None:
+def mismatch(variant: Variant, request: Request) -> str | None:
     """Return why the caller does not want the variant, or None."""
     if request.target not in (None, variant.target):
         return f"not the target asked for, {request.target}"
@@ -343,7 +293,7 @@ def _mismatch(variant: Variant, request: Request) -> str | None:
     return None
 
 
-def _unfit(variant: Variant, options: Options) -> str | None:
+def unfit(variant: Variant, options: Options) -> str | None:
     """Return why this machine cannot run the variant, or None."""
     if variant.target not in targets():
         return f"this version has no backend for {variant.target}"
@@ -371,7 +321,7 @@ def _load(
 ) -> tuple[Session, None] | tuple[None, str]:
     """Return the session, or the reason why there is none."""
     options = request.options
-    reason = _unfit(variant, options) or unasked_simulator(variant, request.target, options)
+    reason = unfit(variant, options) or unasked_simulator(variant, request.target, options)
     if reason:
         return None, reason
     try:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from fer_edge.bundle import Bundle, Variant, open_bundle
 from fer_edge.errors import BundleError, EngineError, InputError, TargetError
+from fer_edge.explanation import all_choices, all_executions
 from fer_edge.inference import in_parts, load_warm, predict, prepared, warm_up
 from fer_edge.loaded import (
     Loaded,
@@ -24,7 +25,6 @@ from fer_edge.loaded import (
     checked_exclude,
     checked_options,
     load_best,
-    with_executions,
 )
 from fer_edge.one_at_a_time import own_lock
 from fer_edge.paths import absolute
@@ -132,10 +132,7 @@ class Predictor:
                 and how many operations run where in which precision. Each is loaded once more,
                 so this is for a diagnosis, not for a start.
         """
-        loaded = self._loaded
-        if not executed:
-            return list(loaded.choices)
-        return with_executions(loaded.bundle, loaded.choices, self._request)
+        return (all_executions if executed else all_choices)(self._loaded, self._request)
 
     def __call__(
         self, image: ImageSource, box: Box | None = None, *, colour: Colour = "bgr"

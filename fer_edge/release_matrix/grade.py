@@ -22,7 +22,7 @@ from fer_edge.converters.pipeline.build_variant import BuiltVariant, build_varia
 from fer_edge.converters.pipeline.prepare import Prepared
 from fer_edge.converters.pipeline.verify_variant import ParityCheck, verify_variant
 from fer_edge.errors import FerEdgeError, MissingDependencyError
-from fer_edge.loaded import executed
+from fer_edge.explanation import executed
 from fer_edge.parity import ParityReport
 from fer_edge.preprocess import CropRule
 from fer_edge.progress import Say

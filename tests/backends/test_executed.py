@@ -15,7 +15,7 @@ from fer_edge.backends.base import Options, backend
 from fer_edge.backends.fake import write_fake_bundle
 from fer_edge.bundle import Bundle, Variant
 from fer_edge.execution import Execution
-from fer_edge.loaded import executed
+from fer_edge.explanation import executed
 from fer_edge.shipped import DEFAULT_BUNDLE
 
 SHIPPED = open_bundle(DEFAULT_BUNDLE)
@@ -32,7 +32,11 @@ def test_the_shipped_variants_execute_what_they_are_called(variant: Variant) -> 
     execution, refusal = executed(SHIPPED, variant, Options(threads=1))
     assert refusal is None
     assert execution is not None
-    assert execution.layers_in(variant.precision) == execution.layers == 54
+    assert execution.layers == 54
+    # The product that turns pixels into grey is no layer of the network: OpenVINO may leave it fp32.
+    kept_fp32 = execution.layers_in("fp32") if variant.precision == "bf16" else 0
+    assert kept_fp32 in (0, 1)
+    assert execution.layers_in(variant.precision) == execution.layers - kept_fp32
     assert execution.elsewhere == ()
     assert any(digit.isdigit() for digit in execution.engine)
 
