@@ -23,9 +23,6 @@ from fer_edge.training.data.picture_files import PassedOver, pictures, utf8_name
 from fer_edge.training.evaluation.bootstrap import METHOD, mean_interval
 from fer_edge.training.evaluation.evaluate import EvaluationSet, skip_advice
 from fer_edge.training.evaluation.runner import open_model
-from fer_edge.training.models import torchvision_compat  # noqa: F401  (before torchmetrics)
-
-from torchmetrics.functional import retrieval as tm  # isort: skip
 
 NEIGHBOURS = 10
 """Number of nearest faces in ``knn_accuracy`` and ``precision_at_10``; all of a smaller gallery."""
@@ -270,34 +267,62 @@ def check(
 
 
 Values = npt.NDArray[np.float64]
+_COSINES_AT_ONCE = 1 << 22
+"""Cosines that are in memory at once: 16 MiB."""
 
 
 def _search(
     asked: Tensor, own: Tensor, known: Tensor, theirs: Tensor, step: Step
 ) -> dict[str, tuple[Values, Values]]:
     """Return value and chance level of each figure for each query."""
-    rows: dict[str, list[float]] = {"knn": [], "p10": [], "ap": [], "auc": []}
-    for i, (query, label) in enumerate(zip(asked, own, strict=True)):
-        cosine = known @ query
-        like = theirs == label
-        nearest = min(NEIGHBOURS, len(cosine))
-        near, which = cosine.topk(nearest)
-        votes = torch.zeros(int(theirs.max()) + 1).index_add_(0, theirs[which], near)
-        rows["knn"].append(float(votes.argmax() == label))
-        rows["p10"].append(float(tm.retrieval_precision(cosine, like, top_k=nearest)))
-        rows["ap"].append(float(tm.retrieval_average_precision(cosine, like)))
-        rows["auc"].append(float(tm.retrieval_auroc(cosine, like)) if not like.all() else 1.0)
-        if i % 50 == 0:
-            step("searching", i, len(asked))
+    classes = theirs.numpy()
+    rows: list[tuple[float, float, float, float]] = []
+    at_once = max(1, _COSINES_AT_ONCE // len(known))
+    for start in range(0, len(asked), at_once):
+        block = slice(start, start + at_once)
+        cosines = (asked[block] @ known.T).numpy()
+        for cosine, label in zip(cosines, own[block].tolist(), strict=True):
+            if len(rows) % 50 == 0:
+                step("searching", len(rows), len(asked))
+            rows.append(_ranking_figures(cosine, classes, label))
+    knn, precision, average, nearer = np.array(rows, np.float64).T
     counts = Counter(theirs.tolist())
     relevant = np.array([counts[int(label)] for label in own])
     most = max(counts, key=lambda label: counts[label])
     return {
-        "knn_accuracy": (np.array(rows["knn"]), (own.numpy() == most).astype(float)),
-        f"precision_at_{NEIGHBOURS}": (np.array(rows["p10"]), relevant / len(theirs)),
-        "map": (np.array(rows["ap"]), expected_average_precision(relevant, len(theirs))),
-        "nearer": (np.array(rows["auc"]), np.full(len(own), 0.5)),
+        "knn_accuracy": (knn, (own.numpy() == most).astype(float)),
+        f"precision_at_{NEIGHBOURS}": (precision, relevant / len(theirs)),
+        "map": (average, expected_average_precision(relevant, len(theirs))),
+        "nearer": (nearer, np.full(len(own), 0.5)),
     }
+
+
+def _ranking_figures(
+    cosine: npt.NDArray[np.float32], classes: npt.NDArray[np.int64], label: int
+) -> tuple[float, float, float, float]:
+    """Return kNN accuracy, precision, average precision and AUROC of one query."""
+    order = np.argsort(-cosine)
+    ranked, like = cosine[order], classes[order] == label
+    first = order[:NEIGHBOURS]
+    # Classes of the neighbours alone: one without a vote would win against negative cosines.
+    voted, which = np.unique(classes[first], return_inverse=True)
+    winner = voted[np.bincount(which, cosine[first]).argmax()]
+    places = np.flatnonzero(like) + 1
+    average = float((np.arange(1, len(places) + 1) / places).mean())
+    return float(winner == label), float(like[:NEIGHBOURS].mean()), average, _auroc(ranked, like)
+
+
+def _auroc(ranked: npt.NDArray[np.float32], like: npt.NDArray[np.bool_]) -> float:
+    """Return the probability that a like face is before another; 1 without others.
+
+    Equal cosines count half.
+    """
+    starts = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]])
+    alike = np.add.reduceat(like, starts, dtype=np.int64)
+    others = np.diff(np.r_[starts, len(like)]) - alike
+    pairs = alike.sum() * others.sum()
+    before = np.cumsum(alike) - alike / 2
+    return float((before * others).sum() / pairs) if pairs else 1.0
 
 
 def expected_average_precision(relevant: npt.NDArray[np.integer[Any]], total: int) -> Values:

@@ -16,7 +16,17 @@ import torch
 from fer_edge.errors import DataError, InputError, MissingPartError
 from fer_edge.predictor import Predictor
 from fer_edge.shipped import DEFAULT_BUNDLE, DEFAULT_CHECKPOINT, FACES
-from fer_edge.training.evaluation.embed import _search, check, embed, expected_average_precision
+from fer_edge.training.evaluation.embed import (
+    NEIGHBOURS,
+    _ranking_figures,
+    _search,
+    check,
+    embed,
+    expected_average_precision,
+)
+from fer_edge.training.models import torchvision_compat  # noqa: F401  (before torchmetrics)
+
+from torchmetrics.functional import retrieval as tm  # isort: skip
 
 
 def cosine(a: Any, b: Any) -> Any:
@@ -175,6 +185,77 @@ def test_figures_of_a_search_by_hand() -> None:
     assert found["nearer"][0][0] == pytest.approx(3 / 4)
     assert found["precision_at_10"][0][0] == pytest.approx(2 / 4)
     assert found["knn_accuracy"][0][0] == 1  # 1.0 + 0.5 votes against 0.9 + 0.0
+
+
+def at_cosines(*cosines: float) -> torch.Tensor:
+    """Return unit vectors with these cosines to the first axis."""
+    first = torch.tensor(cosines)
+    return torch.stack([first, (1 - first**2).clamp(min=0).sqrt()], dim=1)
+
+
+def by_loops(cosine: list[float], like: list[bool]) -> tuple[float, float, float]:
+    """Return precision, average precision and AUROC of an order without equal cosines."""
+    order = [hit for _, hit in sorted(zip(cosine, like, strict=True), reverse=True)]
+    hits = [k for k, hit in enumerate(order) if hit]
+    average = sum((n + 1) / (k + 1) for n, k in enumerate(hits)) / len(hits)
+    pairs = [order[i] for i in range(len(order)) for j in range(i) if order[i] != order[j]]
+    nearest = order[:NEIGHBOURS]
+    return sum(nearest) / len(nearest), average, pairs.count(False) / len(pairs)
+
+
+def test_negative_cosines_count_in_each_figure() -> None:
+    theirs = torch.tensor([0, 1, 1, 0, 0])
+    query, own = torch.tensor([[1.0, 0.0]]), torch.tensor([0])
+    gallery = at_cosines(1.0, 0.99, -1.0, -0.98, -0.95)
+    found = _search(query, own, gallery, theirs, lambda *_: None)
+    assert found["map"][0][0] == pytest.approx((1 / 1 + 2 / 3 + 3 / 4) / 3)
+    assert found["precision_at_10"][0][0] == pytest.approx(3 / 5)
+    assert found["nearer"][0][0] == pytest.approx(4 / 6)
+
+
+def test_a_class_without_a_neighbour_wins_no_vote() -> None:
+    theirs = torch.tensor([1] * NEIGHBOURS + [0])
+    gallery = at_cosines(*np.linspace(-0.1, -0.9, NEIGHBOURS + 1).tolist())
+    query, own = torch.tensor([[1.0, 0.0]] * 2), torch.tensor([1, 0])
+    found = _search(query, own, gallery, theirs, lambda *_: None)
+    assert found["knn_accuracy"][0].tolist() == [1, 0]
+
+
+def test_queries_in_blocks_have_the_figures_of_plain_loops(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fer_edge.training.evaluation.embed._COSINES_AT_ONCE", 3 * 40)
+    draw = torch.Generator().manual_seed(0)
+    asked, known = (
+        torch.nn.functional.normalize(torch.randn(n, 8, generator=draw)) for n in (7, 40)
+    )
+    own, theirs = (torch.randint(3, (n,), generator=draw) for n in (7, 40))
+    found = _search(asked, own, known, theirs, lambda *_: None)
+    for i, query in enumerate(asked):
+        wanted = by_loops((known @ query).tolist(), (theirs == own[i]).tolist())
+        got = [found[name][0][i] for name in ("precision_at_10", "map", "nearer")]
+        assert got == pytest.approx(wanted)
+
+
+def test_figures_of_positive_cosines_are_those_of_torchmetrics() -> None:
+    draw = torch.Generator().manual_seed(1)
+    cosine = torch.rand(200, generator=draw).clamp(min=0.01)
+    cosine[50:60] = cosine[40:50]  # equal ones, of one class in each pair
+    theirs = torch.randint(3, (200,), generator=draw)
+    theirs[50:60] = theirs[40:50]
+    like = theirs == 1
+    _, *found = _ranking_figures(cosine.numpy(), theirs.numpy(), 1)
+    assert found == pytest.approx(
+        [
+            float(tm.retrieval_precision(cosine, like, top_k=NEIGHBOURS)),
+            float(tm.retrieval_average_precision(cosine, like)),
+            float(tm.retrieval_auroc(cosine, like)),
+        ]
+    )
+
+
+def test_equal_cosines_count_half_in_the_order() -> None:
+    cosine = np.array([0.5, 0.5, 0.5, 0.2, 0.2], np.float32)
+    *_, nearer = _ranking_figures(cosine, np.array([1, 0, 0, 1, 0]), 1)
+    assert nearer == pytest.approx((0.5 + 0.5 + 1 + 0 + 0 + 0.5) / 6)
 
 
 def test_a_small_gallery_of_perfect_neighbours_is_perfect() -> None:
