@@ -50,6 +50,12 @@ def warm_up(loaded: Loaded, batch_sizes: Sequence[int]) -> None:
         noise = np.random.default_rng(0).integers(0, 256, (count, size, size, 3), np.uint8)
         for _ in range(2):
             run_checked(loaded, noise)
+        loaded.warm.add(int(count))
+
+
+def is_warm(loaded: Loaded, batch_sizes: Collection[int]) -> bool:
+    """Return True if a warm-up has run these batch sizes in this process."""
+    return loaded.usable and loaded.warm.issuperset(batch_sizes)
 
 
 def load_warm(bundle: Bundle, request: Request) -> Loaded:

@@ -109,6 +109,7 @@ class Loaded:
         choices: Decision about each variant up to the one that runs, in the bundle's order.
         familiarity: Judge of faces that are unlike the training faces; None without statistics.
         pid: Process that loaded it.
+        warm: Batch sizes that a warm-up has run.
     """
 
     bundle: Bundle
@@ -117,6 +118,7 @@ class Loaded:
     choices: list[VariantChoice]
     familiarity: Familiarity | None = None
     pid: int = field(default_factory=os.getpid)
+    warm: set[int] = field(default_factory=set)
     _calls: int = 0
     _retired: bool = False
     _closed: bool = False
@@ -132,10 +134,7 @@ class Loaded:
         return self.pid == os.getpid() or self._survives_fork
 
     def enter(self) -> bool:
-        """Count a call for a ``with`` block.
-
-        Return False if the session is being closed.
-        """
+        """Count a call for a ``with`` block; return False if the session is being closed."""
         with self._lock:
             self._calls += 1
             if not self._retired:

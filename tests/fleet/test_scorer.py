@@ -12,6 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import fer_edge
+from fer_edge.backends import fake
+from fer_edge.backends.base import Batch, Outputs
 from fer_edge.backends.fake import write_fake_bundle
 from fer_edge.errors import InputError
 from fer_edge.fleet import ClipReport, DriveScorer, find_clips
@@ -155,6 +157,27 @@ def test_an_engine_that_fails_asks_for_a_fresh_process(
     _, report = score(scorer, drives / "monday/a.avi", tmp_path / "out")
     assert (report.status, report.retry) == ("failed", True)
     assert len(rows(tmp_path / "out", "states")) == 1
+
+
+def test_clips_after_one_another_share_one_warm_up(
+    scorer: DriveScorer,
+    write_clip: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    batches: list[int] = []
+    answer = fake.FakeSession.run
+
+    def run(self: fake.FakeSession, batch: Batch) -> Outputs:
+        batches.append(len(batch))
+        return answer(self, batch)
+
+    monkeypatch.setattr(fake.FakeSession, "run", run)
+    for number in range(2):
+        _, report = score(scorer, write_clip(tmp_path / f"t/{number}.avi", 5), tmp_path / "out")
+        assert report.tally["frames"] == 5
+    assert batches[:4] == [1, 1, 2, 2]
+    assert batches.count(2) == 2  # no face comes with another: these are the warm-up's
 
 
 @pytest.mark.parametrize("wrong", [{}, 0, {"smooth_s": 1.0}, np.zeros(2)], ids=str)

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fer_edge.backends import fake
+from fer_edge.backends.base import Batch, Outputs
 from fer_edge.errors import EngineError, FerEdgeError, InputError
 from fer_edge.monitor import DriverMonitor, EventRule, Frames, HealthCause, Settings, WholeFrame
 from fer_edge.predictor import Predictor
@@ -50,6 +52,25 @@ def test_a_shared_predictor_that_fails_is_replaced_for_its_monitor(
     assert states[-1].health.causes == {HealthCause.FAILOVER: "degraded"}
     assert states[-1].driver is not None
     assert states[-1].driver.label == "neutral"
+
+
+@pytest.mark.parametrize(("sizes", "calls"), [((1, 2), 4), ((1,), 6), ((), 4)])
+def test_a_shared_predictor_is_warmed_up_unless_it_is_warm(
+    fake_bundle: Path, monkeypatch: pytest.MonkeyPatch, sizes: tuple[int, ...], calls: int
+) -> None:
+    batches: list[int] = []
+    answer = fake.FakeSession.run
+
+    def run(self: fake.FakeSession, batch: Batch) -> Outputs:
+        batches.append(len(batch))
+        return answer(self, batch)
+
+    monkeypatch.setattr(fake.FakeSession, "run", run)
+    with Predictor(fake_bundle) as predictor:
+        predictor.warm_up(sizes)
+        for _ in range(2):
+            DriverMonitor(predictor, [], detector=WholeFrame()).close()
+    assert len(batches) == calls
 
 
 def test_a_shared_predictor_that_was_swapped_is_replaced_as_well(
