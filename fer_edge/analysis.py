@@ -111,13 +111,15 @@ class Analysis(Sequence[FaceAnalysis]):
         Raises:
             InputError: The name has another suffix, or the file cannot be written.
         """
-        path = as_path(path, "the picture to write")
+        self._save(as_path(path, "the picture to write"), sweep=True)
+
+    def _save(self, path: Path, *, sweep: bool) -> None:
         check_drawn_name(path)
         done, data = cv2.imencode(path.suffix.lower(), self.plot())
         if not done:
             raise InputError(f"OpenCV cannot write {path}. Choose a name that ends in .png")
         try:
-            write_file(path, data.tobytes())
+            write_file(path, data.tobytes(), sweep=sweep)
         except OSError as error:
             raise InputError(
                 f"cannot write {path}: {error.strerror}. Choose another path"

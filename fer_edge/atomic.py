@@ -105,20 +105,21 @@ def _check_replaceable(final: Path) -> None:
         raise FileExistsError(errno.EEXIST, "expected a folder there or nothing", str(final))
 
 
-def write_file(final: Path, data: bytes) -> None:
+def write_file(final: Path, data: bytes, *, sweep: bool = True) -> None:
     """Write a file in one step and replace an older one.
 
     Args:
         final: Path of the file; its folder must exist.
         data: Content.
+        sweep: As for ``replacing``. Before many files, call ``sweep_folder`` once instead.
 
     Raises:
         OSError: The file cannot be written, or ``final`` is a folder, a device or a pipe.
     """
-    write_files({final: data})
+    write_files({final: data}, sweep=sweep)
 
 
-def write_files(contents: Mapping[Path, bytes]) -> None:
+def write_files(contents: Mapping[Path, bytes], *, sweep: bool = True) -> None:
     """Write files that belong together, and replace older ones.
 
     The disk has all of them before the first is put in place, so that a kill hardly ever leaves
@@ -126,6 +127,7 @@ def write_files(contents: Mapping[Path, bytes]) -> None:
 
     Args:
         contents: Content of each file by its path; the folders must exist.
+        sweep: As for ``replacing``.
 
     Raises:
         OSError: A file cannot be written, or a path is a folder, a device or a pipe. Nothing has
@@ -138,7 +140,8 @@ def write_files(contents: Mapping[Path, bytes]) -> None:
             final = Path(os.path.realpath(final))  # resolve() fails on a link to itself
             if final.exists() and not final.is_file():
                 raise FileExistsError(errno.EEXIST, "expected a file there or nothing", str(final))
-            _sweep(final)
+            if sweep:
+                _sweep(final)
             handle, name = tempfile.mkstemp(prefix=_prefix(final), suffix=_SUFFIX, dir=final.parent)
             temporary = Path(name)
             stack.callback(temporary.unlink, missing_ok=True)
@@ -193,6 +196,16 @@ def _sweep(final: Path) -> None:
             if entry.is_dir(follow_symlinks=False):
                 shutil.rmtree(entry.path, ignore_errors=True)
             else:
+                Path(entry.path).unlink(missing_ok=True)
+
+
+def sweep_folder(folder: Path) -> None:
+    """Remove the files that killed processes of this machine left in a folder, for any name."""
+    pattern = re.compile(rf"\..+\.{_HOST}-(\d+)-\w*\{_SUFFIX}")
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(folder):
+            found = pattern.fullmatch(entry.name)
+            if found and not _runs(int(found[1])) and not entry.is_dir(follow_symlinks=False):
                 Path(entry.path).unlink(missing_ok=True)
 
 

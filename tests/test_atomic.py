@@ -20,6 +20,7 @@ from fer_edge.atomic import (
     check_place,
     is_temporary,
     replacing,
+    sweep_folder,
     write_file,
     write_files,
     write_folder,
@@ -336,6 +337,15 @@ def test_leftovers_of_dead_processes_are_removed(tmp_path: Path, folder: bool, n
     dead = left_by(DEAD_PID, final, folder=folder)
     write_file(final, b"x")
     assert not dead.exists()
+
+
+def test_a_folder_is_swept_of_the_files_of_dead_processes_alone(tmp_path: Path) -> None:
+    dead = [left_by(DEAD_PID, tmp_path / name, folder=False) for name in ("a", "b.png")]
+    alive = left_by(os.getppid(), tmp_path / "a", folder=False)
+    retired = left_by(DEAD_PID, tmp_path / "c", folder=True)
+    sweep_folder(tmp_path)
+    assert not any(path.exists() for path in dead)
+    assert set(tmp_path.iterdir()) == {alive, retired}
 
 
 def test_the_only_copy_of_a_folder_is_no_leftover(tmp_path: Path) -> None:

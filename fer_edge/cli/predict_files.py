@@ -12,6 +12,7 @@ from typing import BinaryIO
 import click
 
 from fer_edge.analysis import Analysis, check_drawn_name
+from fer_edge.atomic import sweep_folder
 from fer_edge.errors import InputError
 from fer_edge.images.files import named_images
 from fer_edge.paths import absolute
@@ -96,6 +97,7 @@ class DrawnFiles:
         self._names: set[str] = set()
         self._is_folder = path.is_dir() or not path.suffix
         if self._is_folder:
+            sweep_folder(path)  # once: a look at all its names for each picture takes minutes
             return
         if len(sources) > 1:
             raise click.UsageError(
@@ -116,7 +118,7 @@ class DrawnFiles:
             out = out / self._free_name("stdin" if name == "-" else Path(name).stem)
         if os.path.realpath(absolute(out)) in self._inputs:
             raise InputError(f"{out} is one of the images. Draw into another place with --save")
-        analysis.save(out)
+        analysis._save(out, sweep=not self._is_folder)
         return out
 
     def _free_name(self, stem: str) -> str:

@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from fer_edge import InputError
+from fer_edge.atomic import _HOST
 from fer_edge.cli import main
 from fer_edge.labels import EMOTIONS
 from fer_edge.monitor import Boxes, detector_default, fetch_detector
@@ -303,6 +304,26 @@ def test_save_draws_several_images_into_a_folder(
     result = run("predict", photo, "b", "--bundle", fake_bundle, "--save", "out")
     assert result.exit_code == 0
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["photo-2.png", "photo.png"]
+
+
+def test_save_sweeps_its_folder_once(
+    run: Any, photo: Path, two: None, fake_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, looks, scandir = photo.parent / "out", [], os.scandir
+    out.mkdir()
+    left = out / f".gone.png.{_HOST}-{2**22 + 1}-abc.tmp"  # no pid is that high
+    left.touch()
+
+    def noted(path: Any = ".") -> Any:
+        looks.append(os.path.realpath(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", noted)
+    result = run("predict", photo, *FACES.glob("*s*.png"), "--bundle", fake_bundle, "--save", "out")
+    assert result.exit_code == 0, result.output
+    assert looks.count(os.path.realpath(out)) == 1
+    assert len(list(out.glob("*.png"))) == 5
+    assert not left.exists()
 
 
 @pytest.mark.parametrize(
