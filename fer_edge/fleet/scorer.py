@@ -18,6 +18,7 @@ from fer_edge import __version__
 from fer_edge.bundle import open_bundle
 from fer_edge.errors import FerEdgeError, InputError
 from fer_edge.fleet.clips import Clip
+from fer_edge.fleet.detected_once import DetectedOnce
 from fer_edge.fleet.disagreements import Comparison
 from fer_edge.fleet.lane import EngineFailedError, Lane, cleaned
 from fer_edge.fleet.parts import TABLES, OutputFailedError, part_writer
@@ -116,7 +117,7 @@ class DriveScorer:
         self._second: Predictor | None = None
         self._identity: dict[str, Any] | None = None
         self._predictor: Predictor | None = None
-        self._faces: Detector | str | Path | None = None
+        self._faces: Detector | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {
@@ -256,7 +257,10 @@ class DriveScorer:
         with ExitStack() as stack:
             new_source = stack.enter_context(opened(clip, beat))
             lanes = [Lane(stack, out, clip, identity, self.every_s)]
-            monitors = [self._monitor(self.load(), new_source(), stack)]
+            predictor = self.load()
+            assert self._faces is not None
+            faces = DetectedOnce(self._faces)
+            monitors = [self._monitor(predictor, faces, new_source(), stack)]
             comparison = Comparison()
             differences = stack.enter_context(
                 part_writer(out, clip)("disagreements", DISAGREEMENTS)
@@ -264,7 +268,7 @@ class DriveScorer:
             if self._second is not None:
                 identity = identity | identity["against"]
                 lanes.append(Lane(stack, out, clip, identity, self.every_s, "_against"))
-                monitors.append(self._monitor(self._second, new_source(), stack))
+                monitors.append(self._monitor(self._second, faces, new_source(), stack))
             for number, states in enumerate(zip(*monitors, strict=True)):
                 for lane, state in zip(lanes, states, strict=True):
                     lane.add(state)
@@ -281,15 +285,13 @@ class DriveScorer:
         return ClipReport(clip.key, "partial" if fault else "ok", fault, tallies[0], against)
 
     def _monitor(
-        self, predictor: Predictor, source: RecordedSource, stack: ExitStack
+        self, predictor: Predictor, faces: Detector, source: RecordedSource, stack: ExitStack
     ) -> DriverMonitor:
         # Waits for decoder and engine end at the supervisor's watchdog: states that tell of a slow
         # machine would differ from run to run.
         settings = replace(self.settings, no_frame_s=_NEVER_S, watchdog_s=_NEVER_S)
         return stack.enter_context(
-            DriverMonitor(
-                predictor, source, detector=self._faces, settings=settings, clock=source.clock
-            )
+            DriverMonitor(predictor, source, detector=faces, settings=settings, clock=source.clock)
         )
 
 

@@ -18,7 +18,7 @@ from fer_edge.fleet.report import report
 from fer_edge.fleet.summary import Entry, summarize
 from fer_edge.fleet.tally import Tally
 from fer_edge.fleet.verdict import compare
-from fer_edge.monitor import MonitorState, PersonState, WholeFrame
+from fer_edge.monitor import Face, Frame, MonitorState, PersonState, VideoFile, WholeFrame
 
 
 def state(time_s: float, label: str | None, person: int = 1) -> MonitorState:
@@ -69,6 +69,71 @@ def test_both_bundles_score_each_clip(
     plain = DriveScorer(fake_bundle, detector=WholeFrame())
     plain.score(clip, tmp_path / "plain")
     assert rows(tmp_path / "plain", "states") == one
+
+
+class CountedDetector(WholeFrame):
+    """WholeFrame that counts its calls."""
+
+    calls = 0
+
+    def detect(self, image: Any) -> list[Face]:
+        self.calls += 1
+        return super().detect(image)
+
+
+@pytest.mark.parametrize("clip", ["monday/b.avi", "tuesday/a.avi", "tuesday/b.avi"])
+def test_both_bundles_share_reads_and_faces_and_have_the_rows_of_their_own_runs(
+    clip: str,
+    fake_bundle: Path,
+    tmp_path: Path,
+    drives: Path,
+    rows: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reads: list[VideoFile] = []
+    read = VideoFile.read
+
+    def noted(self: VideoFile) -> Frame:
+        reads.append(self)
+        return read(self)
+
+    def counts(bundle: Path, name: str, **options: Any) -> tuple[int, int]:
+        reads.clear()
+        detector = CountedDetector()
+        scorer = DriveScorer(bundle, detector=detector, **options)
+        scorer.score(found, tmp_path / name)
+        return len(reads), detector.calls
+
+    monkeypatch.setattr(VideoFile, "read", noted)
+    (found,) = find_clips([drives / clip])
+    angry = write_fake_bundle(tmp_path / "angry.fer", {"anger": 0.9})
+    alone = counts(fake_bundle, "one")
+    assert counts(angry, "two") == alone
+    assert counts(fake_bundle, "both", against=angry) == alone
+    for table in ("states", "events", "alerts"):
+        both = [rows(tmp_path / "both", f"{table}{end}") for end in ("", "_against")]
+        if clip == "tuesday/b.avi":  # no video: one row tells of it, for both bundles
+            both[1] = rows(tmp_path / "two", table)
+        assert both == [rows(tmp_path / name, table) for name in ("one", "two")]
+
+
+def test_a_detector_that_raises_is_asked_for_each_bundle(
+    fake_bundle: Path, tmp_path: Path, write_clip: Callable[..., Path]
+) -> None:
+    class Broken(CountedDetector):
+        def detect(self, image: Any) -> list[Face]:
+            super().detect(image)
+            raise MemoryError
+
+    (clip,) = find_clips([write_clip(tmp_path / "t" / "a.avi", 5)])
+    alone, detector = Broken(), Broken()
+    DriveScorer(fake_bundle, detector=alone).score(clip, tmp_path / "alone")
+    scorer = DriveScorer(fake_bundle, detector=detector, against=fake_bundle)
+    result = scorer.score(clip, tmp_path / "out")
+    assert detector.calls == 2 * alone.calls > 0
+    assert result.against is not None
+    assert result.tally["missing_s"] == result.against["tally"]["missing_s"]
+    assert result.tally["missing_s"].keys() == {"nobody"}
 
 
 def test_bundles_of_other_labels_are_refused(fake_bundle: Path, tmp_path: Path) -> None:
