@@ -19,7 +19,7 @@ _CONNECT_S = 60
 
 
 def claim(folder: Path, resume: bool) -> bool:
-    """Make the run folder; return True if a run in it is continued.
+    """Return True if a run in the folder is continued.
 
     torchrun's agent keeps a store for all starts of its workers. The first start leaves the folder
     there; the workers of a later one find it, and continue. TORCHELASTIC_RESTART_COUNT cannot

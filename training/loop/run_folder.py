@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import platform
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,13 @@ from accelerate.utils.memory import should_reduce_batch_size
 
 from fer_edge.atomic import write_file
 from fer_edge.errors import TrainingError
+from fer_edge.lock import locked
 from fer_edge.training.config.schema import Recipe
 
 BEST, STATE, METRICS, BOARD = "best", "state.pt", "metrics.jsonl", "tensorboard"
 FACTS = "run.json"
+_LINGER_S = 10
+"""Seconds that processes which load faces may outlive a killed training; torch looks every 5."""
 
 _ON_BOARD = {
     "train_loss": "loss/train",
@@ -35,21 +39,50 @@ _ON_BOARD = {
 Log = Callable[[dict[str, Any]], None]
 
 
-def claim(run: Path, resume: bool) -> None:
-    """Make the run folder.
+@contextmanager
+def alone(run: Path, resume: bool) -> Iterator[None]:
+    """Make the run folder, and keep other processes from training into it in the block.
 
-    Raises TrainingError if the folder holds a run and ``resume`` is False.
+    Of several processes of one training, the first holds the lock. A continued run waits a moment
+    for it: processes that loaded faces for a killed one hold it until they notice. Folders that
+    cannot be locked are used without a lock.
+
+    Raises TrainingError if the folder cannot be made, or another process trains into it.
     """
-    if (run / STATE).exists() and not resume:
-        raise TrainingError(
-            f"{run} holds a run already. Continue it with --resume, or choose another folder"
-        )
     try:
         run.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise TrainingError(
             f"cannot make the run folder {run}: {error.strerror}. Choose another folder with -o"
         ) from error
+    with ExitStack() as stack:
+        if os.environ.get("RANK", "0") == "0":
+            restarted = resume or "TORCHELASTIC_RUN_ID" in os.environ
+            _lock(stack, run, time.monotonic() + (_LINGER_S if restarted else 0))
+        yield
+
+
+def _lock(stack: ExitStack, run: Path, until_s: float) -> None:
+    with suppress(OSError):  # a file system without locks
+        while True:
+            try:
+                stack.enter_context(locked(run / STATE, wait=False))
+                return
+            except BlockingIOError:
+                if time.monotonic() >= until_s:
+                    raise TrainingError(
+                        f"another process trains into {run}. Wait for its end, or choose another "
+                        "folder with --run"
+                    ) from None
+            time.sleep(0.1)
+
+
+def claim(run: Path, resume: bool) -> None:
+    """Raise TrainingError if the folder holds a run and ``resume`` is False."""
+    if (run / STATE).exists() and not resume:
+        raise TrainingError(
+            f"{run} holds a run already. Continue it with --resume, or choose another folder"
+        )
 
 
 def stated_licence(run: Path) -> str | None:

@@ -74,8 +74,23 @@ def train(
         CheckpointError: The recipe's weights or a teacher cannot be read.
         TrainingError: Training cannot start or continue. The best checkpoint so far is kept.
     """
-    folder, fit = Path(run), recipe.fit
-    resume = claim(folder, resume)
+    folder = Path(run)
+    with run_folder.alone(folder, resume):
+        resume = claim(folder, resume)
+        return _train(recipe, source, folder, resume, licence, say, step)
+
+
+def _train(
+    recipe: Recipe,
+    source: DatasetSpecs,
+    folder: Path,
+    resume: bool,
+    licence: str | None,
+    say: Say,
+    step: Step,
+) -> Path:
+    """Train into a folder that no other process uses."""
+    fit = recipe.fit
     counts = parameter_counts(model_spec(recipe), fit.phases)
     accelerator = accelerator_for(fit)
     if not accelerator.is_main_process:

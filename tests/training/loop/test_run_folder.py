@@ -8,7 +8,9 @@ import os
 import shutil
 import signal
 import sys
+import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from fer_edge.training.checkpoint import load_checkpoint
 from fer_edge.training.config.recipe import load_recipe
 from fer_edge.training.config.schema import Recipe
 from fer_edge.training.data.faces import LabelledFace
+from fer_edge.training.loop import run_folder
 from fer_edge.training.loop.processes import accelerator_for
 from fer_edge.training.loop.run_folder import writing
 from fer_edge.training.loop.train import train
@@ -36,6 +39,45 @@ def test_a_run_is_not_trained_over(
     with pytest.raises(TrainingError, match="--resume"):
         train(recipe, few_faces, finished.folder, say=helpers.quiet)
     assert helpers.files(finished.folder) == before
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_two_trainings_do_not_share_a_folder(
+    helpers: Any,
+    recipe: Recipe,
+    few_faces: Path,
+    tmp_path: Path,
+    undrawn: None,
+    monkeypatch: pytest.MonkeyPatch,
+    resume: bool,
+) -> None:
+    """A second training begins while the first is in its first epoch, without a state."""
+    monkeypatch.setattr(run_folder, "_LINGER_S", 0)
+    run, other = tmp_path / "run", replace(recipe, seed=2)
+    refused: list[str] = []
+
+    def step(what: str, done: int, total: int) -> None:
+        if what.startswith("epoch 1/") and not refused:
+            with pytest.raises(TrainingError, match=r"another process trains into .*--run") as it:
+                train(other, few_faces, run, resume=resume, say=helpers.quiet)
+            refused.append(str(it.value))
+
+    once = replace(recipe, fit=replace(recipe.fit, epochs=1))
+    train(once, few_faces, run, say=helpers.quiet, step=step)
+    assert refused
+    assert json.loads((run / "run.json").read_text("utf-8"))["recipe"]["seed"] == 1
+    with run_folder.alone(run, resume=False):  # and is free at the end
+        pass
+
+
+def test_a_resumed_run_waits_for_what_a_killed_one_left(tmp_path: Path) -> None:
+    """Processes that load faces hold the lock for some seconds after their parent's end."""
+    with ExitStack() as killed:
+        killed.enter_context(run_folder.alone(tmp_path, resume=False))
+        ends = threading.Timer(0.3, killed.close)
+        ends.start()
+        with run_folder.alone(tmp_path, resume=True):
+            ends.join()
 
 
 def test_a_run_folder_that_is_a_file_is_said(
