@@ -302,10 +302,10 @@ def main(
 ) -> None:
     """Train recipes on the same faces, and compare accuracy, time and parameters."""
     _check_out(out)
-    loaded = [load_recipe(name, overrides) for name in recipes]
-    if epochs:
-        loaded = [with_epochs(recipe, epochs) for recipe in loaded]
     with progress() as (say, step):
+        loaded = [load_recipe(name, overrides, say) for name in recipes]
+        if epochs:
+            loaded = [with_epochs(recipe, epochs) for recipe in loaded]
         results = compare_recipes(loaded, data, runs, say, step)
     picture = out.with_suffix(".png")
     table = markdown(results, picture.name)

@@ -68,7 +68,7 @@ def _beside(recipe: str, source: str) -> Path:
     shell_complete=_weights,
     metavar="NAME|FILE",
     help="Start the backbone from these weights: a file, a checkpoint folder, a shipped model "
-    "(default or fast), or imagenet (timm's).",
+    "(default or fast, with its network and input), or imagenet (timm's).",
 )
 @click.option("--resume", is_flag=True, help="Continue after the last complete epoch.")
 @click.option(
@@ -114,7 +114,8 @@ def train(
 
     if weights is not None:
         overrides = (*overrides, f"model.weights={json.dumps(weights)}", "model.pretrained=false")
-    loaded = load_recipe(recipe, overrides)
+    notes: list[str] = []
+    loaded = load_recipe(recipe, overrides, notes.append)
     sources = data or tuple(_beside(recipe, source) for source in loaded.data.sources)
     if not sources:
         raise click.UsageError("expected --data FOLDER, the labelled faces to train on")
@@ -131,11 +132,13 @@ def train(
     from fer_edge.progress_bar import progress
     from fer_edge.training.loop.train import train as run_training
 
+    first = os.environ.get("RANK", "0") == "0"  # torchrun sets RANK: only the first prints
     with progress() as (say, step):
+        for note in notes if first else ():
+            say(note)
         best = run_training(
             loaded, specs, folder, resume=resume, licence=licence, say=say, step=step
         )
-        first = os.environ.get("RANK", "0") == "0"  # torchrun sets RANK: only the first prints
         if first and bundle is not None:
             evaluate_and_convert(best, specs, bundle, say, step)
     if first:

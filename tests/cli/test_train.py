@@ -56,3 +56,14 @@ def test_sources_of_a_recipe_are_beside_it_or_on_the_hub(
     sources = f"data.sources=[faces.csv, 'hf:someone/faces', {tmp_path}/own.csv]"
     assert run("train", "recs/r.yaml", "--set", sources).exit_code == 0
     assert trained == ["recs/faces.csv", "hf:someone/faces", f"{tmp_path}/own.csv"]
+
+
+def test_weights_that_replace_the_recipes_network_say_so(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fer_edge.training.loop import train as loop
+
+    monkeypatch.setattr(loop, "train", lambda _recipe, _source, folder, **_: folder)
+    result = run("train", "cnn48", "--weights", "default", "--data", FACES, "-o", tmp_path / "run")
+    assert result.exit_code == 0
+    assert "mobilenetv2_100 at 128 px replaces the recipe's 'cnn48'" in result.stderr

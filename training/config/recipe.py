@@ -11,6 +11,7 @@ from fer_edge.bounded_yaml import MAX_BYTES
 from fer_edge.errors import RecipeError, next_step
 from fer_edge.paths import as_path
 from fer_edge.plain_file import is_file, read_plain
+from fer_edge.progress import Say, say_nothing
 from fer_edge.training.config.from_yaml import build, override
 from fer_edge.training.config.read_yaml import read_yaml
 from fer_edge.training.config.schema import Recipe
@@ -20,19 +21,22 @@ RECIPE_DIR = Path(__file__).parents[1] / "recipes"
 """Folder of the recipes that ship with the package."""
 
 
-def load_recipe(path_or_name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+def load_recipe(
+    path_or_name: str | Path, overrides: Sequence[str] = (), say: Say = say_nothing
+) -> Recipe:
     """Load a recipe from a file, or a shipped one by name.
 
     Args:
         path_or_name: Path of a YAML file, or the name of a shipped recipe (``edge-default``).
         overrides: Changes to single values, as ``section.key=value``; values are read as YAML.
+        say: Receives a sentence if the weights to start from bring another network.
 
     Returns:
         The recipe, checked.
 
     Raises:
         RecipeError: The file is missing, a key is unknown, a value is not accepted, or a shipped
-            checkpoint to start from is missing.
+            checkpoint to start from is missing or has another network than an override.
     """
     path = as_path(path_or_name, "the recipe")
     shipped = RECIPE_DIR / f"{path_or_name}.yaml"
@@ -41,7 +45,7 @@ def load_recipe(path_or_name: str | Path, overrides: Sequence[str] = ()) -> Reci
     data = _read(path)
     for text in overrides:
         override(data, text)
-    adopt_network(data)
+    adopt_network(data, [text.partition("=")[0] for text in overrides], say)
     recipe = build(Recipe, data, "recipe")
     assert isinstance(recipe, Recipe)
     return recipe

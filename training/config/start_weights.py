@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from fer_edge.errors import RecipeError
 from fer_edge.plain_file import is_file
+from fer_edge.progress import Say
 from fer_edge.shipped import MODELS, checkpoint_path
+from fer_edge.shown import shown
 
 IMAGENET = "imagenet"
 """Name of timm's published weights for a backbone."""
@@ -45,13 +48,18 @@ def weights_file(weights: str) -> Path:
     )
 
 
-def adopt_network(data: dict[str, Any]) -> None:
+def adopt_network(data: dict[str, Any], chosen: Collection[str], say: Say) -> None:
     """Give a recipe the network of the shipped checkpoint that it starts from, in place.
 
     A recipe with the checkpoint's backbone, or with a part of it, keeps its own network.
 
+    Args:
+        data: The recipe's sections.
+        chosen: Keys that the user set for this run, as ``section.key``.
+        say: Receives a sentence about the network that is replaced.
+
     Raises:
-        RecipeError: The checkpoint is missing.
+        RecipeError: The checkpoint is missing, or the user chose another network for this run.
     """
     model = data.get("model")
     if not isinstance(model, dict) or model.get("weights") not in MODELS:
@@ -61,12 +69,35 @@ def adopt_network(data: dict[str, Any]) -> None:
     backbone = str(model.get("backbone"))
     if network["backbone"] in (backbone, _PART_OF.get(backbone)):
         return
+    before = json.loads(json.dumps({key: data.get(key) for key in ("model", "input")}))
     model.update(
         backbone=network["backbone"],
         backbone_args=network.get("backbone_args") or None,
         neck=network.get("neck", []),
     )
     data["input"] = network["input"]
+    _check_kept(before, data, chosen)
     augment = data.get("augment")
-    if isinstance(augment, dict) and augment.get("crop_px"):
+    if isinstance(augment, dict) and augment.get("crop_px") and "augment.crop_px" not in chosen:
         augment["crop_px"] = round(_CROP_SHARE * network["input"]["size_px"])
+    say(
+        f"The weights {model['weights']} bring their network: {network['backbone']} at "
+        f"{network['input']['size_px']} px replaces the recipe's {shown(backbone)}"
+    )
+
+
+def _check_kept(before: dict[str, Any], data: dict[str, Any], chosen: Collection[str]) -> None:
+    """Raise RecipeError for a chosen key that the checkpoint's network changed."""
+    for name in chosen:
+        section, _, key = name.partition(".")
+        if section not in before:
+            continue
+        old, new = before[section], data[section]
+        if key and isinstance(old, dict):
+            old, new = old.get(key), new.get(key)
+        if old != new:
+            raise RecipeError(
+                f"expected {name}={shown(new)}, that of the network whose weights are "
+                f"{data['model']['weights']}, got {shown(old)}. Leave {name} out, or start from "
+                "other weights with --weights imagenet or --weights FILE"
+            )

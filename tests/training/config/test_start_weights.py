@@ -66,3 +66,43 @@ def test_a_recipe_whose_network_is_a_part_of_the_checkpoint_s_keeps_it() -> None
 def test_a_recipe_of_more_layers_than_the_checkpoint_takes_its_network() -> None:
     recipe = load_recipe("finetune", ("model.weights=fast",))
     assert (recipe.model.backbone, recipe.input.size_px) == ("mobilenetv2_stride16", 80)
+
+
+def test_a_network_that_is_replaced_is_said() -> None:
+    said: list[str] = []
+    recipe = load_recipe("cnn48", ("model.weights=default",), said.append)
+    assert recipe.model.backbone == "mobilenetv2_100"
+    assert said == [
+        "The weights default bring their network: mobilenetv2_100 at 128 px replaces the recipe's "
+        "'cnn48'"
+    ]
+    load_recipe("edge-fast", ("model.weights=default",), said.append)  # keeps its own
+    assert len(said) == 1
+
+
+@pytest.mark.parametrize(
+    ("recipe", "chosen"),
+    [
+        ("finetune", "model.backbone=resnet18"),
+        ("cnn48", "input.size_px=96"),
+        ("cnn48", "input.mean=[0.4]"),
+        ("cnn48", "model.neck=[linear 64]"),
+        ("cnn48", "input={size_px: 96, colour: grey, mean: [0.5], std: [0.5]}"),
+    ],
+)
+def test_a_network_chosen_for_this_run_is_not_replaced(recipe: str, chosen: str) -> None:
+    key = chosen.partition("=")[0]
+    with pytest.raises(RecipeError, match=f"expected {key}=.*Leave {key} out, or .*imagenet"):
+        load_recipe(recipe, ("model.weights=default", chosen))
+
+
+def test_a_choice_that_the_checkpoint_shares_or_that_is_no_network_is_kept() -> None:
+    chosen = (
+        "model.weights=default",
+        "input.size_px=128",
+        "model.dropout=0.4",
+        "augment.crop_px=9",
+    )
+    recipe = load_recipe("cnn48", chosen)
+    assert (recipe.input.size_px, recipe.model.dropout, recipe.augment.crop_px) == (128, 0.4, 9)
+    assert load_recipe("finetune", ("input.size_px=112",)).input.size_px == 112
