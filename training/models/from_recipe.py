@@ -11,7 +11,7 @@ from fer_edge.errors import RecipeError
 from fer_edge.training.config.schema import Recipe
 from fer_edge.training.config.start_weights import IMAGENET, weights_file
 from fer_edge.training.models.network import ExpressionNet, InputSpec, ModelSpec
-from fer_edge.training.models.pretrained import load_pretrained, load_weights
+from fer_edge.training.models.pretrained import load_pretrained, load_weights, published_for
 
 
 def model_spec(recipe: Recipe) -> ModelSpec:
@@ -55,9 +55,10 @@ def build_network(
         account = load_weights(net.backbone, weights_file(weights))
         say(str(account))
         return net, account.facts()
+    published = "timm's weights with --weights imagenet, or from " if published_for(net) else ""
     say(
         f"warning: {net.spec.backbone} starts from random weights, which takes many more faces and "
-        "epochs. Start from the shipped model with --weights default, or with --weights imagenet"
+        f"epochs. Start from {published}the shipped model and its network with --weights default"
     )
     return net, None
 

@@ -184,13 +184,18 @@ def _resample_positions(backbone: Any, state: dict[str, Tensor]) -> tuple[str, .
     return tuple(names)
 
 
+def published_for(net: ExpressionNet) -> bool:
+    """Return whether timm publishes weights for the backbone."""
+    return bool(timm.is_model_pretrained(net.spec.backbone))
+
+
 def load_pretrained(net: ExpressionNet, say: Callable[[str], None]) -> dict[str, Any]:
     """Load timm's published weights into the backbone; return their origin.
 
     Raises RecipeError if timm publishes none, TrainingError if they cannot be downloaded.
     """
     spec = net.spec
-    if not timm.is_model_pretrained(spec.backbone):
+    if not published_for(net):
         raise RecipeError(
             f"timm publishes no weights for {spec.backbone}. Set model.pretrained to false, "
             "or pass a file with --weights FILE"

@@ -39,3 +39,15 @@ def test_random_weights_have_no_origin(recipe: Recipe) -> None:
     net, origin = build_network(recipe, quiet)
     assert net.spec.backbone == "test_byobnet"
     assert origin is None
+
+
+@pytest.mark.parametrize(
+    ("backbone", "published"), [("mobilenetv2_100", True), ("cnn48", False), ("test_byobnet", True)]
+)
+def test_random_weights_advise_what_there_is(
+    recipe: Recipe, backbone: str, published: bool
+) -> None:
+    said: list[str] = []
+    build_network(replace(recipe, model=Model(backbone)), said.append)
+    assert ("--weights imagenet" in said[-1]) is published
+    assert said[-1].endswith("the shipped model and its network with --weights default")
