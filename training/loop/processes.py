@@ -37,6 +37,11 @@ def accelerator_for(fit: Fit) -> Accelerator:
             dataloader_config=DataLoaderConfiguration(split_batches=True),
         )
     except ValueError as error:
+        if "precision" not in str(error):
+            raise TrainingError(
+                f"cannot connect the processes of this training: {error}. Unset the variables of "
+                "a launcher, or start with torchrun"
+            ) from error
         raise RecipeError(
             f"{fit.precision} does not work on this machine: {error}. Use --set fit.precision=fp32"
         ) from error

@@ -24,6 +24,7 @@ from fer_edge.training.loop.augment import mixing
 from fer_edge.training.loop.elastic import claim
 from fer_edge.training.loop.epochs import TrainingRun, start_phase, stops_early, train_epoch
 from fer_edge.training.loop.held_out import HeldOut
+from fer_edge.training.loop.launch import check_launch
 from fer_edge.training.loop.loader import train_loader
 from fer_edge.training.loop.losses import loss_function
 from fer_edge.training.loop.opinions import opinion_facts
@@ -74,6 +75,7 @@ def train(
         CheckpointError: The recipe's weights or a teacher cannot be read.
         TrainingError: Training cannot start or continue. The best checkpoint so far is kept.
     """
+    check_launch()
     folder = Path(run)
     with run_folder.alone(folder, resume):
         resume = claim(folder, resume)
