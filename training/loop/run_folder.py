@@ -20,6 +20,7 @@ from accelerate.utils.memory import should_reduce_batch_size
 from fer_edge.atomic import write_file
 from fer_edge.errors import TrainingError
 from fer_edge.lock import locked
+from fer_edge.shown import shown
 from fer_edge.training.config.schema import Recipe
 
 BEST, STATE, METRICS, BOARD = "best", "state.pt", "metrics.jsonl", "tensorboard"
@@ -49,6 +50,13 @@ def alone(run: Path, resume: bool) -> Iterator[None]:
 
     Raises TrainingError if the folder cannot be made, or another process trains into it.
     """
+    try:
+        str(run).encode()
+    except UnicodeEncodeError:
+        raise TrainingError(
+            f"the run folder {shown(str(run))} has a name that is not UTF-8, as TensorBoard's log "
+            "needs it. Choose another folder with -o"
+        ) from None
     try:
         run.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -41,6 +41,14 @@ def test_a_run_is_not_trained_over(
     assert helpers.files(finished.folder) == before
 
 
+def test_a_name_that_is_not_utf_8_is_refused_before_work_begins(
+    helpers: Any, recipe: Recipe, few_faces: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(TrainingError, match=r"rt\\udce9' .*not UTF-8.*Choose another folder"):
+        train(recipe, few_faces, tmp_path / "rt\udce9", say=helpers.quiet)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("resume", [False, True])
 def test_two_trainings_do_not_share_a_folder(
     helpers: Any,
