@@ -47,14 +47,14 @@ def records(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
 
     The cells are keyed by lower-case column.
 
-    Lines count from 1 for the header; empty lines do not count. A missing cell is "".
+    Lines are those of the file, as editors count them. A missing cell is "".
 
     Raises:
         DataError: The file cannot be read, or names a column twice.
     """
     names: list[str] = []
-    for line, cells in cells_of(path):
-        if line == 1:
+    for number, (line, cells) in enumerate(cells_of(path)):
+        if number == 0:
             names = _names(cells, path)
             if doubled := sorted({name for name in names if name and names.count(name) > 1}):
                 raise DataError(
@@ -65,7 +65,7 @@ def records(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
 
 
 def cells_of(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield number and cells of each line that is not empty.
+    """Yield the cells of each row that is not empty, and the line in which it begins.
 
     Reads UTF-8 and UTF-16, with and without a byte order mark, separated by comma, semicolon, tab
     or bar. Bytes that are not UTF-8 become surrogates, as in file names of Python.
@@ -80,34 +80,46 @@ def cells_of(path: Path) -> Iterator[tuple[int, list[str]]]:
             if _EXCEL_SEPARATOR.fullmatch(first):
                 first = file.readline()
                 skipped = 1
-            for line, row in enumerate(_rows(_chained(first, file), first, skipped, path), start=1):
-                check_listed(line, path)
+            rows = _rows(_chained(first, file), first, skipped, path)
+            for number, (line, row) in enumerate(rows, start=1):
+                check_listed(number, path)
                 yield line, row
     except OSError as error:
         advice = next_step(error, "Check the file and its permissions")
         raise DataError(f"cannot read {path}: {error}. {advice}") from error
 
 
-def _rows(lines: Iterator[str], first: str, skipped: int, path: Path) -> Iterator[list[str]]:
-    """Yield the rows that are not empty. Raises DataError for a quote that swallows rows."""
+def _rows(
+    lines: Iterator[str], first: str, skipped: int, path: Path
+) -> Iterator[tuple[int, list[str]]]:
+    """Yield the rows that are not empty, and their lines.
+
+    Raises DataError for a quote that swallows rows, and for a cell that is too long.
+    """
     separator = _separator(first[:_HEAD_BYTES])
     taken: list[str] = []
     rows = csv.reader(_taken(lines, taken), delimiter=separator, skipinitialspace=True)
     while True:
-        before = rows.line_num
+        line = skipped + rows.line_num + 1
         taken.clear()
         try:
             row = next(rows, None)
             _check_quotes(taken, separator)
         except csv.Error as error:
+            if "field limit" in str(error) and len(taken) == 1:
+                raise DataError(
+                    f"{path}, line {line}: expected 48x48 pixels or shorter, got a cell of more "
+                    f"than {csv.field_size_limit():,} characters. Store larger pictures as files, "
+                    "and list them with the columns path and label"
+                ) from error
             raise DataError(
-                f"cannot read {path} from line {skipped + before + 1} on: {error}. If the line has "
+                f"cannot read {path} from line {line} on: {error}. If the line has "
                 'a stray ", remove it, or write "" inside a quoted cell'
             ) from error
         if row is None:
             return
         if row:
-            yield row
+            yield line, row
 
 
 def _taken(lines: Iterator[str], taken: list[str]) -> Iterator[str]:

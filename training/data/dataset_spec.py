@@ -375,7 +375,8 @@ def as_label(value: Any, where: str) -> str | int:
     """
     if isinstance(value, bytes):
         value = value.decode("utf-8", "replace")
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    empty = isinstance(value, str) and not value.strip()
+    if empty or value is None or (isinstance(value, float) and math.isnan(value)):
         raise LabelError(f"{where} has no label. Write one, or remove the row")
     if isinstance(value, float) and value.is_integer() and abs(value) < _MOST_NUMBER:
         value = int(value)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fer_edge.errors import DataError
+from fer_edge.errors import DataError, LabelError
 from fer_edge.training.data import bounds
 from fer_edge.training.data.csv_text import records
 from fer_edge.training.data.faces import load_faces
@@ -217,3 +217,32 @@ def test_quoted_cells_hold_separators_quotes_and_lines(samples: Any, tmp_path: P
     read = [row["note"] for _, row in records(path)]
     assert len(load_faces(path)) == 60
     assert read[1:6] == ["far, dark", "two\nlines\n", 'a "wide" face', '5" screen', "wide view"]
+
+
+@pytest.mark.parametrize("above", ["sep=,\r\n", ""])
+def test_a_line_is_that_of_an_editor(samples: Any, tmp_path: Path, above: str) -> None:
+    """Blank lines count, and so do those inside a quoted cell."""
+    path = tmp_path / "list.csv"
+    samples.put(tmp_path / "1.png", samples.png("fear"))
+    text = above + 'path,label,note\n\n1.png,fear,"two\nlines"\n\n\n1.png,hangry,\n'
+    path.write_text(text, "utf-8")
+    lines = [line for line, _ in records(path)]
+    assert lines == [3 + bool(above), 7 + bool(above)]
+
+
+@pytest.mark.parametrize("cell", ["", "  "])
+def test_an_empty_label_is_named_by_file_and_line(samples: Any, tmp_path: Path, cell: str) -> None:
+    samples.put(tmp_path / "1.png", samples.png("fear"))
+    path = tmp_path / "list.csv"
+    path.write_text(f"path,label\n1.png,fear\n\n1.png,{cell}\n", "utf-8")
+    with pytest.raises(LabelError, match=r"list\.csv, line 4 has no label"):
+        load_faces(path)
+    assert len(load_faces(f"{path}@labels=none")) == 2
+
+
+def test_a_cell_that_is_too_long_is_named_by_its_size(samples: Any, tmp_path: Path) -> None:
+    pixels = " ".join(["128"] * 224**2)
+    path = samples.write_csv(tmp_path / "f.csv", [samples.csv_row(0), (0, pixels, "Training")])
+    with pytest.raises(DataError, match=r"line 3: expected 48x48 pixels.*Store larger") as error:
+        load_faces(path)
+    assert "stray" not in str(error.value)

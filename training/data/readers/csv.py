@@ -59,12 +59,12 @@ def read_fer2013(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]
     kept = {name: column_named(name, names, path) for name in source.columns or ()}
     beside = path.with_name(FILE)
     votes = read_votes(beside) if beside.is_file() else None
-    for line, usage, row in _rows(path, split, "usage"):
-        if votes is not None and (line - 2 >= len(votes) or votes[line - 2][0] != usage):
+    for number, line, usage, row in _rows(path, split, "usage"):
+        if votes is not None and (number >= len(votes) or votes[number][0] != usage):
             raise DataError(f"{beside} does not match {path}: they differ at line {line}")
         try:
             image = _pixels(row["pixels"])
-            emotion = as_label(row["emotion"].strip(), f"{path}, line {line}")
+            emotion = as_label(row["emotion"], "the row")
             label = (
                 label_of_number(emotion, "fer2013-csv")
                 if isinstance(emotion, int)
@@ -76,7 +76,7 @@ def read_fer2013(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]
             cv2.imencode(".png", image)[1].tobytes(),
             label,
             f"{path.stem}:{line}",
-            None if votes is None else votes[line - 2][1],
+            None if votes is None else votes[number][1],
             cells={key: row[column].strip() for key, column in kept.items()},
         )
 
@@ -120,11 +120,11 @@ def read_list(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
     voted = [name for name in names if name.startswith("ferplus_")]
     order = vote_columns(voted, path) if voted else []
     files = ListedFiles(path.parent, path)
-    for line, _, row in _rows(path, split, "split"):
+    for _, line, _, row in _rows(path, split, "split"):
         try:
             yield StoredFace(
                 files[row[column]],
-                as_label(row["label"], f"{path}, line {line}") if "label" in row else None,
+                _list_label(row, source, f"{path}, line {line}"),
                 row[column],
                 votes_from(row[name] for name in order) if order and row[order[0]] else None,
                 stated(row.get("subject")),
@@ -137,12 +137,23 @@ def read_list(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
             raise DataError(f"{path}, line {line}: not a row of a list: {error}") from error
 
 
+def _list_label(row: dict[str, str], source: DatasetSpec, where: str) -> str | int | None:
+    """Return the label of a row, which may be empty where labels are not read."""
+    text = row.get("label")
+    if text is None or (source.labels != "own" and not text.strip()):
+        return None
+    return as_label(text, where)
+
+
 def _rows(
     path: Path, split: str | None, part_column: str
-) -> Iterator[tuple[int, str, dict[str, str]]]:
-    """Yield line, part and cells (by lower-case column) of each row of the requested part."""
+) -> Iterator[tuple[int, int, str, dict[str, str]]]:
+    """Yield each row of the requested part: number, line, part and cells by lower-case column.
+
+    Numbers count the rows of all parts from 0.
+    """
     parts = set()
-    for line, row in records(path):
+    for number, (line, row) in enumerate(records(path)):
         usage = (row.get(part_column) or "train").strip().lower()
         if usage not in SPLIT_NAMES:
             raise DataError(
@@ -151,7 +162,7 @@ def _rows(
             )
         parts.add(SPLIT_NAMES[usage])
         if split in (None, SPLIT_NAMES[usage]):
-            yield line, SPLIT_NAMES[usage], row
+            yield number, line, SPLIT_NAMES[usage], row
     if parts and split is not None and split not in parts:
         raise missing_part(path, split, parts)
 

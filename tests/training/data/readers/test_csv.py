@@ -125,6 +125,25 @@ def test_votes_are_taken_along_row_by_row(samples: Any, tmp_path: Path) -> None:
     assert {f.label for f in faces} == {"happiness"}
 
 
+def test_votes_fit_their_rows_across_blank_lines(samples: Any, tmp_path: Path) -> None:
+    path = Path(samples.fer_plus(tmp_path / "set").split("@")[0])
+    expected = [face.votes for face in load_faces(path, "train")]
+    for file in path.glob("*.csv"):
+        head, *rest = file.read_text().splitlines()
+        blank = [] if file.name == "fer2013new.csv" else ["", "", ""]
+        file.write_text("\n".join([head, *blank, *rest]))
+    assert [face.votes for face in load_faces(path, "train")] == expected
+
+
+@pytest.mark.parametrize(("emotion", "words"), [("hangry", "hangry"), ("", "the row has no label")])
+def test_a_bad_row_below_blank_lines_has_the_line_of_an_editor(
+    samples: Any, tmp_path: Path, emotion: str, words: str
+) -> None:
+    rows = [samples.csv_row(0), (), (), (), samples.csv_row(1), (emotion, *samples.csv_row(0)[1:])]
+    with pytest.raises(DataError, match=f"line 7: not a FER2013 row: .*{words}"):
+        load_faces(samples.write_csv(tmp_path / "f.csv", rows))
+
+
 def test_votes_about_another_file_are_refused(samples: Any, tmp_path: Path) -> None:
     path = Path(samples.fer_plus(tmp_path / "set").split("@")[0])
     votes = path / "fer2013new.csv"
