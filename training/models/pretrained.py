@@ -33,6 +33,7 @@ class Account:
         reshaped: Tensors of another shape, which were not loaded.
         key: Where in a training state the tensors were; may be empty.
         prefix: Prefix that was removed from their names; may be empty.
+        unread: Tensors of the file whose type cannot be read.
     """
 
     file: str
@@ -44,6 +45,7 @@ class Account:
     reshaped: tuple[str, ...]
     key: str = ""
     prefix: str = ""
+    unread: tuple[str, ...] = ()
 
     @staticmethod
     def of(
@@ -61,6 +63,7 @@ class Account:
             reshaped=tuple(n for n in own if n in state and state[n].shape != own[n].shape),
             key=read.key,
             prefix=read.prefix,
+            unread=read.unread,
         )
 
     def __str__(self) -> str:
@@ -75,6 +78,7 @@ class Account:
             ("missing in the file", self.missing),
             ("unused", self.left_over),
             ("of another shape, not loaded", self.reshaped),
+            ("of a type that cannot be read; save them as float32", self.unread),
         ):
             if names:
                 more = f" and {len(names) - 4} more" if len(names) > 4 else ""

@@ -39,6 +39,9 @@ _DTYPES = {
     "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
 }
+_OF_A_TYPE = "torch._tensor._rebuild_from_type_v2"
+"""Call that describes a tensor with attributes: a function, the class, the function's arguments."""
+_TENSOR_CLASSES = ("torch.Tensor", "torch._tensor.Tensor", "torch.nn.parameter.Parameter")
 _REBUILDERS = {"torch._utils._rebuild_tensor": 4, "torch._utils._rebuild_tensor_v2": 4}
 _PARAMETERS = (
     "torch._utils._rebuild_parameter",
@@ -188,12 +191,7 @@ def storage_of(reference: Any) -> tuple[str, torch.dtype] | None:
 
 def _stored(value: Any, storages: Callable[[str], bytearray]) -> StoredTensor | None:
     """Return the tensor that a value describes; None for any other value."""
-    for _ in range(3):  # a parameter holds a tensor
-        if not isinstance(value, Call):
-            return None
-        if value.path not in _PARAMETERS:
-            break
-        value = value.arguments[0] if value.arguments else None
+    value = _inner(value)
     if not isinstance(value, Call) or len(value.arguments) < _REBUILDERS.get(value.path, 1 << 30):
         return None
     reference, offset, shape, strides = value.arguments[:4]
@@ -205,6 +203,29 @@ def _stored(value: Any, storages: Callable[[str], bytearray]) -> StoredTensor | 
         return None
     key, dtype = storage
     return StoredTensor(lambda: storages(key), dtype, offset, tuple(shape), tuple(strides))
+
+
+def _inner(value: Any) -> Any:
+    """Return the tensor that a parameter, or a tensor with attributes, holds."""
+    for _ in range(4):
+        if not isinstance(value, Call) or not value.arguments:
+            return value
+        if value.path == _OF_A_TYPE and len(value.arguments) >= 3:
+            of, kind, arguments = value.arguments[:3]
+            if not isinstance(kind, Name) or kind.path not in _TENSOR_CLASSES:
+                return value
+            value = Call(of, arguments if isinstance(arguments, tuple) else ())
+        elif value.path in _PARAMETERS:
+            value = value.arguments[0]
+        else:
+            return value
+    return value
+
+
+def is_tensor(value: Any) -> bool:
+    """Return whether a value describes a tensor, of any kind that torch stores."""
+    inner = _inner(value)
+    return isinstance(inner, Call) and inner.path.startswith(("torch._utils._rebuild_", _OF_A_TYPE))
 
 
 def _whole(values: Any) -> bool:

@@ -120,6 +120,47 @@ def test_a_key_without_tensors_is_passed_over(path: Path, key: str) -> None:
     assert same(path).key == "net"
 
 
+FEW = {"scale": torch.tensor(2.0)}
+
+
+@pytest.mark.parametrize(
+    ("state", "key"),
+    [
+        ({"best_model": OWN, "scaler": FEW}, "best_model"),
+        ({"loss": torch.tensor(0.1), "model_dict": {f"net.{k}": v for k, v in OWN.items()}}, None),
+        ({"result": {"fold": {"model": OWN}}}, "result.fold.model"),
+        ({"model": FEW, "generator": OWN, "critic": FEW}, "generator"),
+        ([FEW, {"weight": OWN}], "1.weight"),
+        ((OWN, 3), "0"),
+    ],
+)
+def test_tensors_under_keys_of_any_name_are_found(path: Path, state: Any, key: str | None) -> None:
+    torch.save(state, path)
+    assert same(path).key == (key or "model_dict")
+
+
+def test_without_names_the_most_tensors_count(path: Path) -> None:
+    torch.save({"critic": FEW, "generator": OWN}, path)
+    assert set(read_weights(path).tensors) == set(OWN)
+
+
+def test_a_tensor_with_an_attribute_is_read(path: Path) -> None:
+    marked = OWN["stem.bn.bias"].clone()
+    marked.note = "mine"  # type: ignore[attr-defined]
+    torch.save({**OWN, "stem.bn.bias": marked}, path)
+    same(path)
+
+
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.float8_e4m3fn])
+def test_a_tensor_of_a_type_that_cannot_be_read_is_named(path: Path, dtype: torch.dtype) -> None:
+    odd = torch.nn.Parameter(torch.ones(3).to(dtype), requires_grad=False)
+    torch.save({**OWN, "stem.odd": odd}, path)
+    assert same(path).unread == ("stem.odd",)
+    torch.save({"model": {"stem.odd": odd}}, path)
+    with pytest.raises(CheckpointError, match=r"found none, but 1 of a type .*float32"):
+        read_weights(path)
+
+
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 def test_every_protocol_is_read(path: Path, protocol: int) -> None:
     torch.save({"state_dict": collections.OrderedDict(OWN)}, path, pickle_protocol=protocol)
