@@ -75,7 +75,7 @@ def cells_of(path: Path) -> Iterator[tuple[int, list[str]]]:
             MAX_ROWS lines.
     """
     try:
-        with _open(path) as file:
+        with open_text(path) as file:
             first, skipped = file.readline(), 0
             if _EXCEL_SEPARATOR.fullmatch(first):
                 first = file.readline()
@@ -141,13 +141,28 @@ def _check_quotes(row: list[str], separator: str) -> None:
         pass
 
 
+def whole_number(cell: str) -> int:
+    """Return a cell as a whole number; spreadsheets and pandas write 3 as 3.0 too.
+
+    Raises ValueError for anything else.
+    """
+    text = cell.strip()
+    if not re.fullmatch(r"[-+]?[0-9]{1,18}(\.0*)?", text):
+        raise ValueError(f"expected a whole number, got {shown(cell)}. Correct it")
+    return int(text.partition(".")[0])
+
+
 def found(names: Iterable[str]) -> str:
     """Return columns for a message, with odd characters visible."""
     named = [shown(name) for name in list(names)[:20] if name]
     return ", ".join(named) or "no column"
 
 
-def _open(path: Path) -> TextIO:
+def open_text(path: Path) -> TextIO:
+    """Open a list in UTF-8 or UTF-16, with or without a byte order mark, which is not read.
+
+    Raises DataError if there is no such file.
+    """
     if not path.is_file():  # opening a FIFO would wait forever
         raise DataError(f"expected a CSV file at {path}, found none")
     with path.open("rb") as file:

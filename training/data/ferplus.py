@@ -12,7 +12,7 @@ from pathlib import Path
 from fer_edge.errors import DataError, LabelError
 from fer_edge.labels import EMOTIONS_8, SOURCE_ORDERS, canonical
 from fer_edge.shown import shown
-from fer_edge.training.data.csv_text import found, header, records
+from fer_edge.training.data.csv_text import found, header, records, whole_number
 from fer_edge.training.data.dataset_spec import SPLIT_NAMES
 
 NAMES = SOURCE_ORDERS["ferplus"]
@@ -95,9 +95,9 @@ def _column(name: str, columns: list[str], where: object) -> str:
 def votes_from(cells: Iterable[str]) -> tuple[int, ...]:
     """Return the votes in the cells of a row.
 
-    Raises ValueError for a cell that is no number from 0 to MOST_VOTES.
+    Raises ValueError for a cell that is no whole number from 0 to MOST_VOTES.
     """
-    votes = tuple(map(int, cells))
+    votes = tuple(map(whole_number, cells))
     if wrong := [vote for vote in votes if not 0 <= vote <= MOST_VOTES]:
         raise ValueError(
             f"expected 0 to {MOST_VOTES:,} votes, got {shown(wrong[0])}. Correct the number"

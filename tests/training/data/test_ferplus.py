@@ -90,3 +90,9 @@ def test_fer2013_has_more_neutral_faces_by_its_voters(shared: Path) -> None:
     assert {f.label for f in faces} == set(EMOTIONS)
     assert 3000 < len(faces) < 3579
     assert "without an agreed expression" in said[0]
+
+
+def test_votes_with_a_point_are_whole_numbers() -> None:
+    assert ferplus.votes_from(["9.0", " 1 ", "0."]) == (9, 1, 0)
+    with pytest.raises(ValueError, match=r"expected a whole number, got '9\.5'"):
+        ferplus.votes_from(["9.5"])

@@ -13,7 +13,7 @@ from fer_edge.errors import DataError
 from fer_edge.labels import label_of_number
 from fer_edge.shown import shown
 from fer_edge.training.data.bounds import check_listed
-from fer_edge.training.data.csv_text import header, records
+from fer_edge.training.data.csv_text import header, open_text, records, whole_number
 from fer_edge.training.data.dataset_spec import (
     SPLIT_NAMES,
     DatasetSpec,
@@ -140,7 +140,8 @@ def read_raf_db(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
     root = _raf_root(source.file)
     assert root is not None
     aligned = root / "Image" / "aligned"
-    rows = (root / _RAF_LIST).read_text("utf-8", errors="replace").splitlines()
+    with open_text(root / _RAF_LIST) as file:
+        rows = file.read().replace("\ufeff", "").splitlines()
     cells = [(line, row.split()) for line, row in enumerate(rows, start=1) if row.strip()]
     check_listed(len(cells), root / _RAF_LIST)
     check_part(source, split, {_raf_part(row[0]) for _, row in cells})
@@ -148,13 +149,17 @@ def read_raf_db(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
     files = ListedFiles(folder, root / _RAF_LIST)
     for line, row in cells:
         where = f"{root / _RAF_LIST}, line {line}"
-        if len(row) != 2 or not re.fullmatch("[0-9]{1,9}", row[1]):
+        if len(row) != 2:
             raise DataError(f"{where}: expected a file name and a number, got {shown(row)}")
+        try:
+            number = whole_number(row[1])
+        except ValueError as error:
+            raise DataError(f"{where}: {error}") from error
         if _raf_part(row[0]) != split:
             continue
         name = Path(row[0])
         file = f"{name.stem}_aligned{name.suffix}" if aligned.is_dir() else row[0]
-        yield StoredFace(files[file], label_of_number(int(row[1]), "raf-db"), row[0])
+        yield StoredFace(files[file], label_of_number(number, "raf-db"), row[0])
 
 
 def _raf_root(path: Path) -> Path | None:
@@ -232,7 +237,7 @@ def _stored_number(path: Path) -> int:
     if shape != ():  # numpy would allocate whatever a header promises
         raise ValueError(f"expected one number, got an array of shape {shown(shape)}")
     data.seek(0)
-    return int(str(np.load(data, allow_pickle=False)))
+    return whole_number(str(np.load(data, allow_pickle=False)))
 
 
 def _affectnet_list(root: Path, path: Path) -> Iterator[StoredFace]:
@@ -254,7 +259,7 @@ def _affectnet_list(root: Path, path: Path) -> Iterator[StoredFace]:
         try:
             name = row["subdirectory_filepath"]
             x, y, w, h = (int(float(row[f"face_{side}"])) for side in ("x", "y", "width", "height"))
-            label = _affectnet_label(int(row["expression"]))
+            label = _affectnet_label(whole_number(row["expression"]))
         except KeyError as error:
             raise DataError(
                 f"expected AffectNet's column {error.args[0]} in {path}. Use the list as its owner "

@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from fer_edge.errors import DataError, LabelError, MissingPartError
@@ -65,3 +66,42 @@ def test_raf_db_has_a_test_part_and_no_val(samples: Any, tmp_path: Path) -> None
     assert [f.label for f in load_faces(path, "test")] == ["surprise"]
     with pytest.raises(MissingPartError, match="test, train"):
         load_faces(path, "val")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_raf_dbs_list_is_read_as_any_editor_saves_it(
+    samples: Any, tmp_path: Path, encoding: str
+) -> None:
+    path = samples.raf_db(tmp_path / "set")
+    expected = [face.label for face in load_faces(path, "train")]
+    (note,) = (tmp_path / "set").rglob("list_patition_label.txt")
+    note.write_bytes(note.read_text().encode(encoding))
+    assert [face.label for face in load_faces(path, "train")] == expected
+
+
+def test_numbers_with_a_point_are_read_in_every_list(samples: Any, tmp_path: Path) -> None:
+    """pandas writes a column of whole numbers with gaps as 3.0."""
+    raf, affect = samples.raf_db(tmp_path / "raf"), samples.affectnet_lists(tmp_path / "affect")
+    expected = [[face.label for face in load_faces(path, "train")] for path in (raf, affect)]
+    (note,) = (tmp_path / "raf").rglob("list_patition_label.txt")
+    note.write_text(note.read_text().replace("\n", ".0\n"))
+    (table,) = (tmp_path / "affect").rglob("training.csv")
+    table.write_text(re.sub(r"(;2,[0-9]+),", r"\1.0,", table.read_text()))
+    assert ".0,0,0" in table.read_text()
+    assert [[face.label for face in load_faces(p, "train")] for p in (raf, affect)] == expected
+    sets = samples.affectnet_sets(tmp_path / "sets")
+    labels = [face.label for face in load_faces(sets, "train")]
+    for stored in (tmp_path / "sets").rglob("*_exp.npy"):
+        np.save(stored, np.float64(np.load(stored).item()))
+    assert [face.label for face in load_faces(sets, "train")] == labels
+
+
+@pytest.mark.parametrize("number", ["3.5", "x", "1e0"])
+def test_a_number_that_is_not_whole_is_named_by_its_line(
+    samples: Any, tmp_path: Path, number: str
+) -> None:
+    path = samples.raf_db(tmp_path / "set")
+    (note,) = (tmp_path / "set").rglob("list_patition_label.txt")
+    note.write_text(note.read_text().replace(".jpg 2", f".jpg {number}"))
+    with pytest.raises(DataError, match=f"line 2: expected a whole number, got '{number}'"):
+        load_faces(path, "train")
