@@ -53,3 +53,13 @@ def test_other_pages_state_the_figures_of_the_default_models_card(page: str) -> 
     assert f"abstains below {abstention['threshold']:.2f}" in text
     assert f"answers {100 * abstention['coverage']:.1f} % of the faces" in text
     assert f"is right on {100 * abstention['accuracy']:.1f} % of those" in text
+
+
+def test_the_page_of_data_states_the_recall_without_near_duplicates() -> None:
+    root = Path(__file__).parents[2]
+    text = " ".join((root / "docs/reference/data.md").read_text("utf-8").split())
+    card = json.loads((root / "fer_edge/models/fast-card/evaluation.json").read_text("utf-8"))
+    before, after = (card["checkpoint"][part]["per_class"] for part in ("all", "near_deduplicated"))
+    for name in ("surprise", "fear"):
+        low, high = after[name]["recall"], before[name]["recall"]
+        assert f"from {high:.3f} to {low:.3f} for {name}" in text
