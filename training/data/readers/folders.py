@@ -140,8 +140,8 @@ def read_raf_db(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
     root = _raf_root(source.file)
     assert root is not None
     aligned = root / "Image" / "aligned"
-    with open_text(root / _RAF_LIST) as file:
-        rows = file.read().replace("\ufeff", "").splitlines()
+    with open_text(root / _RAF_LIST) as listed:
+        rows = listed.read().replace("\ufeff", "").splitlines()
     cells = [(line, row.split()) for line, row in enumerate(rows, start=1) if row.strip()]
     check_listed(len(cells), root / _RAF_LIST)
     check_part(source, split, {_raf_part(row[0]) for _, row in cells})
