@@ -79,6 +79,7 @@ def embed(
     check_data([data])
 
     from fer_edge.progress_bar import progress
+    from fer_edge.training.data.picture_files import passed_over_files
     from fer_edge.training.evaluation import embed as module
 
     if check:
@@ -98,10 +99,12 @@ def embed(
     left_out = [{"image": image.name, "error": image.why} for image in faces.left_out]
     if as_json:
         facts = {"file": str(out), "faces": count, "width": width, "model": faces.model}
-        print_json({**facts, "left_out": left_out})
+        print_json({**facts, "left_out": left_out, "passed_over": faces.passed_over})
     else:
         for image in faces.left_out:
             click.echo(f"{printable(image.name)}: {image.why}", err=True)
+        if sentences := passed_over_files(faces.passed_over, "images"):
+            click.echo(printable(sentences), err=True)
         click.echo(f"{out}: {count:,} faces, {width} numbers each")
     if left_out:
         sys.exit(DataError.exit_code)

@@ -21,6 +21,7 @@ from fer_edge.cli.options import (
 )
 from fer_edge.cli.predict_files import DrawnFiles, sources_of
 from fer_edge.errors import FerEdgeError, InputError, TargetError
+from fer_edge.images.files import unread_pictures
 from fer_edge.preprocess import Box
 from fer_edge.progress import silent
 from fer_edge.progress_bar import progress
@@ -94,6 +95,8 @@ def predict(
     from fer_edge.monitor.detector_default import GET_ONE, crop_judge, default_detector
 
     sources = sources_of(images)
+    for sentence in filter(None, map(unread_pictures, images)):
+        click.echo(printable(sentence), err=True)
     drawn = None if save is None else DrawnFiles(save, sources)
     rows: list[dict[str, Any]] = []
     first_error: FerEdgeError | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+from collections import Counter
 from pathlib import Path
 
 from fer_edge.errors import InputError
@@ -10,6 +11,8 @@ from fer_edge.shown import without_password
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".webp"}
 """Suffixes of the images in a folder. Data sets judge other files by their first bytes."""
+_OTHER_PICTURES = {".heic", ".heif", ".avif", ".tif", ".tiff", ".gif", ".jp2", ".jxl", ".dng"}
+"""Suffixes of pictures that are not read, such as those of phones."""
 
 
 def named_images(name: str) -> list[Path]:
@@ -47,9 +50,23 @@ def named_images(name: str) -> list[Path]:
     if path.is_dir():
         raise InputError(
             f"expected JPEG, PNG, BMP or WebP files in the folder {name}, found none. "
-            "Sub-folders are not read: name them"
+            f"{unread_pictures(name) or 'Sub-folders are not read: name them'}"
         )
     raise InputError(f"expected a pattern that matches a file, got {name}. Check the folder")
+
+
+def unread_pictures(name: str) -> str:
+    """Return a sentence on the pictures in a folder that are not read, "" if there are none."""
+    try:
+        inside = Path(name).iterdir() if name else ()  # Path("") is the current folder
+        names = [entry.suffix.lower() for entry in inside]
+    except (OSError, ValueError):  # no folder
+        return ""
+    counts = Counter(suffix for suffix in names if suffix in _OTHER_PICTURES)
+    if not counts:
+        return ""
+    kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in sorted(counts.items()))
+    return f"Pictures in {name} that are not read: {kinds}. Convert them to JPEG"
 
 
 def _in_folder(folder: Path) -> list[Path]:

@@ -52,6 +52,32 @@ def test_a_broken_image_does_not_stop_the_others(
     assert all(row["error"] for row in report["left_out"])
 
 
+def test_files_that_are_no_images_are_counted(run: Any, fake_bundle: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "crops"
+    folder.mkdir()
+    (folder / "a.HEIC").write_bytes(b"no JPEG")
+    arguments = ("embed", folder, "--model", fake_bundle, "-o", "x.npz")
+    result = run(*arguments)
+    assert result.exit_code == 3
+    assert "found none. 1 files were passed over: 1 .heic. " in result.stderr
+    (folder / "a.HEIC").rename(folder / "b.avif")
+    (folder / "a.png").write_bytes(HAPPY.read_bytes())
+    result = run(*arguments)
+    assert result.exit_code == 0
+    assert "1 files were passed over: 1 .avif. JPEG, PNG, BMP and WebP images" in result.stderr
+    assert json.loads(run(*arguments, "--json").stdout)["passed_over"] == {".avif": 1}
+    assert run("embed", HAPPY, *arguments[2:]).stderr.count("passed over") == 0
+
+
+def test_an_empty_folder_is_answered_with_what_to_name(
+    run: Any, fake_bundle: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "crops").mkdir()
+    result = run("embed", "crops", "--model", fake_bundle, "-o", "x.npz")
+    assert result.exit_code == 3
+    assert "found none. Name a folder of JPEG, PNG, BMP or WebP images" in result.stderr
+
+
 @pytest.mark.parametrize("command", ["embed", "evaluate"])
 def test_a_broken_picture_of_a_data_set_is_named_with_the_way_to_skip_it(
     run: Any, fake_bundle: Path, tmp_path: Path, command: str

@@ -392,3 +392,17 @@ def test_a_refused_picture_is_named_once(name: bytes, tmp_path: Path) -> None:
     assert done.exit_code == 3
     assert done.stderr.count("bad") == 1, done.stderr
     assert done.stderr.rstrip("\n").isprintable()
+
+
+def test_pictures_of_a_folder_that_are_not_read_are_counted(run: Any, fake_bundle: Path) -> None:
+    folder = Path("photos")
+    folder.mkdir()
+    (folder / "IMG_1.HEIC").write_bytes(b"no JPEG")
+    (folder / "notes.txt").touch()
+    alone = run("predict", folder, "--crop", "--bundle", fake_bundle)
+    assert alone.exit_code == 3
+    assert "found none. Pictures in photos that are not read: 1 .heic. Convert" in alone.stderr
+    (folder / "a.png").write_bytes((FACES / "fear.png").read_bytes())
+    result = run("predict", folder, "--crop", "--bundle", fake_bundle)
+    assert result.exit_code == 0
+    assert "not read: 1 .heic. Convert them to JPEG" in result.stderr

@@ -60,19 +60,24 @@ class PassedOver:
             "Rename those that belong to train, val or test"
         )
 
+    def counts(self) -> dict[str, int]:
+        """Return the number of files by suffix, and of what else was passed over."""
+        more = {"linked folders": self.links, "pictures outside a class folder": self.unplaced}
+        return dict(sorted(self.by_suffix.items())) | {key: n for key, n in more.items() if n}
+
     def _files(self) -> str:
-        counts = [f"{n:,} {suffix}" for suffix, n in sorted(self.by_suffix.items())]
-        if self.links:
-            counts.append(f"{self.links:,} linked folders")
-        if self.unplaced:
-            counts.append(f"{self.unplaced:,} pictures outside a class folder")
-        if not counts:
-            return ""
-        total = self.by_suffix.total() + self.links + self.unplaced
-        return (
-            f"{total:,} files were passed over: {', '.join(counts)}. JPEG, PNG, BMP and WebP "
-            "files in class folders are read; convert or move the others"
-        )
+        return passed_over_files(self.counts(), "files in class folders")
+
+
+def passed_over_files(counts: dict[str, int], read: str) -> str:
+    """Return the sentences about files that were passed over, "" if there are none."""
+    if not counts:
+        return ""
+    return (
+        f"{sum(counts.values()):,} files were passed over: "
+        f"{', '.join(f'{n:,} {what}' for what, n in counts.items())}. JPEG, PNG, BMP and WebP "
+        f"{read} are read; convert or move the others"
+    )
 
 
 def is_clutter(name: str) -> bool:

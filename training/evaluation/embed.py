@@ -19,13 +19,19 @@ from fer_edge.errors import DataError, InputError
 from fer_edge.progress import Step, silent
 from fer_edge.training.data.dataset_spec import DatasetSpec
 from fer_edge.training.data.faces import BrokenPicture, LabelledFace, load_faces
-from fer_edge.training.data.picture_files import PassedOver, pictures, utf8_name
+from fer_edge.training.data.picture_files import (
+    PassedOver,
+    passed_over_files,
+    pictures,
+    utf8_name,
+)
 from fer_edge.training.evaluation.bootstrap import METHOD, mean_interval
 from fer_edge.training.evaluation.evaluate import EvaluationSet, skip_advice
 from fer_edge.training.evaluation.runner import open_model
 
 NEIGHBOURS = 10
 """Number of nearest faces in ``knn_accuracy`` and ``precision_at_10``; all of a smaller gallery."""
+_ANOTHER = "Name a folder of JPEG, PNG, BMP or WebP images"
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,7 @@ class Embeddings:
         embeddings: Embeddings, float32 ``[N, D]``.
         model: Facts about the model, and its labels.
         left_out: Images that cannot be read. Their faces are in no other field.
+        passed_over: Number of files in folders that are no images, by suffix.
     """
 
     names: list[str]
@@ -49,6 +56,7 @@ class Embeddings:
     embeddings: npt.NDArray[np.float32]
     model: dict[str, Any]
     left_out: list[BrokenPicture] = field(default_factory=list)
+    passed_over: dict[str, int] = field(default_factory=dict)
 
     def npz(self) -> bytes:
         """Return an ``.npz`` file for ``numpy.load``, without pickles.
@@ -129,9 +137,10 @@ def embed(
         raise InputError(
             "expected either images or --data with labelled faces, got neither or both"
         )
+    passed_over = PassedOver()
     with open_model(model, target, precision) as runner:
         if data is None:
-            faces, left_out = _readable(_image_faces(images), step)
+            faces, left_out = _readable(_image_faces(images, passed_over), step)
         else:
             faces, left_out = load_faces(data, split, runner.labels), []
         with skip_advice(data):
@@ -144,17 +153,18 @@ def embed(
         embeddings=embeddings,
         model={**runner.facts, "labels": list(runner.labels)},
         left_out=left_out,
+        passed_over=passed_over.counts(),
     )
 
 
-def _image_faces(images: Sequence[str | Path]) -> list[LabelledFace]:
+def _image_faces(images: Sequence[str | Path], passed_over: PassedOver) -> list[LabelledFace]:
     faces = []
     for path in map(Path, images):
         if path.is_dir():
-            passed_over = PassedOver()
             inside = list(pictures(path, passed_over))
             if not inside:
-                raise InputError(f"expected JPEG, PNG, BMP or WebP images in {path}. {passed_over}")
+                sentences = passed_over_files(passed_over.counts(), "images") or _ANOTHER
+                raise InputError(f"expected images of faces in {path}, found none. {sentences}")
             faces += [LabelledFace(p, "", str(p)) for p in inside]
         else:
             faces.append(LabelledFace(path, "", str(path)))
