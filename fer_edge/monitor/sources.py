@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -23,7 +24,7 @@ from fer_edge.paths import absolute, as_path
 from fer_edge.plain_file import is_file
 from fer_edge.shown import shown, without_password
 
-_OPEN_TIMEOUT_MS, _READ_TIMEOUT_MS = 5000, 2000
+_TIMEOUTS = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, 5000, cv2.CAP_PROP_READ_TIMEOUT_MSEC, 2000]
 """Milliseconds until OpenCV gives up a network stream. The monitor then opens it again."""
 _COMPLETE = 0.9
 """Smallest share (0..1) of the frames that an MP4 states. Below it the file is damaged."""
@@ -105,20 +106,25 @@ class Camera:
             )
         self._device = opencv_name(device) if isinstance(device, str) else device
         self._capture: Any = None
-        self._count = 0
+        self._count, self._last_s, self._frames, self._hz = 0, 0.0, math.inf, 0.0
 
     def open(self) -> None:
-        """Open the camera. Raises SourceError if OpenCV cannot."""
+        """Open the camera. Raises SourceError if OpenCV cannot; WrongFramesError for a pipe."""
         self.close()
-        self._count = 0
+        self._count, self._last_s = 0, 0.0
         silence_ffmpeg()
         with quiet_opencv():
             self._capture = self._open()
         if self._capture.isOpened():
+            self._frames, self._hz = self._stated()
             return
         self.close()
         # Health and logs show the message: it must not contain a password.
         name = without_password(str(self._device))
+        if self._is_pipe():  # it can be read once: another attempt gives nothing
+            raise WrongFramesError(
+                f"{name} is a pipe without a video that OpenCV can read. Save it to a file first"
+            )
         raise SourceError(
             f"the camera {name} cannot be opened. Check that it is plugged in and that no "
             "other program uses it"
@@ -129,11 +135,7 @@ class Camera:
         if isinstance(device, str) and " ! " in device:  # may name a stream inside
             return cv2.VideoCapture(device, cv2.CAP_GSTREAMER)
         if isinstance(device, str) and "://" in device:
-            timeouts = [
-                *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _OPEN_TIMEOUT_MS),
-                *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, _READ_TIMEOUT_MS),
-            ]
-            return cv2.VideoCapture(device, cv2.CAP_FFMPEG, timeouts)
+            return cv2.VideoCapture(device, cv2.CAP_FFMPEG, _TIMEOUTS)
         capture = cv2.VideoCapture(device)
         capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # no old frames, if the driver obeys
         return capture
@@ -142,21 +144,31 @@ class Camera:
         """Return the next frame, or None if the camera gives none.
 
         Raises:
-            StopIteration: A clip behind an address (``https://…/clip.mp4``) is at its end.
+            StopIteration: A clip behind an address (``https://…/clip.mp4``) is at its end, or a
+                pipe (``/dev/stdin``). Without a duration that fits (raw H.264) it is a live stream.
         """
         done, image = self._capture.read()
         if done:
             self._count += 1
+            if self._frames < math.inf:
+                self._last_s = float(self._capture.get(cv2.CAP_PROP_POS_MSEC)) / 1e3
             return Frame(image)
-        if self._clip_frames() and self._count >= _COMPLETE * self._clip_frames():
+        # Of a clip with a changing rate, OpenCV's number is too large: its time counts too.
+        read = max(self._count, self._last_s * self._hz + 1)
+        if self._is_pipe() or (self._count and read >= _COMPLETE * self._frames):
             raise StopIteration
         return None
 
-    def _clip_frames(self) -> float:
-        """Return the number of frames of a clip behind an address; 0 for a camera."""
-        if not isinstance(self._device, str) or "://" not in self._device:
-            return 0.0
-        return max(float(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0.0)
+    def _stated(self) -> tuple[float, float]:
+        """Return frames and rate of a clip behind an address; infinitely many of a camera."""
+        frames = float(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        hz = float(self._capture.get(cv2.CAP_PROP_FPS))
+        is_clip = "://" in str(self._device) and frames > 0 and 0 < hz < math.inf
+        return (frames, hz) if is_clip else (math.inf, 0.0)
+
+    def _is_pipe(self) -> bool:
+        device = self._device
+        return isinstance(device, str) and device.startswith("/dev/") and Path(device).is_fifo()
 
     def close(self) -> None:
         """Release the camera."""

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import cv2
@@ -42,6 +47,64 @@ def read(source: Any) -> list[float]:
         return times
     finally:
         source.close()
+
+
+# Clips that come once: behind an address, or in a pipe.
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> Iterator[str]:
+    """The address of a server whose files lie in ``tmp_path``."""
+    handler = partial(QuietHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_clip_with_fewer_frames_than_its_rate_tells_ends(tmp_path: Path, address: str) -> None:
+    double_rate(write(tmp_path / "clip.mkv", 30, code="MJPG"))
+    capture = cv2.VideoCapture(str(tmp_path / "clip.mkv"))
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) > 50  # guessed
+    capture.release()
+    assert len(read(Camera(f"{address}/clip.mkv"))) == 30
+
+
+def test_a_clip_that_breaks_off_has_a_fault(tmp_path: Path, address: str) -> None:
+    path = write(tmp_path / "clip.mkv", 30, code="MJPG")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    camera = Camera(f"{address}/clip.mkv")
+    camera.open()
+    while (frame := camera.read()) is not None:
+        assert frame.image.shape == (48, 64, 3)
+    camera.close()
+
+
+PIPED = """
+import sys
+from fer_edge.monitor import DriverMonitor, WholeFrame
+with DriverMonitor(sys.argv[1], "/dev/stdin", detector=WholeFrame()) as monitor:
+    for state in monitor:
+        print(state.health.status)
+"""
+
+
+@pytest.mark.skipif(not Path("/dev/stdin").exists(), reason="no /dev/stdin here")
+@pytest.mark.parametrize("is_video", [True, False])
+def test_a_pipe_ends(is_video: bool, tmp_path: Path, fake_bundle: Path) -> None:
+    clip = write(tmp_path / "clip.mkv", 30, code="MJPG").read_bytes() if is_video else b"text"
+    command = [sys.executable, "-B", "-c", PIPED, str(fake_bundle)]
+    done = subprocess.run(command, input=clip, capture_output=True, check=False, timeout=60)
+    if is_video:
+        assert done.returncode == 0, done.stderr
+        assert b"ok" in done.stdout
+    else:
+        assert b"is a pipe without a video" in done.stderr
 
 
 # Names.
@@ -203,6 +266,16 @@ def double_duration(path: Path) -> None:
     place = data.index(b"\x44\x89\x88") + 3
     (duration,) = struct.unpack_from(">d", data, place)
     struct.pack_into(">d", data, place, 2 * duration)
+    path.write_bytes(data)
+
+
+def double_rate(path: Path) -> None:
+    """Let a Matroska file state half the time between frames."""
+    data = bytearray(path.read_bytes())
+    place = data.index(b"\x23\xe3\x83\x84") + 4  # DefaultDuration, in nanoseconds
+    (step,) = struct.unpack_from(">I", data, place)
+    assert step == 50_000_000
+    struct.pack_into(">I", data, place, step // 2)
     path.write_bytes(data)
 
 
