@@ -1,4 +1,4 @@
-"""Checks of the paths that a caller names."""
+"""Checks of the paths that a caller names, and of names that are clutter."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ from pathlib import Path
 
 from fer_edge.errors import InputError
 from fer_edge.shown import shown
+
+_CLUTTER = {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "lost+found"}
+_CLUTTER_MARKS = (".", "@", "#", "$")
+"""First characters of what file systems and servers keep: ._x, @eaDir, #recycle, $RECYCLE.BIN."""
+_CLUTTER_ENDS = ("@synoeastream", "@synoresource", ":zone.identifier")
 
 
 def as_path(value: object, name: str) -> Path:
@@ -46,3 +51,9 @@ def check_possible(path: str | Path) -> None:
     except UnicodeEncodeError:
         pass
     raise OSError(errno.EINVAL, "no file can have this name", str(path))
+
+
+def is_clutter(name: str) -> bool:
+    """Return True for clutter of file systems, and for hidden files."""
+    low = name.lower()
+    return low in _CLUTTER or low.startswith(_CLUTTER_MARKS) or low.endswith(_CLUTTER_ENDS)

@@ -15,7 +15,7 @@ from fer_edge import paths
 from fer_edge.errors import FerEdgeError, InputError, next_step
 from fer_edge.fleet import remote
 from fer_edge.fleet.recordings import cameras_of, is_recording
-from fer_edge.paths import as_path
+from fer_edge.paths import as_path, is_clutter
 from fer_edge.shown import shown, without_password
 
 VIDEO_SUFFIXES = frozenset(
@@ -155,30 +155,33 @@ def _matching(pattern: str) -> list[Clip]:
 
 
 def _matches(pattern: str) -> Iterator[Path]:
-    """Yield what matches, without hidden names. ``**`` follows no links: they may form loops."""
+    """Yield what matches, without hidden names and trash, unless the pattern names them.
+
+    ``**`` follows no links: they may form loops.
+    """
     parts = Path(pattern).parts
     place = next(number for number, part in enumerate(parts) if glob.has_magic(part))
     base = Path(*parts[:place])
     rest = [part if part == "**" else re.sub(r"\*+", "*", part) for part in parts[place:]]
     if rest[-1] == "**":
         rest.append("*")
-    shows_hidden = any(part.startswith(".") for part in rest)
+    shows_hidden = any(map(is_clutter, rest))
     try:
         for path in base.glob("/".join(rest)):
             names = path.relative_to(base).parts
-            if shows_hidden or not any(name.startswith(".") for name in names):
+            if shows_hidden or not (any(map(is_clutter, names[:-1])) or names[-1].startswith(".")):
                 yield path
     except (OSError, ValueError, NotImplementedError) as error:
         raise InputError(f"{shown(pattern)} is not a valid pattern: {error}. Check it") from error
 
 
 def _in_folder(folder: Path) -> list[Clip]:
-    """Return the clips below a folder, without hidden files and without following links."""
+    """Return the clips below a folder, without hidden files and trash, following no links."""
     if is_recording(folder):
         return _clips_at(folder, _parent_name(folder))
     clips: list[Clip] = []
     for place, folders, files in os.walk(folder, onerror=_refuse):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = sorted(name for name in folders if not is_clutter(name))
         here = Path(place)
         for name in [name for name in folders if is_recording(here / name)]:
             folders.remove(name)

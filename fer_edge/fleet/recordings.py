@@ -10,13 +10,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from fer_edge.bounded_yaml import MAX_BYTES, parse_yaml
 from fer_edge.errors import FerEdgeError, InputError, MissingDependencyError, SourceError
 from fer_edge.fleet.picture_messages import Decode, decoder, is_picture
 from fer_edge.monitor.sources import Frame
 from fer_edge.shown import first_line, shown
 
-BAG_FILE = "metadata.yaml"
-"""File that makes a folder a ROS 2 bag."""
+_BAG_FILE, _BAG_KEY = "metadata.yaml", b"rosbag2_bagfile_information"
+"""File that makes a folder a ROS 2 bag, and its first key. Other programs write such a file too."""
 _MOST_RECORD_BYTES = 1 << 30
 _MOST_TOPICS = 1000
 _YEARS_NS = 4_000_000_000_000_000_000
@@ -38,7 +39,19 @@ class Cameras:
 
 def is_recording(path: Path) -> bool:
     """Return True for an MCAP file or the folder of a ROS 2 bag."""
-    return path.suffix.lower() == ".mcap" or (path / BAG_FILE).is_file()
+    return path.suffix.lower() == ".mcap" or _is_bag(path / _BAG_FILE)
+
+
+def _is_bag(file: Path) -> bool:
+    """Return True for the metadata of a bag, and for damaged ones: scoring reports the fault."""
+    if not file.is_file():
+        return False
+    try:
+        with file.open("rb") as opened:
+            data = opened.read(MAX_BYTES + 1)
+        return _BAG_KEY in data or (len(data) <= MAX_BYTES and parse_yaml(data.decode()) is None)
+    except (OSError, ValueError):
+        return True
 
 
 def cameras_of(path: Path) -> Cameras:

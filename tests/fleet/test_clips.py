@@ -34,6 +34,25 @@ def test_the_folder_of_a_clip_is_its_drive(tmp_path: Path) -> None:
     assert places(find_clips([f"{tmp_path}/cars/**/*.mp4"])) == [("a", "1.mp4"), ("cars", "3.mp4")]
 
 
+@pytest.mark.parametrize(
+    "trash", ["$RECYCLE.BIN", "#recycle", "@eaDir", "lost+found", "__MACOSX", ".Trash-0"]
+)
+def test_deleted_clips_are_none(tmp_path: Path, trash: str) -> None:
+    touch(tmp_path / "cars/a/#1.mp4", tmp_path / "cars" / trash / "b/2.mp4")
+    for name in (tmp_path / "cars", f"{tmp_path}/cars/**/*.mp4"):
+        assert places(find_clips([name])) == [("a", "#1.mp4")]
+    for name in (tmp_path / "cars" / trash, f"{tmp_path}/cars/*/../{trash}/**/*.mp4"):
+        assert ("b", "2.mp4") in places(find_clips([name]))  # whoever names it means it
+
+
+@pytest.mark.parametrize("other", [b"title: tour\n", b"- 1\n", b"x: y\n" * 20_000])
+def test_metadata_of_another_program_makes_no_bag(tmp_path: Path, other: bytes) -> None:
+    touch(tmp_path / "cars/a/1.mp4", tmp_path / "cars/2.mp4")
+    for folder in ("cars", "cars/a"):
+        (tmp_path / folder / "metadata.yaml").write_bytes(other)
+    assert places(find_clips([tmp_path / "cars"])) == [("a", "1.mp4"), ("cars", "2.mp4")]
+
+
 def test_a_clip_that_is_named_twice_comes_once(tmp_path: Path) -> None:
     touch(tmp_path / "a/1.mp4")
     assert len(find_clips([tmp_path / "a", tmp_path / "a/1.mp4", f"{tmp_path}/a/*.mp4"])) == 1

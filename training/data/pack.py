@@ -14,6 +14,7 @@ import numpy as np
 
 from fer_edge.atomic import fill_file, write_folder
 from fer_edge.errors import DataError, MissingDependencyError
+from fer_edge.paths import is_clutter
 from fer_edge.progress import Say, Step, say_nothing, silent
 from fer_edge.shown import shown
 from fer_edge.training.data.dataset_spec import (
@@ -27,7 +28,7 @@ from fer_edge.training.data.ferplus import NAMES
 from fer_edge.training.data.folds import name_within
 from fer_edge.training.data.lazy_rows import LazyRow
 from fer_edge.training.data.parts import Parts, load_parts
-from fer_edge.training.data.picture_files import is_clutter, utf8_name
+from fer_edge.training.data.picture_files import utf8_name
 
 OutputFormat = Literal["parquet", "hdf5", "list", "folders"]
 

@@ -11,12 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fer_edge.images.files import IMAGE_SUFFIXES
+from fer_edge.paths import is_clutter
 from fer_edge.shown import shown
 
-_CLUTTER = {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "lost+found"}
-_CLUTTER_MARKS = (".", "@", "#", "$")
-"""First characters of what file systems and servers keep: ._x, @eaDir, #recycle, $RECYCLE.BIN."""
-_CLUTTER_ENDS = ("@synoeastream", "@synoresource", ":zone.identifier")
 _HEAD_BYTES = 12
 _MOST_NAMED = 5
 
@@ -78,12 +75,6 @@ def passed_over_files(counts: dict[str, int], read: str) -> str:
         f"{', '.join(f'{n:,} {what}' for what, n in counts.items())}. JPEG, PNG, BMP and WebP "
         f"{read} are read; convert or move the others"
     )
-
-
-def is_clutter(name: str) -> bool:
-    """Return True for clutter of file systems, and for hidden files."""
-    low = name.lower()
-    return low in _CLUTTER or low.startswith(_CLUTTER_MARKS) or low.endswith(_CLUTTER_ENDS)
 
 
 def without_clutter(folder: Path, pattern: str = "*") -> list[Path]:

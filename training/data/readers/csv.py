@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from fer_edge.errors import DataError, LabelError
 from fer_edge.labels import canonical, label_of_number
+from fer_edge.paths import is_clutter
 from fer_edge.shown import shown
 from fer_edge.training.data.csv_text import found, header, records
 from fer_edge.training.data.dataset_spec import (
@@ -24,7 +25,7 @@ from fer_edge.training.data.dataset_spec import (
 )
 from fer_edge.training.data.ferplus import FILE, read_votes, vote_columns, votes_from
 from fer_edge.training.data.listed_files import ListedFiles
-from fer_edge.training.data.picture_files import holds_pictures, is_clutter
+from fer_edge.training.data.picture_files import holds_pictures
 
 _SIDE_PX = 48
 _MOST_PIXEL_TEXT = 6 * _SIDE_PX**2

@@ -15,11 +15,12 @@ from typing import Any, BinaryIO
 
 from fer_edge.errors import DataError
 from fer_edge.images.files import IMAGE_SUFFIXES
+from fer_edge.paths import is_clutter
 from fer_edge.shown import shown
 from fer_edge.training.data.bounds import check_rows
 from fer_edge.training.data.dataset_spec import DatasetSpec, StoredFace, check_part, check_shard
 from fer_edge.training.data.lazy_rows import LazyRow
-from fer_edge.training.data.picture_files import PassedOver, is_clutter, utf8_name, without_clutter
+from fer_edge.training.data.picture_files import PassedOver, utf8_name, without_clutter
 from fer_edge.training.data.readers.tables import LABELS, from_columns, is_used, used_columns
 
 _BLOCK = tarfile.BLOCKSIZE
