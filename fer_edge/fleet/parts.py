@@ -83,7 +83,9 @@ class Part(AbstractContextManager["Part"]):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             # A look at all names for each clip would cost more than the clip in a large folder.
             temporary = self._stack.enter_context(replacing(self._path, sweep=False))
-            self._writer = pq.ParquetWriter(temporary, self._schema, compression="zstd")
+            # Arrow takes no names that are not UTF-8.
+            file = self._stack.enter_context(temporary.open("wb"))
+            self._writer = pq.ParquetWriter(file, self._schema, compression="zstd")
             self._stack.callback(self._writer.close)
         self._writer.write_table(pa.Table.from_pylist(self._rows, self._schema))
         self._rows.clear()
@@ -107,8 +109,8 @@ class Part(AbstractContextManager["Part"]):
 def write_table(path: Path, schema: Any, rows: list[Row]) -> None:
     """Write a table in one step."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        pq.write_table(pa.Table.from_pylist(rows, schema), temporary, compression="zstd")
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        pq.write_table(pa.Table.from_pylist(rows, schema), file, compression="zstd")
 
 
 def part_writer(out: Path, clip: Clip) -> Callable[[str, Any], Part]:

@@ -65,6 +65,18 @@ def test_rows_are_equal_for_one_process_and_for_three(
     assert [drive["drive"] for drive in summary["drives"]] == ["monday", "tuesday"]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="names are UTF-8 there")
+def test_a_folder_whose_name_is_not_utf8_is_written(
+    scorer: DriveScorer, drives: Path, tmp_path: Path
+) -> None:
+    clips, runs = find_clips([drives]), []
+    for name in ("plain", os.fsdecode(b"f\xfcr")):
+        for _ in range(2):  # the second run reads what the first one wrote
+            run = score_drives(clips, tmp_path / name, scorer, workers=1)
+        runs.append(run.as_dict() | {"out": "", "wall_s": 0, "drives": len(run.drives)})
+    assert runs[0] == runs[1]
+
+
 def test_duckdb_and_pandas_read_the_tables_as_they_are(
     scorer: DriveScorer, drives: Path, tmp_path: Path, rows: Any, inline: Any
 ) -> None:
