@@ -16,16 +16,18 @@ from collections.abc import Iterator, Sequence
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any, NoReturn
 
 from fer_edge import errors
 from fer_edge.cores import usable_cores
-from fer_edge.errors import EngineError, FerEdgeError
+from fer_edge.errors import EngineError, FerEdgeError, InputError
 from fer_edge.fleet.clips import Clip
 from fer_edge.fleet.crew import News
 from fer_edge.fleet.remote import is_address
 from fer_edge.fleet.scorer import DriveScorer
+from fer_edge.shown import first_line, shown
 
 _BEAT_S = 1.0
 _END_S = 5.0
@@ -40,9 +42,19 @@ class Processes:
     Args:
         scorer: Pickled into each process.
         out: Output folder.
+
+    Raises:
+        InputError: The detector cannot be pickled.
     """
 
     def __init__(self, scorer: DriveScorer, out: Path) -> None:
+        try:
+            ForkingPickler.dumps(scorer.detector)
+        except Exception as error:  # the detector's own code may raise anything
+            raise InputError(
+                f"expected a detector that can be pickled, got {shown(scorer.detector)}: "
+                f"{first_line(error)}. Pass YuNet's file, or give its class __reduce__"
+            ) from error
         self.size = usable_cores()
         self._scorer, self._out = scorer, out
         self._context = multiprocessing.get_context("spawn")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,7 +18,7 @@ from fer_edge.monitor.opencv_names import opencv_name
 from fer_edge.monitor.typed_fields import is_number
 from fer_edge.one_at_a_time import own_lock
 from fer_edge.opencv_log import quiet_opencv
-from fer_edge.paths import as_path
+from fer_edge.paths import absolute, as_path
 from fer_edge.preprocess import MIN_SIDE_PX, Box, Image, as_bgr, box_numbers
 from fer_edge.shown import shown
 
@@ -167,7 +168,7 @@ def check_min_score(min_score: object) -> None:
 class YuNet:
     """YuNet of OpenCV Zoo, run by ``cv2.FaceDetectorYN``.
 
-    Several threads may call ``detect``; they take turns.
+    Several threads may call ``detect``; they take turns. Pickling keeps the arguments alone.
 
     Args:
         path: The file ``face_detection_yunet_2023mar.onnx``; ``fer-edge detector fetch`` gets it.
@@ -190,11 +191,17 @@ class YuNet:
             raise InputError(f"expected nms from 0 to 1, got {shown(nms)}. Choose another")
         self._width_px = width_px
         self._lock = own_lock(self)
-        self._net = _load_yunet(as_path(path, "YuNet's file"), min_score, nms)
+        path = as_path(path, "YuNet's file")
+        options = {"width_px": width_px, "min_score": min_score, "nms": nms}
+        self._again = partial(type(self), absolute(path), **options)
+        self._net = _load_yunet(path, min_score, nms)
         try:
             self.detect(np.zeros((32, 32, 3), np.uint8))
         except EngineError as error:
             raise InputError(f"{path} is an ONNX file, but not YuNet. {_FETCH}") from error
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self._again, ()
 
     def detect(self, image: Image) -> list[Face]:
         """Find faces in uint8 ``[H, W, 3]`` BGR, most confident first."""
@@ -291,6 +298,9 @@ class Haar:
         self._cascade = cv2.CascadeClassifier(str(file))
         if self._cascade.empty():
             raise TargetError(f"OpenCV's face cascade is not at {file}. Install OpenCV again")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(type(self), width_px=self._width_px), ()
 
     def detect(self, image: Image) -> list[Face]:
         """Find faces in uint8 ``[H, W, 3]`` BGR, the largest first."""

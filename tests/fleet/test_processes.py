@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from fer_edge import EngineError
+from fer_edge import EngineError, InputError
 from fer_edge.backends.fake import write_fake_bundle
 from fer_edge.fleet import DriveScorer, find_clips, score_drives
 from fer_edge.fleet.processes import Processes
-from fer_edge.monitor import WholeFrame
+from fer_edge.monitor import Boxes, WholeFrame
 
 TIMEOUT_S = 120
 
@@ -30,6 +30,14 @@ def until(holds: Callable[[], object]) -> bool:
     while not (held := bool(holds())) and time.monotonic() < until_s:
         time.sleep(0.02)
     return held
+
+
+def test_a_detector_that_cannot_be_pickled_is_named(
+    fake_bundle: Path, drives: Path, tmp_path: Path
+) -> None:
+    scorer = DriveScorer(fake_bundle, detector=Boxes(lambda image: [(0, 0, 64, 64)]))
+    with pytest.raises(InputError, match=r"detector that can be pickled, got .*Boxes"):
+        score_drives(find_clips([drives]), tmp_path / "out", scorer, workers=1)
 
 
 @pytest.fixture

