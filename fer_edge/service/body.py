@@ -24,7 +24,9 @@ FIELD = "image"
 
 _LONGEST_HEADER = 8192
 """Bytes of a Content-Type, and of the head of a form's part."""
-_JSON = re.compile(rb'\s*\{\s*"image"\s*:\s*"([^"]*)"\s*\}\s*')
+_JSON = re.compile(rb'(?:\xef\xbb\xbf)?\s*\{\s*"image"\s*:\s*"([^"]*)"\s*\}\s*')
+_STANDARD = bytes.maketrans(b"-_", b"+/")
+"""Letters of base64url as those of base64."""
 _EXTENDED_NAME = re.compile(rb";\s*filename\*\s*=", re.I)
 """Name of a file in RFC 5987's form, which the parser of headers leaves out."""
 _DATA_URI = re.compile(rb"data:[\w.+-]{0,40}(/[\w.+-]{0,80})?(;[\w.+=-]{0,80}){0,4};base64,", re.I)
@@ -124,7 +126,8 @@ def _of_json(body: bytes) -> bytes:
     try:
         if b"\\" in text:
             text = json.loads(b'"' + text + b'"', strict=False).encode("ascii")
-        return base64.b64decode(_without_prefix(text.translate(None, b" \t\r\n")), validate=True)
+        data = _without_prefix(text.translate(None, b" \t\r\n")).translate(_STANDARD)
+        return base64.b64decode(data + b"=" * (-len(data) % 4), validate=True)
     except ValueError as error:
         raise RefusedError(
             400, f'"{FIELD}" is not base64. Send the bytes of the image, not a path or address'

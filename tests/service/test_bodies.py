@@ -18,6 +18,8 @@ from fer_edge.shipped import FACES
 
 HAPPY = (FACES / "happiness.png").read_bytes()
 BASE64 = base64.b64encode(HAPPY).decode()
+SAD = base64.b64encode((FACES / "sadness.png").read_bytes()).decode()
+assert SAD.endswith("=")
 MIB_8 = 8 * 1024 * 1024
 
 
@@ -61,14 +63,21 @@ def test_a_body_that_is_no_image_is_a_422(client: Any, content_type: str) -> Non
         "data:;base64," + BASE64,
         "\n".join(BASE64[start : start + 76] for start in range(0, len(BASE64), 76)) + "\n",
         "\r\n".join(BASE64[start : start + 64] for start in range(0, len(BASE64), 64)),
+        base64.urlsafe_b64encode(HAPPY).decode(),
+        SAD.rstrip("="),
+        "data:image/x-png;base64," + SAD.rstrip("=").translate(str.maketrans("+/", "-_")),
     ],
-    ids=["plain", "data URI", "capitals", "no type", "lines of 76", "CRLF"],
+    ids=[
+        *("plain", "data URI", "capitals", "no type", "lines of 76", "CRLF"),
+        *("base64url", "without padding", "both"),
+    ],
 )
 def test_base64_as_programs_write_it(client: Any, text: str) -> None:
     assert client.post("/predict", json={"image": text}).status_code == 200
     headers = {"content-type": "application/json"}
     for body in (
         f'{{"image": "{text}"}}',  # line breaks as they are, from a shell
+        f'\ufeff{{"image": "{text}"}}',
         f' \n{{\t"image"\n:"{text}"\r\n}}\n',
         '{"image":"' + text.replace("/", "\\/").replace("\n", "\\n").replace("\r", "\\r") + '"}',
         '{"image":"' + text.replace("+", "\\u002B").replace("\n", "\\n").replace("\r", "") + '"}',
@@ -87,8 +96,9 @@ def test_base64_as_programs_write_it(client: Any, text: str) -> None:
         "\ufffd",
         "data:image/png;base64,data:image/png;base64," + BASE64,
         "\x00",
+        "A",
     ],
-    ids=range(8),
+    ids=range(9),
 )
 def test_text_that_is_not_base64_is_a_sentence(client: Any, text: str) -> None:
     answer = client.post("/predict", json={"image": text})
