@@ -24,7 +24,8 @@ from fer_edge.service.origins import Origins
 from fer_edge.service.recogniser import Recogniser
 from fer_edge.service.refusals import RefusedError, answer_to, refusal_for
 from fer_edge.service.routes import Routes
-from fer_edge.service.security import SecurityMiddleware, check_hosts
+from fer_edge.service.security import SecurityMiddleware, check_hosts, check_names
+from fer_edge.shown import shown
 from fer_edge.signing import Key
 
 # Static files by path. A request selects one of these and never reaches the file system.
@@ -77,13 +78,12 @@ def create_app(
 
     Raises:
         BundleError: The bundle is not signed by a trusted key.
-        InputError: The token is not visible ASCII, or a host, an origin or the detector is not
+        InputError: The token is not visible ASCII, or a host, an origin or another argument is not
             one.
     """
-    if token is not None and not re.fullmatch(r"[!-~]+", token):  # limits of a header
-        raise InputError(
-            "expected a token of visible ASCII characters without spaces. Choose another one"
-        )
+    _check_arguments(predictor, token, limits)
+    check_names(hosts, "hosts")
+    check_names(origins, "origins")
     check_hosts(hosts)
     if trusted_keys is not None:
         predictor.trust(trusted_keys)
@@ -132,6 +132,19 @@ def create_app(
         metrics=metrics,
     )
     return app
+
+
+def _check_arguments(predictor: object, token: object, limits: object) -> None:
+    """Raise InputError for arguments of another type, and for a token that no header carries."""
+    if not isinstance(predictor, Predictor):
+        raise InputError(f"expected a Predictor, got {shown(predictor)}. Pass Predictor(BUNDLE)")
+    is_text = isinstance(token, str) and re.fullmatch(r"[!-~]+", token)
+    if token is not None and not is_text:  # a secret: it is not shown
+        raise InputError(
+            "expected a token of visible ASCII characters without spaces. Choose another one"
+        )
+    if not isinstance(limits, ServiceLimits | None):
+        raise InputError(f"expected limits, got {shown(limits)}. Pass ServiceLimits(live=2)")
 
 
 def _file(data: bytes, media_type: str) -> Response:

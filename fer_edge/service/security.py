@@ -31,6 +31,16 @@ _NAME = re.compile(r"[A-Za-z0-9._-]{1,253}")
 """Host name, also one of a local network. Browsers send other letters in Punycode."""
 
 
+def check_names(names: object, name: str) -> None:
+    """Raise InputError unless an argument is a list of strings: a string is no list of letters."""
+    if not isinstance(names, list | tuple | set | frozenset) or not all(
+        isinstance(each, str) for each in names
+    ):
+        raise InputError(
+            f"expected {name} as a list of strings, got {shown(names)}. Put it into a list"
+        )
+
+
 def check_hosts(hosts: tuple[str, ...]) -> None:
     """Raise InputError unless each is a host name, as requests give it without its port."""
     for host in hosts:

@@ -41,6 +41,25 @@ def test_another_thing_is_no_detector(shipped: Predictor, wrong: Any) -> None:
         create_app(shipped, wrong)
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"predictor": "default"},
+        {"token": 5},
+        {"hosts": "faces.example.org"},
+        {"hosts": (5,)},
+        {"hosts": None},
+        {"origins": "http://localhost:3000"},
+        {"origins": None},
+        {"limits": {"live": 2}},
+    ],
+    ids=repr,
+)
+def test_an_argument_of_another_type_is_refused(shipped: Predictor, wrong: Any) -> None:
+    with pytest.raises(InputError, match="expected"):
+        create_app(**{"predictor": shipped, **wrong})
+
+
 # --- token ---------------------------------------------------------------------------------------
 
 
