@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -26,6 +28,11 @@ if TYPE_CHECKING:
 DRAWN_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 """Suffixes of the files that ``Analysis.save`` writes."""
 
+_PNG_HEAD = 33
+"""Bytes of a PNG before its first text: signature and IHDR."""
+_TEXT = b"tEXtSoftware\0fer-edge"
+_DRAWN = struct.pack(">I", len(_TEXT) - 4) + _TEXT + struct.pack(">I", zlib.crc32(_TEXT))
+"""Mark of a drawn PNG. It says nothing of the picture."""
 _CROP_PX = 400
 """Longest side in pixels of a picture that may be taken as a face crop."""
 _CROP_RATIO = 1.34
@@ -118,8 +125,11 @@ class Analysis(Sequence[FaceAnalysis]):
         done, data = cv2.imencode(path.suffix.lower(), self.plot())
         if not done:
             raise InputError(f"OpenCV cannot write {path}. Choose a name that ends in .png")
+        drawn = data.tobytes()
+        if path.suffix.lower() == ".png":
+            drawn = drawn[:_PNG_HEAD] + _DRAWN + drawn[_PNG_HEAD:]
         try:
-            write_file(path, data.tobytes(), sweep=sweep)
+            write_file(path, drawn, sweep=sweep)
         except OSError as error:
             raise InputError(
                 f"cannot write {path}: {error.strerror}. Choose another path"
@@ -232,6 +242,12 @@ def _may_hold_a_face(image: Image, detector: Detector | None) -> bool:
     edges = (_JUDGED_EDGE_PX,) * 4
     view = np.asarray(cv2.copyMakeBorder(view, *edges, cv2.BORDER_CONSTANT, value=(127,) * 3))
     return bool(_find_faces(detector, view))
+
+
+def is_drawn(path: Path) -> bool:
+    """Return True for a PNG that ``Analysis.save`` wrote. Raises OSError."""
+    with path.open("rb") as file:
+        return file.read(_PNG_HEAD + len(_DRAWN)).endswith(_DRAWN)
 
 
 def check_drawn_name(path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import BinaryIO
 
 import click
 
-from fer_edge.analysis import Analysis, check_drawn_name
+from fer_edge.analysis import Analysis, check_drawn_name, is_drawn
 from fer_edge.atomic import sweep_folder
 from fer_edge.errors import InputError
 from fer_edge.images.files import named_images
@@ -87,7 +88,8 @@ class DrawnFiles:
 
     Args:
         path: The file, by its suffix; anything else is a folder.
-        sources: The images. None of their files is written over.
+        sources: The images. None of their files is written over, and in a folder no file that an
+            earlier run did not draw.
     """
 
     def __init__(self, path: Path, sources: Sequence[Source]) -> None:
@@ -101,7 +103,8 @@ class DrawnFiles:
             return
         if len(sources) > 1:
             raise click.UsageError(
-                f"expected a folder for {len(sources)} images, got --save {path}"
+                f"expected a folder for {len(sources)} images, got --save {path}. If it is to be "
+                f"one, make it first: mkdir {shlex.quote(str(path))}"
             )
         check_drawn_name(path)
 
@@ -118,6 +121,8 @@ class DrawnFiles:
             out = out / self._free_name("stdin" if name == "-" else Path(name).stem)
         if os.path.realpath(absolute(out)) in self._inputs:
             raise InputError(f"{out} is one of the images. Draw into another place with --save")
+        if self._is_folder:
+            _check_own(out)
         analysis._save(out, sweep=not self._is_folder)
         return out
 
@@ -128,3 +133,13 @@ class DrawnFiles:
             name = f"{stem}-{number}.png"
         self._names.add(name.lower())
         return name
+
+
+def _check_own(out: Path) -> None:
+    """Raise InputError if a file is there that no run has drawn."""
+    try:
+        if not out.is_symlink() and (not out.exists() or is_drawn(out)):
+            return
+    except OSError as error:
+        raise InputError(f"cannot read {out}: {error.strerror}. Choose another --save") from error
+    raise InputError(f"{out} is there, and fer-edge did not draw it. Choose another --save")

@@ -301,8 +301,9 @@ def test_save_draws_several_images_into_a_folder(
 ) -> None:
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "photo.png").write_bytes(photo.read_bytes())
-    result = run("predict", photo, "b", "--bundle", fake_bundle, "--save", "out")
-    assert result.exit_code == 0
+    for _ in range(2):  # what the first run drew is drawn again
+        result = run("predict", photo, "b", "--bundle", fake_bundle, "--save", "out")
+        assert result.exit_code == 0
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["photo-2.png", "photo.png"]
 
 
@@ -356,6 +357,28 @@ def test_save_never_writes_over_an_image(
     assert result.exit_code == 3
     assert "photo.png is one of the images" in result.stderr
     assert photo.read_bytes() == before
+
+
+def test_save_never_writes_over_another_picture_in_its_folder(
+    run: Any, photo: Path, two: None, fake_bundle: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "tour.jpg").write_bytes(photo.read_bytes())
+    (tmp_path / "tour.png").write_bytes(photo.read_bytes())
+    result = run("predict", "tour.jpg", HAPPY, "--bundle", fake_bundle, "--save", ".")
+    assert "tour.png is there, and fer-edge did not draw it" in result.stderr
+    assert (tmp_path / "tour.png").read_bytes() == photo.read_bytes()
+    assert (tmp_path / "happiness.png").exists()
+
+
+def test_save_says_how_a_name_with_a_dot_becomes_a_folder(
+    run: Any, photo: Path, two: None, fake_bundle: Path, tmp_path: Path
+) -> None:
+    words = ["predict", photo, HAPPY, "--bundle", fake_bundle, "--save", "out.2026/"]
+    result = run(*words)
+    assert result.exit_code == 2
+    assert "make it first: mkdir out.2026" in " ".join(result.stderr.split())
+    (tmp_path / "out.2026").mkdir()
+    assert run(*words).exit_code == 0
 
 
 def test_a_doubtful_answer_is_called_so(run: Any, tmp_path: Path) -> None:
