@@ -108,6 +108,7 @@ def score_drives(
         raise InputError(
             f"expected at least 1 worker, got {shown(workers)}. Give --workers 1 or more"
         )
+    _check_clips(clips)
     with Journal(out) as journal:
         progress = _Progress(step, say, len(clips))
         try:
@@ -116,6 +117,14 @@ def score_drives(
         except OSError as error:
             raise InputError(f"cannot write {out}: {error}. Free space, and run again") from error
     return Run(**(run.__dict__ | {"wall_s": time.monotonic() - began_s}))
+
+
+def _check_clips(clips: object) -> None:
+    """Raise InputError unless there is a list with at least one clip."""
+    if not isinstance(clips, Sequence) or not all(isinstance(clip, Clip) for clip in clips):
+        raise InputError(f"expected a list of clips, got {shown(clips)}. Pass find_clips([PATH])")
+    if not clips:
+        raise InputError("expected at least one clip, got none. Pass find_clips([PATH])")
 
 
 def _score(

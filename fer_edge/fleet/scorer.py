@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ from fer_edge.monitor.settings import checked_settings
 from fer_edge.paths import absolute
 from fer_edge.predictor import Predictor
 from fer_edge.shipped import bundle_path
+from fer_edge.shown import shown
 
 _NEVER_S = 1e5
 """Seconds for waits that would make states depend on the machine. Workers have a watchdog."""
@@ -90,6 +92,10 @@ class DriveScorer:
         against: Second bundle that scores the same clips for a comparison, or None.
         against_target: As ``target``, for the second bundle.
         against_precision: As ``precision``, for the second bundle.
+
+    Raises:
+        InputError: ``settings`` is none, ``every_s`` is not above 0, or ``against_target`` or
+            ``against_precision`` has no ``against``.
     """
 
     def __init__(
@@ -105,6 +111,14 @@ class DriveScorer:
         against_target: str | None = None,
         against_precision: str | None = None,
     ) -> None:
+        if against is None and (against_target or against_precision):
+            raise InputError(
+                "expected a second bundle for against_target and against_precision, got none. Pass "
+                "against=BUNDLE"
+            )
+        is_time = isinstance(every_s, Real) and not isinstance(every_s, bool) and every_s > 0
+        if every_s is not None and not is_time:  # infinity is one, NaN is none
+            raise InputError(f"expected seconds above 0, got every_s={shown(every_s)}. Pass 1.0")
         self.bundle = bundle
         self.settings = checked_settings(settings)
         self.detector = detector

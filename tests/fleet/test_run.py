@@ -151,6 +151,15 @@ def test_another_type_is_refused(tmp_path: Path, wrong: dict[str, Any]) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("wrong", [[], ["a.mp4"], "drives", "", None, 5], ids=repr)
+def test_what_is_no_list_of_clips_is_refused(
+    scorer: DriveScorer, tmp_path: Path, wrong: Any
+) -> None:
+    with pytest.raises(InputError, match=r"clip.*find_clips"):
+        score_drives(wrong, tmp_path / "out", scorer, workers=1)
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("changes", "name"),
     [

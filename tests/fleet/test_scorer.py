@@ -186,6 +186,19 @@ def test_settings_of_another_type_are_refused(wrong: Any) -> None:
         DriveScorer(settings=wrong)
 
 
+@pytest.mark.parametrize("wrong", ["1", -1, 0, float("nan"), True, [1], np.ones(2)], ids=repr)
+def test_a_time_between_rows_that_is_none_is_refused(wrong: Any) -> None:
+    with pytest.raises(InputError, match="every_s"):
+        DriveScorer(every_s=wrong)
+    assert DriveScorer(every_s=float("inf")).every_s == float("inf")
+
+
+@pytest.mark.parametrize("name", ["against_target", "against_precision"])
+def test_a_variant_of_no_second_bundle_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match="Pass against=BUNDLE"):
+        DriveScorer(**{name: "openvino"})  # type: ignore[arg-type]
+
+
 def test_a_scorer_is_pickled_without_its_engine(scorer: DriveScorer) -> None:
     scorer.load()
     pickled = multiprocessing.reduction.ForkingPickler.dumps(scorer)
