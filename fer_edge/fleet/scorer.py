@@ -116,8 +116,9 @@ class DriveScorer:
                 "expected a second bundle for against_target and against_precision, got none. Pass "
                 "against=BUNDLE"
             )
-        is_time = isinstance(every_s, Real) and not isinstance(every_s, bool) and every_s > 0
-        if every_s is not None and not is_time:  # infinity is one, NaN is none
+        given: Any = every_s
+        is_time = type(given) is not bool and isinstance(given, Real) and float(given) > 0
+        if given is not None and not is_time:  # infinity is one, NaN is none
             raise InputError(f"expected seconds above 0, got every_s={shown(every_s)}. Pass 1.0")
         self.bundle = bundle
         self.settings = checked_settings(settings)

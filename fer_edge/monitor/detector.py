@@ -192,8 +192,9 @@ class YuNet:
         self._width_px = width_px
         self._lock = own_lock(self)
         path = as_path(path, "YuNet's file")
-        options = {"width_px": width_px, "min_score": min_score, "nms": nms}
-        self._again = partial(type(self), absolute(path), **options)
+        self._again = partial(
+            type(self), absolute(path), width_px=width_px, min_score=min_score, nms=nms
+        )
         self._net = _load_yunet(path, min_score, nms)
         try:
             self.detect(np.zeros((32, 32, 3), np.uint8))
