@@ -48,7 +48,7 @@ from fer_edge.out_folder import check_content
 from fer_edge.parity import ParityReport, Speed
 from fer_edge.preprocess import CropRule
 from fer_edge.recalibration import Recalibration
-from fer_edge.shipped import bundle_path
+from fer_edge.shipped import bundle_path, named
 from fer_edge.shown import printable, shown
 from fer_edge.signing import SIGNATURES, Key, read_signatures, verify_manifest
 
@@ -258,10 +258,10 @@ def open_bundle(path: str | Path, trusted_keys: Sequence[Key] | None = None) -> 
     Raises:
         BundleError: The folder is missing, damaged, holds anything that is not listed, or is
             unsigned, changed after it was signed, or signed by others.
-        InputError: A trusted key is not a public key, or the list is empty.
+        InputError: A trusted key is not a public key, or the list is empty; or ``path`` is none.
         MissingDependencyError: There are trusted keys, and the ``sign`` extra is not installed.
     """
-    root = bundle_path(path)
+    root = bundle_path(named(path))
     data = read_manifest(root)
     signer = ""
     if trusted_keys is not None:

@@ -31,7 +31,7 @@ from fer_edge.paths import absolute
 from fer_edge.preprocess import Box, Colour, Image, ImageSource, any_image, crop
 from fer_edge.results import Prediction
 from fer_edge.shadow import Shadow, ShadowCounts, check_margin
-from fer_edge.shipped import bundle_path
+from fer_edge.shipped import bundle_path, named
 from fer_edge.signing import Key, load_keys
 
 _log = logging.getLogger("fer_edge")
@@ -240,6 +240,7 @@ class Predictor:
         Raises:
             BundleError: The bundle is damaged, or has other labels, or another crop margin than
                 a running shadow.
+            InputError: ``bundle`` is no path or name.
             TargetError: No variant that fits can run on this machine.
             EngineError: The new variant fails in its warm-up, or the Predictor was closed.
         """
@@ -281,6 +282,7 @@ class Predictor:
 
         Raises:
             BundleError: The bundle is damaged, or has other labels or another margin.
+            InputError: ``bundle`` is no path or name.
             TargetError: No variant that fits can run on this machine.
             EngineError: The variant fails in its warm-up, or the Predictor was closed.
         """
@@ -341,7 +343,7 @@ class Predictor:
         while the bundle loads. Raises FerEdgeError.
         """
         keys = self._trusted_keys
-        content = _opened(bundle, keys)
+        content = _opened(named(bundle), keys)
         with self._enter() as running:
             check_same_labels(running.bundle, content)
             check_margin(beside(), content)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fer_edge.errors import BundleError, CheckpointError
+from fer_edge.errors import BundleError, CheckpointError, InputError
 from fer_edge.paths import as_path
 
 _MODELS = Path(__file__).parent / "models"
@@ -38,6 +38,14 @@ def bundle_path(bundle: str | Path | None) -> Path:
     if isinstance(bundle, str) and not bundle:
         raise BundleError(f"expected a bundle, got an empty name. Name its folder, or {_SHIPPED}")
     return as_path(bundle, "the bundle")
+
+
+def named(bundle: str | Path) -> str | Path:
+    """Return a bundle's path or name. Raises InputError for None, which names no model."""
+    given: object = bundle
+    if given is None:
+        raise InputError('expected a bundle, got None. Name its folder, or "default"')
+    return bundle
 
 
 def checkpoint_path(checkpoint: str | Path) -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_edge import BundleError, EngineError, Predictor
+from fer_edge import BundleError, EngineError, InputError, Predictor
 from fer_edge.backends.fake import FakeSession, write_fake_bundle
 from fer_edge.bundle import open_bundle, write_bundle
 from fer_edge.preprocess import Image
@@ -43,6 +43,16 @@ def test_a_new_bundle_that_fails_leaves_the_old_one(make: Make, face: Image) -> 
         with pytest.raises(EngineError):
             predictor.swap(make("fear", fail_after=0))
         assert predictor(face).label == "neutral"
+
+
+def test_none_is_no_bundle_to_swap_in(make: Make) -> None:
+    running = make("neutral")
+    with Predictor(running) as predictor:
+        for use in (predictor.swap, predictor.start_shadow, open_bundle):
+            with pytest.raises(InputError, match="expected a bundle, got None"):
+                use(None)
+        assert predictor.bundle.path == running
+        assert predictor.shadow is None
 
 
 def test_a_damaged_bundle_leaves_the_old_one(make: Make, face: Image) -> None:
