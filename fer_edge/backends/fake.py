@@ -19,18 +19,21 @@ from fer_edge.backends.base import Batch, Options, Outputs, TargetFacts
 from fer_edge.bundle import Bundle, Variant, listed, write_bundle
 from fer_edge.errors import EngineError, InputError
 from fer_edge.execution import Execution, Operation
-from fer_edge.json_check import read_integer, read_number
+from fer_edge.json_check import read_integer, read_number, read_share
 from fer_edge.labels import EMOTIONS
 from fer_edge.manifest import today
 from fer_edge.one_at_a_time import own_lock
 from fer_edge.paths import as_path
 from fer_edge.preprocess import CropRule
+from fer_edge.shown import shown
 
 FACTS = TargetFacts(
     chips="no chip at all", precisions=("fp32",), survives_fork=True, in_tests_only=True
 )
 
 _EMBEDDING_DIM = 4
+_ROUNDING = 1e-6
+"""Largest difference between 1 and a sum of probabilities."""
 _MOST_MS = 1e6
 """Longest time of a call, in milliseconds."""
 
@@ -59,19 +62,15 @@ def write_fake_bundle(
         Path of the bundle.
 
     Raises:
-        InputError: The answers are not probabilities by canonical name, or ``latency_ms`` or
-            ``fail_after`` is below 0.
+        InputError: The answers are not probabilities by canonical name, ``latency_ms`` or
+            ``fail_after`` is below 0, ``abstain_below`` is no share, or ``crash`` is no bool.
     """
     path = as_path(path, "the bundle")
-    answers = dict(answers or {"neutral": 0.9})
-    missing = [name for name in EMOTIONS if name not in answers]
-    left = 1.0 - sum(answers.values())
-    if set(answers) - set(EMOTIONS) or left < -1e-6 or min(answers.values()) < 0:
-        raise InputError(f"expected probabilities by canonical name that sum to 1, got {answers}")
-    row = [answers.get(name, left / max(len(missing), 1)) for name in EMOTIONS]
-    plan = {"row": row, "latency_ms": latency_ms, "fail_after": fail_after, "crash": crash}
+    plan: dict[str, Any] = {"latency_ms": latency_ms, "fail_after": fail_after, "crash": crash}
     try:
+        plan["row"] = _row({"neutral": 0.9} if answers is None else answers)
         _check_plan(plan)
+        read_share(abstain_below, "abstain_below")
     except ValueError as error:
         raise InputError(f"{error}. Choose another value") from error
     data = json.dumps(plan).encode()
@@ -90,6 +89,19 @@ def write_fake_bundle(
     )
     write_bundle(bundle, {file.path: data})
     return bundle.path
+
+
+def _row(answers: object) -> list[float]:
+    """Return the probability of each label. Raises ValueError."""
+    if not isinstance(answers, Mapping) or set(answers) - set(EMOTIONS):
+        raise ValueError(f"expected probabilities by canonical name, got {shown(answers)}")
+    shares = {name: read_share(value, f"the answer {name}") for name, value in answers.items()}
+    left, missing = 1.0 - sum(shares.values()), len(EMOTIONS) - len(shares)
+    if left < -_ROUNDING or (left > _ROUNDING and not missing):
+        raise ValueError(
+            f"expected probabilities by canonical name that sum to 1, got {shown(answers)}"
+        )
+    return [shares.get(name, max(left, 0.0) / max(missing, 1)) for name in EMOTIONS]
 
 
 def preflight(variant: Variant, options: Options) -> str | None:
@@ -114,10 +126,12 @@ def executed(
 
 
 def _check_plan(plan: Mapping[str, Any]) -> None:
-    """Raise ValueError for times and counts that a session cannot follow."""
+    """Raise ValueError for what a session cannot follow."""
     read_number(plan["latency_ms"], "latency_ms", 0, _MOST_MS)
     if plan["fail_after"] is not None:
         read_integer(plan["fail_after"], "fail_after", 0, 2**53)
+    if type(plan.get("crash", False)) is not bool:
+        raise ValueError(f"expected crash as True or False, got {shown(plan['crash'])}")
 
 
 class FakeSession:
