@@ -7,8 +7,9 @@ or ``fer-edge detector fetch`` brings the face detector.
 """
 
 import argparse
+import sys
 
-from fer_edge import analyze
+from fer_edge import FerEdgeError, analyze
 from fer_edge.shipped import FACES
 
 
@@ -18,13 +19,16 @@ def main() -> None:
     parser.add_argument("--save", default="drawn.png", help="write the drawn photo to this file")
     words = parser.parse_args()
 
-    faces = analyze(words.photo)  # also takes bytes, an array or a Pillow image
+    try:
+        faces = analyze(words.photo)  # also takes bytes, an array or a Pillow image
+        faces.save(words.save)
+    except FerEdgeError as error:
+        sys.exit(f"photo: {error}")
     for face in faces:
         answer = face.prediction
         doubt = f", uncertain: {answer.reason}" if answer.uncertain else ""
         print(f"box {face.box}: {answer.label} {answer.confidence:.2f}{doubt}")
     print(f"{len(faces)} faces, drawn into {words.save}")
-    faces.save(words.save)
 
 
 if __name__ == "__main__":

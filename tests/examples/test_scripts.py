@@ -98,3 +98,10 @@ def test_own_training_takes_classes_with_any_name(
     (tmp_path / "notes.txt").write_text("no class")
     change = own_training.as_change(own_training.class_names(tmp_path))
     assert load_recipe("finetune", [change]).labels == tuple(sorted(names))
+
+
+@needs_detector
+def test_a_photo_that_cannot_be_drawn_is_not_called_drawn(tmp_path: Path) -> None:
+    done = run("photo.py", tmp_path, "--save", "missing/drawn.png")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("photo: cannot write missing/drawn.png")
