@@ -27,6 +27,8 @@ _LONGEST_HEADER = 8192
 _JSON = re.compile(rb'(?:\xef\xbb\xbf)?\s*\{\s*"image"\s*:\s*"([^"]*)"\s*\}\s*')
 _STANDARD = bytes.maketrans(b"-_", b"+/")
 """Letters of base64url as those of base64."""
+_LONGEST_PATH = 80
+"""Letters up to which text without padding is no base64: a path such as /etc/passwd is not."""
 _EXTENDED_NAME = re.compile(rb";\s*filename\*\s*=", re.I)
 """Name of a file in RFC 5987's form, which the parser of headers leaves out."""
 _DATA_URI = re.compile(rb"data:[\w.+-]{0,40}(/[\w.+-]{0,80})?(;[\w.+=-]{0,80}){0,4};base64,", re.I)
@@ -127,7 +129,8 @@ def _of_json(body: bytes) -> bytes:
         if b"\\" in text:
             text = json.loads(b'"' + text + b'"', strict=False).encode("ascii")
         data = _without_prefix(text.translate(None, b" \t\r\n")).translate(_STANDARD)
-        return base64.b64decode(data + b"=" * (-len(data) % 4), validate=True)
+        padding = b"=" * (-len(data) % 4) if len(data) > _LONGEST_PATH else b""
+        return base64.b64decode(data + padding, validate=True)
     except ValueError as error:
         raise RefusedError(
             400, f'"{FIELD}" is not base64. Send the bytes of the image, not a path or address'
