@@ -180,12 +180,18 @@ def predict(loaded: Loaded, faces: list[Image], start_ns: int) -> list[Predictio
     ]
 
 
+def is_flat(face: npt.NDArray[np.uint8]) -> bool:
+    """Return True for a crop without contrast, uint8 ``[S, S, 3]``: no answer to it counts."""
+    # Every 4th row is enough to detect a flat crop; this is on the latency path.
+    deviations: list[float] = cv2.meanStdDev(face[::4])[1].ravel().tolist()
+    return max(deviations) < FLAT_BELOW
+
+
 def _abstain(
     bundle: Bundle, face: npt.NDArray[np.uint8], confidence: float, unfamiliar: bool
 ) -> str | None:
     """Return why an answer must not be acted on, or None."""
-    # Every 4th row is enough to detect a flat crop; this is on the latency path.
-    if max(cv2.meanStdDev(face[::4])[1].ravel().tolist()) < FLAT_BELOW:
+    if is_flat(face):
         return "no contrast: the picture is dark, saturated or covered"
     if unfamiliar:
         return REASON

@@ -14,6 +14,7 @@ from fer_edge.bundle_files import MANIFEST
 from fer_edge.errors import DataError, InputError
 from fer_edge.familiarity import Familiarity, numbers_of, read_familiarity
 from fer_edge.familiarity import Floats as Floats64
+from fer_edge.inference import is_flat
 from fer_edge.manifest import check_names, today
 from fer_edge.monitor.detector import Detector
 from fer_edge.out_folder import check_out_folder
@@ -46,7 +47,7 @@ from fer_edge.training.evaluation.runner import open_model
 FEWEST_FACES = 50
 """Least number of distinct faces to adapt to."""
 Refused = tuple[Bools, Bools]
-"""Faces that familiarity refuses before adapting, and after it, cross-fitted."""
+"""Faces that are refused at any confidence before adapting, and after it, cross-fitted."""
 
 
 def adapt(
@@ -111,6 +112,7 @@ def adapt(
         faces, hashes = _distinct(faces, data, say)
         probabilities, embeddings = runner.predict(faces, "reading faces", step)
         numbers = _numbers(faces, runner.rule) if original.familiarity else None
+        flat = _flat(faces, runner.rule)
         variant, labels = runner.facts["variant"], runner.labels
     earlier = original.recalibration.temperature if original.recalibration else 1.0
     before = Decision(1.0, original.abstain_below)
@@ -125,8 +127,9 @@ def adapt(
     refused = (np.zeros(len(faces), bool), np.zeros(len(faces), bool))
     if familiarity is not None and numbers is not None:
         familiarity, refused = _moved(familiarity, embeddings, numbers, parts)
+    withheld = (refused[0] | flat, refused[1] | flat)
     after, measured = _decided(
-        probabilities, faces, labels, before, earlier, answer, parts, refused, say
+        probabilities, faces, labels, before, earlier, answer, parts, withheld, say
     )
     if numbers is not None:
         measured["unfamiliar"] = _shares(refused)
@@ -286,6 +289,11 @@ def _write(
 def _numbers(faces: Sequence[LabelledFace], rule: CropRule) -> Floats64:
     """Return the numbers on each picture, ``[N, 7]``."""
     return np.concatenate([numbers_of(to_batch([face.read()], rule)) for face in faces])
+
+
+def _flat(faces: Sequence[LabelledFace], rule: CropRule) -> Bools:
+    """Return whether each picture has no contrast, ``[N]``."""
+    return np.array([is_flat(to_batch([face.read()], rule)[0]) for face in faces])
 
 
 def _moved(

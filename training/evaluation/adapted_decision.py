@@ -115,7 +115,7 @@ def cross_fitted(
 
 
 def answers(probabilities: Floats, abstain_below: float) -> Bools:
-    """Return whether each face is answered, as inference.predict decides."""
+    """Return whether each face's confidence is answered, as inference.predict decides."""
     return np.asarray(probabilities.max(1) >= abstain_below - 1e-6)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.familiarity import Familiarity, read_familiarity
+from fer_edge.inference import is_flat
 from fer_edge.predictor import Predictor
 from fer_edge.preprocess import CROP_MARGIN, CropRule, Image, to_batch
 from fer_edge.progress import Step
@@ -77,6 +78,7 @@ class ModelRunner:
             probabilities, embeddings = self.run(batch)
             # 1e-6 allows for float32 rounding, as in inference.predict.
             unsure = probabilities.max(1) < self.abstain_below - 1e-6
+            unsure |= np.array([is_flat(face) for face in batch])
             if self.familiarity is not None:
                 unsure |= self.familiarity.unfamiliar(batch, embeddings)
             parts.append((probabilities, embeddings, unsure))

@@ -12,11 +12,14 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from fer_edge import Predictor
 from fer_edge.backends.fake import write_fake_bundle
 from fer_edge.errors import DataError, TargetError
 from fer_edge.labels import EMOTIONS
 from fer_edge.manifest import sealed
 from fer_edge.shipped import DEFAULT_CHECKPOINT, FACES
+from fer_edge.training.data.faces import load_faces
+from fer_edge.training.evaluation.adapt import adapt
 from fer_edge.training.evaluation.evaluate import evaluate, evaluate_all
 from fer_edge.training.reports.html import evaluation_page
 
@@ -81,6 +84,27 @@ def test_a_model_that_never_dares_has_no_accuracy(tmp_path: Path) -> None:
         "coverage": 0.0,
         "accuracy": None,
     }
+
+
+def darkened(folder: Path) -> Path:
+    """Write faces at 2 to 40 % of their brightness into folders; some have no contrast."""
+    for i, face in enumerate(load_faces(FACES, "val")[::4]):
+        (folder / face.label).mkdir(parents=True, exist_ok=True)
+        dark = face.read() * (0.02 + 0.38 * (i % 5) / 4)
+        cv2.imwrite(str(folder / face.label / f"{i}.png"), dark.astype(np.uint8))
+    return folder
+
+
+def test_a_crop_without_contrast_is_withheld_as_the_predictor_does(tmp_path: Path) -> None:
+    bundle = write_fake_bundle(tmp_path / "fake.fer")
+    dark = darkened(tmp_path / "dark")
+    with Predictor(bundle) as predictor:
+        crops = [cv2.imread(str(path)) for path in sorted(dark.glob("*/*.png"))]
+        kept = [not answer.uncertain for answer in predictor.predict_batch(crops)]
+    assert 0 < sum(kept) < len(kept)
+    assert evaluate(bundle, dark, None)["abstention"]["coverage"] == np.mean(kept)
+    adapted = adapt(bundle, dark, tmp_path / "adapted.fer", unlabelled=True, answer=1.0)
+    assert adapted["answered"]["before"]["share"] == np.mean(kept)
 
 
 def test_duplicates_count_once_and_not_at_all_where_they_were_trained_on(
