@@ -111,10 +111,10 @@ def _print(report: dict[str, Any], out: Path) -> None:
         if key in report:
             _row(key.replace("_", " "), *(_share(report[key][w]) for w in ("before", "after")))
     if "ece" in report:
-        low, high = report["ece"]["change"]["interval"]
+        change = report["nll"]["change"]
+        low, high = change["interval"]
         click.echo(
-            f"ECE changes by {report['ece']['change']['value']:+.4f} [{low:+.4f}, {high:+.4f}]. "
-            "Figures after"
+            f"NLL changes by {change['value']:+.4f} [{low:+.4f}, {high:+.4f}]. Figures after"
         )
         click.echo("adapting are of faces that were left out. [low, high]: 95 %.")
     click.echo(f"wrote {out}")

@@ -14,7 +14,7 @@ from fer_edge.progress import Say, say_nothing
 from fer_edge.recalibration import HIGHEST, LOWEST, Recalibration
 from fer_edge.training.evaluation.calibrate import abstention_threshold, fit_temperature
 from fer_edge.training.evaluation.group_figures import share
-from fer_edge.training.evaluation.intervals import ece_intervals
+from fer_edge.training.evaluation.intervals import ece_intervals, mean_interval
 from fer_edge.training.evaluation.metrics import ece
 
 FOLDS = 5
@@ -147,8 +147,12 @@ def parts_of(subjects: Sequence[str | None], say: Say = say_nothing) -> Ints:
 
 def nll(probabilities: Floats, truth: Ints) -> float:
     """Return the mean negative logarithm of the truth's probability, in nats."""
+    return float(_nlls(probabilities, truth).mean())
+
+
+def _nlls(probabilities: Floats, truth: Ints) -> npt.NDArray[np.float64]:
     own = probabilities[np.arange(len(truth)), truth].astype(np.float64)
-    return float(-np.log(np.maximum(own, _FLOOR)).mean())
+    return -np.log(np.maximum(own, _FLOOR))
 
 
 def figures(
@@ -164,20 +168,25 @@ def figures(
         after: The same after adapting, cross-fitted.
 
     Returns:
-        ``accuracy``; ``ece`` and ``nll`` before and after; ``answered`` and ``right_if_answered``
-        before and after.
+        ``accuracy``; ``ece`` and ``nll`` before, after and their change; ``answered`` and
+        ``right_if_answered`` before and after.
     """
     right = before[0].argmax(1) == truth
-    first, second, change = ece_intervals(before[0], after[0], truth)
+    first, second, _ = ece_intervals(before[0], after[0], truth)
     eces = [ece(p, right) for p, _ in (before, after)]
     return {
         "accuracy": share(int(right.sum()), len(right)),
         "ece": {
             "before": {"value": eces[0], "interval": list(first)},
             "after": {"value": eces[1], "interval": list(second)},
-            "change": {"value": eces[1] - eces[0], "interval": list(change)},
+            # Without an interval: an ECE is too high where a model is calibrated, the other is not.
+            "change": {"value": eces[1] - eces[0]},
         },
-        "nll": {"before": nll(before[0], truth), "after": nll(after[0], truth)},
+        "nll": {
+            "before": nll(before[0], truth),
+            "after": nll(after[0], truth),
+            "change": mean_interval(_nlls(after[0], truth) - _nlls(before[0], truth)),
+        },
         "answered": {
             name: share(int(told.sum()), len(told))
             for name, (_, told) in (("before", before), ("after", after))

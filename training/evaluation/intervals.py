@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -45,6 +46,17 @@ def share_interval(count: float, faces: float) -> Interval:
     half = Z / (1 + z2) * math.sqrt(max(share * (1 - share), 0) / faces + z2 / (4 * faces))
     # A share of exactly 0 or 1 stays possible whatever rounding does.
     return (0.0 if count == 0 else middle - half), (1.0 if count == faces else middle + half)
+
+
+def mean_interval(values: npt.NDArray[np.floating]) -> dict[str, Any]:
+    """Return the mean as ``value``, and its normal ``interval``.
+
+    Args:
+        values: Changes of a figure of each face, ``[N]``, N of 2 or more.
+    """
+    mean = float(values.mean())
+    half = Z * float(values.std(ddof=1)) / math.sqrt(len(values))
+    return {"value": mean, "interval": [mean - half, mean + half]}
 
 
 def paired_change_interval(gained: float, lost: float, faces: float) -> Interval:
@@ -106,7 +118,8 @@ def ece_intervals(
     The percentile bootstrap (Efron, 1979) draws faces ROUNDS times. Both answers are
     scored on the same drawn faces, so faces that are hard for both do not widen the interval of the
     change. An ECE's own interval lies too high: drawing adds to the ECE's upward bias. In the
-    change it cancels.
+    change it cancels if both are about as well calibrated, as a variant and its network are. If the
+    second is far better, the change lies too close to 0: then take the NLL's (``mean_interval``).
 
     Args:
         first: Probabilities ``[N, C]`` of the first model.

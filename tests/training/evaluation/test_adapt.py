@@ -46,7 +46,8 @@ def test_a_temperature_makes_overconfident_answers_calibrated() -> None:
     parts = parts_of([None] * len(truth))
     report = figures(truth, (probabilities, told), cross_fitted(probabilities, truth, parts, None))
     assert report["ece"]["after"]["value"] < 0.04 < report["ece"]["before"]["value"]
-    assert report["ece"]["change"]["interval"][1] < 0
+    assert report["ece"]["change"]["value"] < 0
+    assert report["nll"]["change"]["interval"][1] < 0
     assert report["nll"]["after"] < report["nll"]["before"]
     after = report["right_if_answered"]["after"]
     assert after["share"] > report["right_if_answered"]["before"]["share"]

@@ -11,6 +11,7 @@ from fer_edge.training.evaluation.intervals import (
     Z,
     ece_change_interval,
     faces_to_tell,
+    mean_interval,
     paired_change_interval,
     share_interval,
 )
@@ -69,6 +70,20 @@ def test_an_ece_that_rises_and_one_that_does_not_are_told_apart() -> None:
     assert 0.05 < low < high < 0.3
     assert ece_change_interval(p, p, truth) == (0, 0)
     assert ece_change_interval(p, sharper, truth) == (low, high)
+
+
+def test_a_change_of_the_nll_is_inside_as_often_as_the_level_says() -> None:
+    """An overconfident model becomes a calibrated one, as adapting is to do."""
+    rng = np.random.default_rng(3)
+    logits = rng.normal(0, 1.5, (400_000, 7))
+    after = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    before = after**2 / (after**2).sum(1, keepdims=True)
+    truth = (rng.random(len(after))[:, None] > after.cumsum(1)).sum(1).clip(0, 6)
+    each = np.arange(len(truth))
+    changes = np.log(before[each, truth]) - np.log(after[each, truth])
+    found = [mean_interval(part) for part in changes.reshape(-1, 200)]
+    inside = np.mean([f["interval"][0] <= changes.mean() <= f["interval"][1] for f in found])
+    assert 0.93 < inside < 0.97
 
 
 @pytest.mark.parametrize("true_share", [0.995, 0.9])
