@@ -102,6 +102,11 @@ def machine(env: Mapping[str, Any]) -> str:
     return f"{env['cpu']}, {cores}"
 
 
+def gpu_names(env: Mapping[str, Any]) -> list[str]:
+    """Return the names of the GPUs of an environment; empty if none is known."""
+    return [str(gpu["name"]) for gpu in env.get("gpus") or []]
+
+
 def clock_mhz() -> float | None:
     """Return the mean clock of all cores in MHz; None if unknown."""
     import psutil

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from fer_edge import InputError
+from fer_edge.benchmarks.machine.environment import gpu_names
 from fer_edge.benchmarks.measure.percentile_ratio import LEAST_SAMPLES, percentile_ratio
 from fer_edge.benchmarks.measure.timing import MIN_SAMPLES
 from fer_edge.benchmarks.reports.limits import PERCENTILES, SHARES, Limit, broken
@@ -18,7 +19,7 @@ _CONFIDENCE = 0.95
 _DEFAULT_PERCENTILES = ("p50", "p99")
 """Percentiles that are compared if no condition names one."""
 MACHINE = ("cpu", "isa", "cores", "affinity", "governor", "memory_bytes")
-"""Facts about a machine that forbid a comparison of latencies if they differ."""
+"""Facts about a machine that forbid a comparison of latencies if they differ, besides its GPUs."""
 
 METHOD = (
     "Verdicts: bootstrap interval (moving blocks of 24 samples, of at least 240) of the ratio of "
@@ -131,11 +132,16 @@ def compare(
 
 
 def machine_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Return the differences of two environments that forbid a comparison of latencies."""
+    """Return the differences of two environments that forbid a comparison of latencies.
+
+    GPUs differ if both know theirs: without cuda-python none is known.
+    """
+    pairs = {key: (old.get(key), new.get(key)) for key in MACHINE}
+    names = gpu_names(old), gpu_names(new)
+    if all(names):
+        pairs["gpus"] = names
     return [
-        printable(f"{key} {old.get(key)} and {new.get(key)}")
-        for key in MACHINE
-        if old.get(key) != new.get(key)
+        printable(f"{key} {one} and {other}") for key, (one, other) in pairs.items() if one != other
     ]
 
 

@@ -133,6 +133,8 @@ class StoredReport:
         environment = _field(report, "environment", dict)
         _field(environment, "cpu", str)
         _optional(environment, "cores", int)
+        for gpu in _optional(environment, "gpus", list) or []:
+            _field(gpu, "name", str)
         rows = tuple(map(StoredRow.parse, _field(report, "rows", list)))
         counts = Counter(row.identity for row in rows)
         if repeated := [key for key, count in counts.items() if count > 1]:

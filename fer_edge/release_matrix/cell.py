@@ -13,6 +13,7 @@ import numpy.typing as npt
 from fer_edge.benchmarks.measure.rows import unpack
 from fer_edge.json_check import (
     read_count,
+    read_list,
     read_mapping,
     read_object,
     read_optional,
@@ -44,6 +45,7 @@ class Identity:
         calibration: SHA-256 of the faces that calibrate.
         libraries: Versions of the target's libraries.
         cpu: Processor.
+        gpus: Names of the NVIDIA GPUs.
     """
 
     checkpoint: str
@@ -52,11 +54,12 @@ class Identity:
     calibration: str
     libraries: Mapping[str, str]
     cpu: str
+    gpus: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, value: Any, where: str) -> Identity:
         """Read the JSON form strictly; see ParityReport.parse."""
-        item = read_object(value, where, _names(cls))
+        item = read_object(value, where, _names(cls)[:-1], ("gpus",))
         hashes = ("checkpoint", "faces", "calibration")
         versions = read_mapping(item["libraries"], f"{where}.libraries")
         return cls(
@@ -64,6 +67,7 @@ class Identity:
             version=read_text(item["version"], f"{where}.version"),
             libraries={k: read_text(v, f"{where}.libraries") for k, v in versions.items()},
             cpu=read_text(item["cpu"], f"{where}.cpu"),
+            gpus=read_list(item.get("gpus", []), f"{where}.gpus", read_text),
         )
 
 
@@ -275,7 +279,7 @@ class Cell:
             target=read_text(item["target"], f"{where}.target"),
             precision=read_text(item["precision"], f"{where}.precision"),
             identity=Identity.parse(item["identity"], f"{where}.identity"),
-            machine=read_mapping(item["machine"], f"{where}.machine"),
+            machine=_read_machine(item["machine"], f"{where}.machine"),
             build=Build.parse(item["build"], f"{where}.build"),
             run=read_optional(item, "run", where, Run.parse),
             parity=read_optional(item, "parity", where, ParityReport.parse),
@@ -288,6 +292,13 @@ class Cell:
 
 def _names(of: Any) -> tuple[str, ...]:
     return tuple(each.name for each in fields(of))
+
+
+def _read_machine(value: Any, where: str) -> Mapping[str, Any]:
+    machine = read_mapping(value, where)
+    for gpu in read_list(machine.get("gpus", []), f"{where}.gpus", read_mapping):
+        read_text(gpu.get("name"), f"{where}.gpus")
+    return machine
 
 
 def _read_flag(value: Any, where: str) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fer_edge.backends.base import backend
+from fer_edge.benchmarks.machine.nvml import gpus
 from fer_edge.converters.pipeline.face_samples import FaceSamples, calibration_if_any, parity_faces
 from fer_edge.converters.pipeline.own_int8 import needs_faces
 from fer_edge.errors import InputError
@@ -91,6 +92,7 @@ def _graded(
     needed = needs_faces(checkpoint, pairs)
     calibration = calibration_if_any(data, checkpoint.spec.labels, rule, gate, _SEED, needed)
     digest, cpu = _digest(checkpoint), cpu_name()
+    names = tuple(gpu["name"] for gpu in gpus())
     identities = {
         (name, target, precision): Identity(
             digest,
@@ -99,6 +101,7 @@ def _graded(
             calibration.sha256,
             libraries(backend(target).FACTS.libraries),
             cpu,
+            names,
         )
         for target, precision in pairs
     }

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import fer_edge
-from fer_edge.benchmarks.machine.environment import environment, machine
+from fer_edge.benchmarks.machine.environment import environment, gpu_names, machine
 from fer_edge.benchmarks.reports.compare_reports import MACHINE
 from fer_edge.converters.pipeline.matrix import cells as target_cells
 from fer_edge.converters.pipeline.prepare import JUDGE_SECONDS, Settings, prepare
@@ -117,7 +117,10 @@ def release_matrix(
         version,
         order=[model.name for model in models] + list(MODELS),
         conditions=_conditions(request, models, env),
-        machine={key: env[key] for key in MACHINE},  # type: ignore[literal-required]
+        machine={
+            **{key: env[key] for key in MACHINE},  # type: ignore[literal-required]
+            "gpus": [{"name": name} for name in gpu_names(env)],
+        },
         asked=None if request.everything else {cell_name(*key) for key in identities},
     )
     left = [cell_name(*key) for key in todo]

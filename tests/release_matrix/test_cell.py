@@ -33,6 +33,7 @@ def test_an_undecided_cell_with_a_figure_beyond_its_limit_has_only_run() -> None
     [
         CELL,
         failed(),
+        replace(CELL, identity=replace(CELL.identity, gpus=("T4", "T4"))),
         replace(CELL, build=Build("no library", True), run=None, parity=None, accuracy=None),
         replace(CELL, run=Run(SIMULATED, "HTP simulator", "no such chip", "QNN on HTP: 9 layers")),
     ],
@@ -53,6 +54,8 @@ def test_a_cell_survives_its_json_form(cell: Cell) -> None:
         (("accuracy", "value"), 1.5),
         (("identity", "checkpoint"), "short"),
         (("identity", "libraries"), {"onnxruntime": 1}),
+        (("identity", "gpus"), "T4"),
+        (("machine", "gpus"), [7]),
         (("build", "not_installed"), 0),
         (("parity", "agreement"), None),
         (("more",), 1),

@@ -111,6 +111,17 @@ def test_latencies_of_two_machines_are_not_compared() -> None:
     assert "other machine (cpu a chip and another chip)" in comparison.notes[0]
 
 
+def test_latencies_of_two_gpus_are_not_compared() -> None:
+    one, other = (
+        replace(CELL, run=ran(p50), machine={**CELL.machine, "gpus": [{"name": name}]})
+        for p50, name in ((1.0, "H200"), (9.0, "T4"))
+    )
+    comparison = compared(one, other)
+    assert comparison.regressions == ()
+    assert "other machine (gpus ['H200'] and ['T4'])" in comparison.notes[0]
+    assert len(compared(one, replace(one, run=ran(9.0))).regressions) == 1
+
+
 def test_a_cell_that_is_gone_is_not_compared_if_it_was_requested() -> None:
     old, new = matrix(CELL, version="0.1.0"), matrix(replace(CELL, model="fast"))
     gone = compare(old, new, lambda key: True)

@@ -175,6 +175,20 @@ def test_different_machines_are_compared_on_request() -> None:
     assert found["different_machines"] == ["cores 4 and 8"]
 
 
+def with_gpus(*names: str) -> dict[str, Any]:
+    gpus = [{"name": name, "clock_mhz": len(name), "temperature_c": None} for name in names]
+    return {"environment": {**ENVIRONMENT, "gpus": gpus}}
+
+
+def test_another_gpu_is_another_machine() -> None:
+    one, other = report(latencies(1), **with_gpus("H200")), report(latencies(2), **with_gpus("T4"))
+    with pytest.raises(InputError, match=r"gpus \['H200'\] and \['T4'\].*--different-machines"):
+        compare(one, other)
+    assert compare(one, one)["different_machines"] == []
+    for unknown in (report(latencies(3)), report(latencies(3), **with_gpus())):
+        assert compare(one, unknown)["different_machines"] == []
+
+
 def test_samples_survive_the_report_and_a_long_run_is_thinned() -> None:
     assert unpack(pack(latencies(1))).tolist() == latencies(1).tolist()
     assert unpack(pack(np.array([], np.int64))).tolist() == []

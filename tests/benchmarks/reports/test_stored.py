@@ -46,6 +46,10 @@ def test_what_bench_writes_is_read(fake_bundle: Path, tmp_path: Path) -> None:
         (json.dumps({**REPORT, "schema": True}), "schema to be int"),
         (json.dumps({**REPORT, "rows": {}}), "rows to be list"),
         (json.dumps({**REPORT, "environment": {}}), "'cpu' is missing"),
+        (
+            json.dumps({**REPORT, "environment": {"cpu": "x", "gpus": [7]}}),
+            "an object with the key",
+        ),
         (json.dumps(with_row(batch="1")), "batch to be int, got '1'"),
         (json.dumps(with_row(variant=7)), "variant to be str"),
         (json.dumps(with_row(steady=1)), "steady to be bool"),
