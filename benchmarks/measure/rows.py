@@ -78,4 +78,7 @@ def pack(ns: npt.NDArray[np.int64]) -> str:
 
 def unpack(text: str) -> npt.NDArray[np.int64]:
     """Return the latencies that ``pack`` was given. Raises ValueError for anything else."""
-    return np.array([int(part) for part in text.split()], np.int64)
+    parts = text.split(None, KEEP)
+    if len(parts) > KEEP:
+        raise ValueError(f"expected up to {KEEP:,} latencies_ns in a row, got more")
+    return np.array([int(part) for part in parts], np.int64)

@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from reprlib import repr as short
 from typing import Any, get_type_hints
 
 import numpy as np
@@ -23,7 +22,12 @@ from fer_edge.benchmarks.measure.rows import unpack
 from fer_edge.benchmarks.measure.share_difference import PARTS
 from fer_edge.benchmarks.reports.report import SCHEMA
 from fer_edge.benchmarks.scenarios.base import names, scenario
-from fer_edge.shown import printable
+from fer_edge.plain_file import read_plain
+from fer_edge.shown import printable, shown
+
+_MOST_FRAMES = 2**53
+_MOST_BYTES = 64 << 20
+"""Largest report. A row of 20,000 samples takes up to 400 KB."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +50,10 @@ class StoredStream:
     def parse(cls, row: Any) -> StoredStream:
         """Read a row. Raises KeyError, TypeError or ValueError."""
         frames = _field(row, "frames", int)
-        if frames < 1:
-            raise ValueError(f"expected frames above 0, got {short(frames)}")
+        if not 1 <= frames <= _MOST_FRAMES:
+            raise ValueError(
+                f"expected frames above 0 and up to {_MOST_FRAMES}, got {shown(frames)}"
+            )
         misses, drops = (_counts(row, f"{name}_by_part", frames) for name in ("missed", "dropped"))
         return cls(frames, _field(row, "deadline_ms", int, float), misses, drops)
 
@@ -138,7 +144,7 @@ class StoredReport:
         rows = tuple(map(StoredRow.parse, _field(report, "rows", list)))
         counts = Counter(row.identity for row in rows)
         if repeated := [key for key, count in counts.items() if count > 1]:
-            raise ValueError(f"several rows are of {short(' '.join(map(str, repeated[0])))}")
+            raise ValueError(f"several rows are of {shown(' '.join(map(str, repeated[0])))}")
         return cls(
             scenario=_field(report, "scenario", str),
             crop_px=_field(report, "crop_px", int),
@@ -157,7 +163,7 @@ def load_report(path: str | Path) -> StoredReport:
     """
     name = "single"
     try:
-        content = json.loads(Path(path).read_text("utf-8"))
+        content = json.loads(read_plain(Path(path), _MOST_BYTES, pipes=True).decode("utf-8"))
         if isinstance(content, dict) and content.get("scenario") in names():
             name = content["scenario"]
         if "latencies_ns" not in get_type_hints(scenario(name).row):
@@ -182,18 +188,20 @@ def load_report(path: str | Path) -> StoredReport:
 
 def _field(item: Any, key: str, *kinds: type) -> Any:
     if not isinstance(item, dict):
-        raise TypeError(f"expected an object with the key {key}, got {short(item)}")
+        raise TypeError(f"expected an object with the key {key}, got {shown(item)}")
     value = item[key]
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
         names = " or ".join(kind.__name__ for kind in kinds)
-        raise TypeError(f"expected {key} to be {names}, got {short(value)}")
+        raise TypeError(f"expected {key} to be {names}, got {shown(value)}")
     return value
 
 
 def _counts(row: Any, key: str, frames: int) -> tuple[int, ...]:
-    counts = _field(row, key, list)
-    if len(counts) != PARTS or any(type(n) is not int or not 0 <= n <= frames for n in counts):
-        raise ValueError(f"expected {key} to be {PARTS} counts of frames, got {short(counts)}")
+    counts, most = _field(row, key, list), -(-frames // PARTS)
+    if len(counts) != PARTS or any(type(n) is not int or not 0 <= n <= most for n in counts):
+        raise ValueError(
+            f"expected {key} to be {PARTS} counts of frames, each up to {most}, got {shown(counts)}"
+        )
     return tuple(counts)
 
 

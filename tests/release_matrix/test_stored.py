@@ -71,6 +71,12 @@ def test_bytes_that_are_no_text_and_a_missing_file_are_refused(tmp_path: Path) -
             stored.load(path)
 
 
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="the system has no such device")
+def test_a_device_is_refused_at_once() -> None:
+    with pytest.raises(DataError, match=r"cannot read .*a device.*Name another file"):
+        stored.load(Path("/dev/zero"))
+
+
 def test_a_file_that_is_no_json_is_called_so(tmp_path: Path) -> None:
     (tmp_path / "0.1.0.md").write_text("# Release matrix 0.1.0")
     with pytest.raises(DataError, match="but it is not JSON"):

@@ -59,6 +59,9 @@ def test_what_bench_writes_is_read(fake_bundle: Path, tmp_path: Path) -> None:
         (json.dumps(with_row(latencies_ns=[1, 2])), "latencies_ns to be str"),
         (json.dumps({**REPORT, "rows": 2 * REPORT["rows"]}), "several rows are of 'fake/fp32 1'"),
         (json.dumps(with_row(frames=0)), "frames above 0"),
+        (json.dumps(with_row(frames=10**400)), "frames above 0"),
+        (json.dumps(with_row(latencies_ns="1 " * 20_001)), "up to 20,000 latencies_ns"),
+        (json.dumps(with_row(frames=600, missed_by_part=[600] * 24)), "each up to 25"),
         (json.dumps(with_row(frames=24)), "'missed_by_part' is missing"),
         (json.dumps(with_row(frames=24, missed_by_part=[0] * 23)), "24 counts of frames"),
         (json.dumps(with_row(frames=24, missed_by_part=[25] * 24)), "24 counts of frames"),
@@ -88,3 +91,9 @@ def test_the_advice_measures_the_same_scenario(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot read"):
         load_report(tmp_path / "none.json")
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="the system has no such device")
+def test_a_device_is_refused_at_once() -> None:
+    with pytest.raises(DataError, match=r"cannot read .*a device.*Check the path"):
+        load_report("/dev/zero")
