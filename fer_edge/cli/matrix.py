@@ -26,6 +26,7 @@ from fer_edge.cli.options import (
 )
 from fer_edge.errors import DataError, LimitError
 from fer_edge.option_types import FiniteRange
+from fer_edge.shown import printable
 
 if TYPE_CHECKING:
     from fer_edge.release_matrix.run import Request
@@ -244,7 +245,7 @@ def _release(request: Request, folder: Path, as_json: bool) -> None:
         print_json(matrix.as_dict())
     else:
         for cell in matrix.cells:
-            click.echo(cell)
+            click.echo(printable(str(cell)))
         if comparison is not None:
             for sentence in (*comparison.not_compared, *comparison.notes):
                 click.echo(f"since {comparison.version}: {sentence}")

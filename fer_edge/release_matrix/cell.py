@@ -15,6 +15,7 @@ from fer_edge.json_check import (
     read_count,
     read_list,
     read_mapping,
+    read_number,
     read_object,
     read_optional,
     read_positive,
@@ -23,6 +24,7 @@ from fer_edge.json_check import (
     read_text,
 )
 from fer_edge.parity import ParityReport
+from fer_edge.shown import printable
 from fer_edge.verdict import FAILED, PASSED, UNDECIDED
 
 HERE, SIMULATED, STAND_IN, NOWHERE = "here", "simulated", "stand-in", "nowhere"
@@ -32,6 +34,9 @@ an evaluator; on a simulator of the chip; on this machine's hardware."""
 GRADES = ("not built", "built", "ran", UNDECIDED, PASSED)
 """Grades, the lowest first. They are: not built; built; ran without passing its gate; too few faces
 for a verdict; passed. Accuracy is measured from ``ran`` on."""
+
+
+_KEY = ("model", "target", "precision")
 
 
 @dataclass(frozen=True)
@@ -181,9 +186,11 @@ class Accuracy:
         correct = read_text(item["correct"], f"{where}.correct")
         if len(base64.b64decode(correct, validate=True)) != -(-faces // 8):
             raise ValueError(f"expected {faces} bits in {where}.correct")
-        names = ("value", "low", "high", "independent")
+        names = ("value", "low", "high")
         shares = {name: read_share(item[name], f"{where}.{name}") for name in names}
-        return cls(**shares, faces=faces, correct=correct)
+        # At least one face is evidence of its own.
+        independent = read_number(item["independent"], f"{where}.independent", 1 / faces, 1)
+        return cls(**shares, faces=faces, independent=independent, correct=correct)
 
 
 def cell_name(model: str, target: str, precision: str) -> str:
@@ -262,7 +269,8 @@ class Cell:
             "target": self.target,
             "precision": self.precision,
             "grade": self.grade,
-            "identity": vars(self.identity) | {"libraries": dict(self.identity.libraries)},
+            "identity": vars(self.identity)
+            | {"libraries": dict(self.identity.libraries), "gpus": list(self.identity.gpus)},
             "machine": dict(self.machine),
             "build": dict(vars(self.build)),
             "run": None if self.run is None else dict(vars(self.run)),
@@ -275,9 +283,7 @@ class Cell:
         """Read the JSON form strictly; see ParityReport.parse."""
         item = read_object(value, where, (*_names(cls), "grade"))
         cell = cls(
-            model=read_text(item["model"], f"{where}.model"),
-            target=read_text(item["target"], f"{where}.target"),
-            precision=read_text(item["precision"], f"{where}.precision"),
+            **{key: printable(read_text(item[key], f"{where}.{key}")) for key in _KEY},
             identity=Identity.parse(item["identity"], f"{where}.identity"),
             machine=_read_machine(item["machine"], f"{where}.machine"),
             build=Build.parse(item["build"], f"{where}.build"),

@@ -10,6 +10,7 @@ from fer_edge.benchmarks.measure.timing import MIN_SAMPLES
 from fer_edge.benchmarks.reports.compare_reports import machine_differences
 from fer_edge.release_matrix.cell import GRADES, PLACES, Cell
 from fer_edge.release_matrix.stored import Comparison, Matrix
+from fer_edge.shown import printable
 from fer_edge.training.evaluation.intervals import paired_change_interval
 
 LATENCY_FACTOR = 1.5
@@ -68,8 +69,9 @@ def compare(
             _grade(before, after, findings)
             _accuracy(before, after, findings)
             _latency(before, after, factor, findings)
-    notes = tuple(dict.fromkeys(findings.notes))
-    return Comparison(old.version, tuple(findings.regressions), tuple(findings.not_compared), notes)
+    sentences = (findings.regressions, findings.not_compared, dict.fromkeys(findings.notes))
+    # Texts of a stored matrix go to a terminal and to a page.
+    return Comparison(old.version, *(tuple(map(printable, each)) for each in sentences))
 
 
 def _grade(before: Cell, after: Cell, findings: _Findings) -> None:

@@ -24,7 +24,7 @@ from fer_edge.json_check import (
 from fer_edge.lock import locked
 from fer_edge.plain_file import read_plain
 from fer_edge.release_matrix.cell import Cell
-from fer_edge.shown import shown
+from fer_edge.shown import printable, shown
 
 SCHEMA = 1
 _MOST_BYTES = 64 << 20
@@ -145,7 +145,7 @@ class Matrix:
         if len({cell.key for cell in cells}) < len(cells):
             raise ValueError("expected each cell once in matrix.cells")
         return cls(
-            read_text(item["version"], "matrix.version"),
+            printable(read_text(item["version"], "matrix.version")),
             read_list(item["conditions"], "matrix.conditions", _read_conditions),
             cells,
             read_list(item["unfinished"], "matrix.unfinished", read_text),

@@ -52,6 +52,8 @@ def test_a_cell_survives_its_json_form(cell: Cell) -> None:
         (("accuracy", "correct"), "00"),
         (("accuracy", "correct"), "zz"),
         (("accuracy", "value"), 1.5),
+        (("accuracy", "independent"), 0),
+        (("accuracy", "independent"), 1e-300),
         (("identity", "checkpoint"), "short"),
         (("identity", "libraries"), {"onnxruntime": 1}),
         (("identity", "gpus"), "T4"),

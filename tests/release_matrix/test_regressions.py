@@ -83,6 +83,17 @@ def test_copies_of_few_faces_are_no_evidence() -> None:
     assert compared(copies(800), copies(780)).regressions == ()
 
 
+def test_a_text_of_a_stored_cell_cannot_forge_a_line() -> None:
+    forged = Cell.parse(CELL.as_dict() | {"model": "|x|\n# y\x1b[2J"}, "cell")
+    lost = replace(CELL, build=Build("no library\n# y", True), run=None, parity=None, accuracy=None)
+    for comparison in (
+        compare(matrix(forged, version="0.1.0"), matrix(CELL), lambda key: True),
+        compared(CELL, lost),
+    ):
+        (sentence,) = comparison.not_compared
+        assert sentence.isprintable()
+
+
 def test_accuracy_on_the_first_of_the_same_faces_is_compared() -> None:
     few = replace(CELL, accuracy=accuracy(200, faces=250))  # a simulator's time budget ended
     assert "250 faces" in compared(CELL, few).regressions[0]
