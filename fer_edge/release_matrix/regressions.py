@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from fer_edge.benchmarks.measure.percentile_ratio import percentile_ratio
 from fer_edge.benchmarks.measure.timing import MIN_SAMPLES
 from fer_edge.benchmarks.reports.compare_reports import machine_differences
-from fer_edge.release_matrix.cell import GRADES, PLACES, Cell
+from fer_edge.release_matrix.cell import GRADES, HERE, PLACES, Cell
 from fer_edge.release_matrix.stored import Comparison, Matrix
 from fer_edge.shown import printable
 from fer_edge.training.evaluation.intervals import paired_change_interval
@@ -124,11 +124,15 @@ def _accuracy(before: Cell, after: Cell, findings: _Findings) -> None:
 
 def _latency(before: Cell, after: Cell, factor: float, findings: _Findings) -> None:
     old = before.run.latencies if before.run else None
-    new = after.run.latencies if after.run else None
-    if old is None or new is None or min(len(old), len(new)) < MIN_SAMPLES[50]:
-        return
+    if old is None or len(old) < MIN_SAMPLES[50] or after.run is None or after.run.where != HERE:
+        return  # a run on weaker evidence is a finding of its own
     if other := machine_differences(before.machine, after.machine):
         findings.notes.append(f"latencies are not compared: other machine ({'; '.join(other)})")
+        return
+    new = after.run.latencies
+    if new is None or len(new) < MIN_SAMPLES[50]:
+        reason = after.run.note or f"{0 if new is None else len(new)} samples are too few"
+        findings.not_compared.append(f"{after.name}: its latency is not measured now: {reason}")
         return
     ratio, low, high = percentile_ratio(new, old, 50)
     if ratio > factor and low > 1:

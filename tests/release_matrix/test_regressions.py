@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from sample_cells import CELL, accuracy, failed, matrix, ran, report
 
-from fer_edge.release_matrix.cell import NOWHERE, SIMULATED, STAND_IN, Build, Cell, Run
+from fer_edge.release_matrix.cell import HERE, NOWHERE, SIMULATED, STAND_IN, Build, Cell, Run
 from fer_edge.release_matrix.regressions import compare
 from fer_edge.release_matrix.stored import Comparison
 from fer_edge.verdict import UNDECIDED
@@ -114,6 +114,16 @@ def test_latency_that_grew_beyond_the_factor_is_a_regression() -> None:
     assert compared(CELL, slower, factor=2.0).regressions == ()
     assert compared(CELL, replace(CELL, run=ran(1.3))).regressions == ()
     assert compared(slower, CELL).regressions == ()
+
+
+def test_a_latency_that_is_no_longer_measured_is_not_compared() -> None:
+    failed_now = replace(CELL, run=Run(HERE, note="timing failed"))
+    (sentence,) = compared(CELL, failed_now).not_compared
+    assert sentence == "default onnxruntime/int8: its latency is not measured now: timing failed"
+    few = replace(CELL, run=Run(HERE, latencies_ns="1000 1000"))
+    assert "2 samples are too few" in compared(CELL, few).not_compared[0]
+    assert compared(few, failed_now) == Comparison("0.1.0")
+    assert compared(CELL, replace(failed_now, machine=ELSEWHERE)).not_compared == ()
 
 
 def test_latencies_of_two_machines_are_not_compared() -> None:
