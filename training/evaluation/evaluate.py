@@ -61,6 +61,7 @@ def evaluate(
         ``deduplicated`` counts each distinct image without a duplicate in the ``train`` part.
         ``near_deduplicated``, if asked for, leaves out near duplicates as well. ``trained_on`` is
         True if the model's card names these faces as its training data, None if nothing is known.
+        ``train_part`` is True if the data has such a part beside these faces.
 
     Raises:
         DataError: The data cannot be read, or every image is in its ``train`` part.
@@ -254,6 +255,11 @@ class EvaluationSet:
                 return load_faces(self.data, "train", self.labels)
         return []
 
+    @property
+    def has_train_part(self) -> bool:
+        """True if the faces are compared with a ``train`` part."""
+        return bool(self._train_part)
+
     @cached_property
     def _fingerprints(self) -> list[str]:
         """Fingerprints of the faces: of all, and of those that training keeps beside a ``val``."""
@@ -271,9 +277,11 @@ class EvaluationSet:
         Args:
             trained: Fingerprint of the faces that the model was trained on, or None.
         """
-        if trained is not None and trained in self._fingerprints:
+        if trained is None:
+            return None
+        if trained in self._fingerprints:
             return True
-        return False if self._train_part else None
+        return False if self.has_train_part else None
 
 
 @contextmanager
@@ -307,6 +315,7 @@ def _evaluate_one(
         "split": test_set.split,
         "labels": list(labels),
         "trained_on": test_set.trained_on(runner.fingerprint),
+        "train_part": test_set.has_train_part,
         "all": figures(probabilities, truth, labels),
         "deduplicated": on(test_set.distinct),
         **({"near_deduplicated": on(test_set.near_distinct)} if test_set.near_duplicates else {}),

@@ -71,7 +71,7 @@ def side_by_side(reports: Sequence[Report]) -> list[str]:
 def _train_part(report: Report) -> str:
     if report["split"] == "train":
         return ""
-    if report.get("trained_on") is False:
+    if report["train_part"]:
         return ", and none is in the train part"
     return "; the data has no train part to compare with"
 

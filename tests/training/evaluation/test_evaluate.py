@@ -221,7 +221,7 @@ def test_a_run_is_named_by_its_folder_and_the_same_thing_twice_is_told_apart(
 
 
 def test_faces_that_were_trained_on_are_said(
-    finished: Any, few_faces: Path, tmp_path: Path
+    finished: Any, few_faces: Path, fake_bundle: Path, tmp_path: Path
 ) -> None:
     """By the fingerprint in the card, whatever the part is called."""
     own = evaluate_all([finished.best], few_faces / "faces-train.parquet", None)
@@ -234,6 +234,9 @@ def test_faces_that_were_trained_on_are_said(
     assert other["inputs"][0]["trained_on"] is None
     assert "no train part to compare with" in evaluation_page(other)
     assert evaluate(finished.best, FACES)["trained_on"] is False
+    assert evaluate(fake_bundle, FACES)["trained_on"] is None
+    nothing_known = evaluation_page(evaluate_all([fake_bundle], FACES))
+    assert "none is in the train part" in nothing_known
 
 
 def test_faces_that_were_trained_on_are_said_beside_duplicates_in_val(
