@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
 from fer_edge.atomic import write_files
 from fer_edge.bundle import open_bundle
+from fer_edge.errors import DataError
 from fer_edge.module_command import ModuleCommand
 from fer_edge.shipped import bundle_path, checkpoint_path
 from fer_edge.training.checkpoint import load_checkpoint
@@ -22,7 +24,7 @@ from fer_edge.training.data.folds import Fold
 from fer_edge.training.evaluation.groups import evaluate_groups
 from fer_edge.training.evaluation.locate import require_detector
 from fer_edge.training.reports.group_section import GROUPS_FILE, compact
-from fer_edge.training.reports.model_card import card_text
+from fer_edge.training.reports.model_card import card_text, check_trained
 
 HELD_OUT = Fold(0, 3)
 """Fold of FairFace that no training uses."""
@@ -40,9 +42,13 @@ def write_groups(checkpoint: Path, bundle: Path, london: Path, fairface: Path, o
         out: Folder with evaluation.json; receives groups.json and MODEL_CARD.md.
 
     Raises:
-        DataError: The data cannot be read.
+        CheckpointError: The checkpoint has no facts of a training.
+        DataError: The data, or evaluation.json, cannot be read.
         TargetError: The variant does not run on this machine, or there is no detector.
     """
+    loaded = load_checkpoint(checkpoint)
+    check_trained(loaded, checkpoint)
+    evaluation = _evaluation(out / "evaluation.json")  # before hours of work
     detector = require_detector(None)
     target, precision = _variant(bundle)
     reports = []
@@ -50,7 +56,7 @@ def write_groups(checkpoint: Path, bundle: Path, london: Path, fairface: Path, o
         (london, ("gender", "ethnicity", "age"), None),
         (fairface, ("gender", "race", "age"), HELD_OUT),
     ):
-        evaluation = evaluate_groups(
+        found = evaluate_groups(
             [bundle],
             data,
             columns,
@@ -59,17 +65,29 @@ def write_groups(checkpoint: Path, bundle: Path, london: Path, fairface: Path, o
             target=target,
             precision=precision,
         )
-        reports += evaluation["inputs"]
+        reports += found["inputs"]
     groups = compact(reports)
-    evaluation = json.loads((out / "evaluation.json").read_text("utf-8"))
     text = card_text(
-        load_checkpoint(checkpoint),
+        loaded,
         open_bundle(bundle),
         evaluation["checkpoint"],
         evaluation["variants"],
         json.loads(groups),
     )
     write_files({out / GROUPS_FILE: (groups + "\n").encode(), out / "MODEL_CARD.md": text.encode()})
+
+
+def _evaluation(path: Path) -> dict[str, Any]:
+    """Read what ``model_card`` wrote. Raises DataError."""
+    try:
+        evaluation = json.loads(path.read_text("utf-8"))
+        return {key: evaluation[key] for key in ("checkpoint", "variants")}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"cannot read the figures of model_card in {path}. Run first: "
+            "python -m fer_edge.training.reports.model_card CHECKPOINT BUNDLE FER2013 "
+            f"{path.parent}"
+        ) from error
 
 
 def _variant(bundle: Path) -> tuple[str | None, str | None]:

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from fer_edge.atomic import write_files
 from fer_edge.bundle import Bundle, open_bundle
+from fer_edge.errors import CheckpointError
 from fer_edge.module_command import ModuleCommand
 from fer_edge.page import markdown_table
 from fer_edge.shipped import bundle_path, checkpoint_path
@@ -52,7 +53,6 @@ with, and a starting point for a network trained on your own, licensed faces.
 - Confidence is calibrated on FER2013; calibrate it again for other cameras.
 """
 
-
 _BIAS = {
     True: '"By groups" has what other sets show.',
     False: "Bias between groups **has not been measured**.",
@@ -73,12 +73,13 @@ def write_card(checkpoint: Path, bundle: Path, data: Path, out: Path) -> None:
         out: Folder for MODEL_CARD.md, model-card.png and evaluation.json.
 
     Raises:
-        CheckpointError: The checkpoint cannot be loaded.
+        CheckpointError: The checkpoint cannot be loaded, or has no facts of a training.
         BundleError: The bundle is damaged.
         DataError: The data cannot be read.
         TargetError: A variant does not run on this machine.
     """
     loaded, loaded_bundle = load_checkpoint(checkpoint), open_bundle(bundle)
+    check_trained(loaded, checkpoint)
     report = evaluate(checkpoint, data, near_duplicates=True)
     variants = {
         v.name: evaluate(bundle, data, target=v.target, precision=v.precision)
@@ -94,6 +95,15 @@ def write_card(checkpoint: Path, bundle: Path, data: Path, out: Path) -> None:
             out / "MODEL_CARD.md": text.encode(),
         }
     )
+
+
+def check_trained(checkpoint: Checkpoint, source: Path) -> None:
+    """Raise CheckpointError unless a checkpoint has the facts of its training."""
+    if missing := [key for key in ("data", "recipe", "epoch") if key not in checkpoint.facts]:
+        raise CheckpointError(
+            f"expected a checkpoint of fer-edge train, {source} has no facts on "
+            f"{', '.join(missing)}. For its figures alone: fer-edge evaluate {source} --data DATA"
+        )
 
 
 def card_text(
@@ -177,14 +187,15 @@ def _draws_effects(checkpoint: Checkpoint) -> bool:
 
 def _calibration(checkpoint: Checkpoint, report: dict[str, Any]) -> list[str]:
     answered = report["abstention"]
+    right = answered["accuracy"]  # None if nothing is answered
+    correct = "" if right is None else f", {right:.1%} of those answers are correct"
     return [
         "## Calibration and abstention",
         "",
         f"Temperature {checkpoint.temperature:.3f}, fitted on the held-out faces. Expected "
         f"calibration error on PublicTest {report['all']['ece']:.4f} ({ECE_BINS} equal-width "
         f"bins). Below a confidence of {checkpoint.abstain_below:.2f} the answer is *uncertain*: "
-        f"{answered['coverage']:.1%} of PublicTest is answered, {answered['accuracy']:.1%} of "
-        "those answers are correct.",
+        f"{answered['coverage']:.1%} of PublicTest is answered{correct}.",
         "",
         markdown_table(*coverage_rows(report["all"]["coverage"])),
         "![Confusion, calibration and coverage](model-card.png)",

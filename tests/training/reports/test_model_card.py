@@ -12,9 +12,9 @@ import pytest
 from click.testing import CliRunner
 
 from fer_edge.bundle import open_bundle
-from fer_edge.errors import DataError
+from fer_edge.errors import CheckpointError, DataError
 from fer_edge.shipped import DEFAULT_BUNDLE, MODELS, bundle_path, checkpoint_path
-from fer_edge.training.checkpoint import load_checkpoint
+from fer_edge.training.checkpoint import load_checkpoint, save_checkpoint
 from fer_edge.training.reports import group_card, model_card
 from fer_edge.training.reports.group_section import groups_beside
 from fer_edge.training.reports.model_card import card_text
@@ -101,7 +101,36 @@ def test_the_card_says_that_weights_are_an_average_and_who_taught() -> None:
 
 @pytest.mark.parametrize("command", [model_card.main, group_card.main])
 def test_the_names_of_shipped_models_are_models(command: click.Command, tmp_path: Path) -> None:
+    (tmp_path / "card").mkdir()
+    (tmp_path / "card/evaluation.json").write_text('{"checkpoint": {}, "variants": {}}', "utf-8")
     data = ["nowhere"] * (len(command.params) - 3)
     done = CliRunner().invoke(command, ["fast", "fast", *data, str(tmp_path / "card")])
     assert done.exit_code == DataError.exit_code
     assert "nowhere" in done.output
+
+
+@pytest.mark.parametrize("command", [model_card.main, group_card.main])
+def test_a_checkpoint_that_was_not_trained_here_is_refused_before_the_work(
+    command: click.Command, tmp_path: Path
+) -> None:
+    imported = replace(load_checkpoint("fast"), facts={"imported": {}}, int8=None, familiarity=None)
+    save_checkpoint(imported, tmp_path / "imported")
+    data = ["nowhere"] * (len(command.params) - 3)
+    done = CliRunner().invoke(command, [str(tmp_path / "imported"), "fast", *data, str(tmp_path)])
+    assert done.exit_code == CheckpointError.exit_code
+    assert "has no facts on data, recipe, epoch" in done.output
+
+
+def test_groups_need_the_figures_of_the_card_first(tmp_path: Path) -> None:
+    done = CliRunner().invoke(group_card.main, ["fast", "fast", "x", "y", str(tmp_path)])
+    assert done.exit_code == DataError.exit_code
+    assert "Run first: python -m fer_edge.training.reports.model_card" in done.output
+
+
+def test_a_model_that_answers_nothing_has_a_card() -> None:
+    figures = evaluation("default")
+    report = figures["checkpoint"]
+    report["abstention"] |= {"coverage": 0.0, "accuracy": None}
+    bundle = open_bundle(DEFAULT_BUNDLE)
+    text = card_text(load_checkpoint("default"), bundle, report, figures["variants"])
+    assert "0.0% of PublicTest is answered." in text
