@@ -118,7 +118,7 @@ def evaluate_all(
                 name = "/".join(filter(None, variant))
                 refused.append({"input": f"{source.name} {name}", "why": str(error)})
                 continue
-            inputs.append({"name": _name(source, report, inputs), **report})
+            inputs.append({"name": input_name(source, report, inputs), **report})
             answers.append(predicted)
     if not inputs:
         raise TargetError("nothing to evaluate: " + "; ".join(row["why"] for row in refused))
@@ -337,8 +337,14 @@ def _variants(
     return [*requested] or [(None, precision)]  # the Predictor reports what is missing
 
 
-def _name(source: Path, report: dict[str, Any], others: Sequence[dict[str, Any]]) -> str:
-    """Return a distinct name; ``best`` is named with its run folder."""
+def input_name(source: Path, report: dict[str, Any], others: Sequence[dict[str, Any]]) -> str:
+    """Return a distinct name; ``best`` is named with its run folder.
+
+    Args:
+        source: Checkpoint folder, or ``.fer`` bundle.
+        report: Report of the input, with its variant if it is a bundle.
+        others: Named reports of earlier inputs.
+    """
     path = source.resolve()
     name = f"{path.parent.name}/{path.name}" if path.name == "best" else path.name
     name = f"{name} {report['variant']}" if "variant" in report else name

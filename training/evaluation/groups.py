@@ -19,6 +19,7 @@ from fer_edge.shipped import checkpoint_path
 from fer_edge.training.data.dataset_spec import DatasetSpec, stated
 from fer_edge.training.data.faces import LabelledFace, load_faces
 from fer_edge.training.data.folds import Fold
+from fer_edge.training.evaluation.evaluate import input_name
 from fer_edge.training.evaluation.group_figures import METHOD, figures_of, spreads
 from fer_edge.training.evaluation.locate import locate
 from fer_edge.training.evaluation.runner import ModelRunner, open_model
@@ -71,13 +72,13 @@ def evaluate_groups(
     if target == "all":
         raise TargetError("groups are evaluated on one variant. Name its target, or leave it out")
     spec = replace(DatasetSpec.parse(data), columns=tuple(dict.fromkeys(columns)))
-    inputs = []
+    inputs: list[dict[str, Any]] = []
     for source in map(checkpoint_path, sources):
         with open_model(source, target, precision) as runner:
             faces = load_faces(spec, split, runner.labels, step=step)
             faces = faces if fold is None else fold.of(faces, spec.path)
             report = _evaluate(runner, faces, spec, detector, step)
-        name = " ".join(filter(None, (source.name, report.get("variant"))))
+        name = input_name(source, report, inputs)
         about = {"name": name, "split": split, "fold": None if fold is None else str(fold)}
         inputs.append({**about, **report})
     return {"inputs": inputs, "method": METHOD, "environment": software()}

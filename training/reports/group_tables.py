@@ -15,6 +15,8 @@ Report = dict[str, Any]
 WIDTH = 80
 """Columns of the terminal that a table must fit."""
 _NONE = "-"
+_ROUNDING = 1e-9
+"""Difference of two means that is only a rounding error."""
 _MOST_NAMED = 6
 """Largest number of small groups that a note names."""
 _LONGEST_NAME = 18
@@ -66,7 +68,7 @@ def markdown(report: Report) -> str:
         head = [table["column"], "faces", *(h for h, _ in heads), *(h for h, *_ in classes)]
         body = [
             [
-                _marked(row),
+                marked(row),
                 f"{row['faces']:,}",
                 *(spread(row[key]) for _, key in heads),
                 *(spread(row[key][name]) for _, key, name in classes),
@@ -93,6 +95,9 @@ def notes(table: dict[str, Any]) -> Iterator[str]:
         yield f"* Fewer than {FEW_FACES} faces: {names}. Such rows say little."
     words = {"right": "right answers", "abstained": "abstention", "confidence": "confidence"}
     for key, row in table["spreads"].items():
+        if row["difference"] < _ROUNDING:
+            yield f"No difference of {words[key]} between the groups."
+            continue
         chance = row["chance"]
         rarely = f"{100 * chance:.0f} %" if chance >= 0.1 else f"{100 * chance:.1f} %"
         rarely = rarely if chance >= 0.001 else "less than 0.1 %"
@@ -126,7 +131,8 @@ def _classes(labels: Sequence[str], key: str) -> list[tuple[str, str, str]]:
     return [(name, key, name) for name in labels]
 
 
-def _marked(row: dict[str, Any]) -> str:
+def marked(row: dict[str, Any]) -> str:
+    """Return the name of a group, with a star if it is small."""
     return f"{row['value']}{' *' if row.get('few') else ''}"
 
 
@@ -134,7 +140,7 @@ def _wrapped(
     column: str, rows: Sequence[dict[str, Any]], heads: Sequence[tuple[str, ...]]
 ) -> Iterator[str]:
     """Yield a table under its heads, continued below where it is wider than the terminal."""
-    names = [_marked(row) for row in rows]
+    names = [marked(row) for row in rows]
     names = [
         name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…" for name in names
     ]

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from fer_edge.page import facts, page, picture, table
 from fer_edge.training.reports import plots
-from fer_edge.training.reports.group_tables import Report, measures_of, notes, spread
+from fer_edge.training.reports.group_tables import Report, marked, measures_of, notes, spread
 
 _ROW_IN = 0.3
 """Height of a group in a picture, in inches."""
@@ -54,9 +54,7 @@ def _about(report: Report) -> str:
 def _one_column(report: Report, rows: dict[str, Any]) -> list[str]:
     groups = [*rows["groups"], {"value": "all", **report["overall"]}]
     heads = measures_of(report)
-    body = [
-        [str(g["value"]), f"{g['faces']:,}", *(spread(g[key]) for _, key in heads)] for g in groups
-    ]
+    body = [[marked(g), f"{g['faces']:,}", *(spread(g[key]) for _, key in heads)] for g in groups]
     figure = Figure(figsize=(13, _height(rows)), layout="constrained")
     _draw(figure, report, rows)
     drawing = picture(f"By {rows['column']}", plots.data(figure), "Dots with 95 % intervals, in %")
@@ -69,7 +67,7 @@ def _one_column(report: Report, rows: dict[str, Any]) -> list[str]:
     for key, title in (("answers", "Share answered by class, %"), ("recall", "Recall, %")):
         if key in report["overall"]:
             names = [name for name in report["labels"] if report["overall"][key][name]]
-            cells = [[str(g["value"]), *(spread(g[key][n]) for n in names)] for g in groups]
+            cells = [[marked(g), *(spread(g[key][n]) for n in names)] for g in groups]
             parts += [f"<h4>{title}</h4>", table([rows["column"], *names], cells)]
     return parts
 

@@ -34,6 +34,12 @@ def people(path: Path, labelled: bool = True, count: int = 140, **columns: Any) 
     return path
 
 
+def test_two_runs_are_told_apart(finished: Any, tmp_path: Path) -> None:
+    data = people(tmp_path / "people.parquet", count=40)
+    report = evaluate_groups([finished.best, finished.best], data, ["gender"])
+    assert [each["name"] for each in report["inputs"]] == ["tiny/best", "tiny/best #2"]
+
+
 def groups(report: dict[str, Any], column: int = 0) -> dict[str, dict[str, Any]]:
     return {row["value"]: row for row in report["inputs"][0]["by"][column]["groups"]}
 

@@ -15,7 +15,7 @@ from fer_edge.bundle import open_bundle
 from fer_edge.shipped import DEFAULT_BUNDLE, FACES
 from fer_edge.training.evaluation.groups import evaluate_groups
 from fer_edge.training.reports.group_section import GROUPS_FILE, group_section, groups_beside
-from fer_edge.training.reports.group_tables import WIDTH, lines, markdown
+from fer_edge.training.reports.group_tables import WIDTH, lines, markdown, notes
 from fer_edge.training.reports.groups import group_page, group_sheet
 
 RACES = ["Southeast Asian", "White", "more words than a line of eighty columns holds", "<i>"]
@@ -45,7 +45,15 @@ def test_the_page_escapes_groups_and_has_a_picture(evaluation: dict[str, Any]) -
     assert "<i>" not in html
     assert "&lt;i&gt;" in html
     assert "data:image/svg+xml" in html
+    assert html.count(">White *<") == 3  # in each table
     assert group_sheet(evaluation["inputs"])[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize("other", ["a", "b"])
+def test_no_difference_is_called_so(other: str) -> None:
+    row = {"low": "a", "high": other, "difference": 1e-17, "chance": 1.0}
+    text = list(notes({"groups": [], "spreads": {"confidence": row}}))
+    assert text == ["No difference of confidence between the groups."]
 
 
 def test_every_axis_has_a_title(evaluation: dict[str, Any], untitled_axes: list[str]) -> None:
