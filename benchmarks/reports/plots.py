@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from operator import itemgetter
 from typing import Any, Literal
 
 import numpy as np
@@ -29,6 +30,7 @@ def pictures(report: dict[str, Any], form: Literal["svg", "png"] = "svg") -> dic
         MissingDependencyError: matplotlib is not installed.
     """
     try:
+        from matplotlib import rc_context
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingDependencyError("matplotlib", "bench") from error
@@ -37,10 +39,11 @@ def pictures(report: dict[str, Any], form: Literal["svg", "png"] = "svg") -> dic
         figure = Figure(figsize=_SIZE_IN, layout="constrained")
         if draw(figure, report["rows"]):
             data = io.BytesIO()
-            # Without a date, the same report gives the same bytes.
-            figure.savefig(
-                data, format=form, dpi=110, metadata={"Date": None} if form == "svg" else None
-            )
+            # Without a date and random ids, the same report gives the same bytes.
+            with rc_context({"svg.hashsalt": title}):
+                figure.savefig(
+                    data, format=form, dpi=110, metadata={"Date": None} if form == "svg" else None
+                )
             drawn[title] = data.getvalue()
     return drawn
 
@@ -55,7 +58,7 @@ def _distribution(figure: Any, rows: list[dict[str, Any]]) -> bool:
     for row in shown:
         ms = np.sort(unpack(row["latencies_ns"])) / 1e6
         longer = 1 - np.arange(len(ms)) / len(ms)
-        axes.step(ms, longer, where="post", label=_name(row))
+        axes.step(ms, longer, where="pre", label=_name(row))
     axes.set(xscale="log", yscale="log")
     axes.set(xlabel=f"latency at batch {first}, ms", ylabel="share of calls that took longer")
     _plain(axes.xaxis)
@@ -70,7 +73,7 @@ def _by_batch(figure: Any, rows: list[dict[str, Any]]) -> bool:
         return False
     latency, throughput = figure.subplots(1, 2)
     for name in dict.fromkeys(row["variant"] for row in shown):
-        own = [row for row in shown if row["variant"] == name]
+        own = sorted((row for row in shown if row["variant"] == name), key=itemgetter("batch"))
         sizes = [row["batch"] for row in own]
         latency.plot(sizes, [row["p50_ms"] for row in own], marker="o", label=name)
         throughput.plot(sizes, [row["throughput_hz"] for row in own], marker="o", label=name)

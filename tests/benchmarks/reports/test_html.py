@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from matplotlib.figure import Figure
 
 from fer_edge.benchmarks.bench import bench
+from fer_edge.benchmarks.reports import plots
 from fer_edge.benchmarks.reports.html import html, markdown
 from fer_edge.benchmarks.reports.plots import pictures
 from fer_edge.cli import main
@@ -36,6 +38,25 @@ def test_all_four_pictures_are_drawn_and_the_same_each_time(report: dict[str, An
         "Accuracy against latency",
     ]
     assert all(data.startswith(b"\x89PNG") for data in drawn.values())
+    assert pictures(report) == pictures(report)
+
+
+def test_lines_are_those_of_the_samples(report: dict[str, Any]) -> None:
+    """Of 1, 2 and 4 ms, two thirds took longer than 1.5 ms; sizes are drawn in their order."""
+    row = report["rows"][0]
+    rows = [
+        {**row, "batch": batch, "p50_ms": batch, "latencies_ns": "1000000 2000000 4000000"}
+        for batch in (32, 1, 8)
+    ]
+    figure = Figure()
+    assert plots._distribution(figure, rows)
+    (line,) = figure.axes[0].lines
+    assert line.get_drawstyle() == "steps-pre"
+    longer = dict(zip(line.get_xdata(), line.get_ydata(), strict=True))
+    assert longer[2.0] == pytest.approx(2 / 3)
+    figure = Figure()
+    assert plots._by_batch(figure, rows)
+    assert list(figure.axes[0].lines[0].get_xdata()) == [1, 8, 32]
 
 
 def test_every_axis_has_a_title(report: dict[str, Any], untitled_axes: list[str]) -> None:
