@@ -74,10 +74,14 @@ def _readings(job: Job, run: Run) -> list[list[int]]:
             command, stdout=subprocess.PIPE, stderr=log, encoding="utf-8", errors="replace"
         ) as child:
             assert child.stdout is not None
-            for line in child.stdout:
-                if (text := answer_on(line)) is not None:
-                    readings.append([int(part) for part in text.split()])
-                    run.step(min(len(readings), _LINES), _LINES)
+            try:
+                for line in child.stdout:
+                    if (text := answer_on(line)) is not None:
+                        readings.append([int(part) for part in text.split()])
+                        run.step(min(len(readings), _LINES), _LINES)
+            except BaseException:
+                child.kill()
+                raise
         log.seek(0)
         errors = log.read().decode("utf-8", "replace").strip().splitlines()
     if child.returncode != 0 or not readings:

@@ -7,10 +7,12 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
 import numpy as np
+import psutil
 import pytest
 
 from fer_edge.cli.sigterm import TERMINATED, orderly_end
@@ -101,6 +103,28 @@ def test_a_video_that_is_being_recorded_is_kept(fake_bundle: Path, tmp_path: Pat
     assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 5
     capture.release()
     assert sorted(tmp_path.glob("[abc.]*.*")) == [source, drawn, events]
+
+
+def test_a_measured_process_ends_with_the_command(fake_bundle: Path) -> None:
+    options = ["--scenario", "memory", "--budget-s", "600", "--batch-sizes", "1", "--quiet"]
+    command = [sys.executable, "-m", "fer_edge", "bench", str(fake_bundle), *options]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not (children := measured(process.pid)):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.terminate()
+    assert process.wait(60) == TERMINATED
+    assert not any(child.is_running() for child in children)
+
+
+def measured(parent: int) -> list[psutil.Process]:
+    """Processes of the scenario ``memory`` below a command."""
+    found = []
+    for child in psutil.Process(parent).children():
+        with suppress(psutil.Error):  # another child may have ended meanwhile
+            if "fer_edge.benchmarks.scenarios.memory" in child.cmdline():
+                found.append(child)
+    return found
 
 
 def test_a_fork_ends_at_once(tmp_path: Path) -> None:
