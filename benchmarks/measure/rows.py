@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypedDict
+from collections.abc import Mapping
+from typing import Annotated, Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -69,6 +70,11 @@ def latency_row(variant: str, batch: int, samples: Samples) -> LatencyRow:
         "steady": state.reached,
         "throughput_hz": settled.throughput_hz(batch),
     }
+
+
+def row_name(row: Mapping[str, Any]) -> str:
+    """Return the variant of a row, with its state in the scenario ``contended``."""
+    return " ".join(filter(None, (row["variant"], row.get("state"))))
 
 
 def pack(ns: npt.NDArray[np.int64]) -> str:

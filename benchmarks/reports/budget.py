@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypedDict
 
 from fer_edge import InputError
 from fer_edge.benchmarks.measure.metrics import WITH_DATA, Metric
-from fer_edge.benchmarks.measure.rows import percentile_key
+from fer_edge.benchmarks.measure.rows import percentile_key, row_name
 from fer_edge.benchmarks.measure.timing import MIN_SAMPLES, least_observations
 from fer_edge.benchmarks.scenarios.base import scenarios
 
@@ -132,17 +132,13 @@ def _judge(budget: Budget, row: Mapping[str, Any]) -> Judgement:
         value, held = None, False
     return {
         "limit": budget.text,
-        "variant": _named(row),
+        "variant": row_name(row),
         "batch": row.get("batch"),
         "value": value,
         "bound": budget.bound,
         "held": held,
         "sentence": _sentence(budget, row, value, missing, held),
     }
-
-
-def _named(row: Mapping[str, Any]) -> str:
-    return " ".join(filter(None, (row["variant"], row.get("state"))))
 
 
 def _missing(budget: Budget, row: Mapping[str, Any], held: bool) -> int:
@@ -157,11 +153,15 @@ def _missing(budget: Budget, row: Mapping[str, Any], held: bool) -> int:
 def _sentence(
     budget: Budget, row: Mapping[str, Any], value: float | None, missing: int, held: bool
 ) -> str:
-    where = _named(row) + (f" batch {row['batch']}" if "batch" in row else "")
+    where = row_name(row) + (f" batch {row['batch']}" if "batch" in row else "")
     if value is None:
         unit = "samples" if budget.of is None else budget.of.replace("_", " ")
         more = "use more --data" if unit == "labelled faces" else "raise --budget-s"
-        reason = f"{missing:,} {unit} are missing: {more}" if missing else "not measured"
+        reason = (
+            f"{missing:,} {unit} are missing: {more}"
+            if missing
+            else "not measured: raise --budget-s"
+        )
         return f"{where}: {budget.text} cannot be judged, {reason}"
     return (
         f"{where}: {budget.text} {'holds' if held else 'is broken'} with {budget.key} {value:.6g}"

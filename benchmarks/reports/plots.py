@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from fer_edge import MissingDependencyError
-from fer_edge.benchmarks.measure.rows import unpack
+from fer_edge.benchmarks.measure.rows import row_name, unpack
 
 _SIZE_IN = (8.0, 4.2)
 _POINTS = 3_000
@@ -58,7 +58,7 @@ def _distribution(figure: Any, rows: list[dict[str, Any]]) -> bool:
     for row in shown:
         ms = np.sort(unpack(row["latencies_ns"])) / 1e6
         longer = 1 - np.arange(len(ms)) / len(ms)
-        axes.step(ms, longer, where="pre", label=_name(row))
+        axes.step(ms, longer, where="pre", label=row_name(row))
     axes.set(xscale="log", yscale="log")
     axes.set(xlabel=f"latency at batch {first}, ms", ylabel="share of calls that took longer")
     _plain(axes.xaxis)
@@ -103,11 +103,11 @@ def _timeline(figure: Any, rows: list[dict[str, Any]]) -> bool:
     for row in shown:
         if "timeline" in row:
             at = [point["at_s"] for point in row["timeline"]]
-            axes.plot(at, [point["median_ms"] for point in row["timeline"]], label=_name(row))
+            axes.plot(at, [point["median_ms"] for point in row["timeline"]], label=row_name(row))
         else:
             ms = unpack(row["latencies_ns"]) / 1e6
             every = -(-len(ms) // _POINTS)
-            axes.plot(np.arange(0, len(ms), every), ms[::every], lw=0.7, label=_name(row))
+            axes.plot(np.arange(0, len(ms), every), ms[::every], lw=0.7, label=row_name(row))
     over_time = "timeline" in shown[0]
     axes.set(yscale="log")
     axes.set_xlabel("time since the start, s" if over_time else "call, in order")
@@ -152,10 +152,6 @@ def _plain(axis: Any) -> None:
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.set_major_formatter("{x:g}")
     axis.set_minor_formatter(NullFormatter())
-
-
-def _name(row: dict[str, Any]) -> str:
-    return " ".join(filter(None, (row["variant"], row.get("state"))))
 
 
 _DRAWERS = {

@@ -9,6 +9,7 @@ from rich.table import Column, Table
 
 from fer_edge.benchmarks.machine.environment import machine
 from fer_edge.benchmarks.measure.cells import PercentileCell
+from fer_edge.benchmarks.measure.rows import row_name
 from fer_edge.benchmarks.reports.columns import cells, loadgen_cells, remarks
 from fer_edge.benchmarks.scenarios.base import scenario
 
@@ -70,7 +71,7 @@ def _lacking(report: dict[str, Any]) -> list[str]:
         ]
         if lacks:
             lines.append(
-                f"{row['variant']}, batch {row['batch']}: too few samples, more are needed for "
+                f"{row_name(row)}, batch {row['batch']}: too few samples, more are needed for "
                 f"{', '.join(lacks)}"
             )
     return [*lines, "Give them more time with --budget-s."] if lines else []

@@ -53,7 +53,7 @@ class ContendedRow(Row, Percentiles):
     """Row of a variant on the idle or the loaded machine."""
 
     state: State
-    slower_by: Annotated[dict[str, Ratio], "By percentile: contended over alone."]
+    slower_by: Annotated[dict[str, Ratio], "By percentile: contended over alone; empty if alone."]
 
 
 def _run(job: Job) -> dict[str, Any]:
@@ -70,7 +70,9 @@ def _run(job: Job) -> dict[str, Any]:
                         "batch": run.batch,
                         "state": state,
                         **percentiles(samples),
-                        "slower_by": _slower_by(samples, latencies["alone"]),
+                        "slower_by": {}
+                        if state == "alone"
+                        else _slower_by(samples, latencies["alone"]),
                     }
                 )
     return {"rows": rows, "load_processes": usable_cores(), "method": METHOD}
@@ -168,7 +170,7 @@ def _ended(child: subprocess.Popen[bytes]) -> EngineError:
 
 def _slower(row: ReportRow, percentile: str) -> str:
     ratio = row["slower_by"].get(percentile)
-    return cells.ratio(ratio) if ratio and row["state"] == "contended" else ""
+    return cells.ratio(ratio) if ratio else ""
 
 
 SCENARIO = Scenario(

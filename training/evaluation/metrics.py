@@ -74,10 +74,15 @@ def metrics(
 def coverage_curve(
     probabilities: npt.NDArray[np.floating[Any]], truth: npt.NDArray[np.integer[Any]]
 ) -> list[dict[str, float]]:
-    """Return accuracy at coverages 0.1 to 1, most confident answers first."""
+    """Return accuracy at coverages 0.1 to 1, most confident answers first.
+
+    Each of equally confident answers counts as their mean: their order says nothing.
+    """
     confidence, correct = probabilities.max(1), probabilities.argmax(1) == truth
     order = np.argsort(-confidence, kind="stable")
-    running = np.cumsum(correct[order]) / np.arange(1, len(order) + 1)
+    _, ties, sizes = np.unique(-confidence, return_inverse=True, return_counts=True)
+    means = np.bincount(ties, weights=correct) / sizes
+    running = np.cumsum(means[ties[order]]) / np.arange(1, len(order) + 1)
     rows = []
     for coverage in np.arange(0.1, 1.0001, 0.1):
         answered = max(1, round(coverage * len(order)))

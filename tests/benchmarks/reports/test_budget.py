@@ -155,6 +155,12 @@ def test_few_answers_hold_no_limit_on_jitter_or_age(text: str) -> None:
     assert judge({"rows": [row]}, parse_budget(text, "stream"))[0]["held"]
 
 
+def test_growth_that_was_not_measured_has_a_next_step() -> None:
+    row = {"variant": "a/fp32", "batch": 1, "growth_bytes_per_100k_calls": None}
+    (item,) = judge({"rows": [row]}, parse_budget("growth<1MB", "memory"))
+    assert "cannot be judged, not measured: raise --budget-s" in item["sentence"]
+
+
 def test_few_labelled_faces_hold_no_limit_on_accuracy() -> None:
     row = {"variant": "a/fp32", "batch": 1, "labelled_faces": 5, "accuracy": 1.0}
     budgets = parse_budget("accuracy>60%", "batch", with_data=True)

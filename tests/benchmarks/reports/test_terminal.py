@@ -57,3 +57,16 @@ def test_only_percentiles_with_a_column_lack_samples(
     report["rows"][0] |= {"p90_ms": 1.0, "p99_ms": 2.0, "missing": {"p99_9_ms": 5936}}
     terminal.print_table(report)
     assert "too few samples, " not in capsys.readouterr().out
+
+
+def test_rows_of_both_states_are_told_apart(
+    fake_bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = bench(fake_bundle, (1,), scenario="contended", budget_s=0.1)
+    assert [bool(row["slower_by"]) for row in report["rows"]] == [False, True]
+    for row in report["rows"]:
+        row |= {"p99_ms": None, "missing": {**row["missing"], "p99_ms": 9}}
+    terminal.print_table(report)
+    printed = capsys.readouterr().out
+    for state in ("alone", "contended"):
+        assert f"fake/fp32 {state}, batch 1: too few samples" in printed

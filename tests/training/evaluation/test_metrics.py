@@ -132,6 +132,15 @@ def test_the_coverage_curve_withholds_the_least_confident_first() -> None:
     assert [row["threshold"] for row in curve] == pytest.approx(confidences)
 
 
+def test_the_order_of_equally_confident_answers_does_not_count() -> None:
+    p = np.vstack([called("anger", confidence=c) for c in [0.9] * 2 + [0.7] * 8])
+    truth = ["anger", "fear", *["anger"] * 4, *["fear"] * 4]
+    curve = metrics(p, truth, ABC)["coverage"]
+    assert [row["accuracy"] for row in curve] == pytest.approx([0.5] * 10)
+    turned = metrics(p[::-1], truth[::-1], ABC)["coverage"]
+    assert [row["accuracy"] for row in turned] == pytest.approx([0.5] * 10)
+
+
 def test_reliability_counts_every_face_in_one_bin() -> None:
     p, t = random_answers(5)
     rows = metrics(p, ["abcdefg"[i] for i in t], "abcdefg")["reliability"]
