@@ -136,6 +136,11 @@ def test_no_frame_is_answered_before_it_arrives_twice_or_out_of_order(
     assert 0 <= row["dropped"] <= row["missed"] <= frames
 
 
+def test_more_frames_than_fit_are_refused_before_the_first() -> None:
+    with pytest.raises(InputError, match=r"up to 100,000,000 frames.*Lower --hz or --budget-s"):
+        run_stream(lambda: pytest.fail("called"), 10_000, 30 * 86_400 * 10_000)
+
+
 @pytest.mark.parametrize("hz", [0, -30, 20_000, float("nan")])
 def test_a_rate_has_to_be_one(hz: float) -> None:
     with pytest.raises(InputError, match="Hz"):
