@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from fer_edge.benchmarks.measure.cells import Cell, ReportRow
+from fer_edge.benchmarks.references.loadgen import VALID_BY
 from fer_edge.benchmarks.scenarios.base import scenario
 from fer_edge.benchmarks.scenarios.sustained import ends
 
@@ -44,7 +45,7 @@ DIFFERENCE = 0.05
 
 
 def remarks(report: Mapping[str, Any]) -> list[str]:
-    """Return sentences below the table: medians that neighbours change, and what ran where."""
+    """Return sentences below the table, such as what ran where and what ``VALID`` means."""
     lines = []
     for row in report["rows"]:
         turns, alone = row.get("p50_ms"), row.get("alone_p50_ms")
@@ -61,7 +62,7 @@ def remarks(report: Mapping[str, Any]) -> list[str]:
                 f"{item['variant']} ran on the {item['simulator']}: its times are not those "
                 "of a chip"
             )
-    return lines
+    return [*lines, VALID_BY] if "loadgen" in report else lines
 
 
 def loadgen_cells(report: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:

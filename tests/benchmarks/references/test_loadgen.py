@@ -19,7 +19,8 @@ from fer_edge.benchmarks import bench as bench_module
 from fer_edge.benchmarks.bench import bench
 from fer_edge.benchmarks.job import Job
 from fer_edge.benchmarks.references import loadgen as loadgen_module
-from fer_edge.benchmarks.references.loadgen import loadgen, read_summary
+from fer_edge.benchmarks.references.loadgen import VALID_BY, loadgen, read_summary
+from fer_edge.benchmarks.reports.columns import remarks
 from fer_edge.benchmarks.reports.terminal import print_table
 from fer_edge.child import python_command
 from fer_edge.errors import EngineError, InputError, MissingDependencyError
@@ -144,6 +145,10 @@ def test_a_missing_loadgen_is_the_line_that_installs_it(
     monkeypatch.setitem(sys.modules, "mlperf_loadgen", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'fer-edge\[loadgen\]'"):
         bench(fake_bundle, scenario="single", loadgen_logs=tmp_path, budget_s=0.1)
+
+
+def test_valid_is_said_to_be_by_our_settings() -> None:
+    assert remarks({"rows": [], "loadgen": []}) == [VALID_BY]
 
 
 def test_an_invalid_summary_is_called_so() -> None:
