@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -32,7 +34,21 @@ def percentile_ratio(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> tuple[float, float, float]:
-    """Return the ratio of two percentiles with its confidence interval.
+    """Return the ratio of one percentile, as ``percentile_ratios`` does."""
+    (found,) = percentile_ratios(new, old, (q,), paired=paired, confidence=confidence, seed=seed)
+    return found
+
+
+def percentile_ratios(
+    new: Latencies,
+    old: Latencies,
+    qs: Sequence[float],
+    *,
+    paired: bool = False,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> list[tuple[float, float, float]]:
+    """Return the ratios of percentiles of the same draws, each with its confidence interval.
 
     Moving-block bootstrap (Künsch 1989): a stall slows several calls in a row, so single calls are
     no independent evidence. With fewer than LEAST_SAMPLES, the interval is too narrow.
@@ -40,7 +56,7 @@ def percentile_ratio(
     Args:
         new: Latencies of the numerator in ns, in the order they were taken.
         old: Latencies of the denominator in ns, in the order they were taken.
-        q: Percentile, 0 to 100.
+        qs: Percentiles, 0 to 100.
         paired: Draw the same blocks of both. For latencies that were taken in turns
             (``timing.interleaved``): drift that slows both alike then cancels. The longer one is
             cut to the length of the shorter one.
@@ -48,26 +64,26 @@ def percentile_ratio(
         seed: Seed of the draws.
 
     Returns:
-        ``(ratio, low, high)``.
+        ``(ratio, low, high)`` of each percentile.
     """
-    ratio = float(np.percentile(new, q) / np.percentile(old, q))
+    ratios = np.percentile(new, qs) / np.percentile(old, qs)
     rng = np.random.default_rng(seed)
     # Ten draws beyond each end of the interval, up to a bound on the time.
     rounds = min(max(round(20 / (1 - confidence)), _MIN_ROUNDS), _MAX_ROUNDS)
     if paired:
         count = min(len(new), len(old))
         new, old = new[:count], old[:count]
-    drawn = _drawn(new, q, rounds, rng)
-    drawn /= _drawn(old, q, rounds, np.random.default_rng(seed) if paired else rng)
+    drawn = _drawn(new, qs, rounds, rng)
+    drawn /= _drawn(old, qs, rounds, np.random.default_rng(seed) if paired else rng)
     tail = 50 * (1 - confidence)
-    low, high = np.percentile(drawn, [tail, 100 - tail])
-    return ratio, float(low), float(high)
+    lows, highs = np.percentile(drawn, [tail, 100 - tail], axis=1)
+    return list(zip(ratios.tolist(), lows.tolist(), highs.tolist(), strict=True))
 
 
 def _drawn(
-    ns: Latencies, q: float, rounds: int, rng: np.random.Generator
+    ns: Latencies, qs: Sequence[float], rounds: int, rng: np.random.Generator
 ) -> npt.NDArray[np.float64]:
-    """Return the percentile of each round of the bootstrap."""
+    """Return the percentiles of each round of the bootstrap, ``[len(qs), rounds]``."""
     block = min(BLOCK, max(len(ns) // 8, 1))
     blocks = -(-len(ns) // block)
     # Circular: the first and the last samples are drawn as often as the others.
@@ -78,5 +94,5 @@ def _drawn(
     for first in range(0, rounds, each):
         starts = rng.integers(0, len(ns), (min(each, rounds - first), blocks, 1))
         picks = (starts + offsets).reshape(len(starts), -1)[:, : len(ns)]
-        percentiles.append(np.percentile(circle[picks], q, axis=1))
-    return np.concatenate(percentiles)
+        percentiles.append(np.percentile(circle[picks], qs, axis=1))
+    return np.concatenate(percentiles, axis=1)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from fer_edge import InputError
 from fer_edge.benchmarks.machine.environment import gpu_names
-from fer_edge.benchmarks.measure.percentile_ratio import LEAST_SAMPLES, percentile_ratio
+from fer_edge.benchmarks.measure.percentile_ratio import LEAST_SAMPLES, percentile_ratios
 from fer_edge.benchmarks.measure.timing import MIN_SAMPLES
 from fer_edge.benchmarks.reports.limits import PERCENTILES, SHARES, Limit, broken
 from fer_edge.benchmarks.reports.share_verdicts import ShareVerdict, share_verdicts
@@ -107,7 +107,7 @@ def compare(
     points = [name for name in PERCENTILES if name in (limited or _DEFAULT_PERCENTILES)]
     count = sum(len(points) + (len(SHARES) if old.stream else 0) for old, _ in pairs)
     confidence = 1 - (1 - _CONFIDENCE) / count
-    verdicts = [_judge(*pair, name, limits, confidence) for pair in pairs for name in points]
+    verdicts = [one for pair in pairs for one in _judge(*pair, points, limits, confidence)]
     shares = [one for pair in pairs for one in share_verdicts(*pair, limits, confidence)]
     judged: list[Verdict | ShareVerdict] = [*verdicts, *shares]
     return {
@@ -192,19 +192,41 @@ def _caveats(report: StoredReport) -> list[str]:
 
 
 def _judge(
-    old: StoredRow, new: StoredRow, name: str, limits: list[Limit], confidence: float
-) -> Verdict:
-    q = PERCENTILES[name]
-    missing = max(MIN_SAMPLES[q], LEAST_SAMPLES) - min(len(old.ns), len(new.ns))
-    variant = " ".join(filter(None, (old.variant, old.state)))
-    if missing > 0:
-        return Verdict(
-            variant, old.batch, name, "too few samples", None, None, None, missing, alarms=()
+    old: StoredRow, new: StoredRow, names: list[str], limits: list[Limit], confidence: float
+) -> list[Verdict]:
+    """Return the verdict on each percentile."""
+    count = min(len(old.ns), len(new.ns))
+    missing = {n: max(MIN_SAMPLES[PERCENTILES[n]], LEAST_SAMPLES) - count for n in names}
+    enough = [name for name in names if missing[name] <= 0]
+    found = (
+        percentile_ratios(
+            new.ns, old.ns, [PERCENTILES[name] for name in enough], confidence=confidence
         )
-    ratio, low, high = percentile_ratio(new.ns, old.ns, q, confidence=confidence)
+        if enough
+        else []
+    )
+    ratios = dict(zip(enough, found, strict=True))
+    return [
+        _verdict(old, name, ratios[name], limits)
+        if name in ratios
+        else Verdict(
+            _named(old), old.batch, name, "too few samples", None, None, None, missing[name], ()
+        )
+        for name in names
+    ]
+
+
+def _named(row: StoredRow) -> str:
+    return " ".join(filter(None, (row.variant, row.state)))
+
+
+def _verdict(
+    row: StoredRow, name: str, interval: tuple[float, float, float], limits: list[Limit]
+) -> Verdict:
+    ratio, low, high = interval
     slower = low > 1
     alarms = broken(limits, name, ratio - 1) if slower else ()
     verdict: Literal["faster", "slower", "no difference"] = (
         "slower" if slower else "faster" if high < 1 else "no difference"
     )
-    return Verdict(variant, old.batch, name, verdict, ratio, low, high, 0, alarms)
+    return Verdict(_named(row), row.batch, name, verdict, ratio, low, high, 0, alarms)

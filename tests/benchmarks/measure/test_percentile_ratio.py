@@ -6,7 +6,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from fer_edge.benchmarks.measure.percentile_ratio import LEAST_SAMPLES, percentile_ratio
+from fer_edge.benchmarks.measure.percentile_ratio import (
+    LEAST_SAMPLES,
+    percentile_ratio,
+    percentile_ratios,
+)
 
 Latencies = npt.NDArray[np.int64]
 
@@ -105,3 +109,5 @@ def test_the_interval_is_the_same_each_time() -> None:
     a, b = independent(2, 1), independent(1, 2, count=500)
     assert percentile_ratio(a, b, 50, paired=True) == percentile_ratio(a, b, 50, paired=True)
     assert percentile_ratio(a, b, 50) != percentile_ratio(a, b, 50, seed=1)
+    several = percentile_ratios(a, b, (50, 90, 99))
+    assert several == [percentile_ratio(a, b, q) for q in (50, 90, 99)]
