@@ -33,7 +33,7 @@ def test_the_shipped_variants_execute_what_they_are_called(variant: Variant) -> 
     assert refusal is None
     assert execution is not None
     assert execution.layers == 54
-    # The product that turns pixels into grey is no layer of the network: OpenVINO may leave it fp32.
+    # OpenVINO may compute in fp32 the product that turns pixels into grey.
     kept_fp32 = execution.layers_in("fp32") if variant.precision == "bf16" else 0
     assert kept_fp32 in (0, 1)
     assert execution.layers_in(variant.precision) == execution.layers - kept_fp32

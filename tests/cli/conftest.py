@@ -6,11 +6,16 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
 from fer_edge.cli import main
 from fer_edge.manifest import sealed
+from fer_edge.monitor import Boxes, detector_default
+from fer_edge.preprocess import read_image
+from fer_edge.shipped import FACES
 
 
 @pytest.fixture
@@ -49,3 +54,25 @@ def text_named_jpg(tmp_path: Path) -> Path:
     path = tmp_path / "notes.jpg"
     path.write_text("not a picture")
     return path
+
+
+PLACES = [(40, 60, 96, 96), (300, 150, 96, 96)]
+"""Boxes of the two composites in photo.png."""
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    """Two composites on a grey canvas of 480x320."""
+    picture = np.full((320, 480, 3), 120, np.uint8)
+    for name, (x, y, w, h) in zip(("happiness", "surprise"), PLACES, strict=True):
+        picture[y : y + h, x : x + w] = cv2.resize(read_image(FACES / f"{name}.png"), (w, h))
+    path = tmp_path / "photo.png"
+    path.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
+    return path
+
+
+@pytest.fixture
+def two(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default detector finds a face at both places, in any picture."""
+    boxes = Boxes(lambda _: PLACES)
+    monkeypatch.setattr(detector_default, "default_detector", lambda file=None: boxes)
