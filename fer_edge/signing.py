@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fer_edge.atomic import write_file
-from fer_edge.errors import BundleError, InputError, MissingDependencyError, next_step
+from fer_edge.errors import BundleError, InputError, next_step
+from fer_edge.libraries import needed
 from fer_edge.manifest import read_json
 from fer_edge.paths import as_path, check_possible
 from fer_edge.plain_file import read_plain
@@ -300,9 +301,7 @@ def _unreadable() -> tuple[type[Exception], ...]:
 
 
 def _library() -> tuple[Any, Any]:
-    try:
+    with needed("cryptography", "sign"):
         from cryptography.hazmat.primitives import serialization
         from cryptography.hazmat.primitives.asymmetric import ed25519
-    except ImportError as error:
-        raise MissingDependencyError("cryptography", "sign") from error
     return ed25519, serialization

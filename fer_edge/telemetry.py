@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from fer_edge.libraries import broken
 from fer_edge.one_at_a_time import one_at_a_time
-from fer_edge.shown import first_line
 
 _SETTINGS = {
     "onnxruntime": {"ORT_DISABLE_TELEMETRY": "1"},
@@ -64,10 +64,7 @@ def _import_problem(name: str) -> str | None:
     try:
         import_without_telemetry(name)
     except Exception as error:  # a missing shared library, another ABI, a broken file
-        return (
-            f"{name} is installed but cannot be imported ({first_line(error)}). "
-            f"Run: pip install --force-reinstall {name}"
-        )
+        return broken(name, error)
     return None
 
 

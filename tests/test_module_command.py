@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -83,3 +86,22 @@ def test_ctrl_c_ends_a_command_as_it_ends_fer_edge() -> None:
 
     result = CliRunner().invoke(study)
     assert (result.exit_code, result.stderr) == (130, "study: interrupted\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+@pytest.mark.parametrize("words", [["new.fer", "--name", "x"], ["--help"]])
+def test_a_full_disk_behind_the_output_is_a_sentence(
+    fake_bundle: Path, tmp_path: Path, words: list[str]
+) -> None:
+    shutil.copytree(fake_bundle, tmp_path / "new.fer")
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "fer_edge.reseal", *words],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            cwd=tmp_path,
+        )
+    assert done.returncode == 3
+    assert done.stderr == "reseal: cannot write the output: the disk is full. Free some\n"

@@ -21,12 +21,13 @@ from typing import Annotated, Any, Literal, NoReturn, NotRequired, TypedDict
 
 import numpy as np
 
-from fer_edge import EngineError, FerEdgeError, InputError, MissingDependencyError, Predictor
+from fer_edge import EngineError, FerEdgeError, InputError, Predictor
 from fer_edge.atomic import check_place
 from fer_edge.benchmarks.fields import Positive
 from fer_edge.benchmarks.job import CROP_PX, Job, Run, noise
 from fer_edge.benchmarks.measure.timing import Call, Samples, interleaved
 from fer_edge.child import answer, answer_on, end_with_parent, python_command
+from fer_edge.libraries import needed
 
 _DISTINCT = 512
 """Least crops that the samples are taken from; never fewer than the faces of a call."""
@@ -73,10 +74,8 @@ def check_loadgen(scenario: str, folder: Path) -> None:
         raise InputError(
             f"LoadGen drives {' and '.join(_DRIVEN)}, not {scenario}: it has no constant stream"
         )
-    try:
+    with needed("mlcommons-loadgen", "loadgen"):
         importlib.import_module("mlperf_loadgen")
-    except ImportError as error:
-        raise MissingDependencyError("mlcommons-loadgen", "loadgen") from error
     try:
         check_place(folder / "logs", folder=True)
     except OSError as error:

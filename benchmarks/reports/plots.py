@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from fer_edge import MissingDependencyError
 from fer_edge.benchmarks.measure.rows import row_name, unpack
+from fer_edge.libraries import needed
 
 _SIZE_IN = (8.0, 4.2)
 _POINTS = 3_000
@@ -29,11 +29,9 @@ def pictures(report: dict[str, Any], form: Literal["svg", "png"] = "svg") -> dic
     Raises:
         MissingDependencyError: matplotlib is not installed.
     """
-    try:
+    with needed("matplotlib", "bench"):
         from matplotlib import rc_context
         from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingDependencyError("matplotlib", "bench") from error
     drawn = {}
     for title, draw in _DRAWERS.items():
         figure = Figure(figsize=_SIZE_IN, layout="constrained")

@@ -13,7 +13,8 @@ import numpy as np
 
 from fer_edge.backends.base import Batch, Outputs
 from fer_edge.backends.litert import FACTS
-from fer_edge.errors import EngineError, MissingDependencyError
+from fer_edge.errors import EngineError
+from fer_edge.libraries import needed
 
 _FORCE_FP16 = 0x4
 """TFLITE_XNNPACK_DELEGATE_FLAG_FORCE_FP16. The flags that XNNPACK sets itself must come too."""
@@ -69,13 +70,11 @@ class ForcedHalfSession:
 
 
 def _compiled(model: bytes) -> Any:
-    try:
+    with needed("ai-edge-litert", FACTS.extra or "litert"):
         from ai_edge_litert.compiled_model import CompiledModel
         from ai_edge_litert.cpu_options import CpuOptions
         from ai_edge_litert.hardware_accelerator import HardwareAccelerator
         from ai_edge_litert.options import Options
-    except ImportError as error:
-        raise MissingDependencyError("ai-edge-litert", FACTS.extra or "litert") from error
     cpu = CpuOptions(num_threads=1, xnnpack_flags=_FORCE_FP16 | _QUANTISED)
     options = Options(hardware_accelerators=HardwareAccelerator.CPU, cpu_options=cpu)
     return CompiledModel.from_buffer(model, options=options)

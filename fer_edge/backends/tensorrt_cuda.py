@@ -17,7 +17,8 @@ import numpy.typing as npt
 
 from fer_edge.backends.base import Batch, Outputs
 from fer_edge.backends.tensorrt_compile import Profile
-from fer_edge.errors import EngineError, MissingDependencyError, TargetError
+from fer_edge.errors import EngineError, TargetError
+from fer_edge.libraries import needed
 
 _DRIVER = Path("/proc/driver/nvidia/version")
 
@@ -79,10 +80,8 @@ def _driver_number() -> list[str]:
 
 
 def _cuda() -> Any:
-    try:
+    with needed("cuda-python", "tensorrt"):
         from cuda.bindings import runtime
-    except ImportError as error:
-        raise MissingDependencyError("cuda-python", "tensorrt") from error
     return runtime
 
 

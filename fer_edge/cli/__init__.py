@@ -20,10 +20,7 @@ Exit codes:
 
 from __future__ import annotations
 
-import errno
-import io
-import os
-import sys
+import importlib.util
 import warnings
 from pathlib import Path
 from typing import Any, TextIO
@@ -66,15 +63,9 @@ from fer_edge.cli.torch_folder import no_empty_folder
 from fer_edge.cli.train import train
 from fer_edge.cli.verify import verify
 from fer_edge.cli.video import video
-from fer_edge.errors import (
-    INTERRUPTED,
-    FerEdgeError,
-    InputError,
-    MissingDependencyError,
-    refused_path,
-)
+from fer_edge.errors import FerEdgeError, MissingDependencyError, TargetError
 from fer_edge.kept_memory import keep_memory
-from fer_edge.standard_streams import open_missing
+from fer_edge.module_command import ModuleCommand
 from fer_edge.torch_threads import few_threads, short_waits
 
 _EXTRA_OF = {
@@ -111,64 +102,32 @@ _OWN_END = ("serve", "live")
 _PACKAGE = Path(fer_edge.__file__).parent
 
 
-class _Group(click.Group):
+class _Group(ModuleCommand, click.Group):
     """Root group: errors end as one sentence with their exit code; help lists by section."""
 
     def main(self, *args: Any, **more: Any) -> Any:
-        open_missing()
-        try:
-            with no_empty_folder():
-                return super().main(*args, **more)
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
-                raise
-            # Python writes what is left once more as it ends.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            click.echo("fer-edge: cannot write the output: the disk is full. Free some", err=True)
-            sys.exit(InputError.exit_code)
+        with no_empty_folder():
+            return super().main(*args, **more)
 
     def invoke(self, ctx: click.Context) -> Any:
-        for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, io.TextIOWrapper):  # a code page may lack a bar or a label
-                stream.reconfigure(errors="replace")
         warnings.showwarning = _show_warning
         try:
-            result = super().invoke(ctx)
-            sys.stdout.flush()  # a full disk shows here, and not after the last line of Python
-            return result
-        except MissingDependencyError as error:
-            click.echo(f"fer-edge: {for_command(error, ctx.invoked_subcommand)}", err=True)
-            ctx.exit(error.exit_code)
-        except FerEdgeError as error:
-            click.echo(f"fer-edge: {error}", err=True)
-            ctx.exit(error.exit_code)
-        except ModuleNotFoundError as error:
-            name = (error.name or "").split(".")[0]
-            extra = _EXTRA_OF.get(name) or _extra_of_engine(name)
-            if extra is None:
-                raise
-            missing = MissingDependencyError(name, extra)
-            click.echo(f"fer-edge: {for_command(missing, ctx.invoked_subcommand)}", err=True)
-            ctx.exit(missing.exit_code)
-        except OSError as error:
-            refused = refused_path(error)
-            if refused is None:
-                raise
-            click.echo(f"fer-edge: {refused}", err=True)
-            ctx.exit(refused.exit_code)
-        except ValueError as error:  # of an import that reads the environment
-            from fer_edge.hub.client import failed_start
-
-            wrong = failed_start(error)
-            if wrong is None:
-                raise
-            click.echo(f"fer-edge: {wrong}", err=True)
-            ctx.exit(wrong.exit_code)
-        except KeyboardInterrupt:
-            click.echo(_interrupted(ctx.invoked_subcommand), err=True)
-            ctx.exit(INTERRUPTED)
+            return super().invoke(ctx)
         finally:
             warnings.showwarning = _PYTHON_SHOWS
+
+    def ending(self, ctx: click.Context, error: Exception) -> FerEdgeError | None:
+        if isinstance(error, ModuleNotFoundError):
+            name = (error.name or "").split(".")[0]
+            extra = _EXTRA_OF.get(name) or _extra_of_engine(name)
+            if extra is not None and importlib.util.find_spec(name) is None:
+                error = MissingDependencyError(name, extra)
+        if isinstance(error, MissingDependencyError):
+            return TargetError(for_command(error, ctx.invoked_subcommand))
+        return super().ending(ctx, error)
+
+    def interrupted(self, ctx: click.Context) -> str:
+        return _interrupted(ctx.invoked_subcommand)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for heading, commands in _SECTIONS.items():
@@ -206,17 +165,17 @@ def _show_warning(
 
 def _interrupted(command: str | None) -> str:
     if command == "score":
-        return "fer-edge: interrupted. Continue with the same command"
+        return "interrupted. Continue with the same command"
     if command == "train":
-        return "fer-edge: interrupted. Continue with the same command and --resume"
-    return "fer-edge: interrupted"
+        return "interrupted. Continue with the same command and --resume"
+    return "interrupted"
 
 
 def _extra_of_engine(module: str) -> str | None:
     return next((facts.extra for facts in offered().values() if module in facts.modules), None)
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("fer-edge", cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(fer_edge.__version__, prog_name="fer-edge")
 @click.pass_context
 def main(ctx: click.Context) -> None:

@@ -18,7 +18,8 @@ from click.shell_completion import CompletionItem
 
 from fer_edge.atomic import check_place, write_files
 from fer_edge.backends.base import TargetFacts, offered
-from fer_edge.errors import InputError, MissingDependencyError
+from fer_edge.errors import InputError
+from fer_edge.libraries import needed
 from fer_edge.progress_bar import set_quiet
 from fer_edge.shipped import bundle_path
 
@@ -337,11 +338,9 @@ def check_outs(outs: tuple[Path, ...], suffixes: tuple[str, ...]) -> None:
             raise InputError(f"expected a name that ends in {' or '.join(suffixes)}, got {out}")
         check_out(out)
         library = _LIBRARIES.get(out.suffix)
-        try:
+        with needed(str(library), "evaluate"):
             if library is not None:
                 importlib.import_module(library)
-        except ImportError as error:
-            raise MissingDependencyError(str(library), "evaluate") from error
 
 
 def check_out(out: Path) -> None:

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from fer_edge.errors import InputError, MissingDependencyError, next_step
+from fer_edge.errors import InputError, next_step
 from fer_edge.fleet import remote
 from fer_edge.fleet.clips import Clip, absolute, local_clip
+from fer_edge.libraries import needed
 from fer_edge.paths import as_path
 from fer_edge.shown import shown, without_password
 
@@ -145,11 +146,9 @@ def _csv(
 def _parquet(
     name: str, data: bytes, known: Sequence[str], required: str
 ) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    try:
+    with needed("pyarrow", "fleet"):
         import pyarrow as pa
         import pyarrow.parquet as pq
-    except ImportError as error:
-        raise MissingDependencyError("pyarrow", "fleet") from error
     try:
         file = pq.ParquetFile(pa.BufferReader(data))
         if file.metadata.num_rows > _MOST_ROWS:

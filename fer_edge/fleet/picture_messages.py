@@ -15,8 +15,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from fer_edge.errors import InputError, MissingDependencyError
+from fer_edge.errors import InputError
 from fer_edge.images.containers import MAX_PIXELS, MAX_SIDE_PX
+from fer_edge.libraries import needed
 from fer_edge.preprocess import Image, decode_image
 from fer_edge.shown import shown
 
@@ -144,10 +145,8 @@ def pixels(
 
 
 def _ros(kind: str, encoding: str) -> Callable[[bytes], dict[str, Any]]:
-    try:
+    with needed("rosbags", "fleet"):
         from rosbags.typesys import Stores, get_typestore
-    except ImportError as error:
-        raise MissingDependencyError("rosbags", "fleet") from error
     # Types of the library, not those that a file defines: nothing of a stranger is parsed.
     store = get_typestore(Stores.ROS2_HUMBLE if encoding == "cdr" else Stores.ROS1_NOETIC)
     read = store.deserialize_cdr if encoding == "cdr" else store.deserialize_ros1
@@ -161,11 +160,9 @@ def _json(message: bytes) -> dict[str, Any]:
 
 
 def _protobuf(schema: str, definition: bytes) -> Callable[[bytes], dict[str, Any]]:
-    try:
+    with needed("protobuf", "fleet"):
         from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
         from google.protobuf.message import DecodeError
-    except ImportError as error:
-        raise MissingDependencyError("protobuf", "fleet") from error
     try:
         pool = descriptor_pool.DescriptorPool()
         waiting = list(descriptor_pb2.FileDescriptorSet.FromString(definition).file)

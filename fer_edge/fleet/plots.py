@@ -6,9 +6,9 @@ import io
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from fer_edge.errors import MissingDependencyError
 from fer_edge.fleet.summary import merged
 from fer_edge.fleet.tally import bucket_ms
+from fer_edge.libraries import needed
 
 Drives = Sequence[dict[str, Any]]
 
@@ -30,10 +30,8 @@ def pictures(drives: Drives) -> dict[str, bytes]:
     Raises:
         MissingDependencyError: matplotlib is not installed.
     """
-    try:
+    with needed("matplotlib", "fleet"):
         from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingDependencyError("matplotlib", "fleet") from error
     drawn = {}
     seen = [drive for drive in drives if drive["stream_s"] > 0]
     for title, draw in _DRAWERS.items():

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from fer_edge.cores import usable_cores
-from fer_edge.errors import EngineError, FerEdgeError, MissingDependencyError, TargetError
+from fer_edge.errors import EngineError, FerEdgeError, TargetError
 from fer_edge.fleet.clips import Clip
 from fer_edge.fleet.crew import News
 from fer_edge.fleet.processes import Processes
 from fer_edge.fleet.scorer import DriveScorer
+from fer_edge.libraries import needed
 
 LOCAL = "local"
 """Address that starts Ray on this machine."""
@@ -187,11 +188,9 @@ class _Actor:
 
 def _import_ray() -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray reports usage unless told not to
-    try:
+    with needed("ray", "fleet"):
         import ray
         import ray.exceptions
-    except ImportError as error:
-        raise MissingDependencyError("ray", "fleet") from error
     return ray
 
 

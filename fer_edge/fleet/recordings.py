@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from fer_edge.bounded_yaml import MAX_BYTES, parse_yaml
-from fer_edge.errors import FerEdgeError, InputError, MissingDependencyError, SourceError
+from fer_edge.errors import FerEdgeError, InputError, SourceError, TargetError
 from fer_edge.fleet.picture_messages import Decode, decoder, is_picture
+from fer_edge.libraries import needed
 from fer_edge.monitor.sources import Frame
 from fer_edge.shown import first_line, shown
 
@@ -63,7 +64,7 @@ def cameras_of(path: Path) -> Cameras:
     try:
         with _opened(path) as recording:
             return Cameras(tuple(sorted(recording.topics)), _moment(recording.start_ns))
-    except MissingDependencyError:
+    except TargetError:
         raise
     except Exception:  # parsers of damaged files raise many kinds; scoring reports the fault
         return Cameras((), None)
@@ -172,10 +173,8 @@ def _opened(path: Path) -> _Recording:
 
 class _Mcap(_Recording):
     def __init__(self, path: Path) -> None:
-        try:
+        with needed("mcap", "fleet"):
             from mcap.reader import NonSeekingReader, SeekingReader
-        except ImportError as error:
-            raise MissingDependencyError("mcap", "fleet") from error
         self.topics, self.start_ns = set(), None
         self._stack = ExitStack()
         self._file = self._stack.enter_context(path.open("rb"))
@@ -220,10 +219,8 @@ class _Mcap(_Recording):
 
 class _Bag(_Recording):
     def __init__(self, path: Path) -> None:
-        try:
+        with needed("rosbags", "fleet"):
             from rosbags.rosbag2 import Reader
-        except ImportError as error:
-            raise MissingDependencyError("rosbags", "fleet") from error
         self._reader: Any = Reader(path)
         self._reader.open()
         self._connections = [c for c in self._reader.connections if is_picture(c.msgtype)]

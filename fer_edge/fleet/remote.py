@@ -11,7 +11,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
-from fer_edge.errors import FerEdgeError, InputError, MissingDependencyError, SourceError
+from fer_edge.errors import FerEdgeError, InputError, SourceError, TargetError
+from fer_edge.libraries import needed
 from fer_edge.shown import first_line, without_password
 
 MAX_CLIP_BYTES = 64 << 30
@@ -44,10 +45,8 @@ def file_system(address: str) -> tuple[Any, str]:
         MissingDependencyError: fsspec is not installed.
         InputError: No installed file system knows the address.
     """
-    try:
+    with needed("fsspec", "fleet"):
         import fsspec
-    except ImportError as error:
-        raise MissingDependencyError("fsspec", "fleet") from error
     try:
         return fsspec.core.url_to_fs(address)  # type: ignore[no-any-return]
     except Exception as error:  # each file system raises its own
@@ -131,7 +130,7 @@ def _copy(address: str, copy: Path, beat: Callable[[int], object]) -> None:
     try:
         system, path = file_system(address)
         size = system.size(path)
-    except MissingDependencyError:
+    except TargetError:
         raise
     except FileNotFoundError as error:
         message = without_password(f"no file is at {address}. Check the address")

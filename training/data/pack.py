@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 
 from fer_edge.atomic import fill_file, write_folder
-from fer_edge.errors import DataError, MissingDependencyError
+from fer_edge.errors import DataError
+from fer_edge.libraries import needed
 from fer_edge.paths import is_clutter
 from fer_edge.progress import Say, Step, say_nothing, silent
 from fer_edge.shown import shown
@@ -211,10 +212,8 @@ def _parquet(folder: Path, parts: Parts, step: Step) -> None:
 
 
 def _hdf5(path: Path, parts: Parts, step: Step) -> None:
-    try:
+    with needed("h5py", "train"):
         import h5py
-    except ImportError as error:
-        raise MissingDependencyError("h5py", "train") from error
 
     with h5py.File(path, "w") as file:
         for part, faces in parts.items():

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from fer_edge.errors import DataError, FerEdgeError, MissingDependencyError
+from fer_edge.errors import DataError, FerEdgeError
 from fer_edge.labels import label_of_number
+from fer_edge.libraries import needed
 from fer_edge.training.data.csv_text import found
 from fer_edge.training.data.dataset_spec import SPLIT_NAMES, DatasetSpec, StoredFace, check_part
 from fer_edge.training.data.lazy_rows import LazyRow, Stored
@@ -220,10 +221,8 @@ def _check_stored_in_file(file: Any, key: str, path: Path) -> None:
 
 def _import_h5py() -> Any:
     """Import h5py. Raises MissingDependencyError."""
-    try:
+    with needed("h5py", "train"):
         import h5py
-    except ImportError as error:
-        raise MissingDependencyError("h5py", "train") from error
     return h5py
 
 

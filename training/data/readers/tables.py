@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_edge.errors import DataError, MissingDependencyError
+from fer_edge.libraries import needed
 from fer_edge.shown import shown
 from fer_edge.training.data.csv_text import found
 from fer_edge.training.data.dataset_spec import (
@@ -284,9 +285,7 @@ class Pictures:
 
 
 def import_datasets() -> Any:
-    try:
+    with needed("datasets", "train"):
         import datasets
-    except ImportError as error:
-        raise MissingDependencyError("datasets", "train") from error
     datasets.disable_progress_bars()
     return datasets
