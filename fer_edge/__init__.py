@@ -3,9 +3,10 @@
 # ruff: noqa: E402
 import logging
 
-from fer_edge.libraries import check_opencv
+from fer_edge.libraries import check_opencv, draw_into_files
 
 check_opencv()
+draw_into_files()
 
 from fer_edge.analysis import Analysis, FaceAnalysis, analyze
 from fer_edge.bundle import Bundle, Variant, open_bundle

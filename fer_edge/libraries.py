@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import traceback
 from collections.abc import Iterator
@@ -107,6 +108,16 @@ def check_opencv() -> None:
         )
         print(f"fer-edge: {problem}", file=sys.stderr)
         sys.exit(problem.exit_code)
+
+
+def draw_into_files() -> None:
+    """Let matplotlib draw into files alone, in a command of fer_edge.
+
+    A notebook's MPLBACKEND reaches the commands that it starts, and matplotlib cannot be imported
+    if the package that it names is not installed beside it.
+    """
+    if _is_command():
+        os.environ["MPLBACKEND"] = "agg"
 
 
 def _is_command() -> bool:

@@ -76,3 +76,27 @@ def test_an_error_of_other_code_is_left_alone() -> None:
     with pytest.raises(ValueError, match="own"), needed("one", "train"):
         raise ValueError("own")
     assert broken_library(OSError("disk")) is None
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["fer_edge", "evaluate", "default", "--data", "x", "-o", "e.html"],
+        ["fer_edge.training.compare_recipes", "x"],
+    ],
+)
+def test_the_backend_of_a_notebook_does_not_reach_a_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")
+    code, said = end_of(tmp_path, "-m", *words)
+    assert "Traceback" not in said, said
+    assert code in (2, 3)
+
+
+def test_the_backend_of_another_program_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MPLBACKEND", "svg")
+    code = "import os, fer_edge; raise SystemExit(os.environ['MPLBACKEND'])"
+    assert end_of(tmp_path, "-c", code) == (1, "svg\n")
