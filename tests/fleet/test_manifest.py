@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -136,3 +137,9 @@ def test_bytes_that_are_no_table_are_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(bytes(range(256)))
     with pytest.raises(InputError):
         read_manifest(tmp_path / name)
+
+
+@pytest.mark.parametrize("path", [None, 5, b"x"])
+def test_an_argument_that_is_no_path_is_a_sentence(path: Any) -> None:
+    with pytest.raises(InputError, match="expected path as a path"):
+        read_manifest(path)
