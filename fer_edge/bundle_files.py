@@ -5,13 +5,13 @@ from __future__ import annotations
 import difflib
 import hashlib
 import os
-import re
 import shlex
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from fer_edge.errors import BundleError, next_step
+from fer_edge.paths import is_litter
 from fer_edge.plain_file import read_plain
 from fer_edge.shipped import MODELS, is_shipped
 from fer_edge.shown import shown
@@ -25,14 +25,6 @@ _MOST_DEPTH = 8
 """Deepest folder that is looked at. A bundle's folders are one level deep."""
 _SHOWN_NAMES = 5
 """Largest number of unlisted files that a message names."""
-_LITTER = re.compile(
-    r"\.DS_Store|\._.*|\.localized|Icon\r|\.AppleDouble|__MACOSX|\.Spotlight-V100|\.Trashes"
-    r"|\.fseventsd|(eh)?thumbs\.db|desktop\.ini|\.directory|@eaDir|\.nfs[0-9a-f]+"
-    r"|\.fuse_hidden[0-9a-f]+|\..+\.sw[a-z]|\.#.+|#.+#|.+~|lost\+found"
-    r"|\.(bundle|signatures)\.json\..+\.tmp",
-    re.IGNORECASE,
-)
-"""Names of what Finder, Explorer, file servers, editors and killed writers leave behind."""
 
 
 @dataclass(frozen=True)
@@ -208,7 +200,7 @@ def _entries(root: Path, paths: Collection[str]) -> Iterator[Path]:
                 f"{folder} is nested deeper than a bundle's folders. Delete it, or copy the bundle "
                 "again"
             )
-        folders[:] = [name for name in folders if not _LITTER.fullmatch(name)]
+        folders[:] = [name for name in folders if not is_litter(name)]
         for name in (*folders, *files):
             count += 1
             if count > _MOST_ENTRIES:
@@ -216,5 +208,5 @@ def _entries(root: Path, paths: Collection[str]) -> Iterator[Path]:
                     f"{root} holds more than {_MOST_ENTRIES:,} files. Copy the bundle again"
                 )
             entry = Path(folder, name)
-            if not _LITTER.fullmatch(name) or entry.relative_to(root).as_posix() in paths:
+            if not is_litter(name) or entry.relative_to(root).as_posix() in paths:
                 yield entry

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from pathlib import Path
 
 from fer_edge.errors import InputError
 from fer_edge.shown import shown
 
-_CLUTTER = {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "lost+found"}
+_LITTER = re.compile(
+    r"\.DS_Store|\._.*|\.localized|Icon\r|\.AppleDouble|__MACOSX|\.Spotlight-V100|\.Trashes"
+    r"|\.fseventsd|(eh)?thumbs\.db|desktop\.ini|\.directory|\$RECYCLE\.BIN|\.nfs[0-9a-f]+"
+    r"|\.fuse_hidden[0-9a-f]+|\..+\.sw[a-z]|\.#.+|#.+#|.+~|lost\+found"
+    r"|@eaDir|#recycle|.+@Syno(EAStream|Resource)|.+:Zone\.Identifier"
+    r"|\.(bundle|signatures)\.json\..+\.tmp",
+    re.IGNORECASE,
+)
+"""Names of what Finder, Explorer, file servers, editors and killed writers leave behind."""
 _CLUTTER_MARKS = (".", "@", "#", "$")
 """First characters of what file systems and servers keep: ._x, @eaDir, #recycle, $RECYCLE.BIN."""
-_CLUTTER_ENDS = ("@synoeastream", "@synoresource", ":zone.identifier")
 
 
 def as_path(value: object, name: str) -> Path:
@@ -53,7 +61,11 @@ def check_possible(path: str | Path) -> None:
     raise OSError(errno.EINVAL, "no file can have this name", str(path))
 
 
+def is_litter(name: str) -> bool:
+    """Return True for a name that programs leave in folders that are not theirs."""
+    return _LITTER.fullmatch(name) is not None
+
+
 def is_clutter(name: str) -> bool:
-    """Return True for clutter of file systems, and for hidden files."""
-    low = name.lower()
-    return low in _CLUTTER or low.startswith(_CLUTTER_MARKS) or low.endswith(_CLUTTER_ENDS)
+    """Return True for litter, and for hidden files."""
+    return is_litter(name) or name.startswith(_CLUTTER_MARKS)

@@ -9,6 +9,7 @@ from typing import Literal
 
 from fer_edge.bundle import MANIFEST, open_bundle
 from fer_edge.errors import InputError
+from fer_edge.paths import as_path
 from fer_edge.plain_file import is_file
 from fer_edge.signing import Key
 
@@ -43,8 +44,9 @@ class Transfer:
     signed_by: str = ""
 
 
-def kind_of(path: Path) -> Kind:
+def kind_of(path: str | Path) -> Kind:
     """Return what a folder holds. Raises InputError for anything else."""
+    path = as_path(path, "path")
     for kind in KINDS:
         if is_file(path / MANIFESTS[kind]):
             return kind

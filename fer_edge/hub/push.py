@@ -6,17 +6,21 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from fer_edge.bundle import MANIFEST, open_bundle
 from fer_edge.errors import InputError
 from fer_edge.hub.card import MARK, hub_card
 from fer_edge.hub.client import api, endpoint, library, no_repository, sentences
-from fer_edge.hub.model import Transfer, check, kind_of
+from fer_edge.hub.model import Kind, Transfer, check, kind_of
+from fer_edge.paths import as_path, is_litter
+from fer_edge.plain_file import is_file
 from fer_edge.progress import Step, silent
+from fer_edge.signing import SIGNATURES
 
 _CARD = "README.md"
 
 
 def push(
-    path: Path,
+    path: str | Path,
     repo: str,
     *,
     licence: str | None = None,
@@ -49,12 +53,15 @@ def push(
         CheckpointError: The checkpoint is damaged.
         MissingDependencyError: The ``hub`` extra is not installed.
     """
-    if "/" not in repo:  # the Hub would create it, and find it under the owner's name only
+    path = as_path(path, "path")
+    if (
+        not isinstance(repo, str) or "/" not in repo
+    ):  # the Hub would create it, and find it under the owner's name only
         raise InputError(no_repository(repo))
     hub = library()
     kind = kind_of(path)
     check(kind, path, None)
-    files = sorted(_plain_files(path))
+    files = sorted(_files(kind, path))
     card = hub_card(repo, kind, path, licence).encode()
     with sentences(repo, revision):
         client = api(hub)
@@ -90,10 +97,21 @@ def push(
     return Transfer(repo, kind, str(commit.oid), path, len(files), size)
 
 
+def _files(kind: Kind, path: Path) -> Iterator[str]:
+    """Yield the files that belong to a model, and nothing that lies beside them."""
+    if kind == "checkpoint":
+        yield from _plain_files(path)
+        return
+    yield MANIFEST
+    yield from {file.path for file in open_bundle(path).files}
+    if is_file(path / SIGNATURES):
+        yield SIGNATURES
+
+
 def _plain_files(path: Path) -> Iterator[str]:
     for entry in path.rglob("*"):
         relative = entry.relative_to(path)
-        if any(part.startswith(".") for part in relative.parts):
+        if any(part.startswith(".") or is_litter(part) for part in relative.parts):
             continue
         name = relative.as_posix()
         if entry.is_symlink():

@@ -36,6 +36,23 @@ def test_a_bundle_comes_back_as_it_went(hub: Hub, fake_bundle: Path, tmp_path: P
     assert open_bundle(tmp_path / "back.fer").labels
 
 
+def test_what_other_programs_left_in_a_bundle_is_not_pushed(
+    hub: Hub, fake_bundle: Path, tmp_path: Path
+) -> None:
+    whole = tree(fake_bundle)
+    for name in ("Icon\r", "Thumbs.db", "bundle.json~", "bundle.json:Zone.Identifier"):
+        (fake_bundle / name).write_bytes(b"x")
+    push(str(fake_bundle), REPO)
+    pull(REPO, tmp_path / "back.fer")
+    assert tree(tmp_path / "back.fer") == whole
+
+
+@pytest.mark.parametrize(("path", "repo"), [(None, REPO), (5, REPO), ("x.fer", None)])
+def test_a_wrong_argument_is_a_sentence(path: Any, repo: Any) -> None:
+    with pytest.raises(InputError, match="expected"):
+        push(path, repo)
+
+
 @pytest.mark.slow
 def test_a_checkpoint_comes_back_as_it_went(hub: Hub, tmp_path: Path) -> None:
     push(DEFAULT_CHECKPOINT, REPO, licence="cc-by-nc-4.0")
