@@ -105,7 +105,8 @@ def save_checkpoint(checkpoint: Checkpoint, folder: str | Path) -> None:
         folder: Path of the folder.
 
     Raises:
-        CheckpointError: A weight is not finite in half precision.
+        CheckpointError: A weight is not finite in half precision, or the int8 weights could not be
+            read back.
         OSError: The folder cannot be written.
     """
     state = {
@@ -147,6 +148,8 @@ def save_checkpoint(checkpoint: Checkpoint, folder: str | Path) -> None:
         if int8 is not None:
             (temporary / INT8).write_bytes(int8)
         (temporary / CARD).write_text(json.dumps(card, indent=2) + "\n", "utf-8")
+        if int8 is not None:
+            load_checkpoint(temporary)  # only readable int8 weights take the place
 
     check_out_folder(Path(folder), CARD, "checkpoint")
     write_folder(Path(folder), fill)

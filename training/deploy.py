@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
+from fer_edge.errors import CheckpointError
 from fer_edge.training.checkpoint import Checkpoint
 from fer_edge.training.models.network import Normalise, faces_at_once
 from fer_edge.training.models.quantized import QuantizedNet
@@ -81,6 +82,20 @@ class DeployModule(nn.Module):
         """Return the outputs for float32 ``[N, C, S, S]`` in 0..255."""
         logits, embedding = self.network(self.normalise(x))
         return torch.softmax(logits / self.temperature, dim=1), embedding
+
+
+def check_answers(probabilities: Floats) -> None:
+    """Refuse a checkpoint whose probabilities are not numbers, before they are compared.
+
+    Raises:
+        CheckpointError: Some of them are not.
+    """
+    wrong = int((~np.isfinite(probabilities)).any(1).sum())
+    if wrong:
+        raise CheckpointError(
+            f"the checkpoint's answers to {wrong:,} of {len(probabilities):,} faces are not "
+            "numbers: its weights are too large. Train again with a smaller --set fit.lr=…"
+        )
 
 
 class PlanarDeployModule(DeployModule):

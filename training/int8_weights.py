@@ -27,7 +27,8 @@ GRID = (
 )
 """Grid of every scale, as the card states it."""
 _MOST_SCALES = 100_000
-_SCALES_FROM, _SCALES_TO = 2.0**-40, 2.0**40
+SMALLEST_SCALE, LARGEST_SCALE = 2.0**-40, 2.0**40
+"""Bounds of an activation's scale."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Int8Weights:
             )
         for name, value in scales.items():
             number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not number or not _SCALES_FROM <= value <= _SCALES_TO:
+            if not number or not SMALLEST_SCALE <= value <= LARGEST_SCALE:
                 raise CheckpointError(
                     f"expected a positive scale of {shown(name)} in the card's int8 section, got "
                     f"{shown(value)}"

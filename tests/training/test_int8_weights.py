@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,18 @@ def test_another_scale_in_the_card_is_another_int8_network(folder: Path) -> None
     assert after.int8.data() == before.int8.data()
     assert after.int8.sha256 != before.int8.sha256
     assert after.quantised().network_sha256 != before.quantised().network_sha256
+
+
+def test_weights_that_could_not_be_read_back_do_not_replace_a_checkpoint(
+    quantised: tuple[Checkpoint, QuantizedNet], folder: Path
+) -> None:
+    int8 = quantised[0].int8
+    assert int8 is not None
+    large = replace(int8, activations=dict.fromkeys(int8.activations, 2.0**60))
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(CheckpointError, match="expected a positive scale"):
+        save_checkpoint(replace(quantised[0], int8=large), folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_weights_are_stored_as_int8(folder: Path) -> None:

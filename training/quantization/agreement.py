@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fer_edge.training.checkpoint import Checkpoint
+from fer_edge.training.deploy import check_answers
 from fer_edge.training.evaluation.intervals import paired_change_interval, share_interval
 from fer_edge.training.loop.dataset import FaceDataset, predict_logits
 
@@ -59,8 +60,14 @@ class Agreement:
 
 
 def float_answers(checkpoint: Checkpoint, faces: FaceDataset) -> Tensor:
-    """Return the float network's probabilities, float32 ``[N, C]``."""
-    return _answers(checkpoint.model, checkpoint, faces, torch.device("cpu"))
+    """Return the float network's probabilities, float32 ``[N, C]``.
+
+    Raises:
+        CheckpointError: Some are not numbers.
+    """
+    answers = _answers(checkpoint.model, checkpoint, faces, torch.device("cpu"))
+    check_answers(answers.numpy())
+    return answers
 
 
 def agreement(

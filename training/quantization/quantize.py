@@ -70,7 +70,7 @@ def quantize(
         The checkpoint that was written.
 
     Raises:
-        CheckpointError: The checkpoint cannot be read.
+        CheckpointError: The checkpoint cannot be read, or its values are too large for int8.
         DataError: The faces cannot be read, or are too few.
         InputError: The folder cannot be written, or the state to resume from cannot be read or is
             of another run.
@@ -241,8 +241,9 @@ class _Run:
         }
         made = replace(self._source, int8=Int8Weights.of(net, facts))
         save_checkpoint(made, self._out)
+        written = load_checkpoint(self._out)
         self._path.unlink(missing_ok=True)
-        return load_checkpoint(self._out)
+        return written
 
 
 def _reconstruction_faces(source: Checkpoint) -> int:

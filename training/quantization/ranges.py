@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 from torch.fx import Interpreter
 
+from fer_edge.errors import CheckpointError
 from fer_edge.progress import Step
+from fer_edge.training.int8_weights import LARGEST_SCALE
 from fer_edge.training.models.quantize_operation import (
     LEAST_ACTIVATION,
     MOST,
@@ -36,6 +38,9 @@ def measure_scales(net: QuantizedNet, faces: list[Tensor], step: Step) -> None:
         net: Network to set the scales of; its weights are not rounded meanwhile.
         faces: Batches of normalised faces, float32 ``[N, C, S, S]``.
         step: Receives progress.
+
+    Raises:
+        CheckpointError: An activation is too large for int8, or not a number.
     """
     seen: dict[int, list[Tensor]] = {}
     share = _VALUES // max(len(faces), 1)
@@ -44,11 +49,23 @@ def measure_scales(net: QuantizedNet, faces: list[Tensor], step: Step) -> None:
         _Watch(net, seen, share).run(batch)
     step("Measuring ranges", len(faces), len(faces))
     values = {f"{SCALES}.{number}": torch.cat(seen[number]) for number in seen}
+    for name, sample in zip(net.names, values.values(), strict=True):
+        _check_range(name, float(sample.abs().max()))
     exact = ExactScales(net)
     chosen = {
         names: least_squares_exponent([values[name] for name in names]) for names in exact.groups
     }
     exact.set_activations(chosen)
+
+
+def _check_range(name: str, largest: float) -> None:
+    most = LARGEST_SCALE * MOST
+    if not largest <= most:  # nor is NaN
+        raise CheckpointError(
+            f"the values of {name} reach {largest:.1e} on the faces, int8 takes at most "
+            f"{most:.1e}. Train again with a smaller --set fit.lr=…, or convert the float "
+            "checkpoint with --precision fp32"
+        )
 
 
 def least_squares_exponent(activations: Sequence[Tensor]) -> int:

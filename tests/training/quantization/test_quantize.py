@@ -83,6 +83,26 @@ def test_ranges_alone_and_what_the_card_says(float_folder: Path, tmp_path: Path)
         assert torch.equal(value, after.model.state_dict()[name])  # the float network stays
 
 
+@pytest.mark.parametrize(
+    ("gain", "sentence"),
+    [(1e3, "int8 takes at most .* --precision fp32"), (1e10, "are not numbers.* Train again")],
+)
+def test_values_too_large_for_int8_are_refused_before_anything_is_written(
+    untrained: Callable[..., Checkpoint], tmp_path: Path, gain: float, sentence: str
+) -> None:
+    source = untrained("grey", "test_resnet")
+    for layer in source.model.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            torch.nn.init.constant_(layer.weight, gain)
+    folder = tmp_path / "large"
+    save_checkpoint(source, folder)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(CheckpointError, match=sentence):
+        quantize(folder, FACES, folder, Distillation(epochs=0), say=lambda text: None)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert list(tmp_path.iterdir()) == [folder]
+
+
 def test_too_few_faces_and_broken_states_are_sentences(
     float_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
