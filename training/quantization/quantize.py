@@ -84,7 +84,7 @@ def quantize(
     net, device = QuantizedNet(network), fastest_device()
     distiller = Distiller(net, network, learn, settings, device)
     run = _Run(out, source, settings, fingerprint, started)
-    done = run.load(distiller) if resume else 0
+    done = run.load(distiller) if resume else None
     expected = float_answers(source, held_out)
 
     def judge(epoch: int, note: str, candidate: QuantizedNet = net) -> None:
@@ -94,10 +94,11 @@ def quantize(
         say(f"epoch {epoch}/{settings.epochs}  {kept}{note}")
 
     try:
-        if not done:
+        if done is None:
             reconstructed = _reconstructed(net, source, learn, settings, device, step)
             judge(0, "  (without training)", reconstructed)
             run.save(distiller, 0)
+            done = 0
         for number in range(done, settings.epochs):
             began = time.monotonic()
             loss = distiller.epoch(number, step)
@@ -200,10 +201,10 @@ class _Run:
         }
         save_tensors(self._path, state)
 
-    def load(self, distiller: Distiller) -> int:
-        """Go on from the state file; return the number of complete epochs."""
+    def load(self, distiller: Distiller) -> int | None:
+        """Go on from the state file; return the number of complete epochs, None without a file."""
         if not self._path.exists():
-            return 0
+            return None
         try:
             state: dict[str, Any] = torch.load(self._path, map_location="cpu", weights_only=True)
             about = state["about"]

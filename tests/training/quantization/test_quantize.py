@@ -69,6 +69,31 @@ def test_a_killed_run_ends_with_the_same_weights(float_folder: Path, tmp_path: P
     assert not list(tmp_path.glob("*.state.pt"))
 
 
+def test_a_run_killed_after_the_reconstruction_does_not_repeat_it(
+    float_folder: Path, tmp_path: Path
+) -> None:
+    one = Distillation(epochs=1, batch=64, lr=1e-4)
+    quantize(float_folder, FACES, tmp_path / "whole", one, say=lambda text: None)
+
+    def kill(what: str, done: int, total: int) -> None:
+        if what.startswith("Epoch 1"):
+            raise KeyboardInterrupt
+
+    said: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        quantize(float_folder, FACES, tmp_path / "two", one, say=said.append, step=kill)
+    steps: list[str] = []
+
+    def note(what: str, done: int, total: int) -> None:
+        steps.append(what)
+
+    quantize(float_folder, FACES, tmp_path / "two", one, resume=True, say=said.append, step=note)
+    assert sum(text.startswith("epoch 0/") for text in said) == 1
+    assert not {"Fitting layers", "Measuring ranges"} & set(steps)
+    whole, resumed = _tensors(tmp_path / "whole"), _tensors(tmp_path / "two")
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
 def test_ranges_alone_and_what_the_card_says(float_folder: Path, tmp_path: Path) -> None:
     made = quantize(
         float_folder, FACES, tmp_path / "fast", Distillation(epochs=0), say=lambda text: None
