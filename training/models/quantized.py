@@ -14,15 +14,18 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
+from operator import attrgetter
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.fx import Graph, GraphModule, Node
+from torch.fx.node import map_arg
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from fer_edge.errors import CheckpointError
 from fer_edge.training.models.network import ExpressionNet, ModelSpec
+from fer_edge.training.models.paddings import number_paddings
 from fer_edge.training.models.quantize_operation import MOST, OPERATION, PER_TENSOR
 
 _aten = torch.ops.aten
@@ -172,8 +175,41 @@ def _exported(net: nn.Module, example: Tensor) -> GraphModule:
     batch = torch.export.Dim("batch", min=1)
     program = torch.export.export(net, (example,), dynamic_shapes={"x": {0: batch}})
     module = program.module(check_guards=False)
+    number_paddings(module.graph)
+    _compute_weights(module)
     # A copy: torch.export's own module can be neither trained nor exported again.
     return GraphModule(module, module.graph)
+
+
+def _compute_weights(module: GraphModule) -> None:
+    """Replace each weight and bias that is computed from parameters alone by its value.
+
+    Weight-standardised layers compute theirs at each call.
+    """
+    graph = module.graph
+    varying = _varying(graph)
+    done: dict[Node, Node] = {}
+    for layer in [node for node in graph.nodes if node.target in LAYERS]:
+        for node in layer.args[1:3]:
+            if not isinstance(node, Node) or node.op == "get_attr" or node in varying:
+                continue
+            if node not in done:
+                name = f"computed_{len(done)}"
+                module.register_parameter(name, nn.Parameter(_value(module, node)))
+                with graph.inserting_before(node):
+                    done[node] = graph.get_attr(name)
+            layer.replace_input_with(node, done[node])
+    graph.eliminate_dead_code()
+
+
+@torch.no_grad()
+def _value(module: GraphModule, node: Node) -> Tensor:
+    """Return the value of a node that does not depend on the input."""
+    if node.op == "get_attr":
+        return attrgetter(str(node.target))(module).detach().clone()
+    args, kwargs = map_arg((node.args, node.kwargs), lambda each: _value(module, each))
+    result: Tensor = node.target(*args, **kwargs)  # type: ignore[operator]
+    return result.contiguous()
 
 
 def _points(module: GraphModule) -> dict[str, Node]:

@@ -12,6 +12,7 @@ from fer_edge.errors import CheckpointError
 from fer_edge.training.models.network import ExpressionNet, InputSpec, ModelSpec
 from fer_edge.training.models.quantize_operation import OPERATION
 from fer_edge.training.models.quantized import QuantizedNet, fold_batch_norms
+from fer_edge.training.quantization.exact import ExactScales
 
 LAYERS = ("aten.conv2d.default", "aten.linear.default")
 BACKBONES = {
@@ -27,6 +28,7 @@ BACKBONES = {
         "embed_dim": 32,
     },
     "mobilenetv4_conv_small_050": {},
+    "test_nfnet": {},  # standardises its weights at each call
     "mobilenetv3_small_050": {},  # hard swish, hard sigmoid, features after pooling
 }
 
@@ -139,6 +141,46 @@ def test_layers_in_another_order_than_they_are_listed_stay_unfolded() -> None:
     quantised = measured(QuantizedNet(net.eval()), x)
     expected, found = net(x)[0], quantised(x)[0]
     assert float((found - expected).norm() / expected.norm()) < 0.1
+
+
+def test_paddings_in_words_are_quantised() -> None:
+    net = network("test_resnet")
+    net.backbone = nn.Sequential(
+        nn.Conv2d(1, 4, (3, 4), padding="same", dilation=(2, 1)),
+        nn.Conv2d(4, 4, 5, padding="same", groups=2),
+        nn.Conv2d(4, 4, 3, stride=2, padding="valid"),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+    )
+    net.neck, net.head = nn.Identity(), nn.Linear(4, 3)  # type: ignore[assignment]
+    x = torch.randn(4, 1, 64, 64)
+    quantised = measured(QuantizedNet(net.eval()), x)
+    assert len(quantised.weights()) == 4
+    assert not [n for n in quantised.body.graph.nodes if "conv2d.padding" in str(n.target)]
+    with torch.no_grad():
+        expected, found = net(x)[0], quantised(x)[0]
+    assert 0 < float((found - expected).norm() / expected.norm()) < 0.05
+    ExactScales(quantised).set_weights()
+
+
+def test_layers_that_share_a_computed_weight_share_its_value() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(4, 4, 3, 3))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            weight = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+            x = torch.nn.functional.conv2d(x.expand(-1, 4, -1, -1), weight)
+            return torch.nn.functional.conv2d(x, weight, weight.sum((1, 2, 3))).mean((2, 3))
+
+    net = network("test_resnet")
+    net.backbone, net.neck, net.head = Twice(), nn.Identity(), nn.Linear(4, 3)  # type: ignore[assignment]
+    x = torch.randn(4, 1, 64, 64)
+    quantised = measured(QuantizedNet(net.eval()), x)
+    assert len(quantised.weights()) == 2
+    assert len(ExactScales(quantised).layers) == 3
+    assert all(weight.requires_grad for weight, _ in quantised.weights())
 
 
 def test_weights_and_scales_learn() -> None:
