@@ -4,7 +4,8 @@ The network is exported with torch.export. ``quantize_dequantize`` is put at eve
 convolution, a matrix product, an addition, a product or a pooling reads. It is put once, where the
 tensor is produced. Activation functions stay in float between a layer and its rounding, as engines
 fuse them. Layer norms, softmax and products of attention stay in float. So do the additions of a
-network with layer norms or attention: its residual stream loses too much in eight bits.
+network with layer norms or attention, except where a layer reads a sum directly: the residual
+stream loses too much in eight bits.
 """
 
 from __future__ import annotations
