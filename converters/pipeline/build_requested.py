@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 
 from fer_edge.backends.base import Options, simulator
 from fer_edge.bundle import Variant
-from fer_edge.converters.base import ConversionInput
 from fer_edge.converters.pipeline.build_variant import BuiltVariant, build_variant
 from fer_edge.converters.pipeline.judges import Judges
 from fer_edge.converters.pipeline.prepare import Prepared
@@ -56,22 +55,30 @@ def build_and_verify(
         The variants, with reports that may list failures.
 
     Raises:
-        ConversionError: A variant cannot be built or cannot be verified.
+        ConversionError: A variant cannot be built or cannot be verified, or all are left out.
         EngineError: An engine fails on a variant that was named.
         MissingDependencyError: The library of a named target is not installed.
     """
+    reasons: list[str] = []
+
+    def leave_out(reason: str) -> None:
+        reasons.append(reason)
+        say(f"Left out: {reason}")
+
     jobs: list[tuple[BuiltVariant, Future[Variant] | None]] = []
     with contextlib.closing(Judges(say)) as judges:
         # Simulators are slow: they start first, and run beside the rest.
         for target, precision in sorted(requested, key=lambda pair: not _simulated(pair[0])):
-            built = _built(target, precision, prepared.work, rule, lenient, say)
+            built = None
+            with _left_out(f"{target}/{precision}", lenient, leave_out):
+                built = build_variant(target, precision, prepared.work, rule, say)
             if built is None:
                 continue
             if built.session is None:
-                jobs += [(unproven, None) for unproven in _unproven(built, lenient, say)]
+                jobs += [(unproven, None) for unproven in _unproven(built, lenient, say, leave_out)]
                 continue
             sessions.callback(built.session.close)
-            with _left_out(built.variant.name, lenient, say):
+            with _left_out(built.variant.name, lenient, leave_out):
                 jobs.append((built, judges.verify(built, prepared.check(precision))))
         if pending := [b.variant.name for b, verdict in jobs if verdict and not verdict.done()]:
             say(f"Still verifying {', '.join(pending)}")
@@ -82,8 +89,12 @@ def build_and_verify(
             if verdict is None:
                 verified.append(built)
                 continue
-            with _left_out(built.variant.name, lenient, say):
+            with _left_out(built.variant.name, lenient, leave_out):
                 verified.append(replace(built, variant=verdict.result()))
+    if not verified:
+        raise ConversionError(
+            f"nothing was written: no variant could be built and verified. {'; '.join(reasons)}"
+        )
     for check in prepared.checks.values():
         for sentence in between_engines(check):
             say(f"  {sentence}")
@@ -95,20 +106,23 @@ def _simulated(target: str) -> bool:
 
 
 @contextlib.contextmanager
-def _left_out(name: str, lenient: Lenience, say: Say) -> Iterator[None]:
-    """Leave a variant out, with a message, if its engine or its stand-in fails.
+def _left_out(name: str, lenient: Lenience, leave_out: Say) -> Iterator[None]:
+    """Leave a variant out, with a reason, if its build, its engine or its stand-in fails.
 
     Raises the error if the variant was requested by name.
     """
     try:
         yield
-    except (ConversionError, EngineError) as error:
-        if not lenient.precisions:
+    except (MissingDependencyError, ConversionError, EngineError) as error:
+        missing = isinstance(error, MissingDependencyError)
+        if not (lenient.libraries if missing else lenient.precisions):
             raise
-        say(f"Left out: {name}: {error}")
+        leave_out(f"{name}: {error}")
 
 
-def _unproven(built: BuiltVariant, lenient: Lenience, say: Say) -> list[BuiltVariant]:
+def _unproven(
+    built: BuiltVariant, lenient: Lenience, say: Say, leave_out: Say
+) -> list[BuiltVariant]:
     """Return a variant that nothing here can verify, marked so, if that is allowed."""
     if lenient.unproven:
         say(f"  {built.variant.name}: NOT PROVEN, {built.unable}")
@@ -119,24 +133,5 @@ def _unproven(built: BuiltVariant, lenient: Lenience, say: Say) -> list[BuiltVar
     )
     if not lenient.precisions:
         raise ConversionError(sentence)
-    say(f"Left out: {sentence}")
+    leave_out(sentence)
     return []
-
-
-def _built(
-    target: str,
-    precision: str,
-    work: ConversionInput,
-    rule: CropRule,
-    lenient: Lenience,
-    say: Say,
-) -> BuiltVariant | None:
-    """Build a variant, or say why it is left out and return None."""
-    try:
-        return build_variant(target, precision, work, rule, say)
-    except (MissingDependencyError, ConversionError, EngineError) as error:
-        missing = isinstance(error, MissingDependencyError)
-        if not (lenient.libraries if missing else lenient.precisions):
-            raise
-        say(f"Left out: {target}/{precision}: {error}")
-        return None

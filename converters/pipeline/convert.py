@@ -101,12 +101,12 @@ def convert(
     Raises:
         ParityError: A variant whose target and precision are named fails its gate, or none passes.
             Nothing is written.
-        ConversionError: A variant cannot be built or cannot be verified.
+        ConversionError: A variant cannot be built or cannot be verified, or all are left out.
         EngineError: An engine fails on a variant whose target and precision are named.
         MissingDependencyError: The library of a named target is not installed.
         TargetError: A target, a precision, a GPU or a Qualcomm chip is unknown.
         BundleError: ``out`` holds another checkpoint or is damaged.
-        CheckpointError: The checkpoint cannot be read.
+        CheckpointError: The checkpoint cannot be read, or its answers are not numbers.
         DataError: The faces cannot be read, or are too few.
         InputError: The name or the version is too long or has control characters, a list is no
             list, a batch size is out of range or none is given, or the seed is negative.
@@ -149,8 +149,8 @@ def convert(
     chosen, slower = _worth_keeping(timed) if AUTO in precisions else (timed, [])
     if not chosen:
         raise ParityError(
-            "nothing was written: no variant passed its gate. Its figures are above; --allow-drop "
-            "POINTS accepts a loss on purpose"
+            "nothing was written: no variant passed its gate. Its figures are above. "
+            + _advice(any(_drop_helps(built) for built in failed))
         )
     refused = {built.variant.name: refusal(built.variant) for built in (*failed, *slower)}
     earlier = _write(out, source, rule, chosen, refused, (name, version))
@@ -200,10 +200,24 @@ def _drop_or_fail(
         raise ParityError(
             "nothing was written: "
             + "; ".join(f"{name}: {', '.join(limits)}" for name, limits in broken.items())
-            + ". --allow-drop POINTS accepts a loss on purpose"
+            + f". {_advice(all(_drop_helps(b) for b in verified if b.variant.name in broken))}"
         )
     passed = [built for built in verified if built.variant.name not in broken]
     return passed, [built for built in verified if built.variant.name in broken]
+
+
+def _drop_helps(built: BuiltVariant) -> bool:
+    """Return True if a variant breaks limits alone that ``allow_drop`` replaces."""
+    report = built.variant.parity
+    judged = report.judgement.checks if report is not None and report.judgement is not None else ()
+    limits = {text for check in judged for text in (str(check), check.doubt)}
+    return report is not None and limits.issuperset(report.failures)
+
+
+def _advice(drop_helps: bool) -> str:
+    if drop_helps:
+        return "--allow-drop POINTS accepts a loss on purpose"
+    return "Name another --precision or another --target"
 
 
 def _worth_keeping(

@@ -26,7 +26,7 @@ from fer_edge.preprocess import CropRule
 from fer_edge.progress import Step, silent
 from fer_edge.shown import shown
 from fer_edge.training.checkpoint import Checkpoint, load_checkpoint
-from fer_edge.training.deploy import DeployModule
+from fer_edge.training.deploy import DeployModule, check_answers
 
 _FACES = 336
 """Number of shipped faces that verify a file."""
@@ -61,7 +61,7 @@ def export_file(
         parity.
 
     Raises:
-        CheckpointError: The checkpoint cannot be read.
+        CheckpointError: The checkpoint cannot be read, or its answers are not numbers.
         DataError: The faces cannot be read, or are too few.
         InputError: The form is unknown, or the file cannot be written.
         ConversionError: torch cannot export the network.
@@ -82,6 +82,7 @@ def export_file(
     gate = parity_faces(None if data is None else Path(data), labels, CropRule(size_px), most)
     step("running the checkpoint", 1, _STAGES)
     reference = DeployModule(source).run(gate.images)
+    check_answers(reference[0])
     with contextlib.ExitStack() as stack:
         try:
             step("exporting", 2, _STAGES)

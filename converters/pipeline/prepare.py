@@ -13,7 +13,7 @@ from fer_edge.converters.pipeline.own_int8 import INT8, own_int8
 from fer_edge.converters.pipeline.verify_variant import ParityCheck
 from fer_edge.progress import Say
 from fer_edge.training.checkpoint import Checkpoint
-from fer_edge.training.deploy import DeployModule
+from fer_edge.training.deploy import DeployModule, check_answers
 
 JUDGE_SECONDS = 120.0
 """Seconds after which a variant is judged on the faces so far. A simulated chip needs seconds for
@@ -78,7 +78,8 @@ def prepare(
 
     Raises:
         ConversionError: The network cannot be exported.
-        CheckpointError: The int8 weights of the checkpoint do not fit.
+        CheckpointError: The int8 weights of the checkpoint do not fit, or its answers are not
+            numbers.
     """
     own = own_int8(source, list(requested))
     # The float network takes a minute of its own; int8 alone does not need it.
@@ -87,8 +88,10 @@ def prepare(
     for network in (source if in_float else None, own):
         if network is not None:
             say(f"Running {source.spec.backbone} in torch{' in int8' if network is own else ''}")
+            reference = DeployModule(network).run(gate.images)
+            check_answers(reference[0])
             checks[network is own] = ParityCheck(
-                DeployModule(network).run(gate.images),
+                reference,
                 gate,
                 calibration,
                 source.spec.labels,

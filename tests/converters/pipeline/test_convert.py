@@ -141,12 +141,15 @@ def damaging(build: Callable[..., Artifact]) -> Callable[..., Artifact]:
     return damaged
 
 
+@pytest.mark.usefixtures("two_recipes")
 def test_a_converter_that_damages_is_caught_and_nothing_is_written(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(converter, "build", damaging(converter.build))
     with pytest.raises(ParityError, match=r"onnxruntime/fp32: probabilities differ by up to \d"):
         convert(checkpoint, ["onnxruntime"], tmp_path / "x.fer", ["fp32"], say=quiet)
+    with pytest.raises(ParityError, match=r"decisions are kept.* --allow-drop POINTS accepts"):
+        convert(checkpoint, ["onnxruntime"], tmp_path / "x.fer", ["int8"], say=quiet)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -180,7 +183,8 @@ def test_a_precision_that_is_not_executed_is_a_failure_with_a_sentence(
     """A graph whose layers stay in float under the name of int8 agrees with the checkpoint."""
     build = converter.build
     monkeypatch.setattr(converter, "build", lambda source, precision, _: build(source, "fp32", {}))
-    with pytest.raises(ParityError, match=r"int8 was asked for, and ONNX Runtime .* in fp32 of"):
+    sentence = r"int8 was asked for, and ONNX Runtime .* in fp32 of.* Name another --precision"
+    with pytest.raises(ParityError, match=sentence):
         convert(checkpoint, ["onnxruntime"], tmp_path / "driver.fer", ["int8"], say=quiet)
     assert not (tmp_path / "driver.fer").exists()
 
@@ -194,6 +198,7 @@ def test_a_failed_gate_ends_the_command_with_7_and_leaves_the_bundle_that_is_the
     done = CliRunner().invoke(main, ["convert", str(checkpoint), *arguments])
     assert done.exit_code == 7
     assert "probabilities differ" in done.stderr
+    assert "--allow-drop" not in done.stderr  # fp32 has no such limit
     assert "Traceback" not in done.output
     assert content(bundle.parent) == before
 

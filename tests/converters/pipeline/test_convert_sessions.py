@@ -116,8 +116,23 @@ def test_a_variant_that_fails_while_it_is_judged_is_left_out_and_raises_if_it_wa
 ) -> None:
     building({"fp32": CountingSession(), "int8": CountingSession(failure)})
     said: list[str] = []
-    with pytest.raises(ParityError, match="nothing was written"):
+    with pytest.raises(ParityError, match=r"nothing was written.* Name another --precision"):
         convert(checkpoint, ["onnxruntime"], tmp_path / "x.fer", say=said.append)
     assert f"Left out: onnxruntime/int8: {failure}" in said
     with pytest.raises(type(failure), match=str(failure)):
         convert(checkpoint, ["onnxruntime"], tmp_path / "x.fer", ["fp32", "int8"], say=str)
+
+
+@pytest.mark.parametrize("failure", [ConversionError("a stand-in"), EngineError("an engine")])
+def test_without_a_variant_that_was_judged_the_reasons_are_the_error(
+    checkpoint: Path,
+    tmp_path: Path,
+    building: Callable[[dict[str, Any]], None],
+    failure: Exception,
+) -> None:
+    building({"fp32": failure, "int8": CountingSession(failure)})
+    both = {f"onnxruntime/{precision}: {failure}" for precision in ("fp32", "int8")}
+    with pytest.raises(ConversionError, match="no variant could be built") as caught:
+        convert(checkpoint, ["onnxruntime"], tmp_path / "x.fer", say=str)
+    assert set(str(caught.value).split("verified. ")[1].split("; ")) == both
+    assert "--allow-drop" not in str(caught.value)

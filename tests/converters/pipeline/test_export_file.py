@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from fer_edge.converters.pipeline import export_file as files
+from fer_edge.converters.pipeline.convert import convert
 from fer_edge.converters.pipeline.export_file import FORMS, export_file
 from fer_edge.errors import CheckpointError, ConversionError, InputError, ParityError
-from fer_edge.training.checkpoint import load_checkpoint
+from fer_edge.training.checkpoint import load_checkpoint, save_checkpoint
 from fer_edge.training.deploy import DeployModule
 
 
@@ -108,6 +109,19 @@ def test_another_temperature_is_another_model(
     with pytest.raises(ParityError, match="torch-export file differs"):
         export_file(checkpoint, "torch-export", tmp_path / "m.pt2")
     assert not (tmp_path / "m.pt2").exists()
+
+
+def test_answers_that_are_not_numbers_are_a_sentence(checkpoint: Path, tmp_path: Path) -> None:
+    source = load_checkpoint(checkpoint)
+    for layer in source.model.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            torch.nn.init.constant_(layer.weight, 1e20)
+    save_checkpoint(source, tmp_path / "large")
+    with pytest.raises(CheckpointError, match=r"336 of 336 faces are not numbers.* Train again"):
+        export_file(tmp_path / "large", "onnx", tmp_path / "m.onnx")
+    with pytest.raises(CheckpointError, match=r"336 of 336 faces are not numbers.* Train again"):
+        convert(tmp_path / "large", ["onnxruntime"], tmp_path / "x.fer", ["fp32"], say=str)
+    assert [path.name for path in tmp_path.iterdir()] == ["large"]
 
 
 def test_a_place_that_cannot_be_written_is_said(checkpoint: Path, tmp_path: Path) -> None:
