@@ -33,6 +33,10 @@ _NEEDS = {"fp16": {"capability": "FP16"}, "bf16": {"capability": "BF16"}}
 _RANGES = {"mean": "MEAN_MINMAX", "quantile": "MEAN_QUANTILE", "median": "MEDIAN_MINMAX"}
 """Estimators of activation ranges, and NNCF's names for them."""
 
+_LAYERS = ("Convolution", "GroupConvolution", "MatMul")
+_FROM_INT8 = {"Convert", "Multiply", "Subtract", "Reshape", "Transpose", "Split", "VariadicSplit"}
+"""Operations between int8 numbers and the layer that reads them."""
+
 _MOST_LAYERS = 40
 """Largest number of layers for which NNCF may keep layers in float one by one. It compiles the
 network again for each layer, and again after each that it keeps in float."""
@@ -129,7 +133,7 @@ def _quantised(
                 quantised = nncf.quantize(model, faces, advanced_parameters=advanced, **settings)
     except Exception as error:  # nncf raises many kinds, none of them ours
         raise ConversionError(f"nncf could not quantise the graph: {error}") from error
-    check_int8_layers(sum(node.get_type_name() == "FakeQuantize" for node in quantised.get_ops()))
+    check_int8_layers(*_int8_layers(quantised))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.xml")
         openvino.save_model(quantised, path, compress_to_fp16=False)
@@ -137,6 +141,22 @@ def _quantised(
             "openvino-int8/model.xml": path.read_bytes(),
             "openvino-int8/model.bin": path.with_suffix(".bin").read_bytes(),
         }
+
+
+def _int8_layers(model: Any) -> tuple[int, int]:
+    """Count the convolutions and matrix products whose weight is rounded, and all of them."""
+    layers = [node for node in model.get_ordered_ops() if node.get_type_name() in _LAYERS]
+    return sum(_is_rounded(node.input_value(1).get_node()) for node in layers), len(layers)
+
+
+def _is_rounded(node: Any) -> bool:
+    """Return True if a tensor comes from a FakeQuantize or from int8 weights."""
+    while node.get_type_name() in _FROM_INT8:
+        node = node.input_value(0).get_node()
+    kind = node.get_type_name()
+    return kind == "FakeQuantize" or (
+        kind == "Constant" and node.get_element_type().to_string() in ("i8", "u8")
+    )
 
 
 @contextlib.contextmanager

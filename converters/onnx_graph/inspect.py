@@ -59,24 +59,30 @@ def weighted_layers(graph: bytes) -> tuple[int, int]:
     return sum(n.op_type in WEIGHTED for n in nodes), sum(count > 1 for count in groups)
 
 
-def int8_layers(model: onnx.ModelProto) -> int:
-    """Count convolutions and matrix products that take int8 inputs.
+def int8_layers(model: onnx.ModelProto) -> tuple[int, int]:
+    """Count convolutions and matrix products that take int8 inputs, and all of them.
 
     The graph is in Q/DQ form.
     """
     rounded = {n.output[0] for n in model.graph.node if n.op_type == "DequantizeLinear"}
-    return sum(
-        node.op_type in WEIGHTED and not rounded.isdisjoint(node.input) for node in model.graph.node
-    )
+    layers = [node for node in model.graph.node if node.op_type in WEIGHTED]
+    return sum(not rounded.isdisjoint(node.input) for node in layers), len(layers)
 
 
-def check_int8_layers(count: int) -> None:
-    """Refuse an int8 network without an int8 layer.
+def check_int8_layers(count: int, layers: int) -> None:
+    """Refuse an int8 network that computes half of its layers or more in float.
 
-    Its parity would be that of a float network.
+    Its parity would be that of a float network, and ``Execution.refusal`` refuses it.
+
+    Args:
+        count: Number of layers in int8.
+        layers: Number of layers.
 
     Raises:
-        ConversionError: ``count`` is 0.
+        ConversionError: Half of the layers or more are in float.
     """
-    if not count:
-        raise ConversionError("this recipe keeps every layer in float: nothing is int8")
+    if 2 * count <= layers:
+        raise ConversionError(
+            f"this recipe keeps {layers - count} of {layers} layers in float: int8 needs more than "
+            "half. Choose another precision"
+        )

@@ -59,7 +59,7 @@ def quantised(
         ONNX in Q/DQ form.
 
     Raises:
-        ConversionError: onnxruntime fails, or the recipe keeps every layer in float.
+        ConversionError: onnxruntime fails, or the recipe keeps half of the layers in float.
     """
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
@@ -95,7 +95,7 @@ def quantised(
                     run([*spared, *_worst_layers(source, result, faces)[:count]], sample)
         except Exception as error:  # the quantiser raises many kinds, none of them ours
             raise ConversionError(f"onnxruntime could not quantise the graph: {error}") from error
-        check_int8_layers(int8_layers(onnx.load(str(result))))
+        check_int8_layers(*int8_layers(onnx.load(str(result))))
         return result.read_bytes()
 
 
@@ -182,7 +182,7 @@ def symmetric_int8(graph: bytes, faces: npt.NDArray[np.uint8], recipe: Quantizat
         ONNX in Q/DQ form.
 
     Raises:
-        ConversionError: onnxruntime fails, or the recipe keeps every layer in float.
+        ConversionError: onnxruntime fails, or the recipe keeps half of the layers in float.
     """
     from onnxruntime.quantization import QuantType
 

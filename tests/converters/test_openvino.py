@@ -18,6 +18,7 @@ from fer_edge.converters.base import ConversionInput, converter
 from fer_edge.converters.onnx_graph.export import EMBEDDING, INPUT, PROBABILITIES
 from fer_edge.converters.openvino import _input_side
 from fer_edge.converters.pipeline.build_variant import build_variant
+from fer_edge.errors import ConversionError
 from fer_edge.training.checkpoint import load_checkpoint
 from fer_edge.training.deploy import DeployModule
 
@@ -70,11 +71,12 @@ def test_a_network_may_be_deeper_than_pythons_stack(checkpoint: Path) -> None:
     usual, little = sys.getrecursionlimit(), len(inspect.stack()) + 200
     sys.setrecursionlimit(little)  # instead of a network of 1,000 layers, which takes minutes
     try:
-        built = converter("openvino").build(source, "int8", {"keep_float": "depthwise"})
+        # NNCF came to its end: the build counts what it made.
+        with pytest.raises(ConversionError, match="150 of 152 layers in float: int8 needs more"):
+            converter("openvino").build(source, "int8", {"keep_float": "depthwise"})
         assert sys.getrecursionlimit() == little
     finally:
         sys.setrecursionlimit(usual)
-    assert built.entry in built.files
 
 
 def test_nncfs_progress_does_not_mix_with_json(

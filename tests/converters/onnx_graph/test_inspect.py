@@ -77,11 +77,12 @@ def test_an_int8_layer_takes_a_dequantised_input() -> None:
         node("Conv", "a", "w", out="b"),
         node("Conv", "b", "w", out="c"),
     )
-    assert int8_layers(quantised) == 1
-    assert int8_layers(ATTENTION) == 0
+    assert int8_layers(quantised) == (1, 2)
+    assert int8_layers(ATTENTION) == (0, 3)
 
 
-def test_no_int8_layer_is_refused() -> None:
-    check_int8_layers(1)
-    with pytest.raises(ConversionError, match="nothing is int8"):
-        check_int8_layers(0)
+@pytest.mark.parametrize(("count", "layers"), [(0, 0), (0, 3), (3, 6), (2, 5)])
+def test_half_of_the_layers_in_float_is_not_int8(count: int, layers: int) -> None:
+    check_int8_layers(layers // 2 + 1, layers)
+    with pytest.raises(ConversionError, match=f"{layers - count} of {layers} layers in float"):
+        check_int8_layers(count, layers)
