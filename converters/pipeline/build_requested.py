@@ -69,16 +69,12 @@ def build_and_verify(
     with contextlib.closing(Judges(say)) as judges:
         # Simulators are slow: they start first, and run beside the rest.
         for target, precision in sorted(requested, key=lambda pair: not _simulated(pair[0])):
-            built = None
             with _left_out(f"{target}/{precision}", lenient, leave_out):
                 built = build_variant(target, precision, prepared.work, rule, say)
-            if built is None:
-                continue
-            if built.session is None:
-                jobs += [(unproven, None) for unproven in _unproven(built, lenient, say, leave_out)]
-                continue
-            sessions.callback(built.session.close)
-            with _left_out(built.variant.name, lenient, leave_out):
+                if built.session is None:
+                    jobs += [(each, None) for each in _unproven(built, lenient, say, leave_out)]
+                    continue
+                sessions.callback(built.session.close)
                 jobs.append((built, judges.verify(built, prepared.check(precision))))
         if pending := [b.variant.name for b, verdict in jobs if verdict and not verdict.done()]:
             say(f"Still verifying {', '.join(pending)}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch.fx import Graph, Node
 
@@ -16,11 +18,10 @@ def number_paddings(graph: Graph) -> None:
     """
     for node in graph.nodes:
         if node.target is _aten.conv2d.padding:
+            given: tuple[Any, ...] = node.args
             defaults = (None, None, None, [1, 1], "valid", [1, 1], 1)
-            x, weight, bias, stride, words, dilation, groups = (
-                *node.args,
-                *defaults[len(node.args) :],
-            )
+            filled = given + defaults[len(given) :]
+            x, weight, bias, stride, words, dilation, groups = filled
             total = _padding(weight.meta["val"].shape[2:], dilation, words)
             padding = [rows // 2 for rows in total]
             if any(rows % 2 for rows in total):

@@ -207,10 +207,11 @@ def _compute_weights(module: GraphModule) -> None:
 def _value(module: GraphModule, node: Node) -> Tensor:
     """Return the value of a node that does not depend on the input."""
     if node.op == "get_attr":
-        return attrgetter(str(node.target))(module).detach().clone()
+        held: Tensor = attrgetter(str(node.target))(module)
+        return held.detach().clone()
     args, kwargs = map_arg((node.args, node.kwargs), lambda each: _value(module, each))
-    result: Tensor = node.target(*args, **kwargs)  # type: ignore[operator]
-    return result.contiguous()
+    value: Tensor = node.target(*args, **kwargs).contiguous()  # type: ignore[operator]
+    return value
 
 
 def _points(module: GraphModule) -> dict[str, Node]:
