@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+import pytest
 
-from fer_edge.monitor import VideoFile
+from fer_edge.monitor import VideoFile, video_containers
 from fer_edge.monitor.video_containers import missing_bytes, shown_share
 
 _PARENTS = b"moov", b"trak", b"mdia", b"minf", b"stbl"
@@ -39,6 +41,14 @@ def read(path: Path) -> int:
         source.close()
 
 
+def insert(data: bytearray, place: int, extra: bytes, boxes: tuple[bytes, ...]) -> None:
+    """Add bytes to an MP4's header; the boxes around them grow."""
+    data[place:place] = extra
+    for box in boxes:
+        size = data.index(box) - 4
+        struct.pack_into(">I", data, size, struct.unpack_from(">I", data, size)[0] + len(extra))
+
+
 def slow_down(path: Path, fast: int, slow: int, times: int) -> None:
     """Let the last frames of an MP4 last longer, as phones do in the dark; hide the first ones."""
     data = bytearray(path.read_bytes())
@@ -46,10 +56,7 @@ def slow_down(path: Path, fast: int, slow: int, times: int) -> None:
     count, step = struct.unpack_from(">II", data, place + 12)
     assert (struct.unpack_from(">I", data, place + 8)[0], count) == (1, fast + slow)
     struct.pack_into(">IIII", data, place + 4, 0, 2, fast, step)
-    data[place + 20 : place + 20] = struct.pack(">II", slow, step * times)
-    for box in (*_PARENTS, b"stts"):
-        size = data.index(box) - 4
-        struct.pack_into(">I", data, size, struct.unpack_from(">I", data, size)[0] + 8)
+    insert(data, place + 20, struct.pack(">II", slow, step * times), (*_PARENTS, b"stts"))
     length = (fast + slow * times) * step
     mdhd, mvhd, tkhd, elst = (data.index(box) for box in (b"mdhd", b"mvhd", b"tkhd", b"elst"))
     movie = struct.unpack_from(">I", data, mvhd + 16)[0]
@@ -78,6 +85,44 @@ def test_a_table_that_states_too_many_frames_proves_nothing(tmp_path: Path) -> N
     struct.pack_into(">I", data, data.index(b"stts") + 12, 0xFFFFFFFF)
     path.write_bytes(data)
     assert shown_share(path) is None
+
+
+def test_repeated_tables_of_an_order_are_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "hostile.mp4", 20, "mp4v")
+    data = bytearray(path.read_bytes())
+    table = struct.pack(">I4sIIIi", 24, b"ctts", 0, 1, 20, 0)
+    insert(data, data.index(b"stts") - 4, table * 5000, _PARENTS)
+    path.write_bytes(data)
+    kinds, counted = [], video_containers._counted
+
+    def noted(box: bytes) -> Any:
+        kinds.append(box[4:8])
+        return counted(box)
+
+    monkeypatch.setattr(video_containers, "_counted", noted)
+    assert shown_share(path) == 1.0
+    assert kinds == [b"stts", b"ctts"]
+
+
+def test_all_edits_are_found_in_one_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "hostile.mp4", 20, "mp4v")
+    data = bytearray(path.read_bytes())
+    place = data.index(b"elst")
+    struct.pack_into(">II", data, place + 8, 5001, 0)  # the first shows nothing
+    edit = struct.pack(">Iii", 0, 0, 1 << 16)
+    insert(data, place + 24, edit * 5000, (b"moov", b"trak", b"edts", b"elst"))
+    path.write_bytes(data)
+    searches, search = [], np.searchsorted
+
+    def noted(times: Any, places: Any) -> Any:
+        searches.append((times.dtype, np.asarray(places).dtype))
+        return search(times, places)
+
+    monkeypatch.setattr(np, "searchsorted", noted)
+    assert shown_share(path) == 0.0
+    assert searches == [(np.float64, np.float64)]
 
 
 def test_a_streamed_avi_states_no_length(tmp_path: Path) -> None:
