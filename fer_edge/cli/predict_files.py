@@ -138,7 +138,8 @@ class DrawnFiles:
 def _check_own(out: Path) -> None:
     """Raise InputError if a file is there that no run has drawn."""
     try:
-        if not out.is_symlink() and (not out.exists() or is_drawn(out)):
+        # A pipe would keep is_drawn waiting.
+        if not out.is_symlink() and (not out.exists() or (out.is_file() and is_drawn(out))):
             return
     except OSError as error:
         raise InputError(f"cannot read {out}: {error.strerror}. Choose another --save") from error

@@ -101,6 +101,16 @@ def test_save_never_writes_over_another_picture_in_its_folder(
     assert (tmp_path / "happiness.png").exists()
 
 
+def test_save_waits_for_no_pipe_in_its_folder(
+    run: Any, photo: Path, two: None, fake_bundle: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    os.mkfifo(tmp_path / "out" / "photo.png")
+    result = run("predict", photo, "--bundle", fake_bundle, "--save", "out")
+    assert "photo.png is there, and fer-edge did not draw it" in result.stderr
+    assert (tmp_path / "out" / "photo.png").is_fifo()
+
+
 def test_save_says_how_a_name_with_a_dot_becomes_a_folder(
     run: Any, photo: Path, two: None, fake_bundle: Path, tmp_path: Path
 ) -> None:
