@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from fer_edge.bounded_yaml import MAX_BYTES, parse_yaml
 from fer_edge.errors import FerEdgeError, InputError, SourceError, TargetError
 from fer_edge.fleet.picture_messages import Decode, decoder, is_picture
 from fer_edge.libraries import needed
@@ -19,6 +18,8 @@ from fer_edge.shown import first_line, shown
 
 _BAG_FILE, _BAG_KEY = "metadata.yaml", b"rosbag2_bagfile_information"
 """File that makes a folder a ROS 2 bag, and its first key. Other programs write such a file too."""
+_HEAD_BYTES = 1 << 16
+"""Bytes of such a file that are searched for the key."""
 _MOST_RECORD_BYTES = 1 << 30
 _MOST_TOPICS = 1000
 _YEARS_NS = 4_000_000_000_000_000_000
@@ -44,15 +45,22 @@ def is_recording(path: Path) -> bool:
 
 
 def _is_bag(file: Path) -> bool:
-    """Return True for the metadata of a bag, and for damaged ones: scoring reports the fault."""
+    """Return True for the metadata of a bag, and for damaged ones: scoring reports the fault.
+
+    Metadata without the key is that of a damaged bag if it lies alone, or beside a database of one.
+    MCAP files beside it are recordings of their own.
+    """
     if not file.is_file():
         return False
     try:
         with file.open("rb") as opened:
-            data = opened.read(MAX_BYTES + 1)
-        return _BAG_KEY in data or (len(data) <= MAX_BYTES and parse_yaml(data.decode()) is None)
-    except (OSError, ValueError):
+            if _BAG_KEY in opened.read(_HEAD_BYTES):
+                return True
+        others = {other.name for other in file.parent.iterdir()} - {file.name}
+    except OSError:
         return True
+    seen = [name for name in others if not name.startswith(".")]
+    return not seen or any(".db3" in Path(name).suffixes for name in seen)
 
 
 def cameras_of(path: Path) -> Cameras:

@@ -45,12 +45,25 @@ def test_deleted_clips_are_none(tmp_path: Path, trash: str) -> None:
         assert ("b", "2.mp4") in places(find_clips([name]))  # whoever names it means it
 
 
-@pytest.mark.parametrize("other", [b"title: tour\n", b"- 1\n", b"x: y\n" * 20_000])
+@pytest.mark.parametrize(
+    "other",
+    [
+        *(b"", b"title: tour\n", b"- 1\n", b"x: y\n" * 20_000, b"---\na: 1\n---\nb: 2\n"),
+        *(b"a: &x 1\nb: *x\n", b"a: !own 1\n", b"a: 1\na: 2\n", b"place: K\xf6ln\n"),
+        b"[" * 25 + b"]" * 25,
+    ],
+)
 def test_metadata_of_another_program_makes_no_bag(tmp_path: Path, other: bytes) -> None:
     touch(tmp_path / "cars/a/1.mp4", tmp_path / "cars/2.mp4")
     for folder in ("cars", "cars/a"):
         (tmp_path / folder / "metadata.yaml").write_bytes(other)
     assert places(find_clips([tmp_path / "cars"])) == [("a", "1.mp4"), ("cars", "2.mp4")]
+
+
+def test_damaged_metadata_beside_a_database_is_a_bag(tmp_path: Path) -> None:
+    touch(tmp_path / "tour/bag/metadata.yaml", tmp_path / "tour/bag/bag_0.db3.zstd")
+    touch(tmp_path / "tour/photos/metadata.yaml", tmp_path / "tour/photos/1.jpg")
+    assert places(find_clips([tmp_path])) == [("tour", "bag")]
 
 
 def test_a_clip_that_is_named_twice_comes_once(tmp_path: Path) -> None:
