@@ -14,7 +14,8 @@ _LITTER = re.compile(
     r"\.DS_Store|\._.*|\.localized|Icon\r|\.AppleDouble|__MACOSX|\.Spotlight-V100|\.Trashes"
     r"|\.fseventsd|(eh)?thumbs\.db|desktop\.ini|\.directory|\$RECYCLE\.BIN|\.nfs[0-9a-f]+"
     r"|\.fuse_hidden[0-9a-f]+|\..+\.sw[a-z]|\.#.+|#.+#|.+~|lost\+found"
-    r"|@eaDir|#recycle|.+@Syno(EAStream|Resource)|.+:Zone\.Identifier"
+    r"|@eaDir|#recycle|#snapshot|@tmp|@Recycle|@Recently-Snapshot|\$Trash"
+    r"|System Volume Information|.+@Syno(EAStream|Resource)|.+:Zone\.Identifier"
     r"|\.(bundle|signatures)\.json\..+\.tmp",
     re.IGNORECASE,
 )

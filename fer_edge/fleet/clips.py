@@ -15,7 +15,7 @@ from fer_edge import paths
 from fer_edge.errors import FerEdgeError, InputError, next_step
 from fer_edge.fleet import remote
 from fer_edge.fleet.recordings import cameras_of, is_recording
-from fer_edge.paths import as_path, is_clutter
+from fer_edge.paths import as_path, is_litter
 from fer_edge.shown import shown, without_password
 
 VIDEO_SUFFIXES = frozenset(
@@ -165,11 +165,11 @@ def _matches(pattern: str) -> Iterator[Path]:
     rest = [part if part == "**" else re.sub(r"\*+", "*", part) for part in parts[place:]]
     if rest[-1] == "**":
         rest.append("*")
-    shows_hidden = any(map(is_clutter, rest))
+    shows_hidden = any(map(_is_hidden, rest))
     try:
         for path in base.glob("/".join(rest)):
             names = path.relative_to(base).parts
-            if shows_hidden or not (any(map(is_clutter, names[:-1])) or names[-1].startswith(".")):
+            if shows_hidden or not (any(map(_is_hidden, names[:-1])) or names[-1].startswith(".")):
                 yield path
     except (OSError, ValueError, NotImplementedError) as error:
         raise InputError(f"{shown(pattern)} is not a valid pattern: {error}. Check it") from error
@@ -181,7 +181,7 @@ def _in_folder(folder: Path) -> list[Clip]:
         return _clips_at(folder, _parent_name(folder))
     clips: list[Clip] = []
     for place, folders, files in os.walk(folder, onerror=_refuse):
-        folders[:] = sorted(name for name in folders if not is_clutter(name))
+        folders[:] = sorted(name for name in folders if not _is_hidden(name))
         here = Path(place)
         for name in [name for name in folders if is_recording(here / name)]:
             folders.remove(name)
@@ -193,6 +193,11 @@ def _in_folder(folder: Path) -> list[Clip]:
     if not clips:
         raise InputError(f"no video lies in {folder}. Name files of another suffix one by one")
     return clips
+
+
+def _is_hidden(name: str) -> bool:
+    """Return True for hidden folders and trash. A drive may be called "#12 Monday"."""
+    return name.startswith(".") or is_litter(name)
 
 
 def _refuse(error: OSError) -> None:

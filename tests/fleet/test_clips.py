@@ -35,7 +35,11 @@ def test_the_folder_of_a_clip_is_its_drive(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "trash", ["$RECYCLE.BIN", "#recycle", "@eaDir", "lost+found", "__MACOSX", ".Trash-0"]
+    "trash",
+    [
+        *("$RECYCLE.BIN", "#recycle", "@eaDir", "lost+found", "__MACOSX", ".Trash-0", "@Recycle"),
+        *("@Recently-Snapshot", "#snapshot", "@tmp", "$Trash", "System Volume Information"),
+    ],
 )
 def test_deleted_clips_are_none(tmp_path: Path, trash: str) -> None:
     touch(tmp_path / "cars/a/#1.mp4", tmp_path / "cars" / trash / "b/2.mp4")
@@ -43,6 +47,13 @@ def test_deleted_clips_are_none(tmp_path: Path, trash: str) -> None:
         assert places(find_clips([name])) == [("a", "#1.mp4")]
     for name in (tmp_path / "cars" / trash, f"{tmp_path}/cars/*/../{trash}/**/*.mp4"):
         assert ("b", "2.mp4") in places(find_clips([name]))  # whoever names it means it
+
+
+@pytest.mark.parametrize("drive", ["#12 Monday", "@home", "$5", "#1#2"])
+def test_a_drive_may_begin_with_a_mark(tmp_path: Path, drive: str) -> None:
+    touch(tmp_path / "cars" / drive / "1.mp4")
+    for name in (tmp_path / "cars", f"{tmp_path}/cars/**/*.mp4"):
+        assert places(find_clips([name])) == [(drive, "1.mp4")]
 
 
 @pytest.mark.parametrize(
