@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fer_edge.errors import InputError, MissingDependencyError, TargetError
+from fer_edge.errors import InputError, MissingDependencyError, TargetError, next_step
 from fer_edge.shown import first_line, shown
 
 _PACKAGES = {
@@ -21,11 +22,16 @@ _PACKAGES = {
     "yaml": "pyyaml",
 }
 """Name on PyPI of a module with another name."""
+_SHORT = {errno.ENOMEM, errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE}
+"""Errors of a machine that is short of something. To install the library again would not help."""
 _OWN = sys.stdlib_module_names | {"fer_edge", "__main__"}
 
 
-def broken(module: str, error: BaseException) -> str:
+def broken(module: str, error: Exception) -> str:
     """Return the sentence about a library that is installed and cannot be imported."""
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) in _SHORT:
+        advice = next_step(error, "Free memory or disk space, and run the command again")
+        return f"{module} cannot be imported ({first_line(error)}). {advice}"
     return (
         f"{module} is installed but cannot be imported ({first_line(error)}). "
         f"Run: pip install --force-reinstall {_PACKAGES.get(module, module)}"
@@ -54,7 +60,7 @@ def needed(library: str, extra: str) -> Iterator[None]:
         raise
 
 
-def broken_library(error: BaseException) -> TargetError | None:
+def broken_library(error: Exception) -> TargetError | None:
     """Return the error for a library whose import failed; None if something else failed."""
     name = _failed_import(error)
     return None if name is None else TargetError(broken(name, error))

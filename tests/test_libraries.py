@@ -54,6 +54,25 @@ def test_a_command_names_the_library_that_cannot_be_imported(
     assert (code, said.count("\n")) == (TargetError.exit_code, 1)
 
 
+@pytest.mark.parametrize(
+    ("body", "step"),
+    [
+        ("raise MemoryError", "Free memory or disk space, and run the command again"),
+        ("raise OSError(28, 'No space left')", "Free memory or disk space, and run the command ag"),
+        ("raise OSError(24, 'Too many open files')", "Close files, or raise the limit: ulimit -n"),
+    ],
+)
+def test_a_machine_that_is_short_of_room_is_no_fault_of_the_library(
+    tmp_path: Path, body: str, step: str
+) -> None:
+    put(tmp_path, "yaml", body)
+    words = ["train", "edge-default", "--data", "x"]
+    code, said = end_of(tmp_path, "-m", "fer_edge", *words)
+    assert said.startswith("fer-edge: yaml cannot be imported ("), said
+    assert f"). {step}" in said
+    assert (code, said.count("\n")) == (TargetError.exit_code, 1)
+
+
 def test_another_program_gets_the_error_of_opencv_as_it_is(tmp_path: Path) -> None:
     put(tmp_path, "cv2", "raise ImportError('libGL.so.1: none')")
     code, said = end_of(tmp_path, "-c", "import fer_edge")
