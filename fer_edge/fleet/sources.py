@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from fer_edge.errors import InputError
 from fer_edge.fleet import remote
 from fer_edge.fleet.clips import Clip
 from fer_edge.fleet.recordings import RecordingSource, is_recording
 from fer_edge.monitor.sources import Frame, FrameSource, VideoFile
+from fer_edge.preprocess import as_bgr
 
 
 class _Turns:
@@ -33,7 +36,7 @@ class _Turns:
         if number > self._number:
             self._number, self._last = number, None
             try:
-                self._last = self._source.read()
+                self._last = _coloured(self._source.read())
             except Exception as error:  # each monitor gets the end, or the fault
                 self._last = error
         if isinstance(self._last, Exception):
@@ -43,6 +46,15 @@ class _Turns:
     def close(self) -> None:
         self._is_open, self._last = False, None
         self._source.close()
+
+
+def _coloured(frame: Frame | None) -> Frame | None:
+    """Return a grey frame in BGR: one array for all monitors, which share its faces."""
+    if frame is None or getattr(frame.image, "ndim", 0) != 2:
+        return frame
+    with suppress(InputError):  # each monitor reports it
+        return replace(frame, image=as_bgr(frame.image, "grey"))
+    return frame
 
 
 class RecordedSource:

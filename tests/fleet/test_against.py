@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from fer_edge import BundleError
@@ -115,6 +116,24 @@ def test_both_bundles_share_reads_and_faces_and_have_the_rows_of_their_own_runs(
         if clip == "tuesday/b.avi":  # no video: one row tells of it, for both bundles
             both[1] = rows(tmp_path / "two", table)
         assert both == [rows(tmp_path / name, table) for name in ("one", "two")]
+
+
+def test_both_bundles_share_the_faces_of_grey_frames(
+    fake_bundle: Path, tmp_path: Path, drives: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = VideoFile.read
+
+    def grey(self: VideoFile) -> Frame:
+        frame = read(self)
+        return replace(frame, image=np.ascontiguousarray(frame.image[:, :, 0]))
+
+    monkeypatch.setattr(VideoFile, "read", grey)
+    (clip,) = find_clips([drives / "monday/b.avi"])
+    alone, both = CountedDetector(), CountedDetector()
+    DriveScorer(fake_bundle, detector=alone).score(clip, tmp_path / "alone")
+    scorer = DriveScorer(fake_bundle, detector=both, against=fake_bundle)
+    assert scorer.score(clip, tmp_path / "both").status == "ok"
+    assert both.calls == alone.calls > 0
 
 
 def test_a_detector_that_raises_is_asked_for_each_bundle(
