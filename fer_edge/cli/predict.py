@@ -95,8 +95,10 @@ def predict(
     from fer_edge.monitor.detector_default import GET_ONE, crop_judge, default_detector
 
     sources = sources_of(images)
-    for sentence in filter(None, map(unread_pictures, images)):
-        click.echo(printable(sentence), err=True)
+    refused = {source.name for source in sources if source.error is not None}
+    for name in images:  # the error of a refused folder says it itself
+        if name not in refused and (sentence := unread_pictures(name)):
+            click.echo(printable(sentence), err=True)
     drawn = None if save is None else DrawnFiles(save, sources)
     rows: list[dict[str, Any]] = []
     first_error: FerEdgeError | None = None

@@ -311,6 +311,7 @@ def test_pictures_of_a_folder_that_are_not_read_are_counted(run: Any, fake_bundl
     alone = run("predict", folder, "--crop", "--bundle", fake_bundle)
     assert alone.exit_code == 3
     assert "found none. Pictures in photos that are not read: 1 .heic. Convert" in alone.stderr
+    assert alone.stderr.count("not read") == 1
     (folder / "a.png").write_bytes((FACES / "fear.png").read_bytes())
     result = run("predict", folder, "--crop", "--bundle", fake_bundle)
     assert result.exit_code == 0
