@@ -59,10 +59,10 @@ def unread_pictures(name: str) -> str:
     """Return a sentence on the pictures in a folder that are not read, "" if there are none."""
     try:
         inside = Path(name).iterdir() if name else ()  # Path("") is the current folder
-        names = [entry.suffix.lower() for entry in inside]
+        suffixes = [e.suffix.lower() for e in inside if not e.name.startswith(".")]
     except (OSError, ValueError):  # no folder
         return ""
-    counts = Counter(suffix for suffix in names if suffix in _OTHER_PICTURES)
+    counts = Counter(suffix for suffix in suffixes if suffix in _OTHER_PICTURES)
     if not counts:
         return ""
     kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in sorted(counts.items()))

@@ -24,7 +24,7 @@ def test_pictures_that_are_not_read_are_counted_by_suffix(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("a.HEIC", "b.heic", "c.tif", "d.png", "notes.txt"):
+    for name in ("a.HEIC", "b.heic", "c.tif", "d.png", "notes.txt", "._a.HEIC"):
         (tmp_path / name).touch()
     assert "not read: 2 .heic, 1 .tif. Convert" in unread_pictures(".")
     for name in ("", "a.HEIC", "gone", "a\0b"):
