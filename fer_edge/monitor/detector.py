@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -168,7 +167,7 @@ def check_min_score(min_score: object) -> None:
 class YuNet:
     """YuNet of OpenCV Zoo, run by ``cv2.FaceDetectorYN``.
 
-    Several threads may call ``detect``; they take turns. Pickling keeps the arguments alone.
+    Several threads may call ``detect``; they take turns. A pickled copy loads the file again.
 
     Args:
         path: The file ``face_detection_yunet_2023mar.onnx``; ``fer-edge detector fetch`` gets it.
@@ -192,17 +191,20 @@ class YuNet:
         self._width_px = width_px
         self._lock = own_lock(self)
         path = as_path(path, "YuNet's file")
-        self._again = partial(
-            type(self), absolute(path), width_px=width_px, min_score=min_score, nms=nms
-        )
+        self._path, self._min_score, self._nms = absolute(path), min_score, nms
         self._net = _load_yunet(path, min_score, nms)
         try:
             self.detect(np.zeros((32, 32, 3), np.uint8))
         except EngineError as error:
             raise InputError(f"{path} is an ONNX file, but not YuNet. {_FETCH}") from error
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return self._again, ()
+    def __getstate__(self) -> dict[str, Any]:
+        return _without(self, "_net", "_lock")
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = own_lock(self)
+        self._net = _load_yunet(self._path, self._min_score, self._nms)
 
     def detect(self, image: Image) -> list[Face]:
         """Find faces in uint8 ``[H, W, 3]`` BGR, most confident first."""
@@ -228,6 +230,11 @@ class YuNet:
                 landmarks = row[4:14].reshape(5, 2) * back
                 faces.append(Face(box, min(float(row[14]), 1.0), landmarks))
         return sorted(faces, key=lambda face: -face.score)
+
+
+def _without(detector: object, *names: str) -> dict[str, Any]:
+    """Return what a detector holds, but for what no pickle can hold."""
+    return {name: value for name, value in vars(detector).items() if name not in names}
 
 
 _FETCH = "Get it with: fer-edge detector fetch"
@@ -293,6 +300,9 @@ class Haar:
                 "YuNet (fer-edge detector fetch), or run: pip install 'opencv-python-headless<5'"
             )
         self._width_px = width_px
+        self._load()
+
+    def _load(self) -> None:
         self._lock = own_lock(self)
         folder: str = cv2.data.haarcascades  # type: ignore[attr-defined]  # not in the stubs of 5
         file = Path(folder) / "haarcascade_frontalface_default.xml"
@@ -300,8 +310,12 @@ class Haar:
         if self._cascade.empty():
             raise TargetError(f"OpenCV's face cascade is not at {file}. Install OpenCV again")
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return partial(type(self), width_px=self._width_px), ()
+    def __getstate__(self) -> dict[str, Any]:
+        return _without(self, "_cascade", "_lock")
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._load()
 
     def detect(self, image: Image) -> list[Face]:
         """Find faces in uint8 ``[H, W, 3]`` BGR, the largest first."""

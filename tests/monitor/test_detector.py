@@ -92,6 +92,33 @@ def test_a_detector_can_be_pickled(
     assert bytes(ForkingPickler.dumps(copy)) == bytes(pickled)
 
 
+class OwnYuNet(YuNet):
+    """YuNet of an application: it makes the detector's arguments itself."""
+
+    def __init__(self, folder: Path, camera: str) -> None:
+        super().__init__(folder / "yunet.onnx", width_px=200)
+        self.camera = camera
+
+
+class OwnHaar(Haar):
+    def __init__(self, camera: str) -> None:
+        super().__init__(width_px=200)
+        self.camera = camera
+
+
+@pytest.mark.parametrize("kind", ["yunet", "haar"])
+def test_a_detector_with_a_constructor_of_its_own_can_be_pickled(
+    kind: str, face: Image, yunet_file: Path, tmp_path: Path
+) -> None:
+    if kind == "haar" and not hasattr(cv2, "CascadeClassifier"):
+        pytest.skip("OpenCV 5 has no cascades")
+    (tmp_path / "yunet.onnx").write_bytes(yunet_file.read_bytes())
+    detector = OwnYuNet(tmp_path, "left") if kind == "yunet" else OwnHaar("left")
+    copy = ForkingPickler.loads(ForkingPickler.dumps(detector))
+    assert (type(copy), copy.camera) == (type(detector), "left")
+    assert copy.detect(face) == detector.detect(face)
+
+
 @pytest.mark.parametrize(
     ("name", "count"), [("single_face.jpg", 1), ("multi_face.jpg", 5), ("coral_cat_720p.jpg", 0)]
 )
