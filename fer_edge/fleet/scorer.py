@@ -116,9 +116,7 @@ class DriveScorer:
                 "expected a second bundle for against_target and against_precision, got none. Pass "
                 "against=BUNDLE"
             )
-        given: Any = every_s
-        is_time = type(given) is not bool and isinstance(given, Real) and float(given) > 0
-        if given is not None and not is_time:  # infinity is one, NaN is none
+        if every_s is not None and not _is_time(every_s):
             raise InputError(f"expected seconds above 0, got every_s={shown(every_s)}. Pass 1.0")
         self.bundle = bundle
         self.settings = checked_settings(settings)
@@ -308,6 +306,16 @@ class DriveScorer:
         return stack.enter_context(
             DriverMonitor(predictor, source, detector=faces, settings=settings, clock=source.clock)
         )
+
+
+def _is_time(given: object) -> bool:
+    """Return True for seconds above 0. Infinity is such a time, NaN is none."""
+    if isinstance(given, bool) or not isinstance(given, Real):
+        return False
+    try:
+        return float(given) > 0
+    except OverflowError:  # an integer above all floats
+        return False
 
 
 def _loaded(bundle: str | Path | None, target: str | None, precision: str | None) -> Predictor:
