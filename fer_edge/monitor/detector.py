@@ -294,15 +294,15 @@ class Haar:
 
     def __init__(self, *, width_px: int = 320) -> None:
         check_width(width_px, _MOST_WIDTH_PX)
+        self._width_px = width_px
+        self._load()
+
+    def _load(self) -> None:
         if not hasattr(cv2, "CascadeClassifier"):
             raise TargetError(
                 f"OpenCV {cv2.__version__} has no CascadeClassifier; version 5 dropped it. Use "
                 "YuNet (fer-edge detector fetch), or run: pip install 'opencv-python-headless<5'"
             )
-        self._width_px = width_px
-        self._load()
-
-    def _load(self) -> None:
         self._lock = own_lock(self)
         folder: str = cv2.data.haarcascades  # type: ignore[attr-defined]  # not in the stubs of 5
         file = Path(folder) / "haarcascade_frontalface_default.xml"
