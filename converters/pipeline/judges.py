@@ -12,6 +12,7 @@ import torch
 from fer_edge.backends.base import Batch, Outputs, Session
 from fer_edge.bundle import Variant
 from fer_edge.converters.pipeline.build_variant import BuiltVariant
+from fer_edge.converters.pipeline.simulation import Simulation
 from fer_edge.converters.pipeline.verify_variant import ParityCheck, verify_variant
 from fer_edge.errors import ConversionError
 from fer_edge.progress import Say
@@ -77,7 +78,11 @@ class Judges:
         assert built.session is not None
         sentences: list[str] = []
         session = _Ending(built.session, self._ended)
-        variant = verify_variant(replace(built, session=session), check, sentences.append)
+        try:
+            variant = verify_variant(replace(built, session=session), check, sentences.append)
+        finally:
+            if isinstance(built.session, Simulation):  # gigabytes, and nothing uses it again
+                built.session.close()
         self._unsaid.put(sentences)
         return variant
 

@@ -79,6 +79,7 @@ class Simulation:
         return np.concatenate(probabilities), np.concatenate(embeddings)
 
     def close(self) -> None:
+        """End the processes; harmless if they have ended."""
         for child in self._children:
             child.close()
 

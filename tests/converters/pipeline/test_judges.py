@@ -7,21 +7,25 @@ import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
-from fer_edge.backends.base import Batch, Outputs
-from fer_edge.bundle import Variant, listed
+from fer_edge.backends.base import Batch, Outputs, Session
+from fer_edge.bundle import Variant, listed, open_bundle
 from fer_edge.converters.base import Artifact
 from fer_edge.converters.pipeline import verify_variant
 from fer_edge.converters.pipeline.build_variant import BuiltVariant
 from fer_edge.converters.pipeline.face_samples import FaceSamples
 from fer_edge.converters.pipeline.judges import Judges
+from fer_edge.converters.pipeline.simulation import Simulation
 from fer_edge.converters.pipeline.verify_variant import ParityCheck
 from fer_edge.errors import ConversionError, EngineError
 from fer_edge.labels import EMOTIONS
+from fer_edge.shipped import bundle_path
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (64, 8, 8, 3), np.uint8)
 
@@ -43,7 +47,7 @@ class Pixels:
         pass
 
 
-def built(session: Pixels, unable: str | None) -> BuiltVariant:
+def built(session: Session, unable: str | None) -> BuiltVariant:
     variant = Variant("onnxruntime", "fp32", "a", (listed("a", b""),))
     return BuiltVariant(variant, Artifact("a", {"a": b""}, {}), session, unable)
 
@@ -97,6 +101,26 @@ def test_errors_of_an_engine_come_at_once_and_those_of_a_stand_in_with_its_resul
             judges.verify(built(Pixels(fails), None), check)
         with pytest.raises(EngineError):
             beside.result()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_simulators_processes_end_with_its_verdict(check: ParityCheck, fails: bool) -> None:
+    """An engine that runs everywhere takes the simulator's place; its crops have another size."""
+    bundle = open_bundle(bundle_path("fast"))
+    before = set(psutil.Process().children())
+    session = Simulation(bundle.path, 2)
+    own = set(psutil.Process().children()) - before
+    if not fails:
+        side = bundle.crop.size_px
+        images = np.random.default_rng(0).integers(0, 256, (64, side, side, 3), np.uint8)
+        faces = replace(check.gate, images=images)
+        check = replace(check, gate=faces, calibration=faces, reference=session.run(images))
+    with closing(Judges(lambda text: None)) as judges:
+        error = judges.verify(built(session, "not here"), check).exception()
+        assert isinstance(error, EngineError) if fails else error is None
+        assert len(own) == 2
+        assert not any(child.is_running() for child in own)
+    session.close()  # as the conversion does at its end
 
 
 def test_judges_use_one_thread_of_torch_and_give_the_others_back(check: ParityCheck) -> None:
