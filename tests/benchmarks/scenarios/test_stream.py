@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable, Iterator
 from itertools import chain, repeat
 
@@ -134,6 +135,18 @@ def test_no_frame_is_answered_before_it_arrives_twice_or_out_of_order(
     assert (run.done_ns[:-1] <= run.begun_ns[1:]).all()
     row = stream_row("fake/fp32", 1, hz, run)
     assert 0 <= row["dropped"] <= row["missed"] <= frames
+
+
+def test_a_frame_takes_three_numbers_of_eight_bytes_to_the_end() -> None:
+    frames = 20_000
+    tracemalloc.start()
+    try:
+        run = answered(1000, frames, 0.5)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(run.index) == frames
+    assert peak / frames < 30  # room to grow and the test's own objects are the rest
 
 
 def test_more_frames_than_fit_are_refused_before_the_first() -> None:
