@@ -12,7 +12,7 @@ from __future__ import annotations
 import statistics
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,9 @@ from fer_edge.errors import EngineError
 from fer_edge.module_command import ModuleCommand
 
 _TURN_S = 1.0
+_ENDED = (
+    "a process ended before it answered. Its own message is above. Run again with fewer --processes"
+)
 _CHILD = """
 import sys, time
 from fer_edge import Predictor
@@ -123,10 +126,19 @@ def rows(path: Path, processes: int, turns: int, turn_s: float = _TURN_S) -> Ite
 
 
 def _counts(children: list[subprocess.Popen[str]]) -> list[int]:
-    """Let processes answer at the same time, and return how many faces each answered."""
+    """Let processes answer at the same time, and return how many faces each answered.
+
+    Raises:
+        EngineError: A process ended early.
+    """
     for child in children:
         assert child.stdin
-        print("go", file=child.stdin, flush=True)
+        try:
+            print("go", file=child.stdin, flush=True)
+        except OSError as error:
+            with suppress(OSError):  # what was not sent
+                child.stdin.close()
+            raise EngineError(_ENDED) from error
     return [int(_answer(child)) for child in children]
 
 
@@ -136,7 +148,7 @@ def _answer(child: subprocess.Popen[str]) -> str:
     for line in child.stdout:
         if (text := answer_on(line)) is not None:
             return text
-    raise EngineError("a process ended before it answered. Its own message is above")
+    raise EngineError(_ENDED)
 
 
 if __name__ == "__main__":
