@@ -150,7 +150,7 @@ def convert(
     if not chosen:
         raise ParityError(
             "nothing was written: no variant passed its gate. Its figures are above. "
-            + _advice(any(_drop_helps(built) for built in failed))
+            + _advice(failed, any(_drop_helps(built) for built in failed))
         )
     refused = {built.variant.name: refusal(built.variant) for built in (*failed, *slower)}
     earlier = _write(out, source, rule, chosen, refused, (name, version))
@@ -191,19 +191,19 @@ def _drop_or_fail(
     verified: Sequence[BuiltVariant], lenient: Lenience
 ) -> tuple[list[BuiltVariant], list[BuiltVariant]]:
     """Split into passed and failed; raises ParityError for a failure that is not left out."""
-    broken = {
+    limits = {
         built.variant.name: built.variant.parity.failures
         for built in verified
         if built.variant.parity is not None and built.variant.parity.failures
     }
+    broken = [built for built in verified if built.variant.name in limits]
     if broken and not lenient.precisions:
         raise ParityError(
             "nothing was written: "
-            + "; ".join(f"{name}: {', '.join(limits)}" for name, limits in broken.items())
-            + f". {_advice(all(_drop_helps(b) for b in verified if b.variant.name in broken))}"
+            + "; ".join(f"{name}: {', '.join(failures)}" for name, failures in limits.items())
+            + f". {_advice(broken, all(_drop_helps(built) for built in broken))}"
         )
-    passed = [built for built in verified if built.variant.name not in broken]
-    return passed, [built for built in verified if built.variant.name in broken]
+    return [built for built in verified if built.variant.name not in limits], broken
 
 
 def _drop_helps(built: BuiltVariant) -> bool:
@@ -214,10 +214,22 @@ def _drop_helps(built: BuiltVariant) -> bool:
     return report is not None and limits.issuperset(report.failures)
 
 
-def _advice(drop_helps: bool) -> str:
-    if drop_helps:
-        return "--allow-drop POINTS accepts a loss on purpose"
-    return "Name another --precision or another --target"
+def _faces_help(built: BuiltVariant) -> bool:
+    """Return True if more faces would decide each limit that a variant breaks."""
+    report = built.variant.parity
+    undecided = report.judgement.undecided if report and report.judgement else ()
+    doubts = {check.doubt for check in undecided if check.faces_needed or not check.faces}
+    return report is not None and doubts.issuperset(report.failures)
+
+
+def _advice(broken: Sequence[BuiltVariant], drop_helps: bool) -> str:
+    """Return what to do about the variants that break a limit."""
+    if not drop_helps:
+        return "Name another --precision or another --target"
+    drop = "--allow-drop POINTS accepts a loss on purpose"
+    if all(_faces_help(built) for built in broken):
+        return f"Give more faces with --data or --judge-seconds; {drop}"
+    return drop
 
 
 def _worth_keeping(

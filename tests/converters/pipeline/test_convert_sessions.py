@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fer_edge.backends.base import Batch, Outputs
+from fer_edge.backends.base import Batch, Outputs, Session
 from fer_edge.bundle import Variant, listed
 from fer_edge.converters.base import Artifact
 from fer_edge.converters.pipeline import build_requested, verify_variant
 from fer_edge.converters.pipeline.build_variant import BuiltVariant
 from fer_edge.converters.pipeline.convert import convert
 from fer_edge.errors import ConversionError, EngineError, ParityError
+from fer_edge.training.checkpoint import load_checkpoint
+from fer_edge.training.deploy import DeployModule
 
 
 class CountingSession:
@@ -35,7 +37,30 @@ class CountingSession:
         self.closed += 1
 
 
-def built(precision: str, session: CountingSession) -> BuiltVariant:
+class Flipping:
+    """The checkpoint's answers, with the best two swapped on the first faces it sees."""
+
+    def __init__(self, checkpoint: Path, flips: int) -> None:
+        self.model = DeployModule(load_checkpoint(checkpoint))
+        self.flips = flips
+        self.flipped: set[bytes] = set()
+
+    def run(self, batch: Batch) -> Outputs:
+        probabilities, embeddings = self.model.run(batch)
+        probabilities = probabilities.copy()
+        for p, face in zip(probabilities, map(np.ndarray.tobytes, batch), strict=True):
+            if len(self.flipped) < self.flips:
+                self.flipped.add(face)
+            if face in self.flipped:
+                best, second = p.argsort()[:-3:-1]
+                p[[best, second]] = p[[second, best]]
+        return probabilities, embeddings
+
+    def close(self) -> None:
+        pass
+
+
+def built(precision: str, session: Session) -> BuiltVariant:
     path = f"fake-{precision}/model"
     variant = Variant("onnxruntime", precision, path, (listed(path, b""),))
     return BuiltVariant(variant, Artifact(path, {path: b""}, {}), session)
@@ -136,3 +161,24 @@ def test_without_a_variant_that_was_judged_the_reasons_are_the_error(
         convert(checkpoint, ["onnxruntime"], tmp_path / "x.fer", say=str)
     assert set(str(caught.value).split("verified. ")[1].split("; ")) == both
     assert "--allow-drop" not in str(caught.value)
+
+
+@pytest.mark.parametrize("precisions", [["int8"], ["auto"]])
+@pytest.mark.parametrize(
+    ("flips", "advice"),
+    [
+        (3, r"(would tell|above)\. Give more faces with --data or --judge-seconds; --allow-drop"),
+        (200, r"(is allowed|above)\. --allow-drop POINTS"),
+    ],
+)
+def test_where_faces_lack_the_advice_is_more_faces(
+    checkpoint: Path,
+    tmp_path: Path,
+    building: Callable[[dict[str, Any]], None],
+    precisions: list[str],
+    flips: int,
+    advice: str,
+) -> None:
+    building({"fp32": ConversionError("no engine"), "int8": Flipping(checkpoint, flips)})
+    with pytest.raises(ParityError, match=advice):
+        convert(checkpoint, ["onnxruntime"], tmp_path / "x.fer", precisions, say=str)
