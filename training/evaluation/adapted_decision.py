@@ -14,7 +14,7 @@ from fer_edge.progress import Say, say_nothing
 from fer_edge.recalibration import HIGHEST, LOWEST, Recalibration
 from fer_edge.training.evaluation.calibrate import abstention_threshold, fit_temperature
 from fer_edge.training.evaluation.group_figures import share
-from fer_edge.training.evaluation.intervals import ece_intervals, mean_interval
+from fer_edge.training.evaluation.intervals import ece_intervals, mean_change
 from fer_edge.training.evaluation.metrics import ece
 
 FOLDS = 5
@@ -179,13 +179,13 @@ def figures(
         "ece": {
             "before": {"value": eces[0], "interval": list(first)},
             "after": {"value": eces[1], "interval": list(second)},
-            # Without an interval: an ECE is too high where a model is calibrated, the other is not.
+            # No interval: the calibrated side's ECE is biased upwards, the other's is not.
             "change": {"value": eces[1] - eces[0]},
         },
         "nll": {
             "before": nll(before[0], truth),
             "after": nll(after[0], truth),
-            "change": mean_interval(_nlls(after[0], truth) - _nlls(before[0], truth)),
+            "change": mean_change(_nlls(after[0], truth) - _nlls(before[0], truth)),
         },
         "answered": {
             name: share(int(told.sum()), len(told))

@@ -48,8 +48,8 @@ def share_interval(count: float, faces: float) -> Interval:
     return (0.0 if count == 0 else middle - half), (1.0 if count == faces else middle + half)
 
 
-def mean_interval(values: npt.NDArray[np.floating]) -> dict[str, Any]:
-    """Return the mean as ``value``, and its normal ``interval``.
+def mean_change(values: npt.NDArray[np.floating]) -> dict[str, Any]:
+    """Return the mean of paired changes as ``value``, and its normal ``interval``.
 
     Args:
         values: Changes of a figure of each face, ``[N]``, N of 2 or more.
@@ -119,7 +119,7 @@ def ece_intervals(
     scored on the same drawn faces, so faces that are hard for both do not widen the interval of the
     change. An ECE's own interval lies too high: drawing adds to the ECE's upward bias. In the
     change it cancels if both are about as well calibrated, as a variant and its network are. If the
-    second is far better, the change lies too close to 0: then take the NLL's (``mean_interval``).
+    second is far better, the change lies too close to 0: then take the NLL's (``mean_change``).
 
     Args:
         first: Probabilities ``[N, C]`` of the first model.

@@ -11,7 +11,7 @@ from fer_edge.training.evaluation.intervals import (
     Z,
     ece_change_interval,
     faces_to_tell,
-    mean_interval,
+    mean_change,
     paired_change_interval,
     share_interval,
 )
@@ -81,7 +81,7 @@ def test_a_change_of_the_nll_is_inside_as_often_as_the_level_says() -> None:
     truth = (rng.random(len(after))[:, None] > after.cumsum(1)).sum(1).clip(0, 6)
     each = np.arange(len(truth))
     changes = np.log(before[each, truth]) - np.log(after[each, truth])
-    found = [mean_interval(part) for part in changes.reshape(-1, 200)]
+    found = [mean_change(part) for part in changes.reshape(-1, 200)]
     inside = np.mean([f["interval"][0] <= changes.mean() <= f["interval"][1] for f in found])
     assert 0.93 < inside < 0.97
 
