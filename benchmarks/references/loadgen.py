@@ -35,9 +35,7 @@ _DRIVEN = ("single", "offline")
 _OTHER_LOGS = "Choose another --loadgen-logs"
 
 
-VALID_BY = (
-    "VALID is LoadGen's verdict by our settings, which end with --budget-s; MLPerf requires 600 s."
-)
+VALID_BY = "VALID is LoadGen's verdict on a run of --budget-s seconds; MLPerf requires 600 s."
 
 
 class Summary(TypedDict):
@@ -45,7 +43,8 @@ class Summary(TypedDict):
 
     scenario: Annotated[str | None, "LoadGen's name of the scenario."]
     valid: Annotated[
-        bool, "LoadGen's verdict by our settings: MLPerf's own require 600 s and more queries."
+        bool,
+        "LoadGen's verdict on a run of --budget-s seconds; MLPerf requires 600 s and more queries.",
     ]
     p50_ms: Annotated[float | None, "Median latency in ms."]
     p90_ms: Annotated[float | None, "90th percentile of the latency in ms."]
