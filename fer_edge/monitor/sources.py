@@ -285,9 +285,9 @@ def _no_video(path: Path) -> SourceError:
 
 
 class WrongFramesError(InputError):
-    """An iterable yields something else than frames.
+    """A source gives no frames, and opening it again would not help.
 
-    This is an error of the program, not of a camera.
+    It is an iterable of something else, or a pipe without a video.
     """
 
 

@@ -78,8 +78,8 @@ def create_app(
 
     Raises:
         BundleError: The bundle is not signed by a trusted key.
-        InputError: The token is not visible ASCII, or a host, an origin or another argument is not
-            one.
+        InputError: The token is not visible ASCII, a host or an origin is malformed, or an argument
+            has another type.
     """
     _check_arguments(predictor, token, limits)
     check_names(hosts, "hosts")

@@ -32,7 +32,10 @@ _NAME = re.compile(r"[A-Za-z0-9._-]{1,253}")
 
 
 def check_names(names: object, name: str) -> None:
-    """Raise InputError unless an argument is a list of strings: a string is no list of letters."""
+    """Raise InputError unless an argument is a list of strings.
+
+    A string alone is refused: it would be read letter by letter.
+    """
     if not isinstance(names, list | tuple | set | frozenset) or not all(
         isinstance(each, str) for each in names
     ):

@@ -141,5 +141,5 @@ def test_bytes_that_are_no_table_are_refused(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("path", [None, 5, b"x"])
 def test_an_argument_that_is_no_path_is_a_sentence(path: Any) -> None:
-    with pytest.raises(InputError, match="expected path as a path"):
+    with pytest.raises(InputError, match="expected the manifest as a path"):
         read_manifest(path)

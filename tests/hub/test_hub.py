@@ -17,7 +17,7 @@ from hub_server import REPO, Hub
 
 from fer_edge.bundle import open_bundle
 from fer_edge.errors import BundleError, CheckpointError, InputError
-from fer_edge.hub import pull, push
+from fer_edge.hub import kind_of, pull, push
 from fer_edge.shipped import DEFAULT_CHECKPOINT
 from fer_edge.signing import add_signature, new_key_pair, sign_manifest
 
@@ -51,6 +51,12 @@ def test_what_other_programs_left_in_a_bundle_is_not_pushed(
 def test_a_wrong_argument_is_a_sentence(path: Any, repo: Any) -> None:
     with pytest.raises(InputError, match="expected"):
         push(path, repo)
+
+
+def test_what_is_no_path_is_named_in_the_sentence() -> None:
+    for use in (kind_of, lambda model: push(model, REPO)):
+        with pytest.raises(InputError, match="expected the model as a path, got 5"):
+            use(5)  # type: ignore[arg-type]
 
 
 @pytest.mark.slow
