@@ -46,7 +46,7 @@ def alone(run: Path, resume: bool) -> Iterator[None]:
 
     Of several processes of one training, the first holds the lock. A continued run waits a moment
     for it: processes that loaded faces for a killed one hold it until they notice. Folders that
-    cannot be locked are used without a lock.
+    cannot be locked are used without a lock. Other commands may write into the run folder.
 
     Raises TrainingError if the folder cannot be made, or another process trains into it.
     """
@@ -72,15 +72,17 @@ def alone(run: Path, resume: bool) -> Iterator[None]:
 
 def _lock(stack: ExitStack, run: Path, until_s: float) -> None:
     with suppress(OSError):  # a file system without locks
+        # locked() takes the folder around a path. Bundles are written into the run folder.
+        (run / BOARD).mkdir(exist_ok=True)
         while True:
             try:
-                stack.enter_context(locked(run / STATE, wait=False))
+                stack.enter_context(locked(run / BOARD / STATE, wait=False))
                 return
             except BlockingIOError:
                 if time.monotonic() >= until_s:
                     raise TrainingError(
                         f"another process trains into {run}. Wait for its end, or choose another "
-                        "folder with --run"
+                        "folder with -o"
                     ) from None
             time.sleep(0.1)
 

@@ -20,6 +20,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fer_edge.errors import DataError, TrainingError
+from fer_edge.lock import locked
 from fer_edge.preprocess import Image
 from fer_edge.training.checkpoint import load_checkpoint
 from fer_edge.training.config.recipe import load_recipe
@@ -66,7 +67,7 @@ def test_two_trainings_do_not_share_a_folder(
 
     def step(what: str, done: int, total: int) -> None:
         if what.startswith("epoch 1/") and not refused:
-            with pytest.raises(TrainingError, match=r"another process trains into .*--run") as it:
+            with pytest.raises(TrainingError, match=r"another process trains into .*with -o") as it:
                 train(other, few_faces, run, resume=resume, say=helpers.quiet)
             refused.append(str(it.value))
 
@@ -75,6 +76,14 @@ def test_two_trainings_do_not_share_a_folder(
     assert refused
     assert json.loads((run / "run.json").read_text("utf-8"))["recipe"]["seed"] == 1
     with run_folder.alone(run, resume=False):  # and is free at the end
+        pass
+
+
+def test_bundles_are_written_into_the_folder_of_a_run_that_trains(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with run_folder.alone(run, resume=False), locked(run / "m.fer", wait=False):
+        pass
+    with locked(run / "m.fer", wait=False), run_folder.alone(run, resume=False):
         pass
 
 
