@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ def adopt_network(data: dict[str, Any], chosen: Collection[str], say: Say) -> No
     backbone = str(model.get("backbone"))
     if network["backbone"] in (backbone, _PART_OF.get(backbone)):
         return
-    before = json.loads(json.dumps({key: data.get(key) for key in ("model", "input")}))
+    before = copy.deepcopy({key: data.get(key) for key in ("model", "input")})
     model.update(
         backbone=network["backbone"],
         backbone_args=network.get("backbone_args") or None,
@@ -89,15 +90,25 @@ def adopt_network(data: dict[str, Any], chosen: Collection[str], say: Say) -> No
 def _check_kept(before: dict[str, Any], data: dict[str, Any], chosen: Collection[str]) -> None:
     """Raise RecipeError for a chosen key that the checkpoint's network changed."""
     for name in chosen:
-        section, _, key = name.partition(".")
+        section, *path = name.split(".")
         if section not in before:
             continue
         old, new = before[section], data[section]
-        if key and isinstance(old, dict):
-            old, new = old.get(key), new.get(key)
+        if path:
+            old, new = _value_at(old, path), _value_at(new, path)
+        elif isinstance(old, dict):  # the checkpoint adds what the user left out
+            keys = list(old)
+            old, new = ({key: _value_at(one, [key]) for key in keys} for one in (old, new))
         if old != new:
             raise RecipeError(
                 f"expected {name}={shown(new)}, that of the network whose weights are "
                 f"{data['model']['weights']}, got {shown(old)}. Leave {name} out, or start from "
                 "other weights with --weights imagenet or --weights FILE"
             )
+
+
+def _value_at(section: Any, path: Sequence[str]) -> Any:
+    """Return the value of a key of a section; no named values are as good as None."""
+    for key in path:
+        section = section.get(key) if isinstance(section, dict) else None
+    return None if section == {} else section

@@ -87,6 +87,10 @@ def test_a_network_that_is_replaced_is_said() -> None:
         ("cnn48", "input.size_px=96"),
         ("cnn48", "input.mean=[0.4]"),
         ("cnn48", "model.neck=[linear 64]"),
+        ("cnn48", "model.backbone=2020-01-01"),
+        ("cnn48", "model.backbone_args.width=2"),
+        ("cnn48", "model.backbone_args={width: 2}"),
+        ("cnn48", "model={weights: default, backbone: cnn48}"),
         ("cnn48", "input={size_px: 96, colour: grey, mean: [0.5], std: [0.5]}"),
     ],
 )
@@ -106,3 +110,18 @@ def test_a_choice_that_the_checkpoint_shares_or_that_is_no_network_is_kept() -> 
     recipe = load_recipe("cnn48", chosen)
     assert (recipe.input.size_px, recipe.model.dropout, recipe.augment.crop_px) == (128, 0.4, 9)
     assert load_recipe("finetune", ("input.size_px=112",)).input.size_px == 112
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        "model.backbone_args={}",
+        "model.backbone_args=null",
+        "model={weights: default, backbone_args: {}}",
+        "input={}",
+    ],
+)
+def test_a_choice_that_leaves_the_network_open_is_no_other_one(chosen: str) -> None:
+    recipe = load_recipe("cnn48", ("model.weights=default", chosen))
+    assert recipe.model.backbone == "mobilenetv2_100"
+    assert recipe.model.backbone_args is None
