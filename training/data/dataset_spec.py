@@ -368,6 +368,11 @@ def stated(cell: Any) -> str | None:
     return None if text.lower() in _UNKNOWN else text
 
 
+def label_of(value: Any, source: DatasetSpec, where: str) -> str | int | None:
+    """Return a label cell; None for a missing label where labels are not read."""
+    return None if source.labels != "own" and stated(value) is None else as_label(value, where)
+
+
 def as_label(value: Any, where: str) -> str | int:
     """Return a label cell as a name or a number.
 

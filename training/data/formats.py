@@ -110,7 +110,7 @@ def _read_parts(source: DatasetSpec, split: str | None) -> Iterator[StoredFace |
         beside = [entry for entry in without_clutter(source.file) if not entry.is_dir()]
         yield PassedOver(unplaced=sum(entry.suffix.lower() in IMAGE_SUFFIXES for entry in beside))
     if all(entry.suffix == ".parquet" for entry in entries):
-        yield from parquet.read_shards(entries, source.columns)
+        yield from parquet.read_shards(entries, source)
         return
     for entry in entries:
         yield from read(source.below(entry), None)

@@ -20,6 +20,7 @@ from fer_edge.training.data.dataset_spec import (
     StoredFace,
     as_label,
     column_named,
+    label_of,
     missing_part,
     stated,
 )
@@ -125,7 +126,7 @@ def read_list(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
         try:
             yield StoredFace(
                 files[row[column]],
-                _list_label(row, source, f"{path}, line {line}"),
+                label_of(row["label"], source, f"{path}, line {line}") if "label" in row else None,
                 row[column],
                 votes_from(row[name] for name in order) if order and row[order[0]] else None,
                 stated(row.get("subject")),
@@ -136,14 +137,6 @@ def read_list(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
             if isinstance(error, LabelError):
                 raise
             raise DataError(f"{path}, line {line}: not a row of a list: {error}") from error
-
-
-def _list_label(row: dict[str, str], source: DatasetSpec, where: str) -> str | int | None:
-    """Return the label of a row, which may be empty where labels are not read."""
-    text = row.get("label")
-    if text is None or (source.labels != "own" and not text.strip()):
-        return None
-    return as_label(text, where)
 
 
 def _rows(

@@ -147,7 +147,7 @@ def _rows(file: Any, path: Path, keys: dict[str, str], source: DatasetSpec) -> I
     at = (str(path.resolve()), pictures.name, colour)
     images = [LazyRow(open_pictures, at, i) for i in range(len(pictures))]
     fer2013 = keys.get("label", "").endswith("_label") and keys["label"] != "data_label"
-    for face in from_columns(images, columns, where, more=source.columns):
+    for face in from_columns(images, columns, where, source):
         if fer2013 and isinstance(face.label, int):
             face = replace(face, label=label_of_number(face.label, "fer2013-csv"))
         yield face

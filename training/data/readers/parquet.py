@@ -42,19 +42,19 @@ def read(source: DatasetSpec, split: str | None) -> Iterator[StoredFace]:
     """
     if source.file.is_dir():
         check_part(source, split, ())
-        yield from read_shards(without_clutter(source.file, "*.parquet"), source.columns)
+        yield from read_shards(without_clutter(source.file, "*.parquet"), source)
         return
     check_shard(source, split)
-    yield from read_shards([source.file], source.columns)
+    yield from read_shards([source.file], source)
 
 
-def read_shards(shards: Sequence[Path], more: Sequence[str] | None) -> Iterator[StoredFace]:
+def read_shards(shards: Sequence[Path], source: DatasetSpec) -> Iterator[StoredFace]:
     """Read the files of one part; their first ``IN_MEMORY_BYTES`` of pictures stay in memory."""
     room = IN_MEMORY_BYTES
     for shard in shards:
-        images, columns, metadata = _loaded(shard, more, room)
+        images, columns, metadata = _loaded(shard, source.columns, room)
         room -= sum(len(image) for image in images if isinstance(image, bytes))
-        yield from from_columns(images, columns, shard, _class_names(metadata), more)
+        yield from from_columns(images, columns, shard, source, _class_names(metadata))
 
 
 def _loaded(

@@ -20,9 +20,9 @@ from fer_edge.training.data.dataset_spec import (
     SPLIT_NAMES,
     DatasetSpec,
     StoredFace,
-    as_label,
     check_part,
     column_named,
+    label_of,
     stated,
 )
 from fer_edge.training.data.ferplus import MOST_VOTES, vote_columns
@@ -37,8 +37,8 @@ def from_columns(
     pictures: Sequence[Any],
     columns: Mapping[str, Sequence[Any]],
     where: object,
+    source: DatasetSpec,
     class_names: Sequence[str] | None = None,
-    more: Sequence[str] | None = None,
     keys: Sequence[str] | None = None,
 ) -> Iterator[StoredFace]:
     """Yield the rows of a table as faces.
@@ -47,13 +47,13 @@ def from_columns(
         pictures: Picture of each row.
         columns: Cells of each column.
         where: Path of the table, from which pictures without a name are named.
+        source: Its further columns are kept as text; the table then needs no label column.
         class_names: Meaning of numeric labels if the file states it.
-        more: Further columns to keep as text; the table then needs no label column.
         keys: Key of each picture in the table; None counts the rows.
 
     Raises:
         DataError: The table has no label column or no such column, or a label is out of range.
-        LabelError: A label is neither a name nor a number.
+        LabelError: A label is neither a name nor a number, or is missing where labels are read.
     """
     if any(len(cells) != len(pictures) for cells in columns.values()):
         lengths = {name: len(cells) for name, cells in columns.items()}
@@ -62,24 +62,25 @@ def from_columns(
             f"{shown(lengths)}"
         )
     label_column = next((name for name in LABELS if name in columns), None)
-    if label_column is None and more is None:
+    if label_column is None and source.columns is None:
         raise DataError(
             f"expected columns image and label (or {', '.join(LABELS[0::2])}) in {where}, "
             f"found {found(sorted(columns))}"
         )
     voted = [name for name in columns if name.startswith("ferplus_")]
     order = vote_columns(voted, where) if voted else []
-    kept = {name: columns[column_named(name, list(columns), where)] for name in more or ()}
+    kept = {
+        name: columns[column_named(name, list(columns), where)] for name in source.columns or ()
+    }
     for i, picture in enumerate(pictures):
-        label = as_label(columns[label_column][i], f"{where}, row {i}") if label_column else None
+        at = f"{where}, row {i}"
+        label = label_of(columns[label_column][i], source, at) if label_column else None
         if isinstance(label, int) and class_names is not None:
             if not 0 <= label < len(class_names):
-                raise DataError(
-                    f"{where}, row {i}: label {label} is not one of {shown(class_names)}"
-                )
+                raise DataError(f"{at}: label {label} is not one of {shown(class_names)}")
             label = class_names[label]
         name, subject, clip = (columns[key][i] if key in columns else None for key in _MORE)
-        votes = [_vote(columns[key][i], f"{where}, row {i}") for key in order]
+        votes = [_vote(columns[key][i], at) for key in order]
         yield StoredFace(
             picture,
             label,
@@ -236,8 +237,8 @@ def _dataset(source: DatasetSpec, split: str | None, open_: Any) -> Iterator[Sto
         [LazyRow(open_, (location, part), i) for i in range(len(table))],
         columns,
         where,
+        source,
         next((getattr(table.features[n], "names", None) for n in LABELS if n in used), None),
-        source.columns,
     )
 
 

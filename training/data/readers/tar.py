@@ -64,7 +64,7 @@ def read(source: DatasetSpec, split: str | None) -> Iterator[StoredFace | Passed
         if pictures:
             used = used_columns(["image", *columns], path, source.columns)
             kept = {name: columns[name] for name in used}
-            yield from from_columns(pictures, kept, path, more=source.columns, keys=keys)
+            yield from from_columns(pictures, kept, path, source, keys=keys)
     yield passed_over
 
 

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from fer_edge.errors import DataError
+from fer_edge.errors import DataError, LabelError
 from fer_edge.training.data.faces import load_faces
 
 
@@ -42,3 +42,16 @@ def test_pixels_of_another_type_are_refused(tmp_path: Path) -> None:
         file["label"] = np.array(["fear", "fear"], h5py.string_dtype())
     with pytest.raises(DataError, match="float32"):
         load_faces(tmp_path / "f.h5")
+
+
+@pytest.mark.parametrize("labels", [["happy", ""], [1.0, np.nan]])
+def test_an_empty_label_of_hdf5_is_named_by_its_row(
+    samples: Any, tmp_path: Path, labels: list[Any]
+) -> None:
+    path = tmp_path / "f.h5"
+    with h5py.File(path, "w") as file:
+        file["image"] = np.stack([samples.known("fear"), samples.known("happy")])
+        file["label"] = np.array(labels, h5py.string_dtype() if "" in labels else np.float64)
+    with pytest.raises(LabelError, match=r"f\.h5.*, row 1 has no label"):
+        load_faces(path)
+    assert [face.label for face in load_faces(f"{path}@labels=none")] == ["", ""]

@@ -201,3 +201,13 @@ def test_a_missing_subject_is_no_person(samples: Any, tmp_path: Path) -> None:
     assert [face.subject for face in load_faces(path)] == ["7", None, None, "8.5"]
     path = samples.write_parquet(tmp_path / "g.parquet", labels, subject=["7 ", "NaN", "", "7"])
     assert [face.subject for face in load_faces(path)] == ["7", None, None, "7"]
+
+
+@pytest.mark.parametrize("cell", ["", "  ", None])
+def test_an_empty_label_of_parquet_is_named_by_its_row(
+    samples: Any, tmp_path: Path, cell: str | None
+) -> None:
+    path = samples.write_parquet(tmp_path / "f.parquet", ["happy", cell])
+    with pytest.raises(LabelError, match=r"f\.parquet, row 1 has no label"):
+        load_faces(path)
+    assert [face.label for face in load_faces(f"{path}@labels=none")] == ["", ""]
