@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -157,12 +157,16 @@ def _torch_tensors(
             f"{path} names {runs.shown}, which a file of tensors does not need: nothing of it was "
             f"run. {_REFUSED}"
         )
-    found, keys = _unwrapped(top)
-    if not _fitting(found, names) and (names or not _holds_objects(top)):
-        others = _dictionaries(top)
-        better, at = max(others, key=lambda pair: _fitting(pair[0], names), default=({}, ()))
-        if _fitting(better, names):
-            found, keys = better, at
+
+    def rank(pair: tuple[dict[str, Any], tuple[str, ...]]) -> tuple[int, int]:
+        readable = {name: value for name, value in pair[0].items() if tensor_of(value)}
+        return _fitting(readable, names), _fitting(pair[0], names)
+
+    found, keys = _unwrapped(top, tensor_of)
+    if not any(map(tensor_of, found.values())):
+        found, keys = _unwrapped(top, is_tensor)
+    if not rank((found, keys))[0] and (names or not _holds_objects(top)):
+        found, keys = max([(found, keys), *_dictionaries(top)], key=rank)
     tensors = {name: tensor for name, value in found.items() if (tensor := tensor_of(value))}
     unread = tuple(name for name in found if name not in tensors)
     if not tensors:
@@ -181,14 +185,19 @@ def _torch_tensors(
         raise CheckpointError(f"{path} is damaged: {error}") from error
 
 
-def _unwrapped(state: Any, depth: int = 0) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Return what describes tensors, by name, and the known keys that lead to it."""
+def _unwrapped(
+    state: Any, counts: Callable[[Any], Any], depth: int = 0
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return what describes tensors, by name, and the known keys that lead to it.
+
+    Keys that lead to no tensor which ``counts`` are passed over.
+    """
     if not isinstance(state, dict):
         return {}, ()
     for key in _WRAPPERS if depth < _MOST_WRAPPED else ():
         if key in state:
-            found, keys = _unwrapped(state[key], depth + 1)
-            if found:
+            found, keys = _unwrapped(state[key], counts, depth + 1)
+            if any(map(counts, found.values())):
                 return found, (key, *keys)
     return _described(state), ()
 
