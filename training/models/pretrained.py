@@ -11,12 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from fer_edge.errors import CheckpointError, RecipeError, TrainingError
+from fer_edge.shown import printable, shown
 from fer_edge.training.models.network import ExpressionNet  # (before timm: the torchvision shim)
 from fer_edge.training.models.weights_file import StateDict, read_weights
 
 import timm  # isort: skip
 from timm.layers import resample_abs_pos_embed, resize_rel_pos_bias_table  # isort: skip
 from timm.models import adapt_input_conv  # isort: skip
+
+_MOST_NAME = 80
+"""Largest number of characters of a tensor's name in a message."""
 
 
 @dataclass(frozen=True)
@@ -70,9 +74,9 @@ class Account:
         own = len(self.loaded) + len(self.missing) + len(self.reshaped)
         parts = [f"{len(self.loaded)} of {own} tensors loaded from {self.file}"]
         if self.key:
-            parts[0] += f", under the key {self.key}"
+            parts[0] += f", under the key {shown(self.key)}"
         if self.prefix:
-            parts.append(f"prefix {self.prefix} removed")
+            parts.append(f"prefix {shown(self.prefix)} removed")
         for what, names in (
             ("of them resampled", self.resampled),
             ("missing in the file", self.missing),
@@ -82,7 +86,8 @@ class Account:
         ):
             if names:
                 more = f" and {len(names) - 4} more" if len(names) > 4 else ""
-                parts.append(f"{len(names)} {what} ({', '.join(names[:4])}{more})")
+                few = ", ".join(printable(name[:_MOST_NAME]) for name in names[:4])
+                parts.append(f"{len(names)} {what} ({few}{more})")
         return "; ".join(parts)
 
     def facts(self) -> dict[str, Any]:

@@ -52,6 +52,17 @@ def test_every_tensor_is_loaded_and_the_classifier_left_over(weights: Path) -> N
     assert "2 unused" in str(account)
 
 
+def test_names_in_a_file_are_printed_short_and_escaped(weights: Path, tmp_path: Path) -> None:
+    odd = "\x1b[2J\nall is well"
+    state = {f"{odd}.{name}": value for name, value in read_weights(weights).tensors.items()}
+    for key in (odd, "k" * 100_000):
+        torch.save({key: {**state, key: torch.ones(1)}}, tmp_path / "theirs.pth")
+        text = str(load_weights(network(), tmp_path / "theirs.pth"))
+        assert text.isprintable()
+        assert len(text) < 1000
+        assert "all is well" in text
+
+
 def test_grey_network_answers_as_the_coloured_one_does_to_grey(weights: Path) -> None:
     colour, grey = network(3).eval(), network(1).eval()
     load_weights(colour, weights)
