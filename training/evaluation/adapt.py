@@ -111,8 +111,7 @@ def adapt(
             faces = [face for face in located if face is not None]
         faces, hashes = _distinct(faces, data, say)
         probabilities, embeddings = runner.predict(faces, "reading faces", step)
-        numbers = _numbers(faces, runner.rule) if original.familiarity else None
-        flat = _flat(faces, runner.rule)
+        numbers, flat = _measured(faces, runner.rule, original.familiarity is not None)
         variant, labels = runner.facts["variant"], runner.labels
     earlier = original.recalibration.temperature if original.recalibration else 1.0
     before = Decision(1.0, original.abstain_below)
@@ -286,14 +285,20 @@ def _write(
     )
 
 
-def _numbers(faces: Sequence[LabelledFace], rule: CropRule) -> Floats64:
-    """Return the numbers on each picture, ``[N, 7]``."""
-    return np.concatenate([numbers_of(to_batch([face.read()], rule)) for face in faces])
+def _measured(
+    faces: Sequence[LabelledFace], rule: CropRule, with_numbers: bool
+) -> tuple[Floats64 | None, Bools]:
+    """Return the numbers on each picture, ``[N, 7]`` or None, and which have no contrast, ``[N]``.
 
-
-def _flat(faces: Sequence[LabelledFace], rule: CropRule) -> Bools:
-    """Return whether each picture has no contrast, ``[N]``."""
-    return np.array([is_flat(to_batch([face.read()], rule)[0]) for face in faces])
+    Each picture is decoded once.
+    """
+    numbers, flat = [], []
+    for face in faces:
+        batch = to_batch([face.read()], rule)
+        flat.append(is_flat(batch[0]))
+        if with_numbers:
+            numbers.append(numbers_of(batch))
+    return np.concatenate(numbers) if with_numbers else None, np.array(flat)
 
 
 def _moved(

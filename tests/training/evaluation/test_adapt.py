@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ import pytest
 from fer_edge import Predictor
 from fer_edge.bundle import open_bundle
 from fer_edge.errors import BundleError, DataError, InputError
+from fer_edge.preprocess import Image
 from fer_edge.shipped import DEFAULT_BUNDLE, DEFAULT_CHECKPOINT, FACES
-from fer_edge.training.data.faces import load_faces
+from fer_edge.training.data.faces import LabelledFace, load_faces
 from fer_edge.training.evaluation.adapt import adapt
 from fer_edge.training.evaluation.adapted_decision import (
     Decision,
@@ -184,6 +186,25 @@ def test_faces_refused_as_unfamiliar_are_not_answered(tmp_path: Path, unlabelled
     assert report["answered"]["before"]["share"] == pytest.approx(judged["abstention"]["coverage"])
     after = report["answered"]["after"]["share"]
     assert after <= 1 - report["unfamiliar"]["after"]["share"]
+
+
+def test_familiarity_decodes_no_picture_once_more(
+    fake_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: Counter[str] = Counter()
+    read = LabelledFace.read
+
+    def counted(face: LabelledFace) -> Image:
+        reads[face.name] += 1
+        return read(face)
+
+    monkeypatch.setattr(LabelledFace, "read", counted)
+    counts = []
+    for bundle in (fake_bundle, DEFAULT_BUNDLE):
+        reads.clear()
+        adapt(bundle, FACES, tmp_path / "a.fer", "val", answer=0.5)
+        counts.append(dict(reads))
+    assert counts[0] == counts[1]
 
 
 def test_folders_of_subjects_are_no_labels_if_told_so(fake_bundle: Path, tmp_path: Path) -> None:
