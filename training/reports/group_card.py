@@ -10,20 +10,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import click
 
 from fer_edge.atomic import write_files
-from fer_edge.bundle import open_bundle
+from fer_edge.bundle import Bundle, open_bundle
 from fer_edge.errors import DataError
 from fer_edge.module_command import ModuleCommand
 from fer_edge.shipped import bundle_path, checkpoint_path
-from fer_edge.training.checkpoint import load_checkpoint
+from fer_edge.training.checkpoint import Checkpoint, load_checkpoint
 from fer_edge.training.data.folds import Fold
 from fer_edge.training.evaluation.groups import evaluate_groups
 from fer_edge.training.evaluation.locate import require_detector
 from fer_edge.training.reports.group_section import GROUPS_FILE, compact
+from fer_edge.training.reports.group_tables import Report
 from fer_edge.training.reports.model_card import card_text, check_trained
 
 HELD_OUT = Fold(0, 3)
@@ -43,14 +43,16 @@ def write_groups(checkpoint: Path, bundle: Path, london: Path, fairface: Path, o
 
     Raises:
         CheckpointError: The checkpoint has no facts of a training.
-        DataError: The data, or evaluation.json, cannot be read.
+        BundleError: The bundle is damaged.
+        DataError: The data cannot be read, or no card can be written from evaluation.json.
         TargetError: The variant does not run on this machine, or there is no detector.
     """
     loaded = load_checkpoint(checkpoint)
     check_trained(loaded, checkpoint)
-    evaluation = _evaluation(out / "evaluation.json")  # before hours of work
+    opened = open_bundle(bundle)
+    evaluation = _evaluation(out / "evaluation.json", loaded, opened)  # before hours of work
     detector = require_detector(None)
-    target, precision = _variant(bundle)
+    target, precision = _variant(opened)
     reports = []
     for data, columns, fold in (
         (london, ("gender", "ethnicity", "age"), None),
@@ -67,22 +69,18 @@ def write_groups(checkpoint: Path, bundle: Path, london: Path, fairface: Path, o
         )
         reports += found["inputs"]
     groups = compact(reports)
-    text = card_text(
-        loaded,
-        open_bundle(bundle),
-        evaluation["checkpoint"],
-        evaluation["variants"],
-        json.loads(groups),
-    )
+    text = card_text(loaded, opened, *evaluation, json.loads(groups))
     write_files({out / GROUPS_FILE: (groups + "\n").encode(), out / "MODEL_CARD.md": text.encode()})
 
 
-def _evaluation(path: Path) -> dict[str, Any]:
-    """Read what ``model_card`` wrote. Raises DataError."""
+def _evaluation(path: Path, checkpoint: Checkpoint, bundle: Bundle) -> tuple[Report, Report]:
+    """Read what ``model_card`` wrote. Raises DataError if no card can be written from it."""
     try:
         evaluation = json.loads(path.read_text("utf-8"))
-        return {key: evaluation[key] for key in ("checkpoint", "variants")}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        figures = evaluation["checkpoint"], evaluation["variants"]
+        card_text(checkpoint, bundle, *figures)
+        return figures
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(
             f"cannot read the figures of model_card in {path}. Run first: "
             "python -m fer_edge.training.reports.model_card CHECKPOINT BUNDLE FER2013 "
@@ -90,9 +88,9 @@ def _evaluation(path: Path) -> dict[str, Any]:
         ) from error
 
 
-def _variant(bundle: Path) -> tuple[str | None, str | None]:
+def _variant(bundle: Bundle) -> tuple[str | None, str | None]:
     """Return target and precision of the variant that runs; None lets the Predictor choose."""
-    names = {variant.name for variant in open_bundle(bundle).variants}
+    names = {variant.name for variant in bundle.variants}
     if "openvino/fp32" in names:
         return "openvino", "fp32"
     return ("openvino" if any(name.startswith("openvino/") for name in names) else None), None

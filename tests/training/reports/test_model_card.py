@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,7 @@ def test_the_card_says_that_weights_are_an_average_and_who_taught() -> None:
 @pytest.mark.parametrize("command", [model_card.main, group_card.main])
 def test_the_names_of_shipped_models_are_models(command: click.Command, tmp_path: Path) -> None:
     (tmp_path / "card").mkdir()
-    (tmp_path / "card/evaluation.json").write_text('{"checkpoint": {}, "variants": {}}', "utf-8")
+    shutil.copy(card_folder("fast") / "evaluation.json", tmp_path / "card")
     data = ["nowhere"] * (len(command.params) - 3)
     done = CliRunner().invoke(command, ["fast", "fast", *data, str(tmp_path / "card")])
     assert done.exit_code == DataError.exit_code
@@ -123,6 +124,22 @@ def test_a_checkpoint_that_was_not_trained_here_is_refused_before_the_work(
 
 def test_groups_need_the_figures_of_the_card_first(tmp_path: Path) -> None:
     done = CliRunner().invoke(group_card.main, ["fast", "fast", "x", "y", str(tmp_path)])
+    assert done.exit_code == DataError.exit_code
+    assert "Run first: python -m fer_edge.training.reports.model_card" in done.output
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 200_000,
+        '{"checkpoint": {}, "variants": {}}',
+        '{"checkpoint": [], "variants": 7}',
+        '{"checkpoint": {"parameters": "x"}, "variants": {}}',
+    ],
+)
+def test_damaged_figures_are_refused_before_the_work(tmp_path: Path, text: str) -> None:
+    (tmp_path / "evaluation.json").write_text(text, "utf-8")
+    done = CliRunner().invoke(group_card.main, ["fast", "fast", "nowhere", "y", str(tmp_path)])
     assert done.exit_code == DataError.exit_code
     assert "Run first: python -m fer_edge.training.reports.model_card" in done.output
 
