@@ -133,8 +133,8 @@ class _Child:
     def _ended(self) -> EngineError:
         code = self._process.wait()
         return EngineError(
-            f"a process of the simulator ended with exit code {code}. Convert again with "
-            "--precision fp16, or without this target"
+            f"a process of the simulator ended with exit code {code}. Convert again, with "
+            "another --precision or without this target"
         )
 
     def close(self) -> None:

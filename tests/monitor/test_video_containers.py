@@ -1,4 +1,4 @@
-"""What containers state about their size and their frames."""
+"""Sizes and frames that containers state."""
 
 from __future__ import annotations
 
